@@ -1,0 +1,123 @@
+"""The only place that joins data, net, task and trainer, and that refuses a pair that does not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+from torch import nn
+
+from dlzoo.checkpoint import CheckpointIO
+from dlzoo.config import CONFIG_DIR, arguments, locate
+from dlzoo.data.base import DataModule
+from dlzoo.errors import SpecError
+from dlzoo.specs import Classes, ImageSpec, Spec, TableSpec, Values
+from dlzoo.tasks.base import Task
+
+
+def build_data(cfg: DictConfig) -> DataModule:
+    """The source of batches; nothing is read yet."""
+    return instantiate(cfg.data)
+
+
+def build_task(cfg: DictConfig, spec: Spec) -> Task:
+    """The net for this spec, and how it learns.
+
+    Raises:
+        SpecError: the net or the task cannot work with the spec; the message names the models that can.
+    """
+    try:
+        # As partials: instantiate(cfg.net, spec=spec) would turn the dataclass into a DictConfig.
+        net = instantiate(cfg.net, _partial_=True)(spec)
+        optimizer = instantiate(cfg.optimizer, _partial_=True) if cfg.get("optimizer") else None
+        scheduler = instantiate(cfg.scheduler, _partial_=True) if cfg.get("scheduler") else None
+        task = instantiate(cfg.task, _partial_=True)(net, spec, optimizer=optimizer, scheduler=scheduler)
+    except SpecError as error:
+        model, data = cfg.names.model, cfg.names.data
+        raise SpecError(f"model={model} does not fit data={data}: {error}; {_fitting(spec)}") from None
+    if cfg.compile:
+        net.compile()
+    return task
+
+
+def check_fit(cfg: DictConfig, data: DataModule) -> None:
+    """Refuse, before anything is downloaded, a model that cannot learn from these data.
+
+    Raises:
+        SpecError: names what the model takes, what the data gives and which models would fit.
+    """
+    spec = data.declare()
+    net_class, task_class = locate(cfg.net._target_, "net._target_"), locate(cfg.task._target_, "task._target_")
+    model, data_name = cfg.names.model, cfg.names.data
+    if not isinstance(spec, net_class.accepts):
+        takes = " and ".join(kind.what for kind in net_class.accepts)
+        raise SpecError(f"{model} takes {takes}, but data={data_name} gives {spec.describe()}; {_fitting(spec)}")
+    if not isinstance(spec.target, task_class.targets):
+        learns = " or ".join(kind.__name__.lower() for kind in task_class.targets)
+        given = type(spec.target).__name__.lower()
+        raise SpecError(f"{model} learns {learns}, but data={data_name} gives {given}; {_fitting(spec)}")
+    with torch.device("meta"):
+        build_task(cfg, spec)
+
+
+def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, Any]) -> pl.Trainer:
+    """Lightning's Trainer with the callbacks and loggers of the config; ``card`` goes into every checkpoint.
+
+    A callback that watches a metric watches the task's own, and one that writes checkpoints writes them into the run
+    folder, unless the config says otherwise.
+    """
+    monitor, mode = task.monitor
+    ours = {"monitor": monitor, "mode": mode, "dirpath": str(run_dir / "checkpoints")}
+    callbacks = [_filled(node, ours) for node in (cfg.callbacks or {}).values() if node]
+    loggers = [_filled(node, {"save_dir": str(run_dir)}) for node in (cfg.logger or {}).values() if node]
+    has_bar, has_checkpoint = (
+        any(isinstance(callback, kind) for callback in callbacks)
+        for kind in (pl.callbacks.ProgressBar, pl.callbacks.ModelCheckpoint)
+    )
+    return instantiate(cfg.trainer, _partial_=True)(
+        callbacks=callbacks,
+        logger=loggers or False,
+        plugins=[CheckpointIO(card)],
+        default_root_dir=str(run_dir),
+        enable_progress_bar=has_bar,
+        enable_checkpointing=has_checkpoint,
+    )
+
+
+def _filled(node: DictConfig, ours: dict[str, Any]) -> Any:
+    takes = arguments(locate(node._target_, "_target_"))
+    return instantiate(node, **{k: v for k, v in ours.items() if k in takes and k not in node})
+
+
+def use_safe_optimizer(cfg: DictConfig) -> None:
+    """Fused optimizers unscale gradients themselves, so with float16 they cannot be clipped: use the plain ones."""
+    trainer = cfg.trainer
+    if trainer.get("gradient_clip_val") and trainer.get("precision") == "16-mixed" and cfg.optimizer.get("fused"):
+        with open_dict(cfg):
+            cfg.optimizer.fused = None
+
+
+def fitting_models(spec: Spec) -> list[str]:
+    """The models whose net takes this kind of spec and whose task learns this kind of target."""
+    found = []
+    for file in sorted((CONFIG_DIR / "model").glob("*.yaml")):
+        model = OmegaConf.load(file)
+        net, task = locate(model.net._target_, "net._target_"), locate(model.task._target_, "task._target_")
+        if isinstance(spec, net.accepts) and isinstance(spec.target, task.targets):
+            found.append(file.stem)
+    return found
+
+
+def _fitting(spec: Spec) -> str:
+    kind = {ImageSpec: "images", TableSpec: "tables"}[type(spec)]
+    target = {Classes: "classes", Values: "values"}[type(spec.target)]
+    return f"{kind} with {target} go to: {', '.join(fitting_models(spec))}"
+
+
+def num_parameters(net: nn.Module) -> int:
+    """Of the whole net, frozen ones included."""
+    return sum(p.numel() for p in net.parameters())

@@ -1,0 +1,343 @@
+"""From the command line to a checked config: what Hydra leaves open is closed here.
+
+Three gates, each before any data are read: `prepare` looks at the words of the command line (groups and keys, no torch
+needed), Hydra composes the files, and `check` holds every key against the argument that it becomes. So a value can be
+set without listing its default in YAML first (``net.hidden=[300,100]``), and a typo is an error wherever it stands.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import typing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from dlzoo.errors import UserError, nearest
+
+_PACKAGE = Path(__file__).resolve().parent
+CONFIG_DIR = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
+"""The YAML files: inside an installed wheel, beside the package in a checkout."""
+
+OmegaConf.register_new_resolver("mixed_precision", lambda: _mixed_precision(), replace=True)
+
+NODES = ("net", "task", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger")
+"""The parts of a run that are built from a ``_target_``, or from several."""
+
+SETTINGS = ("seed", "deterministic", "compile", "data_dir", "output_dir", "ckpt", "expect", "names")
+"""The other keys at the top of a config."""
+
+RUNTIME_ARGUMENTS = {
+    "net": {"spec"},
+    "task": {"net", "spec", "optimizer", "scheduler"},
+    "optimizer": {"params"},
+    "scheduler": {"optimizer", "plan"},
+    "trainer": {"callbacks", "logger", "plugins", "default_root_dir"},
+    "logger": {"save_dir"},
+}
+"""Arguments that build.py fills in: a config may not."""
+
+
+def groups(config_dirs: Sequence[Path] = (CONFIG_DIR,)) -> dict[str, list[str]]:
+    """The config groups and the names in each."""
+    found: dict[str, set[str]] = {}
+    for root in config_dirs:
+        for file in root.glob("*/*.yaml"):
+            found.setdefault(file.parent.name, set()).add(file.stem)
+    found.pop("hydra", None)
+    return {group: sorted(names) for group, names in sorted(found.items())}
+
+
+def prepare(argv: Sequence[str]) -> list[str]:
+    """The command line as Hydra should see it.
+
+    Raises:
+        UserError: a group, a name in a group, or the first part of a key does not exist.
+    """
+    flags, words = _split(argv)
+    known = groups([CONFIG_DIR, *_extra_dirs(flags)])
+    ready = []
+    for word, override in zip(words, _parse(words), strict=True):
+        key = override.key_or_group
+        if key in known:
+            for name in _names(override):
+                if name not in known[key] and not name.startswith("/"):
+                    raise UserError(f"{key}={name}: there is no such {key}; {nearest(name, known[key])}")
+            ready.append(word)
+        elif key.split(".")[0].split("/")[0] == "hydra" or "@" in word.split("=")[0]:
+            ready.append(word)
+        else:
+            _check_key(key, known)
+            ready.append("++" + word if not word.startswith(("+", "~")) and "." in key else word)
+    return [*flags, *ready]
+
+
+def compose(overrides: Sequence[str] = ()) -> DictConfig:
+    """The config of ``train.py`` with these overrides, for scripts and tests (no Hydra folders, no logging)."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        try:
+            cfg = hydra_compose("train", prepare([*overrides]), return_hydra_config=True)
+        except HydraException as error:
+            raise UserError(explain(error)) from None
+    return with_names(cfg, cfg.hydra.runtime.choices)
+
+
+def explain(error: Exception) -> str:
+    """The sentence that a Hydra error has for the user, with the nearest right name where one is missing."""
+    lines = [line.strip() for line in f"{error}".splitlines() if line.strip()]
+    if error.__cause__ is not None and not isinstance(error.__cause__, HydraException):
+        lines += [line.strip() for line in f"{error.__cause__}".splitlines()[:1]]
+    text = " ".join(lines[:3])
+    missing = getattr(error, "missing_cfg_file", None)
+    options = getattr(error, "options", None)
+    if isinstance(missing, str):
+        group, _, name = missing.rpartition("/")
+        text = lines[0]
+        if options or group in groups():
+            text += f"; {nearest(name, options or groups()[group])}"
+    return text
+
+
+def check(cfg: DictConfig) -> None:
+    """Hold every key of a composed config against the argument that it becomes.
+
+    Raises:
+        UserError: a key that nothing reads, a ``_target_`` that does not exist, an argument that it does not take, or
+            a value of the wrong type.
+    """
+    for key in cfg:
+        if key not in NODES and key not in SETTINGS:
+            raise UserError(f"{key}: nothing reads this key; {nearest(str(key), [*NODES, *SETTINGS])}")
+    _check_settings(cfg)
+    plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
+    assert isinstance(plain, dict)
+    for name in NODES:
+        node = plain.get(name)
+        several = name in ("callbacks", "logger")
+        if node is None:
+            continue
+        if not isinstance(node, dict):
+            raise UserError(f"{name}={node}: {name} is a group of settings, not a value; see python train.py --help")
+        for key, part in node.items() if several else [(None, node)]:
+            path = f"{name}.{key}" if several else name
+            if part is None:
+                continue
+            if not isinstance(part, dict) or "_target_" not in part:
+                raise UserError(f"{path}: nothing reads this key; {nearest(str(key), node)}")
+            for where, target_node in _targets(part, path):
+                _check_arguments(target_node, where, RUNTIME_ARGUMENTS.get(name, set()) if where == path else set())
+
+
+def with_names(cfg: DictConfig, choices: Any) -> DictConfig:
+    """The config with the names that the user knows its parts by: ``names.model``, ``names.data``, …"""
+    names = {group: choices.get(group) for group in ("model", "data", "experiment")}
+    with open_dict(cfg):
+        cfg.names = names
+        cfg.pop("hydra", None)
+    return cfg
+
+
+def locate(target: str, key: str) -> Any:
+    """The class or function that a ``_target_`` names; `UserError` with the nearest name if there is none."""
+    module_name, _, name = target.rpartition(".")
+    try:
+        module = __import__(module_name, fromlist=[name])
+    except ImportError as error:
+        if error.name and not module_name.startswith(error.name):
+            raise UserError(f"{key}={target} needs the package {error.name}, which is not installed") from None
+        raise UserError(f"{key}={target}: there is no module {module_name}{_near_module(module_name)}") from None
+    except ValueError:
+        raise UserError(f"{key}={target} is not of the form package.module.Name") from None
+    if not hasattr(module, name):
+        public = [n for n in vars(module) if not n.startswith("_")]
+        raise UserError(f"{key}={target}: {module_name} has no {name}; {nearest(name, public)}")
+    return getattr(module, name)
+
+
+def arguments(target: Any) -> dict[str, Any]:
+    """The keyword arguments of a class or function with their annotations, those behind ``**options`` included."""
+    if not inspect.isclass(target):
+        return _own_arguments(target)[0]
+    found: dict[str, Any] = {}
+    for cls in target.__mro__:
+        if "__init__" in vars(cls):
+            own, open_ended = _own_arguments(cls.__init__)
+            found = own | found
+            if not open_ended:
+                break
+    return found
+
+
+def to_text(cfg: DictConfig) -> str:
+    """The resolved config as YAML."""
+    return OmegaConf.to_yaml(cfg, resolve=True)
+
+
+def _mixed_precision() -> str:
+    import torch
+
+    return "16-mixed" if torch.cuda.is_available() and not torch.cuda.is_bf16_supported() else "bf16-mixed"
+
+
+def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Hydra's own flags (with their values), and the overrides."""
+    takes_value = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p"}
+    takes_value |= {"--cfg", "-c", "--info", "-i", "--experimental-rerun"}
+    flags: list[str] = []
+    words: list[str] = []
+    for word in argv:
+        optional_value = {"--info", "-i"} & set(flags[-1:]) and "=" in word
+        if word.startswith("-") or (flags and flags[-1] in takes_value and not optional_value):
+            flags.append(word)
+        else:
+            words.append(word)
+    return flags, words
+
+
+def _extra_dirs(flags: Sequence[str]) -> list[Path]:
+    return [Path(b) for a, b in zip(flags, flags[1:], strict=False) if a in ("--config-dir", "-cd")]
+
+
+def _parse(words: Sequence[str]) -> list[Override]:
+    parser = OverridesParser.create()
+    parsed = []
+    for word in words:
+        try:
+            parsed.append(parser.parse_override(word))
+        except HydraException:
+            hint = "write key=value" if "=" not in word else "quote a value that holds special characters: 'key=\"…\"'"
+            raise UserError(f"{word}: this is not an override; {hint}") from None
+    return parsed
+
+
+def _names(override: Override) -> Iterator[str]:
+    """The names that a group override chooses: one, a list, or a sweep."""
+    value = override.value()
+    values = value.list if isinstance(value, ChoiceSweep) else value if isinstance(value, list) else [value]
+    for item in values:
+        yield from (str(v) for v in (item if isinstance(item, list) else [item]) if v is not None)
+
+
+def _check_key(key: str, known: dict[str, list[str]]) -> None:
+    first = key.split(".")[0]
+    nodes = {*NODES, *SETTINGS}
+    if first not in nodes:
+        raise UserError(f"{key}: there is no such key; {nearest(first, {*nodes, *known})}")
+    if "." not in key and key in NODES and key not in known:
+        raise UserError(f"{key}: choose it with model=; its options are {key}.<name>=…")
+
+
+def _check_settings(cfg: DictConfig) -> None:
+    import typeguard
+
+    types: dict[str, Any] = {"seed": int, "deterministic": bool, "compile": bool, "data_dir": str, "output_dir": str}
+    for key, hint in types.items():
+        try:
+            typeguard.check_type(cfg.get(key), hint)
+        except typeguard.TypeCheckError:
+            raise UserError(f"{key}={cfg.get(key)}: this must be {_readable(hint)}") from None
+    if cfg.seed < 0:
+        raise UserError(f"seed={cfg.seed}: this must not be negative")
+    for claim in cfg.get("expect") or []:
+        for key in claim:
+            if key not in ("metric", "min", "max", "source"):
+                raise UserError(f"expect.{key}: nothing reads this key; {nearest(key, ['metric', 'min', 'max'])}")
+        if "metric" not in claim or ("min" in claim) == ("max" in claim):
+            raise UserError(f"expect: {OmegaConf.to_container(claim)} needs a metric and either min or max")
+
+
+def _targets(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every dict with a ``_target_`` in a node, with its dotted place."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield path, node
+        for key, value in node.items():
+            yield from _targets(value, f"{path}.{key}")
+    elif isinstance(node, list):
+        for i, value in enumerate(node):
+            yield from _targets(value, f"{path}[{i}]")
+
+
+def _check_arguments(node: dict[str, Any], path: str, filled_in: set[str]) -> None:
+    import typeguard
+
+    target = locate(node["_target_"], f"{path}._target_")
+    allowed = {k: v for k, v in arguments(target).items() if k not in filled_in}
+    for key, value in node.items():
+        if key.startswith("_") and key.endswith("_"):
+            continue
+        if key not in allowed:
+            raise UserError(f"{path}.{key}: {node['_target_']} has no such option; {nearest(key, allowed)}")
+        hint = allowed[key]
+        if hint is inspect.Parameter.empty or (isinstance(value, dict) and "_target_" in value):
+            continue
+        if value == "???":
+            raise UserError(f"{path}.{key} is missing: give {path}.{key}=…")
+        try:
+            typeguard.check_type(value, hint)
+        except typeguard.TypeCheckError:
+            raise UserError(f"{path}.{key}={value}: {_wanted(value, hint)}") from None
+
+
+def _own_arguments(function: Any) -> tuple[dict[str, Any], bool]:
+    """Annotations by argument (``Parameter.empty`` where unknown), and whether ``**options`` takes others."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    try:
+        hints = typing.get_type_hints(function)
+    except (NameError, TypeError, AttributeError):
+        hints = {}
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
+    named = {
+        p.name: hints.get(p.name, p.empty) for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    }
+    return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _wanted(value: Any, hint: Any) -> str:
+    choices = _choices(hint)
+    if choices and isinstance(value, str):
+        return f"this is unknown; {nearest(value, choices)}"
+    return f"this must be {_readable(hint)}"
+
+
+def _choices(hint: Any) -> list[str]:
+    if typing.get_origin(hint) is typing.Literal:
+        return [str(v) for v in typing.get_args(hint)]
+    return [choice for part in typing.get_args(hint) for choice in _choices(part)]
+
+
+def _readable(hint: Any) -> str:
+    """An annotation in words: ``float | None`` is 'a number or null'.
+
+    >>> _readable(float | None), _readable(typing.Literal["a", "b"])
+    ('a number or null', "one of 'a', 'b'")
+    """
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+    if hint in words:
+        return words[hint]
+    args, origin = typing.get_args(hint), typing.get_origin(hint)
+    if origin is typing.Literal:
+        return f"one of {', '.join(repr(a) for a in args)}"
+    if origin is not None and inspect.isclass(origin) and issubclass(origin, Sequence):
+        return f"a list, each {_readable(args[0])}" if args else "a list"
+    if args and not inspect.isclass(origin) or str(origin) == "<class 'types.UnionType'>":
+        return " or ".join(_readable(a) for a in args)
+    return getattr(hint, "__name__", str(hint))
+
+
+def _near_module(module_name: str) -> str:
+    parts = module_name.split(".")
+    folder = _PACKAGE.parent.joinpath(*parts[:-1])
+    names = [f.stem for f in folder.glob("*.py")] if parts[0] == "dlzoo" and os.path.isdir(folder) else []
+    return f"; {nearest(parts[-1], names)}" if names else ""

@@ -1,0 +1,182 @@
+"""What every source of data has in common: splits, fitted statistics, loaders, and the way to the device.
+
+The order of calls, all idempotent: ``declare()`` (shapes, without downloading), ``prepare_data()`` (files),
+``setup("fit")`` (train and validation arrays, statistics, then ``spec``), ``setup("test")`` (the test arrays).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import Any, ClassVar, Literal
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from dlzoo.data.loaders import Arrays, Loader, TensorLoader
+from dlzoo.data.splits import holdout
+from dlzoo.errors import UserError
+from dlzoo.specs import ImageSpec, Spec, Target
+
+Placement = Literal["auto", "device", "host", "workers"]
+
+
+class DataModule(pl.LightningDataModule):
+    """A source of batches that promises a spec.
+
+    Args:
+        batch_size: samples in a training batch, on each device.
+        eval_batch_size: samples in a validation or test batch.
+        seed: chooses the validation rows and the order of the batches.
+        val_fraction: share of the training rows kept for validation, stratified for classes.
+        val_size: number of validation rows instead of a share.
+        val_last: take the last rows of train for validation instead of random ones.
+        standardize: fit mean and standard deviation on the training rows; the model then applies them.
+        augment: a module (B, C, H, W), target -> the same, applied to training batches on the device.
+    """
+
+    kind: ClassVar[type[ImageSpec] | type] = ImageSpec
+    """The type of spec that this source gives: known without any file."""
+
+    spec: Spec
+    """The full promise, statistics included; there after ``setup``."""
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 128,
+        eval_batch_size: int = 512,
+        seed: int = 0,
+        val_fraction: float = 0.1,
+        val_size: int | None = None,
+        val_last: bool = False,
+        standardize: bool = False,
+        augment: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        for key, value in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
+            if value < 1:
+                raise UserError(f"data.{key}={value} is too small; it must be at least 1")
+        if not 0 < val_fraction < 1:
+            raise UserError(f"data.val_fraction={val_fraction} must lie between 0 and 1")
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.seed = seed
+        self.val_fraction = val_fraction
+        self.val_size = val_size
+        self.val_last = val_last
+        self.standardize = standardize
+        self.augment = augment
+
+    @abstractmethod
+    def declare(self) -> Spec:
+        """The spec as far as it is known without downloading; local files that the user named may be read."""
+
+    def on_after_batch_transfer(self, batch: tuple[Tensor, ...], dataloader_idx: int) -> tuple[Tensor, ...]:
+        """uint8 pictures become floats in [0, 1], then training batches are augmented, all on the device."""
+        x, y, *rest = batch
+        if x.dtype == torch.uint8:
+            x = x.float().mul_(1 / 255)
+        if self.augment is not None and self.trainer is not None and self.trainer.training:
+            self.augment.num_classes = self.spec.target.num_outputs  # MixUp's width of one-hot labels
+            x, y = self.augment(x, y)
+        return (x, y, *rest)
+
+
+class InMemoryData(DataModule):
+    """Data that fit into memory: uint8 or float tensors, and a batch is one gather.
+
+    A source implements `declare` and `load`. ``placement`` is where the tensors live: on the accelerator when they
+    take less than a quarter of its free memory (auto), always (device), or never (host).
+    """
+
+    def __init__(self, *, placement: Literal["auto", "device", "host"] = "auto", **common: Any) -> None:
+        super().__init__(**common)
+        self.placement = placement
+        self._arrays: dict[str, Arrays] = {}
+
+    @abstractmethod
+    def load(self, split: Literal["train", "test"]) -> Arrays:
+        """All rows of an official split, in a fixed order. ``train`` still holds the validation rows."""
+
+    def setup(self, stage: str | None = None) -> None:
+        if stage in (None, "fit", "validate") and "train" not in self._arrays:
+            rows = self.load("train")
+            keep, held = self.split(rows, self.declare().target)
+            self._arrays |= {"train": self.read(rows.take(keep)), "val": self.read(rows.take(held))}
+            self.spec = self.fit_spec(self._arrays["train"])
+        if stage in (None, "test", "predict") and "test" not in self._arrays:
+            self._arrays["test"] = self.read(self.load("test"))
+
+    def split(self, rows: Arrays, target: Target) -> tuple[Tensor, Tensor]:
+        """Numbers of the rows of ``train`` that are for training, and of those held out for validation."""
+        size = self.val_fraction if self.val_size is None else self.val_size
+        return holdout(rows, target, size, seed=self.seed, last=self.val_last)
+
+    def read(self, rows: Arrays) -> Arrays:
+        """What `load` gave, after the split: for a source whose rows name files that are still to be read."""
+        return rows
+
+    def fit_spec(self, train: Arrays) -> Spec:
+        """The declared spec with what must be fitted on the training rows."""
+        spec = self.declare()
+        if not self.standardize:
+            return spec
+        mean, std = moments(self.fit_parts(train))
+        std = torch.where(std > 1e-12, std, 1.0)  # a constant feature stays at zero
+        return dataclasses.replace(spec, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+
+    def fit_parts(self, train: Arrays) -> Iterable[Tensor]:
+        """The training inputs that mean and standard deviation are fitted on, in parts that fit into memory."""
+        return train.x.split(1024)
+
+    def arrays(self, split: Literal["train", "val", "test"]) -> Arrays:
+        """The tensors of a split, for pictures, baselines and tests."""
+        self.setup("test" if split == "test" else "fit")
+        return self._arrays[split]
+
+    def train_dataloader(self) -> Loader:
+        loader = self._loader("train", self.batch_size, shuffle=True)
+        if self.trainer is not None and self.trainer.overfit_batches:
+            del loader.sampler  # nobody calls set_epoch then: each epoch has the same few batches
+        return loader
+
+    def val_dataloader(self) -> Loader:
+        return self._loader("val", self.eval_batch_size)
+
+    def test_dataloader(self) -> Loader:
+        return self._loader("test", self.eval_batch_size)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return tuple(t if t.device == device else t.to(device, non_blocking=True) for t in batch)
+
+    def _loader(self, split: Literal["train", "val", "test"], batch_size: int, shuffle: bool = False) -> Loader:
+        arrays = self.arrays(split)
+        return TensorLoader(arrays.to(self._home(arrays.num_bytes)), batch_size, shuffle=shuffle, seed=self.seed)
+
+    def _home(self, num_bytes: int) -> torch.device:
+        device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
+        if device.type != "cuda" or self.placement == "host":
+            return torch.device("cpu")
+        if self.placement == "auto" and num_bytes > torch.cuda.mem_get_info(device)[0] / 4:
+            return torch.device("cpu")
+        return device
+
+
+def moments(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (float64) per channel of (n, C, H, W), or per feature of (n, F); uint8 as [0, 1].
+
+    The parts are merged as in T. Chan, G. Golub, R. LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing
+    Sample Variances", 1979: one pass, and no copy of the whole in float64.
+    """
+    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
+    for part in parts:
+        x = part.transpose(0, 1).flatten(1).double() / (255 if part.dtype == torch.uint8 else 1)
+        n, delta = x.shape[1], x.mean(1) - mean
+        total = count + n
+        mean = mean + delta * (n / total)
+        squares = squares + x.var(1, correction=0) * n + delta**2 * (count * n / total)
+        count = total
+    return mean, (squares / count).sqrt()

@@ -1,0 +1,314 @@
+"""A table of the user's own: any CSV file with a header.
+
+What a column is (numbers or names), its categories and its fill value are read off the training rows only; validation
+and test rows are then encoded as new rows would be. The features are all columns but the target, the weight and those
+in ``drop``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlzoo.data.loaders import Arrays
+from dlzoo.data.tables import TableData, as_numbers, as_text, encode
+from dlzoo.errors import UserError, nearest
+from dlzoo.specs import Classes, Column, TableSpec, Target, Values
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+MISSING_MARKS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")
+FEW_VALUES = 20
+"""A target of whole numbers is taken as classes up to this many different ones."""
+
+
+class CsvTable(TableData):
+    """Rows of a CSV file: classes or values from numbers and names.
+
+    Args:
+        path: the file; .gz, .bz2, .xz and .zip are read as they are.
+        target: the column to predict, or several columns of numbers.
+        problem: auto takes text as classes, and also whole numbers where there are at most 20 different ones and at
+            most half as many as rows; other numbers are values.
+        drop: columns to leave out.
+        categorical: columns of numbers that are names (codes): one feature for each, as for text.
+        weight: a column of sample weights, factors on the loss.
+        missing: refuse, or impute (median of a column of numbers, most frequent name of another).
+        missing_marks: what stands for a missing value, beside an empty cell.
+        max_categories: a column of more different names is refused as an id.
+        test_path: a file of test rows, with the same columns, instead of ``test_fraction``.
+        separator: between cells; ``\\t`` is a tab.
+        decimal: the sign before decimals.
+        encoding: of the file, by Python's name, such as latin-1.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        target: str | Sequence[str],
+        problem: Literal["auto", "classification", "regression"] = "auto",
+        drop: Sequence[str] = (),
+        categorical: Sequence[str] = (),
+        weight: str | None = None,
+        missing: Literal["refuse", "impute"] = "refuse",
+        missing_marks: Sequence[str] = MISSING_MARKS,
+        max_categories: int = 100,
+        test_path: str | None = None,
+        separator: str = ",",
+        decimal: Literal[".", ","] = ".",
+        encoding: str = "utf-8-sig",
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self.path = path
+        self.targets = [target] if isinstance(target, str) else list(target)
+        self.problem = problem
+        self.drop = list(drop)
+        self.categorical = list(categorical)
+        self.weight = weight
+        self.missing = missing
+        self.max_categories = max_categories
+        self.test_path = test_path
+        self.format: dict[str, Any] = {
+            "separator": separator,
+            "decimal": decimal,
+            "encoding": encoding,
+            "missing_marks": tuple(missing_marks),
+        }
+        if not self.targets:
+            raise UserError("data.target=[] is empty; name the column to predict")
+
+    def declare(self) -> TableSpec:
+        return self._fitted[0]
+
+    def table(self) -> Arrays:
+        """The rows of ``path``, then those of ``test_path``."""
+        return self._fitted[1]
+
+    def split_test(self, rows: Arrays, target: Target) -> tuple[Tensor, Tensor]:
+        if self.test_path is None:
+            return super().split_test(rows, target)
+        order, num_own = torch.arange(rows.num_rows), len(self._frames[0])
+        return order[:num_own], order[num_own:]
+
+    @cached_property
+    def _frames(self) -> list[pd.DataFrame]:
+        """The rows of ``path`` and of ``test_path``, as text, without the dropped columns."""
+        files = {"data.path": self.path} | ({"data.test_path": self.test_path} if self.test_path else {})
+        frames = [read_table(_existing(path, key), **self.format) for key, path in files.items()]
+        self._check_names(frames[0])
+        own = frames[0].drop(columns=self.drop)
+        for other in frames[1:]:
+            absent = [name for name in own.columns if name not in other.columns]
+            if absent:
+                raise UserError(f"data.test_path={self.test_path} lacks columns of data.path: {', '.join(absent)}")
+        return [frame[own.columns] for frame in frames]
+
+    @cached_property
+    def _fitted(self) -> tuple[TableSpec, Arrays]:
+        import pandas as pd
+
+        frame = pd.concat(self._frames, ignore_index=True)
+        features = [name for name in frame.columns if name not in (*self.targets, self.weight)]
+        self._check_missing(frame, features)
+        target, y = self._classes(frame) if self._has_classes(frame) else self._values(frame)
+        rows = Arrays(torch.empty(len(frame), 0), y, self._weights(frame))
+        own, _ = self.split_test(rows, target)
+        train = own[self.split(rows.take(own), target)[0]]
+        if isinstance(target, Classes):
+            _check_all_present(target, y[train])
+        seen = frame.iloc[train.numpy()]
+        columns = tuple(self._fit_column(seen[name]) for name in features)
+        return TableSpec(columns, target), rows._replace(x=encode(frame[features], columns))
+
+    def _fit_column(self, values: pd.Series) -> Column:
+        name, impute = str(values.name), self.missing == "impute"
+        numbers, present = as_numbers(values), values.notna()
+        if not present.any():
+            raise UserError(f"column {name} has no value in any training row: data.drop=[{name}]")
+        if name not in self.categorical and numbers[present].notna().all():
+            return Column(name, fill=float(numbers.median()) if impute else None)
+        text = as_text(values[present])
+        categories = sorted(set(text))
+        if len(categories) > self.max_categories or (len(categories) == len(text) > 10):
+            strays = text[numbers[present].isna()]
+            hint = f"; if only {strays.iloc[0]!r} is none, add it to data.missing_marks" if len(strays) < 10 else ""
+            raise UserError(
+                f"column {name} is text with {len(categories)} different values in {len(text)} training rows, like an "
+                f"id: data.drop=[{name}], or raise data.max_categories={self.max_categories}{hint}"
+            )
+        return Column(name, categories=tuple(categories), fill=text.mode()[0] if impute else None)
+
+    def _has_classes(self, frame: pd.DataFrame) -> bool:
+        if self.problem != "auto" or len(self.targets) > 1:
+            return self.problem == "classification"
+        numbers = as_numbers(frame[self.targets[0]])
+        if numbers.isna().any():
+            return True
+        num_different = numbers.nunique()
+        few = bool((numbers % 1 == 0).all()) and num_different <= min(FEW_VALUES, len(numbers) / 2)
+        found, other = ("classes", "regression") if few else ("values", "classification")
+        log.info("data.target=%s has %d different numbers, taken as %s; to change it: data.problem=%s",
+                 self.targets[0], num_different, found, other)  # fmt: skip
+        return few
+
+    def _classes(self, frame: pd.DataFrame) -> tuple[Classes, Tensor]:
+        if len(self.targets) > 1:
+            raise UserError(f"data.target={self.targets}: classes need one column; several are for regression")
+        text = frame[self.targets[0]]
+        counts = text.value_counts()
+        names = sorted(counts.index, key=float) if as_numbers(text).notna().all() else sorted(counts.index)
+        if len(names) == 1:
+            raise UserError(f"data.target={text.name} has one class only, {names[0]!r}: there is nothing to learn")
+        alone = [name for name in names if counts[name] == 1]
+        if alone:
+            raise UserError(
+                f"data.target={text.name}: {len(alone)} of {len(names)} classes have a single row, such as "
+                f"{alone[0]!r}; add rows or remove these, or if they are values write plain numbers and set "
+                "data.problem=regression"
+            )
+        label = {name: i for i, name in enumerate(names)}
+        return Classes(tuple(names)), torch.tensor([label[name] for name in text])
+
+    def _values(self, frame: pd.DataFrame) -> tuple[Values, Tensor]:
+        columns = [_finite(frame[name], "data.target") for name in self.targets]
+        for name, column in zip(self.targets, columns, strict=True):
+            if np.all(column == column[0]):
+                raise UserError(f"data.target={name} is {column[0]:g} in all rows: there is nothing to learn")
+        return Values(tuple(self.targets)), torch.from_numpy(np.stack(columns, axis=1))
+
+    def _weights(self, frame: pd.DataFrame) -> Tensor | None:
+        if self.weight is None:
+            return None
+        weights = _finite(frame[self.weight], "data.weight")
+        if (weights < 0).any() or not weights.any():
+            raise UserError(f"data.weight={self.weight} must hold numbers of at least 0, and not only zeros")
+        return torch.from_numpy(weights)
+
+    def _check_names(self, frame: pd.DataFrame) -> None:
+        names = list(frame.columns)
+        keys = {"target": self.targets, "drop": self.drop, "categorical": self.categorical}
+        keys["weight"] = [] if self.weight is None else [self.weight]
+        for key, wanted in keys.items():
+            for name in wanted:
+                if name not in names:
+                    hint = "" if len(names) > 1 else f"; if {names[0]!r} is several columns, change data.separator"
+                    raise UserError(f"data.{key}={name}: {self.path} has no such column; {nearest(name, names)}{hint}")
+        taken = [*self.targets, *keys["weight"], *self.drop]
+        double = sorted({name for name in taken if taken.count(name) > 1})
+        if double:
+            raise UserError(f"column {double[0]} stands twice in data.target, data.weight and data.drop: once only")
+        left = [name for name in names if name not in taken]
+        if not left:
+            raise UserError(f"{self.path} has no column left to learn from beside {', '.join(taken)}")
+        for number, name in enumerate(names):
+            if name in left and not name:
+                raise UserError(
+                    f"{self.path}: column {number + 1} has no name, like the row numbers that pandas writes; "
+                    "data.drop=[''] leaves it out"
+                )
+
+    def _check_missing(self, frame: pd.DataFrame, features: Sequence[str]) -> None:
+        counts = frame.isna().sum()
+        for name in [*self.targets, *([self.weight] if self.weight else [])]:
+            if counts[name]:
+                raise UserError(f"{counts[name]} rows have no {name}: remove these rows (they cannot be imputed)")
+        holes = [f"{name} ({counts[name]})" for name in features if counts[name]]
+        if holes and self.missing == "refuse":
+            raise UserError(
+                f"missing values in {', '.join(holes)}: set data.missing=impute (median or most frequent value of the "
+                "training rows), drop the columns with data.drop=[…], or complete the file"
+            )
+
+
+def read_table(
+    path: Path | str,
+    *,
+    separator: str = ",",
+    decimal: Literal[".", ","] = ".",
+    encoding: str = "utf-8-sig",
+    missing_marks: Sequence[str] = MISSING_MARKS,
+) -> pd.DataFrame:
+    """The cells of a CSV file as text, for `encode`: numbers with a decimal point, missing values as NaN.
+
+    Raises:
+        UserError: the file is no CSV, has no rows, or two columns of one name.
+    """
+    import pandas as pd
+
+    separator = separator.replace("\\t", "\t")
+    if len(separator) != 1 or separator == decimal:
+        raise UserError(f"data.separator={separator!r} must be one sign, and not data.decimal={decimal!r}")
+    try:
+        cells = pd.read_csv(path, sep=separator, encoding=encoding, header=None, dtype=str, keep_default_na=False)
+    except pd.errors.EmptyDataError:
+        raise UserError(f"{path} is empty") from None
+    except pd.errors.ParserError as error:
+        raise UserError(f"{path}: {f'{error}'.strip()}; is data.separator={separator!r} right?") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not {encoding} text; if it is a CSV file, set data.encoding=latin-1") from None
+    except LookupError:
+        raise UserError(f"data.encoding={encoding}: Python knows no such encoding; common are utf-8, latin-1") from None
+    cells = cells.apply(lambda column: column.str.strip())
+    names = [str(name) for name in cells.iloc[0]]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f"{path}: several columns have the name {', '.join(map(repr, twice))}; rename them")
+    frame = cells.iloc[1:].set_axis(names, axis=1).reset_index(drop=True)
+    if frame.empty:
+        raise UserError(f"{path} has a header and no rows")
+    frame = frame.mask(frame.isin(["", *missing_marks]))
+    return frame if decimal == "." else frame.apply(_with_point)
+
+
+def _with_point(values: pd.Series) -> pd.Series:
+    """Numbers such as 1,5 as 1.5. A number with a point would be read wrongly in silence, so it is an error."""
+    pointed = values[values.str.fullmatch(r"[+-]?\d+\.[\d.,]+").eq(True)]
+    if len(pointed):
+        raise UserError(
+            f"column {values.name} holds {pointed.iloc[0]!r}, but data.decimal=',': remove the points that group "
+            "thousands, or set data.decimal=."
+        )
+    return values.str.replace(r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$", r"\1.\2", regex=True)
+
+
+def _existing(path: str, key: str) -> Path:
+    file = Path(path).expanduser()
+    if file.is_file():
+        return file
+    if not file.parent.is_dir():
+        raise UserError(f"{key}={path}: there is no folder {file.parent.absolute()}")
+    beside = [f.name for f in file.parent.iterdir() if f.is_file() and f.suffix == file.suffix]
+    raise UserError(f"{key}={path}: there is no such file in {file.parent.absolute()}; {nearest(file.name, beside)}")
+
+
+def _finite(values: pd.Series, key: str) -> np.ndarray:
+    """(N,) float32."""
+    numbers = as_numbers(values)
+    with np.errstate(over="ignore"):
+        ready = numbers.to_numpy(dtype=np.float32)
+    wrong = ~np.isfinite(ready)
+    if wrong.any():
+        raise UserError(f"{key}={values.name} must hold numbers; {values[wrong].iloc[0]!r} is none, or not finite")
+    return ready
+
+
+def _check_all_present(target: Classes, labels: Tensor) -> None:
+    counts = torch.bincount(labels, minlength=target.num_outputs).tolist()
+    absent = [name for name, count in zip(target.names, counts, strict=True) if not count]
+    if absent:
+        raise UserError(
+            f"the training rows hold no row of class {', '.join(map(repr, absent))}: add rows of it, lower "
+            "data.val_fraction, or set data.val_last=false"
+        )

@@ -1,0 +1,167 @@
+"""Loaders: the in-memory path, where a batch is one gather, and the worker path for what must be read from disk.
+
+In memory, tensors live where the model lives: nine times faster than a `DataLoader` that collates single samples on
+MNIST with a small net (scripts/bench.py). Both paths share `Loader`, so they give the same rows in the same order.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+Batch = tuple[Tensor, ...]
+
+
+class Arrays(NamedTuple):
+    """The rows of a split. x: (N, ...) uint8 or float32; y: (N,) int64 or (N, D) float32; weight: (N,) or None."""
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor | None = None
+
+    def take(self, rows: Tensor) -> Arrays:
+        return Arrays(*(None if t is None else t[rows] for t in self))  # type: ignore[arg-type]
+
+    def to(self, device: torch.device) -> Arrays:
+        return Arrays(*(None if t is None else t.to(device) for t in self))  # type: ignore[arg-type]
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.y)
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(t.numel() * t.element_size() for t in self if t is not None)
+
+
+class Loader(ABC):
+    """Which rows go into which batch: a pure function of (seed, epoch), sharded over the ranks.
+
+    Lightning calls ``sampler.set_epoch`` before each epoch, so a resumed run sees the order that it would have seen.
+    """
+
+    def __init__(self, num_rows: int, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> None:
+        self.num_rows = num_rows
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.epoch = 0
+        if shuffle:
+            self.sampler = self  # where Lightning looks for set_epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def rows(self) -> Tensor:
+        """This rank's row numbers for the current epoch."""
+        n, (rank, world) = self.num_rows, ranks()
+        if not self.shuffle:
+            return torch.arange(rank, n, world)
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch))
+        return order[rank : n - n % world : world]  # ranks must take equally many steps
+
+    def batches(self, device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
+        """The row numbers of each batch. A last training batch of one row borrows a second: BatchNorm needs two."""
+        rows = self.rows().to(device)
+        sizes = [min(self.batch_size, len(rows) - start) for start in range(0, len(rows), self.batch_size)]
+        if self.shuffle and self.batch_size > 2 and len(sizes) > 1 and sizes[-1] == 1:
+            sizes[-2:] = [self.batch_size - 1, 2]
+        return rows.split(sizes)
+
+    def __len__(self) -> int:
+        n, (rank, world) = self.num_rows, ranks()
+        share = n // world if self.shuffle else len(range(rank, n, world))
+        return -(-share // self.batch_size)
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+class TensorLoader(Loader):
+    """Batches of `Arrays`, gathered where the arrays are."""
+
+    def __init__(self, arrays: Arrays, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> None:
+        super().__init__(arrays.num_rows, batch_size, shuffle=shuffle, seed=seed)
+        self.arrays = arrays
+        self.tensors = tuple(t for t in arrays if t is not None)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for rows in self.batches(self.arrays.y.device):
+            yield tuple(t.index_select(0, rows) for t in self.tensors)  # 3 times as fast as t[rows] on a CPU
+
+
+class WorkerLoader(Loader):
+    """Batches that worker processes read while the model trains.
+
+    Args:
+        read: row numbers (B,) -> anything made of tensors and plain values; called in the workers, so it is pickled.
+        receive: what ``read`` gave -> a batch; called in this process, and may raise what the user is to see.
+        num_workers: processes; 0 reads in this one.
+        pin_memory: for the copy to a GPU.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[Tensor], Any],
+        receive: Callable[[Any], Batch],
+        num_rows: int,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        super().__init__(num_rows, batch_size, shuffle=shuffle, seed=seed)
+        self.receive = receive
+        self.workers = DataLoader(
+            _Reader(read),
+            batch_size=None,  # the sampler gives whole batches of row numbers
+            sampler=_Batches(self),
+            collate_fn=_as_it_is,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=pin_memory,
+            generator=torch.Generator().manual_seed(seed),  # else it draws from the model's random numbers
+        )
+
+    def __iter__(self) -> Iterator[Batch]:
+        return map(self.receive, self.workers)
+
+
+class _Reader(Dataset[Any]):
+    def __init__(self, read: Callable[[Tensor], Any]) -> None:
+        self.read = read
+
+    def __getitem__(self, rows: Any) -> Any:
+        return self.read(rows)
+
+
+class _Batches:
+    """A loader's batches of the current epoch, as a sampler."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.loader.batches())
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def ranks() -> tuple[int, int]:
+    """(rank, world size) of this process; (0, 1) outside distributed training."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

@@ -1,0 +1,37 @@
+"""Errors that are the user's to mend: they reach the terminal as one or two lines, never as a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class UserError(ValueError):
+    """A mistake that the user can mend; the message names what was given, what is allowed and what to change."""
+
+
+class SpecError(UserError):
+    """A net or task cannot work with what the data promises."""
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """The end of an error sentence: the nearest right name, or all of them when none is near.
+
+    >>> nearest("rleu", ["relu", "tanh"])
+    "did you mean 'relu'?"
+    >>> nearest("qqq", ["relu", "tanh"])
+    'choose from: relu, tanh'
+    """
+    names = sorted(allowed)
+    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
+    return f"did you mean '{close[0]}'?" if close else f"choose from: {', '.join(names) or '(nothing)'}"
+
+
+def pick(name: str, table: Mapping[str, T], key: str) -> T:
+    """``table[name]``, or a `UserError` that names the config key, the value given and the nearest right one."""
+    if name not in table:
+        raise UserError(f"{key}={name} is unknown; {nearest(name, table)}")
+    return table[name]

@@ -1,0 +1,166 @@
+"""Parts of nets by name: activations, norms, dropout, initialisers; and the standardisation of inputs.
+
+Names follow the literature; each `Literal` is what a config may say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlzoo.errors import UserError, pick
+
+ActivationName = Literal[
+    "identity",
+    "sigmoid",
+    "tanh",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "softsign",
+    "softplus",
+    "exponential",
+]
+NormName = Literal["none", "batch", "layer", "unit"]
+InitName = Literal[
+    "default",
+    "glorot_uniform",
+    "glorot_normal",
+    "he_uniform",
+    "he_normal",
+    "lecun_uniform",
+    "lecun_normal",
+    "normal",
+]
+M = TypeVar("M", bound=nn.Module)
+
+
+class Exponential(nn.Module):
+    """e^x, for outputs that must be positive."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.exp()
+
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "identity": nn.Identity,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "gelu": nn.GELU,
+    "softsign": nn.Softsign,
+    "softplus": nn.Softplus,
+    "exponential": Exponential,
+}
+ACTIVATION_TYPES = tuple(cls for cls in _ACTIVATIONS.values() if cls is not nn.Identity)
+"""What an activity penalty watches."""
+
+
+def activation(name: ActivationName) -> nn.Module:
+    """A new activation with PyTorch's defaults: leaky ReLU has slope 0.01 (Keras: 0.3), ELU and SELU the papers'."""
+    return pick(name, _ACTIVATIONS, "net.activation")()
+
+
+class UnitNorm(nn.Module):
+    """Scale the features of each sample, or the channels at each place of a map, to Euclidean length 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(x, dim=1)
+
+
+def norm(name: NormName, num_features: int) -> nn.Module:
+    """A norm of (B, F): batch (Ioffe & Szegedy 2015), layer (Ba, Kiros & Hinton 2016) or unit length."""
+    table: dict[str, Callable[[], nn.Module]] = {
+        "none": nn.Identity,
+        "batch": lambda: nn.BatchNorm1d(num_features),
+        "layer": lambda: nn.LayerNorm(num_features),
+        "unit": UnitNorm,
+    }
+    return pick(name, table, "net.norm")()
+
+
+def map_norm(name: NormName, num_channels: int) -> nn.Module:
+    """The same for maps (B, C, H, W). Layer norm is over C, H and W with a gain per channel, so any H and W will do."""
+    table: dict[str, Callable[[], nn.Module]] = {
+        "none": nn.Identity,
+        "batch": lambda: nn.BatchNorm2d(num_channels),
+        "layer": lambda: nn.GroupNorm(1, num_channels),
+        "unit": UnitNorm,
+    }
+    return pick(name, table, "net.norm")()
+
+
+def dropout(share: float, key: str = "net.dropout") -> nn.Module:
+    """Srivastava et al. 2014; nothing for 0."""
+    if not 0 <= share < 1:
+        raise UserError(f"{key}={share} must be at least 0 and below 1: it is the share of units that is dropped")
+    return nn.Dropout(share) if share else nn.Identity()
+
+
+def sequential(*modules: nn.Module) -> nn.Sequential:
+    """`nn.Sequential` without the modules that do nothing."""
+    return nn.Sequential(*(m for m in modules if not isinstance(m, nn.Identity)))
+
+
+_INITIALISERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "glorot_uniform": nn.init.xavier_uniform_,
+    "glorot_normal": nn.init.xavier_normal_,
+    "he_uniform": lambda w: nn.init.kaiming_uniform_(w, nonlinearity="relu"),
+    "he_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"),
+    "lecun_uniform": lambda w: nn.init.kaiming_uniform_(w, nonlinearity="linear"),
+    "lecun_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity="linear"),
+    "normal": lambda w: nn.init.normal_(w, std=0.05),
+}
+
+
+def initialise(module: M, name: InitName) -> M:
+    """Draw the weights of every linear and convolutional layer anew, biases zero; ``default`` leaves PyTorch's own.
+
+    Variances: Glorot & Bengio 2010, 2 / (fan_in + fan_out), for tanh and sigmoid; He et al. 2015, 2 / fan_in, for ReLU
+    and its kin; LeCun et al. 1998, 1 / fan_in, for SELU; ``normal``: standard deviation 0.05 whatever the fan.
+    """
+    if name == "default":
+        return module
+    draw = pick(name, _INITIALISERS, "net.init")
+    for layer in module.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+            draw(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return module
+
+
+class Standardize(nn.Module):
+    """(x - mean) / std, per feature of (B, F) or per channel of (B, C, H, W); the input itself when both are empty."""
+
+    mean: Tensor | None
+    std: Tensor | None
+
+    def __init__(self, mean: Sequence[float] = (), std: Sequence[float] = ()) -> None:
+        super().__init__()
+        if len(mean) != len(std):
+            raise ValueError(f"{len(mean)} means, but {len(std)} standard deviations")
+        if any(s <= 0 for s in std):
+            raise ValueError(f"standard deviations must be positive: {list(std)}")
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float) if mean else None)
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float) if std else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.mean is None or self.std is None:
+            return x
+        shape = (-1, *(1 for _ in x.shape[2:]))
+        return (x - self.mean.view(shape)) / self.std.view(shape)
+
+
+def num_parameters(module: nn.Module) -> int:
+    """Numbers in the parameters of a module; buffers do not count."""
+    return sum(p.numel() for p in module.parameters())

@@ -1,0 +1,74 @@
+"""A small convolutional net: two convolutions, a pooling, a narrow convolution, two fully connected layers.
+
+From the course that this zoo follows: conv 32@3x3, conv 32@3x3, max-pool 2, conv 2@3x3, flatten (200 for 28x28),
+50, 10; a second version (norm=batch) has BatchNorm after the first convolution and on the 200 features.
+Differs from the source by no ReLU on the logits: there it kept a wrong class from ever falling below zero.
+
+>>> from dlzoo.specs import Classes
+>>> mnist = ImageSpec(1, 28, 28, Classes(tuple("0123456789")))
+>>> layers.num_parameters(CNN(mnist)), layers.num_parameters(CNN(mnist, norm="batch"))
+(20706, 21170)
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from dlzoo import layers
+from dlzoo.errors import SpecError
+from dlzoo.layers import ActivationName, InitName, NormName
+from dlzoo.specs import ImageSpec
+
+
+class CNN(nn.Module):
+    """For pictures from 2x2 on.
+
+    Args:
+        norm: after the first convolution and on the flattened features.
+        padding: pixels of zeros around each convolution's input; None: 0 as in the source, 1 for pictures below 10x10,
+            of which nothing would be left.
+    """
+
+    accepts: ClassVar[tuple[type, ...]] = (ImageSpec,)
+
+    def __init__(
+        self,
+        spec: ImageSpec,
+        *,
+        norm: NormName = "none",
+        padding: Literal[0, 1] | None = None,
+        activation: ActivationName = "relu",
+        init: InitName = "default",
+    ) -> None:
+        super().__init__()
+        smallest = min(spec.height, spec.width)
+        pad = padding if padding is not None else int(smallest < 10)
+        least = 2 if pad else 10
+        if smallest < least:
+            raise SpecError(
+                f"cnn with net.padding={pad} needs pictures of at least {least}x{least}, but the data gives "
+                f"{spec.describe()}" + ("" if pad else "; net.padding=1 takes them from 2x2 on")
+            )
+        h, w = ((size - 4 + 4 * pad) // 2 - 2 + 2 * pad for size in (spec.height, spec.width))
+        self.layers = layers.sequential(
+            nn.Conv2d(spec.channels, 32, 3, padding=pad),
+            layers.map_norm(norm, 32),
+            layers.activation(activation),
+            nn.Conv2d(32, 32, 3, padding=pad),
+            layers.activation(activation),
+            nn.MaxPool2d(2),
+            nn.Conv2d(32, 2, 3, padding=pad),
+            layers.activation(activation),
+            nn.Flatten(),
+            layers.norm(norm, 2 * h * w),
+            nn.Linear(2 * h * w, 50),
+            layers.activation(activation),
+            nn.Linear(50, spec.target.num_outputs),
+        )
+        layers.initialise(self, init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W) -> (B, K) logits or values."""
+        return self.layers(x)

@@ -1,0 +1,143 @@
+"""Fixed convolutions: Sobel's slopes and their magnitude, and the box blur; as an operation, and before a classifier.
+
+I. Sobel, G. Feldman, "A 3x3 Isotropic Gradient Operator for Image Processing", 1968. As everywhere in deep learning,
+"convolution" does not turn the kernel around: sobel_x is positive where the picture gets brighter to the right, sobel_y
+where it gets brighter downwards.
+
+>>> from dlzoo.specs import Classes
+>>> layers.num_parameters(Filters(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))  # (4*28*28 + 1) * 10
+31370
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlzoo import layers
+from dlzoo.errors import SpecError, UserError, nearest, pick
+from dlzoo.layers import InitName
+from dlzoo.specs import ImageSpec
+
+FilterName = Literal["sobel_x", "sobel_y", "sobel_magnitude", "box_blur"]
+PaddingName = Literal["zeros", "replicate", "reflect", "none"]
+
+_PAD_MODES = {"zeros": "constant", "replicate": "replicate", "reflect": "reflect", "none": ""}
+
+
+class FilterBank(nn.Module):
+    """Pictures (B, C, H, W) -> (B, C * N, H', W'): each channel through each of N filters, channel by channel.
+
+    A side of w pixels becomes floor((w + 2p - f) / s) + 1 for kernel size f, padding p and stride s.
+
+    Args:
+        filters: names; Sobel kernels are 3x3.
+        blur_size: side of the box blur.
+        padding: what stands around the picture.
+        num_padding: p, pixels on each side; None: as many as keep the size at stride 1, 2p = f - 1 (for an even f one
+            more below and to the right).
+    """
+
+    sobel: Tensor
+    box_blur: Tensor
+
+    def __init__(
+        self,
+        filters: Sequence[FilterName] = ("sobel_x", "sobel_y", "sobel_magnitude", "box_blur"),
+        *,
+        blur_size: int = 10,
+        padding: PaddingName = "zeros",
+        num_padding: int | None = None,
+        stride: int = 1,
+    ) -> None:
+        super().__init__()
+        sizes = {"sobel_x": 3, "sobel_y": 3, "sobel_magnitude": 3, "box_blur": blur_size}
+        self.filters = tuple(filters)
+        self.sizes = sorted({pick(name, sizes, "net.filters") for name in self.filters})
+        self.mode = pick(padding, _PAD_MODES, "net.padding")
+        self.num_padding = 0 if padding == "none" else num_padding
+        self.stride = stride
+        for key, value, least in (("blur_size", blur_size, 1), ("stride", stride, 1), ("num_padding", num_padding, 0)):
+            if value is not None and value < least:
+                raise UserError(f"net.{key}={value} must be at least {least}")
+        if not self.filters:
+            raise UserError(f"net.filters is empty; {nearest('', sizes)}")
+        if padding == "none" and num_padding:
+            raise UserError(f"net.num_padding={num_padding} needs net.padding=zeros, replicate or reflect, not none")
+        if len(self.sizes) > 1 and self.num_padding is not None:
+            raise UserError(
+                f"filters of sizes {self.sizes} give pictures of different sizes with net.padding={padding} and "
+                f"net.num_padding={num_padding}; leave net.num_padding out, or choose net.filters of one size"
+            )
+        right = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+        self.register_buffer("sobel", torch.stack([right, right.T]).unsqueeze(1), persistent=False)
+        blur = torch.full((1, 1, blur_size, blur_size), 1 / blur_size**2)
+        self.register_buffer("box_blur", blur, persistent=False)
+
+    def margins(self, size: int) -> tuple[int, int]:
+        """Pixels put before and behind a side for a kernel of this size."""
+        return (self.num_padding, self.num_padding) if self.num_padding is not None else ((size - 1) // 2, size // 2)
+
+    def output_side(self, side: int) -> int:
+        """Pixels of a side after the filters; `SpecError` if the side is too small for them."""
+        size = self.sizes[-1]
+        before, behind = self.margins(size)
+        if side + before + behind < size:
+            raise SpecError(f"a {size}x{size} kernel does not fit on {side} pixels; change net.blur_size or net.padding")
+        if self.mode == "reflect" and behind >= side:
+            raise SpecError(
+                f"{side} pixels cannot be reflected {behind} pixels far; choose net.padding=replicate or zeros, or a "
+                f"smaller net.blur_size or net.num_padding"
+            )
+        return (side + before + behind - size) // self.stride + 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W) -> (B, C * N, H', W')."""
+        planes = x.flatten(0, 1).unsqueeze(1)  # (B*C, 1, H, W): every channel is a picture of its own
+        maps: dict[str, Tensor] = {}
+        if any(name != "box_blur" for name in self.filters):
+            slopes = self._convolve(planes, self.sobel)
+            maps["sobel_x"], maps["sobel_y"] = slopes[:, :1], slopes[:, 1:]
+            if "sobel_magnitude" in self.filters:
+                maps["sobel_magnitude"] = torch.linalg.vector_norm(slopes, dim=1, keepdim=True)
+        if "box_blur" in self.filters:
+            maps["box_blur"] = self._convolve(planes, self.box_blur)
+        out = torch.cat([maps[name] for name in self.filters], 1)  # (B*C, N, H', W')
+        return out.view(len(x), -1, *out.shape[2:])
+
+    def _convolve(self, planes: Tensor, kernels: Tensor) -> Tensor:
+        before, behind = self.margins(kernels.shape[-1])
+        if before or behind:
+            planes = F.pad(planes, (before, behind, before, behind), mode=self.mode)
+        return F.conv2d(planes, kernels, stride=self.stride)
+
+
+class Filters(nn.Module):
+    """A filter bank, which does not learn, and a linear layer on its pictures, which does. For pictures."""
+
+    accepts: ClassVar[tuple[type, ...]] = (ImageSpec,)
+
+    def __init__(
+        self,
+        spec: ImageSpec,
+        *,
+        filters: Sequence[FilterName] = ("sobel_x", "sobel_y", "sobel_magnitude", "box_blur"),
+        blur_size: int = 10,
+        padding: PaddingName = "zeros",
+        num_padding: int | None = None,
+        stride: int = 1,
+        init: InitName = "default",
+    ) -> None:
+        super().__init__()
+        self.bank = FilterBank(filters, blur_size=blur_size, padding=padding, num_padding=num_padding, stride=stride)
+        h, w = self.bank.output_side(spec.height), self.bank.output_side(spec.width)
+        self.linear = nn.Linear(spec.channels * len(self.bank.filters) * h * w, spec.target.num_outputs)
+        layers.initialise(self.linear, init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W) -> (B, K) logits or values."""
+        return self.linear(self.bank(x).flatten(1))

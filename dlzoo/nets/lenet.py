@@ -1,0 +1,67 @@
+"""LeNet-5: two convolutions with subsampling, then three fully connected layers.
+
+Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to Document Recognition", 1998. As there, a
+picture smaller than 32x32 stands in the middle of a 32x32 field (28x28: 2 pixels around); a larger one stays as it is.
+Differs, as nearly everyone's: each map of the second convolution sees all maps of the first, subsampling has no weights
+of its own, tanh is not scaled, and the output is a linear layer in place of radial basis functions. The paper's tanh
+and average are the defaults; activation=relu with pool=max is the modern reading.
+
+>>> from dlzoo.specs import Classes
+>>> layers.num_parameters(LeNet(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
+61706
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from dlzoo import layers
+from dlzoo.errors import pick
+from dlzoo.layers import ActivationName, InitName
+from dlzoo.specs import ImageSpec
+
+PoolName = Literal["avg", "max"]
+
+
+class LeNet(nn.Module):
+    """For pictures of any size.
+
+    Args:
+        pool: what subsampling takes of 2x2 pixels, the average or the maximum.
+    """
+
+    accepts: ClassVar[tuple[type, ...]] = (ImageSpec,)
+
+    def __init__(
+        self,
+        spec: ImageSpec,
+        *,
+        activation: ActivationName = "tanh",
+        pool: PoolName = "avg",
+        init: InitName = "default",
+    ) -> None:
+        super().__init__()
+        subsample = pick(pool, {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}, "net.pool")
+        pad_h, pad_w = (max(0, -(-(32 - size) // 2)) for size in (spec.height, spec.width))
+        h, w = (((size - 4) // 2 - 4) // 2 for size in (spec.height + 2 * pad_h, spec.width + 2 * pad_w))
+        self.layers = layers.sequential(
+            nn.Conv2d(spec.channels, 6, 5, padding=(pad_h, pad_w)),
+            layers.activation(activation),
+            subsample(2),
+            nn.Conv2d(6, 16, 5),
+            layers.activation(activation),
+            subsample(2),
+            nn.Flatten(),
+            nn.Linear(16 * h * w, 120),
+            layers.activation(activation),
+            nn.Linear(120, 84),
+            layers.activation(activation),
+            nn.Linear(84, spec.target.num_outputs),
+        )
+        layers.initialise(self, init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W) -> (B, K) logits or values."""
+        return self.layers(x)

@@ -1,0 +1,33 @@
+"""One linear layer: linear regression for values, softmax (for two classes, logistic) regression for classes.
+
+A.-M. Legendre, "Nouvelles méthodes pour la détermination des orbites des comètes", 1805 (least squares); D. R. Cox,
+"The Regression Analysis of Binary Sequences", 1958 (logistic regression).
+
+>>> from dlzoo.specs import Classes
+>>> layers.num_parameters(Linear(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
+7850
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from dlzoo import layers
+from dlzoo.layers import InitName
+from dlzoo.specs import ImageSpec, Spec, TableSpec
+
+
+class Linear(nn.Module):
+    """W x + b, for pictures (flattened) and tables."""
+
+    accepts: ClassVar[tuple[type, ...]] = (ImageSpec, TableSpec)
+
+    def __init__(self, spec: Spec, *, init: InitName = "default") -> None:
+        super().__init__()
+        self.linear = layers.initialise(nn.Linear(spec.num_features, spec.target.num_outputs), init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W) or (B, F) -> (B, K) logits or values."""
+        return self.linear(x.flatten(1))

@@ -1,0 +1,78 @@
+"""Multilayer perceptron: hidden layers of units, each layer fully connected to the next.
+
+D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by back-propagating errors", Nature 323, 1986.
+Differs by ReLU units as the default, and by dropout (Srivastava et al. 2014) and norms to choose. A hidden layer is
+linear map, norm, activation, dropout, in this order; the output layer has no activation.
+
+>>> from dlzoo.specs import Classes
+>>> mnist = ImageSpec(1, 28, 28, Classes(tuple("0123456789")))
+>>> layers.num_parameters(MLP(mnist))
+118282
+>>> layers.num_parameters(MLP(mnist, hidden=(300, 100)))
+266610
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from dlzoo import layers
+from dlzoo.errors import UserError
+from dlzoo.layers import ActivationName, InitName, NormName
+from dlzoo.specs import ImageSpec, Spec, TableSpec
+
+
+class MLP(nn.Module):
+    """For pictures (flattened) and tables.
+
+    Args:
+        hidden: units of each hidden layer; an empty list leaves one linear layer.
+        dropout: share of the units of each hidden layer that is dropped in training.
+    """
+
+    accepts: ClassVar[tuple[type, ...]] = (ImageSpec, TableSpec)
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        hidden: Sequence[int] = (128, 128),
+        activation: ActivationName = "relu",
+        norm: NormName = "none",
+        dropout: float = 0.0,
+        init: InitName = "default",
+    ) -> None:
+        super().__init__()
+        self.hidden = hidden_layers(spec.num_features, hidden, activation=activation, norm=norm, dropout=dropout)
+        self.output = nn.Linear([spec.num_features, *hidden][-1], spec.target.num_outputs)
+        layers.initialise(self, init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W) or (B, F) -> (B, K) logits or values."""
+        return self.output(self.hidden(x.flatten(1)))
+
+
+def hidden_layers(
+    num_features: int,
+    hidden: Sequence[int],
+    *,
+    activation: ActivationName = "relu",
+    norm: NormName = "none",
+    dropout: float = 0.0,
+    key: str = "net.dropout",
+) -> nn.Sequential:
+    """Fully connected layers (B, num_features) -> (B, hidden[-1]); errors call the dropout ``key``."""
+    if any(units < 1 for units in hidden):
+        raise UserError(f"net.hidden={list(hidden)} must hold the number of units of each layer, at least 1")
+    modules: list[nn.Module] = []
+    for before, units in zip([num_features, *hidden], hidden, strict=False):
+        modules += [
+            nn.Linear(before, units),
+            layers.norm(norm, units),
+            layers.activation(activation),
+            layers.dropout(dropout, key),
+        ]
+    return layers.sequential(*modules)

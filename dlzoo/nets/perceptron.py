@@ -1,0 +1,50 @@
+"""A layer of threshold logic units: step(w·x + b).
+
+W. S. McCulloch, W. Pitts, "A Logical Calculus of the Ideas Immanent in Nervous Activity", 1943; F. Rosenblatt, "The
+Perceptron", Psychological Review 65, 1958. One unit tells two classes apart; more classes have a unit each, and the
+unit with the largest w·x + b wins. The weights begin at zero, and a unit fires above zero, not at it, so that firing
+and the winning class agree everywhere.
+
+>>> from dlzoo.specs import Classes, Column
+>>> bits = TableSpec((Column("a"), Column("b")), Classes(("false", "true")))
+>>> [tuple(p.shape) for p in Perceptron(bits).parameters()]
+[(1, 2), (1,)]
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dlzoo.errors import SpecError
+from dlzoo.specs import Classes, ImageSpec, Spec, TableSpec
+
+
+class Perceptron(nn.Module):
+    """For pictures (flattened) and tables with classes. Its step has no slope: `PerceptronRule` teaches it."""
+
+    accepts: ClassVar[tuple[type, ...]] = (ImageSpec, TableSpec)
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        if not isinstance(spec.target, Classes):
+            raise SpecError("perceptron fires or does not: it needs data with classes, but this data gives values")
+        num_classes = spec.target.num_outputs
+        self.linear = nn.Linear(spec.num_features, 1 if num_classes == 2 else num_classes)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def pre(self, x: Tensor) -> Tensor:
+        """(B, ...) -> (B, U): w·x + b of each unit."""
+        return self.linear(x.flatten(1))
+
+    def fire(self, x: Tensor) -> Tensor:
+        """(B, ...) -> (B, U): 1.0 where a unit fires, else 0.0."""
+        return (self.pre(x) > 0).to(self.linear.weight.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W) or (B, F) -> (B, K) scores, one unit's a as (-a, a): the largest is the class."""
+        a = self.pre(x)
+        return torch.cat([-a, a], 1) if a.shape[1] == 1 else a

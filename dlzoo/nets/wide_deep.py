@@ -1,0 +1,78 @@
+"""Wide & deep: some features go straight to the output, some through hidden layers, and some both ways.
+
+H.-T. Cheng et al., "Wide & Deep Learning for Recommender Systems", 2016; the small version for California housing of
+A. Géron, "Hands-On Machine Learning with Scikit-Learn, Keras, and TensorFlow", 2019, chapter 10: wide features 0-4,
+deep features 2-7 through 30 and 30 ReLU units, and an auxiliary output on the deep path that helps in training.
+
+>>> from dlzoo.specs import Column, Values
+>>> california = TableSpec(tuple(Column(name) for name in "abcdefgh"), Values(("value",)))
+>>> layers.num_parameters(WideDeep(california))  # (6+1)*30 + (30+1)*30 + (5+30+1) + (30+1)
+1207
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dlzoo import layers
+from dlzoo.errors import SpecError
+from dlzoo.layers import ActivationName, InitName
+from dlzoo.nets.mlp import hidden_layers
+from dlzoo.specs import TableSpec
+
+
+class WideDeep(nn.Module):
+    """For tables.
+
+    Args:
+        wide: numbers of the features that go straight to the output, from 0; None: 0-4 of a table with 8 features, as
+            in the source, and all features of any other.
+        deep: numbers of the features for the hidden layers; None: 2-7 of 8, or all.
+        hidden: units of each hidden layer.
+    """
+
+    accepts: ClassVar[tuple[type, ...]] = (TableSpec,)
+    wide: Tensor
+    deep: Tensor
+
+    def __init__(
+        self,
+        spec: TableSpec,
+        *,
+        wide: Sequence[int] | None = None,
+        deep: Sequence[int] | None = None,
+        hidden: Sequence[int] = (30, 30),
+        activation: ActivationName = "relu",
+        init: InitName = "default",
+    ) -> None:
+        super().__init__()
+        n, num_outputs = spec.num_features, spec.target.num_outputs
+        wide = _checked("wide", wide if wide is not None else range(5 if n == 8 else n), spec)
+        deep = _checked("deep", deep if deep is not None else range(2 if n == 8 else 0, n), spec)
+        self.register_buffer("wide", torch.tensor(wide), persistent=False)
+        self.register_buffer("deep", torch.tensor(deep), persistent=False)
+        self.hidden = hidden_layers(len(deep), hidden, activation=activation)
+        num_deep = [len(deep), *hidden][-1]
+        self.output = nn.Linear(len(wide) + num_deep, num_outputs)
+        self.auxiliary = nn.Linear(num_deep, num_outputs)
+        layers.initialise(self, init)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """x: (B, F) -> (B, K) logits or values; in training also those of the auxiliary output."""
+        h = self.hidden(x.index_select(1, self.deep))
+        main = self.output(torch.cat([x.index_select(1, self.wide), h], 1))
+        return (main, self.auxiliary(h)) if self.training else main
+
+
+def _checked(key: str, features: Sequence[int], spec: TableSpec) -> list[int]:
+    last = spec.num_features - 1
+    if not features or len(set(features)) < len(features) or not all(0 <= i <= last for i in features):
+        raise SpecError(
+            f"net.{key}={list(features)} must hold numbers of features, each at most once: the data gives "
+            f"{spec.describe()}, 0 to {last}"
+        )
+    return list(features)

@@ -1,0 +1,142 @@
+"""What a run says at its end: ``results.json`` for programs, a table for people."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def judge(expect: Sequence[dict[str, Any]], metrics: dict[str, float]) -> list[dict[str, Any]]:
+    """Each claim with what was reached; ``met`` is None where the metric was not measured.
+
+    >>> judge([{"metric": "test/accuracy", "min": 0.9}], {"test/accuracy": 0.95})
+    [{'metric': 'test/accuracy', 'min': 0.9, 'reached': 0.95, 'met': True}]
+    """
+    verdicts = []
+    for claim in expect:
+        reached = metrics.get(claim["metric"])
+        met = None
+        if reached is not None:
+            met = reached >= claim["min"] if "min" in claim else reached <= claim["max"]
+        verdicts.append({**claim, "reached": reached, "met": met})
+    return verdicts
+
+
+def write(run_dir: Path, results: dict[str, Any]) -> Path:
+    """``results.json`` in the run folder, written whole or not at all; NaN and infinities become null."""
+    path = run_dir / "results.json"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(_finite(results), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def read(run_dir: Path) -> dict[str, Any]:
+    """The ``results.json`` of a run folder."""
+    return json.loads((run_dir / "results.json").read_text(encoding="utf-8"))
+
+
+def versions() -> dict[str, str]:
+    """Of what a figure depends on."""
+    import lightning
+    import torch
+
+    import dlzoo
+
+    return {
+        "dlzoo": dlzoo.__version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "lightning": lightning.__version__,
+    }
+
+
+def commit() -> str | None:
+    """The commit of the checkout that runs, with ``+changes`` if files differ from it; None outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        say = ["git", "-C", str(here), "describe", "--always", "--abbrev=10", "--exclude=*", "--dirty=+changes"]
+        return subprocess.run(say, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def show(results: dict[str, Any], run_dir: Path) -> None:
+    """The last lines of a run: test figures, claims, the folder, and how to look at it in TensorBoard."""
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(show_header=bool(results["expect"]), box=None, pad_edge=False, header_style="dim")
+    for heading in ("metric", "reached", "expected", "source"):
+        table.add_column(heading, justify="right" if heading == "reached" else "left")
+    claims = {claim["metric"]: claim for claim in results["expect"]}
+    for name, value in results["metrics"].items():
+        if name.startswith("test/") or name in claims:
+            table.add_row(name, format_metric(name, value), *_claim(claims.get(name)))
+    for name, claim in claims.items():
+        if name not in results["metrics"]:
+            table.add_row(name, "not measured", *_claim(claim))
+    seconds = results["seconds"]
+    console.print()
+    console.print(table)
+    console.print(
+        f"[dim]{results['epochs']} epochs in {seconds['fit']:.1f} s on {results['device']}, "
+        f"{results['num_parameters']:,} parameters, seed {results['seed']}[/dim]"
+    )
+    shown = _short(run_dir)
+    console.print(f"\nresults   {shown}\nlook      tensorboard --logdir {shown}")
+
+
+def table_of_runs(runs: Sequence[tuple[str, dict[str, Any]]]) -> Table:
+    """One row a run: what was chosen, its test metrics, epochs and seconds."""
+    names = list(dict.fromkeys(n for _, r in runs for n in r.get("metrics", {}) if n.startswith("test/")))
+    table = Table(title="all runs", box=None, header_style="dim", title_justify="left")
+    for heading in ("run", *names, "epochs", "seconds"):
+        table.add_column(heading, justify="left" if heading == "run" else "right")
+    for label, run in runs:
+        if "metrics" not in run:
+            table.add_row(label, *["failed"] + [""] * (len(names) + 1))
+            continue
+        cells = [format_metric(n, run["metrics"].get(n)) for n in names]
+        table.add_row(label, *cells, str(run["epochs"]), f"{run['seconds']['fit']:.1f}")
+    return table
+
+
+def format_metric(name: str, value: float | None) -> str:
+    """Shares in percent, the rest with four digits.
+
+    >>> format_metric("test/accuracy", 0.98765), format_metric("test/loss", 0.012345)
+    ('98.77%', '0.01235')
+    """
+    if value is None:
+        return "-"
+    is_share = name.rsplit("/", 1)[-1] in ("accuracy", "f1")
+    return f"{100 * value:.2f}%" if is_share else f"{value:.4g}"
+
+
+def _claim(claim: dict[str, Any] | None) -> tuple[str, str]:
+    if claim is None:
+        return "", ""
+    sign, bound = (">=", claim["min"]) if "min" in claim else ("<=", claim["max"])
+    mark = {True: "[green]met[/green]", False: "[red]missed[/red]", None: "?"}[claim["met"]]
+    return f"{sign} {format_metric(claim['metric'], bound)} {mark}", str(claim.get("source", ""))
+
+
+def _short(path: Path) -> str:
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(str(path)) else str(path)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,158 @@
+"""Specs: the typed promise that data makes about its batches.
+
+Nets read their shapes from a spec, tasks read their targets, predictions read class names and units, and a
+checkpoint stores the whole as plain data. A spec also carries what was fitted on the training split (the mean and
+standard deviation of its inputs, categories, fill values), so that a model and its spec can turn raw input into a
+prediction without the data that trained it.
+
+A batch is a tuple ``(inputs, target)`` or ``(inputs, target, weight)``, weight: (B,) float, a factor on the loss.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from dlzoo.errors import UserError
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Target: one of ``num_outputs`` classes, given as (B,) int64, or as (B, K) probabilities after mixing.
+
+    ``counts`` are the classes' numbers of training rows, or empty.
+    """
+
+    names: tuple[str, ...]
+    counts: tuple[int, ...] = ()
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.names)
+
+    def example(self, n: int) -> Tensor:
+        return torch.arange(n) % self.num_outputs
+
+
+@dataclass(frozen=True)
+class Values:
+    """Target: real numbers, (B, D) float32, in the units named."""
+
+    names: tuple[str, ...]
+    units: tuple[str, ...] = ()
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.names)
+
+    def example(self, n: int) -> Tensor:
+        return torch.linspace(-1, 1, n * self.num_outputs).view(n, self.num_outputs)
+
+
+Target = Classes | Values
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """Pictures: (B, C, H, W) float32 in [0, 1]. ``mean`` and ``std`` are per channel, fitted on train, or empty."""
+
+    what: ClassVar[str] = "images"
+
+    channels: int
+    height: int
+    width: int
+    target: Target
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.channels, self.height, self.width)
+
+    @property
+    def num_features(self) -> int:
+        return self.channels * self.height * self.width
+
+    def describe(self) -> str:
+        return f"images of {self.channels}x{self.height}x{self.width}"
+
+    def example(self, n: int) -> tuple[Tensor, Tensor]:
+        x = torch.rand(n, *self.shape, generator=torch.Generator().manual_seed(0))
+        return x, self.target.example(n)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    A numeric column gives one feature; a categorical one gives one feature per category (one-hot; a value not seen
+    in training gives all zeros). ``fill`` replaces a missing value; without it a missing value is an error.
+    """
+
+    name: str
+    unit: str = ""
+    categories: tuple[str, ...] = ()
+    fill: str | float | None = None
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return tuple(f"{self.name}={c}" for c in self.categories) or (self.name,)
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """Rows of a table: (B, F) float32. ``mean`` and ``std`` are per feature, fitted on train, or empty."""
+
+    what: ClassVar[str] = "tables"
+
+    columns: tuple[Column, ...]
+    target: Target
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return tuple(name for column in self.columns for name in column.feature_names)
+
+    @property
+    def num_features(self) -> int:
+        return len(self.feature_names)
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (self.num_features,)
+
+    def describe(self) -> str:
+        return f"a table of {self.num_features} features"
+
+    def example(self, n: int) -> tuple[Tensor, Tensor]:
+        x = torch.randn(n, self.num_features, generator=torch.Generator().manual_seed(0))
+        return x, self.target.example(n)
+
+
+Spec = ImageSpec | TableSpec
+
+_TYPES = {cls.__name__: cls for cls in (Classes, Values, ImageSpec, Column, TableSpec)}
+
+
+def to_plain(value: Any) -> Any:
+    """A spec as dicts, lists, strings and numbers, for a checkpoint or JSON; `from_plain` inverts it."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    return [to_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def from_plain(value: Any) -> Any:
+    """The spec that `to_plain` wrote. `UserError` if it names a type or a field that this version does not know."""
+    if isinstance(value, dict):
+        fields = {k: from_plain(v) for k, v in value.items() if k != "type"}
+        try:
+            return _TYPES[value["type"]](**fields)
+        except (KeyError, TypeError) as error:
+            raise UserError(f"the stored spec has a part that this version of dlzoo does not know: {error}") from None
+    return tuple(from_plain(v) for v in value) if isinstance(value, list) else value

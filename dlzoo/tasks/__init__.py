@@ -1,0 +1,1 @@
+"""Tasks: how a net learns. One way to learn a file."""

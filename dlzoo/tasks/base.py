@@ -1,0 +1,121 @@
+"""What every task has in common: standardised inputs, one optimizer with its schedule, cheap running means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import lightning.pytorch as pl
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from dlzoo.errors import UserError
+from dlzoo.layers import Standardize
+from dlzoo.schedulers import Plan
+from dlzoo.specs import Classes, Spec, Values
+
+OptimizerFactory = Callable[..., Optimizer]
+SchedulerFactory = Callable[[Optimizer, Plan], list[dict[str, Any]]]
+
+
+class RunningMean:
+    """A weighted mean that stays on the device until it is read: reading waits for the device, adding does not."""
+
+    __slots__ = ("count", "total")
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.total: Tensor | float = 0.0
+        self.count = 0
+
+    def add(self, mean: Tensor, count: int) -> None:
+        self.total = self.total + mean.detach() * count
+        self.count += count
+
+    def read(self) -> float:
+        return float(self.total) / max(self.count, 1)
+
+
+class Task(pl.LightningModule):
+    """A net and how it learns.
+
+    Args:
+        net: what is computed; its inputs arrive standardised if the spec holds a mean and a standard deviation.
+        spec: the promise of the data that the net was built for.
+        optimizer: called with the parameters.
+        scheduler: called with the optimizer and the `Plan` of the run; gives Lightning's scheduler dicts.
+    """
+
+    targets: ClassVar[tuple[type, ...]] = (Classes, Values)
+    """The kinds of target that the task can learn from."""
+
+    monitor: tuple[str, str] = ("val/loss", "min")
+    """The validation metric that chooses the best checkpoint, and its direction."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        spec: Spec,
+        *,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.spec = spec
+        self.standardize = Standardize(spec.mean, spec.std)
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.train_means: dict[str, RunningMean] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the name of each hook that it calls here, a dozen times a step, and nn.Module's own
+        # __setattr__ makes that a tenth of a small net's step.
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.net(self.standardize(x))
+
+    @property
+    def running_loss(self) -> float:
+        """Mean training loss of the epoch so far (waits for the device)."""
+        return self.train_means["loss"].read() if "loss" in self.train_means else float("nan")
+
+    def track(self, count: int, **means: Tensor) -> None:
+        """Add a step's means over ``count`` samples to the epoch's, and log them every few steps."""
+        for name, value in means.items():
+            self.train_means.setdefault(name, RunningMean()).add(value, count)
+        step = self.global_step
+        if self.trainer.loggers and step % self.trainer.log_every_n_steps == 0:
+            metrics = {f"train/{name}_step": float(value.detach()) for name, value in means.items()}
+            for logger in self.trainer.loggers:
+                logger.log_metrics(metrics | {"lr": self.learning_rate, "epoch": self.current_epoch}, step)
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the first parameter group."""
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"]) if self.trainer.optimizers else 0.0
+
+    def on_train_epoch_start(self) -> None:
+        for mean in self.train_means.values():
+            mean.reset()
+
+    def on_train_epoch_end(self) -> None:
+        for name, mean in self.train_means.items():
+            self.log(f"train/{name}", mean.read(), sync_dist=True, batch_size=mean.count)
+
+    def configure_optimizers(self) -> Any:
+        if self.optimizer is None:
+            raise UserError("this model has something to learn, but optimizer is missing")
+        optimizer = self.optimizer(self.parameters())
+        if self.scheduler is None:
+            return optimizer
+        trainer = self.trainer
+        total_steps = int(min(trainer.estimated_stepping_batches, 2**31))
+        per_epoch = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
+        return [optimizer], self.scheduler(optimizer, Plan(total_steps, per_epoch, self.monitor[0], self.monitor[1]))

@@ -1,0 +1,167 @@
+"""Learning a target from an input by gradient descent on the mean loss of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, MetricCollection
+
+from dlzoo.errors import SpecError, UserError
+from dlzoo.layers import ACTIVATION_TYPES
+from dlzoo.losses import ClassLossName, ValueLossName
+from dlzoo.specs import Classes, Spec, Values
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
+from dlzoo.tasks.objectives import ClassObjective, ValueObjective
+
+Batch = tuple[Tensor, ...]
+
+
+class Supervised(Task):
+    """Classification or regression, as the target of the data says.
+
+    The loss of a batch is the mean over its samples, weighted by class and sample weights where given.
+
+    Args:
+        loss: by name (dlzoo/losses.py); None is cross_entropy for classes, mse for values.
+        label_smoothing: share of the target that is spread over all classes.
+        gamma: of the focal loss.
+        delta: of the Huber loss.
+        class_weights: ``balanced`` or one factor a class.
+        loss_weights: factors of a net's outputs in training, main output first, for nets with auxiliary heads.
+        l1: times the sum of absolute weights (not biases, not norms) is added to the loss.
+        l2: times the sum of squared weights is added to the loss.
+        activity_l1: times the mean absolute output of each activation layer is added to the loss.
+        activity_l2: the same with squares.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        spec: Spec,
+        *,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        loss: ClassLossName | ValueLossName | None = None,
+        label_smoothing: float = 0.0,
+        gamma: float = 2.0,
+        delta: float = 1.0,
+        class_weights: Literal["balanced"] | Sequence[float] | None = None,
+        loss_weights: Sequence[float] = (1.0,),
+        l1: float = 0.0,
+        l2: float = 0.0,
+        activity_l1: float = 0.0,
+        activity_l2: float = 0.0,
+    ) -> None:
+        super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
+        target = spec.target
+        if not isinstance(target, self.targets):
+            raise SpecError(f"this task learns {_kinds(self.targets)}, but the data gives {_kinds([type(target)])}")
+        self.objective: ClassObjective | ValueObjective
+        if isinstance(target, Classes):
+            self.objective = ClassObjective(
+                target,
+                loss=loss or "cross_entropy",  # type: ignore[arg-type]
+                label_smoothing=label_smoothing,
+                gamma=gamma,
+                class_weights=class_weights,
+            )
+        else:
+            if class_weights is not None or label_smoothing:
+                raise UserError("task.class_weights and task.label_smoothing are for classes; this data gives values")
+            self.objective = ValueObjective(target, loss=loss or "mse", delta=delta)  # type: ignore[arg-type]
+        self.monitor = self.objective.monitor
+        self.loss_weights = tuple(loss_weights)
+        self.l1, self.l2 = l1, l2
+        self.activity_l1, self.activity_l2 = activity_l1, activity_l2
+        self.activities: list[Tensor] = []
+        if activity_l1 or activity_l2:
+            for module in net.modules():
+                if isinstance(module, ACTIVATION_TYPES):
+                    module.register_forward_hook(lambda _m, _x, out: self.activities.append(out))
+        self.eval_loss = MeanMetric()
+        self.eval_metrics = self.objective.metrics()
+
+    def loss(self, outputs: Tensor | tuple[Tensor, ...], target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The data loss: without penalties, so that train and validation compare."""
+        if not isinstance(outputs, tuple):
+            return self._mean_loss(outputs, target, weight)
+        if len(outputs) != len(self.loss_weights):
+            raise UserError(
+                f"the net has {len(outputs)} outputs, but task.loss_weights={list(self.loss_weights)}; give one each"
+            )
+        shares = zip(self.loss_weights, outputs, strict=True)
+        return torch.stack([share * self._mean_loss(out, target, weight) for share, out in shares]).sum()
+
+    def _mean_loss(self, output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        each = self.objective.criterion(output, target)
+        factors = self.objective.weights(target, weight)
+        return each.mean() if factors is None else (each * factors).sum() / factors.sum().clamp(min=1e-12)
+
+    def penalty(self) -> Tensor | float:
+        """What the regularisers add to the loss in training."""
+        total: Tensor | float = 0.0
+        if self.l1 or self.l2:
+            for p in self.net.parameters():
+                if p.ndim > 1:
+                    total = total + self.l1 * p.abs().sum() + self.l2 * p.square().sum()
+        for out in self.activities:
+            total = total + self.activity_l1 * out.abs().mean() + self.activity_l2 * out.square().mean()
+        self.activities.clear()
+        return total
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, target, *weight = batch
+        outputs = self(x)
+        loss = self.loss(outputs, target, *weight)
+        with torch.no_grad():
+            main = outputs[0] if isinstance(outputs, tuple) else outputs
+            self.track(len(target), loss=loss, **self.objective.train_measures(main, target))
+        return loss + self.penalty()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self.measure(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self.measure(batch)
+
+    def measure(self, batch: Batch) -> dict[str, Tensor]:
+        """Output, target and loss of a batch, which are also added to the metrics of the split."""
+        x, target, *weight = batch
+        output = self(x)
+        self.activities.clear()
+        loss = self.loss(output, target, *weight)
+        self.eval_loss.update(loss, len(target))
+        self.eval_metrics.update(self.objective.predictions(output), target)
+        return {"output": output, "target": target, "loss": loss}
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_split("val")
+
+    def on_test_epoch_end(self) -> None:
+        self.log_split("test")
+
+    def log_split(self, split: str) -> None:
+        """Log the split's metrics as ``split/name`` and forget them; computing them also joins the ranks."""
+        values = {"loss": self.eval_loss.compute(), **self.eval_metrics.compute()}
+        self.log_dict({f"{split}/{name}": value for name, value in values.items()})
+        self.eval_loss.reset()
+        self.eval_metrics.reset()
+
+
+class Classification(Supervised):
+    """`Supervised` for data with classes only."""
+
+    targets = (Classes,)
+
+
+class Regression(Supervised):
+    """`Supervised` for data with values only."""
+
+    targets = (Values,)
+
+
+def _kinds(types: Sequence[type]) -> str:
+    return " or ".join(t.__name__.lower() for t in types)

@@ -1,0 +1,219 @@
+"""One run from config to results: ``python train.py model=lenet data=mnist``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dlzoo import config
+from dlzoo.errors import UserError
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+
+# torch, lightning and all that needs them are imported in run(): a typo and --help answer without them.
+
+
+FAILED: list[str] = []
+"""Messages of the runs of this process that could not be carried out."""
+
+
+def main() -> None:
+    """The command: exit code 0 when the run did what was asked, 2 for a mistake on the command line or in a file."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # we say ourselves what is wrong
+    FAILED.clear()
+    try:
+        sys.argv[1:] = resumed(config.prepare(sys.argv[1:]))
+        hydra.main(config_path=str(config.CONFIG_DIR), config_name="train", version_base="1.3")(job)()
+    except UserError as error:
+        sys.exit(_complain(str(error)))
+    except (HydraException, OmegaConfBaseException) as error:
+        if isinstance(error.__cause__, UserError):
+            sys.exit(_complain(str(error.__cause__)))
+        sys.exit(_complain(config.explain(error)))
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(2 if FAILED else 0)
+
+
+def job(cfg: DictConfig) -> None:
+    """What Hydra calls: once for a run, once for each run of a sweep. A user's mistake ends the run, not the sweep."""
+    hydra_cfg = HydraConfig.get()
+    cfg = config.with_names(cfg, hydra_cfg.runtime.choices)
+    run_dir = Path(hydra_cfg.runtime.output_dir)
+    try:
+        run(cfg, run_dir, list(hydra_cfg.overrides.task))
+    except (UserError, OmegaConfBaseException) as error:
+        FAILED.append(str(error))
+        _complain(str(error))
+        if {path.name for path in run_dir.iterdir()} <= {".hydra"}:
+            shutil.rmtree(run_dir)  # nothing was run
+
+
+def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
+    """Train, test the best checkpoint, and leave ``results.json`` and the rest in the run folder.
+
+    Raises:
+        UserError: the config holds a mistake, or the parts do not fit; nothing has been read or downloaded then.
+    """
+    started = time.perf_counter()
+    config.check(cfg)
+
+    import lightning.pytorch as pl
+
+    from dlzoo import build, results
+    from dlzoo.checkpoint import make_card
+
+    _quiet()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    data = build.build_data(cfg)
+    build.check_fit(cfg, data)
+    build.use_safe_optimizer(cfg)
+    data.prepare_data()
+    data.setup("fit")
+    task = build.build_task(cfg, data.spec)
+    card = make_card(cfg, overrides, data.spec)
+    trainer = build.build_trainer(cfg, task, run_dir, card)
+    _announce(cfg, task, trainer)
+    setup_seconds = time.perf_counter() - started
+
+    fit_seconds = _timed(lambda: trainer.fit(task, data, ckpt_path=cfg.ckpt))
+    best, last = _checkpoints(trainer)
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    test_seconds = _timed(lambda: trainer.test(task, data, ckpt_path=best, verbose=False))
+    metrics |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+    outcome: dict[str, Any] = {
+        **OmegaConf.to_container(cfg.names),  # type: ignore[dict-item]
+        "seed": cfg.seed,
+        "device": _device_name(trainer),
+        "precision": str(trainer.precision),
+        "num_parameters": build.num_parameters(task.net),
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "seconds": {"setup": setup_seconds, "fit": fit_seconds, "test": test_seconds},
+        "metrics": metrics,
+        "expect": results.judge(OmegaConf.to_container(cfg.expect), metrics),  # type: ignore[arg-type]
+        "checkpoints": {"best": best, "last": last},
+        "versions": results.versions(),
+        "commit": results.commit(),
+    }
+    if trainer.is_global_zero:
+        _log_hyperparameters(cfg, trainer, metrics)
+        results.write(run_dir, outcome)
+        results.show(outcome, run_dir)
+    return outcome
+
+
+def resumed(argv: list[str]) -> list[str]:
+    """With ``ckpt=…``: the overrides of the run that wrote it, then those given now, in its own folder."""
+    given = {word.split("=", 1)[0].lstrip("+"): word for word in argv if "=" in word}
+    ckpt = given.get("ckpt", "ckpt=null").split("=", 1)[1].strip("'\"")
+    if ckpt in ("null", ""):
+        return argv
+    from dlzoo.checkpoint import read
+
+    card = read(ckpt)["dlzoo"]
+    for key in ("model", "data"):
+        if key in given:
+            raise UserError(f"{given[key]}: the run of ckpt={ckpt} is continued with its own {key}")
+    stored = [word for word in card["overrides"] if word.split("=", 1)[0].lstrip("+") not in given]
+    folder = Path(ckpt).resolve().parent
+    if folder.name == "checkpoints" and "hydra.run.dir" not in given:
+        argv = [*argv, f"hydra.run.dir='{folder.parent}'"]
+    return [*config.prepare(stored), *argv]
+
+
+def _timed(action: Any) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def _checkpoints(trainer: pl.Trainer) -> tuple[str | None, str | None]:
+    callback = trainer.checkpoint_callback
+    best, last = getattr(callback, "best_model_path", ""), getattr(callback, "last_model_path", "")
+    return best or None, last or None
+
+
+def _announce(cfg: DictConfig, task: Any, trainer: pl.Trainer) -> None:
+    if not trainer.is_global_zero:
+        return
+    names = cfg.names
+    claim = f"experiment={names.experiment}: " if names.experiment else ""
+    print(f"{claim}{names.model} on {names.data}: {task.spec.describe()}; {_device_name(trainer)}, {trainer.precision}")
+    for line in _summary(task.net):
+        print(line)
+
+
+def _summary(net: Any) -> list[str]:
+    """Each layer with parameters: its place, its kind, its number of parameters."""
+    rows = []
+    for name, module in net.named_modules():
+        own = sum(p.numel() for p in module.parameters(recurse=False))
+        if own:
+            rows.append((name, str(module).replace("\n", " ")[:60], own))
+    width = max((len(name) for name, _, _ in rows), default=0)
+    kinds = max((len(kind) for _, kind, _ in rows), default=0)
+    lines = [f"  {name:{width}}  {kind:{kinds}}  {own:>10,}" for name, kind, own in rows]
+    return [*lines, f"  {'':{width}}  {'parameters':{kinds}}  {sum(own for _, _, own in rows):>10,}"]
+
+
+def _device_name(trainer: pl.Trainer) -> str:
+    import torch
+
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"{trainer.num_devices} x {name}" if trainer.num_devices > 1 else name
+
+
+def _log_hyperparameters(cfg: DictConfig, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
+    """The config beside the final metrics, so that TensorBoard's HPARAMS tab compares runs."""
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    flat = _flatten(OmegaConf.to_container(cfg, resolve=True))
+    params = {k: v for k, v in flat.items() if k.split(".")[0] not in ("callbacks", "logger", "expect", "output_dir")}
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            final = {k: v for k, v in metrics.items() if k.startswith(("test/", "val/"))}
+            logger.log_hyperparams(params, final, step=trainer.global_step)
+        else:
+            logger.log_hyperparams(params)
+        logger.finalize("success")
+
+
+def _flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(node, dict):
+        return {prefix: node if isinstance(node, int | float | str | bool) else str(node)}
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _quiet() -> None:
+    """Keep to what a user can act on: Lightning's advice about workers and loggers does not concern our loaders."""
+    import logging
+
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for text in (".*does not have many workers.*", ".*sync_dist=True.*", ".*exists and is not empty.*"):
+        warnings.filterwarnings("ignore", text, module="lightning")
+
+
+def _complain(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2

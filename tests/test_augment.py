@@ -1,0 +1,209 @@
+"""Augmentation: what it keeps, what it moves, and that a seed repeats it."""
+
+import pytest
+import torch
+
+from dlzoo.data.augment import Augment, cutmix_shares, random_crop
+from dlzoo.data.digits import Digits
+from dlzoo.errors import UserError
+
+OPTIONS = {
+    "flip": 0.5,
+    "flip_vertical": 0.5,
+    "rotate": 30.0,
+    "shift": 0.2,
+    "shear": 20.0,
+    "zoom": 0.3,
+    "crop": 2,
+    "erase": 0.5,
+    "mixup": 0.4,
+    "cutmix": 1.0,
+}
+
+
+def pictures(num: int = 32, channels: int = 1, height: int = 12, width: int = 10) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(num, channels, height, width, generator=generator), torch.arange(num) % 10
+
+
+def augment(**options: float) -> Augment:
+    made = Augment(**options)
+    made.num_classes = 10
+    return made
+
+
+def centre_of_mass(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(rows, columns) of each picture, in pixels."""
+    mass = x.sum((1, 2, 3))
+    return (
+        (x.sum((1, 3)) * torch.arange(x.shape[2])).sum(1) / mass,
+        (x.sum((1, 2)) * torch.arange(x.shape[3])).sum(1) / mass,
+    )
+
+
+def test_all_off_changes_nothing():
+    x, y = pictures()
+    state = torch.random.get_rng_state()
+    assert all(a is b for a, b in zip(Augment()(x, y), (x, y), strict=True))
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("name", [*OPTIONS, "all"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_option(name, channels):
+    options = OPTIONS if name == "all" else {name: OPTIONS[name]}
+    x, y = pictures(channels=channels)
+    x, kept = x[:1].expand_as(x).clone(), x[:1].clone()  # one picture, many times: what differs is chance
+    if name in ("mixup", "cutmix"):
+        x[::2] = 1 - x[::2]
+    torch.manual_seed(3)
+    first, labels = augment(**options)(x, y)
+    assert first.shape == x.shape and first.dtype == x.dtype
+    assert first.min() >= 0 and first.max() <= 1 + 1e-5
+    assert len(torch.unique(first.flatten(1), dim=0)) > 1
+    assert torch.equal(x[1], kept[0]), "the batch given was written to"
+    torch.manual_seed(3)
+    again = augment(**options)(x, y)
+    assert torch.equal(again[0], first) and torch.equal(again[1], labels)
+    assert not torch.equal(augment(**options)(x, y)[0], first)
+    if name in ("mixup", "cutmix", "all"):
+        torch.testing.assert_close(labels.sum(1), torch.ones(len(y)))
+        assert labels.shape == (len(y), 10) and labels.min() >= 0
+    else:
+        assert labels is y
+
+
+@pytest.mark.parametrize(("name", "axis"), [("flip", 3), ("flip_vertical", 2)])
+def test_flips_mirror_whole_pictures_at_their_rate(name, axis):
+    x, y = pictures(num=2000)
+    torch.manual_seed(0)
+    out, _ = augment(**{name: 0.3})(x, y)
+    mirrored = (out == x.flip(axis)).flatten(1).all(1)
+    assert (mirrored | (out == x).flatten(1).all(1)).all()
+    assert mirrored.float().mean() == pytest.approx(0.3, abs=0.03)  # 3 standard errors
+
+
+def test_shift_moves_by_a_fraction_of_each_axis():
+    x = torch.zeros(2000, 1, 20, 40)
+    x[:, :, 9:11, 18:22] = 1
+    before, y = centre_of_mass(x), torch.zeros(2000, dtype=torch.long)
+    torch.manual_seed(0)
+    out, _ = augment(shift=0.25)(x, y)
+    for length, old, new in zip((20, 40), before, centre_of_mass(out), strict=True):
+        moved = new - old
+        assert moved.abs().max() <= 0.25 * length + 0.01
+        assert moved.std() == pytest.approx(0.5 * length / 12**0.5, rel=0.06)  # uniform over half the length
+        assert moved.mean().abs() < 0.05 * length
+    torch.testing.assert_close(out.sum((1, 2, 3)), x.sum((1, 2, 3)))
+
+
+def test_rotation_turns_by_the_angle_even_when_not_square():
+    x = torch.zeros(500, 1, 41, 61)
+    x[:, :, 20, 15:46] = 1  # a level bar through the centre
+    torch.manual_seed(0)
+    out, _ = augment(rotate=40.0)(x, torch.zeros(500, dtype=torch.long))
+    rows, columns = torch.meshgrid(torch.arange(41.0) - 20, torch.arange(61.0) - 30, indexing="ij")
+    moment = [(out[:, 0] * term).sum((1, 2)) for term in (rows * columns, columns**2 - rows**2)]
+    angles = torch.rad2deg(torch.atan2(2 * moment[0], moment[1]) / 2)
+    assert 38 < angles.abs().max() < 40.5
+    assert angles.std() == pytest.approx(80 / 12**0.5, rel=0.1)
+
+
+def test_zoom_scales_lengths_both_ways():
+    x = torch.zeros(500, 1, 40, 40)
+    x[:, :, 10:30, 10:30] = 1
+    torch.manual_seed(0)
+    out, _ = augment(zoom=0.2)(x, torch.zeros(500, dtype=torch.long))
+    side = out.sum((1, 2, 3)).sqrt() / 20
+    assert side.min() == pytest.approx(0.8, abs=0.02) and side.max() == pytest.approx(1.2, abs=0.02)
+
+
+def test_crop_gives_each_window_of_the_bordered_picture():
+    x, _ = pictures(num=1000, channels=2)
+    torch.manual_seed(0)
+    out = random_crop(x, 1)
+    bordered = torch.nn.functional.pad(x, (1, 1, 1, 1))
+    hits = torch.zeros(3, 3)
+    for top in range(3):
+        for left in range(3):
+            same = (out == bordered[:, :, top : top + 12, left : left + 10]).flatten(1).all(1)
+            hits[top, left] = same.sum()
+    assert hits.sum() == 1000
+    assert (hits - 1000 / 9).abs().max() < 40  # 4 standard errors
+
+
+def test_mixup_mixes_pictures_and_labels_alike():
+    x = torch.stack([torch.full((1, 4, 4), v) for v in (0.0, 1.0)]).repeat(50, 1, 1, 1)
+    y = torch.arange(100) % 2  # the grey of a picture is its label
+    torch.manual_seed(0)
+    out, labels = augment(mixup=1.0)(x, y)
+    torch.testing.assert_close(out.mean((1, 2, 3)), labels[:, 1])
+    assert ((labels[:, 1] > 0.05) & (labels[:, 1] < 0.95)).float().mean() > 0.3
+
+
+def test_cutmix_pastes_rectangles_and_counts_their_area():
+    x = torch.stack([torch.full((1, 8, 6), v) for v in (0.0, 1.0)]).repeat(50, 1, 1, 1)
+    torch.manual_seed(0)
+    out, labels = augment(cutmix=1.0)(x, torch.arange(100) % 2)
+    assert set(out.unique().tolist()) == {0.0, 1.0}
+    torch.testing.assert_close(out.mean((1, 2, 3)), labels[:, 1])
+    gone = cutmix_shares(500, 1.0, 8, 6)[:, 0] == 0
+    assert torch.equal(gone, gone.any(2, keepdim=True) & gone.any(1, keepdim=True))  # rectangles
+    assert 0.25 < gone.float().mean() < 0.45  # half the picture on average, less what the border cuts
+
+
+def test_mixup_and_cutmix_together_give_each_picture_one():
+    x = torch.stack([torch.full((1, 8, 8), v) for v in (0.0, 1.0)]).repeat(200, 1, 1, 1)
+    torch.manual_seed(0)
+    out, labels = augment(mixup=1.0, cutmix=1.0)(x, torch.arange(400) % 2)
+    torch.testing.assert_close(out.mean((1, 2, 3)), labels[:, 1])
+    flat, grey = out.flatten(1), (labels[:, 1] > 0) & (labels[:, 1] < 1)
+    even = (flat == flat[:, :1]).all(1)
+    assert 0.3 < even[grey].float().mean() < 0.7
+
+
+def test_mixing_keeps_probabilities_and_values():
+    x, _ = pictures(num=64)
+    y = x.mean((1, 2, 3))[:, None]  # a value that is linear in the picture
+    out, mixed = augment(mixup=1.0)(x, y)
+    torch.testing.assert_close(out.mean((1, 2, 3))[:, None], mixed)
+
+
+def test_erase_blackens_rectangles_at_its_rate():
+    x, y = torch.ones(1000, 3, 20, 20), torch.zeros(1000, dtype=torch.long)
+    torch.manual_seed(0)
+    out, _ = augment(erase=0.4)(x, y)
+    black = (out == 0).all(1)
+    assert ((out == 0) | (out == 1)).all()
+    assert black.flatten(1).any(1).float().mean() == pytest.approx(0.4, abs=0.05)
+    assert torch.equal(black, black.any(2, keepdim=True) & black.any(1, keepdim=True))
+
+
+def test_mixing_labels_needs_their_number():
+    with pytest.raises(RuntimeError, match="num_classes"):
+        Augment(mixup=0.2)(*pictures())
+
+
+@pytest.mark.parametrize("options", [{"flip": 1.5}, {"rotate": -1}, {"zoom": 1.0}, {"crop": -1}, {"mixup": -0.1}])
+def test_out_of_range_names_the_key(options):
+    with pytest.raises(UserError, match=f"data.augment.{next(iter(options))}="):
+        Augment(**options)
+
+
+def test_tables_are_refused():
+    with pytest.raises(UserError, match="augment=none"):
+        Augment(flip=0.5)(torch.rand(4, 7), torch.zeros(4))
+
+
+def test_the_data_module_sets_the_number_of_classes_and_keeps_weights():
+    class Training:
+        training = True
+
+    data = Digits(augment=Augment(mixup=0.5))
+    x, y = next(iter(data.train_dataloader()))
+    data.trainer = Training()
+    weight = torch.rand(len(y))
+    _, mixed, out = data.on_after_batch_transfer((x, y, weight), 0)
+    assert mixed.shape == (len(y), 10) and out is weight
+    data.trainer.training = False
+    assert data.on_after_batch_transfer((x, y), 0)[1] is y
