@@ -8,13 +8,14 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from hydra.utils import instantiate
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
 from dlzoo.checkpoint import CheckpointIO
 from dlzoo.config import CONFIG_DIR, arguments, locate
 from dlzoo.data.base import DataModule
-from dlzoo.errors import SpecError
+from dlzoo.errors import SpecError, UserError
 from dlzoo.specs import Classes, ImageSpec, Spec, TableSpec, Values
 from dlzoo.tasks.base import Task
 
@@ -60,6 +61,8 @@ def check_fit(cfg: DictConfig, data: DataModule) -> None:
         learns = " or ".join(kind.__name__.lower() for kind in task_class.targets)
         given = type(spec.target).__name__.lower()
         raise SpecError(f"{model} learns {learns}, but data={data_name} gives {given}; {_fitting(spec)}")
+    if data.augment is not None and not isinstance(spec, ImageSpec):
+        raise SpecError(f"data.augment changes images, but data={data_name} gives {spec.describe()}; use augment=none")
     with torch.device("meta"):
         build_task(cfg, spec)
 
@@ -78,14 +81,17 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
         any(isinstance(callback, kind) for callback in callbacks)
         for kind in (pl.callbacks.ProgressBar, pl.callbacks.ModelCheckpoint)
     )
-    return instantiate(cfg.trainer, _partial_=True)(
-        callbacks=callbacks,
-        logger=loggers or False,
-        plugins=[CheckpointIO(card)],
-        default_root_dir=str(run_dir),
-        enable_progress_bar=has_bar,
-        enable_checkpointing=has_checkpoint,
-    )
+    try:
+        return instantiate(cfg.trainer, _partial_=True)(
+            callbacks=callbacks,
+            logger=loggers or False,
+            plugins=[CheckpointIO(card)],
+            default_root_dir=str(run_dir),
+            enable_progress_bar=has_bar,
+            enable_checkpointing=has_checkpoint,
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise UserError(f"trainer: {error}") from None
 
 
 def _filled(node: DictConfig, ours: dict[str, Any]) -> Any:

@@ -133,7 +133,7 @@ def check(cfg: DictConfig) -> None:
             if part is None:
                 continue
             if not isinstance(part, dict) or "_target_" not in part:
-                raise UserError(f"{path}: nothing reads this key; {nearest(str(key), node)}")
+                raise UserError(f"{path}: nothing reads this key; {nearest(str(key), {*node} - {key})}")
             for where, target_node in _targets(part, path):
                 _check_arguments(target_node, where, RUNTIME_ARGUMENTS.get(name, set()) if where == path else set())
 
@@ -314,7 +314,7 @@ def _wanted(value: Any, hint: Any) -> str:
 def _choices(hint: Any) -> list[str]:
     if typing.get_origin(hint) is typing.Literal:
         return [str(v) for v in typing.get_args(hint)]
-    return [choice for part in typing.get_args(hint) for choice in _choices(part)]
+    return list(dict.fromkeys(choice for part in typing.get_args(hint) for choice in _choices(part)))
 
 
 def _readable(hint: Any) -> str:
@@ -328,7 +328,7 @@ def _readable(hint: Any) -> str:
         return words[hint]
     args, origin = typing.get_args(hint), typing.get_origin(hint)
     if origin is typing.Literal:
-        return f"one of {', '.join(repr(a) for a in args)}"
+        return f"one of {', '.join(dict.fromkeys(repr(a) for a in args))}"
     if origin is not None and inspect.isclass(origin) and issubclass(origin, Sequence):
         return f"a list, each {_readable(args[0])}" if args else "a list"
     if args and not inspect.isclass(origin) or str(origin) == "<class 'types.UnionType'>":

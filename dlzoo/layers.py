@@ -149,7 +149,7 @@ class Standardize(nn.Module):
         super().__init__()
         if len(mean) != len(std):
             raise ValueError(f"{len(mean)} means, but {len(std)} standard deviations")
-        if any(s <= 0 for s in std):
+        if not all(s > 0 for s in std):
             raise ValueError(f"standard deviations must be positive: {list(std)}")
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float) if mean else None)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float) if std else None)

@@ -99,7 +99,7 @@ def table_of_runs(runs: Sequence[tuple[str, dict[str, Any]]]) -> Table:
     names = list(dict.fromkeys(n for _, r in runs for n in r.get("metrics", {}) if n.startswith("test/")))
     table = Table(title="all runs", box=None, header_style="dim", title_justify="left")
     for heading in ("run", *names, "epochs", "seconds"):
-        table.add_column(heading, justify="left" if heading == "run" else "right")
+        table.add_column(heading, justify="left" if heading == "run" else "right", no_wrap=heading != "run")
     for label, run in runs:
         if "metrics" not in run:
             table.add_row(label, *["failed"] + [""] * (len(names) + 1))

@@ -65,8 +65,9 @@ def onecycle(
 ) -> list[dict[str, Any]]:
     """Up to the optimizer's rate over the share ``rise`` of the run, then down (Smith & Topin, Super-Convergence, 2018).
 
-    ``start`` and ``final`` are shares of the highest rate.
+    ``start`` and ``final`` are shares of the highest rate. An optimizer with momentum has it cycled the other way.
     """
+    has_momentum = bool(optimizer.defaults.get("betas") or optimizer.defaults.get("momentum"))
     rest = _rest(plan, warmup, "onecycle")
     highest = [group["lr"] for group in optimizer.param_groups]
     return _after_warmup(
@@ -74,7 +75,13 @@ def onecycle(
         plan,
         warmup,
         lambda: lrs.OneCycleLR(
-            optimizer, highest, rest, pct_start=rise, div_factor=1 / start, final_div_factor=start / final
+            optimizer,
+            highest,
+            rest,
+            pct_start=rise,
+            cycle_momentum=has_momentum,
+            div_factor=1 / start,
+            final_div_factor=start / final,
         ),
     )
 

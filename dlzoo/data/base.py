@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader
 from dlzoo.data.splits import holdout
 from dlzoo.errors import UserError
-from dlzoo.specs import ImageSpec, Spec, Target
+from dlzoo.specs import Classes, ImageSpec, Spec, Target
 
 Placement = Literal["auto", "device", "host", "workers"]
 
@@ -106,7 +106,7 @@ class InMemoryData(DataModule):
             rows = self.load("train")
             keep, held = self.split(rows, self.declare().target)
             self._arrays |= {"train": self.read(rows.take(keep)), "val": self.read(rows.take(held))}
-            self.spec = self.fit_spec(self._arrays["train"])
+            self.spec = with_counts(self.fit_spec(self._arrays["train"]), self._arrays["train"].y)
         if stage in (None, "test", "predict") and "test" not in self._arrays:
             self._arrays["test"] = self.read(self.load("test"))
 
@@ -130,7 +130,7 @@ class InMemoryData(DataModule):
 
     def fit_parts(self, train: Arrays) -> Iterable[Tensor]:
         """The training inputs that mean and standard deviation are fitted on, in parts that fit into memory."""
-        return train.x.split(1024)
+        return [train.x]
 
     def arrays(self, split: Literal["train", "val", "test"]) -> Arrays:
         """The tensors of a split, for pictures, baselines and tests."""
@@ -139,8 +139,8 @@ class InMemoryData(DataModule):
 
     def train_dataloader(self) -> Loader:
         loader = self._loader("train", self.batch_size, shuffle=True)
-        if self.trainer is not None and self.trainer.overfit_batches:
-            del loader.sampler  # nobody calls set_epoch then: each epoch has the same few batches
+        if getattr(self.trainer, "overfit_batches", 0):
+            loader.same_each_epoch = True
         return loader
 
     def val_dataloader(self) -> Loader:
@@ -165,18 +165,32 @@ class InMemoryData(DataModule):
         return device
 
 
+def with_counts(spec: Spec, labels: Tensor) -> Spec:
+    """The spec with the classes' numbers of training rows."""
+    if not isinstance(spec.target, Classes):
+        return spec
+    counts = tuple(labels.bincount(minlength=spec.target.num_outputs).tolist())
+    return dataclasses.replace(spec, target=dataclasses.replace(spec.target, counts=counts))
+
+
 def moments(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (float64) per channel of (n, C, H, W), or per feature of (n, F); uint8 as [0, 1].
 
     The parts are merged as in T. Chan, G. Golub, R. LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing
-    Sample Variances", 1979: one pass, and no copy of the whole in float64.
+    Sample Variances", 1979: one pass, however many parts.
     """
     count, mean, squares = 0, torch.zeros(()), torch.zeros(())
     for part in parts:
-        x = part.transpose(0, 1).flatten(1).double() / (255 if part.dtype == torch.uint8 else 1)
-        n, delta = x.shape[1], x.mean(1) - mean
-        total = count + n
+        channels = part.transpose(0, 1).flatten(1)
+        if part.dtype == torch.uint8:  # counting the 256 values is exact, and needs no copy in float64
+            weights = torch.stack([channel.bincount(minlength=256) for channel in channels]).double()
+            values = torch.linspace(0, 1, 256, dtype=torch.float64)
+        else:
+            values, weights = channels.double(), torch.ones((), dtype=torch.float64)
+        n = channels.shape[1]
+        own = (values * weights).sum(1) / n
+        delta, total = own - mean, count + n
         mean = mean + delta * (n / total)
-        squares = squares + x.var(1, correction=0) * n + delta**2 * (count * n / total)
+        squares = squares + ((values - own[:, None]) ** 2 * weights).sum(1) + delta**2 * (count * n / total)
         count = total
     return mean, (squares / count).sqrt()

@@ -36,7 +36,7 @@ class CsvTable(TableData):
     """Rows of a CSV file: classes or values from numbers and names.
 
     Args:
-        path: the file; .gz, .bz2, .xz and .zip are read as they are.
+        path: the file; .gz, .bz2 and .xz are read as they are.
         target: the column to predict, or several columns of numbers.
         problem: auto takes text as classes, and also whole numbers where there are at most 20 different ones and at
             most half as many as rows; other numbers are values.
@@ -142,8 +142,8 @@ class CsvTable(TableData):
         text = as_text(values[present])
         categories = sorted(set(text))
         if len(categories) > self.max_categories or (len(categories) == len(text) > 10):
-            strays = text[numbers[present].isna()]
-            hint = f"; if only {strays.iloc[0]!r} is none, add it to data.missing_marks" if len(strays) < 10 else ""
+            strays = sorted(set(text[numbers[present].isna()]))
+            hint = f"; if {strays[0]!r} marks a missing value, add it to data.missing_marks" if len(strays) == 1 else ""
             raise UserError(
                 f"column {name} is text with {len(categories)} different values in {len(text)} training rows, like an "
                 f"id: data.drop=[{name}], or raise data.max_categories={self.max_categories}{hint}"
@@ -258,6 +258,8 @@ def read_table(
         raise UserError(f"{path}: {f'{error}'.strip()}; is data.separator={separator!r} right?") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not {encoding} text; if it is a CSV file, set data.encoding=latin-1") from None
+    except (OSError, EOFError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
     except LookupError:
         raise UserError(f"data.encoding={encoding}: Python knows no such encoding; common are utf-8, latin-1") from None
     cells = cells.apply(lambda column: column.str.strip())

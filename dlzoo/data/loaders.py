@@ -6,6 +6,7 @@ MNIST with a small net (scripts/bench.py). Both paths share `Loader`, so they gi
 
 from __future__ import annotations
 
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -26,7 +27,8 @@ class Arrays(NamedTuple):
     weight: Tensor | None = None
 
     def take(self, rows: Tensor) -> Arrays:
-        return Arrays(*(None if t is None else t[rows] for t in self))  # type: ignore[arg-type]
+        """The rows of these numbers (n,), a copy."""
+        return Arrays(*(None if t is None else t.index_select(0, rows) for t in self))  # type: ignore[arg-type]
 
     def to(self, device: torch.device) -> Arrays:
         return Arrays(*(None if t is None else t.to(device) for t in self))  # type: ignore[arg-type]
@@ -52,8 +54,14 @@ class Loader(ABC):
         self.shuffle = shuffle
         self.seed = seed
         self.epoch = 0
-        if shuffle:
-            self.sampler = self  # where Lightning looks for set_epoch
+        self.same_each_epoch = not shuffle
+
+    @property
+    def sampler(self) -> Loader:
+        """Where Lightning looks for ``set_epoch``: absent where the order is the same in each epoch."""
+        if self.same_each_epoch:
+            raise AttributeError("sampler")
+        return self  # as an attribute it would be a circle: see _Batches
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -100,7 +108,7 @@ class WorkerLoader(Loader):
     """Batches that worker processes read while the model trains.
 
     Args:
-        read: row numbers (B,) -> anything made of tensors and plain values; called in the workers, so it is pickled.
+        read: row numbers -> anything made of tensors and plain values; called in the workers, so it is pickled.
         receive: what ``read`` gave -> a batch; called in this process, and may raise what the user is to see.
         num_workers: processes; 0 reads in this one.
         pin_memory: for the copy to a GPU.
@@ -108,7 +116,7 @@ class WorkerLoader(Loader):
 
     def __init__(
         self,
-        read: Callable[[Tensor], Any],
+        read: Callable[[list[int]], Any],
         receive: Callable[[Any], Batch],
         num_rows: int,
         batch_size: int,
@@ -134,9 +142,18 @@ class WorkerLoader(Loader):
     def __iter__(self) -> Iterator[Batch]:
         return map(self.receive, self.workers)
 
+    @property
+    def _iterator(self) -> Any:
+        """Where Lightning looks for workers to stop when it is done with a loader."""
+        return self.workers._iterator
+
+    @_iterator.setter
+    def _iterator(self, value: None) -> None:
+        self.workers._iterator = value
+
 
 class _Reader(Dataset[Any]):
-    def __init__(self, read: Callable[[Tensor], Any]) -> None:
+    def __init__(self, read: Callable[[list[int]], Any]) -> None:
         self.read = read
 
     def __getitem__(self, rows: Any) -> Any:
@@ -144,16 +161,19 @@ class _Reader(Dataset[Any]):
 
 
 class _Batches:
-    """A loader's batches of the current epoch, as a sampler."""
+    """A loader's batches of the current epoch, as a sampler.
+
+    It does not own the loader: workers stop at once when the last reference to their loader goes, but only seconds
+    after the garbage collector has found them in a circle.
+    """
 
     def __init__(self, loader: Loader) -> None:
-        self.loader = loader
+        self.loader = weakref.ref(loader)
 
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter(self.loader.batches())
-
-    def __len__(self) -> int:
-        return len(self.loader)
+    def __iter__(self) -> Iterator[list[int]]:
+        loader = self.loader()
+        assert loader is not None
+        return map(Tensor.tolist, loader.batches())
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -19,8 +19,8 @@ def holdout(rows: Arrays, target: Target, size: int | float, *, seed: int, last:
 
     Args:
         size: number of rows to hold out, or their share when below 1.
-        seed: the rows are random, for classes stratified (each class gives its share, at least one row where it has
-            two or more, by largest remainder).
+        seed: the rows are random, for classes stratified: each gives its share, by largest remainder, but where the
+            numbers allow at least one row and never its last.
         last: hold out the last rows instead, as the sources of some figures do.
     """
     n = rows.num_rows
@@ -32,17 +32,26 @@ def holdout(rows: Arrays, target: Target, size: int | float, *, seed: int, last:
     if last:
         return torch.arange(n - num_held), torch.arange(n - num_held, n)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    if not isinstance(target, Classes):
-        held = order[:num_held]
-    else:
-        labels = rows.y[order]
-        counts = torch.bincount(labels, minlength=target.num_outputs)
-        quota = counts * (num_held / n)
-        take = quota.floor().long().maximum((counts >= 2).long()).minimum(counts)
-        for label in torch.argsort(quota - quota.floor(), descending=True).tolist():
-            if take.sum() < num_held and take[label] < counts[label]:
-                take[label] += 1
-        held = torch.cat([order[labels == k][: take[k]] for k in range(target.num_outputs)])
+    held = order[:num_held]
+    if isinstance(target, Classes):
+        counts = rows.y.bincount(minlength=target.num_outputs).tolist()
+        by_class = order[rows.y[order].argsort(stable=True)].split(counts)
+        held = torch.cat([own[:k] for own, k in zip(by_class, _shares(counts, num_held), strict=True)])
     mask = torch.zeros(n, dtype=torch.bool)
     mask[held] = True
     return (~mask).nonzero().flatten(), mask.nonzero().flatten()
+
+
+def _shares(counts: list[int], num_held: int) -> list[int]:
+    """How many of each class to hold out, by largest remainder; each class is on both sides where numbers allow."""
+    n = sum(counts)
+    least, most = [min(c // 2, 1) for c in counts], [max(c - 1, 0) for c in counts]
+    least = least if sum(least) <= num_held else [0] * len(counts)
+    most = most if sum(most) >= num_held else counts
+    shares = [min(max(c * num_held // n, low), high) for c, low, high in zip(counts, least, most, strict=True)]
+    while missing := num_held - sum(shares):
+        step = 1 if missing > 0 else -1
+        limit = most if step > 0 else least
+        free = [k for k in range(len(counts)) if shares[k] != limit[k]]
+        shares[max(free, key=lambda k: step * (counts[k] * num_held - shares[k] * n))] += step
+    return shares

@@ -130,13 +130,14 @@ class Synthetic(TableData):
         self.num_samples = num_samples
         self.noise = noise
         self.num_features = num_features or self.law.num_features
-        self.num_classes = num_classes or getattr(self.law, "num_classes", None)
+        self.num_classes = (num_classes or self.law.num_classes) if isinstance(self.law, _Clouds) else 0
         self.sample_seed = sample_seed
 
     def declare(self) -> TableSpec:
         columns = tuple(Column(f"x{i}") for i in range(self.num_features))
-        classes = self.num_classes and Classes(tuple(map(str, range(self.num_classes))))
-        return TableSpec(columns, classes or Values(("y",)))
+        if not self.num_classes:
+            return TableSpec(columns, Values(("y",)))
+        return TableSpec(columns, Classes(tuple(map(str, range(self.num_classes)))))
 
     def truth(self, x: torch.Tensor) -> torch.Tensor:
         """The values (N, 1) without noise at x: (N, F), for the kinds whose target is a value."""

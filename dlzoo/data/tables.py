@@ -7,9 +7,12 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import io
+import os
 import tarfile
 import warnings
+import zlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +23,7 @@ import torch
 from torch import Tensor
 
 from dlzoo.data.base import InMemoryData
+from dlzoo.data.files import damaged, download, find, folder_of, read_bytes
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.splits import holdout
 from dlzoo.errors import UserError, nearest
@@ -47,7 +51,7 @@ def encode(frame: pd.DataFrame, columns: Sequence[Column]) -> Tensor:
 
 def as_text(values: pd.Series) -> pd.Series:
     """Values as a CSV file would hold them, whole numbers without a point (3.0 is '3'); missing ones stay missing."""
-    return values.map(_text, na_action="ignore").astype("str")
+    return values.map(_text, na_action="ignore")
 
 
 def as_numbers(values: pd.Series) -> pd.Series:
@@ -94,7 +98,7 @@ def _one_hot(values: pd.Series, column: Column) -> np.ndarray:
     import pandas as pd
 
     text = _fill(as_text(values), column)
-    place = pd.Index(column.categories).get_indexer(text)
+    place = pd.Index(column.categories).get_indexer(pd.Index(text))
     if (place < 0).any():
         unseen = sorted(set(text[place < 0]))
         warnings.warn(
@@ -162,7 +166,7 @@ class KnownTable(TableData):
         self.chosen = self._choose(range(len(self.columns)) if features is None else features)
 
     @abstractmethod
-    def read(self) -> tuple[np.ndarray, np.ndarray]:
+    def raw(self) -> tuple[np.ndarray, np.ndarray]:
         """The features (N, F) in the order of ``columns``, and the target (N,)."""
 
     @abstractmethod
@@ -172,7 +176,7 @@ class KnownTable(TableData):
         return TableSpec(tuple(self.columns[i] for i in self.chosen), self.target())
 
     def table(self) -> Arrays:
-        x, y = self.read()
+        x, y = self.raw()
         return Arrays(torch.from_numpy(x[:, self.chosen]).float(), self.encode_target(torch.from_numpy(y)))
 
     @abstractmethod
@@ -223,7 +227,7 @@ class Iris(ClassTable):
     columns = tuple(Column(name, "cm") for name in ("sepal_length", "sepal_width", "petal_length", "petal_width"))
     class_names = ("setosa", "versicolor", "virginica")
 
-    def read(self) -> tuple[np.ndarray, np.ndarray]:
+    def raw(self) -> tuple[np.ndarray, np.ndarray]:
         from sklearn.datasets import load_iris
 
         return load_iris(return_X_y=True)
@@ -252,7 +256,79 @@ class Wine(ClassTable):
     )
     class_names = ("class_0", "class_1", "class_2")
 
-    def read(self) -> tuple[np.ndarray, np.ndarray]:
+    def raw(self) -> tuple[np.ndarray, np.ndarray]:
         from sklearn.datasets import load_wine
 
         return load_wine(return_X_y=True)
+
+
+class CaliforniaHousing(KnownTable):
+    """20,640 block groups of the 1990 census: the median house value, from 8 features.
+
+    Source: R. K. Pace, R. Barry, "Sparse Spatial Autoregressions", Statistics and Probability Letters 33, 1997. The
+    features are those of scikit-learn, which divides rooms, bedrooms and people by households. Values above 500,000 $
+    were cut off there by the source.
+    Files: ``CaliforniaHousing/cal_housing.tgz`` or, unpacked, ``cal_housing.data``; also in ``data_dir`` itself.
+
+    Args:
+        data_dir: the folder of all data sets; relative to the working directory, or with ``~``.
+        mirrors: base URLs to download from, instead of the usual one.
+    """
+
+    columns = (
+        Column("MedInc", "10,000 $"),
+        Column("HouseAge", "years"),
+        Column("AveRooms", "rooms per household"),
+        Column("AveBedrms", "bedrooms per household"),
+        Column("Population", "people"),
+        Column("AveOccup", "people per household"),
+        Column("Latitude", "°"),
+        Column("Longitude", "°"),
+    )
+    num_rows: ClassVar[int] = 20_640
+    sha256: ClassVar[str] = "aaa5c9a6afe2225cc2aed2723682ae403280c4a3695a2ddda4ffb5d8215ea681"
+    usual_mirrors: ClassVar[tuple[str, ...]] = ("https://ndownloader.figshare.com/files/5976036#",)
+    """As in scikit-learn. The file has a number and no name there: what follows # is not sent."""
+
+    def __init__(
+        self, *, data_dir: str | os.PathLike[str] = "data", mirrors: str | Sequence[str] | None = None, **common: Any
+    ) -> None:
+        super().__init__(**common)
+        self.folder = folder_of(data_dir, "CaliforniaHousing")
+        mirrors = self.usual_mirrors if mirrors is None else mirrors
+        self.mirrors = (mirrors,) if isinstance(mirrors, str) else tuple(mirrors)
+
+    def target(self) -> Values:
+        return Values(("MedHouseVal",), ("100,000 $",))
+
+    def encode_target(self, y: Tensor) -> Tensor:
+        return y.float()[:, None]
+
+    def prepare_data(self) -> None:
+        if self._file() is None:
+            embedded = "data=synthetic data.kind=friedman, or data=wine"
+            download("cal_housing.tgz", sha256=self.sha256, folder=self.folder, mirrors=self.mirrors, embedded=embedded)
+
+    def raw(self) -> tuple[np.ndarray, np.ndarray]:
+        path = self._file()
+        if path is None:
+            raise UserError(f"cal_housing.tgz is not in {self.folder}: call prepare_data() first")
+        content = io.BytesIO(read_bytes(path))
+        try:
+            if path.suffix == ".tgz":
+                with tarfile.open(fileobj=content) as archive:
+                    member = archive.extractfile("CaliforniaHousing/cal_housing.data")
+                    content = io.BytesIO(member.read() if member else b"")
+            table = np.loadtxt(content, delimiter=",")
+        except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, KeyError, ValueError) as error:
+            raise damaged(path, f"{error}") from None
+        if table.shape != (self.num_rows, 9):
+            raise damaged(path, f"it holds a table of {table.shape}, not of {(self.num_rows, 9)}")
+        longitude, latitude, age, rooms, bedrooms, people, households, income, value = table.T
+        features = (income, age, rooms / households, bedrooms / households, people, people / households)
+        return np.stack([*features, latitude, longitude], axis=1), value / 100_000
+
+    def _file(self) -> Path | None:
+        """What is there already; a packed file is checked by its own sums when it is read."""
+        names = ("cal_housing.data", "cal_housing.tgz")
+        return find(self.folder, *names) or find(self.folder.parent, *names)

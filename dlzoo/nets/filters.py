@@ -43,7 +43,7 @@ class FilterBank(nn.Module):
     """
 
     sobel: Tensor
-    box_blur: Tensor
+    box_row: Tensor
 
     def __init__(
         self,
@@ -75,8 +75,7 @@ class FilterBank(nn.Module):
             )
         right = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
         self.register_buffer("sobel", torch.stack([right, right.T]).unsqueeze(1), persistent=False)
-        blur = torch.full((1, 1, blur_size, blur_size), 1 / blur_size**2)
-        self.register_buffer("box_blur", blur, persistent=False)
+        self.register_buffer("box_row", torch.full((1, 1, 1, blur_size), 1 / blur_size), persistent=False)
 
     def margins(self, size: int) -> tuple[int, int]:
         """Pixels put before and behind a side for a kernel of this size."""
@@ -87,7 +86,7 @@ class FilterBank(nn.Module):
         size = self.sizes[-1]
         before, behind = self.margins(size)
         if side + before + behind < size:
-            raise SpecError(f"a {size}x{size} kernel does not fit on {side} pixels; change net.blur_size or net.padding")
+            raise SpecError(f"a {size}x{size} kernel exceeds {side} pixels; change net.padding or net.blur_size")
         if self.mode == "reflect" and behind >= side:
             raise SpecError(
                 f"{side} pixels cannot be reflected {behind} pixels far; choose net.padding=replicate or zeros, or a "
@@ -100,20 +99,24 @@ class FilterBank(nn.Module):
         planes = x.flatten(0, 1).unsqueeze(1)  # (B*C, 1, H, W): every channel is a picture of its own
         maps: dict[str, Tensor] = {}
         if any(name != "box_blur" for name in self.filters):
-            slopes = self._convolve(planes, self.sobel)
-            maps["sobel_x"], maps["sobel_y"] = slopes[:, :1], slopes[:, 1:]
+            slopes = F.conv2d(self._pad(planes, 3), self.sobel, stride=self.stride)
+            right, down = slopes[:, :1], slopes[:, 1:]
+            maps["sobel_x"], maps["sobel_y"] = right, down
             if "sobel_magnitude" in self.filters:
-                maps["sobel_magnitude"] = torch.linalg.vector_norm(slopes, dim=1, keepdim=True)
-        if "box_blur" in self.filters:
-            maps["box_blur"] = self._convolve(planes, self.box_blur)
+                # The smallest positive number keeps the root's slope finite where the picture is flat.
+                squares = right.square() + down.square()
+                maps["sobel_magnitude"] = squares.clamp_min(torch.finfo(squares.dtype).tiny).sqrt()
+        if "box_blur" in self.filters:  # a mean of rows, then of columns: 2f products a pixel instead of f * f
+            rows = F.conv2d(self._pad(planes, self.box_row.shape[3]), self.box_row, stride=(1, self.stride))
+            maps["box_blur"] = F.conv2d(rows, self.box_row.mT, stride=(self.stride, 1))
         out = torch.cat([maps[name] for name in self.filters], 1)  # (B*C, N, H', W')
         return out.view(len(x), -1, *out.shape[2:])
 
-    def _convolve(self, planes: Tensor, kernels: Tensor) -> Tensor:
-        before, behind = self.margins(kernels.shape[-1])
-        if before or behind:
-            planes = F.pad(planes, (before, behind, before, behind), mode=self.mode)
-        return F.conv2d(planes, kernels, stride=self.stride)
+    def _pad(self, planes: Tensor, size: int) -> Tensor:
+        before, behind = self.margins(size)
+        if not before and not behind:
+            return planes
+        return F.pad(planes, (before, behind, before, behind), mode=self.mode)
 
 
 class Filters(nn.Module):

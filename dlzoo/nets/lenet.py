@@ -1,10 +1,11 @@
 """LeNet-5: two convolutions with subsampling, then three fully connected layers.
 
 Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to Document Recognition", 1998. As there, a
-picture smaller than 32x32 stands in the middle of a 32x32 field (28x28: 2 pixels around); a larger one stays as it is.
-Differs, as nearly everyone's: each map of the second convolution sees all maps of the first, subsampling has no weights
-of its own, tanh is not scaled, and the output is a linear layer in place of radial basis functions. The paper's tanh
-and average are the defaults; activation=relu with pool=max is the modern reading.
+small picture is brought to a field of 32x32: enlarged by the whole number that fits (8x8 by 4), then zeros around it
+(28x28: 2 pixels); a larger one stays as it is. Differs, as nearly everyone's: each map of the second convolution sees
+all maps of the first, subsampling has no weights of its own, tanh is not scaled, and the output is a linear layer in
+place of radial basis functions. The defaults are the paper's tanh and average; activation=relu with pool=max is the
+modern reading.
 
 >>> from dlzoo.specs import Classes
 >>> layers.num_parameters(LeNet(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
@@ -44,8 +45,11 @@ class LeNet(nn.Module):
     ) -> None:
         super().__init__()
         subsample = pick(pool, {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}, "net.pool")
-        pad_h, pad_w = (max(0, -(-(32 - size) // 2)) for size in (spec.height, spec.width))
-        h, w = (((size - 4) // 2 - 4) // 2 for size in (spec.height + 2 * pad_h, spec.width + 2 * pad_w))
+        scale = max(1, 32 // max(spec.height, spec.width))
+        height, width = spec.height * scale, spec.width * scale
+        pad_h, pad_w = (max(0, -(-(32 - side) // 2)) for side in (height, width))
+        h, w = (((side - 4) // 2 - 4) // 2 for side in (height + 2 * pad_h, width + 2 * pad_w))
+        self.enlarge = nn.Upsample(scale_factor=scale) if scale > 1 else nn.Identity()
         self.layers = layers.sequential(
             nn.Conv2d(spec.channels, 6, 5, padding=(pad_h, pad_w)),
             layers.activation(activation),
@@ -64,4 +68,4 @@ class LeNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W) -> (B, K) logits or values."""
-        return self.layers(x)
+        return self.layers(self.enlarge(x))

@@ -112,7 +112,10 @@ class Task(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         if self.optimizer is None:
             raise UserError("this model has something to learn, but optimizer is missing")
-        optimizer = self.optimizer(self.parameters())
+        try:
+            optimizer = self.optimizer(self.parameters())
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise UserError(f"optimizer: {error}") from None
         if self.scheduler is None:
             return optimizer
         trainer = self.trainer

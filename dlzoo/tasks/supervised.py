@@ -26,7 +26,7 @@ class Supervised(Task):
 
     Args:
         loss: by name (dlzoo/losses.py); None is cross_entropy for classes, mse for values.
-        label_smoothing: share of the target that is spread over all classes.
+        label_smoothing: share of a class target that is spread over all classes; values have none.
         gamma: of the focal loss.
         delta: of the Huber loss.
         class_weights: ``balanced`` or one factor a class.
@@ -69,8 +69,8 @@ class Supervised(Task):
                 class_weights=class_weights,
             )
         else:
-            if class_weights is not None or label_smoothing:
-                raise UserError("task.class_weights and task.label_smoothing are for classes; this data gives values")
+            if class_weights is not None:
+                raise UserError("task.class_weights are for classes, but this data gives values")
             self.objective = ValueObjective(target, loss=loss or "mse", delta=delta)  # type: ignore[arg-type]
         self.monitor = self.objective.monitor
         self.loss_weights = tuple(loss_weights)

@@ -1,0 +1,63 @@
+"""What callbacks that report epochs share: one row of figures for each finished epoch."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+Row = dict[str, float]
+
+
+class EpochRows(Callback):
+    """Calls `on_row` once for each epoch that was trained to its end.
+
+    The row: ``epoch`` (1 for the first), ``step``, ``seconds`` (training and validation), ``lr`` (of the first
+    parameter group when the epoch began), then every ``train/…`` and ``val/…`` metric of that epoch.
+
+    Lightning calls the callbacks' `on_train_epoch_end` before the LightningModule's own, which is where it may log
+    its training metrics. So a row is read a moment later, when the next epoch starts or the fit ends.
+    """
+
+    _row: Row | None = None
+    _started: float = 0.0
+    _lr: float = 0.0
+    _validated: bool = False
+
+    def on_row(self, trainer: pl.Trainer, pl_module: pl.LightningModule, row: Row) -> None:
+        """A finished epoch; called on every rank."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._flush(trainer, pl_module)
+        self._validated = False
+        # now: schedulers have stepped when the epoch ends
+        self._lr = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else float("nan")
+        self._started = time.perf_counter()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validated = not trainer.sanity_checking
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._row = {
+            "epoch": trainer.current_epoch + 1,
+            "step": trainer.global_step,
+            "seconds": time.perf_counter() - self._started,
+            "lr": float(self._lr),
+        }
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._flush(trainer, pl_module)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._flush(trainer, pl_module)
+
+    def _flush(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._row is None:
+            return
+        # Lightning keeps the metrics of an earlier validation when an epoch has none
+        splits = ("train/", "val/") if self._validated else ("train/",)
+        metrics: dict[str, Any] = {k: v for k, v in trainer.callback_metrics.items() if k.startswith(splits)}
+        row, self._row = self._row | {k: float(metrics[k]) for k in sorted(metrics)}, None
+        self.on_row(trainer, pl_module, row)

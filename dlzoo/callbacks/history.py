@@ -1,0 +1,87 @@
+"""metrics.csv and learning_curves.png."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+
+from dlzoo import pictures
+from dlzoo.callbacks.epochs import EpochRows, Row
+from dlzoo.callbacks.writing import publish, run_folder
+
+
+class History(EpochRows):
+    """A row of metrics.csv after each epoch, and the curves when the fit ends, even by an error or Ctrl-C.
+
+    A resumed run keeps the rows of the epochs before; a new run in the same folder starts the file afresh.
+
+    Args:
+        monitor: the metric whose best epoch the curves mark.
+        mode: whether its best is the lowest or the highest.
+    """
+
+    def __init__(self, *, monitor: str = "val/loss", mode: Literal["min", "max"] = "min") -> None:
+        self.monitor = monitor
+        self.mode = mode
+        self.rows: list[dict[str, Any]] = []
+        self.columns: list[str] = []
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        path = run_folder(trainer) / "metrics.csv"
+        stored = read_rows(path) if path.exists() else []
+        self.rows = [row for row in stored if row["epoch"] <= trainer.current_epoch]
+        self.columns = list(dict.fromkeys(column for row in self.rows for column in row))
+        if self.rows != stored:
+            write_rows(path, self.rows, self.columns)
+
+    def on_row(self, trainer: pl.Trainer, pl_module: pl.LightningModule, row: Row) -> None:
+        if not trainer.is_global_zero:
+            return
+        self.rows.append(row)
+        path = run_folder(trainer) / "metrics.csv"
+        new = [column for column in row if column not in self.columns]
+        if new or not path.exists():
+            self.columns += new
+            write_rows(path, self.rows, self.columns)
+        else:
+            with path.open("a", newline="") as file:
+                csv.DictWriter(file, self.columns).writerow(as_text(row))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        self.draw(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        super().on_exception(trainer, pl_module, exception)
+        if trainer.state.fn == "fit":
+            self.draw(trainer)
+
+    def draw(self, trainer: pl.Trainer) -> None:
+        if trainer.is_global_zero and self.rows:
+            publish(trainer, "learning_curves", pictures.learning_curves(self.rows, (self.monitor, self.mode)))
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.csv; a metric that was not measured in an epoch is left out of its row."""
+    with path.open(newline="") as file:
+        return [
+            {k: int(v) if k in ("epoch", "step") else float(v) for k, v in row.items() if v}
+            for row in csv.DictReader(file)
+        ]
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(as_text(row) for row in rows)
+
+
+def as_text(row: dict[str, Any]) -> dict[str, str]:
+    """With the seven digits that a float32 holds."""
+    return {k: str(v) if isinstance(v, int) else f"{v:.7g}" for k, v in row.items()}

@@ -1,0 +1,21 @@
+"""An example of a callback of one's own: `callbacks=[default,loss_ratio]` adds it to a run."""
+
+from __future__ import annotations
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+
+class LossRatio(Callback):
+    """Logs val/loss / train/loss as ``val/loss_ratio`` after each epoch: well above 1, the net learns by heart."""
+
+    val_loss: float | None = None
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self.val_loss = float(trainer.callback_metrics["val/loss"])
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.val_loss is not None:
+            pl_module.log("val/loss_ratio", self.val_loss / pl_module.running_loss)  # type: ignore[operator]
+        self.val_loss = None

@@ -1,0 +1,49 @@
+"""What the test says about predicted values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from dlzoo import pictures
+from dlzoo.callbacks.writing import publish, spec_of
+from dlzoo.specs import Values
+
+
+class RegressionReport(Callback):
+    """After a test: predicted_against_true.png, where the spec's target is `Values`.
+
+    With several ranks the picture shows the rows that the first one tested.
+    """
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[Tensor, Tensor]] = []
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.pairs = []
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        spec = spec_of(pl_module)
+        values = spec is not None and isinstance(spec.target, Values)
+        if values and isinstance(outputs, dict) and "output" in outputs:
+            self.pairs.append((outputs["output"].detach(), outputs["target"]))
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        spec = spec_of(pl_module)
+        if self.pairs and trainer.is_global_zero and spec is not None and isinstance(spec.target, Values):
+            pred, true = (torch.cat(part) for part in zip(*self.pairs, strict=True))
+            figure = pictures.predicted_against_true(pred, true, spec.target.names, spec.target.units)
+            publish(trainer, "predicted_against_true", figure)
+        self.pairs = []

@@ -1,0 +1,46 @@
+"""Where callbacks put what they make: the run folder and TensorBoard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from dlzoo import pictures
+from dlzoo.specs import Spec
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch.utils.tensorboard import SummaryWriter
+
+
+def spec_of(pl_module: pl.LightningModule) -> Spec | None:
+    """The spec of our tasks; another LightningModule may have none."""
+    spec: Any = getattr(pl_module, "spec", None)
+    return spec if isinstance(spec, Spec) else None
+
+
+def run_folder(trainer: pl.Trainer) -> Path:
+    folder = Path(trainer.default_root_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def tensorboard(trainer: pl.Trainer) -> SummaryWriter | None:
+    """The event writer of the run's TensorBoard logger, if it has one."""
+    return next((logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)), None)
+
+
+def publish(trainer: pl.Trainer, name: str, figure: Figure) -> None:
+    """Write a picture as ``<run folder>/<name>.png`` and into TensorBoard."""
+    path = run_folder(trainer) / f"{name}.png"
+    pictures.save(figure, path)
+    if writer := tensorboard(trainer):
+        # not add_figure: it would import pyplot and draw everything once more
+        import numpy as np
+        from PIL import Image
+
+        with Image.open(path) as image:
+            writer.add_image(name, np.asarray(image.convert("RGB")), trainer.global_step, dataformats="HWC")

@@ -1,0 +1,380 @@
+"""Pictures of a run: every function returns a matplotlib `Figure`, without pyplot and its state; `save` writes it.
+
+Tensors may live on any device. matplotlib is imported when the first picture is drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe & Ito's palette, which colour-blind readers can tell apart.
+TRAIN, VAL, WRONG, RIGHT, INK, FAINT = "#0072B2", "#E69F00", "#C8371F", "#222222", "#333333", "#9A9A9A"
+DPI = 150
+SPELLED = {"rmse": "RMSE", "mae": "MAE", "mse": "MSE", "r2": "R²", "f1": "F1"}
+
+
+def save(fig: Figure, path: str | Path) -> None:
+    """Write a picture in the format that the path's ending names."""
+    fig.savefig(path, dpi=fig.dpi)
+
+
+# ------------------------------------------------------------------------------------------------ curves
+
+
+def learning_curves(rows: Sequence[Mapping[str, Any]], monitor: tuple[str, str] = ("val/loss", "min")) -> Figure:
+    """Loss, up to four further metrics and the learning rate over the epochs.
+
+    Args:
+        rows: one mapping an epoch: ``epoch``, ``lr``, ``train/…`` and ``val/…``; what is missing or not finite is
+            left out.
+        monitor: the metric that chooses the best epoch, which every panel marks, and its direction (min or max).
+    """
+    names = dict.fromkeys(key.partition("/")[2] for row in rows for key in row if key.startswith(("train/", "val/")))
+    shown = sorted(names, key=lambda name: name != "loss")[:5]
+    rates = curve(rows, "lr")
+    count = len(shown) + bool(rates[0])
+    best = best_epoch(rows, *monitor)
+    fig, panels = new_panels(max(count, 1), width=4.4, height=3.1)
+    for ax, name in zip(panels, shown, strict=False):
+        draw_metric(ax, rows, name)
+        if best is not None:
+            mark_best(ax, rows, name, best, monitored=f"val/{name}" == monitor[0])
+        if ax.get_legend_handles_labels()[0]:
+            ax.legend(fontsize=8.5, labelcolor=INK, handlelength=1.4, framealpha=0.85, edgecolor="none", borderpad=0.2)
+    if rates[0]:
+        draw_rate(panels[len(shown)], *rates)
+    return fig
+
+
+def curve(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
+    """(epochs, values) of a metric where it is a finite number."""
+    points = [
+        (float(row["epoch"]), float(row[key]))
+        for row in rows
+        if row.get(key) not in (None, "") and math.isfinite(float(row[key]))
+    ]
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def best_epoch(rows: Sequence[Mapping[str, Any]], key: str, mode: str) -> float | None:
+    """The first epoch with the lowest (min) or highest (max) value; None if the metric was never measured."""
+    epochs, values = curve(rows, key)
+    if not epochs:
+        return None
+    return epochs[values.index(min(values) if mode == "min" else max(values))]
+
+
+def draw_metric(ax: Axes, rows: Sequence[Mapping[str, Any]], name: str) -> None:
+    style(ax, title=SPELLED.get(name, name.replace("_", " ")), x="epoch")
+    lowest, highest = math.inf, -math.inf
+    for split, colour in (("train", TRAIN), ("val", VAL)):
+        epochs, values = curve(rows, f"{split}/{name}")
+        if epochs:
+            few = len(epochs) <= 30
+            ax.plot(epochs, values, color=colour, label=split, linewidth=1.8, marker="o" if few else "", markersize=3.5)
+            lowest, highest = min(lowest, *values, math.inf), max(highest, *values, -math.inf)
+    if lowest > 0 and highest > 50 * lowest:
+        ax.set_yscale("log")
+    elif "accuracy" in name and lowest >= 0 and highest <= 1:
+        from matplotlib.ticker import PercentFormatter
+
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if highest - lowest > 0.05 else 2))
+    whole_epochs(ax, [float(row["epoch"]) for row in rows])
+
+
+def mark_best(ax: Axes, rows: Sequence[Mapping[str, Any]], name: str, best: float, *, monitored: bool) -> None:
+    """A line at the best epoch, and a ring with the value where the metric was measured on validation."""
+    ax.axvline(best, color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
+    epochs, values = curve(rows, f"val/{name}")
+    if best in epochs:
+        value = values[epochs.index(best)]
+        text = f"{value:.2%}" if "accuracy" in name and abs(value) <= 1 else f"{value:.4g}"
+        label = f"epoch {best:g}: {text}" + (" (best)" if monitored else "")
+        ax.plot(best, value, "o", markersize=8, markerfacecolor="none", markeredgecolor=INK, label=label)
+
+
+def draw_rate(ax: Axes, epochs: list[float], rates: list[float]) -> None:
+    style(ax, title="learning rate", x="epoch")
+    few = len(epochs) <= 30
+    ax.plot(epochs, rates, color=FAINT, linewidth=1.8, marker="o" if few else "", markersize=3.5)
+    if min(rates) > 0 and max(rates) > 50 * min(rates):
+        ax.set_yscale("log")
+    elif max(rates) > 0:
+        ax.set_ylim(0, max(rates) * 1.1)
+    whole_epochs(ax, epochs)
+
+
+def whole_epochs(ax: Axes, epochs: Sequence[float]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    first, last = min(epochs), max(epochs)
+    if last - first < 8:
+        ax.set_xticks(sorted(set(epochs)))
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10]))
+    pad = max(0.4, 0.03 * (last - first))
+    ax.set_xlim(first - pad, last + pad)
+
+
+# ------------------------------------------------------------------------------------------------ images
+
+
+def image_grid(
+    images: Tensor,
+    titles: Sequence[str] = (),
+    colours: Sequence[str] = (),
+    *,
+    heading: str = "",
+    num_columns: int = 8,
+) -> Figure:
+    """Pictures side by side, small ones enlarged by whole pixels.
+
+    Args:
+        images: (N, C, H, W) in [0, 1] or uint8; one channel is grey, three are colours, others show their mean.
+        titles: text above each picture, of one or more lines; a long line is cut, but not what follows a tab.
+        colours: of each title; one that is not the usual ink also frames the picture.
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    pixels = as_rgb(images)
+    num, height, width, _ = pixels.shape
+    columns = max(1, min(num_columns, num, 1600 // width))
+    gap, line = 14, 20  # pixels
+    top = gap + (34 if heading else 0)
+    text_height = line * max((title.count("\n") + 1 for title in titles if title), default=0)
+    step_y, step_x = height + text_height + gap, width + gap
+    canvas = np.full((top + step_y * -(-num // columns), gap + step_x * columns, 3), 255, dtype=np.uint8)
+    fig = Figure(figsize=(canvas.shape[1] / DPI, canvas.shape[0] / DPI), dpi=DPI, facecolor="white")
+    for i in range(num):
+        y, x = top + step_y * (i // columns) + text_height, gap + step_x * (i % columns)
+        colour = colours[i] if colours else INK
+        if colour not in (INK, RIGHT):
+            canvas[y - 3 : y + height + 3, x - 3 : x + width + 3] = rgb(colour)
+        canvas[y : y + height, x : x + width] = pixels[i]
+        for up, text in enumerate(reversed(titles[i].split("\n")) if titles else ()):
+            at = ((x + width / 2) / canvas.shape[1], 1 - (y - 8 - line * up) / canvas.shape[0])
+            fig.text(*at, fitted(text, int(width / 9.4)), color=colour, fontsize=7.5, ha="center")
+    if heading:
+        fig.text(gap / canvas.shape[1], 1 - gap / canvas.shape[0], heading, fontsize=10, va="top", color=INK)
+    fig.figimage(canvas, origin="upper")  # pixel for pixel: nothing is resampled
+    return fig
+
+
+def as_rgb(images: Tensor) -> np.ndarray:
+    """(N, C, H, W) -> (N, H', W', 3) bytes; at least 140 pixels, by whole factors, and at most 256."""
+    x = images.detach().cpu()
+    x = (x.float() / 255 if x.dtype == torch.uint8 else x.float()).nan_to_num(0.0).clamp(0, 1)
+    if x.shape[1] not in (1, 3):
+        x = x.mean(1, keepdim=True)
+    longest = max(x.shape[-2:])
+    if longest > 256:
+        x = F.interpolate(x, scale_factor=256 / longest, mode="area")
+    else:
+        factor = math.ceil(140 / longest)
+        x = x.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    return x.mul(255).round().byte().expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+
+
+def predictions(
+    images: Tensor, targets: Tensor, outputs: Tensor, names: Sequence[str], *, heading: str = "", num_columns: int = 8
+) -> Figure:
+    """Each picture with the predicted class and its probability; a wrong one in red, with the right class below.
+
+    Args:
+        images: (N, C, H, W) in [0, 1].
+        targets: (N,) labels or (N, K) probabilities.
+        outputs: (N, K) logits.
+        names: the K classes.
+    """
+    right = (targets.argmax(1) if targets.ndim == 2 else targets).tolist()
+    share, guess = (t.tolist() for t in outputs.detach().float().softmax(1).max(1))
+    wrong = [g != r for g, r in zip(guess, right, strict=True)]
+    titles = [
+        f"{names[g]}\t{p:.0%}" + (f"\nis {names[r]}" if bad else "")
+        for g, p, r, bad in zip(guess, share, right, wrong, strict=True)
+    ]
+    colours = [WRONG if bad else RIGHT for bad in wrong]
+    return image_grid(images, titles, colours, heading=heading, num_columns=num_columns)
+
+
+def filters(weight: Tensor, *, heading: str = "", most: int = 64) -> Figure:
+    """The first ``most`` kernels, each on its own scale: zero is grey, positive light, negative dark.
+
+    Args:
+        weight: (O, C, H, W), of a convolution, or of a linear layer seen as pictures.
+    """
+    w = weight.detach().cpu().float()[:most]
+    if w.shape[1] not in (1, 3):
+        w = w.mean(1, keepdim=True)
+    largest = w.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
+    return image_grid(0.5 + w / (2 * largest), heading=heading)
+
+
+# ------------------------------------------------------------------------------------------------ tests
+
+
+def confusion_matrix(counts: Tensor, names: Sequence[str]) -> Figure:
+    """Rows are the true classes, columns the predicted ones; the colour is the share of the row.
+
+    Args:
+        counts: (K, K) of whole numbers, written into the cells when there are at most 20 classes.
+        names: of the K classes; beyond a hundred only some are written.
+    """
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
+
+    counts = counts.detach().cpu().double()
+    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    num, labels = len(names), [shorten(name, 18) for name in names]
+    size = 8.5 if num <= 40 else 6.5 if num <= 70 else 5.5  # points
+    upright = num > 40 or (num > 3 and max(map(len, labels)) > 3)
+    # All in inches, by hand: matplotlib's own layout draws the many labels four times over.
+    side = max(0.46 * num, 2.6) if num <= 20 else min(max(0.115 * num, 5.5), 11.5)
+    text = max(map(len, labels)) * size * 0.62 / 72
+    left, below, above, right = text + 0.5, (text if upright else 0.15) + 0.5, 0.5, 1.25
+    width, height = left + side + right, below + side + above
+    fig = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    ax = fig.add_axes((left / width, below / height, side / width, side / height))
+    beside = fig.add_axes(((left + side + 0.2) / width, (below + side / 5) / height, 0.12 / width, 0.6 * side / height))
+    # the square root shows the rare mistakes of a good net
+    image = ax.imshow(shares.numpy(), cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
+    every = -(-num // 100)
+    ax.set_xticks(range(0, num, every), labels[::every], rotation=90 if upright else 0, fontsize=size)
+    ax.set_yticks(range(0, num, every), labels[::every], fontsize=size)
+    ax.tick_params(length=0, labelcolor=INK)
+    ax.set_xlabel("predicted", color=INK)
+    ax.set_ylabel("true", color=INK)
+    total = counts.sum().item()
+    accuracy = counts.diagonal().sum().item() / max(total, 1)
+    ax.set_title(f"{accuracy:.2%} of {total:,.0f} right", fontsize=11, color=INK, pad=8)
+    ax.spines[:].set_visible(False)
+    bar = fig.colorbar(image, cax=beside, ticks=[0, 0.01, 0.05, 0.2, 0.5, 1])
+    beside.set_yticklabels(["0", "1%", "5%", "20%", "50%", "100%"], fontsize=8, color=INK)
+    bar.set_label("share of the true class", fontsize=8.5, color=INK)
+    bar.outline.set_visible(False)
+    if num <= 20:
+        write_counts(ax, counts, shares)
+    return fig
+
+
+def write_counts(ax: Axes, counts: Tensor, shares: Tensor) -> None:
+    size = {1: 9.0, 2: 9.0, 3: 9.0, 4: 8.0, 5: 6.8}.get(len(f"{counts.max():.0f}"), 5.5)
+    for i, j in counts.nonzero().tolist():
+        colour = "white" if shares[i, j] > 0.3 else INK
+        ax.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center", fontsize=size, color=colour)
+
+
+def predicted_against_true(pred: Tensor, true: Tensor, names: Sequence[str], units: Sequence[str] = ()) -> Figure:
+    """A panel for each value: predictions over truths, the line where both agree, RMSE, MAE and R².
+
+    Args:
+        pred: (N, D), as ``true``.
+        names: of the D values.
+        units: of the D values, or empty.
+    """
+    pred, true = pred.detach().cpu().double().view(len(pred), -1), true.detach().cpu().double().view(len(true), -1)
+    fig, panels = new_panels(len(names), width=4.65, height=4.6, left=0.9)
+    for i, (ax, name) in enumerate(zip(panels, names, strict=False)):
+        draw_agreement(ax, pred[:, i], true[:, i], name, units[i] if units else "")
+    return fig
+
+
+def draw_agreement(ax: Axes, pred: Tensor, true: Tensor, name: str, unit: str) -> None:
+    suffix = f" ({unit})" if unit else ""
+    style(ax, title=name.replace("_", " "), x=f"true{suffix}", y=f"predicted{suffix}")
+    error = pred - true
+    spread = (true - true.mean()).square().sum().item()
+    low, high = shown_range(torch.cat([pred, true]))
+    inside = (pred >= low) & (pred <= high) & (true >= low) & (true <= high)
+    outside = len(pred) - int(inside.sum())
+    lines = [f"RMSE {error.square().mean().sqrt():.4g}", f"MAE {error.abs().mean():.4g}"]
+    lines += [f"R² {1 - error.square().sum().item() / spread:.4f}"] if spread > 0 else []
+    lines += [f"{outside:,} of {len(pred):,} not shown"] if outside else []
+    if len(pred) > 3000:
+        from matplotlib import colormaps
+        from matplotlib.colors import ListedColormap
+
+        blues = ListedColormap(colormaps["Blues"](torch.linspace(0.25, 1, 256).numpy()))
+        cells: dict[str, Any] = {"gridsize": 60, "extent": (low, high, low, high), "mincnt": 1, "linewidths": 0.1}
+        ax.hexbin(true[inside].numpy(), pred[inside].numpy(), bins="log", cmap=blues, **cells)
+    else:
+        ax.scatter(true.numpy(), pred.numpy(), s=14, color=TRAIN, alpha=0.45, linewidths=0)
+    ax.plot([low, high], [low, high], color=VAL, linewidth=1.4)
+    ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 2}
+    look: dict[str, Any] = {"fontsize": 8.5, "linespacing": 1.4, "color": INK, "bbox": box}
+    ax.text(0.04, 0.96, "\n".join(lines), transform=ax.transAxes, va="top", **look)
+
+
+# ------------------------------------------------------------------------------------------------ small parts
+
+
+def shown_range(values: Tensor) -> tuple[float, float]:
+    """From the lowest to the highest, unless a few wild values would squeeze the rest into a corner."""
+    values = values[values.isfinite()].sort().values
+    if not len(values):
+        return 0.0, 1.0
+    low, high = values[0].item(), values[-1].item()
+    cut = len(values) // 200
+    inner_low, inner_high = values[cut].item(), values[-1 - cut].item()
+    if high - low > 4 * (inner_high - inner_low) > 0:
+        low, high = inner_low, inner_high
+    pad = 0.04 * (high - low) or 0.5
+    return low - pad, high + pad
+
+
+def new_panels(num: int, *, width: float, height: float, left: float = 0.7) -> tuple[Figure, list[Axes]]:
+    """A figure with ``num`` axes in rows of at most three, each of the given inches."""
+    from matplotlib.figure import Figure
+
+    columns = num if num <= 3 else 2 if num == 4 else 3
+    rows = -(-num // columns)
+    right, below, above = 0.25, 0.55, 0.4  # inches, as left; matplotlib's own layout draws everything twice
+    fig = Figure(figsize=(width * columns, height * rows), dpi=DPI, facecolor="white")
+    panels = []
+    for i in range(num):
+        row, column = divmod(i, columns)
+        x, y = width * column + left, height * (rows - 1 - row) + below
+        inside = (x / columns / width, y / rows / height)
+        size = ((width - left - right) / columns / width, (height - below - above) / rows / height)
+        panels.append(fig.add_axes((*inside, *size)))
+    return fig, panels
+
+
+def style(ax: Axes, *, title: str, x: str = "", y: str = "") -> None:
+    ax.set_title(title, fontsize=11, color=INK, loc="left")
+    ax.set_xlabel(x, fontsize=9.5, color=INK)
+    ax.set_ylabel(y, fontsize=9.5, color=INK)
+    ax.tick_params(length=3, color=FAINT, labelcolor=INK, labelsize=8.5, which="both")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(FAINT)
+    ax.grid(True, color="#E8E8E8", linewidth=0.8)
+    ax.set_axisbelow(True)
+
+
+def shorten(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: max(most - 1, 1)].rstrip() + "…"
+
+
+def fitted(text: str, most: int) -> str:
+    """The text cut to ``most`` characters; what follows a tab stays whole."""
+    head, _, tail = text.partition("\t")
+    return f"{shorten(head, most - len(tail) - 2)}  {tail}" if tail else shorten(head, most)
+
+
+def rgb(colour: str) -> list[int]:
+    """The three bytes of '#rrggbb'."""
+    return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]

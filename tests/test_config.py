@@ -1,0 +1,119 @@
+"""Every mistake stops before data are read, and its message names the nearest right name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dlzoo import config
+from dlzoo.errors import UserError
+
+TYPOS = {
+    "model=mpl": "did you mean 'mlp'",
+    "model=mlp,lennet": "did you mean 'lenet'",
+    "callbacks=[default,early_stoping]": "did you mean 'early_stopping'",
+    "modle=mlp": "did you mean 'model'",
+    "seeed=7": "did you mean 'seed'",
+    "trainr.max_epochs=2": "did you mean 'trainer'",
+    "optimizer=[adam": "this is not an override",
+    "just_a_word": "write key=value",
+    "net=mlp": "choose it with model=",
+}
+WRONG = {
+    "optimizer.lrr=0.1": "optimizer.lrr: torch.optim.Adam has no such option; did you mean 'lr'",
+    "net.hiden=[3]": "did you mean 'hidden'",
+    "net.activation=rleu": "did you mean 'relu'",
+    "net.hidden=three": "net.hidden=three: this must be a list, each a whole number",
+    "net.spec=1": "has no such option",
+    "trainer.max_epochs=abc": "this must be a whole number or null",
+    "trainer.max_epoch=3": "did you mean 'max_epochs'",
+    "trainer.precision=bf17-mixed": "did you mean 'bf16-mixed'",
+    "data.batch_sise=3": "did you mean 'batch_size'",
+    "task.lose=mse": "did you mean 'loss'",
+    "callbacks.histori.x=1": "callbacks.histori: nothing reads this key",
+    "net._target_=dlzoo.nets.mlp.MPL": "did you mean 'MLP'",
+    "net._target_=dlzoo.nets.mpl.MLP": "did you mean 'mlp'",
+    "net._target_=nosuchpackage.Net": "there is no module nosuchpackage",
+    "seed=a": "seed=a: this must be a whole number",
+    "seed=-1": "must not be negative",
+    "+expect=[{metrik: x, min: 0}]": "did you mean 'metric'",
+    "+expect=[{metric: x}]": "either min or max",
+}
+
+
+@pytest.mark.parametrize(("word", "message"), TYPOS.items())
+def test_typos_of_groups_and_keys(word: str, message: str) -> None:
+    with pytest.raises(UserError, match=message.replace("[", r"\[")):
+        config.prepare([word])
+
+
+@pytest.mark.parametrize(("word", "message"), WRONG.items())
+def test_wrong_options_and_values(word: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        config.check(config.compose([word]))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seeed: 7", "seeed: nothing reads this key; did you mean 'seed'"),
+        ("trainer: {max_epoch: 7}", "did you mean 'max_epochs'"),
+        ("net: {_target_: dlzoo.nets.mlp.MLP, dropuot: 0.1}", "did you mean 'dropout'"),
+        ("defaults: [{override /model: lennet}]", "did you mean 'lenet'"),
+        ("callbacks: {mine: {patience: 3}}", "callbacks.mine: nothing reads this key"),
+    ],
+)
+def test_typos_inside_an_experiment_file(text: str, message: str, tmp_path: Path) -> None:
+    """The best-known template trains silently with ``seeed: 7``."""
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
+    done = subprocess.run(
+        [sys.executable, "train.py", "--config-dir", str(tmp_path), "experiment=mine"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2, done.stderr
+
+
+def test_values_need_no_plus_though_their_default_is_in_python() -> None:
+    cfg = config.compose(["net.hidden=[300,100]", "optimizer.weight_decay=0.1", "trainer.gradient_clip_val=1.0"])
+    config.check(cfg)
+    assert cfg.net.hidden == [300, 100]
+    assert cfg.optimizer.weight_decay == 0.1
+
+
+def test_a_model_chooses_its_optimizer_but_the_command_line_wins() -> None:
+    assert config.compose(["model=cnn"]).optimizer._target_.endswith("Adadelta")
+    assert config.compose(["model=cnn", "optimizer=sgd"]).optimizer._target_.endswith("SGD")
+
+
+@pytest.mark.parametrize("group", sorted(set(config.groups()) - {"experiment"}))
+def test_every_file_of_a_group_composes_and_passes_the_check(group: str) -> None:
+    for name in config.groups()[group]:
+        words = [f"{group}={name}"]
+        if (group, name) in {("data", "csv"), ("data", "image_folder")}:
+            words.append("data.path=somewhere")
+        if (group, name) == ("data", "csv"):
+            words.append("data.target=price")
+        config.check(config.compose(words))
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["model=mpl"], ["--cfg", "job"]])
+def test_help_and_group_typos_do_not_import_torch(argv: list[str]) -> None:
+    code = (
+        "import sys\nfrom dlzoo.train import main\nsys.argv = ['train.py', *sys.argv[1:]]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "sys.exit(42 if {'torch', 'lightning', 'sklearn'} & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,202 @@
+"""Pictures: what they show, that nothing is cut off or drawn over, and that pixels stay pixels."""
+
+import itertools
+import math
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+
+from dlzoo import pictures
+
+ROWS = [
+    {"epoch": e, "lr": 0.1 / e, "train/loss": 1 / e, "val/loss": 1 + (e - 4) ** 2, "val/accuracy": 1 - 0.5 / e}
+    for e in range(1, 8)
+]
+
+
+def texts(figure):
+    """All texts of a figure that are drawn."""
+    FigureCanvasAgg(figure).draw()
+    hidden = set()
+    for axis in itertools.chain.from_iterable((ax.xaxis, ax.yaxis) for ax in figure.axes):
+        low, high = sorted(axis.get_view_interval())
+        ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+        hidden |= {tick.label1 for tick in ticks if not low <= tick.get_loc() <= high}
+    return [t for t in figure.findobj(Text) if t.get_visible() and t.get_text() and t not in hidden]
+
+
+def words(figure):
+    return [t.get_text() for t in texts(figure)]
+
+
+def check_layout(figure):
+    """Every text lies within the figure, and no two texts overlap."""
+    shown = texts(figure)
+    x0, y0, x1, y1 = np.array([t.get_window_extent().extents for t in shown]).T
+    cut = (x0 < 0) | (y0 < 0) | (x1 > figure.bbox.width) | (y1 > figure.bbox.height)
+    assert not cut.any(), [t.get_text() for t, bad in zip(shown, cut, strict=True) if bad]
+    apart = [(high[:, None] - 1 <= low[None] + 1) for low, high in ((x0, x1), (y0, y1))]  # a pixel each may touch
+    over = ~(apart[0] | apart[0].T | apart[1] | apart[1].T)
+    np.fill_diagonal(over, False)
+    assert not over.any(), [(shown[i].get_text(), shown[j].get_text()) for i, j in np.argwhere(over)]
+
+
+def lines(axes):
+    return {line.get_label(): line.get_xydata() for line in axes.get_lines()}
+
+
+def test_learning_curves_show_every_split_and_the_best_epoch():
+    figure = pictures.learning_curves(ROWS)
+    loss, accuracy, rate = figure.axes
+    assert [ax.get_title("left") for ax in figure.axes] == ["loss", "accuracy", "learning rate"]
+    assert lines(loss)["train"].tolist() == [[e, 1 / e] for e in range(1, 8)]
+    assert lines(loss)["val"][:, 1].tolist() == [row["val/loss"] for row in ROWS]
+    assert lines(loss)["epoch 4: 1 (best)"].tolist() == [[4, 1]]
+    assert lines(accuracy)["epoch 4: 87.50%"].tolist() == [[4, 0.875]]
+    assert np.allclose(lines(rate)["_child0"][:, 1], [0.1 / e for e in range(1, 8)])
+    check_layout(figure)
+
+
+def test_the_best_epoch_follows_the_monitor():
+    assert pictures.best_epoch(ROWS, "val/loss", "min") == 4
+    assert pictures.best_epoch(ROWS, "val/loss", "max") == 1
+    assert pictures.best_epoch(ROWS, "val/f1", "max") is None
+    assert "epoch 7: 92.86% (best)" in lines(pictures.learning_curves(ROWS, ("val/accuracy", "max")).axes[1])
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ROWS[:1],
+        [{"epoch": 1, "lr": float("nan"), "train/loss": float("nan")}, {"epoch": 2, "train/loss": math.inf}],
+        [{"epoch": 1, "lr": 0.1}],
+        [{"epoch": e, "lr": 0.0, "train/loss": 10.0**-e, **{f"val/m{i}": e for i in range(9)}} for e in range(1, 60)],
+    ],
+    ids=["one epoch", "not finite", "no metric", "many"],
+)
+def test_learning_curves_of_odd_runs(rows):
+    check_layout(pictures.learning_curves(rows))
+
+
+def test_a_metric_that_is_sometimes_missing_keeps_its_epochs():
+    rows = [{"epoch": 1, "val/loss": 3.0}, {"epoch": 2, "val/loss": ""}, {"epoch": 3}, {"epoch": 4, "val/loss": 1.0}]
+    assert pictures.curve(rows, "val/loss") == ([1.0, 4.0], [3.0, 1.0])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("titles", [False, True])
+def test_image_grid_keeps_every_pixel(tmp_path, channels, titles):
+    x = torch.rand(5, channels, 7, 10)
+    pictures.save(pictures.image_grid(x, ["a"] * 5 if titles else (), num_columns=3), tmp_path / "grid.png")
+    seen = (matplotlib.image.imread(tmp_path / "grid.png")[..., :3] * 255).round().astype(int)
+    wanted = (x if channels != 2 else x.mean(1, keepdim=True)).mul(255).round().int().expand(-1, 3, -1, -1)
+    block, gap, line = 14, 14, 20 if titles else 0  # 10 pixels wide: enlarged 14 times
+    for i in range(5):
+        row, column = divmod(i, 3)
+        top, left = gap + line + row * (7 * block + gap + line), gap + column * (10 * block + gap)
+        cell = seen[top : top + 7 * block, left : left + 10 * block]
+        small = cell.reshape(7, block, 10, block, 3)
+        assert (small == small[:, :1, :, :1]).all()
+        assert np.array_equal(small[:, 0, :, 0].transpose(2, 0, 1), wanted[i].numpy())
+
+
+def test_image_grid_takes_bytes_and_shrinks_large_pictures():
+    row = pictures.as_rgb(torch.tensor([[[[0, 128, 255]]]], dtype=torch.uint8))[0, 0, :, 0]
+    assert row.tolist() == [0] * 47 + [128] * 47 + [255] * 47
+    assert pictures.as_rgb(torch.full((1, 3, 600, 300), 0.5)).shape == (1, 256, 128, 3)
+    assert (pictures.as_rgb(torch.tensor([float("nan"), -3.0, 7.0]).view(1, 3, 1, 1))[0, 0, 0] == [0, 0, 255]).all()
+
+
+def test_predictions_name_what_is_wrong(tmp_path):
+    names = ["cat", "dog", "a name that is far too long for a title"]
+    logits = torch.tensor([[0.8, 0.1, 0.1], [0.25, 0.7, 0.05], [0.1, 0.0, 0.9]]).log()
+    figure = pictures.predictions(torch.rand(3, 1, 28, 28), torch.tensor([0, 0, 1]), logits, names, heading="first")
+    found = {t.get_text(): t.get_color() for t in texts(figure)}
+    assert found["cat  80%"] == pictures.RIGHT
+    assert found["dog  70%"] == found["is cat"] == found["is dog"] == pictures.WRONG
+    assert any(text.startswith("a name") and text.endswith("…  90%") for text in found)
+    assert "first" in found and "is a name" not in found
+    check_layout(figure)
+    pictures.save(figure, tmp_path / "predictions.png")
+    seen = (matplotlib.image.imread(tmp_path / "predictions.png")[..., :3] * 255).round().astype(int)
+    red = (seen == pictures.rgb(pictures.WRONG)).all(-1).any(0)
+    frames = np.flatnonzero(np.diff(red.astype(int)) == 1)
+    assert len(frames) >= 2 and frames[0] > 140  # the first picture has no frame
+
+
+def test_predictions_take_probabilities_as_targets():
+    soft = torch.tensor([[0.1, 0.9], [0.6, 0.4]])
+    figure = pictures.predictions(torch.rand(2, 3, 8, 8), soft, torch.tensor([[0.0, 5.0], [0.0, 5.0]]), ["a", "b"])
+    assert words(figure).count("b  99%") == 2 and "is a" in words(figure) and "is b" not in words(figure)
+
+
+def confused(num):
+    generator = torch.Generator().manual_seed(0)
+    true = torch.randint(num, (100 * num,), generator=generator)
+    noise = torch.randint(num, true.shape, generator=generator)
+    guess = torch.where(torch.rand(true.shape, generator=generator) < 0.9, true, noise)
+    return torch.bincount(true * num + guess, minlength=num * num).view(num, num)
+
+
+@pytest.mark.parametrize("num", [1, 2, 10, 20, 100, 250])
+def test_confusion_matrix_is_readable(num):
+    counts = confused(num)
+    figure = pictures.confusion_matrix(counts, [f"class name {i}" for i in range(num)])
+    check_layout(figure)
+    written = [text for text in words(figure) if text.isdigit() and text != "0"]
+    assert sorted(map(int, written)) == (sorted(counts[counts > 0].tolist()) if num <= 20 else [])
+    assert max(figure.get_size_inches()) < 16
+
+
+def test_confusion_matrix_colours_are_shares_of_the_true_class():
+    counts = torch.tensor([[8, 2, 0], [0, 0, 0], [5, 0, 15]])
+    figure = pictures.confusion_matrix(counts, ["a", "b", "c"])
+    shares = figure.axes[0].get_images()[0].get_array()
+    assert np.allclose(shares, [[0.8, 0.2, 0], [0, 0, 0], [0.25, 0, 0.75]])
+    assert "76.67% of 30 right" in words(figure)
+
+
+def test_predicted_against_true_states_the_errors():
+    true = torch.tensor([[0.0, 10.0], [2.0, 20.0], [4.0, 30.0]])
+    figure = pictures.predicted_against_true(true + torch.tensor([1.0, 0.0]), true, ["price", "room_count"], ["$", ""])
+    found = words(figure)
+    assert "RMSE 1\nMAE 1\nR² 0.6250" in found and "RMSE 0\nMAE 0\nR² 1.0000" in found
+    assert {"true ($)", "predicted ($)", "room count", "true", "predicted"} <= set(found)
+    check_layout(figure)
+
+
+@pytest.mark.parametrize("num", [500, 5000])
+def test_one_wild_prediction_does_not_hide_the_rest(num):
+    true = torch.linspace(0, 1, num)[:, None]
+    pred = true.clone()
+    pred[0] = 1e6
+    figure = pictures.predicted_against_true(pred, true, ["value"])
+    assert figure.axes[0].get_xlim()[1] < 1.2
+    assert any("of" in text and text.endswith("not shown") for text in words(figure))
+    tame = pictures.predicted_against_true(true, true, ["value"])
+    assert not any("not shown" in text for text in words(tame))
+
+
+def test_predicted_against_true_of_constants_and_infinities():
+    pictures.predicted_against_true(torch.tensor([1.0, float("inf")]), torch.ones(2), ["value"])
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 5, 5), (80, 3, 7, 7), (6, 16, 3, 3)])
+def test_filters_centre_zero_at_grey(shape):
+    weight = torch.randn(shape)
+    weight[0] = 0
+    seen = pictures.filters(weight).images[0].get_array()
+    size = 140 // shape[-1] * shape[-1]
+    first = seen[14 : 14 + size, 14 : 14 + size]
+    assert (first == 128).all()
+    assert seen[14 : 14 + size, 28 + size : 28 + 2 * size].max() in range(128, 256)
+
+
+def test_no_pyplot_state_is_left():
+    import matplotlib.pyplot as plt
+
+    assert plt.get_fignums() == []
