@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,9 @@ def check_fit(cfg: DictConfig, data: DataModule) -> None:
         raise SpecError(f"{model} learns {learns}, but data={data_name} gives {given}; {_fitting(spec)}")
     if data.augment is not None and not isinstance(spec, ImageSpec):
         raise SpecError(f"data.augment changes images, but data={data_name} gives {spec.describe()}; use augment=none")
+    if isinstance(spec.target, Classes) and not spec.target.counts:  # known only once the data are read
+        counts = (1,) * spec.target.num_outputs
+        spec = dataclasses.replace(spec, target=dataclasses.replace(spec.target, counts=counts))
     with torch.device("meta"):
         build_task(cfg, spec)
 

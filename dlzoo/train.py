@@ -208,6 +208,7 @@ def _log_hyperparameters(cfg: DictConfig, trainer: pl.Trainer, metrics: dict[str
             logger.log_hyperparams(params, final, step=trainer.global_step)
         else:
             logger.log_hyperparams(params)
+        logger.save()
         logger.finalize("success")
 
 

@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
+# ruff: noqa: E402
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 import torch
 
-os.environ.setdefault("MPLBACKEND", "Agg")
+torch.set_num_threads(1)  # tests are small, and several processes may share the machine
+
+
+class Outcome(NamedTuple):
+    """Of a command: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def train(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    """``train("model=mlp", …)``: the command ``python train.py model=mlp …`` in this process, outputs in tmp_path."""
+    from dlzoo.train import main
+
+    def run(*words: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["train.py", *words, f"output_dir={tmp_path / 'outputs'}"])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        printed = capsys.readouterr()
+        return Outcome(int(exit_.value.code or 0), printed.out, printed.err)
+
+    return run
 
 
 @pytest.fixture(autouse=True)
@@ -23,3 +54,31 @@ def real_data_dir() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("DLZOO_DATA_DIR names no folder with real data")
     return Path(folder)
+
+
+@pytest.fixture
+def stand_in_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data_dir with generated files in the formats of the published ones, a few rows each."""
+    import numpy as np
+
+    from dlzoo.data.images import MNIST
+    from dlzoo.data.tables import CaliforniaHousing
+
+    rng = np.random.default_rng(0)
+    folder, sizes = tmp_path / "stand_ins", {"train": 400, "test": 60}
+    for name in ("MNIST", "FashionMNIST"):
+        raw = folder / name / "raw"
+        raw.mkdir(parents=True)
+        for split, prefix in {"train": "train", "test": "t10k"}.items():
+            n = sizes[split]
+            images = rng.integers(0, 256, (n, 28, 28), np.uint8)
+            for part, array in {"images": images, "labels": np.arange(n, dtype=np.uint8) % 10}.items():
+                header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+                (raw / f"{prefix}-{part}-idx{array.ndim}-ubyte").write_bytes(header + array.tobytes())
+    monkeypatch.setattr(MNIST, "num_images", sizes)
+    low = np.array([-124, 32, 1, 10, 5, 20, 5, 0.5, 15_000])
+    table = rng.uniform(low, low + np.array([10, 9, 50, 5000, 900, 3000, 900, 14, 485_000]), (200, 9))
+    (folder / "CaliforniaHousing").mkdir()
+    np.savetxt(folder / "CaliforniaHousing" / "cal_housing.data", table, delimiter=",", fmt="%.6f")
+    monkeypatch.setattr(CaliforniaHousing, "num_rows", 200)
+    return folder

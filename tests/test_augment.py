@@ -58,17 +58,21 @@ def test_every_option(name, channels):
         x[::2] = 1 - x[::2]
     torch.manual_seed(3)
     first, labels = augment(**options)(x, y)
-    assert first.shape == x.shape and first.dtype == x.dtype
-    assert first.min() >= 0 and first.max() <= 1 + 1e-5
+    assert first.shape == x.shape
+    assert first.dtype == x.dtype
+    assert first.min() >= 0
+    assert first.max() <= 1 + 1e-5
     assert len(torch.unique(first.flatten(1), dim=0)) > 1
     assert torch.equal(x[1], kept[0]), "the batch given was written to"
     torch.manual_seed(3)
     again = augment(**options)(x, y)
-    assert torch.equal(again[0], first) and torch.equal(again[1], labels)
+    assert torch.equal(again[0], first)
+    assert torch.equal(again[1], labels)
     assert not torch.equal(augment(**options)(x, y)[0], first)
     if name in ("mixup", "cutmix", "all"):
         torch.testing.assert_close(labels.sum(1), torch.ones(len(y)))
-        assert labels.shape == (len(y), 10) and labels.min() >= 0
+        assert labels.shape == (len(y), 10)
+        assert labels.min() >= 0
     else:
         assert labels is y
 
@@ -115,7 +119,8 @@ def test_zoom_scales_lengths_both_ways():
     torch.manual_seed(0)
     out, _ = augment(zoom=0.2)(x, torch.zeros(500, dtype=torch.long))
     side = out.sum((1, 2, 3)).sqrt() / 20
-    assert side.min() == pytest.approx(0.8, abs=0.02) and side.max() == pytest.approx(1.2, abs=0.02)
+    assert side.min() == pytest.approx(0.8, abs=0.02)
+    assert side.max() == pytest.approx(1.2, abs=0.02)
 
 
 def test_crop_gives_each_window_of_the_bordered_picture():
@@ -204,6 +209,7 @@ def test_the_data_module_sets_the_number_of_classes_and_keeps_weights():
     data.trainer = Training()
     weight = torch.rand(len(y))
     _, mixed, out = data.on_after_batch_transfer((x, y, weight), 0)
-    assert mixed.shape == (len(y), 10) and out is weight
+    assert mixed.shape == (len(y), 10)
+    assert out is weight
     data.trainer.training = False
     assert data.on_after_batch_transfer((x, y), 0)[1] is y

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dlzoo import config
 from dlzoo.errors import UserError
+from conftest import Outcome
 
 TYPOS = {
     "model=mpl": "did you mean 'mlp'",
@@ -67,21 +69,16 @@ def test_wrong_options_and_values(word: str, message: str) -> None:
         ("callbacks: {mine: {patience: 3}}", "callbacks.mine: nothing reads this key"),
     ],
 )
-def test_typos_inside_an_experiment_file(text: str, message: str, tmp_path: Path) -> None:
+def test_typos_inside_an_experiment_file(text: str, message: str, tmp_path: Path, train: Callable[..., Outcome]) -> None:
     """The best-known template trains silently with ``seeed: 7``."""
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
-    done = subprocess.run(
-        [sys.executable, "train.py", "--config-dir", str(tmp_path), "experiment=mine"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent.parent,
-        check=False,
-    )
-    assert done.returncode == 2, done.stderr
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) <= 2, done.stderr
+    done = train("--config-dir", str(tmp_path), "experiment=mine")
+    assert done.code == 2, done
+    assert message in done.err
+    assert "Traceback" not in done.err
+    assert len(done.err.strip().splitlines()) <= 2, done.err
+    assert not list(tmp_path.glob("outputs/*/*")), "a run that never began leaves no folder"
 
 
 def test_values_need_no_plus_though_their_default_is_in_python() -> None:

@@ -113,6 +113,7 @@ def test_class_loss_has_a_finite_slope_at_extreme_logits(name: ClassLossName, dt
             assert value.isfinite().all()
             assert slope.isfinite().all()
             assert value.shape == (3,)
+            assert value.dtype == (torch.double if dtype == torch.double else torch.float)  # bfloat16 is widened
 
 
 def test_focal_with_gamma_zero_is_binary_cross_entropy() -> None:

@@ -119,19 +119,23 @@ def test_predictions_name_what_is_wrong(tmp_path):
     assert found["cat  80%"] == pictures.RIGHT
     assert found["dog  70%"] == found["is cat"] == found["is dog"] == pictures.WRONG
     assert any(text.startswith("a name") and text.endswith("…  90%") for text in found)
-    assert "first" in found and "is a name" not in found
+    assert "first" in found
+    assert "is a name" not in found
     check_layout(figure)
     pictures.save(figure, tmp_path / "predictions.png")
     seen = (matplotlib.image.imread(tmp_path / "predictions.png")[..., :3] * 255).round().astype(int)
     red = (seen == pictures.rgb(pictures.WRONG)).all(-1).any(0)
     frames = np.flatnonzero(np.diff(red.astype(int)) == 1)
-    assert len(frames) >= 2 and frames[0] > 140  # the first picture has no frame
+    assert len(frames) >= 2
+    assert frames[0] > 140
 
 
 def test_predictions_take_probabilities_as_targets():
     soft = torch.tensor([[0.1, 0.9], [0.6, 0.4]])
     figure = pictures.predictions(torch.rand(2, 3, 8, 8), soft, torch.tensor([[0.0, 5.0], [0.0, 5.0]]), ["a", "b"])
-    assert words(figure).count("b  99%") == 2 and "is a" in words(figure) and "is b" not in words(figure)
+    assert words(figure).count("b  99%") == 2
+    assert "is a" in words(figure)
+    assert "is b" not in words(figure)
 
 
 def confused(num):
@@ -164,7 +168,8 @@ def test_predicted_against_true_states_the_errors():
     true = torch.tensor([[0.0, 10.0], [2.0, 20.0], [4.0, 30.0]])
     figure = pictures.predicted_against_true(true + torch.tensor([1.0, 0.0]), true, ["price", "room_count"], ["$", ""])
     found = words(figure)
-    assert "RMSE 1\nMAE 1\nR² 0.6250" in found and "RMSE 0\nMAE 0\nR² 1.0000" in found
+    assert "RMSE 1\nMAE 1\nR² 0.6250" in found
+    assert "RMSE 0\nMAE 0\nR² 1.0000" in found
     assert {"true ($)", "predicted ($)", "room count", "true", "predicted"} <= set(found)
     check_layout(figure)
 

@@ -88,7 +88,8 @@ class SamplePictures(Callback):
         self.first = self.mistakes = None
 
     def draw_classes(self, target: Classes) -> Figure:
-        assert self.first is not None and self.mistakes is not None
+        assert self.first is not None
+        assert self.mistakes is not None
         heading = f"the first {len(self.first[0])} of the test set"
         if num := len(self.mistakes[0]):
             heading += f", then {'the only mistake' if num == 1 else f'the {num} most confident mistakes'}"

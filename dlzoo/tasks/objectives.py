@@ -12,7 +12,7 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, 
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from dlzoo.errors import UserError
-from dlzoo.losses import ClassLossName, ValueLossName, class_loss, value_loss
+from dlzoo.losses import ClassLossName, ValueLossName, class_loss, value_link, value_loss
 from dlzoo.specs import Classes, Values
 
 
@@ -82,6 +82,7 @@ class ValueObjective(nn.Module):
         super().__init__()
         self.num_outputs = target.num_outputs
         self.criterion = value_loss(loss, delta=delta)
+        self.link = value_link(loss)
 
     def weights(self, target: Tensor, weight: Tensor | None) -> Tensor | None:
         """The factor of each sample's loss, (B,), or None when all count alike."""
@@ -92,7 +93,8 @@ class ValueObjective(nn.Module):
         return MetricCollection({"rmse": MeanSquaredError(squared=False), "mae": MeanAbsoluteError(), "r2": R2Score()})
 
     def predictions(self, output: Tensor) -> Tensor:
-        return output.float()
+        """The values that an output stands for: for the Poisson loss, say, it is their logarithm."""
+        return self.link(output.float())
 
     def train_measures(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         return {}

@@ -1,0 +1,197 @@
+"""What the small commands share: ``key=value`` words, mistakes answered in a sentence, files found by name.
+
+Torch is imported only when a checkpoint is loaded, so --help and a typo answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+
+# As in dlzoo/train.py: threads that wait must not spin. Read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import dataclasses
+import io
+import sys
+import types
+import typing
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from dlzoo.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from dlzoo.tasks.base import Task
+
+T = TypeVar("T")
+
+
+def execute(body: Callable[[Sequence[str]], None], usage: str | None) -> None:
+    """Do what ``sys.argv`` asks and leave: exit code 0 when it was done, 2 for a mistake, said in one line."""
+    argv = sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            warnings.simplefilter("ignore", FutureWarning)  # libraries to each other
+            if {"--help", "-h"} & {*argv}:
+                print((usage or "").strip())
+            else:
+                body(argv)
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:  # who reads our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def parse(options: type[T], argv: Sequence[str], *, others: Sequence[str] = ()) -> tuple[T, list[str]]:
+    """A dataclass of options from ``key=value`` words, and the words whose key starts with one of ``others``.
+
+    Raises:
+        UserError: an unknown key, a key without or with two values, a value of the wrong type.
+    """
+    fields = {field.name: field for field in dataclasses.fields(options)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(options)
+    given: dict[str, Any] = {}
+    rest = []
+    for word in argv:
+        key, equals, text = word.partition("=")
+        if key.startswith(tuple(others)) and equals:
+            rest.append(word)
+        elif not equals and key not in fields:
+            keys = [*fields, *(f"{prefix}<option>" for prefix in others)]
+            raise UserError(f"{word}: write key=value; the keys are: {', '.join(keys)}")
+        elif key not in fields:
+            first = key.split(".")[0]
+            raise UserError(f"{key}: there is no such option; {nearest(first, {*fields, *(p[:-1] for p in others)})}")
+        elif key in given:
+            raise UserError(f"{key} is given twice")
+        else:
+            given[key] = _value(key, text, hints[key])
+    for name, field in fields.items():
+        if name not in given and field.default is dataclasses.MISSING:
+            raise UserError(f"{name} is missing: give {name}=…, and see --help")
+    return options(**given), rest
+
+
+def _value(key: str, text: str, hint: Any) -> Any:
+    """A word as the type that it is wanted as."""
+    kinds = [kind for kind in typing.get_args(hint) if kind is not types.NoneType]
+    if types.NoneType in typing.get_args(hint):
+        return None if text == "null" else _value(key, text, kinds[0])
+    if text == "":
+        raise UserError(f"{key} is empty: give {key}=…")
+    if typing.get_origin(hint) is Literal:
+        if text not in kinds:
+            raise UserError(f"{key}={text} is unknown; {nearest(text, kinds)}")
+        return text
+    if hint is bool:
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"{key}={text}: this must be true or false")
+        return text.lower() == "true"
+    try:
+        return hint(text)
+    except ValueError:
+        raise UserError(f"{key}={text}: this must be a {'whole number' if hint is int else 'number'}") from None
+
+
+def existing(text: str, key: str) -> Path:
+    """The file or folder that an option names; `UserError` with the nearest name beside it if there is none."""
+    path = Path(text).expanduser()
+    if os.path.exists(path):
+        return path
+    if not os.path.isdir(path.parent):
+        raise UserError(f"{key}={text}: there is no folder {path.parent}")
+    try:
+        beside = os.listdir(path.parent)
+    except OSError as error:
+        raise UserError(f"{key}={text}: the folder cannot be read ({error.strerror})") from None
+    hint = nearest(path.name, beside)
+    if not hint.startswith("did you mean") and len(beside) > 10:
+        hint = f"{len(beside)} others are in its folder, none with a name like it"
+    raise UserError(f"{key}={text}: there is no such file or folder; {hint}")
+
+
+def existing_file(text: str, key: str) -> Path:
+    """As `existing`, but not for a folder."""
+    path = existing(text, key)
+    if path.is_dir():
+        raise UserError(f"{key}={text}: this is a folder; give a file")
+    return path
+
+
+def writable(text: str, key: str, *read: Path) -> Path:
+    """Where a result can be written: the folder exists, and it is none of the files ``read``."""
+    path = Path(text).expanduser()
+    if path.is_dir():
+        raise UserError(f"{key}={text}: this is a folder; give a file")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UserError(f"{key}={text}: {path.parent} is no folder that can be written to")
+    if any(path.exists() and path.samefile(other) for other in read):
+        raise UserError(f"{key}={text}: this would write over what is read; choose another name")
+    return path
+
+
+def write(path: Path, content: bytes) -> None:
+    """A file, written whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written ({error.strerror})") from None
+
+
+class StandardInput(io.BytesIO):
+    """What came on standard input; where a file's path is expected, messages then name it so."""
+
+    def __repr__(self) -> str:
+        return "standard input"
+
+
+def standard_input() -> StandardInput:
+    """All of it; `UserError` if there is nothing."""
+    content = sys.stdin.buffer.read()
+    if not content:
+        raise UserError("standard input is empty")
+    return StandardInput(content)
+
+
+def load(ckpt: Path) -> tuple[Task, DictConfig]:
+    """The trained task, on the CPU, and its config; the mistakes that a foreign card can hold are said in words."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    from dlzoo.checkpoint import load_task
+
+    try:
+        return load_task(ckpt)
+    except UserError:
+        raise
+    except (
+        HydraException, OmegaConfBaseException, YAMLError, LookupError, TypeError, ValueError, AttributeError,
+        AssertionError,
+    ) as error:  # fmt: skip
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"ckpt={ckpt}: this version of dlzoo cannot rebuild it from its config ({reason})") from None
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"warning: {message}", file=sys.stderr)

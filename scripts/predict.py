@@ -1,0 +1,11 @@
+"""Predict on new inputs: ``python scripts/predict.py ckpt=<run>/checkpoints/best.ckpt input=photo.png``; see --help."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout need not be installed
+
+from dlzoo.predict import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Small runs, their checkpoints spoilt on purpose, and commands called as from a terminal: for the tests beside it."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dlzoo import config, train
+from conftest import Outcome
+
+TABLE = "size;colour;price\n" + "".join(
+    f"{3 + 7 * i % 11}.5;{('red', 'blue', '')[i % 3]};{i % 5 + 10 * (i % 3)}.25\n" for i in range(60)
+)
+"""Values from a number and a name that is missing in a third of the rows; separated by semicolons."""
+
+
+def run(folder: Path, *words: str) -> dict[str, Any]:
+    """The results of two epochs on the CPU, without pictures."""
+    plain = ["callbacks=checkpoint", "logger=none", "trainer=cpu", "trainer.max_epochs=2", "net.hidden=[8]"]
+    return train.run(config.compose([*plain, *words]), folder, list(words))
+
+
+def table_words(folder: Path) -> list[str]:
+    """Write `TABLE` into a folder, and say how to train on it."""
+    path = folder / "houses.csv"
+    path.write_text(TABLE)
+    return ["data=csv", f"data.path={path}", "data.target=price", "data.separator=';'", "data.missing=impute"]
+
+
+def changed(ckpt: Path, to: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A copy of a checkpoint, changed as a stranger might."""
+    content = torch.load(ckpt, weights_only=True)
+    change(content)
+    torch.save(content, to)
+    return to
+
+
+def with_target(path: str, target: str, **arguments: Any) -> Callable[[dict[str, Any]], None]:
+    """A change that makes a node of the stored config build something else."""
+
+    def change(content: dict[str, Any]) -> None:
+        from omegaconf import OmegaConf
+
+        cfg = OmegaConf.create(content["dlzoo"]["config"])
+        OmegaConf.update(cfg, path, {"_target_": target, **arguments}, merge=False, force_add=True)
+        content["dlzoo"]["config"] = OmegaConf.to_yaml(cfg)
+
+    return change
+
+
+class Terminal:
+    """Calls a command's main() with words and standard input, and reads what it says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch = monkeypatch
+        self.capsys = capsys
+
+    def __call__(self, main: Callable[[], None], *words: Any, stdin: bytes = b"") -> Outcome:
+        self.monkeypatch.setattr(sys, "argv", ["command", *map(str, words)])
+        self.monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        self.capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        said = self.capsys.readouterr()
+        assert isinstance(left.value.code, int)
+        return Outcome(left.value.code, said.out, said.err)
+
+    def mistake(self, main: Callable[[], None], *words: Any, stdin: bytes = b"") -> str:
+        """The one line that answers a mistake."""
+        code, out, err = self(main, *words, stdin=stdin)
+        assert (code, out, err.count("\n"), err[:7]) == (2, "", 1, "error: "), (code, out, err)
+        return err
+
+
+def imported(module: str, words: Sequence[str]) -> str:
+    """A program that calls a command and then says which heavy packages it imported."""
+    return (
+        f"import sys; sys.argv = {['command', *words]!r}\n"
+        f"from {module} import main\n"
+        "try: main()\n"
+        "except SystemExit as left: print(left.code, *({'torch', 'lightning', 'pandas', 'PIL'} & {*sys.modules}))"
+    )

@@ -1,0 +1,68 @@
+"""Every experiment composes, states its claim, and runs, on stand-ins of the same form where its data are not at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dlzoo import build, config
+from conftest import Outcome
+
+EXPERIMENTS = config.groups()["experiment"]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_is_a_claim(name: str) -> None:
+    text = (config.CONFIG_DIR / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
+    cfg = config.compose([f"experiment={name}"])
+    config.check(cfg)
+    assert text.splitlines()[0] == "# @package _global_"
+    assert text.splitlines()[1].startswith("# "), "the header says what it is and what its source claims"
+    assert cfg.expect, "an experiment without a claim"
+    assert all(claim.get("source") for claim in cfg.expect)
+    assert cfg.names.experiment == name
+
+
+@pytest.mark.parametrize(
+    ("name", "num_parameters"),
+    [
+        ("softmax_mnist", 7_850),
+        ("mlp_dropout_mnist", 118_282),
+        ("mlp_fashion_mnist", 266_610),
+        ("lenet_mnist", 61_706),
+        ("cnn_mnist", 20_706),
+    ],
+)
+def test_parameter_counts_of_the_source(name: str, num_parameters: int) -> None:
+    cfg = config.compose([f"experiment={name}"])
+    task = build.build_task(cfg, build.build_data(cfg).declare())
+    assert build.num_parameters(task.net) == num_parameters
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_runs_on_data_of_the_same_form(
+    name: str, train: Callable[..., Outcome], stand_in_data: Path, tmp_path: Path
+) -> None:
+    words = (f"experiment={name}", f"data_dir={stand_in_data}", "trainer=smoke", "trainer.accelerator=cpu")
+    smaller = ("data.val_size=20",) if "val_size" in config.compose([f"experiment={name}"]).data else ()
+    done = train(*words, *smaller, "callbacks=[history,checkpoint]")
+    assert done.code == 0, done.err
+    assert list(tmp_path.glob("outputs/*/*/results.json"))
+
+
+@pytest.mark.parametrize(("gate", "learns"), [("and", True), ("or", True), ("not", True), ("xor", False)])
+def test_a_perceptron_learns_what_is_separable(gate: str, learns: bool, train: Callable[..., Outcome]) -> None:
+    done = train("experiment=perceptron_gates", f"data.gate={gate}", "callbacks=[history,checkpoint]", "logger=none")
+    assert done.code == 0, done.err
+    assert ("100.00% >= 100.00% met" in " ".join(done.out.split())) == learns, done.out
+
+
+@pytest.mark.parametrize("name", ["mlp_wine", "mlp_iris", "mlp_xor"])
+def test_small_experiments_meet_their_claim_on_one_seed(name: str, train: Callable[..., Outcome]) -> None:
+    """One split may fall below the mean of ten, so the bound here is lower than the claim."""
+    done = train(f"experiment={name}", "seed=1", "callbacks=[history,checkpoint]", "logger=none")
+    assert done.code == 0, done.err
+    accuracy = float(next(line for line in done.out.splitlines() if "test/accuracy" in line).split()[1].rstrip("%"))
+    assert accuracy >= 88

@@ -1,0 +1,223 @@
+"""Whole runs: what they leave, that they repeat, resume, choose the best checkpoint and refuse what does not fit."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from dlzoo import build, checkpoint, config
+from dlzoo.errors import SpecError
+from conftest import Outcome
+
+Train = Callable[..., Outcome]
+QUICK = ("trainer=cpu", "trainer.max_epochs=2", "callbacks=[progress,history,checkpoint]", "logger=none")
+
+
+def the_run(tmp_path: Path) -> Path:
+    """The newest run folder."""
+    return max(tmp_path.glob("outputs/*/*/results.json"), key=lambda file: file.stat().st_mtime_ns).parent
+
+
+def weights(run_dir: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return checkpoint.read(run_dir / "checkpoints" / f"{name}.ckpt")["state_dict"]
+
+
+def test_the_default_run_reaches_its_figure_and_leaves_everything(train: Train, tmp_path: Path) -> None:
+    done = train("trainer=cpu")
+    assert done.code == 0, done.err
+    run_dir = the_run(tmp_path)
+    results = json.loads((run_dir / "results.json").read_text())
+    assert results["metrics"]["test/accuracy"] >= 0.97
+    keys = "model data experiment seed device precision num_parameters epochs seconds metrics expect checkpoints versions"
+    assert set(keys.split()) <= set(results)
+    assert (results["model"], results["data"], results["epochs"]) == ("mlp", "digits", 20)
+    assert set(results["seconds"]) == {"setup", "fit", "test"}
+    pictures = {"learning_curves.png", "confusion_matrix.png", "predictions.png", "training_batch.png"}
+    left = {path.name for path in run_dir.iterdir()}
+    assert pictures | {"metrics.csv", "checkpoints", ".hydra", "report.txt"} <= left
+    assert {path.name for path in (run_dir / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    with (run_dir / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == list(range(1, 21))
+    assert f"tensorboard --logdir" in done.out
+    assert str(run_dir.name) in done.out
+    assert tags(run_dir) >= {"train/loss", "val/loss", "val/accuracy", "train/loss_step", "test/accuracy"}
+
+
+def tags(run_dir: Path) -> set[str]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run_dir))
+    events.Reload()
+    assert events.Tags()["images"], "no pictures in TensorBoard"
+    assert events.Tags()["histograms"]
+    assert events.Tags()["graph"]
+    assert "_hparams_/session_start_info" in events.summary_metadata
+    return set(events.Tags()["scalars"])
+
+
+def test_equal_seeds_give_equal_weights_and_other_seeds_do_not(train: Train, tmp_path: Path) -> None:
+    found = []
+    for seed in (1, 1, 2):
+        assert train(*QUICK, f"seed={seed}", "augment=shift", "net.dropout=0.1").code == 0
+        found.append(weights(the_run(tmp_path)))
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    assert not all(torch.equal(found[0][name], found[2][name]) for name in found[0])
+
+
+def test_a_continued_run_equals_one_that_never_stopped(train: Train, tmp_path: Path) -> None:
+    common = (*QUICK, "scheduler=exponential", "optimizer=momentum")
+    assert train(*common, "trainer.max_epochs=4").code == 0
+    whole = weights(the_run(tmp_path))
+    assert train(*common).code == 0
+    run_dir = the_run(tmp_path)
+    done = train(f"ckpt={run_dir / 'checkpoints' / 'last.ckpt'}", "trainer.max_epochs=4")
+    assert done.code == 0, done.err
+    assert the_run(tmp_path) == run_dir, "a continued run stays in its folder"
+    continued = weights(run_dir)
+    assert all(torch.equal(whole[name], continued[name]) for name in whole)
+    with (run_dir / "metrics.csv").open() as file:
+        assert [int(row["epoch"]) for row in csv.DictReader(file)] == [1, 2, 3, 4]
+
+
+def test_a_continued_run_keeps_its_model(train: Train, tmp_path: Path) -> None:
+    assert train(*QUICK, "trainer.max_epochs=1").code == 0
+    done = train(f"ckpt={the_run(tmp_path) / 'checkpoints' / 'last.ckpt'}", "model=lenet")
+    assert done.code == 2
+    assert "continued with its own model" in done.err
+
+
+def test_the_test_uses_the_best_checkpoint_not_the_last(train: Train, tmp_path: Path) -> None:
+    """A learning rate that explodes after a few epochs: the last weights are useless."""
+    (tmp_path / "callbacks").mkdir()
+    (tmp_path / "callbacks" / "ruin.yaml").write_text("ruin: {_target_: test_train.RuinTheLastEpoch}\n")
+    done = train(
+        "--config-dir", str(tmp_path), *QUICK, "trainer.max_epochs=6", "callbacks=[progress,history,checkpoint,ruin]"
+    )
+    assert done.code == 0, done.err
+    metrics = json.loads((the_run(tmp_path) / "results.json").read_text())["metrics"]
+    assert metrics["val/accuracy"] < 0.5
+    assert metrics["test/accuracy"] > 0.85
+
+
+class RuinTheLastEpoch(__import__("lightning").pytorch.Callback):  # type: ignore[misc]
+    """Sets all weights to zero before the last validation."""
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch == trainer.max_epochs - 1:
+            for p in pl_module.parameters():
+                p.data.zero_()
+
+
+@pytest.mark.parametrize("optimizer", config.groups()["optimizer"])
+def test_every_optimizer_lowers_the_loss(optimizer: str, train: Train, tmp_path: Path) -> None:
+    batch = "data.batch_size=5000" if optimizer == "lbfgs" else "data.batch_size=32"
+    words = ("trainer.max_epochs=3", f"optimizer={optimizer}", "trainer.limit_train_batches=20", batch)
+    assert train(*QUICK, *words).code == 0
+    with (the_run(tmp_path) / "metrics.csv").open() as file:
+        losses = [float(row["train/loss"]) for row in csv.DictReader(file)]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("warmup", [0, 0.5])
+@pytest.mark.parametrize("scheduler", config.groups()["scheduler"])
+def test_every_scheduler_after_a_warm_up(scheduler: str, warmup: float, train: Train, tmp_path: Path) -> None:
+    words = (f"scheduler={scheduler}", f"scheduler.warmup={warmup}", "optimizer.lr=0.01", "trainer.max_epochs=3")
+    assert train(*QUICK, *words).code == 0
+    with (the_run(tmp_path) / "metrics.csv").open() as file:
+        rates = [float(row["lr"]) for row in csv.DictReader(file)]
+    if warmup or scheduler == "onecycle":
+        assert rates[0] < 0.001  # the rate when the epoch began
+    else:
+        assert rates[0] == pytest.approx(0.01)
+    assert rates[2] < 0.01 if scheduler in ("cosine", "exponential", "onecycle") else rates[2] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("trainer.precision=bf16-mixed",),
+        ("trainer=mixed",),
+        ("trainer=smoke",),
+        ("trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=1.0"),
+        ("callbacks=[progress,history,checkpoint,early_stopping,ema,loss_ratio]",),
+        ("task.l1=1e-5", "task.l2=1e-5", "task.activity_l2=1e-3", "net.norm=layer", "net.init=he_normal"),
+        ("task.loss=focal", "task.class_weights=balanced", "augment=rotate_shift_shear_zoom"),
+        ("deterministic=true", "data.augment._target_=dlzoo.data.augment.Augment", "data.augment.mixup=0.2"),
+    ],
+)
+def test_options_run(words: tuple[str, ...], train: Train, tmp_path: Path) -> None:
+    done = train(*QUICK, *words)
+    assert done.code == 0, done.err
+    assert json.loads((the_run(tmp_path) / "results.json").read_text())["metrics"]["test/accuracy"] > 0.08
+
+
+def test_a_multirun_ends_with_one_table(train: Train, tmp_path: Path) -> None:
+    done = train("-m", *QUICK, "trainer.max_epochs=1", "model=mlp,lenet", "seed=0,1")
+    assert done.code == 0, done.err
+    table = done.out[done.out.index("all runs") :]
+    for label in ("model=mlp seed=0", "model=mlp seed=1", "model=lenet seed=0", "model=lenet seed=1"):
+        assert label in table
+    assert len(list(tmp_path.glob("outputs/multirun/*/*/*/results.json"))) == 4
+
+
+def test_a_multirun_goes_on_after_a_pair_that_does_not_fit(train: Train, tmp_path: Path) -> None:
+    done = train("-m", *QUICK, "trainer.max_epochs=1", "model=lenet,mlp", "data=wine")
+    assert done.code == 2
+    assert "lenet takes images" in done.err
+    assert len(list(tmp_path.glob("outputs/multirun/*/*/*/results.json"))) == 1
+
+
+@pytest.mark.parametrize("data", config.groups()["data"])
+@pytest.mark.parametrize("model", config.groups()["model"])
+def test_every_pair_builds_or_says_what_would_fit(model: str, data: str, tmp_path: Path) -> None:
+    """Before anything is downloaded: data_dir is empty and no network is used."""
+    words = [f"model={model}", f"data={data}"]
+    if data == "csv":
+        table = tmp_path / "table.csv"
+        table.write_text("a,b,label\n" + "".join(f"{i},{i % 7},{'xy'[i % 2]}\n" for i in range(40)))
+        words += [f"data.path={table}", "data.target=label"]
+    if data == "image_folder":
+        pytest.importorskip("PIL.Image")
+        from PIL import Image
+
+        for name in ("cat", "dog"):
+            (tmp_path / name).mkdir()
+            for i in range(5):
+                Image.new("RGB", (40, 40), (10 * i, 0, 0)).save(tmp_path / name / f"{i}.png")
+        words += [f"data.path={tmp_path}", "data.size=32"]
+    cfg = config.compose([*words, f"data_dir={tmp_path / 'empty'}"])
+    config.check(cfg)
+    module = build.build_data(cfg)
+    try:
+        build.check_fit(cfg, module)
+    except SpecError as error:
+        fitting = build.fitting_models(module.declare())
+        assert model not in fitting
+        assert all(name in str(error) for name in fitting), error
+    else:
+        assert model in build.fitting_models(module.declare())
+    assert not (tmp_path / "empty").exists()
+
+
+def test_the_stored_config_is_resolved_and_names_the_parts(train: Train, tmp_path: Path) -> None:
+    assert train(*QUICK, "trainer.max_epochs=1", "seed=5").code == 0
+    run_dir = the_run(tmp_path)
+    cfg = OmegaConf.create(checkpoint.read(run_dir / "checkpoints" / "last.ckpt")["dlzoo"]["config"])
+    assert cfg.names.model == "mlp"
+    assert cfg.data.seed == 5
+    assert (run_dir / ".hydra" / "config.yaml").is_file()
+
+
+@pytest.mark.realdata
+def test_lenet_learns_mnist(train: Train, tmp_path: Path, real_data_dir: Path) -> None:
+    words = ("model=lenet", "data=mnist", "optimizer=adamw", "optimizer.lr=5e-3", "scheduler=onecycle")
+    assert train(*QUICK, *words, "trainer.max_epochs=2", "seed=3").code == 0
+    assert json.loads((the_run(tmp_path) / "results.json").read_text())["metrics"]["test/accuracy"] > 0.98
