@@ -89,7 +89,7 @@ def read_picture(path: Path, *, grey: bool = False) -> Tensor:
             is_grey = file.mode in ("1", "L", "LA", "I", "I;16", "I;16B")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} cannot be read as an image ({error})") from None
-    return torch.from_numpy(Decode(1 if grey or is_grey else 3, height, width, "squash")(str(path))).float() / 255
+    return torch.tensor(Decode(1 if grey or is_grey else 3, height, width, "squash")(str(path))) / 255
 
 
 def apply(x: Tensor, kernel: str, **options: Any) -> Tensor:

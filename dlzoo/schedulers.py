@@ -1,17 +1,28 @@
 """Learning-rate schedules by name, each of them after a linear warm-up if wanted.
 
-All lengths are in epochs (fractions allowed) and become optimizer steps here, so that a schedule does not change when
-the batch size does. The classes are PyTorch's; this file only says when each of them steps.
+A schedule is a factor on the optimizer's own rate, a pure function of the step and of the run's `Plan`. So a run that is
+continued with more epochs follows the schedule of the longer run, where PyTorch's own classes bring the old length back
+from the checkpoint, and `OneCycleLR` then stops with an error. All lengths are in epochs, fractions allowed, so that a
+schedule does not change when the batch size does.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch.optim import Optimizer
-from torch.optim import lr_scheduler as lrs
+from torch.optim.lr_scheduler import LambdaLR, MultiplicativeLR, ReduceLROnPlateau
 
 from dlzoo.errors import UserError
+
+Factor = Callable[[float], float]
+"""Epochs since the end of the warm-up -> what to multiply the optimizer's rate by."""
+
+
+UNLIMITED = 2**31
+"""As a number of steps: a run without an end."""
 
 
 class Plan(NamedTuple):
@@ -22,36 +33,32 @@ class Plan(NamedTuple):
     monitor: str
     mode: str
 
-    def steps(self, epochs: float) -> int:
-        return round(epochs * self.steps_per_epoch)
+    @property
+    def epochs(self) -> float:
+        return self.total_steps / self.steps_per_epoch
 
 
 def none(optimizer: Optimizer, plan: Plan, *, warmup: float = 0.0) -> list[dict[str, Any]]:
-    """The optimizer's own rate, after ``warmup`` epochs of linear rise."""
-    return [_each_step(_rise(optimizer, plan, warmup))] if warmup else []
+    """The optimizer's own rate."""
+    return _each_step(optimizer, plan, warmup, lambda epochs: 1.0)
 
 
 def step(
     optimizer: Optimizer, plan: Plan, *, warmup: float = 0.0, every: float = 10, gamma: float = 0.1
 ) -> list[dict[str, Any]]:
     """Times ``gamma`` each ``every`` epochs."""
-    size = max(plan.steps(every), 1)
-    return _after_warmup(optimizer, plan, warmup, lambda: lrs.StepLR(optimizer, size, gamma))
+    return _each_step(optimizer, plan, warmup, lambda epochs: gamma ** int(epochs / every + 1e-9))
 
 
-def exponential(
-    optimizer: Optimizer, plan: Plan, *, warmup: float = 0.0, gamma: float = 0.9
-) -> list[dict[str, Any]]:
+def exponential(optimizer: Optimizer, plan: Plan, *, warmup: float = 0.0, gamma: float = 0.9) -> list[dict[str, Any]]:
     """Times ``gamma`` over each epoch, smoothly."""
-    per_step = gamma ** (1 / plan.steps_per_epoch)
-    return _after_warmup(optimizer, plan, warmup, lambda: lrs.ExponentialLR(optimizer, per_step))
+    return _each_step(optimizer, plan, warmup, lambda epochs: gamma**epochs)
 
 
 def cosine(optimizer: Optimizer, plan: Plan, *, warmup: float = 0.0, final: float = 0.0) -> list[dict[str, Any]]:
     """Half a cosine from the optimizer's rate to ``final``, a share of it (Loshchilov & Hutter, SGDR, 2017)."""
     rest = _rest(plan, warmup, "cosine")
-    lowest = final * optimizer.param_groups[0]["lr"]
-    return _after_warmup(optimizer, plan, warmup, lambda: lrs.CosineAnnealingLR(optimizer, rest, lowest))
+    return _each_step(optimizer, plan, warmup, lambda epochs: _swing(1.0, final, epochs / rest))
 
 
 def onecycle(
@@ -61,60 +68,63 @@ def onecycle(
     warmup: float = 0.0,
     rise: float = 0.3,
     start: float = 0.04,
-    final: float = 1e-4,
+    final: float = 4e-6,
 ) -> list[dict[str, Any]]:
     """Up to the optimizer's rate over the share ``rise`` of the run, then down (Smith & Topin, Super-Convergence, 2018).
 
-    ``start`` and ``final`` are shares of the highest rate. An optimizer with momentum has it cycled the other way.
+    ``start`` and ``final`` are shares of the highest rate. The momentum stays as it is.
     """
-    has_momentum = bool(optimizer.defaults.get("betas") or optimizer.defaults.get("momentum"))
     rest = _rest(plan, warmup, "onecycle")
-    highest = [group["lr"] for group in optimizer.param_groups]
-    return _after_warmup(
-        optimizer,
-        plan,
-        warmup,
-        lambda: lrs.OneCycleLR(
-            optimizer,
-            highest,
-            rest,
-            pct_start=rise,
-            cycle_momentum=has_momentum,
-            div_factor=1 / start,
-            final_div_factor=start / final,
-        ),
-    )
+    if not 0 < rise < 1:
+        raise UserError(f"scheduler.rise={rise} must lie between 0 and 1: it is a share of the run")
+
+    def factor(epochs: float) -> float:
+        done = epochs / rest
+        return _swing(start, 1.0, done / rise) if done < rise else _swing(1.0, final, (done - rise) / (1 - rise))
+
+    return _each_step(optimizer, plan, warmup, factor)
 
 
 def plateau(
     optimizer: Optimizer, plan: Plan, *, warmup: float = 0.0, factor: float = 0.1, patience: int = 5
 ) -> list[dict[str, Any]]:
     """Times ``factor`` when the validation metric has not improved for ``patience`` epochs."""
-    main = lrs.ReduceLROnPlateau(optimizer, "max" if plan.mode == "max" else "min", factor, patience)
+    main = ReduceLROnPlateau(optimizer, "max" if plan.mode == "max" else "min", factor, patience)
     watched = {"scheduler": main, "interval": "epoch", "monitor": plan.monitor}
-    return [watched, _each_step(_rise(optimizer, plan, warmup))] if warmup else [watched]
-
-
-def _rest(plan: Plan, warmup: float, name: str) -> int:
-    rest = plan.total_steps - plan.steps(warmup)
-    if rest < 1 or plan.total_steps >= 2**31:
-        raise UserError(
-            f"scheduler={name} needs steps to plan for: {plan.total_steps} steps in all, scheduler.warmup={warmup} "
-            "epochs; change trainer.max_epochs or scheduler.warmup"
-        )
-    return rest
-
-
-def _rise(optimizer: Optimizer, plan: Plan, warmup: float) -> lrs.LRScheduler:
-    return lrs.LinearLR(optimizer, start_factor=1e-3, total_iters=max(plan.steps(warmup), 1))
-
-
-def _each_step(scheduler: lrs.LRScheduler) -> dict[str, Any]:
-    return {"scheduler": scheduler, "interval": "step"}
-
-
-def _after_warmup(optimizer: Optimizer, plan: Plan, warmup: float, main: Any) -> list[dict[str, Any]]:
     if not warmup:
-        return [_each_step(main())]
-    parts = [_rise(optimizer, plan, warmup), main()]
-    return [_each_step(lrs.SequentialLR(optimizer, parts, [max(plan.steps(warmup), 1)]))]
+        return [watched]
+
+    def rise(steps: int) -> float:  # from one step to the next, so that what the plateau did stays done
+        return _warm(plan, warmup, steps) / _warm(plan, warmup, steps - 1)
+
+    first = MultiplicativeLR(optimizer, rise)
+    for group in optimizer.param_groups:
+        group["lr"] *= _warm(plan, warmup, 0)
+    return [watched, {"scheduler": first, "interval": "step"}]
+
+
+def _each_step(optimizer: Optimizer, plan: Plan, warmup: float, factor: Factor) -> list[dict[str, Any]]:
+    def at(steps: int) -> float:
+        return _warm(plan, warmup, steps) * factor(max(steps / plan.steps_per_epoch - warmup, 0.0))
+
+    return [{"scheduler": LambdaLR(optimizer, at), "interval": "step"}]
+
+
+def _warm(plan: Plan, warmup: float, steps: int) -> float:
+    length = warmup * plan.steps_per_epoch
+    return min(1.0, (steps + 1) / length) if length > 1 else 1.0
+
+
+def _swing(a: float, b: float, done: float) -> float:
+    """From a to b along half a cosine; b from ``done`` = 1 on."""
+    return b + (a - b) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+
+
+def _rest(plan: Plan, warmup: float, name: str) -> float:
+    """Epochs after the warm-up."""
+    if plan.total_steps >= UNLIMITED or plan.epochs <= warmup:
+        raise UserError(
+            f"scheduler={name} needs to know the run's length, and a warm-up that is shorter: change "
+            f"trainer.max_epochs or scheduler.warmup={warmup}"
+        )
+    return plan.epochs - warmup

@@ -227,8 +227,9 @@ def _quiet() -> None:
 
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    for text in (".*does not have many workers.*", ".*sync_dist=True.*", ".*exists and is not empty.*", ".*LeafSpec.*"):
-        warnings.filterwarnings("ignore", text)
+    advice = ("does not have many workers", "sync_dist=True", "exists and is not empty", "LeafSpec", "logging interval")
+    for text in advice:
+        warnings.filterwarnings("ignore", f".*{text}.*")
 
 
 def _complain(message: str) -> int:

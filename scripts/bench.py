@@ -361,7 +361,9 @@ def show(report: dict[str, Any]) -> None:
         sign, unit = ("+", r["unit"][1:]) if r["unit"].startswith("+") else ("", r["unit"])
         mark = {True: "[green]met[/green]", False: "[red]missed[/red]", None: ""}[r["met"]]
         target = "" if r["target"] is None else f"<= {sign}{r['target']:g} {unit}"
-        seconds = [f"{r[side]:.3g} {r['measured']}" if r[side] < 1000 else f"{r[side]:.0f} MB" for side in ("ours", "bare")]
+        seconds = [
+            f"{r[side]:.3g} {r['measured']}" if r[side] < 1000 else f"{r[side]:.0f} MB" for side in ("ours", "bare")
+        ]
         table.add_row(r["name"], r["part"], *seconds, f"{sign}{r['value']:.3g} {unit}", target, mark)
     machine, versions = report["machine"], report["versions"]
     console = Console(highlight=False, soft_wrap=True)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import Outcome
 
 from dlzoo import config, train
-from conftest import Outcome
 
 TABLE = "size;colour;price\n" + "".join(
     f"{3 + 7 * i % 11}.5;{('red', 'blue', '')[i % 3]};{i % 5 + 10 * (i % 3)}.25\n" for i in range(60)

@@ -143,7 +143,10 @@ def test_mixup_mixes_pictures_and_labels_alike():
     torch.manual_seed(0)
     out, labels = augment(mixup=1.0)(x, y)
     torch.testing.assert_close(out.mean((1, 2, 3)), labels[:, 1])
-    assert ((labels[:, 1] > 0.05) & (labels[:, 1] < 0.95)).float().mean() > 0.3
+    assert labels.shape == (100, 10)  # all classes, though the batch holds two
+    mixed = labels[:, 1][(labels[:, 1] > 0.05) & (labels[:, 1] < 0.95)]
+    assert len(mixed) > 30
+    assert len(mixed.unique()) > 25  # each picture has its own share
 
 
 def test_cutmix_pastes_rectangles_and_counts_their_area():
@@ -155,6 +158,15 @@ def test_cutmix_pastes_rectangles_and_counts_their_area():
     gone = cutmix_shares(500, 1.0, 8, 6)[:, 0] == 0
     assert torch.equal(gone, gone.any(2, keepdim=True) & gone.any(1, keepdim=True))  # rectangles
     assert 0.25 < gone.float().mean() < 0.45  # half the picture on average, less what the border cuts
+
+
+def test_cutmix_rectangles_have_the_shape_of_the_picture():
+    torch.manual_seed(0)
+    gone = cutmix_shares(500, 1.0, 40, 20)[:, 0] == 0
+    rows, columns = gone.any(2), gone.any(1)
+    whole = ~(rows[:, 0] | rows[:, -1] | columns[:, 0] | columns[:, -1])  # the border cuts the others
+    assert whole.sum() > 50
+    assert (rows.sum(1) - 2 * columns.sum(1))[whole].abs().max() <= 3
 
 
 def test_mixup_and_cutmix_together_give_each_picture_one():

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import OmegaConf
+from small_runs import Terminal, changed, imported, run, table_words, with_target
 
 from dlzoo import config, evaluate, results
 from dlzoo.build import build_data
 from dlzoo.checkpoint import load_task
 from dlzoo.errors import UserError
 from dlzoo.specs import Classes, Column, ImageSpec, Spec, TableSpec, Values
-from tests.small_runs import Terminal, changed, imported, run, table_words, with_target
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = {
@@ -103,14 +104,8 @@ def test_batch_size(ckpt_of: Callable[[str], Path], terminal: Terminal) -> None:
     words = ["batch_size=7", "trainer.limit_test_batches=1", "json=true"]
     accuracy = json.loads(terminal(evaluate.main, f"ckpt={ckpt}", *words).out)["metrics"]["test/accuracy"]
     task, cfg = load_task(ckpt)
-    x, y, _ = build_data(cfg).arrays("test").take(slice_of(7))
+    x, y, _ = build_data(cfg).arrays("test").take(torch.arange(7))
     assert accuracy == pytest.approx((task(x / 255).argmax(1) == y).float().mean().item())
-
-
-def slice_of(n: int) -> Any:
-    import torch
-
-    return torch.arange(n)
 
 
 def test_a_table_may_lie_elsewhere(folder_of: Callable[[str], Path], terminal: Terminal, tmp_path: Path) -> None:

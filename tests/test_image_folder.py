@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -257,12 +258,13 @@ def test_crop_and_squash(tmp_path: Path) -> None:
     assert squash[:, 11, 2].tolist() == [255, 0, 0]
 
 
-def test_a_large_jpeg_looks_as_if_resized_from_all_its_pixels(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    smooth = Image.fromarray(rng.integers(0, 256, (10, 15, 3), np.uint8)).resize((1200, 800), Image.Resampling.BICUBIC)
-    smooth.save(tmp_path / "a.jpg", quality=95)
-    fast = Decode(3, 40, 60)(str(tmp_path / "a.jpg")).astype(int).transpose(1, 2, 0)
-    exact = np.asarray(smooth.resize((60, 40), Image.Resampling.BILINEAR)).astype(int)
+@pytest.mark.parametrize(("height", "width"), [(20, 30), (80, 120), (200, 300)])
+def test_a_large_jpeg_looks_as_if_resized_from_all_its_pixels(height: int, width: int, tmp_path: Path) -> None:
+    cells = np.random.default_rng(0).integers(0, 256, (100, 150), np.uint8)
+    image = Image.fromarray(cells).resize((600, 400), Image.Resampling.BICUBIC)
+    image.save(tmp_path / "a.jpg", quality=95)
+    fast = Decode(1, height, width)(str(tmp_path / "a.jpg"))[0].astype(int)
+    exact = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)).astype(int)
     assert np.abs(fast - exact).mean() < 2
 
 
@@ -351,6 +353,13 @@ def test_the_test_images_do_not_depend_on_the_seed_of_the_run(photos: Path) -> N
     assert held("test", seed=0) == held("test", seed=1) != held("test", test_seed=1)
     assert held("val", seed=0, val_size=9) != held("val", seed=1, val_size=9)
     assert len(held("test", test_fraction=0.5)) == 15
+
+
+def test_the_order_of_the_disk_does_not_matter(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = ImageFolder(path=photos)._files[0]
+    walk = os.walk
+    monkeypatch.setattr(os, "walk", lambda *a, **k: [(d, s, f[::-1]) for d, s, f in [*walk(*a, **k)][::-1]])
+    assert ImageFolder(path=photos)._files[0] == before
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from dlzoo.errors import UserError
 from dlzoo.layers import Standardize
-from dlzoo.schedulers import Plan
+from dlzoo.schedulers import UNLIMITED, Plan
 from dlzoo.specs import Classes, Spec, Values
 
 OptimizerFactory = Callable[..., Optimizer]
@@ -119,6 +119,6 @@ class Task(pl.LightningModule):
         if self.scheduler is None:
             return optimizer
         trainer = self.trainer
-        total_steps = int(min(trainer.estimated_stepping_batches, 2**31))
+        total_steps = int(min(trainer.estimated_stepping_batches, UNLIMITED))
         per_epoch = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
         return [optimizer], self.scheduler(optimizer, Plan(total_steps, per_epoch, self.monitor[0], self.monitor[1]))

@@ -23,7 +23,7 @@ class ClassObjective(nn.Module):
         class_weights: factors of the classes in the loss; ``balanced`` makes them inverse to the training counts.
     """
 
-    monitor = ("val/accuracy", "max")
+    monitor = ("val/loss", "min")
 
     def __init__(
         self,
@@ -67,6 +67,10 @@ class ClassObjective(nn.Module):
     def predictions(self, output: Tensor) -> Tensor:
         return self.logits(output).argmax(-1)
 
+    def reported(self, output: Tensor) -> Tensor:
+        """What callbacks get: logits (B, K)."""
+        return self.logits(output)
+
     def train_measures(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """After mixing, the larger share of a target counts as its class."""
         labels = target if target.ndim == 1 else target.argmax(-1)
@@ -95,6 +99,10 @@ class ValueObjective(nn.Module):
     def predictions(self, output: Tensor) -> Tensor:
         """The values that an output stands for: for the Poisson loss, say, it is their logarithm."""
         return self.link(output.float())
+
+    def reported(self, output: Tensor) -> Tensor:
+        """What callbacks get: the predicted values (B, D)."""
+        return self.predictions(output)
 
     def train_measures(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         return {}

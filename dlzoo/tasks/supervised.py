@@ -135,7 +135,7 @@ class Supervised(Task):
         loss = self.loss(output, target, *weight)
         self.eval_loss.update(loss, len(target))
         self.eval_metrics.update(self.objective.predictions(output), target)
-        return {"output": output, "target": target, "loss": loss}
+        return {"output": self.objective.reported(output), "target": target, "loss": loss}
 
     def on_validation_epoch_end(self) -> None:
         self.log_split("val")

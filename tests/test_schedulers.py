@@ -1,0 +1,100 @@
+"""Schedules: warm-up, end points, and that a continued run follows the longer plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.optim import lr_scheduler as lrs
+
+from dlzoo import schedulers
+from dlzoo.errors import UserError
+from dlzoo.schedulers import UNLIMITED, Plan
+
+PLAN = Plan(total_steps=100, steps_per_epoch=10, monitor="val/loss", mode="min")
+BY_STEP = ["none", "step", "exponential", "cosine", "onecycle"]
+
+
+def make(name: str, plan: Plan = PLAN, **options: Any) -> tuple[torch.optim.Optimizer, lrs.LRScheduler]:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+    (one,) = getattr(schedulers, name)(optimizer, plan, **options)
+    return optimizer, one["scheduler"]
+
+
+def rates(name: str, steps: int = 100, **options: Any) -> list[float]:
+    optimizer, scheduler = make(name, **options)
+    found = []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+def test_values_at_known_steps() -> None:
+    assert rates("none") == [2.0] * 100
+    assert rates("step", every=3, gamma=0.5)[29:31] == [2.0, 1.0]
+    assert rates("exponential", gamma=0.5)[10:21:10] == pytest.approx([1.0, 0.5])
+    assert rates("cosine")[50] == pytest.approx(1.0)
+    assert rates("cosine", 101)[100] == pytest.approx(0.0)
+    found = rates("onecycle", rise=0.25, start=0.1, final=0.01)
+    assert found[0] == pytest.approx(0.2)
+    assert max(found) == found[25] == pytest.approx(2.0)
+    assert found[-1] < 0.03
+
+
+def test_cosine_equals_pytorch_s() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+    reference = lrs.CosineAnnealingLR(optimizer, 100)
+    for rate in rates("cosine"):
+        assert rate == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        reference.step()
+
+
+@pytest.mark.parametrize("name", BY_STEP)
+def test_a_warm_up_rises_linearly_and_then_the_schedule_starts(name: str) -> None:
+    warm = rates(name, warmup=2)
+    assert warm[:20] == pytest.approx([warm[0] * (i + 1) for i in range(20)])
+    assert warm[0] == pytest.approx((0.08 if name == "onecycle" else 2.0) / 20)
+    plain = rates(name, plan=PLAN._replace(total_steps=80))
+    assert warm[20:] == pytest.approx(plain[:80])
+
+
+def test_plateau_after_a_warm_up() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+    watched, rise = schedulers.plateau(optimizer, PLAN, warmup=1, patience=0, factor=0.5)
+    seen = []
+    for step in range(40):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        rise["scheduler"].step()
+        if step == 24:
+            watched["scheduler"].step(1.0)
+            watched["scheduler"].step(1.0)
+    assert seen[:10] == pytest.approx([0.2 * (i + 1) for i in range(10)])
+    assert seen[24] == pytest.approx(2.0)
+    assert seen[25] == seen[39] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("name", BY_STEP)
+def test_a_continued_run_follows_the_longer_plan(name: str) -> None:
+    optimizer, scheduler = make(name)
+    for _ in range(100):
+        optimizer.step()
+        scheduler.step()
+    longer = PLAN._replace(total_steps=200)
+    resumed, again = make(name, plan=longer)
+    resumed.load_state_dict(optimizer.state_dict())
+    again.load_state_dict(scheduler.state_dict())
+    resumed.step()
+    again.step()
+    assert resumed.param_groups[0]["lr"] == pytest.approx(rates(name, 102, plan=longer)[101])
+
+
+@pytest.mark.parametrize("name", ["cosine", "onecycle"])
+@pytest.mark.parametrize("plan", [PLAN._replace(total_steps=UNLIMITED), PLAN._replace(total_steps=10)])
+def test_a_schedule_without_room_is_refused(name: str, plan: Plan) -> None:
+    with pytest.raises(UserError, match=r"trainer\.max_epochs"):
+        make(name, plan=plan, warmup=1)
