@@ -103,7 +103,6 @@ def evaluate(
     if batch_size is not None:
         source.eval_batch_size = batch_size
     check_fit(task.spec, source.declare(), f"data={cfg.names.data}")
-    source.prepare_data()
     trainer = _build_trainer(cfg)
     trainer.test(task, source, verbose=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}

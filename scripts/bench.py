@@ -6,19 +6,20 @@
     memory    the most memory that the first takes
     startup   from starting train.py to its first step, less the import of Lightning
 
-    repeats=5       pairs of epochs (of processes, for startup); the median is given
+    repeats=5       pairs of epochs (of processes, for startup), after one to warm up; the median counts
     out=bench.json  where all figures go
 
 Ours is `dlzoo.train.run` with the default config: Trainer, TensorBoard, metrics, checkpoints and all callbacks. Bare is
 the loop in this file: the same net and optimizer on float tensors in memory, validated after each epoch, nothing else.
-Each has a process of its own, so that the bare one pays for nothing that Lightning imports or sets. They take turns:
-one epoch here, one there, after a first one each to warm up; so a busy machine slows both, and only ratios are given.
-An epoch of ours is timed from the start of one to the start of the next: with all that happens between the two.
+Each has a process of its own, so that the bare one pays for nothing that Lightning imports or sets. They take turns,
+one epoch here, one there, so a busy machine slows both, and only ratios count; beside each stands the ratio of CPU
+time, which does not count waiting for a core. An epoch of ours lasts from its start to the start of the next one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import json
 import multiprocessing
@@ -29,7 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -42,32 +43,46 @@ from dlzoo.errors import UserError, nearest
 
 ROOT = Path(__file__).resolve().parent.parent
 NUM_IMAGES = {"train": 60_000, "t10k": 10_000}
-MNIST = ["data=mnist", "data.val_size=5000", "data.eval_batch_size=512", "optimizer=adam"]
-MLP = [*MNIST, "model=mlp", "net.hidden=[64,128,64]", "net.norm=batch", "data.batch_size=128"]
-
-
-@dataclass(frozen=True)
-class Workload:
-    """A config and the ratio that an epoch must keep to."""
-
-    overrides: list[str]
-    target: float
-
+MNIST = ["data=mnist", "data.val_size=5000", "data.eval_batch_size=512", "optimizer=adam", "trainer=cpu"]
+MLP = [*MNIST, "model=mlp", "net.hidden=[64,128,64]", "net.norm=batch"]
 
 SPEED = {
-    "mlp": Workload(MLP, 1.5),
-    "lenet": Workload([*MNIST, "model=lenet", "data.batch_size=128"], 1.15),
-    "mlp1024": Workload([*MLP, "data.batch_size=1024"], 1.2),
+    "mlp": ([*MLP, "data.batch_size=128"], 1.5),
+    "lenet": ([*MNIST, "model=lenet", "data.batch_size=128"], 1.15),
+    "mlp1024": ([*MLP, "data.batch_size=1024"], 1.2),
 }
+"""The config of each comparison, and the ratio that its epochs must keep to."""
+MOST_MB = 250.0
+MOST_STARTUP_SECONDS = 1.5
 WHAT = [*SPEED, "memory", "startup"]
-STARTUP_SECONDS = 1.5
-MEMORY_MB = 250.0
+
+Lap = dict[str, float]
+"""Seconds of ``train`` (the training batches), ``epoch`` (with validation and all the rest) and ``cpu`` (of it)."""
 
 
 @dataclass(frozen=True)
 class Options:
     repeats: int = 5
     out: str = "bench.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table. ``value`` is ours / bare (unit x) or ours - bare, and what the target is for."""
+
+    name: str
+    part: str
+    ours: float
+    bare: float
+    unit: str
+    value: float
+    value_unit: str
+    cpu_value: float | None = None
+    target: float | None = None
+
+    @property
+    def met(self) -> bool | None:
+        return None if self.target is None else self.value <= self.target
 
 
 def main(argv: Sequence[str]) -> None:
@@ -81,74 +96,66 @@ def main(argv: Sequence[str]) -> None:
     out = commands.writable(options.out, "out")
     with mnist_folder() as (data_dir, data):
         rows = [row for name in what for row in measure(name, options.repeats, data_dir)]
-    report = {**surroundings(), "data": data, "repeats": options.repeats, "rows": rows}
-    show(report)
+    around = {**surroundings(), "data": data, "repeats": options.repeats}
+    show(rows, around)
+    report = {**around, "rows": [{**dataclasses.asdict(row), "met": row.met} for row in rows]}
     commands.write(out, (json.dumps(report, indent=2) + "\n").encode())
 
 
-def measure(name: str, repeats: int, data_dir: Path) -> list[dict[str, Any]]:
+def measure(name: str, repeats: int, data_dir: Path) -> list[Row]:
     """The rows of the table that a measurement gives."""
     if name == "startup":
-        return [startup(repeats)]
-    workload = SPEED.get(name, SPEED["mlp"])
-    overrides = [*workload.overrides, f"data_dir='{data_dir}'"]
+        return [startup(max(repeats, 3))]
+    words, target = SPEED.get(name, SPEED["mlp"])
+    words = [*words, f"data_dir='{data_dir}'"]
     if name == "memory":
-        *_, bare_mb, our_mb = take_turns(overrides, repeats=1)
-        return [row("memory", "peak", our_mb, bare_mb, "MB", our_mb - bare_mb, "+MB", MEMORY_MB)]
-    bare, ours, *_ = take_turns(overrides, repeats)
+        *_, ours_mb, bare_mb = take_turns(words, repeats=1)
+        return [Row(name, "peak", ours_mb, bare_mb, "MB", ours_mb - bare_mb, "MB", target=MOST_MB)]
+    ours, bare, *_ = take_turns(words, repeats)
     return [
-        row(name, "training", *pair(bare, ours, "train"), unit="x", target=None),
-        row(name, "epoch", *pair(bare, ours, "epoch"), unit="x", target=workload.target),
-    ]
+        Row(name, "training", *medians(ours, bare, "train"), "s", ratio(ours, bare, "train"), "x"),
+        Row(
+            name, "epoch", *medians(ours, bare, "epoch"), "s", ratio(ours, bare, "epoch"), "x",
+            cpu_value=ratio(ours, bare, "cpu"), target=target,
+        ),
+    ]  # fmt: skip
 
 
-def row(
-    name: str, part: str, ours: float, bare: float, measured: str, value: float, unit: str, target: float | None
-) -> dict[str, Any]:
-    """``value`` is the figure that has a target: a ratio or a difference, in ``unit``."""
-    met = None if target is None else value <= target
-    figures = {"ours": ours, "bare": bare, "measured": measured, "value": value, "unit": unit}
-    return {"name": name, "part": part, **figures, "target": target, "met": met}
+def medians(ours: Sequence[Lap], bare: Sequence[Lap], part: str) -> tuple[float, float]:
+    return statistics.median(lap[part] for lap in ours), statistics.median(lap[part] for lap in bare)
 
 
-def pair(bare: list[dict[str, float]], ours: list[dict[str, float]], part: str) -> tuple[float, float, str, float]:
-    """Median seconds of ours and of bare, and the median of the ratios of neighbours in time."""
-    seconds = [[lap[part] for lap in laps] for laps in (ours, bare)]
-    ratios = [a / b for a, b in zip(*seconds, strict=True)]
-    return statistics.median(seconds[0]), statistics.median(seconds[1]), "s", statistics.median(ratios)
+def ratio(ours: Sequence[Lap], bare: Sequence[Lap], part: str) -> float:
+    """The median of the ratios of neighbours in time: what slows the machine for a while slows both."""
+    return statistics.median(a[part] / b[part] for a, b in zip(ours, bare, strict=True))
 
 
 # Epochs
 
 
-def take_turns(
-    overrides: list[str], repeats: int
-) -> tuple[list[dict[str, float]], list[dict[str, float]], float, float]:
-    """Laps of the bare loop and of ours, an epoch each in turns, and the most memory (MB) that each process took.
-
-    A lap: seconds of ``train`` (the training batches) and of ``epoch`` (validation and all the rest as well).
-    """
+def take_turns(overrides: Sequence[str], repeats: int) -> tuple[list[Lap], list[Lap], float, float]:
+    """Laps of ours and of the bare loop, an epoch each in turns, and the most memory (MB) that each process took."""
     cfg = config.compose([*overrides, f"trainer.max_epochs={repeats + 1}"])
-    laps: dict[str, list[dict[str, float]]] = {"bare": [], "ours": []}
-    with worker(run_bare, cfg) as bare, worker(run_ours, cfg) as ours:
+    laps: tuple[list[Lap], list[Lap]] = [], []
+    with worker(run_ours, cfg) as ours, worker(run_bare, cfg) as bare:
         for _ in range(repeats + 1):
-            for name, other in (("bare", bare), ("ours", ours)):
+            for other, own_laps in zip((ours, bare), laps, strict=True):
                 other.send("go")
-                laps[name].append(other.recv())
-        for other in (bare, ours):
+                own_laps.append(other.recv())
+        for other in (ours, bare):
             other.send("end")
-        peaks = bare.recv(), ours.recv()
-    return laps["bare"][1:], laps["ours"][1:], *peaks
+        peaks = ours.recv(), bare.recv()
+    return laps[0][1:], laps[1][1:], *peaks
 
 
 @contextlib.contextmanager
-def worker(body: Any, cfg: DictConfig) -> Iterator[Connection]:
+def worker(body: Callable[[Connection, DictConfig], None], cfg: DictConfig) -> Iterator[Connection]:
     """A fresh process that runs ``body(connection, cfg)``, and the connection to it."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=body, args=(there, cfg), daemon=True)
     process.start()
-    there.close()  # so that recv() raises EOFError when the process dies
+    there.close()  # so that recv() raises EOFError when the process has died
     try:
         yield here
     finally:
@@ -157,91 +164,108 @@ def worker(body: Any, cfg: DictConfig) -> Iterator[Connection]:
 
 
 def run_ours(turns: Connection, cfg: DictConfig) -> None:
-    """The real thing, stopped before each epoch until it is its turn."""
+    """The real thing; before each epoch it waits for its turn."""
     from dlzoo import build, train
 
-    clock = make_clock(turns)
     build_trainer = build.build_trainer
 
     def with_clock(*args: Any) -> Any:
         trainer = build_trainer(*args)
-        trainer.callbacks.insert(0, clock)  # the first to hear that an epoch starts or ends
+        callbacks: list[Any] = trainer.callbacks
+        callbacks.insert(0, make_clock(turns))  # the first to hear that an epoch starts or the fit ends
         return trainer
 
-    build.build_trainer = with_clock
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(open(os.devnull, "w")):
-        train.run(cfg, Path(folder), [])
+    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
+        build.build_trainer = with_clock
+        try:
+            with contextlib.redirect_stdout(nowhere):
+                train.run(cfg, Path(folder), [])
+        finally:
+            build.build_trainer = build_trainer
     turns.recv()
     turns.send(peak_mb())
 
 
 def make_clock(turns: Connection) -> Any:
-    """A callback that waits for "go" before each epoch and sends its lap when the next one starts, or the fit ends."""
+    """A callback that sends the lap of an epoch when the next one starts or the fit ends, and waits before each."""
     from lightning.pytorch import Callback
 
     class Clock(Callback):
-        def __init__(self) -> None:
-            self.lap: dict[str, float] = {}
-            self.started = 0.0
+        watch: Stopwatch | None = None
 
         def on_train_epoch_start(self, *_: Any) -> None:
             self.on_train_end()
             turns.recv()
-            self.started = time.perf_counter()
+            self.watch = Stopwatch()
 
         def on_validation_start(self, *_: Any) -> None:
-            self.lap = {"train": time.perf_counter() - self.started}
+            if self.watch:
+                self.watch.train_is_over()
 
         def on_train_end(self, *_: Any) -> None:
-            if self.lap:
-                turns.send({**self.lap, "epoch": time.perf_counter() - self.started})
+            if self.watch:
+                turns.send(self.watch.lap())
 
     return Clock()
 
 
+class Stopwatch:
+    """Runs from when it is made."""
+
+    def __init__(self) -> None:
+        self.train = 0.0
+        self.started, self.cpu_started = time.perf_counter(), time.process_time()
+
+    def train_is_over(self) -> None:
+        self.train = time.perf_counter() - self.started
+
+    def lap(self) -> Lap:
+        epoch, cpu = time.perf_counter() - self.started, time.process_time() - self.cpu_started
+        return {"train": self.train, "epoch": epoch, "cpu": cpu}
+
+
 def run_bare(turns: Connection, cfg: DictConfig) -> None:
-    """What it is compared with: our net class, PyTorch, and a loop."""
+    """What ours is compared with: the net, PyTorch, and a loop."""
     import torch
     import torch.nn.functional as F
 
     from dlzoo.specs import Classes, ImageSpec
 
     x, y = read_mnist(Path(cfg.data_dir))
-    x_val, y_val = x[:5000], y[:5000]
-    x, y = x[5000:], y[5000:]
+    num_train = len(x) - cfg.data.val_size
+    x, x_val, y, y_val = x[:num_train], x[num_train:], y[:num_train], y[num_train:]
     torch.manual_seed(cfg.seed)
     net = construct(cfg.net, ImageSpec(1, 28, 28, Classes(tuple("0123456789"))))
     optimizer = construct(cfg.optimizer, net.parameters())
     while turns.recv() == "go":
-        started = time.perf_counter()
+        watch = Stopwatch()
         net.train()
-        for rows in torch.randperm(len(x)).split(cfg.data.batch_size):
+        for rows in torch.randperm(num_train).split(cfg.data.batch_size):
             loss = F.cross_entropy(net(x.index_select(0, rows)), y.index_select(0, rows))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        lap = {"train": time.perf_counter() - started}
+        watch.train_is_over()
         net.eval()
-        total, right = torch.zeros(()), torch.zeros(())
+        val_loss, num_right = torch.zeros(()), torch.zeros(())
         with torch.inference_mode():
-            for x_B, y_B in zip(*(t.split(cfg.data.eval_batch_size) for t in (x_val, y_val)), strict=True):
-                output = net(x_B)
-                total += F.cross_entropy(output, y_B, reduction="sum")
-                right += (output.argmax(1) == y_B).sum()
-        float(total), float(right)
-        turns.send({**lap, "epoch": time.perf_counter() - started})
+            for inputs, target in zip(*(t.split(cfg.data.eval_batch_size) for t in (x_val, y_val)), strict=True):
+                output = net(inputs)
+                val_loss += F.cross_entropy(output, target, reduction="sum")
+                num_right += (output.argmax(1) == target).sum()
+        turns.send(watch.lap())
     turns.send(peak_mb())
 
 
 def construct(node: DictConfig, first: Any) -> Any:
-    """What a ``_target_`` builds from its options, without Hydra."""
+    """What a ``_target_`` makes of its options, without Hydra."""
     options: Any = OmegaConf.to_container(node, resolve=True)
     module, _, name = options.pop("_target_").rpartition(".")
     return getattr(importlib.import_module(module), name)(first, **options)
 
 
 def read_mnist(data_dir: Path) -> tuple[Any, Any]:
-    """Training pictures (60000, 1, 28, 28) float32 in [0, 1], and labels."""
+    """Training pictures (60000, 1, 28, 28) float32 in [0, 1], and labels (60000,)."""
     import numpy as np
     import torch
 
@@ -259,11 +283,12 @@ def mnist_folder() -> Iterator[tuple[Path, str]]:
         yield real, "MNIST"
         return
     with tempfile.TemporaryDirectory() as folder:
-        generate_mnist(Path(folder))
-        yield Path(folder), "noise of MNIST's shapes (DLZOO_DATA_DIR names no folder with MNIST/raw)"
+        write_noise(Path(folder))
+        yield Path(folder), "noise instead of MNIST (no MNIST/raw in DLZOO_DATA_DIR)"
 
 
-def generate_mnist(folder: Path) -> None:
+def write_noise(folder: Path) -> None:
+    """The files of MNIST with random bytes in them."""
     import numpy as np
 
     raw = folder / "MNIST" / "raw"
@@ -279,7 +304,7 @@ def generate_mnist(folder: Path) -> None:
 def peak_mb() -> float:
     """The most memory that this process has held."""
     with contextlib.suppress(OSError):
-        # not getrusage: its figure for a new process starts with that of its parent
+        # not getrusage: its figure can be that of the process which started this one
         status = Path("/proc/self/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) / 1024
     import resource
@@ -289,40 +314,46 @@ def peak_mb() -> float:
 
 # Start-up
 
+IMPORT = """
+import time
+wall, cpu = time.perf_counter(), time.process_time()
+import lightning.pytorch
+print(time.perf_counter() - wall, time.process_time() - cpu)
+"""
 FIRST_STEP = """
 import os, time
 import dlzoo.train
 from dlzoo.tasks.base import Task
 def stop(self, batch, batch_idx):
-    print(time.time(), flush=True)
+    print(time.time(), time.process_time(), flush=True)
     os._exit(0)
 Task.on_train_batch_start = stop
 dlzoo.train.main()
 """
-IMPORT = "import time; started = time.perf_counter(); import lightning.pytorch; print(time.perf_counter() - started)"
 
 
-def startup(repeats: int) -> dict[str, Any]:
+def startup(repeats: int) -> Row:
     """Seconds from starting ``python train.py`` to its first training step, less those of Lightning's import."""
-    totals, imports = [], []
+    imports, totals = [], []
     with tempfile.TemporaryDirectory() as folder:
-        for i in range(-1, max(repeats, 3)):  # the first to warm up
-            imported = float(say(IMPORT))
+        for i in range(repeats + 1):
+            imports.append(last_line(IMPORT))
             started = time.time()
-            total = float(say(FIRST_STEP, f"output_dir='{folder}/{i}'")) - started
-            if i >= 0:
-                imports.append(imported)
-                totals.append(total)
-    value = statistics.median(a - b for a, b in zip(totals, imports, strict=True))
-    figures = statistics.median(totals), statistics.median(imports)
-    return row("startup", "to the first step", *figures, "s", value, "+s", STARTUP_SECONDS)
+            reached, cpu = last_line(FIRST_STEP, f"output_dir='{folder}/{i}'")
+            totals.append((reached - started, cpu))
+    (ours, _), (bare, _) = (tuple(map(statistics.median, zip(*v[1:], strict=True))) for v in (totals, imports))
+    value, cpu_value = (
+        statistics.median(a[k] - b[k] for a, b in zip(totals[1:], imports[1:], strict=True)) for k in (0, 1)
+    )
+    return Row("startup", "to step 1", ours, bare, "s", value, "s", cpu_value=cpu_value, target=MOST_STARTUP_SECONDS)
 
 
-def say(code: str, *argv: str) -> str:
-    """The last line that a Python program prints."""
+def last_line(code: str, *argv: str) -> tuple[float, float]:
+    """The two numbers on the last line that a Python program prints."""
     command = [sys.executable, "-c", code, *argv]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout.splitlines()[-1]
+    wall, cpu = done.stdout.splitlines()[-1].split()
+    return float(wall), float(cpu)
 
 
 # Report
@@ -342,7 +373,6 @@ def surroundings() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Its name."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -350,28 +380,34 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def show(report: dict[str, Any]) -> None:
+def show(rows: Sequence[Row], around: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("", "", "ours", "bare", "ours / bare", "target", ""):
+    for heading in ("", "", "ours", "bare", "compared", "CPU time", "target", ""):
         table.add_column(heading, justify="right" if heading else "left")
-    for r in report["rows"]:
-        sign, unit = ("+", r["unit"][1:]) if r["unit"].startswith("+") else ("", r["unit"])
-        mark = {True: "[green]met[/green]", False: "[red]missed[/red]", None: ""}[r["met"]]
-        target = "" if r["target"] is None else f"<= {sign}{r['target']:g} {unit}"
-        seconds = [
-            f"{r[side]:.3g} {r['measured']}" if r[side] < 1000 else f"{r[side]:.0f} MB" for side in ("ours", "bare")
-        ]
-        table.add_row(r["name"], r["part"], *seconds, f"{sign}{r['value']:.3g} {unit}", target, mark)
-    machine, versions = report["machine"], report["versions"]
+    for row in rows:
+        sides = (f"{side:.0f} MB" if row.unit == "MB" else f"{side:.2f} s" for side in (row.ours, row.bare))
+        figures = (in_words(value, row.value_unit) for value in (row.value, row.cpu_value))
+        target = "" if row.target is None else f"<= {in_words(row.target, row.value_unit)}"
+        mark = {True: "[green]met[/green]", False: "[red]missed[/red]", None: ""}[row.met]
+        table.add_row(row.name, row.part, *sides, *figures, target, mark)
+    machine = around["machine"]
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     console.print(
-        f"[dim]{machine['processor']}, {machine['cores']} cores (load {machine['load']:.1f}), {report['threads']} threads, "
-        f"torch {versions['torch']}, commit {report['commit']}, {report['data']}, repeats={report['repeats']}[/dim]"
+        f"[dim]{machine['processor']}, {machine['cores']} cores (load {machine['load']:.1f}), "
+        f"{around['threads']} threads, torch {around['versions']['torch']}, commit {around['commit']}, "
+        f"{around['data']}, repeats={around['repeats']}[/dim]"
     )
+
+
+def in_words(value: float | None, unit: str) -> str:
+    """A ratio as 1.23x, a difference with its sign."""
+    if value is None:
+        return ""
+    return f"{value:.2f}x" if unit == "x" else f"{value:+.0f} MB" if unit == "MB" else f"{value:+.2f} s"
 
 
 if __name__ == "__main__":

@@ -210,10 +210,17 @@ def test_history_of_a_broken_run_is_complete(tmp_path, error, monkeypatch):
     assert (tmp_path / "learning_curves.png").exists()
 
 
-def test_loss_ratio_is_logged_for_each_epoch(tmp_path):
-    trainer, task, data = make(tmp_path, LossRatio(), History(), epochs=3, num_sanity_val_steps=1)
+@pytest.mark.parametrize("every", [1, 2])
+def test_loss_ratio_is_logged_after_each_validation(tmp_path, every):
+    ratio = LossRatio()
+    options = {"num_sanity_val_steps": 1, "check_val_every_n_epoch": every}
+    trainer, task, data = make(tmp_path, ratio, History(), epochs=3, **options)
+    logged = []
+    log = task.log
+    task.log = lambda name, *args, **named: (logged.append((trainer.current_epoch, name)), log(name, *args, **named))
     trainer.fit(task, data)
-    for row in table(tmp_path):
+    assert [epoch for epoch, name in logged if name == "val/loss_ratio"] == ([0, 1, 2] if every == 1 else [1])
+    for row in table(tmp_path)[every - 1 :: every]:
         assert float(row["val/loss_ratio"]) == pytest.approx(
             float(row["val/loss"]) / float(row["train/loss"]), rel=1e-4
         )
@@ -407,7 +414,7 @@ def test_a_net_that_cannot_be_traced_gives_one_line(tmp_path, capsys):
 
         def forward(self, x):
             if torch.jit.is_tracing():
-                raise TypeError("not\nme")
+                raise RuntimeError("not\nme")  # what torch.jit raises; add_graph prints it
             return x.mean() + self.weight.expand(len(x), 3)
 
     trainer, _, data = make(tmp_path, ModelGraph(), epochs=1, tensorboard=True)

@@ -21,6 +21,7 @@ import torch
 from local_server import Server, public_folder, read_only, serving
 
 from dlzoo.data import images
+from dlzoo.data.digits import Digits
 from dlzoo.data.images import CIFAR10, MNIST, FashionMNIST
 from dlzoo.errors import UserError
 
@@ -214,6 +215,17 @@ def test_the_declared_spec_needs_no_file(cls: type[MNIST | CIFAR10], tmp_path: P
     assert spec.target.names[9] == ninth[cls]
 
 
+def test_the_embedded_digits() -> None:
+    first, second = Digits(seed=0), Digits(seed=1)
+    assert first.declare().shape == (1, 8, 8)
+    train, val, test = (first.arrays(split) for split in ("train", "val", "test"))
+    assert (train.x.dtype, train.x.min(), train.x.max()) == (torch.uint8, 0, 255)
+    assert (train.num_rows, val.num_rows, test.num_rows) == (1294, 144, 359)
+    assert val.y.bincount().min() >= 13
+    assert test.x.equal(second.arrays("test").x)
+    assert not val.x.equal(second.arrays("val").x)
+
+
 @pytest.mark.realdata
 def test_the_real_digits(real_data_dir: Path) -> None:
     data = MNIST(data_dir=str(real_data_dir), mirrors=[], val_size=5000, val_last=True, standardize=True)
@@ -227,6 +239,27 @@ def test_the_real_digits(real_data_dir: Path) -> None:
     assert data.arrays("val").x.equal(train.x[55000:])
     assert data.spec.mean == pytest.approx((0.1307,), abs=2e-4)
     assert data.spec.std == pytest.approx((0.3081,), abs=2e-4)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("cls", "folder", "first_train", "first_test"),
+    [
+        (FashionMNIST, "FashionMNIST", [9, 0, 0, 3, 0, 2, 7, 2, 5, 5], [9, 2, 1, 1, 6, 1, 4, 6, 5, 7]),
+        (CIFAR10, "cifar-10-batches-py", [6, 9, 9, 4, 1, 1, 2, 7, 8, 3], [3, 8, 8, 0, 6, 6, 1, 6, 3, 1]),
+    ],
+)
+def test_the_other_real_images(
+    cls: type[FashionMNIST | CIFAR10], folder: str, first_train: list[int], first_test: list[int], real_data_dir: Path
+) -> None:
+    if not (real_data_dir / folder).is_dir():
+        pytest.skip(f"{folder} is not in {real_data_dir}")
+    data = cls(data_dir=str(real_data_dir), mirrors=[])
+    data.prepare_data()
+    for split, first in (("train", first_train), ("test", first_test)):
+        rows = data.load(split)
+        assert rows.y[:10].tolist() == first
+        assert len(set(rows.y.bincount().tolist())) == 1
 
 
 class Python2(pickle._Pickler):

@@ -146,9 +146,9 @@ def confused(num):
     return torch.bincount(true * num + guess, minlength=num * num).view(num, num)
 
 
-@pytest.mark.parametrize("num", [1, 2, 10, 20, 100, 250])
-def test_confusion_matrix_is_readable(num):
-    counts = confused(num)
+@pytest.mark.parametrize(("num", "times"), [(1, 1), (2, 1), (10, 1000), (20, 100), (100, 1), (250, 1)])
+def test_confusion_matrix_is_readable(num, times):
+    counts = times * confused(num)
     figure = pictures.confusion_matrix(counts, [f"class name {i}" for i in range(num)])
     check_layout(figure)
     written = [text for text in words(figure) if text.isdigit() and text != "0"]

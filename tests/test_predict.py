@@ -87,14 +87,19 @@ def test_a_folder_of_images(
     assert names == ["[bold]c.png", "a.png", "b.png", "z deep/e.png", "ä d.png"]
 
 
+@pytest.mark.parametrize("name", ["digits", "wine"])
 def test_batches(
-    ckpt_of: Callable[[str], Path], digits: tuple[Path, Tensor], terminal: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = [f"ckpt={ckpt_of('digits')}", f"input={digits[0]}", "format=json", "top_k=1"]
-    at_once = told(terminal(predict.main, *words))
-    monkeypatch.setattr(predict, "BATCH_SIZE", 2)
-    for batched, whole in zip(told(terminal(predict.main, *words)), at_once, strict=True):
-        assert batched == pytest.approx(whole, abs=1e-6)
+    name: str, ckpt_of: Callable[[str], Path], digits: tuple[Path, Tensor], wines: tuple[str, Tensor],
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    words = [f"ckpt={ckpt_of(name)}", f"input={digits[0] if name == 'digits' else '-'}", "format=json", "top_k=1"]
+    whole = terminal(predict.main, *words, stdin=wines[0].encode())
+    monkeypatch.setattr(predict, "BATCH_SIZE", 3)
+    batched = terminal(predict.main, *words, stdin=wines[0].encode())
+    inputs = [[record["input"] for record in json.loads(answer.out)] for answer in (whole, batched)]
+    assert inputs[0] == inputs[1]
+    for one, other in zip(told(whole), told(batched), strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
 
 
 @pytest.mark.parametrize("top_k", [1, 4, 10, 99])
@@ -106,13 +111,19 @@ def test_top_k(top_k: int, ckpt_of: Callable[[str], Path], digits: tuple[Path, T
 
 
 @pytest.mark.parametrize("words", [[], ["invert=true"], ["fit=squash"], ["fit=squash", "invert=true"]])
+@pytest.mark.parametrize("trained", ["crop", "squash"])
 def test_any_image_becomes_what_the_net_wants(
-    words: list[str], ckpt_of: Callable[[str], Path], terminal: Terminal, tmp_path: Path
+    words: list[str], trained: str, ckpt_of: Callable[[str], Path], terminal: Terminal, tmp_path: Path
 ) -> None:
-    ckpt, path = ckpt_of("digits"), tmp_path / "photo.png"
+    def as_from_a_folder(content: dict[str, Any]) -> None:
+        content["dlzoo"]["config"] = content["dlzoo"]["config"].replace("data:\n", f"data:\n  fit: {trained}\n", 1)
+
+    ckpt, path = changed(ckpt_of("digits"), tmp_path / "x.ckpt", as_from_a_folder), tmp_path / "photo.png"
+    assert load_task(ckpt)[1].data.fit == trained
     colours = np.random.default_rng(0).integers(0, 256, (20, 31, 4), dtype=np.uint8)  # colour, transparent, not square
     Image.fromarray(colours, "RGBA").save(path)
-    x = torch.from_numpy(Decode(1, 8, 8, "squash" if "fit=squash" in words else "crop")(str(path)).copy())[None]
+    decode = Decode(1, 8, 8, "squash" if "fit=squash" in words or trained == "squash" else "crop")
+    x = torch.from_numpy(decode(str(path)).copy())[None]
     answer = terminal(predict.main, f"ckpt={ckpt}", f"input={path}", "format=json", "top_k=10", *words)
     p = probabilities(ckpt, 255 - x if "invert=true" in words else x)
     assert told(answer) == as_told(p, tuple("0123456789"), 10)

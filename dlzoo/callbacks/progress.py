@@ -63,7 +63,7 @@ class Progress(EpochRows, ProgressBar):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if time.monotonic() >= self.next and not trainer.sanity_checking:
+        if time.monotonic() >= self.next:
             self.draw("validation", batch_idx, trainer.num_val_batches[dataloader_idx])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

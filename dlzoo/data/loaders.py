@@ -6,7 +6,6 @@ MNIST with a small net (scripts/bench.py). Both paths share `Loader`, so they gi
 
 from __future__ import annotations
 
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -61,7 +60,7 @@ class Loader(ABC):
         """Where Lightning looks for ``set_epoch``: absent where the order is the same in each epoch."""
         if self.same_each_epoch:
             raise AttributeError("sampler")
-        return self  # as an attribute it would be a circle: see _Batches
+        return self
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -107,6 +106,9 @@ class TensorLoader(Loader):
 class WorkerLoader(Loader):
     """Batches that worker processes read while the model trains.
 
+    Each iteration starts its own workers: lasting ones (``persistent_workers``) would serve one iteration at a time,
+    so whoever looks at a batch while an epoch runs would take it away from the epoch.
+
     Args:
         read: row numbers -> anything made of tensors and plain values; called in the workers, so it is pickled.
         receive: what ``read`` gave -> a batch; called in this process, and may raise what the user is to see.
@@ -127,29 +129,22 @@ class WorkerLoader(Loader):
         pin_memory: bool = False,
     ) -> None:
         super().__init__(num_rows, batch_size, shuffle=shuffle, seed=seed)
+        self.read = read
         self.receive = receive
-        self.workers = DataLoader(
-            _Reader(read),
-            batch_size=None,  # the sampler gives whole batches of row numbers
-            sampler=_Batches(self),
-            collate_fn=_as_it_is,
-            num_workers=num_workers,
-            persistent_workers=num_workers > 0,
-            pin_memory=pin_memory,
-            generator=torch.Generator().manual_seed(seed),  # else it draws from the model's random numbers
-        )
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
 
     def __iter__(self) -> Iterator[Batch]:
-        return map(self.receive, self.workers)
-
-    @property
-    def _iterator(self) -> Any:
-        """Where Lightning looks for workers to stop when it is done with a loader."""
-        return self.workers._iterator
-
-    @_iterator.setter
-    def _iterator(self, value: None) -> None:
-        self.workers._iterator = value
+        workers = DataLoader(
+            _Reader(self.read),
+            batch_size=None,  # the sampler gives whole batches of row numbers
+            sampler=[rows.tolist() for rows in self.batches()],
+            collate_fn=_as_it_is,
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
+            generator=torch.Generator().manual_seed(self.seed),  # else it draws from the model's random numbers
+        )
+        return map(self.receive, workers)
 
 
 class _Reader(Dataset[Any]):
@@ -158,22 +153,6 @@ class _Reader(Dataset[Any]):
 
     def __getitem__(self, rows: Any) -> Any:
         return self.read(rows)
-
-
-class _Batches:
-    """A loader's batches of the current epoch, as a sampler.
-
-    It does not own the loader: workers stop at once when the last reference to their loader goes, but only seconds
-    after the garbage collector has found them in a circle.
-    """
-
-    def __init__(self, loader: Loader) -> None:
-        self.loader = weakref.ref(loader)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        loader = self.loader()
-        assert loader is not None
-        return map(Tensor.tolist, loader.batches())
 
 
 def _as_it_is(batch: Any) -> Any:

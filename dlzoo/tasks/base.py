@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -27,15 +29,16 @@ class RunningMean:
         self.reset()
 
     def reset(self) -> None:
-        self.total: Tensor | float = 0.0
+        self.total: Tensor | None = None
         self.count = 0
 
     def add(self, mean: Tensor, count: int) -> None:
-        self.total = self.total + mean.detach() * count
+        mean = mean.detach().float()
+        self.total = mean * count if self.total is None else self.total.add_(mean, alpha=count)
         self.count += count
 
     def read(self) -> float:
-        return float(self.total) / max(self.count, 1)
+        return 0.0 if self.total is None else float(self.total) / max(self.count, 1)
 
 
 class Task(pl.LightningModule):
@@ -116,9 +119,21 @@ class Task(pl.LightningModule):
             optimizer = self.optimizer(self.parameters())
         except (ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"optimizer: {error}") from None
+        stop_searching_for_cuda()
         if self.scheduler is None:
             return optimizer
         trainer = self.trainer
         total_steps = int(min(trainer.estimated_stepping_batches, UNLIMITED))
         per_epoch = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
         return [optimizer], self.scheduler(optimizer, Plan(total_steps, per_epoch, self.monitor[0], self.monitor[1]))
+
+
+def stop_searching_for_cuda() -> None:
+    """Where there is no GPU, let PyTorch answer so from memory.
+
+    Adam and its kin ask at each step. Lightning sets a variable that sends the question to NVIDIA's management library,
+    which does no harm to processes that fork later; but where that library is missing, each answer is a search of the
+    disk, and takes a tenth of a small net's step. Without a GPU nothing can be harmed.
+    """
+    if not torch.cuda.is_available():
+        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
