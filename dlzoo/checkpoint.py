@@ -126,8 +126,10 @@ def _refuse_strangers(node: Any, place: str, packages: tuple[str, ...]) -> None:
     if isinstance(node, dict):
         target = node.get("_target_")
         if target is not None:
-            allowed = isinstance(target, str) and target.startswith(packages)
-            if not allowed or not isinstance(locate(target, f"{place}._target_"), type):
+            found = None
+            if isinstance(target, str) and target.startswith(packages):
+                found = locate(target, f"{place}._target_")
+            if not isinstance(found, type) or not found.__module__.startswith(packages):
                 raise UserError(
                     f"the checkpoint wants to build {place}._target_={target}; only classes from "
                     f"{', '.join(p + '*' for p in packages)} are allowed"
@@ -137,6 +139,10 @@ def _refuse_strangers(node: Any, place: str, packages: tuple[str, ...]) -> None:
     elif isinstance(node, list):
         for i, value in enumerate(node):
             _refuse_strangers(value, f"{place}[{i}]", packages)
+    elif isinstance(node, str) and "${" in node:  # it could bring in a _target_ from where nobody looked
+        raise UserError(
+            f"the checkpoint's config has the reference {place}={node}; dlzoo writes none into a checkpoint"
+        )
 
 
 def _first(error: Exception) -> str:

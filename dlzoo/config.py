@@ -8,6 +8,7 @@ set without listing its default in YAML first (``net.hidden=[300,100]``), and a 
 from __future__ import annotations
 
 import inspect
+import itertools
 import os
 import typing
 from collections.abc import Iterator, Sequence
@@ -128,8 +129,8 @@ def check(cfg: DictConfig) -> None:
             continue
         if not isinstance(node, dict):
             raise UserError(f"{name}={node}: {name} is a group of settings, not a value; see python train.py --help")
-        for key, part in node.items() if several else [(None, node)]:
-            path = f"{name}.{key}" if several else name
+        for key, part in node.items() if several else [("", node)]:
+            path = f"{name}.{key!s}" if several else name
             if part is None:
                 continue
             if not isinstance(part, dict) or "_target_" not in part:
@@ -171,7 +172,7 @@ def arguments(target: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for cls in target.__mro__:
         if "__init__" in vars(cls):
-            own, open_ended = _own_arguments(cls.__init__)
+            own, open_ended = _own_arguments(vars(cls)["__init__"])
             found = own | found
             if not open_ended:
                 break
@@ -205,7 +206,7 @@ def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _extra_dirs(flags: Sequence[str]) -> list[Path]:
-    return [Path(b) for a, b in zip(flags, flags[1:], strict=False) if a in ("--config-dir", "-cd")]
+    return [Path(b) for a, b in itertools.pairwise(flags) if a in ("--config-dir", "-cd")]
 
 
 def _parse(words: Sequence[str]) -> list[Override]:
@@ -331,7 +332,7 @@ def _readable(hint: Any) -> str:
         return f"one of {', '.join(dict.fromkeys(repr(a) for a in args))}"
     if origin is not None and inspect.isclass(origin) and issubclass(origin, Sequence):
         return f"a list, each {_readable(args[0])}" if args else "a list"
-    if args and not inspect.isclass(origin) or str(origin) == "<class 'types.UnionType'>":
+    if (args and not inspect.isclass(origin)) or str(origin) == "<class 'types.UnionType'>":
         return " or ".join(_readable(a) for a in args)
     return getattr(hint, "__name__", str(hint))
 

@@ -1,9 +1,9 @@
 """Learning-rate schedules by name, each of them after a linear warm-up if wanted.
 
-A schedule is a factor on the optimizer's own rate, a pure function of the step and of the run's `Plan`. So a run that is
-continued with more epochs follows the schedule of the longer run, where PyTorch's own classes bring the old length back
-from the checkpoint, and `OneCycleLR` then stops with an error. All lengths are in epochs, fractions allowed, so that a
-schedule does not change when the batch size does.
+A schedule is a factor on the optimizer's own rate, a pure function of the step and of the run's `Plan`. So a run that
+is continued with more epochs follows the schedule of the longer run, where PyTorch's own classes bring the old length
+back from the checkpoint, and `OneCycleLR` then stops with an error. All lengths are in epochs, fractions allowed, so
+that a schedule does not change when the batch size does.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def onecycle(
     start: float = 0.04,
     final: float = 4e-6,
 ) -> list[dict[str, Any]]:
-    """Up to the optimizer's rate over the share ``rise`` of the run, then down (Smith & Topin, Super-Convergence, 2018).
+    """Up to the optimizer's rate over the share ``rise`` of the run, then down (Smith & Topin, 2018).
 
     ``start`` and ``final`` are shares of the highest rate. The momentum stays as it is.
     """

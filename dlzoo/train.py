@@ -87,7 +87,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     from dlzoo import build, results
-    from dlzoo.checkpoint import make_card
+    from dlzoo.checkpoint import make_card, read
 
     _quiet()
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,10 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
         raise UserError(f"trainer or callbacks: {error}") from None
     best, last = _checkpoints(trainer)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    test_seconds = _timed(lambda: trainer.test(task, data, ckpt_path=best, verbose=False))
+    if best is not None:
+        # Not as ckpt_path: with it EMAWeightAveraging puts back the weights that are not averaged.
+        task.load_state_dict(read(best)["state_dict"])
+    test_seconds = _timed(lambda: trainer.test(task, data, verbose=False))
     metrics |= {name: float(value) for name, value in trainer.callback_metrics.items()}
 
     outcome: dict[str, Any] = {
@@ -235,3 +238,7 @@ def _quiet() -> None:
 def _complain(message: str) -> int:
     print(f"error: {message}", file=sys.stderr)
     return 2
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-# ruff: noqa: E402
 import os
 import sys
 from collections.abc import Callable
@@ -27,7 +26,9 @@ class Outcome(NamedTuple):
 
 
 @pytest.fixture
-def train(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+def train(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Outcome]:
     """``train("model=mlp", …)``: the command ``python train.py model=mlp …`` in this process, outputs in tmp_path."""
     from dlzoo.train import main
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import Outcome
 
 from dlzoo import config
 from dlzoo.errors import UserError
-from conftest import Outcome
 
 TYPOS = {
     "model=mpl": "did you mean 'mlp'",
@@ -69,7 +69,9 @@ def test_wrong_options_and_values(word: str, message: str) -> None:
         ("callbacks: {mine: {patience: 3}}", "callbacks.mine: nothing reads this key"),
     ],
 )
-def test_typos_inside_an_experiment_file(text: str, message: str, tmp_path: Path, train: Callable[..., Outcome]) -> None:
+def test_typos_inside_an_experiment_file(
+    text: str, message: str, tmp_path: Path, train: Callable[..., Outcome]
+) -> None:
     """The best-known template trains silently with ``seeed: 7``."""
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")

@@ -1,4 +1,4 @@
-"""Every experiment composes, states its claim, and runs, on stand-ins of the same form where its data are not at hand."""
+"""Every experiment composes, states its claim, and runs on stand-ins of the same form as its data."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import Outcome
 
 from dlzoo import build, config
-from conftest import Outcome
 
 EXPERIMENTS = config.groups()["experiment"]
 

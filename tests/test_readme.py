@@ -75,7 +75,7 @@ def test_the_net_of_the_readme_is_two_files(monkeypatch: pytest.MonkeyPatch, tmp
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
     (tmp_path / "dlzoo" / "nets" / "two_layer.py").write_text(block("net.py"))
     (tmp_path / "configs" / "model" / "two_layer.yaml").write_text(block("net.yaml"))
-    command = "train.py model=two_layer data=wine net.num_units=32 trainer.max_epochs=30".split()
+    command = ["train.py", "model=two_layer", "data=wine", "net.num_units=32", "trainer.max_epochs=30"]
     done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     reached = re.search(r"test/accuracy +([\d.]+)%", done.stdout)
@@ -95,8 +95,6 @@ def test_the_errors_shown_are_the_errors_given() -> None:
     lines = text.group(1).strip().splitlines()
     for command, error in zip(lines[::2], lines[1::2], strict=True):
         words = command.removeprefix("$ python ").split()
-        done = subprocess.run(
-            [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 2
         assert done.stderr.strip() == error

@@ -80,7 +80,7 @@ class DataModule(pl.LightningDataModule):
         if x.dtype == torch.uint8:
             x = x.float().mul_(1 / 255)
         if self.augment is not None and self.trainer is not None and self.trainer.training:
-            self.augment.num_classes = self.spec.target.num_outputs  # MixUp's width of one-hot labels
+            self.augment.num_classes = self.spec.target.num_outputs  # type: ignore[assignment]
             x, y = self.augment(x, y)
         return (x, y, *rest)
 

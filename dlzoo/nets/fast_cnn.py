@@ -1,9 +1,9 @@
 """A small strided CNN that reaches 99% on MNIST in two epochs.
 
 In the spirit of K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (airbench), 2024, for two CPU cores: no
-pooling and little arithmetic. Each 2x2 block of pixels becomes four channels (W. Shi et al., "Real-Time Single Image and
-Video Super-Resolution Using an Efficient Sub-Pixel CNN", 2016, backwards), so that the first convolution already works
-on a quarter of the places; two of the three convolutions have stride 2; BatchNorm allows a high learning rate.
+pooling and little arithmetic. Each 2x2 block of pixels becomes four channels (W. Shi et al., "Real-Time Single Image
+and Video Super-Resolution Using an Efficient Sub-Pixel CNN", 2016, backwards), so that the first convolution already
+works on a quarter of the places; two of three convolutions have stride 2; BatchNorm allows a high learning rate.
 
 >>> from dlzoo.specs import Classes, ImageSpec
 >>> net = FastCNN(ImageSpec(1, 28, 28, Classes(tuple("0123456789"))))
@@ -47,7 +47,11 @@ class FastCNN(nn.Module):
         height, width, channels = (spec.height + 1) // 2, (spec.width + 1) // 2, 4 * spec.channels
         layers: list[nn.Module] = []
         for out, kernel, stride in zip(num_channels, kernel_sizes, strides, strict=True):
-            layers += [nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
+            layers += [
+                nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False),
+                nn.BatchNorm2d(out),
+                nn.ReLU(),
+            ]
             height, width, channels = -(-height // stride), -(-width // stride), out
         self.convolutions = nn.Sequential(*layers).to(memory_format=torch.channels_last)
         self.output = nn.Linear(channels * height * width, spec.target.num_outputs)

@@ -94,7 +94,7 @@ class Task(pl.LightningModule):
         for name, value in means.items():
             self.train_means.setdefault(name, RunningMean()).add(value, count)
         step = self.global_step
-        if self.trainer.loggers and step % self.trainer.log_every_n_steps == 0:
+        if self.trainer.loggers and step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             metrics = {f"train/{name}_step": float(value.detach()) for name, value in means.items()}
             for logger in self.trainer.loggers:
                 logger.log_metrics(metrics | {"lr": self.learning_rate, "epoch": self.current_epoch}, step)

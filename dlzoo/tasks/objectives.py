@@ -113,7 +113,9 @@ def _class_weights(target: Classes, given: str | Sequence[float] | None) -> Tens
         return None
     if given == "balanced":
         if not target.counts:
-            raise UserError("task.class_weights=balanced needs the class counts of train, which this data does not give")
+            raise UserError(
+                "task.class_weights=balanced needs the class counts of train, which this data does not give"
+            )
         counts = torch.tensor(target.counts, dtype=torch.float).clamp(min=1)
         return counts.sum() / (len(counts) * counts)
     if len(given) != target.num_outputs:

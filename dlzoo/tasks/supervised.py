@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric
 
 from dlzoo.errors import SpecError, UserError
 from dlzoo.layers import ACTIVATION_TYPES

@@ -1,0 +1,110 @@
+"""RESULTS.md: means over all seeds, claims judged by the mean, what was not run named with its reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf, open_dict
+
+from dlzoo import config, reproduce, results
+from dlzoo.errors import UserError
+
+NAME = "mlp_xor"
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """`launch` replaced by one that reaches 0.5, 0.75 and 1.0 with seeds 0, 1, 2; gives the calls."""
+    calls: list[tuple[str, int]] = []
+
+    def launch(name: str, seed: int, run_dir: Path) -> tuple[str | None, bool]:
+        calls.append((name, seed))
+        if name == "mlp_california":
+            return "cal_housing.tgz could not be downloaded", False
+        if name == "lenet_mnist":
+            return "Segmentation fault", True
+        cfg = config.compose([f"experiment={name}", f"seed={seed}"])
+        metrics = {"test/accuracy": 0.5 + 0.25 * seed}
+        with open_dict(cfg):
+            cfg.pop("names")
+        (run_dir / ".hydra").mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(cfg, run_dir / ".hydra" / "config.yaml")
+        outcome: dict[str, Any] = dict.fromkeys(reproduce.KEPT)
+        outcome |= {"seed": seed, "model": "mlp", "data": "gates", "device": "cpu", "num_parameters": 42, "epochs": 3}
+        outcome |= {"seconds": {"fit": 2.0 + seed}, "metrics": metrics, "versions": {"torch": "2"}, "commit": "abc"}
+        outcome |= {"expect": results.judge(OmegaConf.to_container(cfg.expect), metrics)}  # type: ignore[arg-type]
+        results.write(run_dir, outcome)
+        return None, False
+
+    monkeypatch.setattr(reproduce, "launch", launch)
+    return calls
+
+
+def row(root: Path, name: str) -> str:
+    return next(line for line in (root / "RESULTS.md").read_text().splitlines() if name in line)
+
+
+def run(root: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.chdir(root)
+    with pytest.raises(SystemExit) as exit_:
+        reproduce.main(words)
+    return int(exit_.value.code or 0)
+
+
+def test_the_mean_is_judged_not_the_best_seed(
+    tmp_path: Path, launched: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(tmp_path, monkeypatch, NAME, "--seeds", "3") == 0
+    line = row(tmp_path, NAME)
+    assert "75.00 ± 25.00%" in line
+    assert "| 3 |" in line
+    assert "3.0 ± 1.0" in line
+    assert "**no**" in line  # the best seed alone would have met 100%
+
+
+def test_what_is_done_is_not_run_again_unless_the_experiment_changed(
+    tmp_path: Path, launched: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, monkeypatch, NAME, "--seeds", "2")
+    run(tmp_path, monkeypatch, NAME, "--seeds", "3")
+    assert launched == [(NAME, 0), (NAME, 1), (NAME, 2)]
+    stored = tmp_path / "outputs" / "reproduce" / NAME / "seed1" / ".hydra" / "config.yaml"
+    stored.write_text(stored.read_text().replace("max_epochs: 20", "max_epochs: 21"))
+    run(tmp_path, monkeypatch, NAME, "--seeds", "3")
+    assert launched[3:] == [(NAME, 1)]
+
+
+def test_missing_data_are_named_and_failures_fail(
+    tmp_path: Path, launched: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(tmp_path, monkeypatch, "mlp_california") == 0
+    assert launched == [("mlp_california", 0)]
+    assert "could not be downloaded" in row(tmp_path, "mlp_california")
+    assert run(tmp_path, monkeypatch, "lenet_mnist", "--seeds=1") == 1
+
+
+def test_the_table_comes_from_the_stored_files(
+    tmp_path: Path, launched: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, monkeypatch, NAME)
+    before = (tmp_path / "RESULTS.md").read_text()
+    (tmp_path / "RESULTS.md").unlink()
+    assert run(tmp_path, monkeypatch, "--only-table") == 0
+    assert (tmp_path / "RESULTS.md").read_text() == before
+    assert len(launched) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"), [(["lennet_mnist"], "did you mean 'lenet_mnist'"), (["--seeds", "x"], "--seeds x")]
+)
+def test_mistakes(words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        reproduce.parse(words)
+
+
+def test_a_real_process(tmp_path: Path) -> None:
+    """The command that `launch` builds is right: one real run, and one whose data are missing."""
+    assert reproduce.launch("perceptron_gates", 0, tmp_path / "run with spaces") == (None, False)
+    assert results.read(tmp_path / "run with spaces")["metrics"]["test/accuracy"] == 1.0
