@@ -116,7 +116,8 @@ def check(cfg: DictConfig) -> None:
         UserError: a key that nothing reads, a ``_target_`` that does not exist, an argument that it does not take, or
             a value of the wrong type.
     """
-    for key in cfg:
+    keys: list[Any] = list(cfg)
+    for key in keys:
         if key not in NODES and key not in SETTINGS:
             raise UserError(f"{key}: nothing reads this key; {nearest(str(key), [*NODES, *SETTINGS])}")
     _check_settings(cfg)

@@ -7,15 +7,15 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from dlzoo import pictures
+from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import publish, run_folder, spec_of, tensorboard
 from dlzoo.specs import Classes
 
 
-class ClassificationReport(Callback):
+class ClassificationReport(Observer):
     """After a test: confusion_matrix.png, and precision, recall, F1 and support of each class in report.txt and .csv.
 
     Works where the spec's target is `Classes` and `test_step` returns "output" (B, K) and "target" (B,) or (B, K).

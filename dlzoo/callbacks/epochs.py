@@ -6,12 +6,13 @@ import time
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback
+
+from dlzoo.callbacks.observer import Observer
 
 Row = dict[str, float]
 
 
-class EpochRows(Callback):
+class EpochRows(Observer):
     """Calls `on_row` once for each epoch that was trained to its end.
 
     The row: ``epoch`` (1 for the first), ``step``, ``seconds`` (training and validation), ``lr`` (of the first

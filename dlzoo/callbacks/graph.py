@@ -8,13 +8,13 @@ import warnings
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import spec_of, tensorboard
 
 
-class ModelGraph(Callback):
+class ModelGraph(Observer):
     """Traces the net once, when the fit ends: about five forward passes, which the first step need not wait for.
 
     TensorBoard's writer traces with the deprecated torch.jit.trace, for want of another way. A net that it cannot

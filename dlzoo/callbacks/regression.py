@@ -6,15 +6,15 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from dlzoo import pictures
+from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import publish, spec_of
 from dlzoo.specs import Values
 
 
-class RegressionReport(Callback):
+class RegressionReport(Observer):
     """After a test: predicted_against_true.png, where the spec's target is `Values`.
 
     With several ranks the picture shows the rows that the first one tested.

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from dlzoo import pictures
+from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import publish, spec_of
 from dlzoo.specs import Classes, ImageSpec
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Examples = tuple[Tensor, Tensor, Tensor]  # pictures, targets, outputs
 
 
-class SamplePictures(Callback):
+class SamplePictures(Observer):
     """training_batch.png when the fit starts: what the net will see, augmented; predictions.png after a test.
 
     The training batch is taken from the run's own loader, whose worker processes then stand ready, and the random
