@@ -135,7 +135,7 @@ def launch(name: str, seed: int, run_dir: Path) -> tuple[str | None, bool]:
 
 
 def write_table(root: Path) -> None:
-    """RESULTS.md from what is stored."""
+    """RESULTS.md, and the last line of each experiment's header, from what is stored."""
     rows, not_run, machines = [], [], set()
     for name in config.groups()["experiment"]:
         store = load(root, name)
@@ -144,6 +144,7 @@ def write_table(root: Path) -> None:
             continue
         runs = [store["runs"][seed] for seed in sorted(store["runs"], key=int)]
         rows += table_rows(name, runs)
+        write_header(name, runs)
         machines |= {machine(run) for run in runs}
     text = [
         "# Results",
@@ -187,6 +188,18 @@ def table_rows(name: str, runs: Sequence[dict[str, Any]]) -> list[str]:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def write_header(name: str, runs: Sequence[dict[str, Any]]) -> None:
+    """The line ``# Reached: …`` at the end of the experiment's header, made new."""
+    path = config.CONFIG_DIR / "experiment" / f"{name}.yaml"
+    metrics = [claim["metric"] for claim in runs[-1]["expect"]]
+    reached = [f"{metric} {spread(metric, [run['metrics'][metric] for run in runs])}" for metric in metrics]
+    seconds = mean_std([run["seconds"]["fit"] for run in runs])
+    line = f"# Reached: {', '.join(reached)} ({len(runs)} seeds, {seconds} s of training on {runs[-1]['device']})."
+    lines = [old for old in path.read_text(encoding="utf-8").splitlines() if not old.startswith("# Reached: ")]
+    end = next(i for i, old in enumerate(lines) if not old.startswith("#"))
+    path.write_text("\n".join([*lines[:end], line, *lines[end:]]) + "\n", encoding="utf-8")
 
 
 def spread(metric: str, values: Sequence[float]) -> str:

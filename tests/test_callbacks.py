@@ -111,8 +111,7 @@ def make(folder, *callbacks, epochs=2, target=CLASSES, augment=None, tensorboard
         accelerator="cpu",
         enable_progress_bar=any(isinstance(c, Progress) for c in callbacks),
         enable_model_summary=False,
-        enable_checkpointing=False,
-        **{"num_sanity_val_steps": 0, **options},
+        **{"num_sanity_val_steps": 0, "enable_checkpointing": False, **options},
     )
     return trainer, Tiny(data.spec), data
 
@@ -180,6 +179,20 @@ def test_history_of_a_resumed_run_goes_on(tmp_path):
     trainer, task, data = make(tmp_path, History(), epochs=1)
     trainer.fit(task, data)
     assert [row["epoch"] for row in table(tmp_path)] == ["1"]
+
+
+@pytest.mark.parametrize("every", [{"every_n_epochs": 1}, {"every_n_train_steps": 6}], ids=["epochs", "steps"])
+def test_history_of_a_run_resumed_from_its_own_checkpoint(tmp_path, every):
+    """From the end of an epoch, or from within one (an epoch has four steps)."""
+    saver = pl.callbacks.ModelCheckpoint(tmp_path, filename="saved", **every)
+    trainer, task, data = make(tmp_path, History(), saver, epochs=2, enable_checkpointing=True)
+    trainer.fit(task, data)
+    trainer, task, data = make(tmp_path, History(), epochs=4)
+    trainer.fit(task, data, ckpt_path=tmp_path / "saved.ckpt", weights_only=True)
+    rows = table(tmp_path)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert all(0 < float(row["seconds"]) < 60 for row in rows)
+    assert [float(row["lr"]) for row in rows] == [0.1, 0.05, 0.025, 0.0125]
 
 
 def test_history_takes_new_columns(tmp_path):
@@ -427,6 +440,17 @@ def test_no_tensorboard_is_no_error(tmp_path, callback):
     trainer, task, data = make(tmp_path, callback(), epochs=1)
     trainer.fit(task, data)
     trainer.test(task, data, verbose=False)
+
+
+# ------------------------------------------------------------------------------------------------ cost
+
+
+def test_a_step_calls_only_what_has_something_to_do():
+    kinds = [Progress, History, ClassificationReport, RegressionReport, SamplePictures, WeightHistograms, ModelGraph]
+    hooks = ["on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step"]
+    hooks += ["on_train_batch_start", "on_train_batch_end"]
+    called = {(kind, hook) for kind in kinds for hook in hooks if callable(getattr(kind(), hook))}
+    assert called == {(Progress, "on_train_batch_end"), (WeightHistograms, "on_train_batch_end")}
 
 
 # ------------------------------------------------------------------------------------------------ progress

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ NAME = "mlp_xor"
 
 
 @pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """`launch` replaced by one that reaches 0.5, 0.75 and 1.0 with seeds 0, 1, 2; gives the calls."""
     calls: list[tuple[str, int]] = []
 
@@ -39,6 +40,8 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         return None, False
 
     monkeypatch.setattr(reproduce, "launch", launch)
+    shutil.copytree(config.CONFIG_DIR, tmp_path / "configs")
+    monkeypatch.setattr(config, "CONFIG_DIR", tmp_path / "configs")
     return calls
 
 
@@ -62,6 +65,19 @@ def test_the_mean_is_judged_not_the_best_seed(
     assert "| 3 |" in line
     assert "3.0 ± 1.0" in line
     assert "**no**" in line  # the best seed alone would have met 100%
+
+
+def test_an_experiment_s_header_says_what_was_reached(
+    tmp_path: Path, launched: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "configs" / "experiment" / f"{NAME}.yaml"
+    before = config.compose([f"experiment={NAME}"])
+    for seeds, reached in {"2": "62.50 ± 17.68%", "3": "75.00 ± 25.00%"}.items():
+        run(tmp_path, monkeypatch, NAME, "--seeds", seeds)
+        (line,) = (line for line in file.read_text().splitlines() if line.startswith("# Reached: "))
+        assert f"test/accuracy {reached} ({seeds} seeds" in line
+    assert file.read_text().startswith("# @package _global_\n")
+    assert config.compose([f"experiment={NAME}"]) == before
 
 
 def test_what_is_done_is_not_run_again_unless_the_experiment_changed(

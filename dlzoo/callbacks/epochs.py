@@ -30,8 +30,15 @@ class EpochRows(Observer):
     def on_row(self, trainer: pl.Trainer, pl_module: pl.LightningModule, row: Row) -> None:
         """A finished epoch; called on every rank."""
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._row = None
+        self._begin(trainer)  # a run that is resumed within an epoch has no on_train_epoch_start for it
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._flush(trainer, pl_module)
+        self._begin(trainer)
+
+    def _begin(self, trainer: pl.Trainer) -> None:
         self._validated = False
         # now: schedulers have stepped when the epoch ends
         self._lr = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else float("nan")

@@ -30,6 +30,7 @@ class History(EpochRows):
         self.columns: list[str] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
         if not trainer.is_global_zero:
             return
         path = run_folder(trainer) / "metrics.csv"

