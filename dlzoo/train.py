@@ -203,8 +203,13 @@ def _log_hyperparameters(cfg: DictConfig, trainer: pl.Trainer, metrics: dict[str
     """The config beside the final metrics, so that TensorBoard's HPARAMS tab compares runs."""
     from lightning.pytorch.loggers import TensorBoardLogger
 
+    told = ("seed", "net", "task", "data", "optimizer", "scheduler", "trainer")
     flat = _flatten(OmegaConf.to_container(cfg, resolve=True))
-    params = {k: v for k, v in flat.items() if k.split(".")[0] not in ("callbacks", "logger", "expect", "output_dir")}
+    aside = ("_target_", "data_dir", "data.seed", "deterministic", "log_every_n_steps", "summary", "sanity_val_steps")
+    params = {k: v for k, v in flat.items() if k.split(".")[0] in told and not k.endswith(aside)}
+    params |= {f"{group}": f"{name}" for group, name in cfg.names.items()}
+    params["optimizer"] = cfg.optimizer._target_.rpartition(".")[2]
+    params["scheduler"] = cfg.scheduler._target_.rpartition(".")[2]
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             final = {k: v for k, v in metrics.items() if k.startswith(("test/", "val/"))}
