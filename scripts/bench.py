@@ -9,8 +9,8 @@
     repeats=5       pairs of epochs (of processes, for startup), after one to warm up; the median counts
     out=bench.json  where all figures go
 
-Ours is `dlzoo.train.run` with what runs have by default: Trainer, TensorBoard, metrics, checkpoints, all callbacks. Bare
-is the loop in this file: the same net, loss and optimizer on float tensors in memory, validated after each epoch.
+Ours is `dlzoo.train.run` with what runs have by default: Trainer, TensorBoard, metrics, checkpoints, all callbacks.
+Bare is the loop in this file: the same net, loss and optimizer on float tensors in memory, validated after each epoch.
 Each has a process of its own, so that the bare one pays for nothing that Lightning imports or sets. They take turns,
 one epoch here, one there, so a busy machine slows both, and only ratios count; beside each stands the ratio of CPU
 time, which does not count waiting for a core. An epoch of ours lasts from its start to the start of the next one.
@@ -35,6 +35,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -171,18 +172,17 @@ def run_ours(turns: Connection, cfg: DictConfig) -> None:
     build_trainer = build.build_trainer
 
     def with_clock(*args: Any) -> Any:
-        trainer = build_trainer(*args)
-        callbacks: list[Any] = trainer.callbacks
-        callbacks.insert(0, make_clock(turns))  # the first to hear that an epoch starts or the fit ends
+        trainer: Any = build_trainer(*args)
+        trainer.callbacks.insert(0, make_clock(turns))  # the first to hear that an epoch starts or the fit ends
         return trainer
 
-    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
-        build.build_trainer = with_clock
-        try:
-            with contextlib.redirect_stdout(nowhere):
-                train.run(cfg, Path(folder), [])
-        finally:
-            build.build_trainer = build_trainer
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        mock.patch.object(build, "build_trainer", with_clock),
+    ):
+        train.run(cfg, Path(folder), [])
     turns.recv()
     turns.send(peak_mb())
 

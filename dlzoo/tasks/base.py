@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -72,6 +73,12 @@ class Task(pl.LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.train_means: dict[str, RunningMean] = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "training_step" in vars(cls):
+            # Lightning looks at the signature at each step, and Python would each time make it anew.
+            cls.training_step.__signature__ = inspect.signature(cls.training_step)  # type: ignore[attr-defined]
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning notes the name of each hook that it calls here, a dozen times a step, and nn.Module's own

@@ -1,0 +1,205 @@
+"""The benchmark times what it says, both sides do the same work, and what made steps cheaper stays in place."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import operator
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from dlzoo import config, train
+from dlzoo.callbacks.history import History
+from dlzoo.errors import UserError
+from dlzoo.tasks.base import RunningMean
+from dlzoo.tasks.supervised import Classification, Supervised
+
+
+def load_script() -> ModuleType:
+    path = Path(__file__).parent.parent / "scripts" / "bench.py"
+    spec = importlib.util.spec_from_file_location("bench", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["bench"] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+bench = load_script()
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    bench.write_noise(folder)
+    return folder
+
+
+class Turns:
+    """The benchmark's side of a connection: says "go" for so many epochs, then "end"."""
+
+    def __init__(self, epochs: int) -> None:
+        self.words = ["go"] * epochs + ["end"]
+        self.sent: list[Any] = []
+        self.when: list[float] = []
+
+    def recv(self) -> str:
+        return self.words.pop(0)
+
+    def send(self, value: Any) -> None:
+        self.sent.append(value)
+        self.when.append(time.perf_counter())
+
+
+def tiny(data_dir: Path, *words: str) -> Any:
+    """The first workload with 1,000 training pictures and two epochs."""
+    few = ["data.val_size=59000", "data.eval_batch_size=59000", "trainer.max_epochs=2", f"data_dir='{data_dir}'"]
+    return config.compose([*bench.SPEED["mlp"][0], *few, *words])
+
+
+@pytest.mark.parametrize("run", [bench.run_ours, bench.run_bare])
+def test_each_side_takes_all_its_steps_and_sends_a_lap_for_each_epoch(
+    run: Any, noise: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps, rates, step = [], set(), torch.optim.Adam.step
+
+    def counting(self: torch.optim.Adam, *args: Any, **options: Any) -> Any:
+        steps.append([p.shape for group in self.param_groups for p in group["params"]])
+        rates.add(self.param_groups[0]["lr"])
+        return step(self, *args, **options)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", counting)
+    turns = Turns(epochs=2)
+    run(turns, tiny(noise, "optimizer.lr=0.007"))
+    *laps, peak = turns.sent
+    assert len(steps) == 2 * 8  # 1,000 pictures in batches of 128
+    assert [shape[0] for shape in steps[0]][::4] == [64, 128, 64, 10]
+    assert rates == {0.007}
+    assert len(laps) == 2
+    assert all(0 < lap["train"] < lap["epoch"] for lap in laps)
+    assert all(lap["cpu"] > 0 for lap in laps)
+    assert peak > 100
+
+
+def test_an_epoch_of_ours_holds_what_callbacks_do_at_its_end(noise: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(History, "on_train_epoch_end", lambda *_: time.sleep(0.4))
+    turns = Turns(epochs=2)
+    bench.run_ours(turns, tiny(noise, "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"))
+    for lap in turns.sent[:2]:
+        assert lap["epoch"] - lap["train"] > 0.4
+        assert lap["train"] < 0.4
+
+
+def test_a_process_that_dies_ends_the_benchmark() -> None:
+    with bench.worker(operator.is_, config.compose()) as other, pytest.raises(EOFError):
+        other.recv()
+
+
+def test_ratios_are_of_neighbours() -> None:
+    ours, bare = ([{"epoch": seconds} for seconds in side] for side in ([2.0, 40.0, 3.0], [1.0, 10.0, 3.0]))
+    assert bench.ratio(ours, bare, "epoch") == 2.0  # of 2, 4 and 1; the ratio of medians would be 1
+    assert bench.medians(ours, bare, "epoch") == (3.0, 3.0)
+
+
+@pytest.mark.parametrize(("value", "met"), [(1.5, True), (1.51, False)])
+def test_a_target_is_met_up_to_its_value(value: float, met: bool) -> None:
+    assert bench.Row("mlp", "epoch", 3, 2, "s", value, "x", target=1.5).met is met
+    assert bench.Row("mlp", "epoch", 3, 2, "s", value, "x").met is None
+
+
+def test_the_report(noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    asked: list[tuple[Sequence[str], int]] = []
+
+    def take_turns(words: Sequence[str], repeats: int) -> Any:
+        asked.append((words, repeats))
+        laps = [[{"train": s, "epoch": s + 1, "cpu": s} for s in side] for side in ([5.0] * repeats, [2.0] * repeats)]
+        return (*laps, 500.0, 300.0)
+
+    monkeypatch.setattr(bench, "take_turns", take_turns)
+    monkeypatch.setenv("DLZOO_DATA_DIR", str(noise))
+    bench.main(["mlp1024", "memory", "repeats=3", f"out={tmp_path / 'out.json'}"])
+    report = json.loads((tmp_path / "out.json").read_text())
+    rows = {(row["name"], row["part"]): (row["value"], row["target"], row["met"]) for row in report["rows"]}
+    assert rows == {
+        ("mlp1024", "training"): (2.5, None, None),
+        ("mlp1024", "epoch"): (2.0, 1.2, False),
+        ("memory", "peak"): (200.0, 250.0, True),
+    }
+    assert "data.batch_size=1024" in asked[0][0]
+    assert [repeats for _, repeats in asked] == [3, 1]
+    assert report["data"] == "MNIST"
+    assert {"machine", "threads", "versions", "commit"} <= set(report)
+    table = capsys.readouterr().out
+    assert "missed" in table
+    assert "+200 MB" in table
+
+
+def test_without_mnist_the_pictures_are_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLZOO_DATA_DIR", str(tmp_path))
+    with bench.mnist_folder() as (folder, what):
+        x, y = bench.read_mnist(folder)
+    assert "noise" in what
+    assert (x.shape, y.shape) == ((60_000, 1, 28, 28), (60_000,))
+    assert (x.min(), x.max(), y.max()) == (0, 1, 9)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["lennet"], "did you mean 'lenet'"),
+        (["repeats=0"], "repeats=0 must be at least 1"),
+        (["repeat=3"], "did you mean 'repeats'"),
+    ],
+)
+def test_mistakes(words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        bench.main(words)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the question has another answer")
+def test_no_step_searches_for_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searches: list[int] = []
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # as Lightning sets it
+    monkeypatch.setattr(torch.cuda, "_is_compiled", lambda: True)
+    monkeypatch.setattr(torch.cuda, "_raw_device_count_nvml", lambda: searches.append(at[0]) or -1)
+    at, training_step = [-1], Supervised.training_step
+
+    def numbered(self: Supervised, batch: Any, batch_idx: int) -> Any:
+        at[0] = batch_idx
+        return training_step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Supervised, "training_step", numbered)
+    words = ["data=gates", "trainer=smoke", "trainer.accelerator=cpu", "callbacks=none", "logger=none"]
+    train.run(config.compose([*words, "data.batch_size=1"]), tmp_path, [])
+    assert at[0] == 1
+    assert -1 in searches  # Lightning asks before the fit: the count works
+    assert 0 not in searches
+
+
+@pytest.mark.parametrize("task", [Supervised, Classification])
+def test_the_signature_of_training_step_is_made_once(task: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspect, "_signature_from_function", lambda *_: pytest.fail("made anew"))
+    assert inspect.getfullargspec(task.training_step).args == ["self", "batch", "batch_idx"]  # type: ignore[attr-defined]
+
+
+def test_a_running_mean_is_weighted_and_leaves_its_terms_alone() -> None:
+    mean, terms = RunningMean(), [torch.tensor(1.0, requires_grad=True), torch.tensor(4.0, dtype=torch.bfloat16)]
+    assert mean.read() == 0.0
+    for term, count in zip(terms, [3, 1], strict=True):
+        mean.add(term, count)
+    assert mean.read() == 7 / 4
+    assert [float(term) for term in terms] == [1, 4]
+    mean.add(torch.tensor(0.001), 10_000)  # bfloat16 would lose it
+    assert mean.read() == pytest.approx((7 + 10) / 10_004)
+    mean.reset()
+    mean.add(terms[1], 2)
+    assert mean.read() == 4
