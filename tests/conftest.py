@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 os.environ.setdefault("MPLBACKEND", "Agg")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 
 import pytest
 import torch

@@ -197,7 +197,7 @@ def test_a_running_mean_is_weighted_and_leaves_its_terms_alone() -> None:
     for term, count in zip(terms, [3, 1], strict=True):
         mean.add(term, count)
     assert mean.read() == 7 / 4
-    assert [float(term) for term in terms] == [1, 4]
+    assert [term.item() for term in terms] == [1, 4]
     mean.add(torch.tensor(0.001), 10_000)  # bfloat16 would lose it
     assert mean.read() == pytest.approx((7 + 10) / 10_004)
     mean.reset()
