@@ -5,13 +5,9 @@ Torch is imported only when a checkpoint is loaded, so --help and a typo answer 
 
 from __future__ import annotations
 
-import os
-
-# As in dlzoo/train.py: threads that wait must not spin. Read when torch is imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 import dataclasses
 import io
+import os
 import sys
 import types
 import typing

@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import os
-
-# Threads that wait for work may spin for microseconds, not for milliseconds as GNU OpenMP lets them: beside another busy
-# process that made small nets up to 80 times slower. Not spinning at all (OMP_WAIT_POLICY=PASSIVE) costs them a factor
-# of 2.5 on a quiet machine; this costs nothing there. Read when torch is imported.
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-
 import shutil
 import sys
 import time
