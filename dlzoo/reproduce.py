@@ -30,6 +30,7 @@ COLUMNS = (
     "seeds",
     "expected",
     "met",
+    "baselines",
     "fit, s",
     "epochs",
     "parameters",
@@ -181,6 +182,7 @@ def table_rows(name: str, runs: Sequence[dict[str, Any]]) -> list[str]:
             str(len(runs)),
             f"{'≥' if 'min' in claim else '≤'} {results.format_metric(metric, bound)}",
             "yes" if met else "**no**",
+            baselines(metric, runs),
             seconds,
             str(first["epochs"]),
             f"{first['num_parameters']:,}",
@@ -188,6 +190,15 @@ def table_rows(name: str, runs: Sequence[dict[str, Any]]) -> list[str]:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def baselines(metric: str, runs: Sequence[dict[str, Any]]) -> str:
+    """What simpler methods reach: the means of the metrics ``baseline/<quantity>_<method>`` that the runs hold."""
+    start = f"baseline/{metric.partition('/')[2]}_"
+    found = [name for name in runs[-1]["metrics"] if name.startswith(start)]
+    means = {name: statistics.fmean(run["metrics"][name] for run in runs) for name in found}
+    methods = (f"{name.removeprefix(start)} {results.format_metric(metric, mean)}" for name, mean in means.items())
+    return ", ".join(methods) or "-"
 
 
 def write_header(name: str, runs: Sequence[dict[str, Any]]) -> None:

@@ -12,7 +12,7 @@ from torchmetrics import MeanMetric
 from dlzoo.errors import SpecError, UserError
 from dlzoo.layers import ACTIVATION_TYPES
 from dlzoo.losses import ClassLossName, ValueLossName
-from dlzoo.specs import Classes, Spec, Values
+from dlzoo.specs import Classes, Spec, Target, Values
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
 from dlzoo.tasks.objectives import ClassObjective, ValueObjective
 
@@ -163,5 +163,5 @@ class Regression(Supervised):
     targets = (Values,)
 
 
-def _kinds(types: Sequence[type]) -> str:
-    return " or ".join(t.__name__.lower() for t in types)
+def _kinds(types: Sequence[type[Target]]) -> str:
+    return " or ".join(t.what for t in types)
