@@ -34,7 +34,7 @@ OmegaConf.register_new_resolver("mixed_precision", lambda: _mixed_precision(), r
 NODES = ("net", "task", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 """The parts of a run that are built from a ``_target_``, or from several."""
 
-SETTINGS = ("seed", "deterministic", "compile", "data_dir", "output_dir", "ckpt", "expect", "names")
+SETTINGS = ("seed", "deterministic", "compile", "cache_features", "data_dir", "output_dir", "ckpt", "expect", "names")
 """The other keys at the top of a config."""
 
 RUNTIME_ARGUMENTS = {
@@ -242,7 +242,8 @@ def _check_key(key: str, known: dict[str, list[str]]) -> None:
 def _check_settings(cfg: DictConfig) -> None:
     import typeguard
 
-    types: dict[str, Any] = {"seed": int, "deterministic": bool, "compile": bool, "data_dir": str, "output_dir": str}
+    types: dict[str, Any] = {"seed": int, "data_dir": str, "output_dir": str}
+    types |= dict.fromkeys(("deterministic", "compile", "cache_features"), bool)
     for key, hint in types.items():
         try:
             typeguard.check_type(cfg.get(key), hint)

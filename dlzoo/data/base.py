@@ -74,11 +74,18 @@ class DataModule(pl.LightningDataModule):
     def declare(self) -> Spec:
         """The spec as far as it is known without downloading; local files that the user named may be read."""
 
+    @abstractmethod
+    def batches(self, split: Literal["train", "val", "test"]) -> Loader:
+        """The rows of a split in their order, for whoever looks at all of them once; see `prepared`."""
+
+    def prepared(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """A batch as a net wants it, but not augmented: uint8 pictures become floats in [0, 1]."""
+        x, *rest = batch
+        return (x.float().mul_(1 / 255) if x.dtype == torch.uint8 else x, *rest)
+
     def on_after_batch_transfer(self, batch: tuple[Tensor, ...], dataloader_idx: int) -> tuple[Tensor, ...]:
-        """uint8 pictures become floats in [0, 1], then training batches are augmented, all on the device."""
-        x, y, *rest = batch
-        if x.dtype == torch.uint8:
-            x = x.float().mul_(1 / 255)
+        """`prepared`, then training batches are augmented, all on the device."""
+        x, y, *rest = self.prepared(batch)
         if self.augment is not None and self.trainer is not None and self.trainer.training:
             self.augment.num_classes = self.spec.target.num_outputs  # type: ignore[assignment]
             x, y = self.augment(x, y)
@@ -144,10 +151,13 @@ class InMemoryData(DataModule):
         return loader
 
     def val_dataloader(self) -> Loader:
-        return self._loader("val", self.eval_batch_size)
+        return self.batches("val")
 
     def test_dataloader(self) -> Loader:
-        return self._loader("test", self.eval_batch_size)
+        return self.batches("test")
+
+    def batches(self, split: Literal["train", "val", "test"]) -> Loader:
+        return self._loader(split, self.eval_batch_size)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return tuple(t if t.device == device else t.to(device, non_blocking=True) for t in batch)
