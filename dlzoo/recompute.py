@@ -1,8 +1,8 @@
 """Gradient checkpointing that leaves BatchNorm's running statistics alone.
 
 T. Chen, B. Xu, C. Zhang, C. Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2016. A module's maps are not
-kept for the backward pass but computed again in it. PyTorch's own tool does the work; but then a BatchNorm in the module
-would see each batch twice, and its running mean and variance would follow it twice as fast.
+kept for the backward pass but computed again in it. PyTorch's own tool does the work; but with it alone a BatchNorm in
+the module would see each batch twice, and its running mean and variance would follow it twice as fast.
 """
 
 from __future__ import annotations

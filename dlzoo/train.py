@@ -244,7 +244,14 @@ def _quiet() -> None:
 
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    advice = ("does not have many workers", "sync_dist=True", "exists and is not empty", "LeafSpec", "logging interval")
+    advice = (
+        "does not have many workers",
+        "sync_dist=True",
+        "exists and is not empty",
+        "LeafSpec",
+        "logging interval",
+        "in eval mode",
+    )
     for text in advice:
         warnings.filterwarnings("ignore", f".*{text}.*")
 

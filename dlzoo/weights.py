@@ -66,11 +66,8 @@ def read_weights(file: str) -> Weights:
         return Weights(_safetensors(path, key), key)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
-        raise UserError(
-            f"{key} is neither safetensors nor a state dict of plain tensors, or it is damaged: {reason}"
-        ) from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError):
+        raise UserError(f"{key} is neither safetensors nor a state dict of plain tensors, or it is damaged") from None
     if isinstance(content, dict) and "dlzoo" in content:
         return _from_checkpoint(path, key)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):

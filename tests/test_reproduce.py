@@ -20,13 +20,14 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str,
     """`launch` replaced by one that reaches 0.5, 0.75 and 1.0 with seeds 0, 1, 2; gives the calls."""
     calls: list[tuple[str, int]] = []
 
-    def launch(name: str, seed: int, run_dir: Path) -> tuple[str | None, bool]:
+    def launch(name: str, words: list[str], run_dir: Path) -> tuple[str | None, bool]:
+        seed = int(words[-1].removeprefix("seed="))
         calls.append((name, seed))
         if name == "mlp_california":
             return "cal_housing.tgz could not be downloaded", False
         if name == "lenet_mnist":
             return "Segmentation fault", True
-        cfg = config.compose([f"experiment={name}", f"seed={seed}"])
+        cfg = config.compose([f"experiment={name}", *words])
         metrics = {"test/accuracy": 0.5 + 0.25 * seed}
         with open_dict(cfg):
             cfg.pop("names")
@@ -122,5 +123,5 @@ def test_mistakes(words: list[str], message: str) -> None:
 
 def test_a_real_process(tmp_path: Path) -> None:
     """The command that `launch` builds is right: one real run, and one whose data are missing."""
-    assert reproduce.launch("perceptron_gates", 0, tmp_path / "run with spaces") == (None, False)
+    assert reproduce.launch("perceptron_gates", ["seed=0"], tmp_path / "run with spaces") == (None, False)
     assert results.read(tmp_path / "run with spaces")["metrics"]["test/accuracy"] == 1.0

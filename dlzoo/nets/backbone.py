@@ -187,7 +187,9 @@ class Backbone(nn.Module):
         found = self.published() if self.weights == "imagenet" else read_weights(self.weights)
         found = found.renamed({self.last_layer: _last_linear(self.head)}, body="body", known=self.state_dict())
         names = self.spec.target.names if isinstance(self.spec.target, Classes) else ()
-        keep_head = found.classes == names if found.classes else found.num_outputs(_last_linear(self.head)) == len(names)
+        keep_head = (
+            found.classes == names if found.classes else found.num_outputs(_last_linear(self.head)) == len(names)
+        )
         apart = () if keep_head else ("head.", *(f"body.{name}." for name in self.auxiliary))
         return assign(self, found, apart=apart, strict=self.strict)
 
@@ -213,7 +215,7 @@ def stages_of(body: nn.Module, without: Sequence[str] = ()) -> list[list[nn.Modu
 
     def visit(module: nn.Module, left_out: Sequence[str] = ()) -> None:
         for name, child in module.named_children():
-            parameters = [p for p in child.parameters()]
+            parameters = list(child.parameters())
             if name in left_out or not parameters:
                 continue
             if type(child) in (nn.Sequential, nn.ModuleList):

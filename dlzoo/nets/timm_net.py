@@ -20,6 +20,9 @@ from dlzoo.nets.backbone import Backbone, Body
 from dlzoo.specs import ImageSpec
 from dlzoo.weights import Weights
 
+SECONDS_TO_CONNECT = 10.0
+WEIGHTS_FILE = "pytorch_model.bin"
+
 
 class TimmNet(Backbone):
     """A net of timm.
@@ -57,12 +60,14 @@ class TimmNet(Backbone):
 
     def published(self) -> Weights:
         source = f"net.weights=imagenet (timm, {self.name})"
+        body: Any = self.body
+        where = body.pretrained_cfg
         try:
+            _reach(where.get("hf_hub_id"))
             net = _create(self.name, pretrained=True)
         except UserError:
             raise
         except Exception as error:  # the hub's client has a family of errors, and more below it
-            where = _create(self.name).pretrained_cfg
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
             home = f"model.safetensors of {where['hf_hub_id']}" if where.get("hf_hub_id") else where.get("url")
             raise UserError(
@@ -70,6 +75,16 @@ class TimmNet(Backbone):
                 "or net.weights=none"
             ) from None
         return Weights(net.state_dict(), source, imagenet_classes(net.num_classes))
+
+
+def _reach(hub_id: str | None) -> None:
+    """Raises at once where the hub is out of reach: its client would try for a minute."""
+    if not hub_id:
+        return
+    from huggingface_hub import constants, get_session, try_to_load_from_cache
+
+    if not any(isinstance(try_to_load_from_cache(hub_id, file), str) for file in ("model.safetensors", WEIGHTS_FILE)):
+        get_session().head(constants.ENDPOINT, timeout=SECONDS_TO_CONNECT)
 
 
 def imagenet_classes(num_classes: int) -> tuple[str, ...]:

@@ -8,8 +8,9 @@
 - googlenet: C. Szegedy et al., "Going Deeper with Convolutions", 2014. inception_v3: C. Szegedy et al., "Rethinking the
   Inception Architecture for Computer Vision", 2015. Both have auxiliary heads, which only training uses.
 - densenet121: G. Huang, Z. Liu, L. van der Maaten, K. Weinberger, "Densely Connected Convolutional Networks", 2016.
-- mobilenet_v3_large: A. Howard et al., "Searching for MobileNetV3", 2019. efficientnet_b0: M. Tan, Q. Le, "EfficientNet:
-  Rethinking Model Scaling for Convolutional Neural Networks", 2019. efficientnet_v2_s: the same, "EfficientNetV2", 2021.
+- mobilenet_v3_large: A. Howard et al., "Searching for MobileNetV3", 2019.
+- efficientnet_b0: M. Tan, Q. Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019;
+  efficientnet_v2_s: the same, "EfficientNetV2: Smaller Models and Faster Training", 2021.
 - convnext_tiny: Z. Liu et al., "A ConvNet for the 2020s", 2022.
 """
 
@@ -72,7 +73,8 @@ class TorchvisionNet(Backbone):
         auxiliary = [name for name, _ in net.named_children() if name.lower().startswith("aux")]
         last_layer = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)][-1]
         last = net.get_submodule(last_layer)
-        num_features = last.in_features  # type: ignore[union-attr]
+        assert isinstance(last, nn.Linear)
+        num_features = last.in_features
         net.set_submodule(last_layer, nn.Identity())
         if small:
             num_features = _for_small_pictures(net, num_features)

@@ -98,10 +98,11 @@ class Supervised(Task):
         if self.transfer is None:
             return
         if self.transfer.changes and self.trainer.world_size > 1:
-            raise UserError("transfer=gradual thaws stages that DDP does not know of; train on one device: trainer=auto")
+            raise UserError(
+                "transfer=gradual thaws stages that DDP does not know of; train on one device: trainer=auto"
+            )
         done = self.current_epoch / max(self.trainer.max_epochs or 1, 1)
-        net: Any = self.net
-        net.freeze(self.transfer.num_frozen(len(net.stages), done))
+        self.transfer.apply(self.net, done)
 
     def loss(self, outputs: Tensor | tuple[Tensor, ...], target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The data loss: without penalties, so that train and validation compare."""

@@ -37,8 +37,12 @@ class Transfer:
                 f"transfer={name} needs a trained backbone: give net.weights=imagenet or a file, or transfer=scratch"
             )
 
+    def apply(self, net: Any, done: float) -> None:
+        """Freeze and thaw, when the share ``done`` of the run's epochs is over."""
+        net.freeze(self.num_frozen(len(net.stages), done))
+
     def num_frozen(self, num_stages: int, done: float) -> int:
-        """Of the lowest stages, when the share ``done`` of the run's epochs is over."""
+        """How many of the lowest stages are frozen when the share ``done`` of the run's epochs is over."""
         raise NotImplementedError
 
     def rates(self, num_stages: int) -> list[float]:
@@ -57,6 +61,20 @@ class Transfer:
             params = [p for module in net.stages[i] for p in module.parameters()]
             groups.append({"params": params, "name": f"stage{i}", "factor": rates[i]})
         return groups
+
+
+class Scratch(Transfer):
+    """No transfer: fresh weights, all of which learn at one rate. For any net."""
+
+    def check(self, net: nn.Module) -> None:
+        if getattr(net, "weights", "none") != "none":
+            raise UserError(f"transfer=scratch starts from fresh weights, but net.weights={net.weights}; leave one out")
+
+    def apply(self, net: Any, done: float) -> None:
+        pass
+
+    def groups(self, net: Any) -> list[dict[str, Any]]:
+        return [{"params": list(net.parameters())}]
 
 
 class Features(Transfer):
@@ -102,7 +120,9 @@ class Gradual(Finetune):
     def __init__(self, *, start: float = 0.2, end: float = 0.6, top: float = 0.3, bottom: float = 0.03) -> None:
         super().__init__(top=top, bottom=bottom)
         if not 0 <= start <= end <= 1:
-            raise UserError(f"task.transfer.start={start} and end={end} must be shares of the run: 0 <= start <= end <= 1")
+            raise UserError(
+                f"task.transfer.start={start} and end={end} must be shares of the run: 0 <= start <= end <= 1"
+            )
         self.start = start
         self.end = end
 
