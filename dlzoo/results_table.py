@@ -144,14 +144,15 @@ def machine(run: dict[str, Any]) -> str:
 
 
 def cells_of(name: str) -> list[tuple[str, str]]:
-    """(row, column) of each cell of an experiment's grid, as words for a command line; one empty cell without a grid."""
+    """(row, column) of each cell of an experiment's grid, as words for a command line; one empty cell where none is."""
     grid = grid_of(name)
     return list(itertools.product(grid.rows, grid.columns)) if grid else [("", "")]
 
 
 def grid_of(name: str) -> Any:
     """What the experiment's file says of its rows and columns, or None."""
-    return OmegaConf.load(config.CONFIG_DIR / "experiment" / f"{name}.yaml").get("grid")  # composing takes much longer
+    file: Any = OmegaConf.load(config.CONFIG_DIR / "experiment" / f"{name}.yaml")
+    return file.get("grid")  # composing takes much longer
 
 
 def key_of(cell: tuple[str, str], seed: int) -> str:

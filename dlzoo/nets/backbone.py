@@ -48,6 +48,8 @@ class Body:
     std: tuple[float, ...] = IMAGENET_STD
     auxiliary: list[str] = field(default_factory=list)
     """The names of children that only training uses."""
+    least: int = 1
+    """Pixels of a side that the maps survive."""
 
 
 class Backbone(nn.Module):
@@ -109,6 +111,8 @@ class Backbone(nn.Module):
         self.head = _head(body.num_features, head, spec.target.num_outputs, dropout)
         own_size = (spec.height, spec.width) if self.stem == "small" else (body.size, body.size)
         self.size = own_size if size is None else (size, size)
+        if min(self.size) < body.least:
+            raise UserError(f"net.size={size}: this net needs at least {body.least} pixels; leave net.size out")
         self._standardize_as(body if weights != "none" else None)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.body.to(memory_format=self.memory_format)

@@ -81,7 +81,8 @@ class TorchvisionNet(Backbone):
         # Weights of the Inception nets came from TensorFlow, where pixels lie in [-1, 1].
         centred = {"mean": (0.5,) * 3, "std": (0.5,) * 3} if auxiliary else {}
         size = 32 if self.name == "resnet20" else 299 if self.name == "inception_v3" else 224
-        return Body(net, num_features, last_layer, size, auxiliary=auxiliary, **centred)
+        least = 299 if self.name == "inception_v3" else 1  # below it nothing is left for the auxiliary head
+        return Body(net, num_features, last_layer, size, auxiliary=auxiliary, least=least, **centred)
 
     def published(self) -> Weights:
         import torchvision
