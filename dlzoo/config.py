@@ -59,10 +59,10 @@ RUNTIME_ARGUMENTS = {
 """Arguments that build.py fills in: a config may not."""
 
 
-def groups(config_dirs: Sequence[Path] = (CONFIG_DIR,)) -> dict[str, list[str]]:
+def groups(config_dirs: Sequence[Path] | None = None) -> dict[str, list[str]]:
     """The config groups and the names in each."""
     found: dict[str, set[str]] = {}
-    for root in config_dirs:
+    for root in [CONFIG_DIR] if config_dirs is None else config_dirs:
         for file in root.glob("*/*.yaml"):
             found.setdefault(file.parent.name, set()).add(file.stem)
     found.pop("hydra", None)

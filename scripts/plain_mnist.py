@@ -1,4 +1,4 @@
-"""MNIST as most tutorials write it, to hold ``experiment=fast_mnist`` against: ``python scripts/plain_mnist.py <data_dir>``
+"""MNIST as most tutorials write it, beside ``experiment=fast_mnist``: ``python scripts/plain_mnist.py <data_dir>``
 
 Two convolutions, max-pooling, dropout and two dense layers (PyTorch's own example), Adadelta, batch 64, a `DataLoader`
 that turns one picture after another into a standardised tensor; one epoch of all 60,000. Prints seconds of training and
