@@ -52,4 +52,6 @@ def _classes(net: Backbone) -> tuple[str, ...]:
         return imagenet_classes()
     found = read_weights(net.weights)
     num = found.num_outputs(net.last_layer)
+    if not (found.classes or num):
+        raise UserError(f"{found.source} has no last layer: {net.name} calls it {net.last_layer}")
     return found.classes or (imagenet_classes() if num == 1000 else tuple(f"class {i}" for i in range(num)))
