@@ -17,7 +17,7 @@ from dlzoo.checkpoint import CheckpointIO
 from dlzoo.config import CONFIG_DIR, arguments, locate
 from dlzoo.data.base import DataModule
 from dlzoo.errors import SpecError, UserError
-from dlzoo.specs import Classes, ImageSpec, Spec, TableSpec, Values
+from dlzoo.specs import Classes, ImageSpec, Spec
 from dlzoo.tasks.base import Task
 
 
@@ -59,9 +59,8 @@ def check_fit(cfg: DictConfig, data: DataModule) -> None:
         takes = " and ".join(kind.what for kind in net_class.accepts)
         raise SpecError(f"{model} takes {takes}, but data={data_name} gives {spec.describe()}; {_fitting(spec)}")
     if not isinstance(spec.target, task_class.targets):
-        learns = " or ".join(kind.__name__.lower() for kind in task_class.targets)
-        given = type(spec.target).__name__.lower()
-        raise SpecError(f"{model} learns {learns}, but data={data_name} gives {given}; {_fitting(spec)}")
+        learns = " or ".join(kind.what for kind in task_class.targets)
+        raise SpecError(f"{model} learns {learns}, but data={data_name} gives {spec.target.what}; {_fitting(spec)}")
     if data.augment is not None and not isinstance(spec, ImageSpec):
         raise SpecError(f"data.augment changes images, but data={data_name} gives {spec.describe()}; use augment=none")
     if isinstance(spec.target, Classes) and not spec.target.counts:  # known only once the data are read
@@ -103,6 +102,22 @@ def _filled(node: DictConfig, ours: dict[str, Any]) -> Any:
     return instantiate(node, **{k: v for k, v in ours.items() if k in takes and k not in node})
 
 
+def cached_features(task: Task, data: DataModule, trainer: pl.Trainer) -> DataModule:
+    """Data whose inputs are what the task's frozen backbone makes of them.
+
+    Raises:
+        UserError: the backbone is not frozen, or the data are augmented.
+    """
+    from dlzoo.data.features import CachedFeatures
+    from dlzoo.tasks.transfer import Features
+
+    if not isinstance(getattr(task, "transfer", None), Features):
+        raise UserError("cache_features=true keeps what a frozen backbone gives: take transfer=features with it")
+    device, net = trainer.strategy.root_device, task.net.eval()
+    net.to(device)
+    return CachedFeatures(data, net.features, device=device, context=trainer.precision_plugin.forward_context)  # type: ignore[arg-type]
+
+
 def use_safe_optimizer(cfg: DictConfig) -> None:
     """Fused optimizers unscale gradients themselves, so with float16 they cannot be clipped: use the plain ones."""
     trainer = cfg.trainer
@@ -123,9 +138,7 @@ def fitting_models(spec: Spec) -> list[str]:
 
 
 def _fitting(spec: Spec) -> str:
-    kind = {ImageSpec: "images", TableSpec: "tables"}[type(spec)]
-    target = {Classes: "classes", Values: "values"}[type(spec.target)]
-    return f"{kind} with {target} go to: {', '.join(fitting_models(spec))}"
+    return f"{spec.what} with {spec.target.what} go to: {', '.join(fitting_models(spec))}"
 
 
 def num_parameters(net: nn.Module) -> int:

@@ -294,7 +294,7 @@ def _target(target: Any, same: int, most: int = 20) -> str:
     """All names, or of very many those around the first that differ; ``same`` is how many agree."""
     start = max(0, same - 2) if len(target.names) > most else 0
     before = "…, " if start else ""
-    return f"{len(target.names)} {type(target).__name__.lower()}: {before}{_list(target.names[start:], most)}"
+    return f"{len(target.names)} {target.what}: {before}{_list(target.names[start:], most)}"
 
 
 def _list(names: Sequence[str], most: int = 20) -> str:

@@ -4,11 +4,14 @@
     python scripts/predict.py ckpt=… input=<folder of images> format=json output=predictions.json
     python scripts/predict.py ckpt=… input=rows.csv
     cat photo.png | python scripts/predict.py ckpt=… input=-
+    python scripts/predict.py model=resnet50 net.weights=imagenet input=photo.jpg
 
 Options:
     ckpt       the checkpoint; nothing else of its run is needed
+    model      instead of ckpt: a net of a library with its published weights and classes, not trained here;
+               net.weights=imagenet or a file, and other options of the net, net.<option>=…
     input      an image, a folder of images, or a CSV file whose header names the columns; - reads standard input
-    top_k      how many classes to tell, the most probable first (3)
+    top_k      how many classes to tell, the most probable first (3; with model 5)
     format     table, json or csv; else as the ending of output says, or a table
     output     a file to write instead of the terminal
     invert     true for dark digits on light paper, where the training images were light on dark (false)
@@ -32,6 +35,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dlzoo import commands
 from dlzoo.errors import UserError
+from dlzoo.pretrained import load_pretrained
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -44,6 +48,8 @@ BATCH_SIZE = 256
 """Inputs that go through the net at once."""
 
 TOP_K = 3
+TOP_K_OF_MANY = 5
+"""With a library's net: ImageNet has 1,000 classes."""
 
 FormatName = Literal["table", "json", "csv"]
 Record = dict[str, Any]
@@ -52,8 +58,9 @@ Batches = Iterator[tuple[list[Any], "Tensor"]]  # what the inputs are called, an
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    ckpt: str
     input: str
+    ckpt: str | None = None
+    model: str | None = None
     top_k: int | None = None
     format: FormatName | None = None
     output: str | None = None
@@ -75,20 +82,28 @@ def main() -> None:
 def command(argv: Sequence[str]) -> None:
     """Predict as the words of a command line say."""
     # Messages of the table reader name the config's keys, data.separator=…: these are taken as well.
-    options, _ = commands.parse(Options, [word.removeprefix("data.") for word in argv])
+    options, net_words = commands.parse(Options, [word.removeprefix("data.") for word in argv], others=("net.",))
     if options.top_k is not None and options.top_k < 1:
         raise UserError(f"top_k={options.top_k} is too small; it must be at least 1")
-    ckpt = commands.existing_file(options.ckpt, "ckpt")
+    if (options.ckpt is None) == (options.model is None):
+        raise UserError("give ckpt=<run>/checkpoints/best.ckpt, or model=<a library's net> net.weights=imagenet")
+    if net_words and options.ckpt is not None:
+        raise UserError(f"{net_words[0]}: the net of a checkpoint is what it is; net.<option> goes with model=")
+    ckpt = None if options.ckpt is None else commands.existing_file(options.ckpt, "ckpt")
     source = None if options.input == "-" else commands.existing(options.input, "input")
-    read = [ckpt] if source is None else [ckpt, source]
+    read = [path for path in (ckpt, source) if path is not None]
     output = None if options.output is None else commands.writable(options.output, "output", *read)
 
-    task, cfg = commands.load(ckpt)
+    if ckpt is not None:
+        task, cfg = commands.load(ckpt)
+    else:
+        task, cfg = load_pretrained(str(options.model), net_words)
     problems: list[str] = []
+    top_k = options.top_k or (TOP_K if ckpt is not None else TOP_K_OF_MANY)
     records = [
         record
         for names, x in batches(options, task.spec, cfg, source, problems)
-        for record in to_records(names, predict(task, x), task.spec.target, options.top_k or TOP_K)
+        for record in to_records(names, predict(task, x), task.spec.target, top_k)
     ]
     if records:
         text = render(records, task.spec.target, _format(options, output))

@@ -27,6 +27,8 @@ class Classes:
     ``counts`` are the classes' numbers of training rows, or empty.
     """
 
+    what: ClassVar[str] = "classes"
+
     names: tuple[str, ...]
     counts: tuple[int, ...] = ()
 
@@ -41,6 +43,8 @@ class Classes:
 @dataclass(frozen=True)
 class Values:
     """Target: real numbers, (B, D) float32, in the units named."""
+
+    what: ClassVar[str] = "values"
 
     names: tuple[str, ...]
     units: tuple[str, ...] = ()

@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout need not be installed
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # a checkout need not be installed
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -45,7 +45,6 @@ from dlzoo import commands, config
 from dlzoo.errors import UserError, nearest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOT = Path(__file__).resolve().parent.parent
 NUM_IMAGES = {"train": 60_000, "t10k": 10_000}
 LEARNING = ["optimizer=adam", "scheduler=none", "task.label_smoothing=0.0"]
 MNIST = ["data=mnist", "data.val_size=5000", "data.eval_batch_size=512", "trainer=cpu", *LEARNING]

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout need not be installed
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # a checkout need not be installed
 
 from dlzoo.evaluate import main
 

@@ -388,3 +388,23 @@ def test_a_damaged_cifar_archive(tmp_path: Path, nowhere: str) -> None:
         SmallCIFAR10(data_dir=str(tmp_path), mirrors=[nowhere]).prepare_data()
     shutil.rmtree(tmp_path / "cifar-10-batches-py", ignore_errors=True)
     assert os.listdir(tmp_path) == ["cifar-10-python.tar.gz"]
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_some_classes_only_in_the_order_given(split: images.Split, tmp_path: Path) -> None:
+    write(tmp_path / "MNIST" / "raw", PLAIN)
+    data = SmallMNIST(data_dir=tmp_path, classes=[7, "2"])
+    assert data.declare().target.names == ("7", "2")
+    rows = data.load(split)
+    wanted = [i for i, label in enumerate(LABELS[split]) if label in (2, 7)]
+    assert rows.y.tolist() == [0 if LABELS[split][i] == 7 else 1 for i in wanted]
+    assert torch.equal(rows.x[:, 0], torch.from_numpy(PIXELS[split][wanted]))
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [(["Sandel"], "did you mean 'Sandal'"), (["Bag", "Bag"], "each once"), (["Bag"], "at least two")],
+)
+def test_classes_that_are_not_there(classes: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=rf"data\.classes=.*{message}"):
+        FashionMNIST(classes=classes)

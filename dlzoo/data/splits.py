@@ -42,6 +42,18 @@ def holdout(rows: Arrays, target: Target, size: int | float, *, seed: int, last:
     return (~mask).nonzero().flatten(), mask.nonzero().flatten()
 
 
+def few(rows: Arrays, keep: Tensor, target: Target, per_class: int, *, seed: int) -> Tensor:
+    """Of the row numbers ``keep``, so many random ones of each class, sorted."""
+    if not isinstance(target, Classes):
+        raise UserError("data.train_per_class is for classes, but this data gives values")
+    order = keep[torch.randperm(len(keep), generator=torch.Generator().manual_seed(seed))]
+    labels = rows.y[order]
+    found = [order[labels == k][:per_class] for k in range(target.num_outputs)]
+    if scarce := [name for name, own in zip(target.names, found, strict=True) if len(own) < per_class]:
+        raise UserError(f"data.train_per_class={per_class}: train has fewer rows of {', '.join(scarce)}")
+    return torch.cat(found).sort().values
+
+
 def _shares(counts: list[int], num_held: int) -> list[int]:
     """How many of each class to hold out, by largest remainder; each class is on both sides where numbers allow."""
     n = sum(counts)
