@@ -99,10 +99,9 @@ def evaluate(
     cfg = composed(stored, data, overrides)
     _quiet()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    source = _build_data(cfg)
+    source = build_data(cfg, task.spec)
     if batch_size is not None:
         source.eval_batch_size = batch_size
-    check_fit(task.spec, source.declare(), f"data={cfg.names.data}")
     trainer = _build_trainer(cfg)
     trainer.test(task, source, verbose=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -154,6 +153,22 @@ def composed(stored: DictConfig, data: str | None, overrides: Sequence[str]) -> 
     _override(cfg, [word for word in overrides if word.startswith("trainer.")])
     config.check(cfg)
     return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[return-value]
+
+
+def build_data(cfg: DictConfig, trained: Spec) -> DataModule:
+    """The data of a config made by `composed`; nothing is downloaded. `UserError` if they do not fit the checkpoint."""
+    from hydra.errors import InstantiationException
+
+    from dlzoo import build
+
+    try:
+        source = build.build_data(cfg)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError | TypeError):
+            raise UserError(str(error.__cause__)) from None
+        raise
+    check_fit(trained, source.declare(), f"data={cfg.names.data}")
+    return source
 
 
 def check_fit(trained: Spec, given: Spec, data: str) -> None:
@@ -238,19 +253,6 @@ def _claims(cfg: DictConfig) -> list[dict[str, Any]]:
     from omegaconf import OmegaConf
 
     return OmegaConf.to_container(cfg.expect)  # type: ignore[return-value]
-
-
-def _build_data(cfg: DictConfig) -> DataModule:
-    from hydra.errors import InstantiationException
-
-    from dlzoo import build
-
-    try:
-        return build.build_data(cfg)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError | TypeError):
-            raise UserError(str(error.__cause__)) from None
-        raise
 
 
 def _build_trainer(cfg: DictConfig) -> pl.Trainer:

@@ -138,6 +138,7 @@ def image_grid(
     colours: Sequence[str] = (),
     *,
     heading: str = "",
+    row_headings: Sequence[str] = (),
     num_columns: int = 8,
 ) -> Figure:
     """Pictures side by side, small ones enlarged by whole pixels.
@@ -146,6 +147,7 @@ def image_grid(
         images: (N, C, H, W) in [0, 1] or uint8; one channel is grey, three are colours, others show their mean.
         titles: text above each picture, of one or more lines; a long line is cut, but not what follows a tab.
         colours: of each title; one that is not the usual ink also frames the picture.
+        row_headings: text above each row, over its whole width.
     """
     import numpy as np
     from matplotlib.figure import Figure
@@ -154,10 +156,11 @@ def image_grid(
     num, height, width, _ = pixels.shape
     columns = max(1, min(num_columns, num, 1600 // width))
     gap, line = 14, 20  # pixels
-    top = gap + (34 if heading else 0)
+    row_line = 26 if row_headings else 0
+    top = gap + row_line + (34 if heading else 0)
     text_height = line * max((title.count("\n") + 1 for title in titles if title), default=0)
-    step_y, step_x = height + text_height + gap, width + gap
-    canvas = np.full((top + step_y * -(-num // columns), gap + step_x * columns, 3), 255, dtype=np.uint8)
+    step_y, step_x = row_line + text_height + height + gap, width + gap
+    canvas = np.full((top - row_line + step_y * -(-num // columns), gap + step_x * columns, 3), 255, dtype=np.uint8)
     fig = Figure(figsize=(canvas.shape[1] / DPI, canvas.shape[0] / DPI), dpi=DPI, facecolor="white")
     for i in range(num):
         y, x = top + step_y * (i // columns) + text_height, gap + step_x * (i % columns)
@@ -168,8 +171,12 @@ def image_grid(
         for up, text in enumerate(reversed(titles[i].split("\n")) if titles else ()):
             at = ((x + width / 2) / canvas.shape[1], 1 - (y - 8 - line * up) / canvas.shape[0])
             fig.text(*at, fitted(text, int(width / 9.4)), color=colour, fontsize=7.5, ha="center")
+    for row, text in enumerate(row_headings):
+        at = (gap / canvas.shape[1], 1 - (top - row_line + step_y * row) / canvas.shape[0])
+        fig.text(*at, shorten(text, canvas.shape[1] // 10), fontsize=8.5, va="top", color=INK)
     if heading:
-        fig.text(gap / canvas.shape[1], 1 - gap / canvas.shape[0], heading, fontsize=10, va="top", color=INK)
+        at = (gap / canvas.shape[1], 1 - gap / canvas.shape[0])
+        fig.text(*at, shorten(heading, canvas.shape[1] // 11), fontsize=10, va="top", color=INK)
     fig.figimage(canvas, origin="upper")  # pixel for pixel: nothing is resampled
     return fig
 

@@ -18,16 +18,20 @@ time, which does not count waiting for a core. An epoch of ours lasts from its s
 
 from __future__ import annotations
 
+import os
+import sys
+
+# A checkout need not be installed; and this folder must go at once, for its inspect.py is not Python's.
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
 import contextlib
 import dataclasses
 import importlib
 import json
 import multiprocessing
-import os
 import platform
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,8 +40,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 from unittest import mock
-
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # a checkout need not be installed
 
 from omegaconf import DictConfig, OmegaConf
 

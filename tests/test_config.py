@@ -17,6 +17,7 @@ TYPOS = {
     "model=mpl": "did you mean 'mlp'",
     "model=mlp,lennet": "did you mean 'lenet'",
     "callbacks=[default,early_stoping]": "did you mean 'early_stopping'",
+    "augment=[flips,mixpu]": "augment=mixpu: there is no such augment; did you mean 'mixup'",
     "modle=mlp": "did you mean 'model'",
     "seeed=7": "did you mean 'seed'",
     "trainr.max_epochs=2": "did you mean 'trainer'",
@@ -93,6 +94,27 @@ def test_values_need_no_plus_though_their_default_is_in_python() -> None:
 def test_a_model_chooses_its_optimizer_but_the_command_line_wins() -> None:
     assert config.compose(["model=cnn"]).optimizer._target_.endswith("Adadelta")
     assert config.compose(["model=cnn", "optimizer=sgd"]).optimizer._target_.endswith("SGD")
+
+
+def test_a_list_of_augmentations_merges() -> None:
+    cfg = config.compose(["augment=[crop_flip,none,mixup]", "data.augment.mixup=0.4"])
+    assert cfg.data.augment == {"_target_": "dlzoo.data.augment.Augment", "flip": 0.5, "crop": 4, "mixup": 0.4}
+    assert "augment" not in config.compose(["augment=none"]).data
+
+
+def test_a_list_on_the_command_line_replaces_that_of_an_experiment(
+    tmp_path: Path, train: Callable[..., Outcome]
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults: [override /data: digits, override /augment: [flips, cutmix]]\n"
+    )
+    words = ["--config-dir", str(tmp_path), "experiment=mine", "--cfg", "job", "--package", "data.augment"]
+    assert "cutmix: 1.0" in train(*words).out
+    chosen = train(*words, "augment=[shift,erasing]").out
+    assert "shift: 0.1" in chosen
+    assert "flip" not in chosen
+    assert "cutmix" not in chosen
 
 
 @pytest.mark.parametrize("group", sorted(set(config.groups()) - {"experiment"}))

@@ -12,9 +12,11 @@ import pytest
 import torch
 from conftest import Outcome
 from omegaconf import OmegaConf
+from rich.console import Console
 
 from dlzoo import build, checkpoint, config
 from dlzoo.errors import SpecError
+from dlzoo.results import table_of_runs
 
 Train = Callable[..., Outcome]
 QUICK = ("trainer=cpu", "trainer.max_epochs=2", "callbacks=[progress,history,checkpoint]", "logger=none")
@@ -168,6 +170,14 @@ def test_a_multirun_ends_with_one_table(train: Train, tmp_path: Path) -> None:
     for label in ("model=mlp seed=0", "model=mlp seed=1", "model=lenet seed=0", "model=lenet seed=1"):
         assert label in table
     assert len(list(tmp_path.glob("outputs/multirun/*/*/*/results.json"))) == 4
+
+
+def test_the_table_of_runs_shows_a_list_as_it_was_given(capsys: pytest.CaptureFixture[str]) -> None:
+    run = {"metrics": {"test/accuracy": 0.5}, "epochs": 3, "seconds": {"fit": 1.0}}
+    Console(width=200).print(table_of_runs([("augment=[flips,mixup]", run), ("augment=[shift]", {})]))
+    printed = capsys.readouterr().out
+    assert "augment=[flips,mixup]" in printed
+    assert "augment=[shift]" in printed
 
 
 def test_a_multirun_goes_on_after_a_pair_that_does_not_fit(train: Train, tmp_path: Path) -> None:
