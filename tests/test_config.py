@@ -125,6 +125,8 @@ def test_every_file_of_a_group_composes_and_passes_the_check(group: str) -> None
             words.append("data.path=somewhere")
         if (group, name) == ("data", "csv"):
             words.append("data.target=price")
+        if (group, name) == ("model", "timm"):
+            words.append("net.name=resnet18")
         config.check(config.compose(words))
 
 
