@@ -5,6 +5,9 @@
     mlp1024   the first with batch 1024
     memory    the most memory that the first takes
     startup   from starting train.py to its first step, less the import of Lightning
+    resnet18  ResNet-18 with the small stem on pictures of 32x32, batch 128: four steps an epoch; the training counts
+    features  a frozen ResNet-20 whose features are kept, against itself without that (both ours)
+    fast      experiment=fast_mnist against scripts/plain_mnist.py: seconds of training, test accuracy
 
     repeats=5       pairs of epochs (of processes, for startup), after one to warm up; the median counts
     out=bench.json  where all figures go
@@ -31,7 +34,6 @@ import json
 import multiprocessing
 import platform
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -45,22 +47,27 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlzoo import commands, config
 from dlzoo.errors import UserError, nearest
+from scripts import bench_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 NUM_IMAGES = {"train": 60_000, "t10k": 10_000}
 LEARNING = ["optimizer=adam", "scheduler=none", "task.label_smoothing=0.0"]
 MNIST = ["data=mnist", "data.val_size=5000", "data.eval_batch_size=512", "trainer=cpu", *LEARNING]
 MLP = [*MNIST, "model=mlp", "net.hidden=[64,128,64]", "net.norm=batch"]
+RESNET = [*MNIST, "model=resnet18", "net.size=32", "trainer.limit_train_batches=4", "trainer.limit_val_batches=1"]
 
 SPEED = {
     "mlp": ([*MLP, "data.batch_size=128"], 1.5),
     "lenet": ([*MNIST, "model=lenet", "data.batch_size=128"], 1.15),
     "mlp1024": ([*MLP, "data.batch_size=1024"], 1.2),
+    "resnet18": ([*RESNET, "data.batch_size=128"], 1.05),
 }
-"""The config of each comparison, and the ratio that its epochs must keep to."""
+"""The config of each comparison, and the ratio that its epochs must keep to; cut short, that of its training."""
 MOST_MB = 250.0
 MOST_STARTUP_SECONDS = 1.5
-WHAT = [*SPEED, "memory", "startup"]
+MOST_OF_AN_EPOCH = 0.1
+MOST_POINTS = 0.3
+WHAT = [*SPEED, "memory", "startup", "features", "fast"]
 
 Lap = dict[str, float]
 """Seconds of ``train`` (the training batches), ``epoch`` (with validation and all the rest) and ``cpu`` (of it)."""
@@ -112,19 +119,20 @@ def measure(name: str, repeats: int, data_dir: Path) -> list[Row]:
     """The rows of the table that a measurement gives."""
     if name == "startup":
         return [startup(max(repeats, 3))]
+    if name in ("features", "fast"):
+        return features(data_dir) if name == "features" else fast(data_dir)
     words, target = SPEED.get(name, SPEED["mlp"])
     words = [*words, f"data_dir='{data_dir}'"]
     if name == "memory":
         *_, ours_mb, bare_mb = take_turns(words, repeats=1)
         return [Row(name, "peak", ours_mb, bare_mb, "MB", ours_mb - bare_mb, "MB", target=MOST_MB)]
     ours, bare, *_ = take_turns(words, repeats)
-    return [
-        Row(name, "training", *medians(ours, bare, "train"), "s", ratio(ours, bare, "train"), "x"),
-        Row(
-            name, "epoch", *medians(ours, bare, "epoch"), "s", ratio(ours, bare, "epoch"), "x",
-            cpu_value=ratio(ours, bare, "cpu"), target=target,
-        ),
-    ]  # fmt: skip
+    cut_short = any("limit_train_batches" in word for word in words)
+    training = Row(name, "training", *medians(ours, bare, "train"), "s", ratio(ours, bare, "train"), "x")
+    if cut_short:  # what an epoch costs beside its steps is for many more steps
+        return [dataclasses.replace(training, target=target)]
+    epoch = Row(name, "epoch", *medians(ours, bare, "epoch"), "s", ratio(ours, bare, "epoch"), "x")
+    return [training, dataclasses.replace(epoch, cpu_value=ratio(ours, bare, "cpu"), target=target)]
 
 
 def medians(ours: Sequence[Lap], bare: Sequence[Lap], part: str) -> tuple[float, float]:
@@ -242,10 +250,14 @@ def run_bare(turns: Connection, cfg: DictConfig) -> None:
     torch.manual_seed(cfg.seed)
     net = construct(cfg.net, ImageSpec(1, 28, 28, Classes(tuple("0123456789"))))
     optimizer = construct(cfg.optimizer, net.parameters())
+
+    def held(t: Any) -> Any:
+        return t.split(cfg.data.eval_batch_size)[: cfg.trainer.get("limit_val_batches")]
+
     while turns.recv() == "go":
         watch = Stopwatch()
         net.train()
-        for rows in torch.randperm(num_train).split(cfg.data.batch_size):
+        for rows in torch.randperm(num_train).split(cfg.data.batch_size)[: cfg.trainer.get("limit_train_batches")]:
             loss = F.cross_entropy(net(x.index_select(0, rows)), y.index_select(0, rows))
             optimizer.zero_grad()
             loss.backward()
@@ -254,7 +266,7 @@ def run_bare(turns: Connection, cfg: DictConfig) -> None:
         net.eval()
         val_loss, num_right = torch.zeros(()), torch.zeros(())
         with torch.inference_mode():
-            for inputs, target in zip(*(t.split(cfg.data.eval_batch_size) for t in (x_val, y_val)), strict=True):
+            for inputs, target in zip(*(held(t) for t in (x_val, y_val)), strict=True):
                 output = net(inputs)
                 val_loss += F.cross_entropy(output, target, reduction="sum")
                 num_right += (output.argmax(1) == target).sum()
@@ -317,48 +329,35 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-# Start-up
-
-IMPORT = """
-import time
-wall, cpu = time.perf_counter(), time.process_time()
-import lightning.pytorch
-print(time.perf_counter() - wall, time.process_time() - cpu)
-"""
-FIRST_STEP = """
-import os, time
-import dlzoo.train
-from dlzoo.tasks.base import Task
-def stop(self, batch, batch_idx):
-    print(time.time(), time.process_time(), flush=True)
-    os._exit(0)
-Task.on_train_batch_start = stop
-dlzoo.train.main()
-"""
+# Whole runs
 
 
 def startup(repeats: int) -> Row:
     """Seconds from starting ``python train.py`` to its first training step, less those of Lightning's import."""
-    imports, totals = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        for i in range(repeats + 1):
-            imports.append(last_line(IMPORT))
-            started = time.time()
-            reached, cpu = last_line(FIRST_STEP, f"output_dir='{folder}/{i}'")
-            totals.append((reached - started, cpu))
-    (ours, _), (bare, _) = (tuple(map(statistics.median, zip(*v[1:], strict=True))) for v in (totals, imports))
-    value, cpu_value = (
-        statistics.median(a[k] - b[k] for a, b in zip(totals[1:], imports[1:], strict=True)) for k in (0, 1)
-    )
+    totals, imports = bench_runs.startup(repeats)
+    (ours, _), (bare, _) = (tuple(map(statistics.median, zip(*v, strict=True))) for v in (totals, imports))
+    value, cpu_value = (statistics.median(a[k] - b[k] for a, b in zip(totals, imports, strict=True)) for k in (0, 1))
     return Row("startup", "to step 1", ours, bare, "s", value, "s", cpu_value=cpu_value, target=MOST_STARTUP_SECONDS)
 
 
-def last_line(code: str, *argv: str) -> tuple[float, float]:
-    """The two numbers on the last line that a Python program prints."""
-    command = [sys.executable, "-c", code, *argv]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    wall, cpu = done.stdout.splitlines()[-1].split()
-    return float(wall), float(cpu)
+def features(data_dir: Path) -> list[Row]:
+    """Frozen features computed once (ours) or in each epoch (bare)."""
+    kept, plain = bench_runs.kept_features(data_dir)
+    apart = 100 * abs(kept.accuracy - plain.accuracy)
+    return [
+        Row("features", "epoch", kept.epoch, plain.epoch, "s", kept.epoch / plain.epoch, "x", target=MOST_OF_AN_EPOCH),
+        Row("features", "accuracy", 100 * kept.accuracy, 100 * plain.accuracy, "%", apart, "%", target=MOST_POINTS),
+    ]
+
+
+def fast(data_dir: Path) -> list[Row]:
+    """experiment=fast_mnist beside the script that most tutorials show."""
+    ours, plain = bench_runs.fast_mnist(data_dir)
+    points = 100 * (ours.accuracy - plain.accuracy)
+    return [
+        Row("fast", "training", ours.fit, plain.fit, "s", ours.fit / plain.fit, "x"),
+        Row("fast", "accuracy", 100 * ours.accuracy, 100 * plain.accuracy, "%", points, "%"),
+    ]
 
 
 # Report
@@ -393,7 +392,7 @@ def show(rows: Sequence[Row], around: dict[str, Any]) -> None:
     for heading in ("", "", "ours", "bare", "compared", "CPU time", "target", ""):
         table.add_column(heading, justify="right" if heading else "left")
     for row in rows:
-        sides = (f"{side:.0f} MB" if row.unit == "MB" else f"{side:.2f} s" for side in (row.ours, row.bare))
+        sides = (f"{side:.0f} MB" if row.unit == "MB" else f"{side:.2f} {row.unit}" for side in (row.ours, row.bare))
         figures = (in_words(value, row.value_unit) for value in (row.value, row.cpu_value))
         target = "" if row.target is None else f"<= {in_words(row.target, row.value_unit)}"
         mark = {True: "[green]met[/green]", False: "[red]missed[/red]", None: ""}[row.met]
@@ -412,7 +411,7 @@ def in_words(value: float | None, unit: str) -> str:
     """A ratio as 1.23x, a difference with its sign."""
     if value is None:
         return ""
-    return f"{value:.2f}x" if unit == "x" else f"{value:+.0f} MB" if unit == "MB" else f"{value:+.2f} s"
+    return f"{value:.2f}x" if unit == "x" else f"{value:+.0f} MB" if unit == "MB" else f"{value:+.2f} {unit}"
 
 
 if __name__ == "__main__":
