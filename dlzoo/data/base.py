@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader
 from dlzoo.data.splits import holdout
 from dlzoo.errors import UserError
-from dlzoo.specs import Classes, ImageSpec, Spec, Target
+from dlzoo.specs import Classes, ImageSpec, Spec, Target, TextSpec
 
 Placement = Literal["auto", "device", "host", "workers"]
 
@@ -74,6 +74,9 @@ class DataModule(pl.LightningDataModule):
     def declare(self) -> Spec:
         """The spec as far as it is known without downloading; local files that the user named may be read."""
 
+    def adopt(self, spec: Spec) -> None:
+        """Give test batches as a trained model of this spec wants them; for sources that fit how inputs are made."""
+
     def on_after_batch_transfer(self, batch: tuple[Tensor, ...], dataloader_idx: int) -> tuple[Tensor, ...]:
         """uint8 pictures become floats in [0, 1], then training batches are augmented, all on the device."""
         x, y, *rest = batch
@@ -124,6 +127,7 @@ class InMemoryData(DataModule):
         spec = self.declare()
         if not self.standardize:
             return spec
+        assert not isinstance(spec, TextSpec)
         mean, std = moments(self.fit_parts(train))
         std = torch.where(std > 1e-12, std, 1.0)  # a constant feature stays at zero
         return dataclasses.replace(spec, mean=tuple(mean.tolist()), std=tuple(std.tolist()))

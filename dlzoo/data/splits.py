@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,11 +10,18 @@ from torch import Tensor
 from dlzoo.errors import UserError
 from dlzoo.specs import Classes, Target
 
-if TYPE_CHECKING:
-    from dlzoo.data.loaders import Arrays
+
+class Rows(Protocol):
+    """What a split must know of the rows: their number, and for classes their labels (N,)."""
+
+    @property
+    def num_rows(self) -> int: ...
+
+    @property
+    def y(self) -> Tensor: ...
 
 
-def holdout(rows: Arrays, target: Target, size: int | float, *, seed: int, last: bool = False) -> tuple[Tensor, Tensor]:
+def holdout(rows: Rows, target: Target, size: int | float, *, seed: int, last: bool = False) -> tuple[Tensor, Tensor]:
     """Row numbers (kept, held out), each sorted.
 
     Args:
