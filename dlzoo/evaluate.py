@@ -171,8 +171,10 @@ def check_fit(trained: Spec, given: Spec, data: str) -> None:
     if type(trained) is not type(given):
         refuse(trained.describe(), given.describe())
     if isinstance(trained, TextSpec) and isinstance(given, TextSpec):
-        if text_options(trained) != text_options(given):
-            refuse(trained.describe(), f"{given.describe()}; set {text_options(trained)}")
+        differ = text_options(trained).items() - text_options(given).items()
+        if differ:
+            words = " ".join(f"data.{key}={json.dumps(value)}" for key, value in sorted(differ)).replace('"', "")
+            refuse(trained.describe(), f"{given.describe()}; set {words}")
     elif trained.shape != given.shape:  # type: ignore[union-attr]
         refuse(trained.describe(), given.describe())
     if isinstance(trained, TableSpec) and isinstance(given, TableSpec):
@@ -191,10 +193,9 @@ def check_fit(trained: Spec, given: Spec, data: str) -> None:
                 refuse(f"{name} in {our_unit}", f"{name} in {unit}")
 
 
-def text_options(spec: TextSpec) -> str:
-    """How the text of a spec is cut, as words of a command line; its vocabulary goes with the checkpoint."""
-    cut = dataclasses.asdict(spec.tokenizer) | {"max_length": spec.max_length, "keep": spec.keep}
-    return " ".join(f"data.{key}={json.dumps(value)}".replace('"', "") for key, value in cut.items())
+def text_options(spec: TextSpec) -> dict[str, Any]:
+    """How the text of a spec is cut, by the data's options; the vocabulary is the checkpoint's, whatever the data."""
+    return dataclasses.asdict(spec.tokenizer) | {"max_length": spec.max_length, "keep": spec.keep}
 
 
 def show(outcome: dict[str, Any], *, as_json: bool = False) -> None:
