@@ -96,6 +96,9 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     card = make_card(cfg, overrides, data.spec)
     trainer = build.build_trainer(cfg, task, run_dir, card)
     _announce(cfg, task, trainer)
+    if cfg.ckpt is None and hasattr(task.net, "load_weights"):
+        for line in task.net.load_weights():  # type: ignore[operator]
+            print(line)
     setup_seconds = time.perf_counter() - started
 
     try:
