@@ -115,7 +115,9 @@ class TextCsv(TextData):
             empty = frame.index[frame[name].isna()]
             if len(empty):
                 rows = ", ".join(str(row + 1) for row in empty[:5]) + (", …" if len(empty) > 5 else "")
-                raise UserError(f"{path}: {name} is empty in {len(empty)} rows ({rows}): complete or remove them")
+                raise UserError(
+                    f"{path}: {name} is empty in {len(empty)} of {len(frame)} rows ({rows}): complete or remove them"
+                )
         return frame[list(self.columns.values())].set_axis(list(self.columns), axis=1)
 
 
