@@ -19,6 +19,7 @@ a mistake.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from dlzoo.data.base import DataModule
-    from dlzoo.specs import Column, Spec
+    from dlzoo.specs import Column, Spec, TextSpec
 
 TRAINER_OPTIONS = ("accelerator", "precision", "deterministic", "limit_test_batches")
 """What the test of a run takes from its trainer, so that testing again gives its figures."""
@@ -102,6 +103,7 @@ def evaluate(
     source = build_data(cfg, task.spec)
     if batch_size is not None:
         source.eval_batch_size = batch_size
+    source.adopt(task.spec)
     trainer = _build_trainer(cfg)
     trainer.test(task, source, verbose=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -176,12 +178,19 @@ def check_fit(trained: Spec, given: Spec, data: str) -> None:
 
     Statistics and class counts may differ; a unit that one of them does not know is no difference.
     """
-    from dlzoo.specs import Classes, TableSpec
+    from dlzoo.specs import Classes, TableSpec, TextSpec
 
     def refuse(ours: str, theirs: str) -> None:
         raise UserError(f"{data} does not fit this checkpoint: it was trained on {ours}, but {data} gives {theirs}")
 
-    if (type(trained), trained.shape) != (type(given), given.shape):
+    if type(trained) is not type(given):
+        refuse(trained.describe(), given.describe())
+    if isinstance(trained, TextSpec) and isinstance(given, TextSpec):
+        differ = text_options(trained).items() - text_options(given).items()
+        if differ:
+            words = " ".join(f"data.{key}={json.dumps(value)}" for key, value in sorted(differ)).replace('"', "")
+            refuse(trained.describe(), f"{given.describe()}; set {words}")
+    elif trained.shape != given.shape:  # type: ignore[union-attr]
         refuse(trained.describe(), given.describe())
     if isinstance(trained, TableSpec) and isinstance(given, TableSpec):
         for number, (own, its) in enumerate(zip(trained.columns, given.columns, strict=False), 1):
@@ -197,6 +206,11 @@ def check_fit(trained: Spec, given: Spec, data: str) -> None:
         for name, our_unit, unit in zip(mine.names, mine.units, other.units, strict=False):
             if _differ(our_unit, unit):
                 refuse(f"{name} in {our_unit}", f"{name} in {unit}")
+
+
+def text_options(spec: TextSpec) -> dict[str, Any]:
+    """How the text of a spec is cut, by the data's options; the vocabulary is the checkpoint's, whatever the data."""
+    return dataclasses.asdict(spec.tokenizer) | {"max_length": spec.max_length, "keep": spec.keep}
 
 
 def show(outcome: dict[str, Any], *, as_json: bool = False) -> None:

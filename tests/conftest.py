@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +43,14 @@ def train(
     return run
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tokenised text goes into a folder of the tests, not into the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DLZOO_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
@@ -61,6 +69,7 @@ def real_data_dir() -> Path:
 def stand_in_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data_dir with generated files in the formats of the published ones, a few rows each."""
     import numpy as np
+    from text_stand_ins import write_imdb, write_sentences
 
     from dlzoo.data.images import MNIST
     from dlzoo.data.tables import CaliforniaHousing
@@ -82,4 +91,6 @@ def stand_in_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "CaliforniaHousing").mkdir()
     np.savetxt(folder / "CaliforniaHousing" / "cal_housing.data", table, delimiter=",", fmt="%.6f")
     monkeypatch.setattr(CaliforniaHousing, "num_rows", 200)
+    write_sentences(folder, 60, monkeypatch)
+    write_imdb(folder, 120, monkeypatch)
     return folder

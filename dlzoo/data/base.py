@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader
 from dlzoo.data.splits import few, holdout
 from dlzoo.errors import UserError
-from dlzoo.specs import Classes, ImageSpec, Spec, Target
+from dlzoo.specs import Classes, ImageSpec, Spec, Target, TextSpec
 
 Placement = Literal["auto", "device", "host", "workers"]
 
@@ -89,6 +89,9 @@ class DataModule(pl.LightningDataModule):
         x, *rest = batch
         return (x * (1 / 255) if x.dtype == torch.uint8 else x, *rest)  # one pass: three times as fast as float() first
 
+    def adopt(self, spec: Spec) -> None:
+        """Give test batches as a trained model of this spec wants them; for sources that fit how inputs are made."""
+
     def on_after_batch_transfer(self, batch: tuple[Tensor, ...], dataloader_idx: int) -> tuple[Tensor, ...]:
         """`prepared`, then training batches are augmented, all on the device."""
         x, y, *rest = self.prepared(batch)
@@ -139,6 +142,7 @@ class InMemoryData(DataModule):
         spec = self.declare()
         if not self.standardize:
             return spec
+        assert not isinstance(spec, TextSpec)
         mean, std = moments(self.fit_parts(train))
         std = torch.where(std > 1e-12, std, 1.0)  # a constant feature stays at zero
         return dataclasses.replace(spec, mean=tuple(mean.tolist()), std=tuple(std.tolist()))

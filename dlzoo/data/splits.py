@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,11 +10,18 @@ from torch import Tensor
 from dlzoo.errors import UserError
 from dlzoo.specs import Classes, Target
 
-if TYPE_CHECKING:
-    from dlzoo.data.loaders import Arrays
+
+class Rows(Protocol):
+    """What a split must know of the rows: their number, and for classes their labels (N,)."""
+
+    @property
+    def num_rows(self) -> int: ...
+
+    @property
+    def y(self) -> Tensor: ...
 
 
-def holdout(rows: Arrays, target: Target, size: int | float, *, seed: int, last: bool = False) -> tuple[Tensor, Tensor]:
+def holdout(rows: Rows, target: Target, size: int | float, *, seed: int, last: bool = False) -> tuple[Tensor, Tensor]:
     """Row numbers (kept, held out), each sorted.
 
     Args:
@@ -42,7 +49,7 @@ def holdout(rows: Arrays, target: Target, size: int | float, *, seed: int, last:
     return (~mask).nonzero().flatten(), mask.nonzero().flatten()
 
 
-def few(rows: Arrays, keep: Tensor, target: Target, per_class: int, *, seed: int) -> Tensor:
+def few(rows: Rows, keep: Tensor, target: Target, per_class: int, *, seed: int) -> Tensor:
     """Of the row numbers ``keep``, so many random ones of each class, sorted."""
     if not isinstance(target, Classes):
         raise UserError("data.train_per_class is for classes, but this data gives values")
