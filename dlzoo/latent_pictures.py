@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dlzoo.pictures import DPI, FAINT, INK, TRAIN, VAL, curve, new_panels, style, whole_epochs
+from dlzoo.pictures import DPI, FAINT, INK, TRAIN, VAL, curve, new_panels, shorten, style, whole_epochs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,4 +91,19 @@ def adversaries(rows: Sequence[Mapping[str, Any]]) -> Figure:
     if all(0 <= v <= 1 for v in values):  # a critic's scores have no such bounds
         scores.set_ylim(-0.03, 1.03)
         scores.axhline(0.5, color=FAINT, linewidth=1.0, linestyle=(0, (4, 3)))
+    return fig
+
+
+def class_shares(made: Tensor, real: Tensor, names: Sequence[str]) -> Figure:
+    """Of each class among made and among real pictures, as a classifier sees them. made, real: (K,)"""
+    from matplotlib.ticker import PercentFormatter
+
+    fig, (ax,) = new_panels(1, width=min(max(3.5, 0.62 * len(names) + 1.2), 16), height=3.6)
+    style(ax, title="classes among samples", x="class, as LeNet sees it")
+    places = torch.arange(len(names)).numpy()
+    ax.bar(places - 0.2, made.cpu().numpy(), width=0.4, color=VAL, label="samples")
+    ax.bar(places + 0.2, real.cpu().numpy(), width=0.4, color=TRAIN, label="test pictures")
+    ax.set_xticks(places, [shorten(name, 12) for name in names], rotation=0 if max(map(len, names)) < 3 else 60)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.legend(fontsize=8.5, labelcolor=INK, framealpha=0.85, edgecolor="none")
     return fig

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,7 +12,7 @@ from torch import Tensor
 from dlzoo import latent_pictures, pictures, tiles
 from dlzoo.callbacks import film
 from dlzoo.callbacks.observer import Observer, at_rest
-from dlzoo.callbacks.writing import publish, publish_pixels, tensorboard
+from dlzoo.callbacks.writing import publish, publish_pixels, run_folder, tensorboard
 from dlzoo.specs import Classes
 from dlzoo.tasks.generative import Encoding, Generating, PictureTask
 
@@ -86,6 +87,9 @@ class GenerativePictures(Observer):
             told = labels.argmax(1) if labels.ndim == 2 and names else labels.squeeze(-1)
             words = [names[k] for k in told.tolist()] if names else [f"{v:.4g}" for v in told.tolist()]
             some = slice(1024)  # a sprite of more is slow to draw and to load
+            shutil.rmtree(
+                run_folder(trainer) / str(trainer.global_step).zfill(5), ignore_errors=True
+            )  # of an older run
             writer.add_embedding(codes[some].float().flatten(1), words[some], x[some], trainer.global_step, "codes")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
@@ -119,13 +119,17 @@ class Task(pl.LightningModule):
         for name, mean in self.train_means.items():
             self.log(f"train/{name}", mean.read(), sync_dist=True, batch_size=mean.count)
 
-    def configure_optimizers(self) -> Any:
+    def make_optimizer(self, parameters: Iterable[nn.Parameter], **changes: Any) -> Optimizer:
+        """The optimizer of the config, with these options changed."""
         if self.optimizer is None:
             raise UserError("this model has something to learn, but optimizer is missing")
         try:
-            optimizer = self.optimizer(self.parameters())
+            return self.optimizer(parameters, **changes)
         except (ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"optimizer: {error}") from None
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(self.parameters())
         stop_searching_for_cuda()
         if self.scheduler is None:
             return optimizer

@@ -6,6 +6,7 @@ Pictures are (B, C, H, W) in [0, 1]; codes, also called latents, are (B, D).
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -48,6 +49,10 @@ class PictureTask(Task):
         if labels is None or not self.is_conditional:
             return None
         return F.one_hot(labels, self.spec.target.num_outputs).float() if labels.ndim == 1 else labels
+
+    def problems(self) -> Iterator[str]:
+        """What goes wrong, each with its remedy; asked after each epoch of training and after a test."""
+        yield from ()
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()

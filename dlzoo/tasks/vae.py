@@ -9,6 +9,7 @@ is no log-likelihood, but it is what most sources report; ``binarize`` makes the
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -25,7 +26,7 @@ from dlzoo.tasks.supervised import Batch
 COLLAPSED = 0.01
 """Nats: a unit of the code whose mean KL is lower tells the decoder nothing."""
 
-MEASURES = ("neg_elbo", "reconstruction", "kl")
+TEST_MEASURES = ("neg_elbo", "reconstruction", "kl", "nll", "mse")
 
 
 class VariationalAutoencoder(Encoding, Generating):
@@ -64,21 +65,22 @@ class VariationalAutoencoder(Encoding, Generating):
         self.binarize = binarize
         self.num_importance_samples = num_importance_samples
         self.latent_dim = self.net.latent_dim
-        self.means: Any = nn.ModuleDict({name: MeanMetric() for name in ("loss", *MEASURES, "nll", "mse")})
+        self.means: Any = nn.ModuleDict({name: MeanMetric() for name in ("loss", *TEST_MEASURES)})
         self.unit_kl = RunningMean()
+        self.num_active = self.latent_dim
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target, *_ = batch
         reconstruction, kl, _ = self.bound(self.pixels(x), target)
         reconstruction, kl = reconstruction.mean(), kl.sum(1).mean()
-        loss = reconstruction + self.kl_factor() * kl
+        loss = reconstruction + self.kl_factor(batch_idx) * kl
         self.track(len(x), loss=loss, reconstruction=reconstruction, kl=kl)
         return loss
 
-    def kl_factor(self) -> float:
+    def kl_factor(self, batch_idx: int) -> float:
         if not self.kl_warmup:
             return self.beta
-        epochs = self.global_step / max(self.trainer.num_training_batches, 1)
+        epochs = self.current_epoch + batch_idx / self.trainer.num_training_batches
         return self.beta * min(1.0, epochs / self.kl_warmup)
 
     def pixels(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -134,18 +136,28 @@ class VariationalAutoencoder(Encoding, Generating):
         return math.log(self.num_importance_samples) - log_sum
 
     def on_validation_epoch_end(self) -> None:
-        self.log_split("val", ("loss", *MEASURES))
+        self.log_split("val", ("loss", "reconstruction", "kl"))
 
     def on_test_epoch_end(self) -> None:
-        if self.unit_kl.total is not None:
-            active = self.unit_kl.total / self.unit_kl.count >= COLLAPSED
-            self.log("test/active_units", active.float().sum(), sync_dist=True)
-        self.log_split("test", ("loss", *MEASURES, "nll", "mse"))
+        self.log_split("test", ("loss", *TEST_MEASURES))
+        self.log("test/active_units", float(self.num_active))
 
     def log_split(self, split: str, names: tuple[str, ...]) -> None:
+        if self.unit_kl.total is not None:
+            self.num_active = int((self.unit_kl.total / self.unit_kl.count >= COLLAPSED).sum())
         self.log_dict({f"{split}/{name}": self.means[name].compute() for name in names})
         for metric in (*self.means.values(), self.unit_kl):
             metric.reset()
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        silent = self.latent_dim - self.num_active
+        if silent and self.trainer.testing:  # early in training it is common, and may pass
+            yield (
+                f"posterior collapse: {silent} of {self.latent_dim} numbers of the code carry less than {COLLAPSED} "
+                f"nats; let the KL in slowly with task.kl_warmup=5, lower task.beta={self.beta}, or do with fewer: "
+                f"net.latent_dim={max(self.num_active, 1)}"
+            )
 
     def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.net.encode(self.standardize(x), self.condition(labels))[0]
