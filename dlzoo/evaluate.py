@@ -23,6 +23,7 @@ import json
 import logging
 import math
 import os
+import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,12 +100,13 @@ def evaluate(
     cfg = composed(stored, data, overrides)
     _quiet()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    source = _build_data(cfg)
+    source = build_data(cfg)
     if batch_size is not None:
         source.eval_batch_size = batch_size
     check_fit(task.spec, source.declare(), f"data={cfg.names.data}")
-    trainer = _build_trainer(cfg)
-    trainer.test(task, source, verbose=False)
+    with tempfile.TemporaryDirectory() as nowhere:  # for what measures draw
+        trainer = _build_trainer(cfg, nowhere)
+        trainer.test(task, source, verbose=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return {
         "ckpt": str(ckpt),
@@ -130,7 +132,7 @@ def composed(stored: DictConfig, data: str | None, overrides: Sequence[str]) -> 
 
     from dlzoo import config
 
-    plain = ["callbacks=none", "logger=none", f"seed={stored.get('seed', 0)}"]
+    plain = ["callbacks=measures", "logger=none", f"seed={stored.get('seed', 0)}"]
     ours = stored.get("trainer") or {}
     kept = {key: ours[key] for key in TRAINER_OPTIONS if isinstance(ours.get(key), str | int | float)}
     if data is not None:
@@ -240,7 +242,8 @@ def _claims(cfg: DictConfig) -> list[dict[str, Any]]:
     return OmegaConf.to_container(cfg.expect)  # type: ignore[return-value]
 
 
-def _build_data(cfg: DictConfig) -> DataModule:
+def build_data(cfg: DictConfig) -> DataModule:
+    """The source of batches; a mistake in its options is a `UserError`."""
     from hydra.errors import InstantiationException
 
     from dlzoo import build
@@ -253,14 +256,17 @@ def _build_data(cfg: DictConfig) -> DataModule:
         raise
 
 
-def _build_trainer(cfg: DictConfig) -> pl.Trainer:
+def _build_trainer(cfg: DictConfig, folder: str) -> pl.Trainer:
     import lightning.pytorch as pl
+    from hydra.utils import instantiate
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     try:
         return pl.Trainer(
             **{key: cfg.trainer[key] for key in TRAINER_OPTIONS if key in cfg.trainer},
             devices=1,
+            callbacks=[instantiate(node) for node in cfg.callbacks.values()],
+            default_root_dir=folder,
             logger=False,
             enable_progress_bar=False,
             enable_checkpointing=False,

@@ -1,4 +1,5 @@
-"""Predict with a checkpoint: the classes or values of images or of the rows of a table.
+"""Predict with a checkpoint: the classes or values of images or of the rows of a table, or images as an autoencoder
+reconstructs or cleans them.
 
     python scripts/predict.py ckpt=<run>/checkpoints/best.ckpt input=photo.png
     python scripts/predict.py ckpt=… input=<folder of images> format=json output=predictions.json
@@ -11,6 +12,7 @@ Options:
     top_k      how many classes to tell, the most probable first (3)
     format     table, json or csv; else as the ending of output says, or a table
     output     a file to write instead of the terminal
+    pictures   the folder for what an autoencoder makes of the images (reconstructions)
     invert     true for dark digits on light paper, where the training images were light on dark (false)
     fit        crop: scale until the image covers the size and take its centre; squash: give up its proportions; else
                as in training
@@ -30,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dlzoo import commands
+from dlzoo import commands, predict_pictures
 from dlzoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class Options:
     top_k: int | None = None
     format: FormatName | None = None
     output: str | None = None
+    pictures: str | None = None
     invert: bool = False
     fit: Literal["crop", "squash"] | None = None
     separator: str | None = None
@@ -85,13 +88,17 @@ def command(argv: Sequence[str]) -> None:
 
     task, cfg = commands.load(ckpt)
     problems: list[str] = []
-    records = [
-        record
-        for names, x in batches(options, task.spec, cfg, source, problems)
-        for record in to_records(names, predict(task, x), task.spec.target, options.top_k or TOP_K)
-    ]
+    found, target = batches(options, task.spec, cfg, source, problems), task.spec.target
+    if predict_pictures.reconstructs(task):
+        records, target = predict_pictures.reconstruct(task, found, options.pictures), predict_pictures.target()
+    else:
+        records = [
+            record
+            for names, x in found
+            for record in to_records(names, predict(task, x), target, options.top_k or TOP_K)
+        ]
     if records:
-        text = render(records, task.spec.target, _format(options, output))
+        text = render(records, target, _format(options, output))
         if output is None:
             print(text, end="")
         else:

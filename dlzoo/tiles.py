@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,21 @@ def tile(images: Tensor, num_columns: int) -> np.ndarray:
         top, left = GAP + (i // num_columns) * (height + GAP), GAP + (i % num_columns) * (width + GAP)
         canvas[:, top : top + height, left : left + width] = picture
     return canvas.permute(1, 2, 0).numpy()
+
+
+def pixels(image: Tensor) -> np.ndarray:
+    """A picture (C, H, W) in [0, 1] -> (H, W) bytes if it is grey, else (H, W, 3)."""
+    x = image.detach().float().cpu().nan_to_num(0.0).clamp(0, 1).mul(255).round().byte()
+    return x[0].numpy() if len(x) == 1 else x[:3].permute(1, 2, 0).numpy()
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """The content of a PNG file."""
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    return content.getvalue()
 
 
 def columns_of(num: int) -> int:
