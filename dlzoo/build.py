@@ -18,6 +18,7 @@ from dlzoo.config import CONFIG_DIR, arguments, locate
 from dlzoo.data.base import DataModule
 from dlzoo.errors import SpecError, UserError
 from dlzoo.specs import Classes, ImageSpec, Spec
+from dlzoo.tasks.alternating import Alternating
 from dlzoo.tasks.base import Task
 
 
@@ -85,7 +86,7 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
         for kind in (pl.callbacks.ProgressBar, pl.callbacks.ModelCheckpoint)
     )
     try:
-        return instantiate(cfg.trainer, _partial_=True)(
+        trainer = instantiate(cfg.trainer, _partial_=True)(
             callbacks=callbacks,
             logger=loggers or False,
             plugins=[CheckpointIO(card)],
@@ -95,6 +96,9 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise UserError(f"trainer: {error}") from None
+    if isinstance(task, Alternating):
+        task.take_over(trainer)
+    return trainer
 
 
 def _filled(node: DictConfig, ours: dict[str, Any]) -> Any:

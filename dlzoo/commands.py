@@ -152,6 +152,18 @@ def write(path: Path, content: bytes) -> None:
         raise UserError(f"{path} cannot be written ({error.strerror})") from None
 
 
+def write_folder(text: str, key: str, files: dict[str, bytes]) -> Path:
+    """The folder that an option names, made where it is missing, with these files in it."""
+    path = Path(text).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{key}={text}: there is no such folder, and it cannot be made ({error.strerror})") from None
+    for name, content in files.items():
+        write(path / name, content)
+    return path
+
+
 class StandardInput(io.BytesIO):
     """What came on standard input; where a file's path is expected, messages then name it so."""
 

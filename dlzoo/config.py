@@ -303,7 +303,19 @@ def _check_arguments(node: dict[str, Any], path: str, filled_in: set[str]) -> No
         try:
             typeguard.check_type(value, hint)
         except typeguard.TypeCheckError:
+            if isinstance(value, list) and _fits(tuple(value), hint):  # YAML has no tuples
+                continue
             raise UserError(f"{path}.{key}={value}: {_wanted(value, hint)}") from None
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    import typeguard
+
+    try:
+        typeguard.check_type(value, hint)
+    except typeguard.TypeCheckError:
+        return False
+    return True
 
 
 def _own_arguments(function: Any) -> tuple[dict[str, Any], bool]:

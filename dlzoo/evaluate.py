@@ -24,6 +24,7 @@ import json
 import logging
 import math
 import os
+import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,8 +105,9 @@ def evaluate(
     if batch_size is not None:
         source.eval_batch_size = batch_size
     source.adopt(task.spec)
-    trainer = _build_trainer(cfg)
-    trainer.test(task, source, verbose=False)
+    with tempfile.TemporaryDirectory() as nowhere:  # for what measures draw
+        trainer = _build_trainer(cfg, nowhere)
+        trainer.test(task, source, verbose=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return {
         "ckpt": str(ckpt),
@@ -131,7 +133,7 @@ def composed(stored: DictConfig, data: str | None, overrides: Sequence[str]) -> 
 
     from dlzoo import config
 
-    plain = ["callbacks=none", "logger=none", f"seed={stored.get('seed', 0)}"]
+    plain = ["callbacks=measures", "logger=none", f"seed={stored.get('seed', 0)}"]
     ours = stored.get("trainer") or {}
     kept = {key: ours[key] for key in TRAINER_OPTIONS if isinstance(ours.get(key), str | int | float)}
     if data is not None:
@@ -269,14 +271,17 @@ def _claims(cfg: DictConfig) -> list[dict[str, Any]]:
     return OmegaConf.to_container(cfg.expect)  # type: ignore[return-value]
 
 
-def _build_trainer(cfg: DictConfig) -> pl.Trainer:
+def _build_trainer(cfg: DictConfig, folder: str) -> pl.Trainer:
     import lightning.pytorch as pl
+    from hydra.utils import instantiate
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     try:
         return pl.Trainer(
             **{key: cfg.trainer[key] for key in TRAINER_OPTIONS if key in cfg.trainer},
             devices=1,
+            callbacks=[instantiate(node) for node in cfg.callbacks.values()],
+            default_root_dir=folder,
             logger=False,
             enable_progress_bar=False,
             enable_checkpointing=False,

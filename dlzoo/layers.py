@@ -5,6 +5,7 @@ Names follow the literature; each `Literal` is what a config may say.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
@@ -120,6 +121,26 @@ _INITIALISERS: dict[str, Callable[[Tensor], Tensor]] = {
     "lecun_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity="linear"),
     "normal": lambda w: nn.init.normal_(w, std=0.05),
 }
+
+
+def halvings(height: int, width: int, smallest: int = 4) -> tuple[int, tuple[int, int]]:
+    """How often maps can be halved until a side is about ``smallest``, and the sides then, rounded up.
+
+    >>> [halvings(*sides) for sides in ((28, 28), (32, 32), (64, 64), (8, 8), (12, 20))]
+    [(2, (7, 7)), (3, (4, 4)), (4, (4, 4)), (1, (4, 4)), (1, (6, 10))]
+    """
+    num = max(1, int(math.log2(min(height, width) / smallest)) if min(height, width) >= smallest else 1)
+    return num, (-(-height // 2**num), -(-width // 2**num))
+
+
+def pad(x: Tensor, margin: Sequence[int]) -> Tensor:
+    """Zeros on the right and below (B, C, H, W); margin: columns and rows."""
+    return F.pad(x, (0, margin[0], 0, margin[1])) if any(margin) else x
+
+
+def crop(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """The upper left part of (B, C, H, W) of this height and width."""
+    return x[..., : size[0], : size[1]]
 
 
 def initialise(module: M, name: InitName) -> M:

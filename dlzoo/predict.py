@@ -1,4 +1,5 @@
-"""Predict with a checkpoint: the classes or values of images, of the rows of a table, or of texts.
+"""Predict with a checkpoint: the classes or values of images, of the rows of a table, or of texts, or images as an
+autoencoder reconstructs or cleans them.
 
     python scripts/predict.py ckpt=<run>/checkpoints/best.ckpt input=photo.png
     python scripts/predict.py ckpt=… input=<folder of images> format=json output=predictions.json
@@ -16,6 +17,7 @@ Options:
     top_k      how many classes to tell, the most probable first (3; with model 5)
     format     table, json or csv; else as the ending of output says, or a table
     output     a file to write instead of the terminal
+    pictures   the folder for what an autoencoder makes of the images (reconstructions)
     invert     true for dark digits on light paper, where the training images were light on dark (false)
     fit        crop: scale until the image covers the size and take its centre; squash: give up its proportions; else
                as in training
@@ -37,7 +39,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dlzoo import commands
+from dlzoo import commands, predict_pictures
 from dlzoo.errors import UserError
 from dlzoo.pretrained import load_pretrained
 
@@ -68,6 +70,7 @@ class Options:
     top_k: int | None = None
     format: FormatName | None = None
     output: str | None = None
+    pictures: str | None = None
     invert: bool = False
     fit: Literal["crop", "squash"] | None = None
     separator: str | None = None
@@ -107,17 +110,17 @@ def command(argv: Sequence[str]) -> None:
         commands.existing(options.input, "input")  # says that it is not there
     problems: list[str] = []
     top_k = options.top_k or (TOP_K if ckpt is not None else TOP_K_OF_MANY)
-    records = [
-        record
-        for names, x in batches(options, task.spec, cfg, source, problems)
-        for record in to_records(names, predict(task, x), task.spec.target, top_k)
-    ]
+    found, target = batches(options, task.spec, cfg, source, problems), task.spec.target
+    if predict_pictures.reconstructs(task):
+        records, target = predict_pictures.reconstruct(task, found, options.pictures), predict_pictures.target()
+    else:
+        records = [record for names, x in found for record in to_records(names, predict(task, x), target, top_k)]
     if records:
         if task.spec.what == "texts" and format == "table":
             records = [
                 record | {"input": textwrap.shorten(record["input"], 80, placeholder=" …")} for record in records
             ]
-        text = render(records, task.spec.target, format)
+        text = render(records, target, format)
         if output is None:
             print(text, end="")
         else:

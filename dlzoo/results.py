@@ -79,7 +79,7 @@ def show(results: dict[str, Any], run_dir: Path) -> None:
         table.add_column(heading, justify="right" if heading == "reached" else "left")
     claims = {claim["metric"]: claim for claim in results["expect"]}
     for name, value in results["metrics"].items():
-        if name.startswith("test/") or name in claims:
+        if name.startswith(("test/", "baseline/")) or name in claims:
             table.add_row(name, format_metric(name, value), *_claim(claims.get(name)))
     for name, claim in claims.items():
         if name not in results["metrics"]:
@@ -119,8 +119,17 @@ def format_metric(name: str, value: float | None) -> str:
     """
     if value is None:
         return "-"
-    is_share = name.rsplit("/", 1)[-1] in ("accuracy", "f1")
-    return f"{100 * value:.2f}%" if is_share else f"{value:.4g}"
+    return f"{100 * value:.2f}%" if is_share(name) else f"{value:.4g}"
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric is read in percent.
+
+    >>> [is_share(name) for name in ("test/accuracy", "baseline/probe_accuracy_pca", "test/loss")]
+    [True, True, False]
+    """
+    what = name.rsplit("/", 1)[-1]
+    return what in ("f1",) or "accuracy" in what or "share" in what
 
 
 def _claim(claim: dict[str, Any] | None) -> tuple[str, str]:

@@ -29,7 +29,7 @@ class Plan(NamedTuple):
     """What a schedule must know of its run."""
 
     total_steps: int
-    steps_per_epoch: int
+    steps_per_epoch: float
     monitor: str
     mode: str
 

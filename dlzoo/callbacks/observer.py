@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
+import torch
 from lightning.pytorch.callbacks import Callback
+from torch import nn
 
 
 class Observer(Callback):
@@ -22,3 +27,16 @@ for _hook in (
     "on_train_batch_end",
 ):
     setattr(Observer, _hook, None)
+
+
+@contextlib.contextmanager
+def at_rest(module: nn.Module) -> Iterator[None]:
+    """The module in evaluation mode and without gradients; afterwards each part is again in the mode it was in."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in modes.items():
+            part.training = training

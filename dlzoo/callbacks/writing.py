@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from dlzoo import pictures
+from dlzoo import pictures, tiles
 from dlzoo.specs import Spec
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
     from torch.utils.tensorboard import SummaryWriter
 
@@ -44,3 +46,20 @@ def publish(trainer: pl.Trainer, name: str, figure: Figure) -> None:
 
         with Image.open(path) as image:
             writer.add_image(name, np.asarray(image.convert("RGB")), trainer.global_step, dataformats="HWC")
+
+
+def publish_pixels(trainer: pl.Trainer, name: str, pixels: np.ndarray, *, to_file: bool = True) -> None:
+    """Write (H, W, 3) bytes as ``<run folder>/<name>.png``, unless only TensorBoard is to have them, and into it."""
+    if to_file:
+        tiles.write_png(pixels, run_folder(trainer) / f"{name}.png")
+    if writer := tensorboard(trainer):
+        writer.add_image(name, pixels, trainer.global_step, dataformats="HWC")
+
+
+def warn(trainer: pl.Trainer, message: str) -> None:
+    """What went wrong and what to do about it: on the terminal, in ``<run folder>/warnings.txt`` and in TensorBoard."""
+    print(f"warning: {message}", file=sys.stderr, flush=True)
+    with (run_folder(trainer) / "warnings.txt").open("a", encoding="utf-8") as file:
+        file.write(message + "\n")
+    if writer := tensorboard(trainer):
+        writer.add_text("warnings", message, trainer.global_step)

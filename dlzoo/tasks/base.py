@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
@@ -125,15 +125,20 @@ class Task(pl.LightningModule):
         """What the optimizer gets: parameters, or groups of them, whose ``factor`` multiplies its rate."""
         return self.parameters()
 
-    def configure_optimizers(self) -> Any:
+    def make_optimizer(self, parameters: Iterable[Any], **changes: Any) -> Optimizer:
+        """The optimizer of the config, with these options changed."""
         if self.optimizer is None:
             raise UserError("this model has something to learn, but optimizer is missing")
         try:
-            optimizer = self.optimizer(self.learnable())
+            optimizer = self.optimizer(parameters, **changes)
         except (ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"optimizer: {error}") from None
         for group in optimizer.param_groups:
             group["lr"] = group["lr"] * group.get("factor", 1.0)
+        return optimizer
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(self.learnable())
         stop_searching_for_cuda()
         if self.scheduler is None:
             return optimizer

@@ -1,0 +1,81 @@
+"""Variational autoencoder: an encoder to a Gaussian over codes, and a decoder from codes to pixels.
+
+D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014, with the layers of the course: 784 -> 400 -> 20
+means and 20 log-variances -> 400 -> 784. Differs from the paper by ReLU in place of tanh.
+
+>>> from dlzoo.specs import Classes
+>>> layers.num_parameters(VAE(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
+652824
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dlzoo import layers
+from dlzoo.errors import UserError
+from dlzoo.layers import ActivationName, InitName
+from dlzoo.nets.mlp import hidden_layers
+from dlzoo.specs import ImageSpec
+
+
+class VAE(nn.Module):
+    """For pictures, flattened.
+
+    Args:
+        hidden: units of each hidden layer of the encoder; the decoder mirrors them.
+        latent_dim: numbers in a code.
+    """
+
+    accepts: ClassVar[tuple[type, ...]] = (ImageSpec,)
+    num_conditions = 0
+    """Numbers in a condition that encoder and decoder are told."""
+
+    def __init__(
+        self,
+        spec: ImageSpec,
+        *,
+        hidden: Sequence[int] = (400,),
+        latent_dim: int = 20,
+        activation: ActivationName = "relu",
+        init: InitName = "default",
+    ) -> None:
+        super().__init__()
+        check_latent_dim(latent_dim)
+        self.shape = spec.shape
+        self.latent_dim = latent_dim
+        told, into = self.num_conditions, [spec.num_features, *hidden]
+        out = [latent_dim, *reversed(hidden)]
+        self.encoder = hidden_layers(spec.num_features + told, hidden, activation=activation)
+        self.gaussian = nn.Linear(into[-1] + (0 if hidden else told), 2 * latent_dim)
+        self.decoder = hidden_layers(latent_dim + told, out[1:], activation=activation)
+        self.output = nn.Linear(out[-1] + (0 if hidden else told), spec.num_features)
+        layers.initialise(self, init)
+
+    def encode(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x: (B, C, H, W) -> mean and log-variance of the code, (B, D) each."""
+        mean, log_var = self.gaussian(self.encoder(self.told(x.flatten(1), condition))).chunk(2, 1)
+        return mean, log_var
+
+    def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """z: (B, D) -> logits of the pixels (B, C, H, W)."""
+        return self.output(self.decoder(self.told(z, condition))).view(-1, *self.shape)
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """x: (B, C, H, W) -> its reconstruction in [0, 1] from the mean code."""
+        return self.decode(self.encode(x, condition)[0], condition).sigmoid()
+
+    def told(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        """x with the condition beside it; without one, that of no class."""
+        if not self.num_conditions:
+            return x
+        return torch.cat([x, x.new_zeros(len(x), self.num_conditions) if condition is None else condition], 1)
+
+
+def check_latent_dim(latent_dim: int) -> None:
+    if latent_dim < 1:
+        raise UserError(f"net.latent_dim={latent_dim} must be at least 1: it is how many numbers make up a code")

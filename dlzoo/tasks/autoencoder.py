@@ -1,0 +1,153 @@
+"""Learning to reconstruct the input through a code: plain, denoising, sparse and contractive, alone or together.
+
+Denoising: P. Vincent, H. Larochelle, Y. Bengio, P.-A. Manzagol, "Extracting and Composing Robust Features with
+Denoising Autoencoders", ICML 2008. Sparse by Kullback-Leibler divergence: A. Ng, "Sparse Autoencoder", CS294A, 2011.
+Contractive: S. Rifai et al., "Contractive Auto-Encoders", ICML 2011.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from dlzoo.corruption import NoiseName, corruption
+from dlzoo.errors import UserError
+from dlzoo.specs import Spec
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
+from dlzoo.tasks.generative import Encoding
+from dlzoo.tasks.supervised import Batch
+
+LossName = Literal["mse", "bce"]
+
+
+class Autoencoding(Encoding):
+    """For nets with ``encode`` and ``decode``. Metrics: loss, mse and bce, each a mean over pixels.
+
+    Args:
+        loss: squared error, or binary cross-entropy of each pixel.
+        noise: what spoils the input, in validation and test as well; the net is to give back the clean picture.
+        noise_level: how much of it, see dlzoo/corruption.py.
+        activity_l1: times the mean absolute value of the code is added to the loss.
+        activity_l2: times the mean square of the code is added to the loss.
+        sparsity: the mean that each unit of the code should have over a batch, between 0 and 1.
+        sparsity_weight: times the sum over units of KL(sparsity || mean of the unit) is added to the loss.
+        contraction: times the squared Frobenius norm of the code's Jacobian, mean over the batch, is added to the loss.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        spec: Spec,
+        *,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        loss: LossName = "mse",
+        noise: NoiseName = "none",
+        noise_level: float = 0.5,
+        activity_l1: float = 0.0,
+        activity_l2: float = 0.0,
+        sparsity: float = 0.05,
+        sparsity_weight: float = 0.0,
+        contraction: float = 0.0,
+    ) -> None:
+        super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
+        if not 0 < sparsity < 1:
+            raise UserError(f"task.sparsity={sparsity} must lie between 0 and 1: it is the mean activity of a unit")
+        if sparsity_weight and getattr(net, "code_activation", None) != "sigmoid":
+            raise UserError(
+                "task.sparsity_weight compares activities with a probability, so the code must lie between 0 and 1: "
+                "set net.code_activation=sigmoid, or use task.activity_l1"
+            )
+        self.loss_name = loss
+        self._corrupt = corruption(noise, noise_level)
+        self.activity_l1, self.activity_l2 = activity_l1, activity_l2
+        self.sparsity, self.sparsity_weight = sparsity, sparsity_weight
+        self.contraction = contraction
+        self.means: Any = nn.ModuleDict({name: MeanMetric() for name in ("mse", "bce")})
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x = batch[0]
+        given = self.corrupt(x)
+        if self.contraction:
+            given = given.detach().requires_grad_()
+        codes = self.net.encode(self.standardize(given))
+        loss = self.loss(self.net.decode(codes), x)
+        self.track(len(x), loss=loss)
+        return loss + self.penalty(given, codes)
+
+    def loss(self, logits: Tensor, x: Tensor) -> Tensor:
+        """Without penalties, so that train and validation compare."""
+        return errors(logits, x)[self.loss_name].mean()
+
+    def penalty(self, given: Tensor, codes: Tensor) -> Tensor | float:
+        """What the regularisers add to the loss in training."""
+        total: Tensor | float = 0.0
+        if self.activity_l1:
+            total = total + self.activity_l1 * codes.abs().mean()
+        if self.activity_l2:
+            total = total + self.activity_l2 * codes.square().mean()
+        if self.sparsity_weight:
+            total = total + self.sparsity_weight * bernoulli_kl(self.sparsity, codes.float().mean(0)).sum()
+        if self.contraction:
+            total = total + self.contraction * jacobian_norm(given, codes).mean()
+        return total
+
+    def corrupt(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return self._corrupt(x, generator)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        x = batch[0]
+        codes = self.encode(self.corrupt(x, self.eval_noise))
+        found = errors(self.net.decode(codes), x)
+        for name, each in found.items():
+            self.means[name].update(each)
+        return {"code": codes, "error": found["mse"]}
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self.validation_step(batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_split("val")
+
+    def on_test_epoch_end(self) -> None:
+        self.log_split("test")
+
+    def log_split(self, split: str) -> None:
+        values = {name: metric.compute() for name, metric in self.means.items()}
+        self.log_dict({f"{split}/{name}": value for name, value in (values | {"loss": values[self.loss_name]}).items()})
+        for metric in self.means.values():
+            metric.reset()
+
+    def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.net.encode(self.standardize(x))
+
+    def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.net.decode(codes).float().sigmoid()
+
+
+def errors(logits: Tensor, x: Tensor) -> dict[str, Tensor]:
+    """Of each picture, (B,), a mean over its pixels."""
+    logits = logits.float()
+    bce = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
+    return {"mse": (logits.sigmoid() - x).square().flatten(1).mean(1), "bce": bce.flatten(1).mean(1)}
+
+
+def bernoulli_kl(wanted: float, found: Tensor) -> Tensor:
+    """KL(wanted || found) of each unit, in nats."""
+    found = found.clamp(1e-6, 1 - 1e-6)
+    p = torch.full_like(found, wanted)
+    return p * (p / found).log() + (1 - p) * ((1 - p) / (1 - found)).log()
+
+
+def jacobian_norm(x: Tensor, codes: Tensor) -> Tensor:
+    """An unbiased estimate of the squared Frobenius norm of d codes / d x, (B,).
+
+    |J|^2 is the mean of |v J|^2 over v ~ N(0, 1) (M. F. Hutchinson, 1990): one backward pass for a code of any size,
+    where the sum itself takes one for each unit.
+    """
+    (slopes,) = torch.autograd.grad(codes, x, torch.randn_like(codes), create_graph=True)
+    return slopes.square().flatten(1).sum(1)

@@ -1,0 +1,209 @@
+"""Generative adversarial learning: a discriminator tells real pictures from made ones, a generator deceives it.
+
+I. Goodfellow et al., "Generative Adversarial Nets", NeurIPS 2014, with its non-saturating loss. To choose: least
+squares (X. Mao et al., ICCV 2017), hinge (J. Lim, J. Ye, 2017), and Wasserstein with a gradient penalty (I. Gulrajani
+et al., "Improved Training of Wasserstein GANs", NeurIPS 2017).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlzoo.errors import UserError, pick
+from dlzoo.specs import Classes, Spec
+from dlzoo.tasks.alternating import Alternating, Part, frozen
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
+from dlzoo.tasks.generative import EVAL_SEED, Generating
+from dlzoo.tasks.supervised import Batch
+
+LossName = Literal["bce", "least_squares", "hinge", "wasserstein"]
+DISCRIMINATOR, GENERATOR = 0, 1
+NUM_COMPARED = 1000
+"""Pictures of each kind that the energy distance compares."""
+
+
+class Losses(NamedTuple):
+    """Of logits (B,): what the discriminator minimises on real and on made pictures, and the generator on made ones."""
+
+    real: Callable[[Tensor], Tensor]
+    made: Callable[[Tensor], Tensor]
+    generator: Callable[[Tensor], Tensor]
+
+
+LOSSES = {
+    "bce": Losses(lambda z: F.softplus(-z), F.softplus, lambda z: F.softplus(-z)),
+    "least_squares": Losses(lambda z: (z - 1).square(), torch.square, lambda z: (z - 1).square()),
+    "hinge": Losses(lambda z: (1 - z).relu(), lambda z: (1 + z).relu(), torch.neg),
+    "wasserstein": Losses(torch.neg, lambda z: z, torch.neg),
+}
+
+
+class Adversarial(Generating, Alternating):
+    """For nets with ``generate`` and ``discriminate``.
+
+    In a step the discriminator moves first, then the generator, by its judgement of the same made pictures. Gradients
+    that are accumulated over k batches are those of one batch k times as large, BatchNorm apart: all k batches first
+    move the discriminator, then their codes the generator.
+
+    Metrics: generator_loss, discriminator_loss, d_real and d_fake (the discriminator's mean output, for bce as a
+    probability) of train; energy_distance of validation and test, between real pictures and as many made ones: 0 where
+    both come from one distribution, whatever that is (G. Székely, M. Rizzo, "Energy Statistics", 2013). It chooses the
+    best checkpoint, since the two losses measure the balance of the game and not the pictures.
+
+    Args:
+        discriminator_lr: its own learning rate; null is that of the optimizer (M. Heusel et al., NeurIPS 2017: two
+            time-scales).
+        discriminator_steps: of the discriminator for one of the generator.
+        label_smoothing: what real pictures lack to be called certainly real, for bce (T. Salimans et al., 2016).
+        gradient_penalty: times the squared distance from 1 of the slope's norm, between real and made pictures.
+    """
+
+    monitor = ("val/energy_distance", "min")
+
+    def __init__(
+        self,
+        net: nn.Module,
+        spec: Spec,
+        *,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        loss: LossName = "bce",
+        discriminator_lr: float | None = None,
+        discriminator_steps: int = 1,
+        label_smoothing: float = 0.0,
+        gradient_penalty: float = 0.0,
+    ) -> None:
+        super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
+        if discriminator_steps < 1:
+            raise UserError(f"task.discriminator_steps={discriminator_steps} must be at least 1")
+        if label_smoothing and loss != "bce":
+            raise UserError(f"task.label_smoothing is for task.loss=bce; {loss} has no labels to smooth")
+        self.losses = pick(loss, LOSSES, "task.loss")
+        self.loss_name = loss
+        self.discriminator_lr = discriminator_lr
+        self.discriminator_steps = discriminator_steps
+        self.label_smoothing = label_smoothing
+        self.gradient_penalty = gradient_penalty
+        self.latent_dim = self.net.latent_dim
+        self.waiting: list[tuple[Tensor, Tensor | None]] = []
+        """Codes and conditions of the batches of this step, for the generator's turn."""
+        self.real: list[tuple[Tensor, Tensor]] = []
+
+    def parts(self) -> list[Part]:
+        own = {} if self.discriminator_lr is None else {"lr": self.discriminator_lr}
+        return [Part(self.net.discriminator, own), Part(self.net.generator, every=self.discriminator_steps)]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        x, target, *_ = batch
+        condition = self.condition(target)
+        codes = torch.randn(len(x), self.latent_dim, device=x.device)
+        is_generators_turn = (self.global_step + 1) % self.discriminator_steps == 0
+        keeps = is_generators_turn and self.accumulate == 1  # then one generation serves both nets
+        with torch.set_grad_enabled(keeps):
+            made = self.net.generate(codes, condition)
+        measured = self.discriminator_backward(x, made.detach(), condition)
+        self.waiting.append((codes, condition))
+        if self.is_last_of_step(batch_idx):
+            self.update(DISCRIMINATOR, counts=True)
+            if is_generators_turn:
+                measured["generator_loss"] = self.generator_step(made if keeps else None)
+            self.waiting.clear()
+        self.track(len(x), **measured)
+
+    def discriminator_backward(self, x: Tensor, made: Tensor, condition: Tensor | None) -> dict[str, Tensor]:
+        real, fake = self.net.discriminate(x, condition).float(), self.net.discriminate(made, condition).float()
+        if self.label_smoothing:
+            loss = torch.lerp(self.losses.real(real), self.losses.made(real), self.label_smoothing).mean()
+        else:
+            loss = self.losses.real(real).mean()
+        loss = loss + self.losses.made(fake).mean()
+        penalty = self.gradient_penalty * self.slope(x, made, condition) if self.gradient_penalty else 0.0
+        self.backward_part(loss + penalty)
+        with torch.no_grad():
+            shown = torch.sigmoid if self.loss_name == "bce" else torch.clone
+            return {"discriminator_loss": loss, "d_real": shown(real).mean(), "d_fake": shown(fake).mean()}
+
+    def generator_step(self, made: Tensor | None) -> Tensor:
+        """Move the generator by the codes of this step; their pictures may be there already. Returns its loss."""
+        total = torch.zeros((), device=self.device)
+        with frozen(self.net.discriminator):
+            for codes, condition in self.waiting:
+                pictures = self.net.generate(codes, condition) if made is None else made
+                loss = self.losses.generator(self.net.discriminate(pictures, condition).float()).mean()
+                self.backward_part(loss)
+                total += loss.detach() / len(self.waiting)
+        self.update(GENERATOR)
+        return total
+
+    def slope(self, x: Tensor, made: Tensor, condition: Tensor | None) -> Tensor:
+        """Mean of (|d discriminator / d picture| - 1)^2 at random places between real and made pictures."""
+        with torch.autocast(x.device.type, enabled=False):  # squares of slopes overflow in half precision
+            share = torch.rand(len(x), 1, 1, 1, device=x.device)
+            between = torch.lerp(made.float(), x.float(), share).requires_grad_()
+            (slopes,) = torch.autograd.grad(self.net.discriminate(between, condition).sum(), between, create_graph=True)
+        return (slopes.flatten(1).norm(dim=1) - 1).square().mean()
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self.waiting.clear()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        if sum(len(x) for x, _ in self.real) < NUM_COMPARED:
+            self.real.append((batch[0], batch[1]))
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.validation_step(batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_split("val")
+
+    def on_test_epoch_end(self) -> None:
+        self.log_split("test")
+
+    def log_split(self, split: str) -> None:
+        real, labels = (torch.cat(parts)[:NUM_COMPARED] for parts in zip(*self.real, strict=True))
+        self.real.clear()
+        made = self.decode(self.draw(len(real), EVAL_SEED), labels)
+        self.log(f"{split}/energy_distance", energy_distance(real, made), sync_dist=True)
+
+    def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.net.generate(codes, self.condition(labels)).float()
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        if self.loss_name != "bce" or "d_real" not in self.train_means or not self.trainer.training:
+            return
+        real, fake = self.train_means["d_real"].read(), self.train_means["d_fake"].read()
+        if real > 0.99 and fake < 0.01:
+            yield (
+                f"the discriminator wins: it calls real pictures {real:.1%} real and made ones {fake:.1%}, which "
+                "leaves the generator no slope; lower task.discriminator_lr, or set task.label_smoothing=0.1"
+            )
+        elif abs(real - fake) < 0.002 and not math.isnan(real):
+            yield (
+                f"the discriminator is blind: it calls real pictures {real:.1%} real and made ones {fake:.1%}; raise "
+                "task.discriminator_lr, or take task.discriminator_steps=2"
+            )
+
+
+class ConditionalAdversarial(Adversarial):
+    """For nets that are told the class."""
+
+    targets = (Classes,)
+
+
+def energy_distance(x: Tensor, y: Tensor) -> Tensor:
+    """2 E|x - y| - E|x - x'| - E|y - y'| of pictures (N, C, H, W), by Euclidean distance, without comparing a picture
+    with itself."""
+    x, y = x.flatten(1).float(), y.flatten(1).float()
+
+    def within(a: Tensor) -> Tensor:
+        return torch.cdist(a, a).sum() / max(len(a) * (len(a) - 1), 1)
+
+    return 2 * torch.cdist(x, y).mean() - within(x) - within(y)

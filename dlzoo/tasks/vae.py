@@ -1,0 +1,184 @@
+"""Variational autoencoders: the evidence lower bound, in nats per image.
+
+D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014; beta: I. Higgins et al., "beta-VAE", ICLR 2017.
+-ELBO = reconstruction + KL: the binary cross-entropy of all pixels of an image, given a code drawn from the encoder's
+Gaussian, and the divergence of this Gaussian from the standard one. For pixels that are not 0 or 1 the cross-entropy
+is no log-likelihood, but it is what most sources report; ``binarize`` makes them bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from dlzoo.errors import UserError
+from dlzoo.specs import Classes, Spec
+from dlzoo.tasks.base import OptimizerFactory, RunningMean, SchedulerFactory
+from dlzoo.tasks.generative import Encoding, Generating
+from dlzoo.tasks.supervised import Batch
+
+COLLAPSED = 0.01
+"""Nats: a unit of the code whose mean KL is lower tells the decoder nothing."""
+
+TEST_MEASURES = ("neg_elbo", "reconstruction", "kl", "nll", "mse")
+
+
+class VariationalAutoencoder(Encoding, Generating):
+    """Maximises the ELBO with one code an image in training, and one of fixed noise in validation and test.
+
+    Metrics: neg_elbo, reconstruction and kl; in the test also nll, mse (of the pixels, from the mean code), and
+    active_units, those that carry information.
+
+    Args:
+        beta: factor on the KL in the loss; metrics are those of the true bound.
+        kl_warmup: epochs over which the factor rises from 0 to beta: against posterior collapse.
+        binarize: dynamic draws each pixel as 0 or 1 with its brightness as the probability, anew each time.
+        num_importance_samples: codes an image for the test's nll, the importance-weighted estimate of -log p(x)
+            (Y. Burda, R. Grosse, R. Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016).
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        spec: Spec,
+        *,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        beta: float = 1.0,
+        kl_warmup: float = 0.0,
+        binarize: Literal["none", "dynamic"] = "none",
+        num_importance_samples: int = 100,
+    ) -> None:
+        super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
+        if beta < 0 or kl_warmup < 0:
+            raise UserError(f"task.beta={beta} and task.kl_warmup={kl_warmup} must not be negative")
+        if num_importance_samples < 1:
+            raise UserError(f"task.num_importance_samples={num_importance_samples} must be at least 1")
+        self.beta = beta
+        self.kl_warmup = kl_warmup
+        self.binarize = binarize
+        self.num_importance_samples = num_importance_samples
+        self.latent_dim = self.net.latent_dim
+        self.means: Any = nn.ModuleDict({name: MeanMetric() for name in ("loss", *TEST_MEASURES)})
+        self.unit_kl = RunningMean()
+        self.num_active = self.latent_dim
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, target, *_ = batch
+        reconstruction, kl, _ = self.bound(self.pixels(x), target)
+        reconstruction, kl = reconstruction.mean(), kl.sum(1).mean()
+        loss = reconstruction + self.kl_factor(batch_idx) * kl
+        self.track(len(x), loss=loss, reconstruction=reconstruction, kl=kl)
+        return loss
+
+    def kl_factor(self, batch_idx: int) -> float:
+        if not self.kl_warmup:
+            return self.beta
+        epochs = self.current_epoch + batch_idx / self.trainer.num_training_batches
+        return self.beta * min(1.0, epochs / self.kl_warmup)
+
+    def pixels(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """x as it is, or drawn as bits."""
+        if self.binarize == "none":
+            return x
+        return (torch.rand(x.shape, generator=generator, device=x.device) < x).to(x.dtype)
+
+    def bound(
+        self, x: Tensor, labels: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Reconstruction (B,) and KL of each unit (B, D), which add up to -ELBO, and the mean codes (B, D)."""
+        condition = self.condition(labels)
+        mean, log_var = self.net.encode(self.standardize(x), condition)
+        mean, log_var = mean.float(), log_var.float()
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        logits = self.net.decode(mean + (log_var / 2).exp() * noise, condition)
+        return cross_entropy(logits, x), gaussian_kl(mean, log_var), mean
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        x, target, *_ = batch
+        x = self.pixels(x, self.eval_noise)
+        reconstruction, kl, mean = self.bound(x, target, self.eval_noise)
+        total = kl.sum(1)
+        self.means["loss"].update(reconstruction + self.beta * total)
+        self.means["neg_elbo"].update(reconstruction + total)
+        self.means["reconstruction"].update(reconstruction)
+        self.means["kl"].update(total)
+        self.unit_kl.add(kl.mean(0), len(x))
+        return {"code": mean}
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        x, target, *_ = batch
+        code = self.validation_step(batch, batch_idx)["code"]
+        self.means["nll"].update(self.importance_nll(self.pixels(x, self.eval_noise), target))
+        error = (self.decode(code, target) - x).square().flatten(1).mean(1)
+        self.means["mse"].update(error)
+        return {"code": code, "error": error}
+
+    def importance_nll(self, x: Tensor, labels: Tensor) -> Tensor:
+        """-log of the mean over K codes of p(x, z) / q(z | x): (B,). It tends to -log p(x) from above as K grows."""
+        condition = self.condition(labels)
+        mean, log_var = self.net.encode(self.standardize(x), condition)
+        mean, std = mean.float(), (log_var.float() / 2).exp()
+        log_sum = x.new_full((len(x),), -torch.inf)
+        for _ in range(self.num_importance_samples):
+            noise = torch.randn(mean.shape, generator=self.eval_noise, device=x.device)
+            z = mean + std * noise
+            # log p(z) - log q(z | x): the constants of both Gaussians cancel
+            log_ratio = (noise.square() / 2 + std.log() - z.square() / 2).sum(1)
+            logits = self.net.decode(z, condition)
+            log_sum = torch.logaddexp(log_sum, log_ratio - cross_entropy(logits, x))
+        return math.log(self.num_importance_samples) - log_sum
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_split("val", ("loss", "reconstruction", "kl"))
+
+    def on_test_epoch_end(self) -> None:
+        self.log_split("test", ("loss", *TEST_MEASURES))
+        self.log("test/active_units", float(self.num_active))
+
+    def log_split(self, split: str, names: tuple[str, ...]) -> None:
+        if self.unit_kl.total is not None:
+            self.num_active = int((self.unit_kl.total / self.unit_kl.count >= COLLAPSED).sum())
+        self.log_dict({f"{split}/{name}": self.means[name].compute() for name in names})
+        for metric in (*self.means.values(), self.unit_kl):
+            metric.reset()
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        silent = self.latent_dim - self.num_active
+        if silent and self.trainer.testing:  # early in training it is common, and may pass
+            yield (
+                f"posterior collapse: {silent} of {self.latent_dim} numbers of the code carry less than {COLLAPSED} "
+                f"nats; let the KL in slowly with task.kl_warmup=5, lower task.beta={self.beta}, or do with fewer: "
+                f"net.latent_dim={max(self.num_active, 1)}"
+            )
+
+    def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.net.encode(self.standardize(x), self.condition(labels))[0]
+
+    def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.net.decode(codes, self.condition(labels)).sigmoid()
+
+
+class ConditionalVAE(VariationalAutoencoder):
+    """For nets that are told the class: K. Sohn, H. Lee, X. Yan, "Learning Structured Output Representation using Deep
+    Conditional Generative Models", NeurIPS 2015."""
+
+    targets = (Classes,)
+
+
+def cross_entropy(logits: Tensor, x: Tensor) -> Tensor:
+    """In nats, summed over the pixels of each image: (B,)."""
+    each = F.binary_cross_entropy_with_logits(logits.float(), x, reduction="none")
+    return each.flatten(1).sum(1)
+
+
+def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
+    """KL(N(mean, var) || N(0, 1)) of each unit, (B, D)."""
+    return (mean.square() + log_var.exp() - 1 - log_var) / 2

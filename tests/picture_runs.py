@@ -1,0 +1,39 @@
+"""Small runs of nets that make pictures, for the tests beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dlzoo import checkpoint, config, train
+
+QUICK = ("trainer=cpu", "trainer.max_epochs=2", "callbacks=[history,checkpoint]", "logger=none")
+"""Without pictures, on 8x8 digits."""
+
+
+def run(folder: Path, *words: str) -> dict[str, Any]:
+    """The results of a run with these words behind `QUICK`."""
+    return train.run(config.compose([*QUICK, *words]), folder, [*QUICK, *words])
+
+
+def resume(folder: Path, *words: str) -> dict[str, Any]:
+    """Continue a run of `run` from its last checkpoint, as the command line would."""
+    argv = train.resumed([f"ckpt={folder / 'checkpoints' / 'last.ckpt'}", *words])
+    return train.run(config.compose([word for word in argv if not word.startswith("hydra.")]), folder, [])
+
+
+def content(folder: Path, name: str = "last") -> dict[str, Any]:
+    return checkpoint.read(folder / "checkpoints" / f"{name}.ckpt")
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two nests of dicts, lists and tensors are equal, tensors bit by bit."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
