@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -69,9 +70,10 @@ def real_data_dir() -> Path:
 def stand_in_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data_dir with generated files in the formats of the published ones, a few rows each."""
     import numpy as np
+    from cifar_files import batch
     from text_stand_ins import write_imdb, write_sentences
 
-    from dlzoo.data.images import MNIST
+    from dlzoo.data.images import CIFAR10, MNIST
     from dlzoo.data.tables import CaliforniaHousing
 
     rng = np.random.default_rng(0)
@@ -86,6 +88,14 @@ def stand_in_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
                 (raw / f"{prefix}-{part}-idx{array.ndim}-ubyte").write_bytes(header + array.tobytes())
     monkeypatch.setattr(MNIST, "num_images", sizes)
+    batches = folder / CIFAR10.folder
+    batches.mkdir()
+    checksums = {}
+    for name in CIFAR10.md5:
+        (batches / name).write_bytes(content := batch(len(checksums), 40))
+        checksums[name] = hashlib.md5(content).hexdigest()
+    monkeypatch.setattr(CIFAR10, "num_images", 40)
+    monkeypatch.setattr(CIFAR10, "md5", checksums)
     low = np.array([-124, 32, 1, 10, 5, 20, 5, 0.5, 15_000])
     table = rng.uniform(low, low + np.array([10, 9, 50, 5000, 900, 3000, 900, 14, 485_000]), (200, 9))
     (folder / "CaliforniaHousing").mkdir()

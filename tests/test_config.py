@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Outcome
+from omegaconf import OmegaConf
 
 from dlzoo import config
 from dlzoo.errors import UserError
@@ -120,14 +121,16 @@ def test_a_list_on_the_command_line_replaces_that_of_an_experiment(
 @pytest.mark.parametrize("group", sorted(set(config.groups()) - {"experiment"}))
 def test_every_file_of_a_group_composes_and_passes_the_check(group: str) -> None:
     for name in config.groups()[group]:
-        words = [f"{group}={name}"]
-        if (group, name) in {("data", "csv"), ("data", "image_folder")}:
-            words.append("data.path=somewhere")
-        if (group, name) == ("data", "csv"):
-            words.append("data.target=price")
-        if (group, name) == ("model", "timm"):
-            words.append("net.name=resnet18")
-        config.check(config.compose(words))
+        nodes = OmegaConf.to_container(OmegaConf.load(config.CONFIG_DIR / group / f"{name}.yaml"))
+        nodes = nodes if group == "model" else {group: nodes}
+        left_open = [  # for the user to give
+            f"{node}.{key}=something"
+            for node, options in nodes.items()
+            if isinstance(options, dict)
+            for key, value in options.items()
+            if value == "???"
+        ]
+        config.check(config.compose([f"{group}={name}", *left_open]))
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["model=mpl"], ["--cfg", "job"]])

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cifar_files import batch
 from local_server import Server, public_folder, read_only, serving
 
 from dlzoo.data import images
@@ -260,32 +261,6 @@ def test_the_other_real_images(
         rows = data.load(split)
         assert rows.y[:10].tolist() == first
         assert len(set(rows.y.bincount().tolist())) == 1
-
-
-class Python2(pickle._Pickler):
-    """Pickles as Python 2 did, and so as CIFAR is published: text and bytes alike as bytes."""
-
-    dispatch = dict(pickle._Pickler.dispatch)
-
-    def _bytes(self, obj: Any) -> None:
-        content = obj.encode("latin1") if isinstance(obj, str) else obj
-        self.write(pickle.BINSTRING + struct.pack("<i", len(content)) + content)
-        self.memoize(obj)
-
-    dispatch[bytes] = dispatch[str] = _bytes
-
-
-def batch(number: int) -> bytes:
-    rng = np.random.default_rng(number)
-    content = {
-        "batch_label": f"batch {number}",
-        "labels": [int(k) for k in rng.integers(0, 10, 10)],
-        "data": rng.integers(0, 256, (10, 3072), np.uint8),
-        "filenames": ["a.png"] * 10,
-    }
-    buffer = io.BytesIO()
-    Python2(buffer, protocol=2).dump(content)
-    return buffer.getvalue().replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
 
 
 BATCHES = {name: batch(i) for i, name in enumerate(CIFAR10.md5)}
