@@ -216,7 +216,9 @@ def draw_grid(
     from dlzoo import pictures
 
     series = {
-        row.split()[0].partition("=")[2]: [(column.partition("=")[2], values[row, column]) for column in columns]
+        row.split()[0].partition("=")[2]: [
+            (column.split()[0].partition("=")[2], values[row, column]) for column in columns
+        ]
         for row in rows
     }
     x_label = columns[0].partition("=")[0].rpartition(".")[2].replace("_", " ")

@@ -53,4 +53,7 @@ def main(data_dir: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    if len(sys.argv) == 2 and sys.argv[1] != "--help":
+        main(sys.argv[1])
+    else:
+        print((__doc__ or "").strip())
