@@ -10,7 +10,7 @@ from dlzoo.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from dlzoo.nets.backbone import Backbone
+    from dlzoo.backbone import Backbone
     from dlzoo.tasks.base import Task
 
 
@@ -25,7 +25,7 @@ def load_pretrained(model: str, words: Sequence[str]) -> tuple[Task, DictConfig]
         UserError: a model that is not a library's, no weights, or weights whose last layer does not fit.
     """
     from dlzoo import build, config
-    from dlzoo.nets.backbone import Backbone
+    from dlzoo.backbone import Backbone
     from dlzoo.specs import Classes, ImageSpec
 
     cfg = config.compose([f"model={model}", *words])

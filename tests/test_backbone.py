@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from dlzoo import config
+from dlzoo.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from dlzoo.errors import SpecError, UserError
 from dlzoo.layers import num_parameters
-from dlzoo.nets.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from dlzoo.nets.timm_net import TimmNet
 from dlzoo.nets.torchvision_net import TorchvisionNet, imagenet_classes
 from dlzoo.specs import Classes, ImageSpec

@@ -196,6 +196,8 @@ def test_every_pair_builds_or_says_what_would_fit(model: str, data: str, tmp_pat
         table = tmp_path / "table.csv"
         table.write_text("a,b,label\n" + "".join(f"{i},{i % 7},{'xy'[i % 2]}\n" for i in range(40)))
         words += [f"data.path={table}", "data.target=label"]
+    if model == "timm":
+        words.append("net.name=resnet18")
     if data == "text_csv":
         table = tmp_path / "reviews.csv"
         table.write_text("review,label\n" + "".join(f"text {i},{'xy'[i % 2]}\n" for i in range(40)))

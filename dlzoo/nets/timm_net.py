@@ -15,8 +15,8 @@ from typing import Any
 
 from torch import nn
 
+from dlzoo.backbone import Backbone, Body
 from dlzoo.errors import UserError, nearest
-from dlzoo.nets.backbone import Backbone, Body
 from dlzoo.specs import ImageSpec
 from dlzoo.weights import Weights
 
@@ -32,7 +32,7 @@ class TimmNet(Backbone):
         options: of `Backbone`.
     """
 
-    def __init__(self, spec: ImageSpec, *, name: str = "resnet10t", **options: Any) -> None:
+    def __init__(self, spec: ImageSpec, *, name: str = "mobilenetv3_small_050", **options: Any) -> None:
         self.name = name  # before nn.Module.__init__: a plain string
         super().__init__(spec, **options)
 

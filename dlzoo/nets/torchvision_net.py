@@ -24,8 +24,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from dlzoo.backbone import Backbone, Body
 from dlzoo.errors import UserError
-from dlzoo.nets.backbone import Backbone, Body
 from dlzoo.specs import ImageSpec
 from dlzoo.weights import Weights
 
