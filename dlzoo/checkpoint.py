@@ -115,11 +115,16 @@ def load_task(path: str | Path) -> tuple[Task, DictConfig]:
     spec = from_plain(content["dlzoo"]["spec"])
     net = instantiate(cfg.net, _partial_=True)(spec)
     task = instantiate(cfg.task, _partial_=True)(net, spec)
+    restore(task, content, path)
+    return task.eval(), cfg
+
+
+def restore(task: Task, content: dict[str, Any], path: str | Path) -> None:
+    """Put the weights of a checkpoint into a task; `UserError` if its net is another."""
     try:
         task.load_state_dict(content["state_dict"])
     except RuntimeError as error:
         raise UserError(f"ckpt={path} does not fit the net that it names: {_first(error)}") from None
-    return task.eval(), cfg
 
 
 def _refuse_strangers(node: Any, place: str, packages: tuple[str, ...]) -> None:

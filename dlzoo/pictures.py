@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart.
 TRAIN, VAL, WRONG, RIGHT, INK, FAINT = "#0072B2", "#E69F00", "#C8371F", "#222222", "#333333", "#9A9A9A"
-PALETTE = ("#9A9A9A", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 DPI = 150
 SPELLED = {"rmse": "RMSE", "mae": "MAE", "mse": "MSE", "r2": "R²", "f1": "F1"}
 
@@ -325,25 +324,6 @@ def draw_agreement(ax: Axes, pred: Tensor, true: Tensor, name: str, unit: str) -
     box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 2}
     look: dict[str, Any] = {"fontsize": 8.5, "linespacing": 1.4, "color": INK, "bbox": box}
     ax.text(0.04, 0.96, "\n".join(lines), transform=ax.transAxes, va="top", **look)
-
-
-def compared(series: Mapping[str, Sequence[tuple[str, Sequence[float]]]], *, x_label: str, y_label: str) -> Figure:
-    """A line for each method over choices, with means and standard deviations.
-
-    Args:
-        series: method -> (choice, values over the seeds) in order.
-    """
-    fig, (ax,) = new_panels(1, width=6.2, height=4.2, left=0.8)
-    style(ax, title=y_label, x=x_label)
-    for i, (method, points) in enumerate(series.items()):
-        means = [float(torch.tensor(values).mean()) for _, values in points]
-        spreads = [float(torch.tensor(values).std()) if len(values) > 1 else 0.0 for _, values in points]
-        places = [k + 0.04 * (i - (len(series) - 1) / 2) for k in range(len(points))]
-        look: dict[str, Any] = {"marker": "o", "markersize": 4.5, "linewidth": 1.6, "capsize": 2.5}
-        ax.errorbar(places, means, spreads, label=method, color=PALETTE[i % len(PALETTE)], **look)
-    ax.set_xticks(range(len(points)), [choice for choice, _ in points])
-    ax.legend(fontsize=9, labelcolor=INK, edgecolor="none")
-    return fig
 
 
 # ------------------------------------------------------------------------------------------------ small parts

@@ -28,6 +28,8 @@ COLUMNS = (
     "source",
 )
 
+PALETTE = ("#9A9A9A", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+
 Run = dict[str, Any]
 Store = dict[str, Any]
 """``{"runs": {key: results}, "not_run": reason or None}``, as in ``results/<experiment>.json``; the key of a run is its
@@ -212,17 +214,22 @@ def draw_grid(
     values: Mapping[tuple[str, str], Sequence[float]],
     path: Path,
 ) -> None:
-    """A line for each row over the columns, with the standard deviation over seeds."""
+    """A line for each row over the columns: means and standard deviations over the seeds."""
     from dlzoo import pictures
 
-    series = {
-        row.split()[0].partition("=")[2]: [
-            (column.split()[0].partition("=")[2], values[row, column]) for column in columns
-        ]
-        for row in rows
-    }
-    x_label = columns[0].partition("=")[0].rpartition(".")[2].replace("_", " ")
-    pictures.save(pictures.compared(series, x_label=x_label, y_label=metric), path)
+    fig, (ax,) = pictures.new_panels(1, width=6.2, height=4.2, left=0.8)
+    pictures.style(ax, title=metric, x=columns[0].partition("=")[0].rpartition(".")[2].replace("_", " "))
+    for i, row in enumerate(rows):
+        cells = [values[row, column] or [float("nan")] for column in columns]
+        means = [statistics.fmean(cell) for cell in cells]
+        spreads = [statistics.stdev(cell) if len(cell) > 1 else 0.0 for cell in cells]
+        places = [k + 0.04 * (i - (len(rows) - 1) / 2) for k in range(len(columns))]
+        look: dict[str, Any] = {"marker": "o", "markersize": 4.5, "linewidth": 1.6, "capsize": 2.5}
+        label = row.split()[0].partition("=")[2]
+        ax.errorbar(places, means, spreads, label=label, color=PALETTE[i % len(PALETTE)], **look)
+    ax.set_xticks(range(len(columns)), [column.split()[0].partition("=")[2] for column in columns])
+    ax.legend(fontsize=9, labelcolor=pictures.INK, edgecolor="none")
+    pictures.save(fig, path)
 
 
 # Stored runs

@@ -82,7 +82,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     from dlzoo import build, results
-    from dlzoo.checkpoint import make_card, read
+    from dlzoo.checkpoint import make_card, read, restore
 
     _quiet()
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,9 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     card = make_card(cfg, overrides, data.spec)
     trainer = build.build_trainer(cfg, task, run_dir, card)
     _announce(cfg, task, trainer)
-    if cfg.ckpt is None and hasattr(task.net, "load_weights"):
+    if cfg.ckpt is not None:
+        restore(task, read(cfg.ckpt), cfg.ckpt)  # fit() does so too, but features are computed before it
+    elif hasattr(task.net, "load_weights"):
         for line in task.net.load_weights():  # type: ignore[operator]
             print(line)
     fit_data = build.cached_features(task, data, trainer) if cfg.cache_features else data

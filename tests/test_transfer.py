@@ -193,3 +193,20 @@ def test_a_transferred_checkpoint_needs_no_other_file(trained: str, train: Train
     net: Any = task.net
     assert torch.equal(net.mean, source["net.mean"])
     assert net(torch.rand(1, 1, 8, 8)).shape == (1, 10)
+
+
+def test_a_continued_run_keeps_the_features_of_its_own_backbone(trained: str, train: Train, tmp_path: Path) -> None:
+    """Not those of fresh weights; and the file that the run started from is not needed again."""
+    file = tmp_path / "source.ckpt"
+    common = (*QUICK, "transfer=features", f"net.weights={file}", "data.train_per_class=30", "optimizer=momentum")
+    found = []
+    for kept in ("false", "true"):
+        file.write_bytes(Path(trained).read_bytes())
+        assert train(*common, f"cache_features={kept}", "trainer.max_epochs=2").code == 0
+        file.unlink()
+        last = the_run(tmp_path) / "checkpoints" / "last.ckpt"
+        done = train(f"ckpt='{last}'", "trainer.max_epochs=4")
+        assert done.code == 0, done.err
+        found.append(weights(last.parent.parent))
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value)
