@@ -78,6 +78,7 @@ def encode(
     import torch
 
     from dlzoo import evaluate
+    from dlzoo.data.loaders import as_float
     from dlzoo.tasks.generative import Encoding
 
     task, stored = commands.load(ckpt)
@@ -91,7 +92,7 @@ def encode(
     codes, errors = [], []
     with torch.inference_mode():
         for x, y in zip(rows.x.split(BATCH_SIZE), rows.y.split(BATCH_SIZE), strict=True):
-            x = x.float() / 255 if x.dtype == torch.uint8 else x
+            x = as_float(x)
             codes.append(task.encode(x, y))
             errors.append((task.decode(codes[-1], y) - x).square().flatten(1).mean(1))
     return {

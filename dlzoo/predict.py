@@ -89,7 +89,7 @@ def command(argv: Sequence[str]) -> None:
     task, cfg = commands.load(ckpt)
     problems: list[str] = []
     found, target = batches(options, task.spec, cfg, source, problems), task.spec.target
-    if predict_pictures.reconstructs(task):
+    if predict_pictures.reconstructs(task, options.pictures, options.top_k):
         records, target = predict_pictures.reconstruct(task, found, options.pictures), predict_pictures.target()
     else:
         records = [

@@ -86,7 +86,9 @@ def test_pictures_go_in_and_come_out(cls: Any, spec: ImageSpec) -> None:
 @every_net
 def test_every_parameter_gets_a_gradient(cls: Any, size: str) -> None:
     net = cls(SPECS[size]).train()
-    sum((output.float() * torch.randn_like(output)).sum() for output in outputs(net, *SPECS[size].example(16)).values()).backward()
+    sum(
+        (output.float() * torch.randn_like(output)).sum() for output in outputs(net, *SPECS[size].example(16)).values()
+    ).backward()
     assert not [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
 
 

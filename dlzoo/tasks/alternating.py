@@ -80,14 +80,16 @@ class Alternating(Task):
         """Add a batch's share of the gradient."""
         self.manual_backward(loss / self.accumulate)
 
+    def part_optimizer(self, index: int) -> Any:
+        return self.optimizers()[index]  # type: ignore[index]
+
     def update(self, index: int, *, counts: bool = False) -> None:
         """Step the optimizer of a part, and its schedule. One part's updates count as the training steps."""
-        optimizer: Any = self.optimizers()[index]  # type: ignore[index]
+        optimizer = self.part_optimizer(index)
         if counts:
             optimizer.step()
         else:  # what its own step() does, loss scaling included, but without being counted
             self.trainer.strategy.optimizer_step(optimizer.optimizer, _nothing)
-        optimizer.zero_grad()
         for config in self.trainer.lr_scheduler_configs:
             schedule: Any = config.scheduler
             if config.interval == "step" and schedule.optimizer is optimizer.optimizer:
