@@ -90,7 +90,7 @@ def test_bce_is_the_cross_entropy_of_the_paper() -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_loss_falls_where_it_should(name: str) -> None:
-    z = torch.tensor([-0.5, 0.5])
+    z = torch.tensor([0.2, 0.8])
     real, made, generator = (loss(z) for loss in LOSSES[name])
     assert real[1] < real[0]
     assert made[0] < made[1]
@@ -225,11 +225,11 @@ def test_the_critic_steps_more_often_and_each_schedule_follows_its_optimizer(tmp
     assert generator["param_groups"][0]["lr"] == pytest.approx(0.001 * 0.25)
 
 
-def test_a_plateau_lowers_both_rates(tmp_path: Path) -> None:
-    words = ("scheduler=plateau", "scheduler.patience=0", "optimizer.lr=1e-12", "trainer.max_epochs=4")
-    run(tmp_path, *FEW, *words)  # at such a rate nothing gets better
+def test_a_plateau_lowers_both_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlzoo.tasks.gan.energy_distance", lambda x, y: torch.tensor(1.0))  # never better
+    run(tmp_path, *FEW, "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=1e-3", "trainer.max_epochs=3")
     rates = [state["param_groups"][0]["lr"] for state in content(tmp_path)["optimizer_states"]]
-    assert rates[0] == rates[1] < 1e-13
+    assert rates == pytest.approx([1e-5, 1e-5])
 
 
 @pytest.mark.parametrize(
