@@ -106,6 +106,22 @@ def _filled(node: DictConfig, ours: dict[str, Any]) -> Any:
     return instantiate(node, **{k: v for k, v in ours.items() if k in takes and k not in node})
 
 
+def cached_features(task: Task, data: DataModule, trainer: pl.Trainer) -> DataModule:
+    """Data whose inputs are what the task's frozen backbone makes of them.
+
+    Raises:
+        UserError: the backbone is not frozen, or the data are augmented.
+    """
+    from dlzoo.data.features import CachedFeatures
+    from dlzoo.tasks.transfer import Features
+
+    if not isinstance(getattr(task, "transfer", None), Features):
+        raise UserError("cache_features=true keeps what a frozen backbone gives: take transfer=features with it")
+    device, net = trainer.strategy.root_device, task.net.eval()
+    net.to(device)
+    return CachedFeatures(data, net.features, device=device, context=trainer.precision_plugin.forward_context)  # type: ignore[arg-type]
+
+
 def use_safe_optimizer(cfg: DictConfig) -> None:
     """Fused optimizers unscale gradients themselves, so with float16 they cannot be clipped: use the plain ones."""
     trainer = cfg.trainer

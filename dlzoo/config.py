@@ -21,7 +21,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from dlzoo.errors import UserError, nearest
 
@@ -34,7 +34,18 @@ OmegaConf.register_new_resolver("mixed_precision", lambda: _mixed_precision(), r
 NODES = ("net", "task", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 """The parts of a run that are built from a ``_target_``, or from several."""
 
-SETTINGS = ("seed", "deterministic", "compile", "data_dir", "output_dir", "ckpt", "expect", "names")
+SETTINGS = (
+    "seed",
+    "deterministic",
+    "compile",
+    "cache_features",
+    "data_dir",
+    "output_dir",
+    "ckpt",
+    "expect",
+    "grid",
+    "names",
+)
 """The other keys at the top of a config."""
 
 RUNTIME_ARGUMENTS = {
@@ -48,10 +59,10 @@ RUNTIME_ARGUMENTS = {
 """Arguments that build.py fills in: a config may not."""
 
 
-def groups(config_dirs: Sequence[Path] = (CONFIG_DIR,)) -> dict[str, list[str]]:
+def groups(config_dirs: Sequence[Path] | None = None) -> dict[str, list[str]]:
     """The config groups and the names in each."""
     found: dict[str, set[str]] = {}
-    for root in config_dirs:
+    for root in [CONFIG_DIR] if config_dirs is None else config_dirs:
         for file in root.glob("*/*.yaml"):
             found.setdefault(file.parent.name, set()).add(file.stem)
     found.pop("hydra", None)
@@ -242,7 +253,8 @@ def _check_key(key: str, known: dict[str, list[str]]) -> None:
 def _check_settings(cfg: DictConfig) -> None:
     import typeguard
 
-    types: dict[str, Any] = {"seed": int, "deterministic": bool, "compile": bool, "data_dir": str, "output_dir": str}
+    types: dict[str, Any] = {"seed": int, "data_dir": str, "output_dir": str}
+    types |= dict.fromkeys(("deterministic", "compile", "cache_features"), bool)
     for key, hint in types.items():
         try:
             typeguard.check_type(cfg.get(key), hint)
@@ -250,6 +262,9 @@ def _check_settings(cfg: DictConfig) -> None:
             raise UserError(f"{key}={cfg.get(key)}: this must be {_readable(hint)}") from None
     if cfg.seed < 0:
         raise UserError(f"seed={cfg.seed}: this must not be negative")
+    grid = cfg.get("grid") or {}
+    if not all(isinstance(words, ListConfig) for words in grid.values()) or {*grid} not in (set(), {"rows", "columns"}):
+        raise UserError("grid: it holds two lists of overrides, rows and columns: rows=[optimizer=sgd,optimizer=adam]")
     for claim in cfg.get("expect") or []:
         for key in claim:
             if key not in ("metric", "min", "max", "source"):

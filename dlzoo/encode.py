@@ -85,8 +85,7 @@ def encode(
     if not isinstance(task, Encoding):
         raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) makes no codes of pictures; autoencoders do")
     cfg = evaluate.composed(stored, data, overrides)
-    source: Any = evaluate.build_data(cfg)
-    evaluate.check_fit(task.spec, source.declare(), f"data={cfg.names.data}")
+    source: Any = evaluate.build_data(cfg, task.spec)
     source.prepare_data()
     rows = source.arrays(split)
     codes, errors = [], []

@@ -19,6 +19,7 @@ a mistake.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from dlzoo.data.base import DataModule
-    from dlzoo.specs import Column, Spec
+    from dlzoo.specs import Column, Spec, TextSpec
 
 TRAINER_OPTIONS = ("accelerator", "precision", "deterministic", "limit_test_batches")
 """What the test of a run takes from its trainer, so that testing again gives its figures."""
@@ -100,10 +101,10 @@ def evaluate(
     cfg = composed(stored, data, overrides)
     _quiet()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    source = build_data(cfg)
+    source = build_data(cfg, task.spec)
     if batch_size is not None:
         source.eval_batch_size = batch_size
-    check_fit(task.spec, source.declare(), f"data={cfg.names.data}")
+    source.adopt(task.spec)
     with tempfile.TemporaryDirectory() as nowhere:  # for what measures draw
         trainer = _build_trainer(cfg, nowhere)
         trainer.test(task, source, verbose=False)
@@ -158,17 +159,40 @@ def composed(stored: DictConfig, data: str | None, overrides: Sequence[str]) -> 
     return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[return-value]
 
 
+def build_data(cfg: DictConfig, trained: Spec) -> DataModule:
+    """The data of a config made by `composed`; nothing is downloaded. `UserError` if they do not fit the checkpoint."""
+    from hydra.errors import InstantiationException
+
+    from dlzoo import build
+
+    try:
+        source = build.build_data(cfg)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError | TypeError):
+            raise UserError(str(error.__cause__)) from None
+        raise
+    check_fit(trained, source.declare(), f"data={cfg.names.data}")
+    return source
+
+
 def check_fit(trained: Spec, given: Spec, data: str) -> None:
     """Refuse data that the checkpoint was not trained for, saying what each has.
 
     Statistics and class counts may differ; a unit that one of them does not know is no difference.
     """
-    from dlzoo.specs import Classes, TableSpec
+    from dlzoo.specs import Classes, TableSpec, TextSpec
 
     def refuse(ours: str, theirs: str) -> None:
         raise UserError(f"{data} does not fit this checkpoint: it was trained on {ours}, but {data} gives {theirs}")
 
-    if (type(trained), trained.shape) != (type(given), given.shape):
+    if type(trained) is not type(given):
+        refuse(trained.describe(), given.describe())
+    if isinstance(trained, TextSpec) and isinstance(given, TextSpec):
+        differ = text_options(trained).items() - text_options(given).items()
+        if differ:
+            words = " ".join(f"data.{key}={json.dumps(value)}" for key, value in sorted(differ)).replace('"', "")
+            refuse(trained.describe(), f"{given.describe()}; set {words}")
+    elif trained.shape != given.shape:  # type: ignore[union-attr]
         refuse(trained.describe(), given.describe())
     if isinstance(trained, TableSpec) and isinstance(given, TableSpec):
         for number, (own, its) in enumerate(zip(trained.columns, given.columns, strict=False), 1):
@@ -184,6 +208,11 @@ def check_fit(trained: Spec, given: Spec, data: str) -> None:
         for name, our_unit, unit in zip(mine.names, mine.units, other.units, strict=False):
             if _differ(our_unit, unit):
                 refuse(f"{name} in {our_unit}", f"{name} in {unit}")
+
+
+def text_options(spec: TextSpec) -> dict[str, Any]:
+    """How the text of a spec is cut, by the data's options; the vocabulary is the checkpoint's, whatever the data."""
+    return dataclasses.asdict(spec.tokenizer) | {"max_length": spec.max_length, "keep": spec.keep}
 
 
 def show(outcome: dict[str, Any], *, as_json: bool = False) -> None:
@@ -240,20 +269,6 @@ def _claims(cfg: DictConfig) -> list[dict[str, Any]]:
     from omegaconf import OmegaConf
 
     return OmegaConf.to_container(cfg.expect)  # type: ignore[return-value]
-
-
-def build_data(cfg: DictConfig) -> DataModule:
-    """The source of batches; a mistake in its options is a `UserError`."""
-    from hydra.errors import InstantiationException
-
-    from dlzoo import build
-
-    try:
-        return build.build_data(cfg)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError | TypeError):
-            raise UserError(str(error.__cause__)) from None
-        raise
 
 
 def _build_trainer(cfg: DictConfig, folder: str) -> pl.Trainer:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart.
 TRAIN, VAL, WRONG, RIGHT, INK, FAINT = "#0072B2", "#E69F00", "#C8371F", "#222222", "#333333", "#9A9A9A"
+PALETTE = ("#9A9A9A", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 DPI = 150
 SPELLED = {"rmse": "RMSE", "mae": "MAE", "mse": "MSE", "r2": "R²", "f1": "F1"}
 
@@ -137,6 +138,7 @@ def image_grid(
     colours: Sequence[str] = (),
     *,
     heading: str = "",
+    row_headings: Sequence[str] = (),
     num_columns: int = 8,
 ) -> Figure:
     """Pictures side by side, small ones enlarged by whole pixels.
@@ -145,6 +147,7 @@ def image_grid(
         images: (N, C, H, W) in [0, 1] or uint8; one channel is grey, three are colours, others show their mean.
         titles: text above each picture, of one or more lines; a long line is cut, but not what follows a tab.
         colours: of each title; one that is not the usual ink also frames the picture.
+        row_headings: text above each row, over its whole width.
     """
     import numpy as np
     from matplotlib.figure import Figure
@@ -153,10 +156,11 @@ def image_grid(
     num, height, width, _ = pixels.shape
     columns = max(1, min(num_columns, num, 1600 // width))
     gap, line = 14, 20  # pixels
-    top = gap + (34 if heading else 0)
+    row_line = 26 if row_headings else 0
+    top = gap + row_line + (34 if heading else 0)
     text_height = line * max((title.count("\n") + 1 for title in titles if title), default=0)
-    step_y, step_x = height + text_height + gap, width + gap
-    canvas = np.full((top + step_y * -(-num // columns), gap + step_x * columns, 3), 255, dtype=np.uint8)
+    step_y, step_x = row_line + text_height + height + gap, width + gap
+    canvas = np.full((top - row_line + step_y * -(-num // columns), gap + step_x * columns, 3), 255, dtype=np.uint8)
     fig = Figure(figsize=(canvas.shape[1] / DPI, canvas.shape[0] / DPI), dpi=DPI, facecolor="white")
     for i in range(num):
         y, x = top + step_y * (i // columns) + text_height, gap + step_x * (i % columns)
@@ -167,8 +171,12 @@ def image_grid(
         for up, text in enumerate(reversed(titles[i].split("\n")) if titles else ()):
             at = ((x + width / 2) / canvas.shape[1], 1 - (y - 8 - line * up) / canvas.shape[0])
             fig.text(*at, fitted(text, int(width / 9.4)), color=colour, fontsize=7.5, ha="center")
+    for row, text in enumerate(row_headings):
+        at = (gap / canvas.shape[1], 1 - (top - row_line + step_y * row) / canvas.shape[0])
+        fig.text(*at, shorten(text, canvas.shape[1] // 10), fontsize=8.5, va="top", color=INK)
     if heading:
-        fig.text(gap / canvas.shape[1], 1 - gap / canvas.shape[0], heading, fontsize=10, va="top", color=INK)
+        at = (gap / canvas.shape[1], 1 - gap / canvas.shape[0])
+        fig.text(*at, shorten(heading, canvas.shape[1] // 11), fontsize=10, va="top", color=INK)
     fig.figimage(canvas, origin="upper")  # pixel for pixel: nothing is resampled
     return fig
 
@@ -317,6 +325,25 @@ def draw_agreement(ax: Axes, pred: Tensor, true: Tensor, name: str, unit: str) -
     box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 2}
     look: dict[str, Any] = {"fontsize": 8.5, "linespacing": 1.4, "color": INK, "bbox": box}
     ax.text(0.04, 0.96, "\n".join(lines), transform=ax.transAxes, va="top", **look)
+
+
+def compared(series: Mapping[str, Sequence[tuple[str, Sequence[float]]]], *, x_label: str, y_label: str) -> Figure:
+    """A line for each method over choices, with means and standard deviations.
+
+    Args:
+        series: method -> (choice, values over the seeds) in order.
+    """
+    fig, (ax,) = new_panels(1, width=6.2, height=4.2, left=0.8)
+    style(ax, title=y_label, x=x_label)
+    for i, (method, points) in enumerate(series.items()):
+        means = [float(torch.tensor(values).mean()) for _, values in points]
+        spreads = [float(torch.tensor(values).std()) if len(values) > 1 else 0.0 for _, values in points]
+        places = [k + 0.04 * (i - (len(series) - 1) / 2) for k in range(len(points))]
+        look: dict[str, Any] = {"marker": "o", "markersize": 4.5, "linewidth": 1.6, "capsize": 2.5}
+        ax.errorbar(places, means, spreads, label=method, color=PALETTE[i % len(PALETTE)], **look)
+    ax.set_xticks(range(len(points)), [choice for choice, _ in points])
+    ax.legend(fontsize=9, labelcolor=INK, edgecolor="none")
+    return fig
 
 
 # ------------------------------------------------------------------------------------------------ small parts

@@ -1,22 +1,27 @@
-"""Predict with a checkpoint: the classes or values of images or of the rows of a table, or images as an autoencoder
-reconstructs or cleans them.
+"""Predict with a checkpoint: the classes or values of images, of the rows of a table, or of texts, or images as an
+autoencoder reconstructs or cleans them.
 
     python scripts/predict.py ckpt=<run>/checkpoints/best.ckpt input=photo.png
     python scripts/predict.py ckpt=… input=<folder of images> format=json output=predictions.json
     python scripts/predict.py ckpt=… input=rows.csv
     cat photo.png | python scripts/predict.py ckpt=… input=-
+    python scripts/predict.py ckpt=… input="the food was awful"
+    python scripts/predict.py model=resnet50 net.weights=imagenet input=photo.jpg
 
 Options:
     ckpt       the checkpoint; nothing else of its run is needed
-    input      an image, a folder of images, or a CSV file whose header names the columns; - reads standard input
-    top_k      how many classes to tell, the most probable first (3)
+    model      instead of ckpt: a net of a library with its published weights and classes, not trained here;
+               net.weights=imagenet or a file, and other options of the net, net.<option>=…
+    input      an image, a folder of images, a CSV file whose header names the columns, a file with a text in each line
+               (blank lines are left out), or a text itself, of two words or more; - reads standard input
+    top_k      how many classes to tell, the most probable first (3; with model 5)
     format     table, json or csv; else as the ending of output says, or a table
     output     a file to write instead of the terminal
     pictures   the folder for what an autoencoder makes of the images (reconstructions)
     invert     true for dark digits on light paper, where the training images were light on dark (false)
     fit        crop: scale until the image covers the size and take its centre; squash: give up its proportions; else
                as in training
-    separator, decimal, encoding     of the CSV file; else as in training
+    separator, decimal, encoding     of the CSV file; else as in training. Encoding also of a file of texts (utf-8)
 
 Images become grey where the training images were. Exit code 0 when all inputs were predicted, 2 if not.
 """
@@ -26,6 +31,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import textwrap
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,18 +41,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dlzoo import commands, predict_pictures
 from dlzoo.errors import UserError
+from dlzoo.pretrained import load_pretrained
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from torch import Tensor
 
-    from dlzoo.specs import ImageSpec, TableSpec, Target
+    from dlzoo.specs import ImageSpec, TableSpec, Target, TextSpec
     from dlzoo.tasks.base import Task
 
 BATCH_SIZE = 256
 """Inputs that go through the net at once."""
 
 TOP_K = 3
+TOP_K_OF_MANY = 5
+"""With a library's net: ImageNet has 1,000 classes."""
 
 FormatName = Literal["table", "json", "csv"]
 Record = dict[str, Any]
@@ -54,8 +64,9 @@ Batches = Iterator[tuple[list[Any], "Tensor"]]  # what the inputs are called, an
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    ckpt: str
     input: str
+    ckpt: str | None = None
+    model: str | None = None
     top_k: int | None = None
     format: FormatName | None = None
     output: str | None = None
@@ -66,8 +77,8 @@ class Options:
     decimal: Literal[".", ","] | None = None
     encoding: str | None = None
 
-    IMAGES_ONLY = ("invert", "fit")
-    TABLES_ONLY = ("separator", "decimal", "encoding")
+    FOR = {"images": ("invert", "fit"), "tables": ("separator", "decimal", "encoding"), "texts": ("encoding",)}
+    """Options that go with one kind of input or another."""
 
 
 def main() -> None:
@@ -78,27 +89,38 @@ def main() -> None:
 def command(argv: Sequence[str]) -> None:
     """Predict as the words of a command line say."""
     # Messages of the table reader name the config's keys, data.separator=…: these are taken as well.
-    options, _ = commands.parse(Options, [word.removeprefix("data.") for word in argv])
+    options, net_words = commands.parse(Options, [word.removeprefix("data.") for word in argv], others=("net.",))
     if options.top_k is not None and options.top_k < 1:
         raise UserError(f"top_k={options.top_k} is too small; it must be at least 1")
-    ckpt = commands.existing_file(options.ckpt, "ckpt")
-    source = None if options.input == "-" else commands.existing(options.input, "input")
-    read = [ckpt] if source is None else [ckpt, source]
+    if (options.ckpt is None) == (options.model is None):
+        raise UserError("give ckpt=<run>/checkpoints/best.ckpt, or model=<a library's net> net.weights=imagenet")
+    if net_words and options.ckpt is not None:
+        raise UserError(f"{net_words[0]}: the net of a checkpoint is what it is; net.<option> goes with model=")
+    ckpt = None if options.ckpt is None else commands.existing_file(options.ckpt, "ckpt")
+    source = _source(options.input)
+    read = [path for path in (ckpt, source) if path is not None]
     output = None if options.output is None else commands.writable(options.output, "output", *read)
+    format = _format(options, output)
 
-    task, cfg = commands.load(ckpt)
+    if ckpt is not None:
+        task, cfg = commands.load(ckpt)
+    else:
+        task, cfg = load_pretrained(str(options.model), net_words)
+    if source is None and options.input != "-" and task.spec.what != "texts":
+        commands.existing(options.input, "input")  # says that it is not there
     problems: list[str] = []
+    top_k = options.top_k or (TOP_K if ckpt is not None else TOP_K_OF_MANY)
     found, target = batches(options, task.spec, cfg, source, problems), task.spec.target
     if predict_pictures.reconstructs(task, options.pictures, options.top_k):
         records, target = predict_pictures.reconstruct(task, found, options.pictures), predict_pictures.target()
     else:
-        records = [
-            record
-            for names, x in found
-            for record in to_records(names, predict(task, x), target, options.top_k or TOP_K)
-        ]
+        records = [record for names, x in found for record in to_records(names, predict(task, x), target, top_k)]
     if records:
-        text = render(records, target, _format(options, output))
+        if task.spec.what == "texts" and format == "table":
+            records = [
+                record | {"input": textwrap.shorten(record["input"], 80, placeholder=" …")} for record in records
+            ]
+        text = render(records, target, format)
         if output is None:
             print(text, end="")
         else:
@@ -116,7 +138,10 @@ def predict(task: Task, x: Tensor) -> Tensor:
     from dlzoo.tasks.supervised import Supervised
 
     if not isinstance(task, Supervised):
-        raise UserError(f"{type(task).__name__} has learnt neither classes nor values: there is nothing to predict")
+        raise UserError(
+            f"{type(task).__name__} has learnt neither classes nor values: there is nothing to predict; if it can "
+            "generate, see scripts/sample.py"
+        )
     with torch.inference_mode():
         output = task(x)
         result = getattr(task.objective, "probabilities", task.objective.predictions)(output)
@@ -127,15 +152,25 @@ def predict(task: Task, x: Tensor) -> Tensor:
 
 def batches(options: Options, spec: Any, cfg: DictConfig, source: Path | None, problems: list[str]) -> Batches:
     """The inputs in batches; reasons why some cannot be read are added to ``problems``."""
-    from dlzoo.specs import Classes, ImageSpec
+    from dlzoo.specs import Classes, ImageSpec, TextSpec
 
-    is_image = isinstance(spec, ImageSpec)
-    for key in Options.TABLES_ONLY if is_image else Options.IMAGES_ONLY:
+    for key in {key for keys in Options.FOR.values() for key in keys} - {*Options.FOR[spec.what]}:
         if getattr(options, key):
             raise UserError(f"{key}: this checkpoint takes {spec.describe()}, which have no such option")
     if options.top_k and not isinstance(spec.target, Classes):
         raise UserError(f"top_k: this checkpoint predicts values ({', '.join(spec.target.names)}), not classes")
-    return _images(options, spec, cfg, source, problems) if is_image else _rows(options, spec, cfg, source)
+    if isinstance(spec, TextSpec):
+        return _texts(options, spec, source)
+    if isinstance(spec, ImageSpec):
+        return _images(options, spec, cfg, source, problems)
+    return _rows(options, spec, cfg, source)
+
+
+def _source(text: str) -> Path | None:
+    """The file or folder to read; None for standard input, and for what may be a text itself."""
+    if text == "-" or (len(text.split()) > 1 and not os.path.exists(Path(text).expanduser())):
+        return None
+    return commands.existing(text, "input")
 
 
 def _images(options: Options, spec: ImageSpec, cfg: DictConfig, source: Path | None, problems: list[str]) -> Batches:
@@ -170,8 +205,8 @@ def _rows(options: Options, spec: TableSpec, cfg: DictConfig, source: Path | Non
         raise UserError(
             f"input={options.input}: this is a folder, but the checkpoint takes {spec.describe()}: a CSV file"
         )
-    style: dict[str, Any] = {key: str(cfg.data[key]) for key in Options.TABLES_ONLY if key in cfg.data}
-    style |= {key: getattr(options, key) for key in Options.TABLES_ONLY if getattr(options, key)}
+    style: dict[str, Any] = {key: str(cfg.data[key]) for key in Options.FOR["tables"] if key in cfg.data}
+    style |= {key: getattr(options, key) for key in Options.FOR["tables"] if getattr(options, key)}
     if "missing_marks" in cfg.data:
         style["missing_marks"] = [str(mark) for mark in cfg.data.missing_marks]
     path: Any = commands.standard_input() if source is None else source
@@ -179,6 +214,30 @@ def _rows(options: Options, spec: TableSpec, cfg: DictConfig, source: Path | Non
     for start in range(0, len(x), BATCH_SIZE):
         part = x[start : start + BATCH_SIZE]
         yield [*range(start + 1, start + 1 + len(part))], part
+
+
+def _texts(options: Options, spec: TextSpec, source: Path | None) -> Batches:
+    """Texts are called by what they say."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    if source is not None and source.is_dir():
+        raise UserError(f"input={options.input}: this is a folder, but the checkpoint takes {spec.describe()}: a file")
+    lines = [options.input]
+    if source is not None or options.input == "-":
+        content = commands.standard_input().getvalue() if source is None else source.read_bytes()
+        encoding = options.encoding or "utf-8-sig"
+        try:
+            lines = [line.strip() for line in content.decode(encoding).split("\n") if line.strip()]
+        except UnicodeDecodeError:
+            raise UserError(f"input={options.input} is not {encoding} text; set encoding, as to latin-1") from None
+        except LookupError:
+            raise UserError(f"encoding={encoding}: Python knows no such encoding; common are utf-8, latin-1") from None
+    if not lines:
+        raise UserError(f"input={options.input} holds no text")
+    for start in range(0, len(lines), BATCH_SIZE):
+        part = lines[start : start + BATCH_SIZE]
+        yield part, pad_sequence([torch.tensor(spec.encode(line)) for line in part], batch_first=True)
 
 
 def to_records(names: Sequence[Any], result: Tensor, target: Target, top_k: int) -> list[Record]:

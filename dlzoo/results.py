@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def judge(expect: Sequence[dict[str, Any]], metrics: dict[str, float]) -> list[dict[str, Any]]:
@@ -100,7 +101,8 @@ def table_of_runs(runs: Sequence[tuple[str, dict[str, Any]]]) -> Table:
     table = Table(title="all runs", box=None, header_style="dim", title_justify="left")
     for heading in ("run", *names, "epochs", "seconds"):
         table.add_column(heading, justify="left" if heading == "run" else "right", no_wrap=heading != "run")
-    for label, run in runs:
+    for words, run in runs:
+        label = Text(words)  # in a plain string, rich would take augment=[flips,mixup] for markup
         if "metrics" not in run:
             table.add_row(label, *["failed"] + [""] * (len(names) + 1))
             continue

@@ -1,10 +1,17 @@
-"""Sample from a checkpoint: pictures from a net that makes them.
+"""Sample from a checkpoint: text from a language model, pictures from a net that makes them.
 
+    python scripts/sample.py ckpt=<run>/checkpoints/best.ckpt prompt="The food" temperature=0.8 top_k=40 length=500
     python scripts/sample.py ckpt=<run>/checkpoints/best.ckpt n=64 class=7 seed=3 output=sevens
 
 Options:
     ckpt         the checkpoint; nothing else of its run is needed
-    output       where to: a folder for pictures (samples)
+    output       where to: a file for text (the terminal), a folder for pictures (samples)
+  of text:
+    prompt       how the text begins (nothing)
+    temperature  below 1 the likely becomes likelier, 0 always takes the likeliest, above 1 is wilder (1)
+    top_k        only so many of the likeliest tokens are drawn from (all)
+    length       tokens to write: characters, or words (500)
+    seed         of the random draws (0)
   of pictures:
     n            how many: grid.png holds them all, 00000.png and so on one each (64)
     class        of which class, by name, for models that are told the class (all in turn)
@@ -25,7 +32,7 @@ from typing import Any
 from dlzoo import commands
 from dlzoo.errors import UserError, nearest
 
-SAMPLERS = ("dlzoo.sample_images",)
+SAMPLERS = ("dlzoo.sample_text", "dlzoo.sample_images")
 """Modules that can sample: each has ``Options``, ``samples(task)``, and ``sample(task, options)``, which gives the
 bytes of one file, or of several by name, for a folder."""
 

@@ -11,13 +11,15 @@ A batch is a tuple ``(inputs, target)`` or ``(inputs, target, weight)``, weight:
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from dlzoo.errors import UserError
+from dlzoo.tokenizer import PAD, SPECIAL, UNKNOWN, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,18 @@ class Values:
         return torch.linspace(-1, 1, n * self.num_outputs).view(n, self.num_outputs)
 
 
-Target = Classes | Values
+@dataclass(frozen=True)
+class NextTokens:
+    """Target: for each token of a text the one that follows, (B, L) int64; 0, ``<pad>``, where there is none."""
+
+    what: ClassVar[str] = "next tokens"
+
+    num_outputs: int
+    names: ClassVar[tuple[str, ...]] = ()  # the vocabulary is the spec's
+    units: ClassVar[tuple[str, ...]] = ()
+
+
+Target = Classes | Values | NextTokens
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,7 @@ class ImageSpec:
     channels: int
     height: int
     width: int
-    target: Target
+    target: Classes | Values
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
@@ -114,7 +127,7 @@ class TableSpec:
     what: ClassVar[str] = "tables"
 
     columns: tuple[Column, ...]
-    target: Target
+    target: Classes | Values
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
@@ -138,9 +151,58 @@ class TableSpec:
         return x, self.target.example(n)
 
 
-Spec = ImageSpec | TableSpec
+@dataclass(frozen=True)
+class TextSpec:
+    """Texts: (B, L) int64, the tokens' numbers in the vocabulary, filled up with 0, ``<pad>``, behind each text's end.
 
-_TYPES = {cls.__name__: cls for cls in (Classes, Values, ImageSpec, Column, TableSpec)}
+    ``vocabulary`` is fitted on train; before, it holds the special tokens alone. Of a longer text the ``keep``
+    ``max_length`` tokens count.
+    """
+
+    what: ClassVar[str] = "texts"
+    mean: ClassVar[tuple[float, ...]] = ()  # numbers of tokens are not standardised
+    std: ClassVar[tuple[float, ...]] = ()
+
+    target: Target
+    tokenizer: Tokenizer = field(default_factory=Tokenizer)
+    max_length: int | None = None
+    keep: Literal["first", "last"] = "first"
+    vocabulary: tuple[str, ...] = SPECIAL
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.vocabulary)
+
+    def describe(self) -> str:
+        length = "" if self.max_length is None else f", at most {self.max_length}"
+        return f"texts of {self.tokenizer.what}{length}"
+
+    def encode(self, text: str) -> list[int]:
+        """The numbers of a text's tokens; a text without any is one unknown token."""
+        tokens = self.tokenizer.splitter()(text) or SPECIAL[UNKNOWN : UNKNOWN + 1]
+        kept = slice(self.max_length) if self.keep == "first" else slice(-(self.max_length or 0), None)
+        return [self._numbers.get(token, UNKNOWN) for token in tokens][kept]
+
+    def decode(self, numbers: list[int]) -> str:
+        return self.tokenizer.join([self.vocabulary[i] for i in numbers])
+
+    def example(self, n: int) -> tuple[Tensor, Tensor]:
+        length = min(self.max_length or 12, 12)
+        draw = torch.Generator().manual_seed(0)
+        x = torch.randint(1, self.num_tokens, (n, length), generator=draw)
+        if isinstance(self.target, NextTokens):
+            return x, x.roll(-1, 1)
+        ends = torch.randint(1, length + 1, (n, 1), generator=draw)
+        return torch.where(torch.arange(length) < ends, x, PAD)[:, : ends.max()], self.target.example(n)
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {token: i for i, token in enumerate(self.vocabulary)}
+
+
+Spec = ImageSpec | TableSpec | TextSpec
+
+_TYPES = {cls.__name__: cls for cls in (Classes, Values, NextTokens, ImageSpec, Column, TableSpec, Tokenizer, TextSpec)}
 
 
 def to_plain(value: Any) -> Any:

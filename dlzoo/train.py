@@ -96,10 +96,14 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     card = make_card(cfg, overrides, data.spec)
     trainer = build.build_trainer(cfg, task, run_dir, card)
     _announce(cfg, task, trainer)
+    if cfg.ckpt is None and hasattr(task.net, "load_weights"):
+        for line in task.net.load_weights():  # type: ignore[operator]
+            print(line)
+    fit_data = build.cached_features(task, data, trainer) if cfg.cache_features else data
     setup_seconds = time.perf_counter() - started
 
     try:
-        fit_seconds = _timed(lambda: trainer.fit(task, data, ckpt_path=cfg.ckpt))
+        fit_seconds = _timed(lambda: trainer.fit(task, fit_data, ckpt_path=cfg.ckpt))
     except MisconfigurationException as error:
         raise UserError(f"trainer or callbacks: {error}") from None
     best, last = _checkpoints(trainer)
@@ -173,13 +177,23 @@ def _announce(cfg: DictConfig, task: Any, trainer: pl.Trainer) -> None:
         print(line)
 
 
+MOST_ROWS = 24
+"""Of the summary of a net; of a deeper one, blocks are shown instead of layers."""
+
+
 def _summary(net: Any) -> list[str]:
     """Each layer with parameters: its place, its kind, its number of parameters."""
+    leaves = {name for name, m in net.named_modules() if any(True for _ in m.parameters(recurse=False))}
+    depth = max((name.count(".") for name in leaves), default=0)
+    places = leaves
+    while len(places) > MOST_ROWS and depth > 0:
+        depth -= 1
+        places = {".".join(name.split(".")[: depth + 1]) for name in leaves}
     rows = []
     for name, module in net.named_modules():
-        own = sum(p.numel() for p in module.parameters(recurse=False))
-        if own:
-            rows.append((name, str(module).replace("\n", " ")[:60], own))
+        if name in places:
+            kind = str(module).replace("\n", " ")[:60] if name in leaves else type(module).__name__
+            rows.append((name, kind, sum(p.numel() for p in module.parameters(recurse=name not in leaves))))
     width = max((len(name) for name, _, _ in rows), default=0)
     kinds = max((len(kind) for _, kind, _ in rows), default=0)
     lines = [f"  {name:{width}}  {kind:{kinds}}  {own:>10,}" for name, kind, own in rows]
@@ -230,7 +244,14 @@ def _quiet() -> None:
 
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    advice = ("does not have many workers", "sync_dist=True", "exists and is not empty", "LeafSpec", "logging interval")
+    advice = (
+        "does not have many workers",
+        "sync_dist=True",
+        "exists and is not empty",
+        "LeafSpec",
+        "logging interval",
+        "in eval mode",
+    )
     for text in advice:
         warnings.filterwarnings("ignore", f".*{text}.*")
 

@@ -3,11 +3,14 @@
     mlp       784-64-128-64-10 with BatchNorm, Adam, batch 128, 55,000 pictures
     lenet     LeNet-5, otherwise the same
     mlp1024   the first with batch 1024
-    vae       variational autoencoder 400-20, Adam, batch 128
-    dcgan     DCGAN of 32 and 64 maps, two optimizers, batch 128; what counts are its training steps
-    pictures  what films, grids and codes cost a run of the VAE of 20 epochs
     memory    the most memory that the first takes
     startup   from starting train.py to its first step, less the import of Lightning
+    resnet18  ResNet-18 with the small stem on pictures of 32x32, batch 128: four steps an epoch; the training counts
+    vae       variational autoencoder 400-20, Adam, batch 128
+    dcgan     DCGAN of 32 and 64 maps, two optimizers, batch 128: 40 steps an epoch; the training counts
+    features  a frozen ResNet-20 whose features are kept, against itself without that (both ours)
+    fast      experiment=fast_mnist against scripts/plain_mnist.py: seconds of training, test accuracy
+    pictures  the VAE for 20 epochs with its film, grids and codes, against itself without the seconds for them
 
     repeats=5       pairs of epochs (of processes, for startup), after one to warm up; the median counts
     out=bench.json  where all figures go
@@ -21,16 +24,19 @@ time, which does not count waiting for a core. An epoch of ours lasts from its s
 
 from __future__ import annotations
 
+import os
+import sys
+
+# A checkout need not be installed; and this folder must go at once, for its inspect.py is not Python's.
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
 import contextlib
 import dataclasses
 import importlib
 import json
 import multiprocessing
-import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -40,35 +46,36 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # a checkout need not be installed
-
 from omegaconf import DictConfig, OmegaConf
 
 from dlzoo import commands, config
 from dlzoo.errors import UserError, nearest
+from scripts import bench_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 NUM_IMAGES = {"train": 60_000, "t10k": 10_000}
 LEARNING = ["optimizer=adam", "scheduler=none", "task.label_smoothing=0.0"]
 MNIST = ["data=mnist", "data.val_size=5000", "data.eval_batch_size=512", "trainer=cpu", *LEARNING]
-PICTURES = ["data=mnist", "data.val_size=5000", "data.batch_size=128", "trainer=cpu"]
-VAE = [*PICTURES, "model=vae", "task.num_importance_samples=1"]
+GENERATIVE = ["data=mnist", "data.val_size=5000", "data.batch_size=128", "trainer=cpu"]
+VAE = [*GENERATIVE, "model=vae", "task.num_importance_samples=1"]
 MLP = [*MNIST, "model=mlp", "net.hidden=[64,128,64]", "net.norm=batch"]
+RESNET = [*MNIST, "model=resnet18", "net.size=32", "trainer.limit_train_batches=4", "trainer.limit_val_batches=1"]
 
 SPEED = {
     "mlp": ([*MLP, "data.batch_size=128"], 1.5),
     "lenet": ([*MNIST, "model=lenet", "data.batch_size=128"], 1.15),
     "mlp1024": ([*MLP, "data.batch_size=1024"], 1.2),
+    "resnet18": ([*RESNET, "data.batch_size=128"], 1.05),
     "vae": (VAE, 1.15),
-    "dcgan": ([*PICTURES, "model=dcgan", "optimizer=adam_gan"], 1.1),
+    "dcgan": ([*GENERATIVE, "model=dcgan", "trainer.limit_train_batches=40", "trainer.limit_val_batches=1"], 1.1),
 }
-"""The config of each comparison, and the ratio that its epochs must keep to."""
-STEPS_COUNT = ("dcgan",)
-"""Where the ratio is that of the training batches: our validation measures what the bare loop does not."""
-MOST_PICTURES = 1.03
+"""The config of each comparison, and the ratio that its epochs must keep to; cut short, that of its training."""
 MOST_MB = 250.0
 MOST_STARTUP_SECONDS = 1.5
-WHAT = [*SPEED, "pictures", "memory", "startup"]
+MOST_OF_AN_EPOCH = 0.1
+MOST_POINTS = 0.3
+MOST_FOR_PICTURES = 1.03
+WHAT = [*SPEED, "memory", "startup", "features", "fast", "pictures"]
 
 Lap = dict[str, float]
 """Seconds of ``train`` (the training batches), ``epoch`` (with validation and all the rest) and ``cpu`` (of it)."""
@@ -120,22 +127,20 @@ def measure(name: str, repeats: int, data_dir: Path) -> list[Row]:
     """The rows of the table that a measurement gives."""
     if name == "startup":
         return [startup(max(repeats, 3))]
-    if name == "pictures":
-        return [pictures([*VAE, "trainer.max_epochs=20", f"data_dir='{data_dir}'"])]
+    if name in WHOLE_RUNS:
+        return WHOLE_RUNS[name](data_dir)
     words, target = SPEED.get(name, SPEED["mlp"])
     words = [*words, f"data_dir='{data_dir}'"]
     if name == "memory":
         *_, ours_mb, bare_mb = take_turns(words, repeats=1)
         return [Row(name, "peak", ours_mb, bare_mb, "MB", ours_mb - bare_mb, "MB", target=MOST_MB)]
     ours, bare, *_ = take_turns(words, repeats)
-    steps, epochs = (target, None) if name in STEPS_COUNT else (None, target)
-    return [
-        Row(name, "training", *medians(ours, bare, "train"), "s", ratio(ours, bare, "train"), "x", target=steps),
-        Row(
-            name, "epoch", *medians(ours, bare, "epoch"), "s", ratio(ours, bare, "epoch"), "x",
-            cpu_value=ratio(ours, bare, "cpu"), target=epochs,
-        ),
-    ]  # fmt: skip
+    cut_short = any("limit_train_batches" in word for word in words)
+    training = Row(name, "training", *medians(ours, bare, "train"), "s", ratio(ours, bare, "train"), "x")
+    if cut_short:  # what an epoch costs beside its steps is for many more steps
+        return [dataclasses.replace(training, target=target)]
+    epoch = Row(name, "epoch", *medians(ours, bare, "epoch"), "s", ratio(ours, bare, "epoch"), "x")
+    return [training, dataclasses.replace(epoch, cpu_value=ratio(ours, bare, "cpu"), target=target)]
 
 
 def medians(ours: Sequence[Lap], bare: Sequence[Lap], part: str) -> tuple[float, float]:
@@ -243,139 +248,32 @@ class Stopwatch:
 def run_bare(turns: Connection, cfg: DictConfig) -> None:
     """What ours is compared with: the net, PyTorch, and a loop."""
     import torch
-    import torch.nn.functional as F
 
     from dlzoo.specs import Classes, ImageSpec
+    from scripts.bench_steps import STEPS, classifier
 
-    if cfg.names.model in BARE_PICTURES:
-        run_bare_pictures(turns, cfg)
-        return
     x, y = read_mnist(Path(cfg.data_dir))
     num_train = len(x) - cfg.data.val_size
     x, x_val, y, y_val = x[:num_train], x[num_train:], y[:num_train], y[num_train:]
     torch.manual_seed(cfg.seed)
     net = construct(cfg.net, ImageSpec(1, 28, 28, Classes(tuple("0123456789"))))
-    optimizer = construct(cfg.optimizer, net.parameters())
+    learn, measure = STEPS.get(cfg.names.model, classifier)(net, lambda params: construct(cfg.optimizer, params))
+
+    def held(t: Any) -> Any:
+        return t.split(cfg.data.eval_batch_size)[: cfg.trainer.get("limit_val_batches")]
+
     while turns.recv() == "go":
         watch = Stopwatch()
         net.train()
-        for rows in torch.randperm(num_train).split(cfg.data.batch_size):
-            loss = F.cross_entropy(net(x.index_select(0, rows)), y.index_select(0, rows))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        watch.train_is_over()
-        net.eval()
-        val_loss, num_right = torch.zeros(()), torch.zeros(())
-        with torch.inference_mode():
-            for inputs, target in zip(*(t.split(cfg.data.eval_batch_size) for t in (x_val, y_val)), strict=True):
-                output = net(inputs)
-                val_loss += F.cross_entropy(output, target, reduction="sum")
-                num_right += (output.argmax(1) == target).sum()
-        turns.send(watch.lap())
-    turns.send(peak_mb())
-
-
-def run_bare_pictures(turns: Connection, cfg: DictConfig) -> None:
-    """The same for nets that make pictures."""
-    import torch
-
-    from dlzoo.specs import Classes, ImageSpec
-
-    x, _ = read_mnist(Path(cfg.data_dir))
-    num_train = len(x) - cfg.data.val_size
-    x, x_val = x[:num_train], x[num_train:]
-    torch.manual_seed(cfg.seed)
-    net = construct(cfg.net, ImageSpec(1, 28, 28, Classes(tuple("0123456789"))))
-    step, validate = BARE_PICTURES[cfg.names.model](net, cfg)
-    while turns.recv() == "go":
-        watch = Stopwatch()
-        net.train()
-        for rows in torch.randperm(num_train).split(cfg.data.batch_size):
-            step(x.index_select(0, rows))
+        for rows in torch.randperm(num_train).split(cfg.data.batch_size)[: cfg.trainer.get("limit_train_batches")]:
+            learn(x.index_select(0, rows), y.index_select(0, rows))
         watch.train_is_over()
         net.eval()
         with torch.inference_mode():
-            for inputs in x_val.split(cfg.data.eval_batch_size):
-                validate(inputs)
+            for inputs, target in zip(*(held(t) for t in (x_val, y_val)), strict=True):
+                measure(inputs, target)
         turns.send(watch.lap())
     turns.send(peak_mb())
-
-
-def bare_vae(net: Any, cfg: DictConfig) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    """A training step, and a measurement, of a batch of pictures."""
-    import torch
-    import torch.nn.functional as F
-
-    optimizer = construct(cfg.optimizer, net.parameters())
-
-    def loss_of(x: Any) -> Any:
-        mean, log_var = net.encode(x)
-        z = mean + (log_var / 2).exp() * torch.randn_like(mean)
-        bce = F.binary_cross_entropy_with_logits(net.decode(z), x, reduction="sum")
-        return (bce + (mean.square() + log_var.exp() - 1 - log_var).sum() / 2) / len(x)
-
-    def step(x: Any) -> None:
-        loss = loss_of(x)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return step, loss_of
-
-
-def bare_gan(net: Any, cfg: DictConfig) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    """As PyTorch's own DCGAN example steps, both halves of the discriminator's loss in one backward pass."""
-    import torch
-    import torch.nn.functional as F
-
-    judge, make = (construct(cfg.optimizer, part.parameters()) for part in (net.discriminator, net.generator))
-
-    def step(x: Any) -> None:
-        made = net.generate(torch.randn(len(x), net.latent_dim))
-        judge.zero_grad()
-        loss = F.softplus(-net.discriminate(x)).mean() + F.softplus(net.discriminate(made.detach())).mean()
-        loss.backward()
-        judge.step()
-        make.zero_grad()
-        F.softplus(-net.discriminate(made)).mean().backward()
-        make.step()
-
-    return step, net.discriminate
-
-
-BARE_PICTURES = {"vae": bare_vae, "dcgan": bare_gan}
-
-
-def pictures(words: Sequence[str]) -> Row:
-    """A whole run, test included, and the same without the seconds that went into pictures."""
-    from dlzoo import train
-    from dlzoo.callbacks.film import Film
-    from dlzoo.callbacks.generative import GenerativePictures
-
-    spent = [0.0]
-
-    def timed(hook: Callable[..., None]) -> Callable[..., None]:
-        def run(*given: Any) -> None:
-            started = time.perf_counter()
-            hook(*given)
-            spent[0] += time.perf_counter() - started
-
-        return run
-
-    hooks = ((Film, "shoot"), (Film, "on_train_end"), (GenerativePictures, "on_test_end"))
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        open(os.devnull, "w") as nowhere,
-        contextlib.redirect_stdout(nowhere),
-        contextlib.ExitStack() as patches,
-    ):
-        for owner, name in hooks:
-            patches.enter_context(mock.patch.object(owner, name, timed(getattr(owner, name))))
-        seconds = train.run(config.compose(words), Path(folder), [])["seconds"]
-    whole = seconds["fit"] + seconds["test"]
-    rest = whole - spent[0]
-    return Row("pictures", "whole run", whole, rest, "s", whole / rest, "x", target=MOST_PICTURES)
 
 
 def construct(node: DictConfig, first: Any) -> Any:
@@ -433,49 +331,45 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-# Start-up
-
-IMPORT = """
-import time
-wall, cpu = time.perf_counter(), time.process_time()
-import lightning.pytorch
-print(time.perf_counter() - wall, time.process_time() - cpu)
-"""
-FIRST_STEP = """
-import os, time
-import dlzoo.train
-from dlzoo.tasks.base import Task
-def stop(self, batch, batch_idx):
-    print(time.time(), time.process_time(), flush=True)
-    os._exit(0)
-Task.on_train_batch_start = stop
-dlzoo.train.main()
-"""
+# Whole runs
 
 
 def startup(repeats: int) -> Row:
     """Seconds from starting ``python train.py`` to its first training step, less those of Lightning's import."""
-    imports, totals = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        for i in range(repeats + 1):
-            imports.append(last_line(IMPORT))
-            started = time.time()
-            reached, cpu = last_line(FIRST_STEP, f"output_dir='{folder}/{i}'")
-            totals.append((reached - started, cpu))
-    (ours, _), (bare, _) = (tuple(map(statistics.median, zip(*v[1:], strict=True))) for v in (totals, imports))
-    value, cpu_value = (
-        statistics.median(a[k] - b[k] for a, b in zip(totals[1:], imports[1:], strict=True)) for k in (0, 1)
-    )
+    totals, imports = bench_runs.startup(repeats)
+    (ours, _), (bare, _) = (tuple(map(statistics.median, zip(*v, strict=True))) for v in (totals, imports))
+    value, cpu_value = (statistics.median(a[k] - b[k] for a, b in zip(totals, imports, strict=True)) for k in (0, 1))
     return Row("startup", "to step 1", ours, bare, "s", value, "s", cpu_value=cpu_value, target=MOST_STARTUP_SECONDS)
 
 
-def last_line(code: str, *argv: str) -> tuple[float, float]:
-    """The two numbers on the last line that a Python program prints."""
-    command = [sys.executable, "-c", code, *argv]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    wall, cpu = done.stdout.splitlines()[-1].split()
-    return float(wall), float(cpu)
+def features(data_dir: Path) -> list[Row]:
+    """Frozen features computed once (ours) or in each epoch (bare)."""
+    kept, plain = bench_runs.kept_features(data_dir)
+    apart = 100 * abs(kept.accuracy - plain.accuracy)
+    return [
+        Row("features", "epoch", kept.epoch, plain.epoch, "s", kept.epoch / plain.epoch, "x", target=MOST_OF_AN_EPOCH),
+        Row("features", "accuracy", 100 * kept.accuracy, 100 * plain.accuracy, "%", apart, "%", target=MOST_POINTS),
+    ]
 
+
+def fast(data_dir: Path) -> list[Row]:
+    """experiment=fast_mnist beside the script that most tutorials show."""
+    ours, plain = bench_runs.fast_mnist(data_dir)
+    points = 100 * (ours.accuracy - plain.accuracy)
+    return [
+        Row("fast", "training", ours.fit, plain.fit, "s", ours.fit / plain.fit, "x"),
+        Row("fast", "accuracy", 100 * ours.accuracy, 100 * plain.accuracy, "%", points, "%"),
+    ]
+
+
+def pictures(data_dir: Path) -> list[Row]:
+    """What the callbacks that draw what a net makes cost a whole run, test included."""
+    whole, drawing = bench_runs.drawing([*VAE, "trainer.max_epochs=20", f"data_dir='{data_dir}'"])
+    rest = whole - drawing
+    return [Row("pictures", "whole run", whole, rest, "s", whole / rest, "x", target=MOST_FOR_PICTURES)]
+
+
+WHOLE_RUNS = {"features": features, "fast": fast, "pictures": pictures}
 
 # Report
 
@@ -509,7 +403,7 @@ def show(rows: Sequence[Row], around: dict[str, Any]) -> None:
     for heading in ("", "", "ours", "bare", "compared", "CPU time", "target", ""):
         table.add_column(heading, justify="right" if heading else "left")
     for row in rows:
-        sides = (f"{side:.0f} MB" if row.unit == "MB" else f"{side:.2f} s" for side in (row.ours, row.bare))
+        sides = (f"{side:.0f} MB" if row.unit == "MB" else f"{side:.2f} {row.unit}" for side in (row.ours, row.bare))
         figures = (in_words(value, row.value_unit) for value in (row.value, row.cpu_value))
         target = "" if row.target is None else f"<= {in_words(row.target, row.value_unit)}"
         mark = {True: "[green]met[/green]", False: "[red]missed[/red]", None: ""}[row.met]
@@ -528,7 +422,7 @@ def in_words(value: float | None, unit: str) -> str:
     """A ratio as 1.23x, a difference with its sign."""
     if value is None:
         return ""
-    return f"{value:.2f}x" if unit == "x" else f"{value:+.0f} MB" if unit == "MB" else f"{value:+.2f} s"
+    return f"{value:.2f}x" if unit == "x" else f"{value:+.0f} MB" if unit == "MB" else f"{value:+.2f} {unit}"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Predict on new inputs: ``python scripts/predict.py ckpt=<run>/checkpoints/best.ckpt input=photo.png``; see --help."""
 
+import os
 import sys
-from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # a checkout need not be installed
+# A checkout need not be installed; and this folder must go at once, for its inspect.py is not Python's.
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 from dlzoo.predict import main
 

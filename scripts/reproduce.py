@@ -1,9 +1,10 @@
 """Run experiments over seeds and write RESULTS.md: ``python scripts/reproduce.py mlp_wine --seeds 10``."""
 
+import os
 import sys
-from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # a checkout need not be installed
+# A checkout need not be installed; and this folder must go at once, for its inspect.py is not Python's.
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 from dlzoo.reproduce import main
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +44,14 @@ def train(
     return run
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tokenised text goes into a folder of the tests, not into the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DLZOO_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
@@ -61,8 +70,10 @@ def real_data_dir() -> Path:
 def stand_in_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data_dir with generated files in the formats of the published ones, a few rows each."""
     import numpy as np
+    from cifar_files import batch
+    from text_stand_ins import write_imdb, write_sentences
 
-    from dlzoo.data.images import MNIST
+    from dlzoo.data.images import CIFAR10, MNIST
     from dlzoo.data.tables import CaliforniaHousing
 
     rng = np.random.default_rng(0)
@@ -77,9 +88,19 @@ def stand_in_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
                 (raw / f"{prefix}-{part}-idx{array.ndim}-ubyte").write_bytes(header + array.tobytes())
     monkeypatch.setattr(MNIST, "num_images", sizes)
+    batches = folder / CIFAR10.folder
+    batches.mkdir()
+    checksums = {}
+    for name in CIFAR10.md5:
+        (batches / name).write_bytes(content := batch(len(checksums), 40))
+        checksums[name] = hashlib.md5(content).hexdigest()
+    monkeypatch.setattr(CIFAR10, "num_images", 40)
+    monkeypatch.setattr(CIFAR10, "md5", checksums)
     low = np.array([-124, 32, 1, 10, 5, 20, 5, 0.5, 15_000])
     table = rng.uniform(low, low + np.array([10, 9, 50, 5000, 900, 3000, 900, 14, 485_000]), (200, 9))
     (folder / "CaliforniaHousing").mkdir()
     np.savetxt(folder / "CaliforniaHousing" / "cal_housing.data", table, delimiter=",", fmt="%.6f")
     monkeypatch.setattr(CaliforniaHousing, "num_rows", 200)
+    write_sentences(folder, 60, monkeypatch)
+    write_imdb(folder, 120, monkeypatch)
     return folder

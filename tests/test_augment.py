@@ -1,8 +1,13 @@
 """Augmentation: what it keeps, what it moves, and that a seed repeats it."""
 
+import importlib.util
+import sys
+
 import pytest
 import torch
 
+from dlzoo import build, config
+from dlzoo.data import policies
 from dlzoo.data.augment import Augment, cutmix_shares, random_crop
 from dlzoo.data.digits import Digits
 from dlzoo.errors import UserError
@@ -15,10 +20,18 @@ OPTIONS = {
     "shear": 20.0,
     "zoom": 0.3,
     "crop": 2,
+    "num_ops": 2,
+    "trivial": True,
     "erase": 0.5,
     "mixup": 0.4,
     "cutmix": 1.0,
 }
+NEEDS_TORCHVISION = {"num_ops", "trivial", "randaugment", "all"}
+
+
+def skip_without_torchvision(name: str) -> None:
+    if name in NEEDS_TORCHVISION and not importlib.util.find_spec("torchvision"):
+        pytest.skip("torchvision is not installed")
 
 
 def pictures(num: int = 32, channels: int = 1, height: int = 12, width: int = 10) -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,6 +64,7 @@ def test_all_off_changes_nothing():
 @pytest.mark.parametrize("name", [*OPTIONS, "all"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_option(name, channels):
+    skip_without_torchvision(name)
     options = OPTIONS if name == "all" else {name: OPTIONS[name]}
     x, y = pictures(channels=channels)
     x, kept = x[:1].expand_as(x).clone(), x[:1].clone()  # one picture, many times: what differs is chance
@@ -196,12 +210,94 @@ def test_erase_blackens_rectangles_at_its_rate():
     assert torch.equal(black, black.any(2, keepdim=True) & black.any(1, keepdim=True))
 
 
+def outcomes(x: torch.Tensor, **options: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """What many copies of one picture become: the different ones, and which of them each copy is."""
+    torch.manual_seed(0)
+    out, _ = augment(**options)(x.expand(1600, *x.shape), torch.zeros(1600, dtype=torch.long))
+    return out.flatten(1).unique(dim=0, return_inverse=True)
+
+
+@pytest.mark.parametrize("options", [{"num_ops": 2}, {"trivial": True}])
+def test_a_policy_draws_for_eight_pictures_at_a_time(options):
+    pytest.importorskip("torchvision")
+    found, which = outcomes(torch.rand(3, 12, 10), **options)
+    assert len(found) > 20
+    assert (which.bincount() % policies.GROUP_SIZE == 0).all()
+    assert (which[1:] == which[:-1]).float().mean() < 0.3  # neighbours are not alike: the groups are shuffled
+
+
+def test_randaugment_has_one_magnitude_and_so_many_operations():
+    """14 operations, 9 of them with a sign, so 23 outcomes of one; 23 * 23 of two; TrivialAugment's are countless."""
+    pytest.importorskip("torchvision")
+    x = torch.rand(3, 12, 10)
+    one, two, trivial = (len(outcomes(x, **o)[0]) for o in ({"num_ops": 1}, {"num_ops": 2}, {"trivial": True}))
+    assert 18 <= one <= 23 < 60 < two
+    assert trivial > 60
+
+
+def test_a_larger_magnitude_changes_more():
+    pytest.importorskip("torchvision")
+    x, changes = torch.rand(3, 12, 10), []
+    for magnitude in (1, 9, 30):
+        found, which = outcomes(x, num_ops=1, magnitude=magnitude)
+        changes.append((found[which] - x.flatten()).abs().mean().item())
+    assert changes[0] * 1.3 < changes[1] < changes[2] / 1.3
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (8, 40), (120, 100)])
+def test_trivial_moves_no_picture_out_of_its_frame(height, width, monkeypatch):
+    """The published 32 pixels would leave nothing of an 8x8 digit."""
+    trivial = pytest.importorskip("torchvision.transforms.v2").TrivialAugmentWide
+    moves = {name: trivial._AUGMENTATION_SPACE[name] for name in ("TranslateX", "TranslateY")}
+    monkeypatch.setattr(trivial, "_AUGMENTATION_SPACE", moves)
+    x = torch.zeros(1, height, width)
+    x[:, height // 2 - 1 : height // 2 + 1, width // 2 - 1 : width // 2 + 1] = 1
+    found, _ = outcomes(x, trivial=True)
+    for place, side in zip(centre_of_mass(found.view(-1, 1, height, width)), (height, width), strict=True):
+        moved = (place - (side - 1) / 2).abs().max().item()
+        assert moved == pytest.approx(int(min(32, 150 / 331 * side)), abs=0.01)
+
+
+def test_policies_need_grey_or_colour():
+    pytest.importorskip("torchvision")
+    with pytest.raises(UserError, match="augment=trivial changes grey or colour pictures, but these have 2 channels"):
+        augment(trivial=True)(*pictures(channels=2))
+
+
+def test_policies_name_the_package_that_they_need(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision.transforms.v2", None)
+    with pytest.raises(UserError, match="need torchvision"):
+        Augment(num_ops=1)
+
+
+@pytest.mark.parametrize("name", config.groups()["augment"])
+def test_every_policy_by_name_and_with_mixup(name):
+    skip_without_torchvision(name)
+    for choice in (name, f"[{name},mixup]"):
+        cfg = config.compose(["data=digits", f"augment={choice}"])
+        config.check(cfg)
+        made = build.build_data(cfg).augment
+        if choice == "none":
+            assert made is None
+            continue
+        made.num_classes = 10
+        x, y = pictures()
+        out, labels = made(x, y)
+        assert out.shape == x.shape
+        assert not torch.equal(out, x)
+        mixes = choice != name or name in ("mixup", "cutmix")
+        assert labels.shape == ((len(y), 10) if mixes else (len(y),))
+
+
 def test_mixing_labels_needs_their_number():
     with pytest.raises(RuntimeError, match="num_classes"):
         Augment(mixup=0.2)(*pictures())
 
 
-@pytest.mark.parametrize("options", [{"flip": 1.5}, {"rotate": -1}, {"zoom": 1.0}, {"crop": -1}, {"mixup": -0.1}])
+@pytest.mark.parametrize(
+    "options",
+    [{"flip": 1.5}, {"magnitude": 31}, {"num_ops": -1}, {"rotate": -1}, {"zoom": 1.0}, {"crop": -1}, {"mixup": -0.1}],
+)
 def test_out_of_range_names_the_key(options):
     with pytest.raises(UserError, match=f"data.augment.{next(iter(options))}="):
         Augment(**options)

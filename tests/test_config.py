@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Outcome
+from omegaconf import OmegaConf
 
 from dlzoo import config
 from dlzoo.errors import UserError
@@ -17,6 +18,7 @@ TYPOS = {
     "model=mpl": "did you mean 'mlp'",
     "model=mlp,lennet": "did you mean 'lenet'",
     "callbacks=[default,early_stoping]": "did you mean 'early_stopping'",
+    "augment=[flips,mixpu]": "augment=mixpu: there is no such augment; did you mean 'mixup'",
     "modle=mlp": "did you mean 'model'",
     "seeed=7": "did you mean 'seed'",
     "trainr.max_epochs=2": "did you mean 'trainer'",
@@ -95,15 +97,40 @@ def test_a_model_chooses_its_optimizer_but_the_command_line_wins() -> None:
     assert config.compose(["model=cnn", "optimizer=sgd"]).optimizer._target_.endswith("SGD")
 
 
+def test_a_list_of_augmentations_merges() -> None:
+    cfg = config.compose(["augment=[crop_flip,none,mixup]", "data.augment.mixup=0.4"])
+    assert cfg.data.augment == {"_target_": "dlzoo.data.augment.Augment", "flip": 0.5, "crop": 4, "mixup": 0.4}
+    assert "augment" not in config.compose(["augment=none"]).data
+
+
+def test_a_list_on_the_command_line_replaces_that_of_an_experiment(
+    tmp_path: Path, train: Callable[..., Outcome]
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults: [override /data: digits, override /augment: [flips, cutmix]]\n"
+    )
+    words = ["--config-dir", str(tmp_path), "experiment=mine", "--cfg", "job", "--package", "data.augment"]
+    assert "cutmix: 1.0" in train(*words).out
+    chosen = train(*words, "augment=[shift,erasing]").out
+    assert "shift: 0.1" in chosen
+    assert "flip" not in chosen
+    assert "cutmix" not in chosen
+
+
 @pytest.mark.parametrize("group", sorted(set(config.groups()) - {"experiment"}))
 def test_every_file_of_a_group_composes_and_passes_the_check(group: str) -> None:
     for name in config.groups()[group]:
-        words = [f"{group}={name}"]
-        if (group, name) in {("data", "csv"), ("data", "image_folder")}:
-            words.append("data.path=somewhere")
-        if (group, name) == ("data", "csv"):
-            words.append("data.target=price")
-        config.check(config.compose(words))
+        nodes = OmegaConf.to_container(OmegaConf.load(config.CONFIG_DIR / group / f"{name}.yaml"))
+        nodes = nodes if group == "model" else {group: nodes}
+        left_open = [  # for the user to give
+            f"{node}.{key}=something"
+            for node, options in nodes.items()
+            if isinstance(options, dict)
+            for key, value in options.items()
+            if value == "???"
+        ]
+        config.check(config.compose([f"{group}={name}", *left_open]))
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["model=mpl"], ["--cfg", "job"]])

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import Outcome
 
 from dlzoo import build, config
+from dlzoo.specs import Classes, ImageSpec
 
 EXPERIMENTS = config.groups()["experiment"]
 
@@ -43,13 +45,40 @@ def test_parameter_counts_of_the_source(name: str, num_parameters: int) -> None:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_runs_on_data_of_the_same_form(
-    name: str, train: Callable[..., Outcome], stand_in_data: Path, tmp_path: Path
+    name: str,
+    train: Callable[..., Outcome],
+    stand_in_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     words = (f"experiment={name}", f"data_dir={stand_in_data}", "trainer=smoke", "trainer.accelerator=cpu")
-    smaller = ("data.val_size=20",) if "val_size" in config.compose([f"experiment={name}"]).data else ()
-    done = train(*words, *smaller, "callbacks=[history,checkpoint]")
+    cfg = config.compose([f"experiment={name}"])
+    smaller = ["data.val_size=20"] if "val_size" in cfg.data else []
+    smaller += ["data.batch_size=4", "data.eval_batch_size=8"] if "torchvision" in cfg.net._target_ else []
+    weights = stand_in_weights(name, tmp_path, monkeypatch)
+    done = train(*words, *smaller, *weights, "callbacks=[history,checkpoint]")
     assert done.code == 0, done.err
     assert list(tmp_path.glob("outputs/*/*/results.json"))
+
+
+def stand_in_weights(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Random weights, where those would be that an experiment starts from; words for the command line."""
+    net = config.compose([f"experiment={name}"]).net
+    weights = net.get("weights", "none")
+    if weights == "none":
+        return []
+    models = pytest.importorskip("torchvision.models")
+    if weights == "imagenet":
+        monkeypatch.setenv("TORCH_HOME", str(folder))
+        file = folder / "hub" / "checkpoints" / Path(models.get_model_weights(net.name).DEFAULT.url).name
+        file.parent.mkdir(parents=True)
+        torch.save(models.get_model(net.name, weights=None).state_dict(), file)
+        return []
+    from dlzoo.nets.torchvision_net import TorchvisionNet
+
+    spec = ImageSpec(1, 28, 28, Classes(tuple("01234")))
+    torch.save(TorchvisionNet(spec, name=net.name).state_dict(), folder / "weights.pth")
+    return [f"net.weights={folder / 'weights.pth'}"]
 
 
 @pytest.mark.parametrize(("gate", "learns"), [("and", True), ("or", True), ("not", True), ("xor", False)])

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cifar_files import batch
 from local_server import Server, public_folder, read_only, serving
 
 from dlzoo.data import images
@@ -262,32 +263,6 @@ def test_the_other_real_images(
         assert len(set(rows.y.bincount().tolist())) == 1
 
 
-class Python2(pickle._Pickler):
-    """Pickles as Python 2 did, and so as CIFAR is published: text and bytes alike as bytes."""
-
-    dispatch = dict(pickle._Pickler.dispatch)
-
-    def _bytes(self, obj: Any) -> None:
-        content = obj.encode("latin1") if isinstance(obj, str) else obj
-        self.write(pickle.BINSTRING + struct.pack("<i", len(content)) + content)
-        self.memoize(obj)
-
-    dispatch[bytes] = dispatch[str] = _bytes
-
-
-def batch(number: int) -> bytes:
-    rng = np.random.default_rng(number)
-    content = {
-        "batch_label": f"batch {number}",
-        "labels": [int(k) for k in rng.integers(0, 10, 10)],
-        "data": rng.integers(0, 256, (10, 3072), np.uint8),
-        "filenames": ["a.png"] * 10,
-    }
-    buffer = io.BytesIO()
-    Python2(buffer, protocol=2).dump(content)
-    return buffer.getvalue().replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
-
-
 BATCHES = {name: batch(i) for i, name in enumerate(CIFAR10.md5)}
 
 
@@ -388,3 +363,23 @@ def test_a_damaged_cifar_archive(tmp_path: Path, nowhere: str) -> None:
         SmallCIFAR10(data_dir=str(tmp_path), mirrors=[nowhere]).prepare_data()
     shutil.rmtree(tmp_path / "cifar-10-batches-py", ignore_errors=True)
     assert os.listdir(tmp_path) == ["cifar-10-python.tar.gz"]
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_some_classes_only_in_the_order_given(split: images.Split, tmp_path: Path) -> None:
+    write(tmp_path / "MNIST" / "raw", PLAIN)
+    data = SmallMNIST(data_dir=tmp_path, classes=[7, "2"])
+    assert data.declare().target.names == ("7", "2")
+    rows = data.load(split)
+    wanted = [i for i, label in enumerate(LABELS[split]) if label in (2, 7)]
+    assert rows.y.tolist() == [0 if LABELS[split][i] == 7 else 1 for i in wanted]
+    assert torch.equal(rows.x[:, 0], torch.from_numpy(PIXELS[split][wanted]))
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [(["Sandel"], "did you mean 'Sandal'"), (["Bag", "Bag"], "each once"), (["Bag"], "at least two")],
+)
+def test_classes_that_are_not_there(classes: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=rf"data\.classes=.*{message}"):
+        FashionMNIST(classes=classes)

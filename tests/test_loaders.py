@@ -367,3 +367,15 @@ def test_a_constant_channel_is_not_divided_by_zero() -> None:
     data.setup("fit")
     assert data.spec.mean == pytest.approx((0.2,))
     assert data.spec.std == (1.0,)
+
+
+def test_few_training_rows_leave_the_validation_rows_alone() -> None:
+    from dlzoo.data.digits import Digits
+
+    whole, little = Digits(), Digits(train_per_class=3)
+    for data in (whole, little):
+        data.setup("fit")
+    assert little.spec.target.counts == (3,) * 10
+    assert torch.equal(little.arrays("val").x, whole.arrays("val").x)
+    with pytest.raises(UserError, match=r"data\.train_per_class=0"):
+        Digits(train_per_class=0)

@@ -23,8 +23,12 @@ from dlzoo.nets.lenet import LeNet
 from dlzoo.nets.linear import Linear
 from dlzoo.nets.mlp import MLP
 from dlzoo.nets.perceptron import Perceptron
+from dlzoo.nets.rnn_classifier import RNNClassifier
+from dlzoo.nets.text_cnn import TextCNN
 from dlzoo.nets.wide_deep import WideDeep
-from dlzoo.specs import Classes, Column, ImageSpec, Spec, TableSpec, Values
+from dlzoo.recurrent import CellName
+from dlzoo.specs import Classes, Column, ImageSpec, NextTokens, Spec, TableSpec, TextSpec, Values
+from dlzoo.tokenizer import SPECIAL, Tokenizer
 
 
 def table(num_features: int, target: Classes | Values) -> TableSpec:
@@ -41,6 +45,12 @@ SPECS: dict[str, Spec] = {
     "wine": table(13, Classes(("a", "b", "c"))),
     "bits": table(2, Classes(("false", "true"))),
     "california": table(8, Values(("price",))),
+    "reviews": TextSpec(Classes(("negative", "positive")), vocabulary=(*SPECIAL, *"abcdefghijklmnopqr")),
+    "topics": TextSpec(Classes(("a", "b", "c")), Tokenizer("char"), vocabulary=(*SPECIAL, *"abcdefghijklmnopqr")),
+}
+STREAMS = {
+    level: TextSpec(NextTokens(20), Tokenizer(level), vocabulary=(*SPECIAL, *"abcdefghijklmnopqr"))
+    for level in ("char", "word")
 }
 REFUSED = {("Perceptron", "angles"), ("Perceptron", "california")}
 
@@ -58,7 +68,10 @@ CASES = [
     pytest.param(cls, spec, id=f"{cls.__name__}-{name}")
     for cls in NETS
     for name, spec in SPECS.items()
-    if isinstance(spec, cls.accepts) and (cls.__name__, name) not in REFUSED
+    if isinstance(spec, cls.accepts) and (cls.__name__, name) not in REFUSED and not hasattr(cls, "advance")
+]
+CASES += [  # language models
+    pytest.param(cls, STREAMS[cls.level], id=f"{cls.__name__}-{cls.level}") for cls in NETS if hasattr(cls, "advance")
 ]
 every_net = pytest.mark.parametrize(("cls", "spec"), CASES)
 
@@ -80,7 +93,15 @@ def make(cls: type[nn.Module], spec: Spec, seed: int = 0, **options: Any) -> nn.
 def batch_loss(output: Tensor | tuple[Tensor, ...], target: Tensor) -> Tensor:
     loss = F.mse_loss if target.is_floating_point() else F.cross_entropy
     outputs = output if isinstance(output, tuple) else (output,)
-    return torch.stack([loss(o, target) for o in outputs]).sum()
+    flat = [(F.pad(o, (1, 0)) if o.shape[-1] == 1 and loss is F.cross_entropy else o).flatten(0, -2) for o in outputs]
+    return torch.stack([loss(o, target.flatten() if target.dtype == torch.long else target) for o in flat]).sum()
+
+
+def output_shape(spec: Spec, x: Tensor) -> tuple[int, ...]:
+    """One column for each class or value; one logit does for the two classes of texts; one row for each token."""
+    if isinstance(spec.target, NextTokens):
+        return (*x.shape, spec.target.num_outputs)
+    return (len(x), 1 if isinstance(spec, TextSpec) and spec.target.num_outputs == 2 else spec.target.num_outputs)
 
 
 def test_discovery_finds_the_nets() -> None:
@@ -91,7 +112,7 @@ def test_discovery_finds_the_nets() -> None:
 @every_net
 def test_output_has_one_column_per_class_or_value(cls: type[nn.Module], spec: Spec) -> None:
     net, (x, _) = make(cls, spec), spec.example(4)
-    shape = (4, spec.target.num_outputs)
+    shape = output_shape(spec, x)
     outputs = net.train()(x)
     assert {o.shape for o in (outputs if isinstance(outputs, tuple) else (outputs,))} == {shape}
     evaluated = net.eval()(x)
@@ -120,7 +141,7 @@ def test_reload_gives_equal_outputs(cls: type[nn.Module], spec: Spec) -> None:
     assert torch.equal(other.eval()(x), net.eval()(x))
 
 
-SMALL = ("grey8", "wine", "california")
+SMALL = ("grey8", "wine", "california", "reviews")
 
 
 @pytest.mark.parametrize(
@@ -138,10 +159,15 @@ def test_a_net_learns_sixteen_samples(cls: type[nn.Module], spec: Spec) -> None:
             optimizer.step()
         with torch.no_grad():
             output = net.eval()(x)
+        output = F.pad(output, (1, 0)) if y.ndim == 1 and output.shape[1] == 1 else output
         right = (output.argmax(1) == y).all() if y.ndim == 1 else F.mse_loss(output, y) < 0.01 * y.var()
         if right:
             return
     pytest.fail("not learnt in 600 steps")
+
+
+def of_words(num_tokens: int) -> TextSpec:
+    return TextSpec(Classes(("negative", "positive")), vocabulary=tuple(str(i) for i in range(num_tokens)))
 
 
 COUNTS = [
@@ -158,6 +184,10 @@ COUNTS = [
     (CNN, MNIST, {"norm": "batch"}, 20_706 + 2 * 32 + 2 * 200),
     (WideDeep, SPECS["california"], {}, 1_207),
     (Perceptron, SPECS["bits"], {}, 3),
+    (TextCNN, of_words(10_000), {}, 2_789_889),
+    # the source counts one bias a gate, 411,777; PyTorch's two directions of 4 gates of 64 units have 512 more
+    (RNNClassifier, of_words(5_272), {"cell": "lstm", "bidirectional": True, "hidden": 64}, 411_777 + 2 * 4 * 64),
+    (RNNClassifier, of_words(5_272), {"cell": "peephole_lstm", "bidirectional": True, "hidden": 64}, 411_777 + 2 * 192),
 ]
 
 
@@ -172,12 +202,18 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "init": get_args(InitName),
     "pool": ("avg", "max"),
     "dropout": (0.0, 0.3),
+    "embedding_dropout": (0.0, 0.5),
+    "word_dropout": (0.0, 0.5),
+    "cell": get_args(CellName),
+    "bidirectional": (False, True),
 }
 
 
 @pytest.mark.parametrize("cls", NETS)
 def test_every_named_option_works_and_changes_the_net(cls: type[nn.Module]) -> None:
-    spec = next(s for s in SPECS.values() if isinstance(s, cls.accepts))
+    spec = (
+        STREAMS[cls.level] if hasattr(cls, "advance") else next(s for s in SPECS.values() if isinstance(s, cls.accepts))
+    )
     x, _ = spec.example(8)
     known = inspect.signature(cls).parameters
     for option, values in OPTIONS.items():
@@ -405,3 +441,58 @@ def test_sobel_magnitude_has_a_slope_on_a_flat_picture() -> None:
     FilterBank(["sobel_magnitude"], padding="none")(x).sum().backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
+
+
+# Nets for texts
+
+TEXT_CASES = [case for case in CASES if isinstance(case.values[1], TextSpec) and case.values[1] not in STREAMS.values()]
+TEXT_OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "RNNClassifier": [
+        *({"cell": cell, "bidirectional": both} for cell in get_args(CellName) for both in (False, True)),
+        {"num_layers": 2, "bidirectional": True, "dropout": 0.5, "hidden": 8},
+    ],
+    "TextCNN": [{}, {"kernel_sizes": [1, 4, 9]}],
+}
+
+
+@pytest.mark.parametrize(
+    ("cls", "spec", "options"),
+    [
+        pytest.param(*case.values, options, id=f"{case.id}-{i}")
+        for case in TEXT_CASES
+        for i, options in enumerate(TEXT_OPTIONS.get(str(case.id).split("-")[0], [{}]))
+    ],
+)
+def test_padding_never_changes_what_is_said_of_a_text(
+    cls: type[nn.Module], spec: TextSpec, options: dict[str, Any]
+) -> None:
+    net = make(cls, spec, **options).eval()
+    with torch.no_grad():
+        net.embedding.table.weight.mul_(20)  # type: ignore[union-attr, operator]  # else all texts are much alike
+    texts = [torch.randint(1, spec.num_tokens, (length,)) for length in (1, 2, 3, 7, 30, 150)]
+    batch = nn.utils.rnn.pad_sequence(texts, batch_first=True)
+    together = net(batch)
+    for text, said in zip(texts, together, strict=True):
+        torch.testing.assert_close(net(text[None])[0], said, rtol=1e-4, atol=1e-5)
+    assert together.std(0).min() > 1e-3
+
+
+def test_text_cnn_is_its_definition() -> None:
+    spec = SPECS["reviews"]
+    net = make(TextCNN, spec, embedding=5, num_filters=4, kernel_sizes=[3]).eval()
+    x = torch.tensor([[2, 3, 4, 5, 6, 0], [7, 8, 0, 0, 0, 0]])
+    vectors, (convolution,) = net.embedding(x), net.convolutions
+    windows = {0: [vectors[0, i : i + 3] for i in range(3)], 1: [torch.cat([vectors[1, :2], torch.zeros(1, 5)])]}
+    for row, own in windows.items():
+        values = [(convolution.weight * window.T).sum((1, 2)) + convolution.bias for window in own]
+        pooled = torch.stack(values).amax(0).relu()
+        torch.testing.assert_close(net(x)[row], net.output(net.hidden(pooled)))
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [({"kernel_sizes": []}, r"net\.kernel_sizes=\[\]"), ({"kernel_sizes": [3, 0]}, r"net\.kernel_sizes=\[3, 0\]")],
+)
+def test_text_cnn_refuses_kernels_that_see_nothing(options: dict[str, Any], key: str) -> None:
+    with pytest.raises(UserError, match=key):
+        TextCNN(SPECS["reviews"], **options)  # type: ignore[arg-type]

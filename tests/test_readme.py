@@ -67,6 +67,27 @@ def test_the_ten_commands_run_in_order(folder: Path) -> None:
     assert (folder / "outputs" / "lenet" / "results.json").is_file()
 
 
+def test_the_command_that_fine_tunes_on_your_pictures(folder: Path, tmp_path: Path) -> None:
+    """As it stands; the weights lie where torchvision would have put them, though they are not ImageNet's."""
+    torch, models = pytest.importorskip("torch"), pytest.importorskip("torchvision.models")
+    home = tmp_path / "hub" / "checkpoints"
+    home.mkdir(parents=True)
+    enum = models.ResNet18_Weights.DEFAULT
+    torch.save(models.resnet18(weights=None).state_dict(), home / Path(enum.url).name)
+    (line,) = block("finetune").strip().splitlines()
+    done = subprocess.run(
+        [sys.executable, *shlex.split(line)[1:], "trainer.limit_train_batches=2", "trainer.limit_test_batches=1"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TORCH_HOME": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "120 tensors loaded; the last layer is new" in done.stdout
+    assert "Warning" not in done.stderr
+
+
 def test_the_net_of_the_readme_is_two_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import shutil
 

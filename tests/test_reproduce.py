@@ -20,13 +20,14 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str,
     """`launch` replaced by one that reaches 0.5, 0.75 and 1.0 with seeds 0, 1, 2; gives the calls."""
     calls: list[tuple[str, int]] = []
 
-    def launch(name: str, seed: int, run_dir: Path) -> tuple[str | None, bool]:
+    def launch(name: str, words: list[str], run_dir: Path) -> tuple[str | None, bool]:
+        seed = int(words[-1].removeprefix("seed="))
         calls.append((name, seed))
         if name == "mlp_california":
             return "cal_housing.tgz could not be downloaded", False
         if name == "lenet_mnist":
             return "Segmentation fault", True
-        cfg = config.compose([f"experiment={name}", f"seed={seed}"])
+        cfg = config.compose([f"experiment={name}", *words])
         metrics = {"test/accuracy": 0.5 + 0.25 * seed}
         with open_dict(cfg):
             cfg.pop("names")
@@ -122,5 +123,37 @@ def test_mistakes(words: list[str], message: str) -> None:
 
 def test_a_real_process(tmp_path: Path) -> None:
     """The command that `launch` builds is right: one real run, and one whose data are missing."""
-    assert reproduce.launch("perceptron_gates", 0, tmp_path / "run with spaces") == (None, False)
+    assert reproduce.launch("perceptron_gates", ["seed=0"], tmp_path / "run with spaces") == (None, False)
     assert results.read(tmp_path / "run with spaces")["metrics"]["test/accuracy"] == 1.0
+
+
+GRID = """# @package _global_
+# Two choices by two.
+defaults:
+  - mlp_xor
+grid:
+  rows: [optimizer=adam, optimizer=sgd optimizer.lr=0.1]
+  columns: [trainer.max_epochs=20, trainer.max_epochs=40]
+"""
+
+
+def test_a_grid_is_a_table_and_its_own_cell_is_judged(
+    tmp_path: Path, launched: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "configs" / "experiment" / "grid_xor.yaml").write_text(GRID)
+    assert run(tmp_path, monkeypatch, "grid_xor", "--seeds", "2") == 0
+    assert len(launched) == 8
+    lines = (tmp_path / "RESULTS.md").read_text().splitlines()
+    start = lines.index("## grid_xor")
+    assert "2 seeds a cell" in lines[start + 2]
+    assert lines[start + 4 : start + 8] == [
+        "| | trainer.max_epochs=20 | trainer.max_epochs=40 |",
+        "| --- | --- | --- |",
+        "| `optimizer=adam` | 62.50 ± 17.68% | 62.50 ± 17.68% |",
+        "| `optimizer=sgd` | 62.50 ± 17.68% | 62.50 ± 17.68% |",
+    ]
+    assert (tmp_path / "docs" / "grid_xor.png").stat().st_size > 5000
+    (own,) = (line for line in lines if line.startswith("| `grid_xor`"))
+    assert "| 2 |" in own  # the seeds of one cell, not of all
+    run(tmp_path, monkeypatch, "grid_xor", "--seeds", "2")
+    assert len(launched) == 8

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlzoo.data.loaders import Arrays
-from dlzoo.data.splits import holdout
+from dlzoo.data.splits import few, holdout
 from dlzoo.errors import UserError
 from dlzoo.specs import Classes, Values
 
@@ -106,3 +106,22 @@ def test_the_rows_of_a_class_are_chosen_evenly() -> None:
 def test_an_empty_side_is_refused(size: int | float, last: bool) -> None:
     with pytest.raises(UserError, match=r"of 30 rows cannot be held out: change data\.val_size"):
         holdout(rows_of([10, 20]), classes(2), size, seed=0, last=last)
+
+
+def test_few_keeps_so_many_of_each_class_and_only_of_those_given() -> None:
+    rows = rows_of([10, 15, 5])
+    keep, _ = holdout(rows, classes(3), 6, seed=0)
+    chosen = few(rows, keep, classes(3), 4, seed=0)
+    assert rows.y[chosen].bincount().tolist() == [4, 4, 4]
+    assert {*chosen.tolist()} < {*keep.tolist()}
+    assert chosen.equal(chosen.sort().values)
+    assert chosen.equal(few(rows, keep, classes(3), 4, seed=0))
+    assert not chosen.equal(few(rows, keep, classes(3), 4, seed=1))
+
+
+def test_few_of_what_is_scarce_or_has_no_classes() -> None:
+    rows = rows_of([10, 15, 5])
+    with pytest.raises(UserError, match=r"data\.train_per_class=6: train has fewer rows of 2$"):
+        few(rows, torch.arange(30), classes(3), 6, seed=0)
+    with pytest.raises(UserError, match="this data gives values"):
+        few(rows, torch.arange(30), Values(("y",)), 2, seed=0)

@@ -12,9 +12,11 @@ import pytest
 import torch
 from conftest import Outcome
 from omegaconf import OmegaConf
+from rich.console import Console
 
 from dlzoo import build, checkpoint, config
 from dlzoo.errors import SpecError
+from dlzoo.results import table_of_runs
 
 Train = Callable[..., Outcome]
 QUICK = ("trainer=cpu", "trainer.max_epochs=2", "callbacks=[progress,history,checkpoint]", "logger=none")
@@ -170,6 +172,14 @@ def test_a_multirun_ends_with_one_table(train: Train, tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("outputs/multirun/*/*/*/results.json"))) == 4
 
 
+def test_the_table_of_runs_shows_a_list_as_it_was_given(capsys: pytest.CaptureFixture[str]) -> None:
+    run = {"metrics": {"test/accuracy": 0.5}, "epochs": 3, "seconds": {"fit": 1.0}}
+    Console(width=200).print(table_of_runs([("augment=[flips,mixup]", run), ("augment=[shift]", {})]))
+    printed = capsys.readouterr().out
+    assert "augment=[flips,mixup]" in printed
+    assert "augment=[shift]" in printed
+
+
 def test_a_multirun_goes_on_after_a_pair_that_does_not_fit(train: Train, tmp_path: Path) -> None:
     done = train("-m", *QUICK, "trainer.max_epochs=1", "model=lenet,mlp", "data=wine")
     assert done.code == 2
@@ -186,6 +196,16 @@ def test_every_pair_builds_or_says_what_would_fit(model: str, data: str, tmp_pat
         table = tmp_path / "table.csv"
         table.write_text("a,b,label\n" + "".join(f"{i},{i % 7},{'xy'[i % 2]}\n" for i in range(40)))
         words += [f"data.path={table}", "data.target=label"]
+    if model == "timm":
+        words.append("net.name=resnet18")
+    if data == "text_csv":
+        table = tmp_path / "reviews.csv"
+        table.write_text("review,label\n" + "".join(f"text {i},{'xy'[i % 2]}\n" for i in range(40)))
+        words += [f"data.path={table}", "data.text=review", "data.target=label"]
+    if data == "text_file":
+        words += [f"data.path={tmp_path / 'book.txt'}"]  # not read
+    if model == "word_rnn" and data in ("text_file", "sentences_stream"):
+        words += ["data.level=word"]
     if data == "image_folder":
         pytest.importorskip("PIL.Image")
         from PIL import Image

@@ -49,6 +49,8 @@ class SamplePictures(Observer):
             batch = data.on_before_batch_transfer(batch, 0)
             batch = data.transfer_batch_to_device(batch, pl_module.device, 0)
             x, y = data.on_after_batch_transfer(batch, 0)[:2]
+        if x.ndim != 4:
+            return  # cached features of pictures
         x, y = x[: self.num_training], y[: self.num_training].cpu()
         figure = pictures.image_grid(x, target_titles(y, spec), heading="training pictures as the net sees them")
         publish(trainer, "training_batch", figure)

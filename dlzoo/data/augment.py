@@ -11,6 +11,7 @@ against 1.5 ms for affine_grid and grid_sample, `RandomHorizontalFlip` 0.4 ms ag
   picture has its own factor instead of one a batch.
 - CutMix: S. Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features", 2019.
 - Random erasing: Z. Zhong et al., "Random Erasing Data Augmentation", 2017, which fills with noise; here with black.
+- RandAugment and TrivialAugment: see dlzoo/data/policies.py.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Beta
 
+from dlzoo.data import policies
 from dlzoo.errors import UserError
 
 
@@ -34,6 +36,9 @@ class Augment(nn.Module):
         shear: greatest angle, in degrees, either way.
         zoom: greatest change of size, as a fraction.
         crop: pixels of black added around the picture before a window of the old size is cut at random.
+        num_ops: operations of RandAugment for each picture (2 is usual).
+        magnitude: how strong they are, of 30 (9 is usual).
+        trivial: whether each picture undergoes an operation of TrivialAugment.
         erase: probability that a rectangle (2% to 33% of the area) becomes black.
         mixup: alpha of the Beta distribution of the share that another picture of the batch gets (0.2 is usual).
         cutmix: alpha likewise, for a rectangle of another picture (1.0 is usual). With ``mixup`` on too, each picture
@@ -53,6 +58,9 @@ class Augment(nn.Module):
         shear: float = 0.0,
         zoom: float = 0.0,
         crop: int = 0,
+        num_ops: int = 0,
+        magnitude: int = 9,
+        trivial: bool = False,
         erase: float = 0.0,
         mixup: float = 0.0,
         cutmix: float = 0.0,
@@ -62,12 +70,15 @@ class Augment(nn.Module):
         check(180.0, rotate=rotate)
         check(89.0, shear=shear)
         check(0.99, zoom=zoom)
-        check(None, crop=crop, mixup=mixup, cutmix=cutmix)
+        check(policies.MAX_MAGNITUDE, magnitude=magnitude)
+        check(None, crop=crop, num_ops=num_ops, mixup=mixup, cutmix=cutmix)
         self.crop = crop
         self.mixup = mixup
         self.cutmix = cutmix
         self.before_crop = nn.Sequential()
         self.after_crop = nn.Sequential()
+        self.policies = [policies.randaugment(num_ops, magnitude)] if num_ops else []
+        self.policies += [policies.trivial_augment()] if trivial else []
         if not any((flip, flip_vertical, rotate, shift, shear, zoom, erase)):
             return
         import kornia.augmentation as K  # not at the top: 0.2 s
@@ -91,6 +102,8 @@ class Augment(nn.Module):
         x = self.before_crop(x)
         if self.crop:
             x = random_crop(x, self.crop)
+        for policy in self.policies:
+            x = policy(x)
         x = self.after_crop(x)
         return self.mix(x, y) if self.mixup or self.cutmix else (x, y)
 

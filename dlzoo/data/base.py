@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader
-from dlzoo.data.splits import holdout
+from dlzoo.data.splits import few, holdout
 from dlzoo.errors import UserError
-from dlzoo.specs import Classes, ImageSpec, Spec, Target
+from dlzoo.specs import Classes, ImageSpec, Spec, Target, TextSpec
 
 Placement = Literal["auto", "device", "host", "workers"]
 
@@ -33,6 +33,8 @@ class DataModule(pl.LightningDataModule):
         val_fraction: share of the training rows kept for validation, stratified for classes.
         val_size: number of validation rows instead of a share.
         val_last: take the last rows of train for validation instead of random ones.
+        train_per_class: keep only so many random training rows of each class, to see what few can teach; the
+            validation rows stay.
         standardize: fit mean and standard deviation on the training rows; the model then applies them.
         augment: a module (B, C, H, W), target -> the same, applied to training batches on the device.
     """
@@ -52,6 +54,7 @@ class DataModule(pl.LightningDataModule):
         val_fraction: float = 0.1,
         val_size: int | None = None,
         val_last: bool = False,
+        train_per_class: int | None = None,
         standardize: bool = False,
         augment: nn.Module | None = None,
     ) -> None:
@@ -67,6 +70,9 @@ class DataModule(pl.LightningDataModule):
         self.val_fraction = val_fraction
         self.val_size = val_size
         self.val_last = val_last
+        if train_per_class is not None and train_per_class < 1:
+            raise UserError(f"data.train_per_class={train_per_class} is too small; it must be at least 1")
+        self.train_per_class = train_per_class
         self.standardize = standardize
         self.augment = augment
 
@@ -74,11 +80,21 @@ class DataModule(pl.LightningDataModule):
     def declare(self) -> Spec:
         """The spec as far as it is known without downloading; local files that the user named may be read."""
 
+    @abstractmethod
+    def batches(self, split: Literal["train", "val", "test"]) -> Loader:
+        """The rows of a split in their order, for whoever looks at all of them once; see `prepared`."""
+
+    def prepared(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """A batch as a net wants it, but not augmented: uint8 pictures become floats in [0, 1]."""
+        x, *rest = batch
+        return (x * (1 / 255) if x.dtype == torch.uint8 else x, *rest)  # one pass: three times as fast as float() first
+
+    def adopt(self, spec: Spec) -> None:
+        """Give test batches as a trained model of this spec wants them; for sources that fit how inputs are made."""
+
     def on_after_batch_transfer(self, batch: tuple[Tensor, ...], dataloader_idx: int) -> tuple[Tensor, ...]:
-        """uint8 pictures become floats in [0, 1], then training batches are augmented, all on the device."""
-        x, y, *rest = batch
-        if x.dtype == torch.uint8:
-            x = x.float().mul_(1 / 255)
+        """`prepared`, then training batches are augmented, all on the device."""
+        x, y, *rest = self.prepared(batch)
         if self.augment is not None and self.trainer is not None and self.trainer.training:
             self.augment.num_classes = self.spec.target.num_outputs  # type: ignore[assignment]
             x, y = self.augment(x, y)
@@ -105,6 +121,8 @@ class InMemoryData(DataModule):
         if stage in (None, "fit", "validate") and "train" not in self._arrays:
             rows = self.load("train")
             keep, held = self.split(rows, self.declare().target)
+            if self.train_per_class is not None:
+                keep = few(rows, keep, self.declare().target, self.train_per_class, seed=self.seed)
             self._arrays |= {"train": self.read(rows.take(keep)), "val": self.read(rows.take(held))}
             self.spec = with_counts(self.fit_spec(self._arrays["train"]), self._arrays["train"].y)
         if stage in (None, "test", "predict") and "test" not in self._arrays:
@@ -124,6 +142,7 @@ class InMemoryData(DataModule):
         spec = self.declare()
         if not self.standardize:
             return spec
+        assert not isinstance(spec, TextSpec)
         mean, std = moments(self.fit_parts(train))
         std = torch.where(std > 1e-12, std, 1.0)  # a constant feature stays at zero
         return dataclasses.replace(spec, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
@@ -144,10 +163,13 @@ class InMemoryData(DataModule):
         return loader
 
     def val_dataloader(self) -> Loader:
-        return self._loader("val", self.eval_batch_size)
+        return self.batches("val")
 
     def test_dataloader(self) -> Loader:
-        return self._loader("test", self.eval_batch_size)
+        return self.batches("test")
+
+    def batches(self, split: Literal["train", "val", "test"]) -> Loader:
+        return self._loader(split, self.eval_batch_size)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return tuple(t if t.device == device else t.to(device, non_blocking=True) for t in batch)

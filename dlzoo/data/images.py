@@ -23,7 +23,7 @@ from torch import Tensor
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.files import check_md5, damaged, download, find, folder_of, read_bytes
 from dlzoo.data.loaders import Arrays
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, nearest
 from dlzoo.specs import Classes, ImageSpec
 
 Split = Literal["train", "test"]
@@ -35,17 +35,38 @@ class Published(InMemoryData):
     Args:
         data_dir: the folder of all data sets; relative to the working directory, or with ``~``.
         mirrors: base URLs to download from, instead of the usual ones.
+        classes: names of the classes to keep, in the order of their new labels; None is all.
     """
 
     usual_mirrors: ClassVar[tuple[str, ...]]
+    all_classes: ClassVar[tuple[str, ...]]
 
     def __init__(
-        self, *, data_dir: str | os.PathLike[str] = "data", mirrors: str | Sequence[str] | None = None, **common: Any
+        self,
+        *,
+        data_dir: str | os.PathLike[str] = "data",
+        mirrors: str | Sequence[str] | None = None,
+        classes: Sequence[str | int] | None = None,
+        **common: Any,
     ) -> None:
         super().__init__(**common)
+        self.classes = self.all_classes if classes is None else tuple(str(name) for name in classes)
+        for name in self.classes:
+            if name not in self.all_classes:
+                raise UserError(f"data.classes={name}: there is no such class; {nearest(name, self.all_classes)}")
+        if len({*self.classes}) < max(len(self.classes), 2):
+            raise UserError(f"data.classes={list(self.classes)} must name at least two classes, each once")
         self.data_dir = folder_of(data_dir)
         mirrors = self.usual_mirrors if mirrors is None else mirrors
         self.mirrors = (mirrors,) if isinstance(mirrors, str) else tuple(mirrors)
+
+    def chosen(self, x: Tensor, y: Tensor) -> Arrays:
+        """The rows of the classes that are kept, with their new labels. x: (N, C, H, W), y: (N,) as published."""
+        if self.classes == self.all_classes:
+            return Arrays(x, y)
+        old = torch.tensor([self.all_classes.index(name) for name in self.classes])
+        new = torch.full((len(self.all_classes),), -1).scatter(0, old, torch.arange(len(old)))[y]
+        return Arrays(x[new >= 0], new[new >= 0])
 
 
 class MNIST(Published):
@@ -57,7 +78,7 @@ class MNIST(Published):
 
     usual_mirrors = ("https://ossci-datasets.s3.amazonaws.com/mnist", "http://yann.lecun.com/exdb/mnist")
     folder: ClassVar[str] = "MNIST"
-    classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
+    all_classes = tuple("0123456789")
     num_images: ClassVar[dict[str, int]] = {"train": 60_000, "test": 10_000}
     md5: ClassVar[dict[str, str]] = {
         "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
@@ -81,9 +102,9 @@ class MNIST(Published):
         images, labels = (self._check(split, part) for part in ("images", "labels"))
         x = read_idx(images, self._shape(split, "images"))
         y = read_idx(labels, self._shape(split, "labels"))
-        if y.max() >= len(self.classes):
+        if y.max() >= len(self.all_classes):
             raise damaged(labels, f"it holds the label {y.max()}")
-        return Arrays(x[:, None], y.long())
+        return self.chosen(x[:, None], y.long())
 
     def _shape(self, split: Split, part: str) -> tuple[int, ...]:
         return (self.num_images[split], 28, 28) if part == "images" else (self.num_images[split],)
@@ -115,7 +136,18 @@ class FashionMNIST(MNIST):
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion",
     )
     folder = "FashionMNIST"
-    classes = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+    all_classes = (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    )
     md5: ClassVar[dict[str, str]] = {
         "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
         "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
@@ -181,7 +213,7 @@ class CIFAR10(Published):
     folder: ClassVar[str] = "cifar-10-batches-py"
     archive: ClassVar[str] = "cifar-10-python.tar.gz"
     archive_md5: ClassVar[str] = "c58f30108f718f92721af3b95e74349a"
-    classes: ClassVar[tuple[str, ...]] = (
+    all_classes = (
         "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
     )  # fmt: skip
     num_images: ClassVar[int] = 10_000
@@ -213,7 +245,7 @@ class CIFAR10(Published):
         y = np.empty((len(names), self.num_images), np.int64)
         for i, name in enumerate(names):
             x[i], y[i] = read_batch(files.pop(name), self.num_images)
-        return Arrays(torch.from_numpy(x.reshape(-1, 3, 32, 32)), torch.from_numpy(y.reshape(-1)))
+        return self.chosen(torch.from_numpy(x.reshape(-1, 3, 32, 32)), torch.from_numpy(y.reshape(-1)))
 
     def _is_unpacked(self) -> bool:
         return all(find(self.data_dir / self.folder, name) for name in self.md5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,11 +10,18 @@ from torch import Tensor
 from dlzoo.errors import UserError
 from dlzoo.specs import Classes, Target
 
-if TYPE_CHECKING:
-    from dlzoo.data.loaders import Arrays
+
+class Rows(Protocol):
+    """What a split must know of the rows: their number, and for classes their labels (N,)."""
+
+    @property
+    def num_rows(self) -> int: ...
+
+    @property
+    def y(self) -> Tensor: ...
 
 
-def holdout(rows: Arrays, target: Target, size: int | float, *, seed: int, last: bool = False) -> tuple[Tensor, Tensor]:
+def holdout(rows: Rows, target: Target, size: int | float, *, seed: int, last: bool = False) -> tuple[Tensor, Tensor]:
     """Row numbers (kept, held out), each sorted.
 
     Args:
@@ -40,6 +47,18 @@ def holdout(rows: Arrays, target: Target, size: int | float, *, seed: int, last:
     mask = torch.zeros(n, dtype=torch.bool)
     mask[held] = True
     return (~mask).nonzero().flatten(), mask.nonzero().flatten()
+
+
+def few(rows: Rows, keep: Tensor, target: Target, per_class: int, *, seed: int) -> Tensor:
+    """Of the row numbers ``keep``, so many random ones of each class, sorted."""
+    if not isinstance(target, Classes):
+        raise UserError("data.train_per_class is for classes, but this data gives values")
+    order = keep[torch.randperm(len(keep), generator=torch.Generator().manual_seed(seed))]
+    labels = rows.y[order]
+    found = [order[labels == k][:per_class] for k in range(target.num_outputs)]
+    if scarce := [name for name, own in zip(target.names, found, strict=True) if len(own) < per_class]:
+        raise UserError(f"data.train_per_class={per_class}: train has fewer rows of {', '.join(scarce)}")
+    return torch.cat(found).sort().values
 
 
 def _shares(counts: list[int], num_held: int) -> list[int]:

@@ -170,7 +170,7 @@ class KnownTable(TableData):
         """The features (N, F) in the order of ``columns``, and the target (N,)."""
 
     @abstractmethod
-    def target(self) -> Target: ...
+    def target(self) -> Classes | Values: ...
 
     def declare(self) -> TableSpec:
         return TableSpec(tuple(self.columns[i] for i in self.chosen), self.target())

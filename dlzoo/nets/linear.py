@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dlzoo import layers
 from dlzoo.layers import InitName
-from dlzoo.specs import ImageSpec, Spec, TableSpec
+from dlzoo.specs import ImageSpec, TableSpec
 
 
 class Linear(nn.Module):
@@ -24,7 +24,7 @@ class Linear(nn.Module):
 
     accepts: ClassVar[tuple[type, ...]] = (ImageSpec, TableSpec)
 
-    def __init__(self, spec: Spec, *, init: InitName = "default") -> None:
+    def __init__(self, spec: ImageSpec | TableSpec, *, init: InitName = "default") -> None:
         super().__init__()
         self.linear = layers.initialise(nn.Linear(spec.num_features, spec.target.num_outputs), init)
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from dlzoo import layers
 from dlzoo.errors import UserError
 from dlzoo.layers import ActivationName, InitName, NormName
-from dlzoo.specs import ImageSpec, Spec, TableSpec
+from dlzoo.specs import ImageSpec, TableSpec
 
 
 class MLP(nn.Module):
@@ -37,7 +37,7 @@ class MLP(nn.Module):
 
     def __init__(
         self,
-        spec: Spec,
+        spec: ImageSpec | TableSpec,
         *,
         hidden: Sequence[int] = (128, 128),
         activation: ActivationName = "relu",

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError
-from dlzoo.specs import Classes, ImageSpec, Spec, TableSpec
+from dlzoo.specs import Classes, ImageSpec, TableSpec
 
 
 class Perceptron(nn.Module):
@@ -27,7 +27,7 @@ class Perceptron(nn.Module):
 
     accepts: ClassVar[tuple[type, ...]] = (ImageSpec, TableSpec)
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: ImageSpec | TableSpec) -> None:
         super().__init__()
         if not isinstance(spec.target, Classes):
             raise SpecError("perceptron fires or does not: it needs data with classes, but this data gives values")

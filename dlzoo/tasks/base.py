@@ -46,7 +46,8 @@ class Task(pl.LightningModule):
     """A net and how it learns.
 
     Args:
-        net: what is computed; its inputs arrive standardised if the spec holds a mean and a standard deviation.
+        net: what is computed; its inputs arrive standardised if the spec holds a mean and a standard deviation, unless
+            the net ``standardizes`` them itself.
         spec: the promise of the data that the net was built for.
         optimizer: called with the parameters.
         scheduler: called with the optimizer and the `Plan` of the run; gives Lightning's scheduler dicts.
@@ -69,7 +70,8 @@ class Task(pl.LightningModule):
         super().__init__()
         self.net = net
         self.spec = spec
-        self.standardize = Standardize(spec.mean, spec.std)
+        own = getattr(net, "standardizes", False)
+        self.standardize = Standardize() if own else Standardize(spec.mean, spec.std)
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.train_means: dict[str, RunningMean] = {}
@@ -119,17 +121,24 @@ class Task(pl.LightningModule):
         for name, mean in self.train_means.items():
             self.log(f"train/{name}", mean.read(), sync_dist=True, batch_size=mean.count)
 
-    def make_optimizer(self, parameters: Iterable[nn.Parameter], **changes: Any) -> Optimizer:
+    def learnable(self) -> Any:
+        """What the optimizer gets: parameters, or groups of them, whose ``factor`` multiplies its rate."""
+        return self.parameters()
+
+    def make_optimizer(self, parameters: Iterable[Any], **changes: Any) -> Optimizer:
         """The optimizer of the config, with these options changed."""
         if self.optimizer is None:
             raise UserError("this model has something to learn, but optimizer is missing")
         try:
-            return self.optimizer(parameters, **changes)
+            optimizer = self.optimizer(parameters, **changes)
         except (ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"optimizer: {error}") from None
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr"] * group.get("factor", 1.0)
+        return optimizer
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.parameters())
+        optimizer = self.make_optimizer(self.learnable())
         stop_searching_for_cuda()
         if self.scheduler is None:
             return optimizer

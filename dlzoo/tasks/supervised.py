@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from dlzoo.losses import ClassLossName, ValueLossName
 from dlzoo.specs import Classes, Spec, Target, Values
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
 from dlzoo.tasks.objectives import ClassObjective, ValueObjective
+from dlzoo.tasks.transfer import Transfer
 
 Batch = tuple[Tensor, ...]
 
@@ -35,6 +36,7 @@ class Supervised(Task):
         l2: times the sum of squared weights is added to the loss.
         activity_l1: times the mean absolute output of each activation layer is added to the loss.
         activity_l2: the same with squares.
+        transfer: how a net with a trained backbone learns; None: all of it at one rate.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Supervised(Task):
         l2: float = 0.0,
         activity_l1: float = 0.0,
         activity_l2: float = 0.0,
+        transfer: Transfer | None = None,
     ) -> None:
         super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
         target = spec.target
@@ -76,6 +79,9 @@ class Supervised(Task):
         self.loss_weights = tuple(loss_weights)
         self.l1, self.l2 = l1, l2
         self.activity_l1, self.activity_l2 = activity_l1, activity_l2
+        self.transfer = transfer
+        if transfer is not None:
+            transfer.check(net)
         self.activities: list[Tensor] = []
         if activity_l1 or activity_l2:
             for module in net.modules():
@@ -83,6 +89,20 @@ class Supervised(Task):
                     module.register_forward_hook(lambda _m, _x, out: self.activities.append(out))
         self.eval_loss = MeanMetric()
         self.eval_metrics = self.objective.metrics()
+
+    def learnable(self) -> Any:
+        return super().learnable() if self.transfer is None else self.transfer.groups(self.net)
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        if self.transfer is None:
+            return
+        if self.transfer.changes and self.trainer.world_size > 1:
+            raise UserError(
+                "transfer=gradual thaws stages that DDP does not know of; train on one device: trainer=auto"
+            )
+        done = self.current_epoch / max(self.trainer.max_epochs or 1, 1)
+        self.transfer.apply(self.net, done)
 
     def loss(self, outputs: Tensor | tuple[Tensor, ...], target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The data loss: without penalties, so that train and validation compare."""

@@ -1,0 +1,56 @@
+"""What a frozen backbone makes of the data, computed once and kept: then an epoch is one of the head alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from dlzoo.data.base import DataModule, InMemoryData
+from dlzoo.data.loaders import Arrays
+from dlzoo.errors import UserError
+from dlzoo.specs import Spec
+
+
+class CachedFeatures(InMemoryData):
+    """The training and validation rows of other data, their inputs replaced by features (N, F) float32.
+
+    Args:
+        data: after ``setup("fit")``.
+        features: x: (B, …) as the data's batches bring it -> (B, F).
+        device: where ``features`` works.
+        context: entered around each call, for autocast.
+    """
+
+    def __init__(
+        self,
+        data: DataModule,
+        features: Callable[[Tensor], Tensor],
+        *,
+        device: torch.device,
+        context: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        if data.augment is not None:
+            raise UserError(
+                "cache_features=true sees each picture once, but data.augment would change it each time: take "
+                "augment=none or cache_features=false"
+            )
+        super().__init__(batch_size=data.batch_size, eval_batch_size=data.eval_batch_size, seed=data.seed)
+        self.data = data
+        self.spec = data.spec
+        for split in ("train", "val"):
+            parts = []
+            for batch in data.batches(split):
+                x, *rest = data.prepared(tuple(t.to(device) for t in batch))
+                with torch.inference_mode(), context():
+                    parts.append((features(x).float().cpu(), *(t.cpu() for t in rest)))
+            self._arrays[split] = Arrays(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+    def declare(self) -> Spec:
+        return self.data.declare()
+
+    def load(self, split: Literal["train", "test"]) -> Arrays:
+        raise NotImplementedError("the rows were read when the features were computed")

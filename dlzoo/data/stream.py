@@ -1,0 +1,186 @@
+"""Running text for language models: one long sequence of tokens, cut into train, validation and test from the start."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import random
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from dlzoo import commands
+from dlzoo.data.files import folder_of
+from dlzoo.data.loaders import Loader
+from dlzoo.data.published_text import SentimentSentences, prepare_sentences, read_sentences, sentence_files
+from dlzoo.data.text import Split, TokenData
+from dlzoo.data.text_loaders import StreamLoader
+from dlzoo.errors import UserError
+from dlzoo.specs import NextTokens, TextSpec
+from dlzoo.tokenizer import UNKNOWN, Level
+
+
+class StreamData(TokenData):
+    """One long text, of which each token is to be predicted from those before it.
+
+    The first part is for training, the next for validation, the last for testing: neighbours in a text are alike, so
+    random pieces would leak.
+
+    Args:
+        num_steps: tokens of a training batch in each of its ``batch_size`` streams; gradients go back so far.
+        eval_num_steps: the same for validation and test, where it changes nothing but the memory taken.
+        test_fraction: share of the text that is for testing.
+        line_breaks: words only: whether the end of a line is a token.
+    """
+
+    def __init__(
+        self,
+        *,
+        level: Level = "char",
+        lower: bool = False,
+        num_steps: int = 64,
+        eval_num_steps: int = 256,
+        eval_batch_size: int = 16,
+        test_fraction: float = 0.1,
+        line_breaks: bool = True,
+        **common: Any,
+    ) -> None:
+        super().__init__(level=level, lower=lower, eval_batch_size=eval_batch_size, **common)
+        for key, value in {"num_steps": num_steps, "eval_num_steps": eval_num_steps}.items():
+            if value < 1:
+                raise UserError(f"data.{key}={value} is too small; it must be at least 1")
+        if not 0 < test_fraction < 1:
+            raise UserError(f"data.test_fraction={test_fraction} must lie between 0 and 1")
+        if level == "word":
+            self.tokenizer = dataclasses.replace(self.tokenizer, line_breaks=line_breaks)
+        self.num_steps = num_steps
+        self.eval_num_steps = eval_num_steps
+        self.test_fraction = test_fraction
+        self._streams: dict[str, Tensor] = {}
+
+    @abstractmethod
+    def text(self) -> str:
+        """The whole text."""
+
+    def read_texts(self, part: str) -> tuple[list[str], list[int]]:
+        return [self.text()], []
+
+    def declare(self) -> TextSpec:
+        return TextSpec(NextTokens(2), self.tokenizer)
+
+    def setup(self, stage: str | None = None) -> None:
+        if self._streams:
+            return
+        corpus = self.corpus("all")
+        tokens = torch.from_numpy(corpus.tokens)
+        sizes = self._sizes(len(tokens))
+        train, val, test = tokens.split(sizes)
+        if not self._adopted:
+            vocabulary = self.fit_vocabulary(corpus.words, train)
+            target = NextTokens(len(vocabulary))
+            self.spec = dataclasses.replace(self.declare(), vocabulary=vocabulary, target=target)
+        numbers = {token: i for i, token in enumerate(self.spec.vocabulary)}  # type: ignore[union-attr]
+        table = torch.tensor([numbers.get(word, UNKNOWN) for word in corpus.words])
+        self._streams = {"train": table[train], "val": table[val], "test": table[test]}
+
+    def arrays(self, split: Split) -> Tensor:  # type: ignore[override]  # a stream has no rows
+        """The tokens (N,) int64 of a split."""
+        self.setup()
+        return self._streams[split]
+
+    def load(self, split: Literal["train", "test"]) -> Any:
+        return self.arrays(split)
+
+    def _sizes(self, n: int) -> list[int]:
+        """Tokens for training, validation and test."""
+        num_test = round(n * self.test_fraction)
+        num_val = round((n - num_test) * self.val_fraction) if self.val_size is None else self.val_size
+        sizes = [n - num_test - num_val, num_val, num_test]
+        if min(sizes) < 2:
+            given = f"data.val_fraction={self.val_fraction}" if self.val_size is None else f"data.val_size={num_val}"
+            raise UserError(
+                f"a text of {n} tokens leaves {max(sizes[0], 0)} for training, {num_val} for validation ({given}) and "
+                f"{num_test} for testing (data.test_fraction={self.test_fraction}); each needs at least 2"
+            )
+        return sizes
+
+    def _loader(self, split: Split, batch_size: int, shuffle: bool = False) -> Loader:
+        tokens = self.arrays(split)
+        tokens = tokens.to(self._home(tokens.numel() * tokens.element_size()))
+        num_steps = self.num_steps if split == "train" else self.eval_num_steps
+        return StreamLoader(tokens, batch_size, num_steps=num_steps, shuffle=shuffle, seed=self.seed)
+
+
+class TextFile(StreamData):
+    """Any text file, or all text files of a folder in the order of their names.
+
+    Args:
+        path: the file, or a folder whose ``.txt`` files are read.
+        encoding: by Python's name, such as latin-1.
+    """
+
+    def __init__(self, *, path: str, encoding: str = "utf-8-sig", **common: Any) -> None:
+        super().__init__(**common)
+        self.path = path
+        self.encoding = encoding
+
+    def text(self) -> str:
+        try:
+            return "\n".join(file.read_bytes().decode(self.encoding) for file in self._files)
+        except UnicodeDecodeError as error:
+            place = f"byte {error.start} is {error.object[error.start]:#x}"
+            message = f"data.path={self.path} is not {self.encoding} text ({place}); set data.encoding, as to latin-1"
+            raise UserError(message) from None
+        except LookupError:
+            message = f"data.encoding={self.encoding}: Python knows no such encoding; common are utf-8, latin-1"
+            raise UserError(message) from None
+
+    def fingerprint(self, part: str) -> str:
+        total = hashlib.blake2b(self.encoding.encode(), digest_size=16)
+        for file in self._files:
+            total.update(hashlib.blake2b(file.read_bytes()).digest())
+        return total.hexdigest()
+
+    @property
+    def _files(self) -> list[Path]:
+        path = commands.existing(self.path, "data.path")
+        files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+        if not any(file.stat().st_size for file in files):
+            raise UserError(f"data.path={self.path} holds no text" + " (.txt files)" * path.is_dir())
+        return files
+
+
+class SentencesStream(StreamData):
+    """The 3,000 sentences of `SentimentSentences` without their labels, a line each, in a fixed random order.
+
+    Args:
+        data_dir: the folder of all data sets.
+        mirrors: base URLs to download from, instead of the usual ones.
+    """
+
+    def __init__(
+        self, *, data_dir: str | os.PathLike[str] = "data", mirrors: str | Sequence[str] | None = None, **common: Any
+    ) -> None:
+        super().__init__(**common)
+        self.data_dir = folder_of(data_dir)
+        mirrors = SentimentSentences.usual_mirrors if mirrors is None else mirrors
+        self.mirrors = (mirrors,) if isinstance(mirrors, str) else tuple(mirrors)
+
+    def prepare_data(self) -> None:
+        prepare_sentences(self.data_dir, self.mirrors)
+
+    def text(self) -> str:
+        sentences, _ = read_sentences(self.data_dir)
+        random.Random(0).shuffle(sentences)  # the files are of three kinds
+        return "".join(f"{sentence}\n" for sentence in sentences)
+
+    def fingerprint(self, part: str) -> str:
+        total = hashlib.blake2b(digest_size=16)
+        for content in sentence_files(self.data_dir).values():
+            total.update(hashlib.blake2b(content).digest())
+        return f"stream {total.hexdigest()}"

@@ -1,0 +1,137 @@
+"""Batches of texts: buckets of like length for whole texts, parallel streams for language models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dlzoo.data.loaders import Batch, Loader, ranks
+from dlzoo.tokenizer import PAD
+
+POOL = 20
+"""Batches whose rows are sorted by length together: long enough for little padding, short enough to stay random."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of a split, one behind the other.
+
+    tokens: (T,) int32; starts: (N + 1,) int64, where each text begins, and the end; y: (N,) int64.
+    """
+
+    tokens: Tensor
+    starts: Tensor
+    y: Tensor
+
+    @property
+    def lengths(self) -> Tensor:
+        """(N,)"""
+        return self.starts.diff()
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.y)
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(t.numel() * t.element_size() for t in (self.tokens, self.starts, self.y))
+
+    def to(self, device: torch.device) -> Texts:
+        return Texts(self.tokens.to(device), self.starts.to(device), self.y.to(device))
+
+    def take(self, rows: Tensor, max_length: int | None = None, keep: Literal["first", "last"] = "first") -> Texts:
+        """The texts of these numbers (n,), a copy; of longer ones the ``keep`` ``max_length`` tokens."""
+        starts, lengths = self.starts[rows], self.lengths[rows]
+        if max_length is not None:
+            surplus = (lengths - max_length).clamp(min=0)
+            starts, lengths = starts + surplus * (keep == "last"), lengths - surplus
+        ends = lengths.cumsum(0)
+        new_starts = torch.cat([ends.new_zeros(1), ends])
+        places = torch.arange(int(new_starts[-1])) + (starts - new_starts[:-1]).repeat_interleave(lengths)
+        return Texts(self.tokens[places], new_starts, self.y[rows])
+
+    def padded(self, rows: Tensor) -> Tensor:
+        """The texts of these numbers as (n, L) int64, filled up with `PAD` to the longest of them."""
+        starts = self.starts[rows]
+        lengths = self.starts[rows + 1] - starts
+        steps = torch.arange(int(lengths.max()), device=rows.device)
+        places = (starts[:, None] + steps).clamp_(max=len(self.tokens) - 1)
+        return self.tokens[places].long().masked_fill_(steps >= lengths[:, None], PAD)
+
+
+class BucketLoader(Loader):
+    """Batches (x, y) of texts of like length, each padded to its longest only.
+
+    In training, random rows are sorted by length within pools of `POOL` batches, and the batches come in random order;
+    otherwise all rows go from the shortest to the longest.
+    """
+
+    def __init__(self, texts: Texts, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> None:
+        super().__init__(texts.num_rows, batch_size, shuffle=shuffle, seed=seed)
+        self.texts = texts
+        self.lengths = texts.lengths.cpu()
+
+    def rows(self) -> Tensor:
+        rows = super().rows()
+        pools = rows.split(self.batch_size * POOL) if self.shuffle else [rows]
+        return torch.cat([pool[self.lengths[pool].argsort(stable=True)] for pool in pools])
+
+    def batches(self, device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
+        batches = super().batches(device)
+        if not self.shuffle:
+            return batches
+        draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch + 1)
+        return tuple(batches[i] for i in torch.randperm(len(batches), generator=draw).tolist())
+
+    def __iter__(self) -> Iterator[Batch]:
+        for rows in self.batches(self.texts.y.device):
+            yield self.texts.padded(rows), self.texts.y[rows]
+
+
+class StreamLoader(Loader):
+    """Batches (x, y), each (B, T), of one long text that is read in B parallel streams, for truncated BPTT.
+
+    A row of a batch goes on where the same row of the batch before ended, so that a net's state can be carried over.
+    y is x moved on by one token: every token but the first is a target exactly once an epoch. Where the text does not
+    fill the streams, `PAD` stands behind its end, which is no target. In training the first batch has a length of its
+    own each epoch, so that the cuts fall elsewhere.
+
+    Args:
+        tokens: (N,) int64.
+        batch_size: streams on each device.
+        num_steps: tokens of each stream in a batch.
+    """
+
+    def __init__(
+        self, tokens: Tensor, batch_size: int, *, num_steps: int, shuffle: bool = False, seed: int = 0
+    ) -> None:
+        super().__init__(max(len(tokens) - 1, 0), batch_size, shuffle=shuffle, seed=seed)
+        self.num_steps = num_steps
+        rank, world = ranks()
+        num_streams = min(batch_size * world, max(self.num_rows, 1))
+        self.length = -(-self.num_rows // num_streams)
+        text = torch.cat([tokens, tokens.new_full((num_streams * self.length + 1 - len(tokens),), PAD)])
+        # ranks have equally many steps, and their streams lie side by side in the text
+        self.x, self.y = (part.view(num_streams, -1)[rank::world] for part in (text[:-1], text[1:]))
+
+    def cuts(self) -> list[int]:
+        """The lengths of the epoch's batches."""
+        first = 0
+        if self.shuffle:
+            draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+            first = int(torch.randint(self.num_steps, (1,), generator=draw))
+        lengths = [min(first, self.length)] if first else []
+        while left := self.length - sum(lengths):
+            lengths.append(min(self.num_steps, left))
+        return lengths
+
+    def __len__(self) -> int:
+        return len(self.cuts())
+
+    def __iter__(self) -> Iterator[Batch]:
+        cuts = self.cuts()
+        yield from zip(self.x.split(cuts, 1), self.y.split(cuts, 1), strict=True)

@@ -1,0 +1,74 @@
+"""Character RNN: a language model that reads a text sign by sign and says how likely each sign is to come next.
+
+I. Sutskever, J. Martens, G. Hinton, "Generating Text with Recurrent Neural Networks", 2011; A. Graves, "Generating
+Sequences With Recurrent Neural Networks", 2013. Differs by a learnt embedding in place of one-hot inputs, one layer,
+and a cell to choose.
+
+>>> from dlzoo.layers import num_parameters
+>>> from dlzoo.tokenizer import Tokenizer
+>>> signs = TextSpec(NextTokens(100), Tokenizer("char"), vocabulary=tuple(map(chr, range(100))))
+>>> num_parameters(CharRNN(signs))  # 100*64 + 4*256*(64+256+2) + 256*100+100
+361828
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from dlzoo import layers
+from dlzoo.embedding import Embedding
+from dlzoo.errors import SpecError, UserError
+from dlzoo.recurrent import CellName, Recurrent, State
+from dlzoo.specs import NextTokens, TextSpec
+from dlzoo.tokenizer import Level
+
+
+class CharRNN(nn.Module):
+    """For running text.
+
+    Args:
+        embedding: numbers of a token's vector.
+        num_units: of each recurrent layer.
+        dropout: share of the vectors' numbers and of each recurrent layer's outputs that is dropped in training.
+        tied: whether output weights and vectors are the same; None: where their sizes allow.
+    """
+
+    accepts: ClassVar[tuple[type, ...]] = (TextSpec,)
+    level: ClassVar[Level] = "char"
+
+    def __init__(
+        self,
+        spec: TextSpec,
+        *,
+        cell: CellName = "lstm",
+        embedding: int = 64,
+        num_units: int = 256,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        tied: bool | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(spec.target, NextTokens):
+            raise SpecError(f"a language model learns next tokens, but the data gives {spec.target.what}")
+        if spec.tokenizer.level != self.level:
+            raise SpecError(f"the data gives {spec.describe()}; set data.level={self.level}")
+        if tied and embedding != num_units:
+            raise UserError(f"net.tied=true needs net.embedding={embedding} and net.num_units={num_units} to be equal")
+        self.embedding = Embedding(spec, embedding, share=dropout)
+        between = dropout if num_layers > 1 else 0.0
+        self.recurrent = Recurrent(cell, embedding, num_units, num_layers=num_layers, dropout=between)
+        self.dropout = layers.dropout(dropout)
+        self.output = nn.Linear(num_units, spec.num_tokens)
+        if tied or (tied is None and embedding == num_units):
+            self.output.weight = self.embedding.table.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, T) tokens -> (B, T, V) logits of the token that follows each."""
+        return self.advance(x)[0]
+
+    def advance(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """The same from a state on; and the state after the last token, to be passed in with those that follow it."""
+        outputs, state = self.recurrent(self.embedding(x), state)
+        return self.output(self.dropout(outputs)), state

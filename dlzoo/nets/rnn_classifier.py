@@ -1,0 +1,83 @@
+"""A recurrent net that reads a text and says its class, in one direction or, as model=bilstm, in both.
+
+J. L. Elman, "Finding structure in time", 1990; in both directions: A. Graves, J. Schmidhuber, "Framewise Phoneme
+Classification with Bidirectional LSTM and Other Neural Network Architectures", 2005. What the last layer gave when it
+had read the whole text goes through a hidden layer to the logits. Padding is never read: a text has the same output
+alone and in any batch.
+
+The course's BiLSTM for sentences has an embedding of 64, 64 units each way, 64 ReLU units and one logit. It counts one
+bias a gate, 411,777 parameters; PyTorch's LSTM has two, so there are 2 * 4 * 64 = 512 more here.
+
+>>> from dlzoo.layers import num_parameters
+>>> from dlzoo.specs import Classes
+>>> sentences = TextSpec(Classes(("negative", "positive")), vocabulary=tuple(str(i) for i in range(5272)))
+>>> num_parameters(RNNClassifier(sentences, cell="lstm", bidirectional=True, hidden=64))
+412289
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from dlzoo import layers
+from dlzoo.embedding import Embedding, lengths_of, num_logits
+from dlzoo.nets.mlp import hidden_layers
+from dlzoo.recurrent import CellName, Recurrent
+from dlzoo.specs import TextSpec
+
+
+class RNNClassifier(nn.Module):
+    """For texts with classes.
+
+    Args:
+        embedding: numbers of a token's vector.
+        num_units: of each recurrent layer, in each direction.
+        hidden: units of the layer between the last state and the output; 0: none.
+        dropout: share of the inputs of the hidden layer and of the output that is dropped in training, and of those of
+            each recurrent layer but the first.
+        embedding_dropout: the same for the vectors' numbers.
+        word_dropout: share of the tokens that become ``<unk>`` in training.
+        vectors: a file of published vectors to begin with, in GloVe's text format.
+        freeze_vectors: whether these stay as they are.
+    """
+
+    accepts: ClassVar[tuple[type, ...]] = (TextSpec,)
+
+    def __init__(
+        self,
+        spec: TextSpec,
+        *,
+        cell: CellName = "gru",
+        embedding: int = 64,
+        num_units: int = 64,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        hidden: int = 0,
+        dropout: float = 0.0,
+        embedding_dropout: float = 0.0,
+        word_dropout: float = 0.0,
+        vectors: str | None = None,
+        freeze_vectors: bool = False,
+    ) -> None:
+        super().__init__()
+        self.embedding = Embedding(
+            spec, embedding, word_dropout=word_dropout, share=embedding_dropout, vectors=vectors, freeze=freeze_vectors
+        )
+        between = dropout if num_layers > 1 else 0.0
+        self.recurrent = Recurrent(
+            cell, embedding, num_units, num_layers=num_layers, dropout=between, bidirectional=bidirectional
+        )
+        self.dropout = layers.dropout(dropout)
+        self.hidden = hidden_layers(self.recurrent.num_outputs, [hidden] if hidden else [], dropout=dropout)
+        self.output = nn.Linear(hidden or self.recurrent.num_outputs, num_logits(spec))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, L) tokens -> (B, K) logits, or (B, 1) for two classes."""
+        lengths = lengths_of(x)
+        outputs, _ = self.recurrent(self.embedding(x), lengths=lengths)
+        return self.output(self.hidden(self.dropout(self.recurrent.last(outputs, lengths))))
+
+    def load_weights(self) -> list[str]:
+        return self.embedding.load_weights()

@@ -1,0 +1,111 @@
+"""Any net of timm by name: ``model=timm net.name=resnet50.a1_in1k``; see ``timm.list_models()``.
+
+Three have names of their own here, since torchvision lacks them:
+
+- xception: F. Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2016.
+- inception_resnet_v2: C. Szegedy, S. Ioffe, V. Vanhoucke, A. Alemi, "Inception-v4, Inception-ResNet and the Impact of
+  Residual Connections on Learning", 2016.
+- nasnet: B. Zoph, V. Vasudevan, J. Shlens, Q. Le, "Learning Transferable Architectures for Scalable Image Recognition",
+  2017 (NASNet-A-Large).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from dlzoo.backbone import Backbone, Body
+from dlzoo.errors import UserError, nearest
+from dlzoo.specs import ImageSpec
+from dlzoo.weights import Weights
+
+SECONDS_TO_CONNECT = 10.0
+WEIGHTS_FILE = "pytorch_model.bin"
+
+
+class TimmNet(Backbone):
+    """A net of timm.
+
+    Args:
+        name: as timm calls it, with or without the tag of its weights.
+        options: of `Backbone`.
+    """
+
+    def __init__(self, spec: ImageSpec, *, name: str = "mobilenetv3_small_050", **options: Any) -> None:
+        self.name = name  # before nn.Module.__init__: a plain string
+        super().__init__(spec, **options)
+
+    @property
+    def has_small_stem(self) -> bool:
+        architecture = self.name.partition(".")[0]
+        return architecture in ("resnet18", "resnet34", "resnet50", "resnet101")
+
+    def make_body(self, small: bool, num_outputs: int) -> Body:
+        net: Any = _create(self.name, num_classes=0)
+        published = net.pretrained_cfg
+        last_layer = published["classifier"]
+        if small:
+            net.conv1 = nn.Conv2d(3, net.conv1.out_channels, 3, padding=1, bias=False)
+            nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
+            net.maxpool = nn.Identity()
+        return Body(
+            net,
+            getattr(net, "head_hidden_size", None) or net.num_features,
+            last_layer if isinstance(last_layer, str) else last_layer[0],
+            published["input_size"][-1],
+            published["mean"],
+            published["std"],
+        )
+
+    def published(self) -> Weights:
+        source = f"net.weights=imagenet (timm, {self.name})"
+        body: Any = self.body
+        where = body.pretrained_cfg
+        try:
+            _reach(where.get("hf_hub_id"))
+            net = _create(self.name, pretrained=True)
+        except UserError:
+            raise
+        except Exception as error:  # the hub's client has a family of errors, and more below it
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
+            home = f"model.safetensors of {where['hf_hub_id']}" if where.get("hf_hub_id") else where.get("url")
+            raise UserError(
+                f"{source} cannot be downloaded ({reason}): fetch {home} elsewhere and give net.weights=<that file>, "
+                "or net.weights=none"
+            ) from None
+        return Weights(net.state_dict(), source, imagenet_classes(net.num_classes))
+
+
+def _reach(hub_id: str | None) -> None:
+    """Raises at once where the hub is out of reach: its client would try for a minute."""
+    if not hub_id:
+        return
+    from huggingface_hub import constants, get_session, try_to_load_from_cache
+
+    if not any(isinstance(try_to_load_from_cache(hub_id, file), str) for file in ("model.safetensors", WEIGHTS_FILE)):
+        get_session().head(constants.ENDPOINT, timeout=SECONDS_TO_CONNECT)
+
+
+def imagenet_classes(num_classes: int) -> tuple[str, ...]:
+    """The names of the classes of ImageNet, or none where there are not 1,000 of them."""
+    from timm.data import ImageNetInfo
+
+    if num_classes != 1000:
+        return ()
+    info = ImageNetInfo()
+    return tuple(info.index_to_description(i) for i in range(num_classes))
+
+
+def _create(name: str, **options: Any) -> Any:
+    try:
+        import timm
+    except ImportError:
+        raise UserError(f"net.name={name} needs the package timm: pip install 'dlzoo[vision]'") from None
+    if not timm.is_model(name.partition(".")[0]):
+        raise UserError(f"net.name={name}: timm has no such net; {nearest(name, timm.list_models())[:200]}")
+    try:
+        return timm.create_model(name, **options)
+    except RuntimeError as error:  # an unknown tag, or no weights
+        known = timm.list_pretrained(f"{name.partition('.')[0]}*")
+        raise UserError(f"net.name={name}: {error}; {nearest(name, known)[:300]}") from None

@@ -1,0 +1,119 @@
+"""Learning to say which token follows, by truncated back-propagation through time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from dlzoo.errors import UserError
+from dlzoo.recurrent import State
+from dlzoo.specs import NextTokens, TextSpec
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
+from dlzoo.tokenizer import PAD
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Language(Task):
+    """Cross-entropy of the next token.
+
+    Each row of a batch goes on where the same row of the batch before ended, so the net's state is carried over, but
+    gradients stop at the border (P. Werbos, "Backpropagation Through Time", 1990; truncated as in R. Williams, J. Peng,
+    1990). The state is forgotten when an epoch, a validation or a test begins.
+
+    Metrics: perplexity, e to the mean loss of a token, and for characters also the bits of each, the loss / ln 2.
+
+    Args:
+        forget: share of the rows whose state is forgotten in training at each border, so that the net also learns to
+            begin a text.
+    """
+
+    targets = (NextTokens,)
+    spec: TextSpec
+
+    def __init__(
+        self,
+        net: nn.Module,
+        spec: TextSpec,
+        *,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        forget: float = 0.05,
+    ) -> None:
+        super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
+        if not 0 <= forget <= 1:
+            raise UserError(f"task.forget={forget} must lie between 0 and 1")
+        self.forget = forget
+        self.eval_loss = MeanMetric()
+        self.train_state: State | None = None
+        self.eval_state: State | None = None  # its own: a validation within an epoch leaves training alone
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self.train_state = None
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        logits, state = self.advance(x, self.train_state)
+        forgotten = torch.rand(len(x), 1, device=x.device) < self.forget
+        self.train_state = _map(state, lambda part: part.detach().masked_fill(forgotten, 0))
+        loss = cross_entropy(logits, y).sum() / (y != PAD).sum().clamp(min=1)
+        self.track(y.numel(), loss=loss)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.eval_state = None
+
+    def on_test_epoch_start(self) -> None:
+        self.eval_state = None
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.measure(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.measure(batch)
+
+    def measure(self, batch: Batch) -> None:
+        x, y = batch
+        logits, self.eval_state = self.advance(x, self.eval_state)
+        self.eval_loss.update(cross_entropy(logits, y), (y != PAD).float())
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_split("val")
+
+    def on_test_epoch_end(self) -> None:
+        self.log_split("test")
+
+    def log_split(self, split: str) -> None:
+        """Log the split's metrics as ``split/name`` and forget them; computing them also joins the ranks."""
+        loss = float(self.eval_loss.compute())
+        self.log_dict({f"{split}/{name}": value for name, value in measures(loss, self.spec).items()})
+        self.eval_loss.reset()
+
+    def advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """x: (B, T) -> logits (B, T, V), and the state after it."""
+        return self.net.advance(x, state)  # type: ignore[operator]
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """(B, T, V), (B, T) -> (B, T) nats; 0 where there is no target."""
+    return F.cross_entropy(logits.flatten(0, 1).float(), y.flatten(), ignore_index=PAD, reduction="none").view(y.shape)
+
+
+def measures(loss: float, spec: TextSpec) -> dict[str, float]:
+    """What a mean loss in nats a token amounts to.
+
+    Words have no bits per character here: an ``<unk>`` stands for signs that the model need not spell.
+    """
+    found = {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+    return found | ({"bits_per_char": loss / math.log(2)} if spec.tokenizer.level == "char" else {})
+
+
+def _map(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    return change(state) if isinstance(state, Tensor) else tuple(_map(part, change) for part in state)

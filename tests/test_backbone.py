@@ -1,0 +1,376 @@
+"""Backbones: they are their libraries' nets, fit any picture, load weights with a report, and freeze as they should."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from dlzoo import config
+from dlzoo.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
+from dlzoo.errors import SpecError, UserError
+from dlzoo.layers import num_parameters
+from dlzoo.nets.timm_net import TimmNet
+from dlzoo.nets.torchvision_net import TorchvisionNet, imagenet_classes
+from dlzoo.specs import Classes, ImageSpec
+
+models = pytest.importorskip("torchvision.models")
+timm = pytest.importorskip("timm")
+
+TEN = Classes(tuple("0123456789"))
+GREY, COLOUR = ImageSpec(1, 32, 32, TEN), ImageSpec(3, 32, 32, TEN)
+PHOTO = ImageSpec(3, 224, 224, Classes(tuple(f"c{i}" for i in range(1000))))
+SIZES = {"inception_v3": 299, "inception_resnet_v2": 96, "nasnet": 96, "xception": 64}
+"""The least that a net's maps survive, where that is more than 32 pixels."""
+SLOW = {
+    "vgg16",
+    "resnet34",
+    "resnet101",
+    "inception_resnet_v2",
+    "nasnet",
+    "vgg19",
+    "efficientnet_v2_s",
+    "convnext_tiny",
+}
+
+
+def library_nets() -> Iterator[tuple[str, type[Backbone], str]]:
+    """(model, class, name) of every config whose net is a backbone."""
+    for file in sorted((config.CONFIG_DIR / "model").glob("*.yaml")):
+        net: Any = OmegaConf.load(file).net  # type: ignore[union-attr]
+        cls = config.locate(net._target_, "net._target_")
+        if issubclass(cls, Backbone) and not OmegaConf.is_missing(net, "name"):
+            yield file.stem, cls, net.name
+
+
+NETS = list(library_nets())
+every_net = pytest.mark.parametrize(
+    ("cls", "name", "size"),
+    [
+        pytest.param(cls, name, SIZES.get(model, 32), id=model, marks=[pytest.mark.slow] if model in SLOW else [])
+        for model, cls, name in NETS
+    ],
+)
+
+
+def named(state: dict[str, Tensor], folder: Path, name: str = "weights.pth") -> str:
+    torch.save(state, folder / name)
+    return str(folder / name)
+
+
+def small_resnet(spec: ImageSpec = COLOUR, **options: Any) -> TorchvisionNet:
+    torch.manual_seed(0)
+    return TorchvisionNet(spec, name="resnet20", **options)
+
+
+def test_all_the_names_that_users_know_are_there() -> None:
+    known = {"vgg16", "vgg19", "resnet18", "resnet34", "resnet50", "resnet101", "googlenet", "inception_v3", "xception"}
+    known |= {"inception_resnet_v2", "densenet121", "mobilenet_v3", "efficientnet_b0", "efficientnet_v2_s"}
+    assert known | {"convnext_tiny", "nasnet"} <= {model for model, _, _ in NETS}
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("vgg16", 138_357_544), ("resnet50", 25_557_032), ("resnet18", 11_689_512), ("googlenet", None)]
+)
+def test_parameter_counts(name: Any, count: int | None) -> None:
+    with torch.device("meta"):
+        count = count or num_parameters(models.get_model(name, init_weights=False))
+        assert num_parameters(TorchvisionNet(PHOTO, name=name)) == count
+
+
+def test_inception_has_its_library_s_parameters() -> None:
+    with torch.device("meta"):
+        library = num_parameters(models.inception_v3(init_weights=False))
+        assert num_parameters(TorchvisionNet(PHOTO, name="inception_v3")) == library == 27_161_264
+
+
+def test_resnet20_is_the_paper_s() -> None:
+    """6n + 2 layers with weights, projections aside, and 0.27 million parameters (table 6)."""
+    net = small_resnet()
+    layers = [m for name, m in net.named_modules() if isinstance(m, nn.Conv2d | nn.Linear) and "downsample" not in name]
+    assert len(layers) == 20
+    assert round(num_parameters(net) / 1e6, 2) == 0.27
+
+
+@every_net
+def test_a_net_learns_saves_and_loads(cls: type[Backbone], name: str, size: int) -> None:
+    torch.manual_seed(0)
+    net: Backbone = cls(GREY, name=name, size=size)  # type: ignore[call-arg]
+    x, y = GREY.example(2)
+    outputs = net.train()(x)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    assert len(outputs) == 1 + len(net.auxiliary)
+    assert {out.shape for out in outputs} == {(2, 10)}
+    torch.stack([F.cross_entropy(out, y) for out in outputs]).sum().backward()
+    assert not [n for n, p in net.named_parameters() if p.grad is None]
+    before = net.eval()(x)
+    assert before.shape == (2, 10)
+    file = io.BytesIO()
+    torch.save(net.state_dict(), file)
+    file.seek(0)
+    other: Backbone = cls(GREY, name=name, size=size)  # type: ignore[call-arg]
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(other.eval()(x), before)
+    assert torch.equal(other(net.features(x)), before)  # features and head are the whole
+    own = {p for stage in net.stages for module in stage for p in module.parameters()}
+    outside = [n for n, p in net.named_parameters() if p not in own]
+    assert all(n.startswith(("head.", *(f"body.{a}." for a in net.auxiliary))) for n in outside)
+
+
+def test_any_net_of_timm() -> None:
+    net = TimmNet(COLOUR, name="test_resnet", size=32)
+    assert net(COLOUR.example(2)[0]).shape == (2, 10)
+    with pytest.raises(UserError, match="did you mean 'resnet18'"):
+        TimmNet(COLOUR, name="resnt18")
+
+
+# Weights
+
+
+def test_torchvision_s_weights_give_torchvision_s_outputs(tmp_path: Path) -> None:
+    """On a photograph's size, with ImageNet's mean and standard deviation; the 1,000 classes are kept."""
+    torch.manual_seed(0)
+    library = models.resnet18(weights=None).eval()
+    net = TorchvisionNet(PHOTO, name="resnet18", weights=named(library.state_dict(), tmp_path)).eval()
+    (line,) = net.load_weights()
+    assert "122 tensors loaded" in line
+    assert "new" not in line
+    x = torch.rand(2, 3, 224, 224)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    torch.testing.assert_close(net(x), library((x - mean) / std))
+
+
+def test_inception_s_pixels_lie_between_minus_one_and_one(tmp_path: Path) -> None:
+    """torchvision turns ImageNet's standardisation into that, within its net; here the net standardises so at once."""
+    library = models.googlenet(weights=None, init_weights=False, transform_input=True).eval()
+    net = TorchvisionNet(PHOTO, name="googlenet", weights=named(library.state_dict(), tmp_path)).eval()
+    net.load_weights()
+    x = torch.rand(1, 3, 224, 224)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    torch.testing.assert_close(net(x), library((x - mean) / std), rtol=1e-3, atol=1e-4)
+
+
+def test_timm_s_weights_give_timm_s_outputs(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    library = timm.create_model("test_resnet", pretrained=False).eval()
+    save_file(library.state_dict(), tmp_path / "w.safetensors")
+    net = TimmNet(PHOTO, name="test_resnet", weights=str(tmp_path / "w.safetensors")).eval()
+    net.load_weights()
+    x = torch.rand(2, 3, 160, 160)
+    torch.testing.assert_close(net(x), library((x - net.mean) / net.std))
+
+
+def test_other_classes_get_a_new_last_layer(tmp_path: Path) -> None:
+    file = named(models.resnet18(weights=None).state_dict(), tmp_path)
+    net = TorchvisionNet(COLOUR, name="resnet18", weights=file, stem="imagenet")
+    fresh = net.head[-1].weight.clone()
+    (line,) = net.load_weights()
+    assert line.endswith("120 tensors loaded; the last layer is new")
+    assert torch.equal(net.head[-1].weight, fresh)
+
+
+def test_weights_that_do_not_fit_are_told_by_name(tmp_path: Path) -> None:
+    state = models.resnet18(weights=None).state_dict()
+    state["extra.weight"] = state.pop("layer1.0.conv1.weight")
+    file = named(state, tmp_path)
+    small = TorchvisionNet(COLOUR, name="resnet18", weights=file, stem="small")
+    with pytest.raises(UserError) as told:
+        small.load_weights()
+    for part in (
+        "1 missing (body.layer1.0.conv1.weight)",
+        "1 unexpected (body.extra.weight)",
+        "1 reshaped (body.conv1.weight [64, 3, 7, 7] for [64, 3, 3, 3])",
+        "net.strict=false",
+    ):
+        assert part in str(told.value)
+    small.strict = False
+    before = small.body.conv1.weight.clone()
+    report = small.load_weights()
+    assert len(report) == 4
+    assert torch.equal(small.body.conv1.weight, before)
+    assert torch.equal(small.body.layer4[1].conv2.weight, state["layer4.1.conv2.weight"])
+
+
+@pytest.mark.parametrize("content", [b"", b"not a file of weights", b"PK\x03\x04 cut off"])
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_a_damaged_file_is_one_sentence(tmp_path: Path, content: bytes, ending: str) -> None:
+    file = tmp_path / f"weights.{ending}"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=f"net.weights={file}.*damaged"):
+        small_resnet(weights=str(file)).load_weights()
+
+
+def test_weights_from_a_stranger_run_no_code(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (tmp_path / "sprung",))
+
+    torch.save({"conv1.weight": Trap()}, tmp_path / "trap.pth")
+    with pytest.raises(UserError, match="neither safetensors nor a state dict of plain tensors"):
+        small_resnet(weights=str(tmp_path / "trap.pth")).load_weights()
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(UserError, match=r"net\.weights=nowhere/w\.pth: there is no folder nowhere"):
+        small_resnet(weights="nowhere/w.pth").load_weights()
+
+
+def test_published_weights_are_checked_and_their_place_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is served under the name of the file is not that file: its checksum is in its name."""
+    from local_server import serving
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    enum = models.ResNet18_Weights.DEFAULT
+    name = Path(enum.url).name
+    net = TorchvisionNet(ImageSpec(3, 224, 224, Classes(imagenet_classes())), name="resnet18", weights="imagenet")
+    load = torch.hub.load_state_dict_from_url
+    with serving() as server:
+        server.files[name] = b"something else"
+        monkeypatch.setattr(
+            "torchvision.models._api.load_state_dict_from_url", lambda _, *a, **k: load(server.url + name, *a, **k)
+        )
+        with pytest.raises(UserError, match=r"cannot be downloaded.*invalid hash"):
+            net.load_weights()
+    with pytest.raises(UserError) as told:  # the server is gone
+        net.load_weights()
+    assert f"put {name} into {tmp_path / 'home' / 'hub' / 'checkpoints'}" in str(told.value)
+    state = models.resnet18(weights=None).state_dict()
+    torch.save(state, tmp_path / "home" / "hub" / "checkpoints" / name)  # as the message says
+    net.load_weights()
+    assert torch.equal(net.head[-1].weight, state["fc.weight"])
+
+
+def test_imagenet_has_a_thousand_names() -> None:
+    names = imagenet_classes()
+    assert len(names) == 1000
+    assert (names[0], names[-1]) == ("tench", "toilet tissue")
+
+
+# Pictures
+
+
+def test_grey_pictures_are_standardised_in_each_channel(tmp_path: Path) -> None:
+    net = small_resnet(GREY, weights=named(small_resnet(GREY).state_dict(), tmp_path))
+    x = torch.rand(2, 1, 32, 32)
+    for channel in range(3):
+        expected = (x[:, 0] - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
+        torch.testing.assert_close(net.fit(x)[:, channel], expected)
+
+
+def test_without_weights_the_data_s_own_statistics_count() -> None:
+    net = small_resnet(ImageSpec(1, 32, 32, TEN, mean=(0.25,), std=(0.5,)))
+    x = torch.rand(2, 1, 32, 32)
+    torch.testing.assert_close(net.fit(x)[:, 2], (x[:, 0] - 0.25) / 0.5)
+    assert torch.equal(small_resnet(GREY).fit(x)[:, 1], x[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "stem", "size"),
+    [
+        (COLOUR, {}, "small", (32, 32)),
+        (ImageSpec(3, 40, 64, TEN), {}, "small", (40, 64)),
+        (ImageSpec(3, 65, 64, TEN), {}, "imagenet", (224, 224)),
+        (COLOUR, {"weights": "imagenet"}, "imagenet", (224, 224)),
+        (COLOUR, {"stem": "imagenet"}, "imagenet", (224, 224)),
+        (COLOUR, {"size": 48}, "small", (48, 48)),
+    ],
+)
+def test_stem_and_size_fit_the_pictures(spec: ImageSpec, options: Any, stem: str, size: tuple[int, int]) -> None:
+    with torch.device("meta"):
+        net = TorchvisionNet(spec, name="resnet18", **options)
+    assert (net.stem, net.size) == (stem, size)
+    assert net.fit(torch.rand(1, spec.channels, spec.height, spec.width, device="meta")).shape == (1, 3, *size)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg16_bn", "densenet121"])
+def test_the_small_stem_keeps_the_size(name: Any) -> None:
+    """The first layer with weights answers with as many pixels as it sees."""
+    net = TorchvisionNet(COLOUR, name=name)
+    seen: list[tuple[int, ...]] = []
+    first = next(m for m in net.body.modules() if isinstance(m, nn.Conv2d))
+    first.register_forward_hook(lambda _m, _x, out: seen.append(tuple(out.shape[-2:])))
+    net(COLOUR.example(2)[0])
+    assert seen == [(32, 32)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "message"),
+    [
+        (ImageSpec(2, 32, 32, TEN), {}, "grey pictures or colour"),
+        (COLOUR, {"head": [0]}, r"net\.head=\[0\]"),
+        (COLOUR, {"size": 0}, r"net\.size=0"),
+        (COLOUR, {"dropout": 1.0}, r"net\.dropout=1\.0"),
+        (COLOUR, {"name": "googlenet", "stem": "small"}, r"net\.stem=small"),
+        (COLOUR, {"name": "inception_v3", "size": 96}, r"net\.size=96.*299"),
+    ],
+)
+def test_wrong_options_are_told_with_their_key(spec: ImageSpec, options: dict[str, Any], message: str) -> None:
+    with pytest.raises((UserError, SpecError), match=message):
+        TorchvisionNet(spec, **{"name": "resnet20", **options})
+
+
+# Freezing and recomputing
+
+
+def statistics(net: nn.Module) -> dict[str, Tensor]:
+    return {name: b.clone() for name, b in net.named_buffers() if "running" in name or "batches" in name}
+
+
+def test_frozen_stages_keep_weights_and_statistics() -> None:
+    net = small_resnet()
+    x, y = COLOUR.example(8)
+    net.freeze(4)
+    before = {**statistics(net), **{n: p.detach().clone() for n, p in net.named_parameters()}}
+    optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(2):
+        net.train()
+        F.cross_entropy(net(x), y).backward()
+        optimizer.step()
+    after = {**statistics(net), **dict(net.named_parameters())}
+    frozen = ("body.conv1", "body.bn1", "body.layer1")
+    for name, value in before.items():
+        if name in ("mean", "std"):
+            continue
+        assert torch.equal(after[name], value) == name.startswith(frozen), name
+    net.freeze(0)
+    assert all(m.training for m in net.modules())
+    assert all(p.requires_grad for p in net.parameters())
+
+
+def test_a_frozen_body_answers_without_its_auxiliary_heads() -> None:
+    net = TorchvisionNet(COLOUR, name="googlenet", size=64)
+    assert isinstance(net.train()(COLOUR.example(2)[0]), tuple)
+    net.freeze(len(net.stages))
+    assert isinstance(net.train()(COLOUR.example(2)[0]), Tensor)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "densenet121"])
+def test_recomputing_changes_nothing_but_memory(name: Any) -> None:
+    """Outputs, gradients and BatchNorm's statistics; the latter would move twice without care."""
+    found = []
+    x, y = COLOUR.example(8)
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        net = TorchvisionNet(COLOUR, name=name, checkpointing=checkpointing).train()
+        out = net(x)
+        F.cross_entropy(out, y).backward()
+        found.append((out, {n: p.grad for n, p in net.named_parameters()}, statistics(net)))
+    (plain, grads, buffers), (again, other_grads, other_buffers) = found
+    torch.testing.assert_close(again, plain)
+    for name_, grad in grads.items():
+        torch.testing.assert_close(other_grads[name_], grad)
+    for name_, buffer in buffers.items():
+        torch.testing.assert_close(other_buffers[name_], buffer)
+    assert any(buffer.ndim for buffer in buffers.values())

@@ -1,0 +1,269 @@
+"""Looking into a checkpoint: which pictures come out, that they show this net and its data; mistakes are sentences."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from small_runs import Terminal, changed, imported, run, table_words
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_pictures import words as words_in
+
+from dlzoo import config, inspection, results, trace, train
+from dlzoo.build import build_data
+from dlzoo.checkpoint import load_task
+from dlzoo.predict import predict
+from dlzoo.recognition import Recognised, recognise
+from dlzoo.tasks.supervised import Supervised
+
+ROOT = Path(__file__).resolve().parents[1]
+ALL = ["kernels", "feature_maps", "grad_cam", "classes", "mistakes"]
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    return Terminal(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def lenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run."""
+    folder = tmp_path_factory.mktemp("run")
+    plain = ["callbacks=checkpoint", "logger=none", "trainer=cpu", "trainer.max_epochs=3", "seed=3"]
+    train.run(config.compose([*plain, "model=lenet", "data=digits"]), folder, [])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ckpt(lenet: Path) -> Path:
+    return lenet / "checkpoints" / "best.ckpt"
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a command draws, by name, instead of files."""
+    kept: dict[str, Any] = {}
+    monkeypatch.setattr(inspection, "write", lambda made, folder: kept.update(made))
+    return kept
+
+
+@pytest.fixture
+def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("data were opened")
+
+    monkeypatch.setattr(inspection, "open_data", refuse)
+
+
+def lines(said: str) -> dict[str, str]:
+    """What a command says, by the first word of each line."""
+    return {line.split()[0]: line[14:] for line in said.splitlines()}
+
+
+def pngs(folder: Path) -> set[str]:
+    return {path.stem for path in folder.glob("*.png")}
+
+
+def test_all_pictures_beside_the_checkpoints_and_in_tensorboard(lenet: Path, ckpt: Path, terminal: Terminal) -> None:
+    code, out, err = terminal(inspection.main, f"ckpt={ckpt}")
+    folder = lenet / "inspect"
+    assert (code, err) == (0, "")
+    assert pngs(folder) == {*ALL}
+    said = lines(out)
+    assert [said[name] for name in ALL] == [f"{folder / name}.png" for name in ALL]
+    assert said["look"] == f"tensorboard --logdir {folder}"
+    accuracy = results.read(lenet)["metrics"]["test/accuracy"]
+    assert said["recognised"] == f"{accuracy:.2%} of 359 test pictures"
+    events = EventAccumulator(str(folder)).Reload()
+    assert {*events.Tags()["images"]} == {*ALL}
+    with Image.open(folder / "grad_cam.png") as image:
+        assert (events.Images("grad_cam")[0].width, events.Images("grad_cam")[0].height) == image.size
+
+
+def test_the_pictures_are_of_this_net_and_these_data(ckpt: Path, terminal: Terminal, drawn: dict[str, Any]) -> None:
+    assert terminal(inspection.main, f"ckpt={ckpt}", "num=5", "top_k=2", "depths=2").code == 0
+    task, cfg = load_task(ckpt)
+    x, y, _ = build_data(cfg).arrays("test")
+    logits = task(x / 255).detach()
+    top = logits[:5].softmax(1).topk(2)
+    shown = words_in(drawn["grad_cam"])
+    for label, shares, classes in zip(y.tolist(), top.values.tolist(), top.indices.tolist(), strict=False):
+        for word in (f"is {label}", *(f"{k}  {p:.0%}" for k, p in zip(classes, shares, strict=True))):
+            shown.remove(word)
+    assert sorted(shown) == ["evidence (Grad-CAM) in layers.5", *(f"test picture {i}" for i in range(1, 6))]
+    assert "weights of layers.0  Conv2d: 6 of 1x5x5" in words_in(drawn["kernels"])
+    depths = [word for word in words_in(drawn["feature_maps"]) if " of " in word]
+    assert depths == ["layers.1  ReLU  6 of 28x28", "layers.5  MaxPool2d  16 of 5x5"]
+    right = (logits.argmax(1) == y).float().mean()
+    assert f"{right:.2%} of 359 right" in words_in(drawn["classes"])
+    wrong = (logits.argmax(1) != y).nonzero()[:, 0]
+    surest = wrong[logits[wrong].softmax(1).amax(1).argmax()]
+    first = {text.get_text() for text in drawn["mistakes"].texts[:4]}
+    assert {f"is {y[surest]}", f"for {y[surest]}", f"for {logits[surest].argmax()}"} <= first
+
+
+def test_recognise(ckpt: Path) -> None:
+    task, cfg = load_task(ckpt)
+    data = build_data(cfg)
+    data.eval_batch_size = 50
+    x, y, _ = data.arrays("test")
+    logits = task(x / 255).detach()
+    assert isinstance(task, Supervised)
+    found = recognise(task, data, num_first=70, num_mistakes=4)
+    torch.testing.assert_close(found.first[0], x[:70] / 255)
+    assert torch.equal(found.first[1], y[:70])
+    torch.testing.assert_close(found.first[2], logits[:70])
+    for i in range(10):
+        for j in range(10):
+            assert found.counts[i, j] == ((y == i) & (logits.argmax(1) == j)).sum()
+    shares, guesses = logits.softmax(1).max(1)
+    surest = sorted(((guesses != y) * shares).tolist(), reverse=True)[:4]
+    assert found.mistakes[2].softmax(1).amax(1).tolist() == pytest.approx(surest)
+    few = recognise(task, data, num_first=70, num_mistakes=4, limit=60)
+    assert (few.counts.sum(), len(few.first[0])) == (60, 60)
+    assert torch.equal(few.counts.sum(1), y[:60].bincount(minlength=10))
+
+
+def test_best_and_worst_in_words() -> None:
+    found = Recognised((), (), torch.tensor([[8, 2, 0], [0, 10, 0], [9, 0, 1]]))  # type: ignore[arg-type]
+    assert found.in_words(["ant", "bee", "cat"], most=2) == [
+        "recognised    63.33% of 30 test pictures",
+        "best          bee 100.0%, ant 80.0%",
+        "worst         cat 10.0%, ant 80.0%",
+    ]
+
+
+def test_an_image_needs_no_data(
+    ckpt: Path, terminal: Terminal, drawn: dict[str, Any], no_data: None, tmp_path: Path
+) -> None:
+    pixels = torch.randint(0, 256, (8, 8), dtype=torch.uint8)
+    Image.fromarray(pixels.numpy()).save(tmp_path / "photo.png")
+    words = [f"ckpt={ckpt}", f"input={tmp_path / 'photo.png'}"]
+    assert terminal(inspection.main, *words).code == 0
+    assert [*drawn] == ALL[:3]
+    p = predict(load_task(ckpt)[0], pixels[None, None] / 255)[0].topk(3)
+    told = [f"{k}  {share:.0%}" for share, k in zip(p.values.tolist(), p.indices.tolist(), strict=True)]
+    assert {"photo.png", *told} <= {*words_in(drawn["grad_cam"])}
+    terminal(inspection.main, *words, "invert=true")
+    p = predict(load_task(ckpt)[0], 1 - pixels[None, None] / 255)[0].topk(1)
+    assert f"{p.indices.item()}  {p.values.item():.0%}" in words_in(drawn["grad_cam"])
+
+
+def test_a_folder_of_images_and_other_data(
+    ckpt: Path, terminal: Terminal, drawn: dict[str, Any], tmp_path: Path
+) -> None:
+    for name in ("b", "a", "c"):
+        Image.new("L", (9, 9), 200).save(tmp_path / f"{name}.png")
+    (tmp_path / "bad.png").write_bytes(b"none")
+    code, out, err = terminal(inspection.main, f"ckpt={ckpt}", f"input={tmp_path}", "num=2", "data.test_fraction=0.5")
+    assert code == 2
+    assert [*drawn] == ALL
+    assert {"a.png", "b.png"} < {*words_in(drawn["grad_cam"])}
+    assert "c.png" not in words_in(drawn["grad_cam"])
+    assert f"error: {tmp_path}/bad.png cannot be read as an image" in err
+    assert "of 898 test pictures" in lines(out)["recognised"]
+
+
+def test_the_layer_that_is_asked(ckpt: Path, terminal: Terminal, drawn: dict[str, Any]) -> None:
+    assert terminal(inspection.main, f"ckpt={ckpt}", "layer=layers.4", "limit=9").code == 0
+    assert "evidence (Grad-CAM) in layers.4" in words_in(drawn["grad_cam"])
+
+
+def test_a_net_without_maps(terminal: Terminal, tmp_path: Path) -> None:
+    stored = run(tmp_path / "run", "data=digits")["checkpoints"]["best"]
+    code, out, _ = terminal(inspection.main, f"ckpt={stored}", f"output={tmp_path / 'new' / 'looks'}")
+    assert code == 0
+    assert pngs(tmp_path / "new" / "looks") == {"kernels", "classes", "mistakes"}
+    said = lines(out)
+    assert said["grad_cam"] == said["feature_maps"] == "left out: no layer of this net gives maps"
+
+
+def test_no_mistakes(ckpt: Path, terminal: Terminal, drawn: dict[str, Any]) -> None:
+    terminal(inspection.main, f"ckpt={ckpt}", "mistakes=0")
+    assert drawn["mistakes"] == "mistakes=0"
+    none, counts = (torch.zeros(0, 1, 8, 8), torch.zeros(0), torch.zeros(0, 10)), torch.eye(10, dtype=torch.long)
+    task, options = load_task(ckpt)[0], inspection.Options(ckpt="")
+    assert isinstance(task, Supervised)
+    said = inspection.draw_mistakes(task, Recognised(none, none, counts), options, with_heat=True)
+    assert said == "there are none among 10 test pictures"
+
+
+def test_other_checkpoints_are_refused(terminal: Terminal, tmp_path: Path) -> None:
+    for name, words in {"wine": ["data=wine"], "houses": table_words(tmp_path)}.items():
+        stored = run(tmp_path / name, *words)["checkpoints"]["best"]
+        message = terminal.mistake(inspection.main, f"ckpt={stored}")
+        assert "only classifiers of pictures can be looked into, but this takes a table of" in message
+        assert f"and predicts {'classes' if name == 'wine' else 'values'}" in message
+        assert not (tmp_path / name / "inspect").exists()
+
+
+MISTAKES = {
+    "ckpt=nothing.ckpt": "there is no such file",
+    "num=0": "num=0 is out of range; it must be at least 1",
+    "top_k=6": "top_k=6 is out of range; it must be from 1 to 5",
+    "depths=x": "depths=x: this must be a whole number",
+    "mistakes=-1": "mistakes=-1 is out of range; it must be at least 0",
+    "limit=0": "limit=0 is out of range",
+    "layer=layers.44": "layer=layers.44: there is no such layer with maps; did you mean 'layers.4'?",
+    "input=nothing.png": "input=nothing.png: there is no such file or folder",
+    "invert=true": "invert: this is for the images of input=…",
+    "fit=crop": "fit: this is for the images of input=…",
+    "data=mnits": "did you mean 'mnist'",
+    "data=wine": "data=wine does not fit this checkpoint: it was trained on images of 1x8x8",
+    "data.batch_sise=3": "did you mean 'batch_size'",
+    "output=/dev/null": "output=/dev/null: /dev/null is no folder that can be written to",
+    "output=/dev/null/x": "/dev/null is no folder",
+    "ouptut=x": "did you mean 'output'",
+}
+
+
+@pytest.mark.parametrize(("word", "message"), MISTAKES.items())
+def test_mistakes(word: str, message: str, ckpt: Path, terminal: Terminal) -> None:
+    words = [word] if word.startswith("ckpt=") else [f"ckpt={ckpt}", word]
+    assert message in terminal.mistake(inspection.main, *words)
+
+
+def test_unreadable_images_and_a_diverged_net(ckpt: Path, terminal: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(b"none")
+    message = terminal.mistake(inspection.main, f"ckpt={ckpt}", f"input={tmp_path / 'photo.png'}")
+    assert "photo.png cannot be read as an image" in message
+
+    def diverge(content: dict[str, Any]) -> None:
+        for weight in content["state_dict"].values():
+            weight.fill_(torch.nan)
+
+    broken = changed(ckpt, tmp_path / "x.ckpt", diverge)
+    assert "the net's output is not finite" in terminal.mistake(inspection.main, f"ckpt={broken}")
+
+
+@pytest.mark.parametrize(("words", "code"), [("--help", 0), ("ckpt=x top_k=9", 2), ("ckpt=x data=mnits", 2)])
+def test_help_and_typos_need_no_torch(words: str, code: int) -> None:
+    program = [sys.executable, "-c", imported("dlzoo.inspection", words.split())]
+    said = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert said.stdout.splitlines()[-1].split() == [str(code)]
+
+
+SCRIPTS = [path for path in sorted((ROOT / "scripts").glob("*.py")) if "__main__" in path.read_text()]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_every_script_starts_from_anywhere(script: Path, tmp_path: Path) -> None:
+    """scripts/inspect.py has the name of a module of Python, which dataclasses and many others import."""
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    program = [sys.executable, script, "--help"]
+    said = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120, env=env)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert script.name in said.stdout
+
+
+def test_chunks_keep_layers_of_one_kind(ckpt: Path) -> None:
+    """More pictures than are traced at once."""
+    task, cfg = load_task(ckpt)
+    x = build_data(cfg).arrays("test").x[: trace.CHUNK + 3] / 255
+    assert len(trace.grad_cam(task, x, torch.zeros(len(x), 1, dtype=torch.long)).maps) == len(x)

@@ -1,0 +1,225 @@
+"""Language models: state is carried over borders and forgotten where it must be; perplexity is the whole text's."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import Outcome
+from torch import Tensor
+
+from dlzoo import config, evaluate
+from dlzoo.data.stream import TextFile
+from dlzoo.errors import SpecError, UserError
+from dlzoo.layers import num_parameters
+from dlzoo.nets.char_rnn import CharRNN
+from dlzoo.nets.word_rnn import WordRNN
+from dlzoo.recurrent import CellName
+from dlzoo.specs import Classes, NextTokens, TextSpec
+from dlzoo.tasks.language import Language, measures
+from dlzoo.tokenizer import SPECIAL, Tokenizer
+
+CHARS = TextSpec(NextTokens(9), Tokenizer("char"), vocabulary=(*SPECIAL, *"abcdefg"))
+WORDS = TextSpec(NextTokens(9), vocabulary=(*SPECIAL, *"abcdefg"))
+TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
+
+
+def book(tmp_path: Path, text: str = TEXT) -> str:
+    (tmp_path / "book.txt").write_text(text)
+    return str(tmp_path / "book.txt")
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "peephole_lstm"])
+def test_a_text_in_pieces_is_the_text_at_once(cell: CellName) -> None:
+    net = CharRNN(CHARS, cell=cell, num_units=8, num_layers=2).eval()
+    x, _ = CHARS.example(3)
+    whole, state = net(x), None
+    pieces = []
+    for part in x.split([1, 4, x.shape[1] - 5], 1):
+        logits, state = net.advance(part, state)
+        pieces.append(logits)
+    torch.testing.assert_close(torch.cat(pieces, 1), whole)
+    assert whole.shape == (3, x.shape[1], 9)
+
+
+@pytest.mark.parametrize("net", [CharRNN(CHARS, dropout=0.3, num_layers=2), WordRNN(WORDS)])
+def test_a_token_is_told_from_those_before_it_alone(net: CharRNN) -> None:
+    x, _ = CHARS.example(2)
+    before = net.eval()(x)
+    x[:, 7] = x[:, 7] % 8 + 1
+    after = net(x)
+    assert torch.equal(before[:, :7], after[:, :7])
+    assert not torch.equal(before[:, 7:], after[:, 7:])
+
+
+def test_weights_are_tied_where_sizes_allow() -> None:
+    tied, free = WordRNN(WORDS, embedding=16, num_units=16), WordRNN(WORDS, embedding=16, num_units=16, tied=False)
+    assert tied.output.weight is tied.embedding.table.weight
+    assert num_parameters(free) - num_parameters(tied) == 9 * 16
+    assert CharRNN(CHARS).output.weight.shape == (9, 256)
+    with pytest.raises(UserError, match=r"net\.tied=true needs net\.embedding=64 and net\.num_units=256"):
+        CharRNN(CHARS, tied=True)
+
+
+@pytest.mark.parametrize(
+    ("cls", "spec", "message"),
+    [
+        (CharRNN, WORDS, r"texts of lower-case words and punctuation; set data\.level=char"),
+        (WordRNN, CHARS, r"texts of lower-case characters; set data\.level=word"),
+        (CharRNN, TextSpec(Classes(("a", "b"))), "learns next tokens, but the data gives classes"),
+    ],
+)
+def test_another_kind_of_text_is_refused(cls: type[CharRNN], spec: TextSpec, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        cls(spec)
+
+
+# The task
+
+
+class Recorder(pl.Callback):
+    """The state that each training and validation step starts from."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[str, bool]] = []
+
+    def on_train_batch_start(self, trainer: Any, task: Any, batch: Any, batch_idx: int) -> None:
+        self.steps.append(("train", task.train_state is None))
+
+    def on_validation_batch_start(self, trainer: Any, task: Any, *_: Any) -> None:
+        self.steps.append(("val", task.eval_state is None))
+
+
+def make(tmp_path: Path, **options: Any) -> tuple[Language, TextFile]:
+    data = TextFile(path=book(tmp_path), batch_size=4, num_steps=50, eval_num_steps=40, eval_batch_size=2)
+    data.setup("fit")
+    spec = data.spec
+    assert isinstance(spec, TextSpec)
+    net = CharRNN(spec, embedding=8, num_units=16)
+    return Language(net, spec, optimizer=lambda p: torch.optim.Adam(p, lr=0.02), **options), data
+
+
+def fit(task: Language, data: TextFile, *callbacks: pl.Callback, **options: Any) -> pl.Trainer:
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, callbacks=list(callbacks), **options,
+    )  # fmt: skip
+    trainer.fit(task, data)
+    return trainer
+
+
+def test_state_is_carried_and_forgotten(tmp_path: Path) -> None:
+    (task, data), seen = make(tmp_path), Recorder()
+    fit(task, data, seen, max_epochs=2)
+    kinds = "".join(kind[0] + ("0" if fresh else "+") for kind, fresh in seen.steps)
+    num_train, num_val = len(data._loader("train", 4)), len(data.val_dataloader())
+    assert num_train > 3 < num_val
+    first_epoch = kinds[: kinds.index("v")]
+    assert first_epoch == "t0" + "t+" * (len(first_epoch) // 2 - 1)
+    assert kinds.count("t0") == 2  # once an epoch
+    assert kinds.count("v0") == 2
+    assert kinds.count("v+") == 2 * (num_val - 1)
+
+
+def test_a_validation_within_an_epoch_leaves_the_training_state(tmp_path: Path) -> None:
+    (task, data), seen = make(tmp_path), Recorder()
+    fit(task, data, seen, max_epochs=1, val_check_interval=3)
+    kinds = "".join(kind[0] + ("0" if fresh else "+") for kind, fresh in seen.steps)
+    assert kinds.startswith("t0t+t+v0v+")
+    assert "v+t+" in kinds
+    assert kinds.count("t0") == 1
+
+
+def test_the_perplexity_is_that_of_the_whole_text(tmp_path: Path) -> None:
+    task, data = make(tmp_path)
+    data.eval_batch_size = 1
+    metrics = fit(task, data, max_epochs=1).callback_metrics
+    tokens = data.arrays("val")
+    with torch.no_grad():
+        logits = task.eval()(tokens[None, :-1])
+    loss = float(F.cross_entropy(logits[0], tokens[1:]))
+    assert float(metrics["val/loss"]) == pytest.approx(loss, rel=1e-5)
+    assert float(metrics["val/perplexity"]) == pytest.approx(math.exp(loss), rel=1e-5)
+    assert float(metrics["val/bits_per_char"]) == pytest.approx(loss / math.log(2), rel=1e-5)
+
+
+def test_padding_is_no_target(tmp_path: Path) -> None:
+    task, data = make(tmp_path)
+    x, y = next(iter(data._loader("train", 4)))
+    short = [F.pad(part[:, :-5], (0, 5)) for part in (x, y)]
+    task.measure((x[:, :-5], y[:, :-5]))
+    alone = task.eval_loss.compute()
+    task.eval_loss.reset()
+    task.eval_state = None
+    task.measure((short[0], short[1]))
+    torch.testing.assert_close(task.eval_loss.compute(), alone)
+
+
+def test_words_have_no_bits_per_character() -> None:
+    assert set(measures(1.0, WORDS)) == {"loss", "perplexity"}
+    assert measures(math.log(2), CHARS) == pytest.approx({"loss": math.log(2), "perplexity": 2, "bits_per_char": 1})
+    assert math.isfinite(measures(1e6, WORDS)["perplexity"])
+
+
+@pytest.mark.parametrize("forget", [0.0, 1.0])
+def test_some_rows_forget(forget: float, tmp_path: Path) -> None:
+    task, data = make(tmp_path, forget=forget)
+    states: list[Tensor] = []
+
+    class Look(pl.Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            states.append(task.train_state[0])  # type: ignore[index, arg-type]
+
+    fit(task, data, Look(), max_epochs=1)
+    assert all(bool(state.any()) == (forget == 0) for state in states)
+    assert not any(state.requires_grad for state in states)
+    with pytest.raises(UserError, match=r"task\.forget=2"):
+        make(tmp_path, forget=2.0)
+
+
+# Whole runs
+
+
+def test_a_run_learns_writes_and_stands_beside_a_trigram(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    words = ("model=char_rnn", "data=text_file", f"data.path={book(tmp_path)}", "net.num_units=32", "data.batch_size=8")
+    done = train(*words, "trainer.max_epochs=8", "optimizer.lr=0.03", "trainer=cpu", "callbacks=[default,trigram]")
+    assert done.code == 0, done.err
+    (file,) = tmp_path.glob("outputs/*/*/results.json")
+    metrics = json.loads(file.read_text())["metrics"]
+    assert metrics["test/perplexity"] < 2.5
+    assert metrics["test/bits_per_char"] == pytest.approx(math.log2(metrics["test/perplexity"]), rel=1e-4)
+    assert 1 < metrics["baseline/perplexity_trigram"] < 3
+    samples = (file.parent / "samples.txt").read_text()
+    assert samples.count("--- epoch ") == 8
+    assert " the " in samples.partition("--- epoch 8 ---")[2]
+    again = evaluate.evaluate(file.parent / "checkpoints" / "best.ckpt")["metrics"]
+    assert again["test/perplexity"] == pytest.approx(metrics["test/perplexity"], rel=1e-5)
+
+
+def test_equal_seeds_give_equal_weights(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    words = ("model=word_rnn", "data=text_file", f"data.path={book(tmp_path)}", "data.level=word", "net.num_units=8")
+    found = []
+    for seed in (1, 1, 2):
+        run_dir = tmp_path / f"run{len(found)}"
+        quick = ("trainer=cpu", "trainer.max_epochs=2", "net.embedding=8", "callbacks=checkpoint", "logger=none")
+        done = train(*words, *quick, f"seed={seed}", f"hydra.run.dir={run_dir}")
+        assert done.code == 0, done.err
+        found.append(torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    assert not all(torch.equal(found[0][name], found[2][name]) for name in found[0])
+
+
+def test_texts_with_classes_are_for_other_models(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    done = train("model=char_rnn", "data=imdb", f"data_dir={tmp_path}")
+    assert done.code == 2
+    assert "char_rnn learns next tokens, but data=imdb gives classes; texts with classes go to: bilstm" in done.err
+    done = train("model=text_cnn", "data=text_file", f"data.path={book(tmp_path)}")
+    assert "text_cnn learns classes, but data=text_file gives next tokens; texts with next tokens go to" in done.err
+    assert config.compose(["model=word_rnn"]).trainer.gradient_clip_val == 1.0

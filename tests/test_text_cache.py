@@ -1,0 +1,95 @@
+"""What was cut once is found again, and nothing but that; what is damaged is made anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from text_stand_ins import texts, write_sentences
+
+from dlzoo.data import text_cache
+from dlzoo.data.published_text import SentimentSentences
+from dlzoo.data.text_cache import Corpus, path_of, tokenise
+from dlzoo.tokenizer import Tokenizer
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLZOO_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def same(one: Corpus | None, other: Corpus) -> bool:
+    return one is not None and one.words == other.words and all(map(np.array_equal, one[1:], other[1:]))
+
+
+def test_tokens_are_those_of_the_tokenizer() -> None:
+    own, labels = ["Good, good!", "", "bad\u2028line \x00"], [1, 0, 0]
+    for tokenizer in (Tokenizer(), Tokenizer("char")):
+        corpus = tokenise(own, labels, tokenizer)
+        for i, text in enumerate(own):
+            part = corpus.tokens[corpus.starts[i] : corpus.starts[i + 1]]
+            assert [corpus.words[k] for k in part] == list(tokenizer.splitter()(text))
+        assert corpus.labels.tolist() == labels
+        path = path_of("x", tokenizer)
+        text_cache.save(path, corpus)
+        assert same(text_cache.load(path), corpus)
+
+
+def test_each_source_and_setting_has_a_file_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = [Tokenizer(), Tokenizer(lower=False), Tokenizer(punctuation=False), Tokenizer("char")]
+    paths = {path_of(source, tokenizer) for source in ("a", "b") for tokenizer in settings}
+    assert len(paths) == 8
+    monkeypatch.setattr(text_cache, "VERSION", 99)
+    assert path_of("a", Tokenizer()) not in paths
+
+
+@pytest.mark.parametrize("damage", ["cut off", "changed", "empty", "another file", "numbers too large", "a folder"])
+def test_a_damaged_file_is_as_good_as_none(damage: str, tmp_path: Path) -> None:
+    path, corpus = tmp_path / "corpus.npz", tokenise(*texts(50), Tokenizer())
+    text_cache.save(path, corpus)
+    content = bytearray(path.read_bytes())
+    if damage == "cut off":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "changed":
+        place = content.index(corpus.tokens[:20].tobytes())
+        content[place] ^= 1
+        path.write_bytes(content)
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "another file":
+        np.savez(path, tokens=corpus.tokens)
+    elif damage == "numbers too large":
+        text_cache.save(path, corpus._replace(words=corpus.words[:-1]))
+    else:
+        path.unlink()
+        path.mkdir()
+    assert text_cache.load(path) is None
+
+
+def test_data_find_their_tokens_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_sentences(tmp_path / "data", 40, monkeypatch)
+
+    def corpus(**options: bool) -> Corpus:
+        return SentimentSentences(data_dir=tmp_path / "data", **options).corpus("all")
+
+    first = corpus()
+    (stored,) = text_cache.folder().glob("*.npz")
+    with monkeypatch.context() as patch:
+        patch.setattr(text_cache, "tokenise", lambda *_: pytest.fail("cut again"))
+        assert same(corpus(), first)
+    stored.write_bytes(stored.read_bytes()[:-100])
+    assert same(corpus(), first)
+    assert same(text_cache.load(stored), first)  # mended
+    assert not same(corpus(punctuation=False), first)
+    file = tmp_path / "data" / SentimentSentences.folder / "imdb_labelled.txt"
+    file.write_text(file.read_text().replace("film", "filth"))
+    assert "filth" in corpus().words
+
+
+def test_where_nothing_can_be_stored_text_is_cut_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("DLZOO_CACHE_DIR", str(tmp_path / "file"))
+    write_sentences(tmp_path / "data", 40, monkeypatch)
+    assert len(SentimentSentences(data_dir=tmp_path / "data").corpus("all").labels) == 120
+    assert (tmp_path / "file").read_text() == "no folder"

@@ -1,0 +1,93 @@
+"""Text is cut as the settings say, joined words are cut alike, and vocabularies keep the most frequent tokens."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dlzoo.specs import Classes, TextSpec, from_plain, to_plain
+from dlzoo.tokenizer import PAD, SPECIAL, UNKNOWN, Tokenizer, build_vocabulary
+
+TEXT = 'He said: "Don\u2019t!"\n(It\'s  9.99$, naïve_1)'
+
+
+@pytest.mark.parametrize(
+    ("options", "tokens"),
+    [
+        (
+            {},
+            ["he", "said", ":", '"', "don\u2019t", "!", '"', "(", "it's", "9", ".", "99", "$", ",", "naïve_1", ")"],
+        ),
+        ({"punctuation": False}, ["he", "said", "don\u2019t", "it's", "9", "99", "naïve_1"]),
+        ({"punctuation": False, "lower": False}, ["He", "said", "Don\u2019t", "It's", "9", "99", "naïve_1"]),
+        (
+            {"punctuation": False, "line_breaks": True},
+            ["he", "said", "don\u2019t", "\n", "it's", "9", "99", "naïve_1"],
+        ),
+        ({"level": "char"}, list(TEXT.lower())),
+        ({"level": "char", "lower": False}, list(TEXT)),
+    ],
+)
+def test_a_text_is_cut_as_the_settings_say(options: dict[str, bool], tokens: list[str]) -> None:
+    assert list(Tokenizer(**options).splitter()(TEXT)) == tokens  # type: ignore[arg-type]
+
+
+@given(text=st.text(max_size=60), lower=st.booleans(), punctuation=st.booleans(), line_breaks=st.booleans())
+def test_joined_words_are_cut_into_the_same_words(text: str, lower: bool, punctuation: bool, line_breaks: bool) -> None:
+    tokenizer = Tokenizer("word", lower, punctuation, line_breaks)
+    tokens = list(tokenizer.splitter()(text))
+    if "'" not in tokens and "\u2019" not in tokens:  # a lone apostrophe may join two words
+        assert list(tokenizer.splitter()(tokenizer.join(tokens))) == tokens
+
+
+@given(text=st.text(max_size=60))
+def test_joined_characters_are_the_text(text: str) -> None:
+    tokenizer = Tokenizer("char", lower=False)
+    assert tokenizer.join(tokenizer.splitter()(text)) == text
+
+
+def test_joined_words_read_well() -> None:
+    tokens = ["well", ",", "(", "she", "said", ")", "no", "!", "\n", "it", "costs", "$", "5", "."]
+    assert Tokenizer().join(tokens) == "well, (she said) no!\nit costs $5."
+
+
+def test_a_vocabulary_is_the_most_frequent_first() -> None:
+    counts = [("rare", 1), ("b", 4), ("a", 4), ("often", 9), ("<unk>", 50)]
+    assert build_vocabulary(counts) == (*SPECIAL, "often", "a", "b", "rare")
+    assert build_vocabulary(reversed(counts), min_count=2) == (*SPECIAL, "often", "a", "b")  # type: ignore[arg-type]
+    assert build_vocabulary(counts, max_vocab=4) == (*SPECIAL, "often", "a")
+
+
+def spec(**options: object) -> TextSpec:
+    return TextSpec(Classes(("no", "yes")), vocabulary=(*SPECIAL, "good", "bad", "."), **options)  # type: ignore[arg-type]
+
+
+def test_a_spec_turns_text_into_numbers_and_back() -> None:
+    assert spec().encode("Good. bad? Good") == [2, 4, 3, UNKNOWN, 2]
+    assert spec(max_length=2).encode("Good. bad? Good") == [2, 4]
+    assert spec(max_length=2, keep="last").encode("Good. bad? Good") == [UNKNOWN, 2]
+    assert spec(keep="last").encode("Good. bad") == [2, 4, 3]
+    assert spec().decode([2, 4, 3]) == "good. bad"
+
+
+def test_a_text_without_tokens_is_one_unknown_token() -> None:
+    quiet = spec(tokenizer=Tokenizer(punctuation=False))
+    assert spec().encode("") == spec().encode(" \n") == quiet.encode("?!") == [UNKNOWN]
+
+
+def test_a_spec_is_plain_data() -> None:
+    one = spec(tokenizer=Tokenizer("char", lower=False), max_length=7, keep="last")
+    plain = to_plain(one)
+    assert from_plain(plain) == one
+    assert set(plain["tokenizer"]) == {"type", "level", "lower", "punctuation", "line_breaks"}
+
+
+def test_an_example_is_padded_behind_texts_of_several_lengths() -> None:
+    x, y = spec().example(20)
+    lengths = (x != PAD).sum(1)
+    assert x.shape == (20, lengths.max())
+    assert len(set(lengths.tolist())) > 3
+    assert lengths.min() >= 1
+    assert all(row[:n].all() and not row[n:].any() for row, n in zip(x, lengths.tolist(), strict=True))
+    assert y.tolist() == [0, 1] * 10
