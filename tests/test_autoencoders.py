@@ -94,7 +94,7 @@ def test_penalties_are_their_definitions() -> None:
         "sparsity_weight": 2 * kl.sum(),
     }
     assert found == pytest.approx({name: float(value) for name, value in expected.items()}, rel=1e-4)
-    both = float(task_of(activity_l1=2.0, activity_l2=2.0).penalty(x, h))
+    both = float(task_of(activity_l1=2.0, activity_l2=2.0).penalty(x, h).detach())  # type: ignore[union-attr]
     assert both == pytest.approx(found["activity_l1"] + found["activity_l2"])
     assert task_of().penalty(x, h) == 0
 
@@ -124,11 +124,11 @@ def test_a_penalty_makes_the_code_quieter(words: list[str], weaker: Any, tmp_pat
     measured = []
     for name, own in {"without": ["task.sparsity_weight=0"], "with": words}.items():
         run(tmp_path / name, *common, *own)
-        measured.append(float(weaker(test_codes(tmp_path / name)[0])))
+        measured.append(float(weaker(codes_of(tmp_path / name)[0])))
     assert measured[1] < 0.5 * measured[0]
 
 
-def test_codes(folder: Path) -> tuple[Tensor, Any]:
+def codes_of(folder: Path) -> tuple[Tensor, Any]:
     """Of the test pictures, with the last weights, and the task."""
     from dlzoo.checkpoint import load_task
 
@@ -138,14 +138,11 @@ def test_codes(folder: Path) -> tuple[Tensor, Any]:
         return task.encode(x), task  # type: ignore[operator]
 
 
-test_codes.__test__ = False  # type: ignore[attr-defined]
-
-
 def test_contraction_makes_the_code_change_less_with_its_input(tmp_path: Path) -> None:
     norms = []
     for name, weight in {"without": 0.0, "with": 1e-2}.items():
         run(tmp_path / name, "model=contractive_autoencoder", f"task.contraction={weight}", "trainer.max_epochs=4")
-        task = test_codes(tmp_path / name)[1]
+        task = codes_of(tmp_path / name)[1]
         x = (Digits().arrays("test").x[:50] / 255).requires_grad_()
         norms.append(float(jacobian_norm(x, task.encode(x)).mean().detach()))
     assert norms[1] < 0.5 * norms[0]
@@ -165,7 +162,7 @@ def test_the_loss_is_the_metric_of_its_name(loss: str, tmp_path: Path) -> None:
 def test_a_denoiser_is_measured_on_noisy_pictures(tmp_path: Path) -> None:
     words = ("model=denoising_autoencoder", "net.encoder=[256]", "trainer.max_epochs=10", "task.noise_level=0.3")
     metrics = run(tmp_path, *words)["metrics"]
-    task = test_codes(tmp_path)[1]
+    task = codes_of(tmp_path)[1]
     x = Digits().arrays("test").x / 255
     noisy = task.corrupt(x, torch.Generator().manual_seed(3))
     with torch.no_grad():
@@ -178,7 +175,7 @@ def test_a_denoiser_is_measured_on_noisy_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["autoencoder", "sparse_autoencoder", "contractive_autoencoder", "conv_autoencoder"])
 def test_it_learns(name: str, tmp_path: Path) -> None:
     metrics = run(tmp_path, f"model={name}", "task.noise=none", "trainer.max_epochs=6", "optimizer.lr=3e-3")["metrics"]
-    assert metrics["test/mse"] < 0.7 * 0.0732  # of each pixel at its mean
+    assert metrics["test/mse"] < 0.75 * 0.0732  # of each pixel at its mean
 
 
 def test_layers_learn_one_after_another_then_the_whole(tmp_path: Path) -> None:
@@ -218,9 +215,10 @@ def test_a_layer_reconstructs_what_the_layers_below_make(tmp_path: Path) -> None
     assert all(p.grad is None for part in (net.encoder[0], net.decoder[1]) for p in part.parameters())
 
 
-def test_a_stack_needs_a_mirror() -> None:
+@pytest.mark.parametrize("decoder", [[5], [6, 6], []])
+def test_a_stack_needs_a_mirror(decoder: Any) -> None:
     with pytest.raises(SpecError, match=r"net\.decoder=null"):
-        StackedAutoencoding(Autoencoder(SPEC, encoder=[6, 3], decoder=[5]), SPEC)
+        StackedAutoencoding(Autoencoder(SPEC, encoder=[6, 3], decoder=decoder), SPEC)
 
 
 def test_a_run_too_short_for_the_whole_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
