@@ -111,7 +111,7 @@ def command(argv: Sequence[str]) -> None:
     problems: list[str] = []
     top_k = options.top_k or (TOP_K if ckpt is not None else TOP_K_OF_MANY)
     found, target = batches(options, task.spec, cfg, source, problems), task.spec.target
-    if predict_pictures.reconstructs(task):
+    if predict_pictures.reconstructs(task, options.pictures, options.top_k):
         records, target = predict_pictures.reconstruct(task, found, options.pictures), predict_pictures.target()
     else:
         records = [record for names, x in found for record in to_records(names, predict(task, x), target, top_k)]

@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 FOLDER = "reconstructions"
 
 
-def reconstructs(task: Task) -> bool:
+def reconstructs(task: Task, folder: str | None, top_k: int | None) -> bool:
+    """Whether this module has the answer; `UserError` for an option that goes with the other kind."""
     from dlzoo.tasks.generative import Encoding
 
-    return isinstance(task, Encoding)
+    makes = isinstance(task, Encoding)
+    if folder is not None and not makes:
+        raise UserError("pictures: this checkpoint makes no pictures of its inputs")
+    if top_k is not None and makes:
+        raise UserError("top_k: this checkpoint makes pictures, not classes")
+    return makes
 
 
 def target() -> Target:

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
-from dlzoo.data.loaders import Arrays
+from dlzoo.data.loaders import Arrays, as_float
 from dlzoo.nets.lenet import LeNet
 from dlzoo.specs import ImageSpec
 
@@ -64,9 +64,9 @@ def ruler_for(spec: ImageSpec, rows: Arrays, device: torch.device) -> Ruler:
         if path.exists():
             print(f"{path} cannot be used ({type(error).__name__}) and is made anew", file=sys.stderr)
         started = time.perf_counter()
-        print("LeNet learns the real pictures, once, to measure made ones …", end=" ", flush=True)
+        print("LeNet learns the real pictures, once, to measure made ones …", end=" ", file=sys.stderr, flush=True)
         train(ruler.to(device), rows)
-        print(f"{time.perf_counter() - started:.0f} s", flush=True)
+        print(f"{time.perf_counter() - started:.0f} s", file=sys.stderr)
         keep(ruler, path)
     return ruler.to(device).eval().requires_grad_(False)
 
@@ -93,10 +93,6 @@ def train(ruler: Ruler, rows: Arrays, recipe: dict[str, Any] = RECIPE) -> None:
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-
-
-def as_float(x: Tensor) -> Tensor:
-    return x.float() / 255 if x.dtype == torch.uint8 else x
 
 
 def fingerprint(rows: Arrays) -> str:

@@ -164,9 +164,9 @@ def _timed(action: Any) -> float:
 
 
 def _checkpoints(trainer: pl.Trainer) -> tuple[str | None, str | None]:
-    callback = trainer.checkpoint_callback
-    best, last = getattr(callback, "best_model_path", ""), getattr(callback, "last_model_path", "")
-    return best or None, last or None
+    """(best, last), from the first and the last callback that writes checkpoints."""
+    paths = [callback.best_model_path or None for callback in trainer.checkpoint_callbacks]  # type: ignore[attr-defined]
+    return (paths[0], paths[-1]) if paths else (None, None)
 
 
 def _announce(cfg: DictConfig, task: Any, trainer: pl.Trainer) -> None:

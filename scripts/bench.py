@@ -6,8 +6,11 @@
     memory    the most memory that the first takes
     startup   from starting train.py to its first step, less the import of Lightning
     resnet18  ResNet-18 with the small stem on pictures of 32x32, batch 128: four steps an epoch; the training counts
+    vae       variational autoencoder 400-20, Adam, batch 128
+    dcgan     DCGAN of 32 and 64 maps, two optimizers, batch 128: 40 steps an epoch; the training counts
     features  a frozen ResNet-20 whose features are kept, against itself without that (both ours)
     fast      experiment=fast_mnist against scripts/plain_mnist.py: seconds of training, test accuracy
+    pictures  the VAE for 20 epochs with its film, grids and codes, against itself without the seconds for them
 
     repeats=5       pairs of epochs (of processes, for startup), after one to warm up; the median counts
     out=bench.json  where all figures go
@@ -53,6 +56,8 @@ ROOT = Path(__file__).resolve().parents[1]
 NUM_IMAGES = {"train": 60_000, "t10k": 10_000}
 LEARNING = ["optimizer=adam", "scheduler=none", "task.label_smoothing=0.0"]
 MNIST = ["data=mnist", "data.val_size=5000", "data.eval_batch_size=512", "trainer=cpu", *LEARNING]
+GENERATIVE = ["data=mnist", "data.val_size=5000", "data.batch_size=128", "trainer=cpu"]
+VAE = [*GENERATIVE, "model=vae", "task.num_importance_samples=1"]
 MLP = [*MNIST, "model=mlp", "net.hidden=[64,128,64]", "net.norm=batch"]
 RESNET = [*MNIST, "model=resnet18", "net.size=32", "trainer.limit_train_batches=4", "trainer.limit_val_batches=1"]
 
@@ -61,13 +66,16 @@ SPEED = {
     "lenet": ([*MNIST, "model=lenet", "data.batch_size=128"], 1.15),
     "mlp1024": ([*MLP, "data.batch_size=1024"], 1.2),
     "resnet18": ([*RESNET, "data.batch_size=128"], 1.05),
+    "vae": (VAE, 1.15),
+    "dcgan": ([*GENERATIVE, "model=dcgan", "trainer.limit_train_batches=40", "trainer.limit_val_batches=1"], 1.1),
 }
 """The config of each comparison, and the ratio that its epochs must keep to; cut short, that of its training."""
 MOST_MB = 250.0
 MOST_STARTUP_SECONDS = 1.5
 MOST_OF_AN_EPOCH = 0.1
 MOST_POINTS = 0.3
-WHAT = [*SPEED, "memory", "startup", "features", "fast"]
+MOST_FOR_PICTURES = 1.03
+WHAT = [*SPEED, "memory", "startup", "features", "fast", "pictures"]
 
 Lap = dict[str, float]
 """Seconds of ``train`` (the training batches), ``epoch`` (with validation and all the rest) and ``cpu`` (of it)."""
@@ -119,8 +127,8 @@ def measure(name: str, repeats: int, data_dir: Path) -> list[Row]:
     """The rows of the table that a measurement gives."""
     if name == "startup":
         return [startup(max(repeats, 3))]
-    if name in ("features", "fast"):
-        return features(data_dir) if name == "features" else fast(data_dir)
+    if name in WHOLE_RUNS:
+        return WHOLE_RUNS[name](data_dir)
     words, target = SPEED.get(name, SPEED["mlp"])
     words = [*words, f"data_dir='{data_dir}'"]
     if name == "memory":
@@ -240,16 +248,16 @@ class Stopwatch:
 def run_bare(turns: Connection, cfg: DictConfig) -> None:
     """What ours is compared with: the net, PyTorch, and a loop."""
     import torch
-    import torch.nn.functional as F
 
     from dlzoo.specs import Classes, ImageSpec
+    from scripts.bench_steps import STEPS, classifier
 
     x, y = read_mnist(Path(cfg.data_dir))
     num_train = len(x) - cfg.data.val_size
     x, x_val, y, y_val = x[:num_train], x[num_train:], y[:num_train], y[num_train:]
     torch.manual_seed(cfg.seed)
     net = construct(cfg.net, ImageSpec(1, 28, 28, Classes(tuple("0123456789"))))
-    optimizer = construct(cfg.optimizer, net.parameters())
+    learn, measure = STEPS.get(cfg.names.model, classifier)(net, lambda params: construct(cfg.optimizer, params))
 
     def held(t: Any) -> Any:
         return t.split(cfg.data.eval_batch_size)[: cfg.trainer.get("limit_val_batches")]
@@ -258,18 +266,12 @@ def run_bare(turns: Connection, cfg: DictConfig) -> None:
         watch = Stopwatch()
         net.train()
         for rows in torch.randperm(num_train).split(cfg.data.batch_size)[: cfg.trainer.get("limit_train_batches")]:
-            loss = F.cross_entropy(net(x.index_select(0, rows)), y.index_select(0, rows))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            learn(x.index_select(0, rows), y.index_select(0, rows))
         watch.train_is_over()
         net.eval()
-        val_loss, num_right = torch.zeros(()), torch.zeros(())
         with torch.inference_mode():
             for inputs, target in zip(*(held(t) for t in (x_val, y_val)), strict=True):
-                output = net(inputs)
-                val_loss += F.cross_entropy(output, target, reduction="sum")
-                num_right += (output.argmax(1) == target).sum()
+                measure(inputs, target)
         turns.send(watch.lap())
     turns.send(peak_mb())
 
@@ -359,6 +361,15 @@ def fast(data_dir: Path) -> list[Row]:
         Row("fast", "accuracy", 100 * ours.accuracy, 100 * plain.accuracy, "%", points, "%"),
     ]
 
+
+def pictures(data_dir: Path) -> list[Row]:
+    """What the callbacks that draw what a net makes cost a whole run, test included."""
+    whole, drawing = bench_runs.drawing([*VAE, "trainer.max_epochs=20", f"data_dir='{data_dir}'"])
+    rest = whole - drawing
+    return [Row("pictures", "whole run", whole, rest, "s", whole / rest, "x", target=MOST_FOR_PICTURES)]
+
+
+WHOLE_RUNS = {"features": features, "fast": fast, "pictures": pictures}
 
 # Report
 

@@ -1,4 +1,5 @@
-"""What the benchmark measures by starting whole programs: start-up, kept features, and MNIST in the fewest seconds."""
+"""What the benchmark measures by starting whole programs: start-up, kept features, MNIST in the fewest seconds, and
+what pictures cost."""
 
 from __future__ import annotations
 
@@ -38,6 +39,27 @@ from dlzoo.specs import Classes, ImageSpec
 torch.manual_seed(0)
 net = TorchvisionNet(ImageSpec(1, 28, 28, Classes(("a", "b"))), name="resnet20")
 torch.save(net.state_dict(), sys.argv[1])
+"""
+
+
+DRAWING = """
+import sys, time
+from pathlib import Path
+from dlzoo import config, train
+from dlzoo.callbacks.film import Film
+from dlzoo.callbacks.generative import GenerativePictures
+spent = 0.0
+def timed(hook):
+    def run(*given):
+        global spent
+        started = time.perf_counter()
+        hook(*given)
+        spent += time.perf_counter() - started
+    return run
+for owner, name in ((Film, "shoot"), (Film, "on_train_end"), (GenerativePictures, "on_test_end")):
+    setattr(owner, name, timed(getattr(owner, name)))
+seconds = train.run(config.compose(sys.argv[2:]), Path(sys.argv[1]), [])["seconds"]
+print(seconds["fit"] + seconds["test"], spent)
 """
 
 
@@ -93,6 +115,12 @@ def run(words: Sequence[str], run_dir: Path) -> Reached:
     with (run_dir / "metrics.csv").open() as file:
         seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
     return Reached(statistics.median(seconds[1:]), results["seconds"]["fit"], results["metrics"]["test/accuracy"])
+
+
+def drawing(words: Sequence[str]) -> tuple[float, float]:
+    """Seconds of fit and test of a run, and of these the seconds in the hooks of `Film` and `GenerativePictures`."""
+    with tempfile.TemporaryDirectory() as folder:
+        return last_line(DRAWING, folder, *words)
 
 
 def last_line(code: str, *argv: str) -> tuple[float, float]:

@@ -21,7 +21,8 @@ def run(folder: Path, *words: str) -> dict[str, Any]:
 def resume(folder: Path, *words: str) -> dict[str, Any]:
     """Continue a run of `run` from its last checkpoint, as the command line would."""
     argv = train.resumed([f"ckpt={folder / 'checkpoints' / 'last.ckpt'}", *words])
-    return train.run(config.compose([word for word in argv if not word.startswith("hydra.")]), folder, [])
+    argv = [word for word in argv if not word.startswith("hydra.")]
+    return train.run(config.compose(argv), folder, argv)
 
 
 def content(folder: Path, name: str = "last") -> dict[str, Any]:

@@ -111,6 +111,15 @@ def test_the_test_uses_the_best_checkpoint_not_the_last(train: Train, tmp_path: 
     assert metrics["test/accuracy"] > 0.85
 
 
+def test_the_last_checkpoint_is_that_of_the_last_epoch(train: Train, tmp_path: Path) -> None:
+    assert train(*QUICK, "optimizer.lr=0.3", "trainer.max_epochs=4").code == 0  # such a rate makes nothing better
+    folder = the_run(tmp_path) / "checkpoints"
+    assert checkpoint.read(folder / "best.ckpt")["epoch"] < 3
+    assert checkpoint.read(folder / "last.ckpt")["epoch"] == 3
+    results = json.loads((the_run(tmp_path) / "results.json").read_text())
+    assert results["checkpoints"] == {name: str(folder / f"{name}.ckpt") for name in ("best", "last")}
+
+
 class RuinTheLastEpoch(__import__("lightning").pytorch.Callback):  # type: ignore[misc]
     """Sets all weights to zero before the last validation."""
 

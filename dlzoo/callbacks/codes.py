@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,10 +12,13 @@ import torch
 from torch import Tensor
 
 from dlzoo.callbacks.observer import Observer, at_rest
+from dlzoo.data.loaders import Arrays, as_float
 from dlzoo.specs import Classes
 from dlzoo.tasks.generative import Encoding
 
 BATCH_SIZE = 512
+MOST_FEATURES = 4096
+"""PCA of larger pictures takes too long."""
 
 
 class CodeMeasures(Observer):
@@ -22,7 +26,8 @@ class CodeMeasures(Observer):
     baseline/mse_pca and baseline/probe_accuracy_pca, of principal components, as many as the code has numbers.
 
     PCA and classifiers are fitted on training pictures, and PCA is given what the net is given: the noisy picture
-    where the net cleans pictures. A code of as many numbers as there are pixels has no such baseline.
+    where the net cleans pictures. A code of as many numbers as there are pixels has no such baseline, nor have
+    pictures of more than 4,096 numbers.
 
     Args:
         num_train: so many training pictures at most.
@@ -56,46 +61,47 @@ class CodeMeasures(Observer):
         rows = data.arrays("train")
         some = torch.randperm(rows.num_rows, generator=torch.Generator().manual_seed(0))[: self.num_train]
         train = rows.take(some.to(rows.y.device))
-        x_train = train.x.float() / 255 if train.x.dtype == torch.uint8 else train.x
-        x_test, y_test = (torch.cat(parts) for parts in zip(*self.kept, strict=True))
+        test = Arrays(*(torch.cat(parts) for parts in zip(*self.kept, strict=True)))
         self.kept = []
         with at_rest(pl_module):
-            found = measure(pl_module, (x_train, train.y), (x_test, y_test), self.probe_steps)
+            found = measure(pl_module, train, test, self.probe_steps)
         pl_module.log_dict(found, rank_zero_only=True)
 
 
-def measure(
-    task: Encoding, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], probe_steps: int
-) -> dict[str, float]:
-    """The metrics of `CodeMeasures`. train, test: pictures (N, C, H, W) in [0, 1] and their targets."""
+def measure(task: Encoding, train: Arrays, test: Arrays, probe_steps: int) -> dict[str, float]:
+    """The metrics of `CodeMeasures`."""
     from sklearn.decomposition import PCA
 
     target, found = task.spec.target, {}
-    codes = [encode_all(task, *split) for split in (train, test)]
-    labels = [y.cpu().numpy() for _, y in (train, test)]
+    codes = [encode(task, rows) for rows in (train, test)]
+    labels = [rows.y.cpu().numpy() for rows in (train, test)]
     if isinstance(target, Classes):
         found["test/probe_accuracy"] = probe(codes, labels, probe_steps)
     num = codes[0].shape[1]
-    if num < min(train[0][0].numel(), len(train[0])):
-        clean, given = (x.flatten(1).cpu().numpy() for x in (test[0], corrupted(task, test[0])))
-        pca = PCA(num, random_state=0).fit(train[0].flatten(1).cpu().numpy())
-        components = pca.transform(given)
-        made = pca.inverse_transform(components).clip(0, 1)
-        found["baseline/mse_pca"] = float(np.square(made - clean).mean())
+    if num < min(task.spec.num_features, train.num_rows) and task.spec.num_features <= MOST_FEATURES:
+        pca = PCA(num, random_state=0).fit(flat(train.x))
+        components = [pca.transform(np.concatenate([flat(x) for x, _ in given(task, rows)])) for rows in (train, test)]
+        made = pca.inverse_transform(components[1]).clip(0, 1)
+        found["baseline/mse_pca"] = float(np.square(made - flat(test.x)).mean())
         if isinstance(target, Classes):
-            fitted = pca.transform(corrupted(task, train[0]).flatten(1).cpu().numpy())
-            found["baseline/probe_accuracy_pca"] = probe([fitted, components], labels, probe_steps)
+            found["baseline/probe_accuracy_pca"] = probe(components, labels, probe_steps)
     return found
 
 
-def encode_all(task: Encoding, x: Tensor, y: Tensor) -> np.ndarray:
-    """The codes (N, D) of pictures as the net is given them."""
-    parts = zip(corrupted(task, x).split(BATCH_SIZE), y.split(BATCH_SIZE), strict=True)
-    return torch.cat([task.encode(a.to(task.device), b.to(task.device)).float().cpu() for a, b in parts]).numpy()
+def given(task: Encoding, rows: Arrays) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pictures as the net is given them, with their targets, in batches."""
+    noise = torch.Generator(task.device).manual_seed(0)
+    for x, y in zip(rows.x.split(BATCH_SIZE), rows.y.split(BATCH_SIZE), strict=True):
+        yield task.corrupt(as_float(x.to(task.device)), noise), y.to(task.device)
 
 
-def corrupted(task: Encoding, x: Tensor) -> Tensor:
-    return task.corrupt(x, torch.Generator(x.device).manual_seed(0))
+def encode(task: Encoding, rows: Arrays) -> np.ndarray:
+    """Codes (N, D)."""
+    return torch.cat([task.encode(x, y).float().cpu() for x, y in given(task, rows)]).numpy()
+
+
+def flat(x: Tensor) -> np.ndarray:
+    return as_float(x).flatten(1).cpu().numpy()
 
 
 def probe(codes: list[np.ndarray], labels: list[np.ndarray], steps: int) -> float:

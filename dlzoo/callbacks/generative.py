@@ -153,5 +153,5 @@ def worst_pictures(task: Encoding, worst: Kept) -> Any:
         titles = [f"{target.names[k]}\t{e:.4g}" for k, e in zip(told.tolist(), errors.tolist(), strict=True)]
     else:
         titles = [f"{e:.4g}" for e in errors.tolist()]
-    heading = "highest reconstruction errors: test picture, reconstruction, class, squared error"
+    heading = "worst of the test: picture, reconstruction, class and error"
     return pictures.image_grid(torch.cat([x, made], 3), titles, heading=heading, num_columns=4)

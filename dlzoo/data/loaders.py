@@ -41,6 +41,11 @@ class Arrays(NamedTuple):
         return sum(t.numel() * t.element_size() for t in self if t is not None)
 
 
+def as_float(x: Tensor) -> Tensor:
+    """Pictures as nets want them: uint8 becomes float32 in [0, 1]."""
+    return x.float().mul_(1 / 255) if x.dtype == torch.uint8 else x
+
+
 class Loader(ABC):
     """Which rows go into which batch: a pure function of (seed, epoch), sharded over the ranks.
 

@@ -17,6 +17,7 @@ import lightning.pytorch as pl
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dlzoo.errors import UserError
 from dlzoo.schedulers import UNLIMITED, Plan
 from dlzoo.tasks.base import Task, stop_searching_for_cuda
 
@@ -59,13 +60,16 @@ class Alternating(Task):
         for part in self.parts():
             optimizers.append(self.make_optimizer(part.module.parameters(), **part.changes))
             if self.scheduler is not None:
-                schedules += self.scheduler(optimizers[-1], self.plan(part.every))
+                for schedule in self.scheduler(optimizers[-1], self.plan(part.every)):
+                    schedule.pop("monitor", None)  # Lightning would say that it ignores it
+                    schedules.append(schedule)
         stop_searching_for_cuda()
         return optimizers, schedules
 
     def plan(self, every: int) -> Plan:
         """Of an optimizer that moves in each ``every``-th training step."""
         trainer = self.trainer
+        _ = trainer.estimated_stepping_batches  # until it is asked, Lightning does not count an epoch's batches
         per_epoch = -(-int(min(trainer.num_training_batches, UNLIMITED)) // self.accumulate)
         epochs, steps = trainer.max_epochs, trainer.max_steps
         total = min(per_epoch * epochs if epochs is not None and epochs >= 0 else UNLIMITED, UNLIMITED)
@@ -80,14 +84,16 @@ class Alternating(Task):
         """Add a batch's share of the gradient."""
         self.manual_backward(loss / self.accumulate)
 
+    def part_optimizer(self, index: int) -> Any:
+        return self.optimizers()[index]  # type: ignore[index]
+
     def update(self, index: int, *, counts: bool = False) -> None:
         """Step the optimizer of a part, and its schedule. One part's updates count as the training steps."""
-        optimizer: Any = self.optimizers()[index]  # type: ignore[index]
+        optimizer = self.part_optimizer(index)
         if counts:
             optimizer.step()
         else:  # what its own step() does, loss scaling included, but without being counted
             self.trainer.strategy.optimizer_step(optimizer.optimizer, _nothing)
-        optimizer.zero_grad()
         for config in self.trainer.lr_scheduler_configs:
             schedule: Any = config.scheduler
             if config.interval == "step" and schedule.optimizer is optimizer.optimizer:
@@ -102,8 +108,11 @@ class Alternating(Task):
         super().on_train_epoch_end()
         for config in self.trainer.lr_scheduler_configs:
             schedule: Any = config.scheduler
-            if config.interval == "epoch":  # the plateau
-                schedule.step(self.trainer.callback_metrics[str(config.monitor)])
+            if config.interval == "epoch":
+                watched = self.trainer.callback_metrics.get(self.monitor[0])
+                if watched is None:
+                    raise UserError(f"scheduler=plateau watches {self.monitor[0]}, but there was no validation")
+                schedule.step(watched)
 
 
 def _nothing() -> None:

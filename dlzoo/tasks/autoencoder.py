@@ -67,7 +67,7 @@ class Autoencoding(Encoding):
         self.activity_l1, self.activity_l2 = activity_l1, activity_l2
         self.sparsity, self.sparsity_weight = sparsity, sparsity_weight
         self.contraction = contraction
-        self.means: Any = nn.ModuleDict({name: MeanMetric() for name in ("mse", "bce")})
+        self.means: Any = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in ("mse", "bce")})
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x = batch[0]

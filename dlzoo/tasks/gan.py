@@ -101,6 +101,8 @@ class Adversarial(Generating, Alternating):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         x, target, *_ = batch
+        if not self.waiting:  # not after the step: callbacks look at gradients when a batch ends
+            self.part_optimizer(DISCRIMINATOR).zero_grad()
         condition = self.condition(target)
         codes = torch.randn(len(x), self.latent_dim, device=x.device)
         is_generators_turn = (self.global_step + 1) % self.discriminator_steps == 0
@@ -132,6 +134,7 @@ class Adversarial(Generating, Alternating):
     def generator_step(self, made: Tensor | None) -> Tensor:
         """Move the generator by the codes of this step; their pictures may be there already. Returns its loss."""
         total = torch.zeros((), device=self.device)
+        self.part_optimizer(GENERATOR).zero_grad()
         with frozen(self.net.discriminator):
             for codes, condition in self.waiting:
                 pictures = self.net.generate(codes, condition) if made is None else made

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from dlzoo.errors import SpecError, UserError
 from dlzoo.tasks.autoencoder import Autoencoding
@@ -32,11 +32,11 @@ class StackedAutoencoding(Autoencoding):
         if pretrain_epochs < 0:
             raise UserError(f"task.pretrain_epochs={pretrain_epochs} must not be negative")
         self.pretrain_epochs = pretrain_epochs
-        encoder, decoder = getattr(self.net, "encoder", ()), getattr(self.net, "decoder", ())
-        if len(encoder) != len(decoder):
+        there, back = (sizes(getattr(self.net, part, nn.Identity())) for part in ("encoder", "decoder"))
+        if not there or [size[::-1] for size in reversed(back)] != there:
             raise SpecError(
-                f"layers learn in pairs, but the net has {len(encoder)} of them in its encoder and {len(decoder)} in "
-                "its decoder: set net.decoder=null"
+                f"a layer learns together with its mirror, but the encoder's layers are {there} and the decoder's "
+                f"{back}: set net.decoder=null"
             )
 
     @property
@@ -67,3 +67,8 @@ class StackedAutoencoding(Autoencoding):
         loss = self.loss(made.view_as(x), x) if stage == 0 else F.mse_loss(made, wanted)
         self.track(len(x), loss=loss)
         return loss
+
+
+def sizes(part: nn.Module) -> list[tuple[int, int]]:
+    """Inputs and outputs of each layer."""
+    return [(layer.in_features, layer.out_features) for layer in part.modules() if isinstance(layer, nn.Linear)]

@@ -65,7 +65,7 @@ class VariationalAutoencoder(Encoding, Generating):
         self.binarize = binarize
         self.num_importance_samples = num_importance_samples
         self.latent_dim = self.net.latent_dim
-        self.means: Any = nn.ModuleDict({name: MeanMetric() for name in ("loss", *TEST_MEASURES)})
+        self.means: Any = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in ("loss", *TEST_MEASURES)})
         self.unit_kl = RunningMean()
         self.num_active = self.latent_dim
 

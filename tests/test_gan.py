@@ -1,0 +1,328 @@
+"""Adversarial nets: losses by their definitions; two optimizers that step, count, clip, accumulate and go on as one."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.plugins.precision import MixedPrecision
+from picture_runs import content, resume, run, same
+from torch import Tensor, nn
+
+from dlzoo import build, config
+from dlzoo.data.base import InMemoryData
+from dlzoo.data.loaders import Arrays
+from dlzoo.errors import UserError
+from dlzoo.nets.gan import GAN
+from dlzoo.specs import Classes, ImageSpec
+from dlzoo.tasks.gan import LOSSES, Adversarial, energy_distance
+
+SPEC = ImageSpec(1, 4, 4, Classes(("a", "b")))
+FEW = ("trainer.limit_train_batches=6", "model=gan", "net.generator=[16]", "net.discriminator=[16]")
+
+
+class Small(GAN):
+    """Without BatchNorm and dropout: batches can be added up, and every step is a function of its batch."""
+
+    def __init__(self, spec: ImageSpec) -> None:
+        super().__init__(spec, latent_dim=32, generator=(16,), discriminator=(16,), dropout=0.0)
+        self.generator[1] = nn.Identity()
+
+
+class Pictures(InMemoryData):
+    def declare(self) -> ImageSpec:
+        return SPEC
+
+    def load(self, split: str) -> Arrays:  # type: ignore[override]
+        x = torch.randint(256, (160, 1, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+        return Arrays(x, torch.arange(160) % 2)
+
+
+def fit(
+    *,
+    batch_size: int = 32,
+    sgd: bool = True,
+    options: dict[str, Any] | None = None,
+    plugins: Any = None,
+    **trainer: Any,
+) -> Adversarial:
+    """A task after training on 128 pictures from given weights."""
+    torch.manual_seed(7)
+    optimizer: Any = (lambda p, lr=0.1: torch.optim.SGD(p, lr)) if sgd else (lambda p, lr=1e-3: torch.optim.Adam(p, lr))
+    task = Adversarial(Small(SPEC), SPEC, optimizer=optimizer, **(options or {}))
+    runner = pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, plugins=plugins,
+        enable_model_summary=False, num_sanity_val_steps=0, **{"max_epochs": 1, **trainer},
+    )  # fmt: skip
+    task.take_over(runner)
+    runner.fit(task, Pictures(batch_size=batch_size, val_size=32))
+    return task
+
+
+def weights(task: Adversarial) -> dict[str, Tensor]:
+    return {name: p.detach().clone() for name, p in task.net.named_parameters()}
+
+
+def assert_close(one: Adversarial, other: Adversarial, **tolerance: float) -> None:
+    torch.testing.assert_close(weights(one), weights(other), **tolerance)
+
+
+# Losses
+
+
+def test_bce_is_the_cross_entropy_of_the_paper() -> None:
+    z = torch.linspace(-5, 5, 11)
+    ones, zeros = torch.ones(11), torch.zeros(11)
+    for found, label in (
+        (LOSSES["bce"].real(z), ones),
+        (LOSSES["bce"].made(z), zeros),
+        (LOSSES["bce"].generator(z), ones),
+    ):
+        torch.testing.assert_close(found, F.binary_cross_entropy_with_logits(z, label, reduction="none"))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_falls_where_it_should(name: str) -> None:
+    z = torch.tensor([0.2, 0.8])
+    real, made, generator = (loss(z) for loss in LOSSES[name])
+    assert real[1] < real[0]
+    assert made[0] < made[1]
+    assert generator[1] < generator[0]
+
+
+def test_the_gradient_penalty_of_a_linear_critic_is_known() -> None:
+    net = Small(SPEC)
+    net.discriminator = nn.Linear(16, 1)
+    task = Adversarial(net, SPEC, gradient_penalty=10.0)
+    slope = 2 * net.discriminator.weight.norm()  # pixels are doubled on their way in
+    found = task.slope(torch.rand(5, 1, 4, 4), torch.rand(5, 1, 4, 4), None)
+    torch.testing.assert_close(found, (slope - 1).square())
+    found.backward()
+    assert net.discriminator.weight.grad is not None
+
+
+def test_the_energy_distance_is_its_definition() -> None:
+    x, y = torch.rand(5, 1, 2, 2), torch.rand(4, 1, 2, 2)
+
+    def mean(a: Tensor, b: Tensor, *, within: bool = False) -> float:
+        pairs = [(i, j) for i in range(len(a)) for j in range(len(b)) if not within or i != j]
+        return sum(float((a[i] - b[j]).norm()) for i, j in pairs) / len(pairs)
+
+    expected = 2 * mean(x, y) - mean(x, x, within=True) - mean(y, y, within=True)
+    assert float(energy_distance(x, y)) == pytest.approx(expected, rel=1e-4)
+    big = torch.rand(2000, 1, 2, 2)
+    assert abs(float(energy_distance(big[:1000], big[1000:]))) < 0.01
+    assert float(energy_distance(big[:1000], big[1000:] + 0.2)) > 0.05
+
+
+# Steps
+
+
+def step_by_hand(task: Adversarial, x: Tensor, codes: Tensor, lr: float) -> None:
+    """The algorithm of the paper, with plain gradient descent."""
+    net = task.net
+    made = net.generate(codes)
+    loss = F.softplus(-net.discriminate(x)).mean() + F.softplus(net.discriminate(made.detach())).mean()
+    slopes = torch.autograd.grad(loss, [*net.discriminator.parameters()])
+    with torch.no_grad():
+        for p, slope in zip(net.discriminator.parameters(), slopes, strict=True):
+            p -= lr * slope
+    loss = F.softplus(-net.discriminate(net.generate(codes))).mean()
+    slopes = torch.autograd.grad(loss, [*net.generator.parameters()])
+    with torch.no_grad():
+        for p, slope in zip(net.generator.parameters(), slopes, strict=True):
+            p -= lr * slope
+
+
+def test_a_step_moves_the_discriminator_and_then_the_generator() -> None:
+    trained, by_hand = fit(max_steps=2), fit(max_steps=0)
+    data = Pictures(batch_size=32, val_size=32)
+    data.setup("fit")
+    torch.manual_seed((by_hand.noise_seed * 1_000_003) % 2**63)
+    for (x, _), _ in zip(data.train_dataloader(), range(2), strict=False):
+        step_by_hand(by_hand, x.float() / 255, torch.randn(32, 32), lr=0.1)
+    assert_close(trained, by_hand)
+    assert trained.trainer.global_step == 2
+
+
+def test_accumulated_gradients_are_those_of_one_large_batch() -> None:
+    whole = fit(batch_size=64, max_epochs=2)
+    parts = fit(batch_size=16, max_epochs=2, accumulate_grad_batches=4)
+    assert parts.trainer.global_step == whole.trainer.global_step == 4
+    assert_close(whole, parts, atol=1e-5, rtol=1e-4)
+
+
+def test_the_last_batches_of_an_epoch_make_a_step_of_their_own() -> None:
+    assert fit(batch_size=16, accumulate_grad_batches=3).trainer.global_step == 3  # of 8 batches
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_clipping_bounds_the_step_of_each_net(algorithm: str) -> None:
+    before = weights(fit(max_steps=0))
+    options = {"gradient_clip_val": 1e-3, "gradient_clip_algorithm": algorithm}
+    after = weights(fit(max_steps=1, **options))
+    for part in ("generator", "discriminator"):
+        moves = torch.cat([(after[name] - before[name]).flatten() for name in before if name.startswith(part)])
+        size = moves.norm() if algorithm == "norm" else moves.abs().max()
+        assert float(size) == pytest.approx(0.1 * 1e-3, rel=0.01), part
+
+
+def scaled(growth: int) -> MixedPrecision:
+    """Loss scaling without half precision, so that it must change nothing at all."""
+
+    class OnlyScaling(MixedPrecision):
+        def autocast_context_manager(self) -> Any:
+            return torch.autocast("cpu", enabled=False)
+
+    return OnlyScaling("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=growth))
+
+
+@pytest.mark.parametrize("options", [{}, {"gradient_clip_val": 0.05}, {"accumulate_grad_batches": 4}])
+def test_loss_scaling_changes_nothing(options: dict[str, Any]) -> None:
+    """The scale doubles after each update of either net, in the midst of a step."""
+    plain = fit(batch_size=16, max_epochs=2, **options)
+    grown = fit(batch_size=16, max_epochs=2, plugins=scaled(1), **options)
+    assert plain.trainer.global_step == grown.trainer.global_step
+    assert_close(plain, grown, atol=1e-6, rtol=1e-5)
+
+
+def test_a_gradient_that_overflows_is_left_out() -> None:
+    task = fit(max_epochs=1, plugins=scaled(1), options={"loss": "wasserstein"})
+    assert all(p.isfinite().all() for p in task.net.parameters())
+
+
+@pytest.mark.parametrize("words", [[], ["trainer.precision=bf16-mixed"], ["trainer.gradient_clip_val=1.0"]])
+def test_a_step_counts_once(words: list[str], tmp_path: Path) -> None:
+    found = run(tmp_path, *FEW, *words, "trainer.max_epochs=3", "scheduler=exponential")
+    assert (found["epochs"], found["steps"]) == (3, 18)
+    saved = content(tmp_path)
+    assert (saved["epoch"], saved["global_step"]) == (2, 18)
+    assert len(saved["optimizer_states"]) == len(saved["lr_schedulers"]) == 2
+    steps = [{int(s["step"]) for s in state["state"].values()} for state in saved["optimizer_states"]]
+    assert steps == [{18}, {18}]
+    with (tmp_path / "metrics.csv").open() as file:
+        assert [int(row["step"]) for row in csv.DictReader(file)] == [6, 12, 18]
+
+
+def test_max_steps_are_steps(tmp_path: Path) -> None:
+    assert run(tmp_path, *FEW, "trainer.max_steps=4", "trainer.max_epochs=-1")["steps"] == 4
+
+
+def test_the_critic_steps_more_often_and_each_schedule_follows_its_optimizer(tmp_path: Path) -> None:
+    words = ("scheduler=exponential", "scheduler.gamma=0.5", "task.discriminator_steps=3", "task.discriminator_lr=0.01")
+    run(tmp_path, *FEW, *words, "trainer.max_epochs=2", "optimizer.lr=0.001")
+    critic, generator = content(tmp_path)["optimizer_states"]
+    assert {int(s["step"]) for s in critic["state"].values()} == {12}
+    assert {int(s["step"]) for s in generator["state"].values()} == {4}
+    assert critic["param_groups"][0]["lr"] == pytest.approx(0.01 * 0.25)
+    assert generator["param_groups"][0]["lr"] == pytest.approx(0.001 * 0.25)
+
+
+def test_a_plateau_lowers_both_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlzoo.tasks.gan.energy_distance", lambda x, y: torch.tensor(1.0))  # never better
+    run(tmp_path, *FEW, "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=1e-3", "trainer.max_epochs=3")
+    rates = [state["param_groups"][0]["lr"] for state in content(tmp_path)["optimizer_states"]]
+    assert rates == pytest.approx([1e-5, 1e-5])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model=gan", "net.generator=[16]", "net.discriminator=[16]", "scheduler=exponential"],
+        ["model=dcgan", "net.width=4", "trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=1.0"],
+        ["model=wgan_gp", "net.width=4", "scheduler=exponential", "scheduler.warmup=1"],
+        ["model=cgan", "net.generator=[16]", "net.discriminator=[16]", "trainer.precision=bf16-mixed"],
+    ],
+)
+def test_a_continued_run_equals_one_that_never_stopped(words: list[str], tmp_path: Path) -> None:
+    words = [*words, "trainer.limit_train_batches=7"]
+    run(tmp_path / "whole", *words, "trainer.max_epochs=3")
+    run(tmp_path / "parts", *words, "trainer.max_epochs=1")
+    resume(tmp_path / "parts", "trainer.max_epochs=3")
+    whole, parts = content(tmp_path / "whole"), content(tmp_path / "parts")
+    for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step"):
+        assert same(whole[key], parts[key]), key
+
+
+def test_the_best_checkpoint_is_that_of_the_least_distance(tmp_path: Path) -> None:
+    found = run(tmp_path, "model=gan", "trainer.max_epochs=4", "trainer.limit_train_batches=20", "optimizer.lr=3e-3")
+    with (tmp_path / "metrics.csv").open() as file:
+        distances = [float(row["val/energy_distance"]) for row in csv.DictReader(file)]
+    assert content(tmp_path, "best")["epoch"] == distances.index(min(distances))
+    assert content(tmp_path, "last")["epoch"] == 3
+    assert found["checkpoints"]["best"].endswith("best.ckpt")
+
+
+def test_logged_steps_are_those_of_training(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(tmp_path, *FEW, "logger=tensorboard", "trainer.log_every_n_steps=3")
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert [e.step for e in events.Scalars("train/generator_loss_step")] == [3, 6, 9, 12]
+
+
+def test_fused_optimizers_and_clipping_in_half_precision_are_kept_apart() -> None:
+    words = ["model=gan", "optimizer.fused=true", "trainer.gradient_clip_val=1", "trainer.precision=16-mixed"]
+    cfg = config.compose(words)
+    build.use_safe_optimizer(cfg)
+    assert cfg.optimizer.fused is None
+
+
+def test_it_learns_digits(tmp_path: Path) -> None:
+    found = run(tmp_path, "model=gan", "trainer.max_epochs=12", "optimizer.lr=1e-3", "data.batch_size=64")["metrics"]
+    assert found["test/energy_distance"] < 0.4  # 3 at the start
+    assert 0 < found["train/d_fake"] < found["train/d_real"] < 1
+
+
+# Warnings
+
+
+def told(real: float, fake: float, loss: Any = "bce") -> list[str]:
+    task = Adversarial(Small(SPEC), SPEC, loss=loss)
+    task._trainer = type("T", (), {"training": True, "loggers": [], "log_every_n_steps": 1, "global_step": 0})()
+    task.track(1, d_real=torch.tensor(real), d_fake=torch.tensor(fake))
+    return [problem.partition(":")[0] for problem in task.problems()]
+
+
+def test_a_discriminator_that_wins_or_is_blind_is_told() -> None:
+    assert told(0.999, 0.001) == ["the discriminator wins"]
+    assert told(0.5, 0.5) == ["the discriminator is blind"]
+    assert told(0.7, 0.3) == told(math.nan, math.nan) == told(5.0, 5.0, "wasserstein") == []
+
+
+def test_a_discriminator_that_wins_is_told_by_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("task.discriminator_lr=3e-3", "optimizer.lr=1e-9", "trainer.limit_train_batches=1.0", "net.dropout=0")
+    run(tmp_path, *FEW, *words, "trainer.max_epochs=8", "callbacks=[checkpoint,problems]")
+    said = capsys.readouterr().err
+    assert said.count("the discriminator wins") == 1
+    assert "lower task.discriminator_lr" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["task.discriminator_steps=0"], "task.discriminator_steps=0"),
+        (["task.loss=hinge", "task.label_smoothing=0.1"], "for task.loss=bce"),
+        (["task.loss=hing"], "did you mean 'hinge'"),
+    ],
+)
+def test_wrong_options(words: list[str], message: str, train: Callable[..., Any]) -> None:
+    done = train("model=gan", *words)
+    assert done.code == 2
+    assert message in done.err
+
+
+def test_a_gan_that_is_told_classes_refuses_values() -> None:
+    from dlzoo.tasks.gan import ConditionalAdversarial
+
+    assert ConditionalAdversarial.targets == (Classes,)
+    with pytest.raises(UserError):
+        Adversarial(Small(SPEC), SPEC, discriminator_steps=0)

@@ -1,0 +1,142 @@
+"""Measures of samples: by closed forms and brute force; the ruler they read by; what a test says of a collapsed net."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from picture_runs import run
+from torch import Tensor
+
+from dlzoo import ruler
+from dlzoo.data.digits import Digits
+from dlzoo.sample_measures import class_shares, frechet, inception_score, precision_recall
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path_factory.getbasetemp() / "rulers"
+    monkeypatch.setenv("DLZOO_CACHE_DIR", str(folder))
+    monkeypatch.setitem(ruler.RECIPE, "least_steps", 120)
+    return folder
+
+
+def test_the_frechet_distance_of_gaussians_is_known() -> None:
+    torch.manual_seed(0)
+    a, b = torch.randn(60_000, 2), torch.randn(60_000, 2) * torch.tensor([2.0, 1.0]) + torch.tensor([3.0, 0.0])
+    assert frechet(a, a) == pytest.approx(0, abs=1e-3)
+    assert frechet(a, b) == pytest.approx(9 + 1, rel=0.03)  # |difference of means|^2 + (2 - 1)^2
+
+
+def test_the_inception_score_counts_classes_that_are_certain() -> None:
+    sure = 50 * torch.eye(5).repeat(20, 1)
+    assert inception_score(sure) == pytest.approx(5, rel=1e-3)
+    assert inception_score(sure[:1].repeat(40, 1)) == pytest.approx(1, rel=1e-3)
+    assert inception_score(torch.zeros(40, 5)) == pytest.approx(1, rel=1e-3)
+
+
+def brute(points: Tensor, others: Tensor, k: int) -> float:
+    inside = 0
+    for p in points:
+        for i, o in enumerate(others):
+            radius = sorted(float((o - q).norm()) for j, q in enumerate(others) if j != i)[k - 1]
+            if float((p - o).norm()) <= radius:
+                inside += 1
+                break
+    return inside / len(points)
+
+
+def test_precision_and_recall_are_their_definitions() -> None:
+    made, real = torch.randn(30, 2), torch.randn(40, 2) * 0.5 + 0.4
+    precision, recall = precision_recall(made, real)
+    assert (precision, recall) == pytest.approx((brute(made, real, 3), brute(real, made, 3)))
+    assert 0 < precision < 1
+    assert precision_recall(real, real) == (1.0, 1.0)
+    assert precision_recall(made + 100, real) == (0.0, 0.0)
+    one = real[:1].repeat(30, 1) + 0.001 * torch.randn(30, 2)
+    assert precision_recall(one, real) == (
+        1.0,
+        pytest.approx(brute(real, one, 3)),
+    )  # collapsed: precise, but little recalled
+
+
+def test_shares_of_classes() -> None:
+    logits = torch.eye(3)[[0, 0, 0, 2]]
+    assert class_shares(logits).tolist() == [0.75, 0.0, 0.25]
+
+
+def digits() -> Any:
+    return Digits().load("train")
+
+
+def test_the_ruler_is_made_once_and_is_the_same_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DLZOO_CACHE_DIR", str(tmp_path / "new"))
+    spec, rows, cpu = Digits().declare(), digits(), torch.device("cpu")
+    state = torch.get_rng_state()
+    first = ruler.ruler_for(spec, rows, cpu)
+    assert torch.equal(torch.get_rng_state(), state), "the run's random numbers were drawn"
+    assert "LeNet learns the real pictures, once" in capsys.readouterr().err
+    x = torch.rand(5, 1, 8, 8)
+    again = ruler.ruler_for(spec, rows, cpu)
+    assert capsys.readouterr().err == ""
+    assert all(torch.equal(a, b) for a, b in zip(first.read(x), again.read(x), strict=True))
+    (file,) = (tmp_path / "new").iterdir()
+    file.write_bytes(b"damaged")
+    torch.manual_seed(99)
+    anew = ruler.ruler_for(spec, rows, cpu)
+    assert "is made anew" in capsys.readouterr().err
+    torch.testing.assert_close(anew.read(x)[1], first.read(x)[1])
+    features, logits = first.read(x)
+    assert (features.shape, logits.shape) == ((5, 84), (5, 10))
+    torch.testing.assert_close(logits, first.net(x))
+    test = Digits().arrays("test")
+    assert float((first.read(test.x / 255)[1].argmax(1) == test.y).float().mean()) > 0.9
+
+
+def test_the_ruler_depends_on_pictures_labels_and_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = digits()
+    other = rows._replace(x=rows.x.clone())
+    other.x[0, 0, 0, 0] += 1
+    prints = {ruler.fingerprint(r) for r in (rows, other, rows._replace(y=rows.y.flip(0)))}
+    monkeypatch.setitem(ruler.RECIPE, "lr", 1.0)
+    prints.add(ruler.fingerprint(rows))
+    assert len(prints) == 4
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DLZOO_CACHE_DIR", str(tmp_path / "file"))
+    monkeypatch.setitem(ruler.RECIPE, "least_steps", 1)
+    monkeypatch.setitem(ruler.RECIPE, "epochs", 1)
+    ruler.ruler_for(Digits().declare(), digits(), torch.device("cpu"))
+    assert "DLZOO_CACHE_DIR names another folder" in capsys.readouterr().err
+
+
+MEASURED = ("callbacks=[checkpoint,sample_quality,problems]", "callbacks.sample_quality.num_samples=300")
+
+
+def test_a_collapsed_net_is_seen_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = run(tmp_path, "model=gan", "optimizer.lr=1e-9", "trainer.max_epochs=1", *MEASURED)["metrics"]
+    said = capsys.readouterr().err
+    assert "mode collapse: fewer than 1% of 300 samples are of class" in said
+    assert "model=wgan_gp" in said
+    assert metrics["test/smallest_share"] < 0.01
+    assert metrics["test/recall"] < 0.2
+    assert metrics["test/frechet"] > 10 * metrics["baseline/frechet_real"]
+    assert metrics["baseline/precision_real"] > 0.8
+    assert metrics["baseline/inception_score_real"] > 7
+    assert math.isclose(sum(v for name, v in metrics.items() if name.startswith("samples/share_")), 1, rel_tol=1e-5)
+    assert (tmp_path / "sample_classes.png").is_file()
+
+
+def test_only_adversarial_samples_are_measured_unless_all_are_wanted(tmp_path: Path) -> None:
+    few = ("model=vae", "task.num_importance_samples=1", "trainer.max_epochs=1", *MEASURED)
+    assert "test/frechet" not in run(tmp_path / "a", *few)["metrics"]
+    assert "test/frechet" in run(tmp_path / "b", *few, "callbacks.sample_quality.everything=true")["metrics"]
