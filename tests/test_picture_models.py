@@ -1,0 +1,128 @@
+"""Every model that makes pictures, found in configs/model, with all callbacks on pictures of every kind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Outcome
+from omegaconf import OmegaConf
+from PIL import Image
+
+from dlzoo import config, ruler
+from dlzoo.tasks.gan import Adversarial
+from dlzoo.tasks.generative import Encoding, Generating, PictureTask
+
+Train = Callable[..., Outcome]
+TASKS = {
+    name: config.locate(OmegaConf.load(config.CONFIG_DIR / "model" / f"{name}.yaml").task._target_, "task._target_")
+    for name in config.groups()["model"]
+}
+MODELS = [name for name, task in TASKS.items() if issubclass(task, PictureTask)]
+every_model = pytest.mark.parametrize("model", MODELS)
+SMOKE = ("trainer=smoke", "trainer.accelerator=cpu")
+
+
+@pytest.fixture(autouse=True)
+def _quick_ruler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ruler.RECIPE, "least_steps", 2)
+    monkeypatch.setitem(ruler.RECIPE, "epochs", 1)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of colour pictures, wider than high."""
+    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for name in ("cat", "dog", "newt"):
+        (folder / name).mkdir()
+        for i in range(30):
+            Image.fromarray(rng.integers(0, 256, (40, 60, 3), np.uint8)).save(folder / name / f"{i}.png")
+    return folder
+
+
+def the_run(tmp_path: Path) -> Path:
+    return max(tmp_path.glob("outputs/*/*/results.json"), key=lambda file: file.stat().st_mtime_ns).parent
+
+
+def words_of(model: str) -> list[str]:
+    return ["task.num_importance_samples=2"] if "num_importance_samples" in config.arguments(TASKS[model]) else []
+
+
+def test_discovery_finds_the_models() -> None:
+    assert len(MODELS) >= 13
+    assert {"autoencoder", "conv_autoencoder", "vae", "cvae", "gan", "dcgan", "cgan", "wgan_gp"} <= {*MODELS}
+
+
+@every_model
+def test_a_model_leaves_its_pictures(model: str, train: Train, tmp_path: Path, stand_in_data: Path) -> None:
+    words = (f"model={model}", "data=mnist", f"data_dir={stand_in_data}", *words_of(model), *SMOKE)
+    done = train(*words, "data.val_size=60", "callbacks.sample_quality.num_samples=40")
+    assert done.code == 0, done.err
+    folder = the_run(tmp_path)
+    wanted = {"learning_curves.png", "interpolation.png", "training_batch.png"}
+    if issubclass(TASKS[model], Encoding):
+        wanted |= {"reconstructions.png", "worst_reconstructions.png", "latent_space.png", "projector_config.pbtxt"}
+    if issubclass(TASKS[model], Generating):
+        wanted |= {"samples.png", "samples.gif"}
+    else:
+        wanted |= {"reconstructions.gif"}
+    if issubclass(TASKS[model], Adversarial):
+        wanted |= {"adversaries.png", "sample_classes.png"}
+    assert wanted <= {path.name for path in folder.iterdir()}
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert "Traceback" not in done.err
+    assert "UserWarning" not in done.err
+
+
+@pytest.mark.parametrize("placement", ["auto", "workers"])
+@pytest.mark.parametrize("model", ["autoencoder", "conv_autoencoder", "conv_vae", "cvae", "dcgan", "cgan"])
+def test_a_model_takes_colour_pictures_of_a_folder(
+    model: str, placement: str, train: Train, tmp_path: Path, photos: Path
+) -> None:
+    words = (f"model={model}", "data=image_folder", f"data.path={photos}", "data.size=[20,36]", *words_of(model), *SMOKE)
+    done = train(*words, f"data.placement={placement}", "data.num_workers=0", "callbacks.sample_quality.num_samples=20")
+    assert done.code == 0, done.err
+    metrics = json.loads((the_run(tmp_path) / "results.json").read_text())["metrics"]
+    measured = "test/probe_accuracy" if issubclass(TASKS[model], Encoding) else "test/frechet"
+    assert (measured in metrics) == (placement == "auto" or measured == "test/probe_accuracy")
+
+
+@pytest.mark.parametrize("model", ["dcgan", "vae", "cvae", "cgan"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["trainer.precision=bf16-mixed", "trainer.gradient_clip_val=1.0"],
+        ["trainer.accumulate_grad_batches=2", "scheduler=cosine", "scheduler.warmup=0.5"],
+        ["callbacks=[history,checkpoint,ema,early_stopping]"],
+        ["augment=shift", "data.augment.mixup=0.2"],
+        ["deterministic=true", "data.standardize=false"],
+    ],
+)
+def test_options_run(model: str, words: list[str], train: Train, tmp_path: Path) -> None:
+    plain = (f"model={model}", "trainer=cpu", "trainer.max_epochs=2", "trainer.limit_train_batches=5", *words_of(model))
+    done = train(*plain, "callbacks=[history,checkpoint]", "logger=none", *words)
+    assert done.code == 0, done.err
+    metrics: dict[str, Any] = json.loads((the_run(tmp_path) / "results.json").read_text())["metrics"]
+    assert all(value is not None for value in metrics.values())
+
+
+@every_model
+def test_a_model_refuses_tables(model: str, train: Train) -> None:
+    done = train(f"model={model}", "data=wine")
+    assert done.code == 2
+    assert f"{model} takes images, but data=wine gives a table of 13 features" in done.err
+
+
+@pytest.mark.parametrize("model", ["cvae", "cgan"])
+def test_a_model_that_is_told_classes_refuses_values(model: str) -> None:
+    from dlzoo.build import fitting_models
+    from dlzoo.specs import Classes, ImageSpec, Values
+
+    assert model in fitting_models(ImageSpec(1, 8, 8, Classes(("a", "b"))))
+    values = fitting_models(ImageSpec(1, 8, 8, Values(("angle",))))
+    assert model not in values
+    assert {"vae", "gan", "autoencoder"} <= {*values}
