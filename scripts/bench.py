@@ -3,6 +3,8 @@
     mlp       784-64-128-64-10 with BatchNorm, Adam, batch 128, 55,000 pictures
     lenet     LeNet-5, otherwise the same
     mlp1024   the first with batch 1024
+    text_cnn  on 4,000 reviews as long as IMDB's, in batches of like length
+    bilstm    the same
     memory    the most memory that the first takes
     startup   from starting train.py to its first step, less the import of Lightning
 
@@ -50,12 +52,18 @@ LEARNING = ["optimizer=adam", "scheduler=none", "task.label_smoothing=0.0"]
 MNIST = ["data=mnist", "data.val_size=5000", "data.eval_batch_size=512", "trainer=cpu", *LEARNING]
 MLP = [*MNIST, "model=mlp", "net.hidden=[64,128,64]", "net.norm=batch"]
 
+REVIEWS = ["data=text_csv", "data.text=review", "data.target=label", "data.batch_size=100", "trainer=cpu"]
+REVIEWS += ["data.path=${data_dir}/reviews.csv", "optimizer=adam", "scheduler=none", "data.max_length=200"]
+
 SPEED = {
     "mlp": ([*MLP, "data.batch_size=128"], 1.5),
     "lenet": ([*MNIST, "model=lenet", "data.batch_size=128"], 1.15),
     "mlp1024": ([*MLP, "data.batch_size=1024"], 1.2),
+    "text_cnn": ([*REVIEWS, "model=text_cnn"], 1.2),
+    "bilstm": ([*REVIEWS, "model=bilstm"], 1.2),
 }
 """The config of each comparison, and the ratio that its epochs must keep to."""
+NUM_REVIEWS = 4000
 MOST_MB = 250.0
 MOST_STARTUP_SECONDS = 1.5
 WHAT = [*SPEED, "memory", "startup"]
@@ -111,7 +119,15 @@ def measure(name: str, repeats: int, data_dir: Path) -> list[Row]:
     if name == "startup":
         return [startup(max(repeats, 3))]
     words, target = SPEED.get(name, SPEED["mlp"])
-    words = [*words, f"data_dir='{data_dir}'"]
+    with contextlib.ExitStack() as stack:
+        if words[0] == "data=text_csv":
+            data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            write_reviews(data_dir / "reviews.csv")
+        return compare(name, [*words, f"data_dir='{data_dir}'"], target, repeats)
+
+
+def compare(name: str, words: Sequence[str], target: float, repeats: int) -> list[Row]:
+    """The rows of two processes that take turns."""
     if name == "memory":
         *_, ours_mb, bare_mb = take_turns(words, repeats=1)
         return [Row(name, "peak", ours_mb, bare_mb, "MB", ours_mb - bare_mb, "MB", target=MOST_MB)]
@@ -234,6 +250,8 @@ def run_bare(turns: Connection, cfg: DictConfig) -> None:
 
     from dlzoo.specs import Classes, ImageSpec
 
+    if "text" in cfg.data:
+        return run_bare_text(turns, cfg)
     x, y = read_mnist(Path(cfg.data_dir))
     num_train = len(x) - cfg.data.val_size
     x, x_val, y, y_val = x[:num_train], x[num_train:], y[:num_train], y[num_train:]
@@ -256,6 +274,40 @@ def run_bare(turns: Connection, cfg: DictConfig) -> None:
                 output = net(inputs)
                 val_loss += F.cross_entropy(output, target, reduction="sum")
                 num_right += (output.argmax(1) == target).sum()
+        turns.send(watch.lap())
+    turns.send(peak_mb())
+
+
+def run_bare_text(turns: Connection, cfg: DictConfig) -> None:
+    """The same for texts with two classes, on the very batches of ours."""
+    import torch
+    import torch.nn.functional as F
+    from hydra.utils import instantiate
+
+    data = instantiate(cfg.data)
+    data.setup("fit")
+    train, val = data.train_dataloader(), data.val_dataloader()
+    torch.manual_seed(cfg.seed)
+    net = construct(cfg.net, data.spec)
+    optimizer = construct(cfg.optimizer, net.parameters())
+    epoch = 0
+    while turns.recv() == "go":
+        watch = Stopwatch()
+        net.train()
+        train.set_epoch(epoch)
+        for x, y in train:
+            loss = F.binary_cross_entropy_with_logits(net(x)[:, 0], y.float())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        watch.train_is_over()
+        net.eval()
+        val_loss, num_right, epoch = torch.zeros(()), torch.zeros(()), epoch + 1
+        with torch.inference_mode():
+            for x, y in val:
+                z = net(x)[:, 0]
+                val_loss += F.binary_cross_entropy_with_logits(z, y.float(), reduction="sum")
+                num_right += ((z > 0) == y.bool()).sum()
         turns.send(watch.lap())
     turns.send(peak_mb())
 
@@ -302,6 +354,20 @@ def write_noise(folder: Path) -> None:
             header = bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
             content = draw.integers(0, end, shape, np.uint8)
             (raw / f"{split}-{part}-ubyte").write_bytes(header + content.tobytes())
+
+
+def write_reviews(path: Path) -> None:
+    """A table of made-up reviews with the lengths and the frequencies of words that IMDB's have."""
+    import numpy as np
+
+    draw = np.random.default_rng(0)
+    lengths = np.exp(draw.normal(5.2, 0.6, NUM_REVIEWS)).clip(10, 2500).astype(int)
+    words = np.array([f"word{i}" for i in range(10_000)])
+    shares = 1 / np.arange(2, len(words) + 2)  # Zipf's law
+    places = draw.choice(len(words), int(lengths.sum()), p=shares / shares.sum())
+    texts = (" ".join(words[part]) for part in np.split(places, lengths.cumsum()[:-1]))
+    rows = (f"{text},{i % 2}" for i, text in enumerate(texts))
+    path.write_text("\n".join(["review,label", *rows]) + "\n")
 
 
 def peak_mb() -> float:
