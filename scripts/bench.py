@@ -251,7 +251,8 @@ def run_bare(turns: Connection, cfg: DictConfig) -> None:
     from dlzoo.specs import Classes, ImageSpec
 
     if "text" in cfg.data:
-        return run_bare_text(turns, cfg)
+        run_bare_text(turns, cfg)
+        return
     x, y = read_mnist(Path(cfg.data_dir))
     num_train = len(x) - cfg.data.val_size
     x, x_val, y, y_val = x[:num_train], x[num_train:], y[:num_train], y[num_train:]
