@@ -3,6 +3,8 @@
     mlp       784-64-128-64-10 with BatchNorm, Adam, batch 128, 55,000 pictures
     lenet     LeNet-5, otherwise the same
     mlp1024   the first with batch 1024
+    text_cnn  on 4,000 reviews as long as IMDB's, in batches of like length
+    bilstm    the same
     memory    the most memory that the first takes
     startup   from starting train.py to its first step, less the import of Lightning
     resnet18  ResNet-18 with the small stem on pictures of 32x32, batch 128: four steps an epoch; the training counts
@@ -61,6 +63,9 @@ VAE = [*GENERATIVE, "model=vae", "task.num_importance_samples=1"]
 MLP = [*MNIST, "model=mlp", "net.hidden=[64,128,64]", "net.norm=batch"]
 RESNET = [*MNIST, "model=resnet18", "net.size=32", "trainer.limit_train_batches=4", "trainer.limit_val_batches=1"]
 
+REVIEWS = ["data=text_csv", "data.text=review", "data.target=label", "data.batch_size=100", "trainer=cpu"]
+REVIEWS += ["data.path=${data_dir}/reviews.csv", "optimizer=adam", "scheduler=none", "data.max_length=200"]
+
 SPEED = {
     "mlp": ([*MLP, "data.batch_size=128"], 1.5),
     "lenet": ([*MNIST, "model=lenet", "data.batch_size=128"], 1.15),
@@ -68,8 +73,11 @@ SPEED = {
     "resnet18": ([*RESNET, "data.batch_size=128"], 1.05),
     "vae": (VAE, 1.15),
     "dcgan": ([*GENERATIVE, "model=dcgan", "trainer.limit_train_batches=40", "trainer.limit_val_batches=1"], 1.1),
+    "text_cnn": ([*REVIEWS, "model=text_cnn"], 1.2),
+    "bilstm": ([*REVIEWS, "model=bilstm"], 1.2),
 }
 """The config of each comparison, and the ratio that its epochs must keep to; cut short, that of its training."""
+NUM_REVIEWS = 4000
 MOST_MB = 250.0
 MOST_STARTUP_SECONDS = 1.5
 MOST_OF_AN_EPOCH = 0.1
@@ -130,7 +138,15 @@ def measure(name: str, repeats: int, data_dir: Path) -> list[Row]:
     if name in WHOLE_RUNS:
         return WHOLE_RUNS[name](data_dir)
     words, target = SPEED.get(name, SPEED["mlp"])
-    words = [*words, f"data_dir='{data_dir}'"]
+    with contextlib.ExitStack() as stack:
+        if words[0] == "data=text_csv":
+            data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            write_reviews(data_dir / "reviews.csv")
+        return compare(name, [*words, f"data_dir='{data_dir}'"], target, repeats)
+
+
+def compare(name: str, words: Sequence[str], target: float, repeats: int) -> list[Row]:
+    """The rows of two processes that take turns."""
     if name == "memory":
         *_, ours_mb, bare_mb = take_turns(words, repeats=1)
         return [Row(name, "peak", ours_mb, bare_mb, "MB", ours_mb - bare_mb, "MB", target=MOST_MB)]
@@ -252,6 +268,9 @@ def run_bare(turns: Connection, cfg: DictConfig) -> None:
     from dlzoo.specs import Classes, ImageSpec
     from scripts.bench_steps import STEPS, classifier
 
+    if "text" in cfg.data:
+        run_bare_text(turns, cfg)
+        return
     x, y = read_mnist(Path(cfg.data_dir))
     num_train = len(x) - cfg.data.val_size
     x, x_val, y, y_val = x[:num_train], x[num_train:], y[:num_train], y[num_train:]
@@ -272,6 +291,40 @@ def run_bare(turns: Connection, cfg: DictConfig) -> None:
         with torch.inference_mode():
             for inputs, target in zip(*(held(t) for t in (x_val, y_val)), strict=True):
                 measure(inputs, target)
+        turns.send(watch.lap())
+    turns.send(peak_mb())
+
+
+def run_bare_text(turns: Connection, cfg: DictConfig) -> None:
+    """The same for texts with two classes, on the very batches of ours."""
+    import torch
+    import torch.nn.functional as F
+    from hydra.utils import instantiate
+
+    data = instantiate(cfg.data)
+    data.setup("fit")
+    train, val = data.train_dataloader(), data.val_dataloader()
+    torch.manual_seed(cfg.seed)
+    net = construct(cfg.net, data.spec)
+    optimizer = construct(cfg.optimizer, net.parameters())
+    epoch = 0
+    while turns.recv() == "go":
+        watch = Stopwatch()
+        net.train()
+        train.set_epoch(epoch)
+        for x, y in train:
+            loss = F.binary_cross_entropy_with_logits(net(x)[:, 0], y.float())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        watch.train_is_over()
+        net.eval()
+        val_loss, num_right, epoch = torch.zeros(()), torch.zeros(()), epoch + 1
+        with torch.inference_mode():
+            for x, y in val:
+                z = net(x)[:, 0]
+                val_loss += F.binary_cross_entropy_with_logits(z, y.float(), reduction="sum")
+                num_right += ((z > 0) == y.bool()).sum()
         turns.send(watch.lap())
     turns.send(peak_mb())
 
@@ -318,6 +371,20 @@ def write_noise(folder: Path) -> None:
             header = bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
             content = draw.integers(0, end, shape, np.uint8)
             (raw / f"{split}-{part}-ubyte").write_bytes(header + content.tobytes())
+
+
+def write_reviews(path: Path) -> None:
+    """A table of made-up reviews with the lengths and the frequencies of words that IMDB's have."""
+    import numpy as np
+
+    draw = np.random.default_rng(0)
+    lengths = np.exp(draw.normal(5.2, 0.6, NUM_REVIEWS)).clip(10, 2500).astype(int)
+    words = np.array([f"word{i}" for i in range(10_000)])
+    shares = 1 / np.arange(2, len(words) + 2)  # Zipf's law
+    places = draw.choice(len(words), int(lengths.sum()), p=shares / shares.sum())
+    texts = (" ".join(words[part]) for part in np.split(places, lengths.cumsum()[:-1]))
+    rows = (f"{text},{i % 2}" for i, text in enumerate(texts))
+    path.write_text("\n".join(["review,label", *rows]) + "\n")
 
 
 def peak_mb() -> float:

@@ -450,6 +450,7 @@ TEXT_OPTIONS: dict[str, list[dict[str, Any]]] = {
     "RNNClassifier": [
         *({"cell": cell, "bidirectional": both} for cell in get_args(CellName) for both in (False, True)),
         {"num_layers": 2, "bidirectional": True, "dropout": 0.5, "hidden": 8},
+        *({"pool": pool, "bidirectional": True} for pool in ("avg", "max")),
     ],
     "TextCNN": [{}, {"kernel_sizes": [1, 4, 9]}],
 }

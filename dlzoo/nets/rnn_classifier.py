@@ -17,15 +17,19 @@ bias a gate, 411,777 parameters; PyTorch's LSTM has two, so there are 2 * 4 * 64
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
 from dlzoo import layers
 from dlzoo.embedding import Embedding, lengths_of, num_logits
+from dlzoo.errors import pick
 from dlzoo.nets.mlp import hidden_layers
 from dlzoo.recurrent import CellName, Recurrent
 from dlzoo.specs import TextSpec
+
+PoolName = Literal["last", "avg", "max"]
 
 
 class RNNClassifier(nn.Module):
@@ -34,7 +38,9 @@ class RNNClassifier(nn.Module):
     Args:
         embedding: numbers of a token's vector.
         num_units: of each recurrent layer, in each direction.
-        hidden: units of the layer between the last state and the output; 0: none.
+        hidden: units of the layer between the recurrent ones and the output; 0: none.
+        pool: what stands for the whole text: what each direction gave last, or of each unit's outputs over the text
+            their mean or the highest (A. Conneau et al., 2017).
         dropout: share of the inputs of the hidden layer and of the output that is dropped in training, and of those of
             each recurrent layer but the first.
         embedding_dropout: the same for the vectors' numbers.
@@ -55,6 +61,7 @@ class RNNClassifier(nn.Module):
         num_layers: int = 1,
         bidirectional: bool = False,
         hidden: int = 0,
+        pool: PoolName = "last",
         dropout: float = 0.0,
         embedding_dropout: float = 0.0,
         word_dropout: float = 0.0,
@@ -62,6 +69,7 @@ class RNNClassifier(nn.Module):
         freeze_vectors: bool = False,
     ) -> None:
         super().__init__()
+        self.pool = pick(pool, {name: name for name in get_args(PoolName)}, "net.pool")
         self.embedding = Embedding(
             spec, embedding, word_dropout=word_dropout, share=embedding_dropout, vectors=vectors, freeze=freeze_vectors
         )
@@ -77,7 +85,16 @@ class RNNClassifier(nn.Module):
         """x: (B, L) tokens -> (B, K) logits, or (B, 1) for two classes."""
         lengths = lengths_of(x)
         outputs, _ = self.recurrent(self.embedding(x), lengths=lengths)
-        return self.output(self.hidden(self.dropout(self.recurrent.last(outputs, lengths))))
+        return self.output(self.hidden(self.dropout(self.pooled(outputs, lengths))))
+
+    def pooled(self, outputs: Tensor, lengths: Tensor) -> Tensor:
+        """(B, L, H), zeros behind each text's end -> (B, H)"""
+        if self.pool == "last":
+            return self.recurrent.last(outputs, lengths)
+        if self.pool == "avg":
+            return outputs.sum(1) / lengths[:, None]
+        beyond = torch.arange(outputs.shape[1], device=outputs.device) >= lengths[:, None]
+        return outputs.masked_fill(beyond[..., None], float("-inf")).amax(1)
 
     def load_weights(self) -> list[str]:
         return self.embedding.load_weights()
