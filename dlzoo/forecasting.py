@@ -56,7 +56,7 @@ def seasonal_naive_drift(history: Tensor, horizon: int, period: int) -> Tensor:
 
 
 def holt_winters(history: Tensor, horizon: int, period: int) -> Tensor:
-    """Exponential smoothing of level, trend and season, (H, D); the season is a factor where all values are positive."""
+    """Exponential smoothing of level, trend and season, (H, D); the season is a factor where all are positive."""
     from statsmodels.tsa.holtwinters import ExponentialSmoothing
 
     forecasts = []

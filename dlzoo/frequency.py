@@ -1,13 +1,15 @@
 """Equal steps of time: which step a column of times has, where one is missing, and which times come next.
 
-A frequency is text: ``month``, ``15 minutes``, ``3 months`` (the same as ``quarter``), or ``step`` for rows that are
-counted and not dated. Months differ in length, so steps of months are counted by the calendar, all others in seconds.
+A frequency is text: ``month``, ``15 minutes``, ``3 months`` (the same as ``quarter``), ``step`` where times are whole
+numbers, or ``row`` where rows count as equal steps whatever their times. Months differ in length, so steps of months
+are counted by the calendar, all others in seconds.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +24,8 @@ SEASONS = {"quarter": 4, "month": 12, "week": 52, "day": 7, "hour": 24, "minute"
 """Units in the season that such data usually have: a year, a week, a day, an hour, a minute."""
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step:
     """A length of time: so many of a unit."""
 
     count: int
@@ -37,8 +40,8 @@ class Step(NamedTuple):
 
     @property
     def length(self) -> int:
-        """In months or in seconds; 1 for counted rows."""
-        return self.count * {**MONTHS, **SECONDS, "step": 1}[self.unit]
+        """In months, in seconds, or in whole numbers."""
+        return self.count * {**MONTHS, **SECONDS, "step": 1, "row": 1}[self.unit]
 
     @property
     def period(self) -> int:
@@ -57,7 +60,7 @@ def parse(frequency: str) -> Step:
         UserError: it is none.
     """
     match = re.fullmatch(r"(?:(\d+) )?([a-z]+?)s?", frequency.strip().lower())
-    units = [*MONTHS, *SECONDS, "step"]
+    units = [*MONTHS, *SECONDS, "step", "row"]
     if match and match[2] in units and match[1] != "0":
         return Step(int(match[1] or 1), match[2])
     raise UserError(f"data.frequency={frequency} is unknown; {nearest(frequency, [*units, 'auto'])} (or '15 minutes')")
@@ -88,20 +91,23 @@ def read_times(cells: pd.Series) -> pd.Series:
 
 def find_step(times: pd.Series) -> Step:
     """The step that most neighbours in time have; `UserError` if it cannot be told."""
-    if times.dtype.kind == "i" or len(times) < 2:
-        return Step(1, "step")
-    seconds = round(times.diff().iloc[1:].median().total_seconds())
-    if seconds >= 28 * SECONDS["day"]:
-        months = max(1, round(seconds / (SECONDS["day"] * 365.25 / 12)))
-        unit = next(name for name, length in MONTHS.items() if months % length == 0)
-        return Step(months // MONTHS[unit], unit)
-    if seconds < 1:
+    if len(times) < 2:
+        return Step(1, "row")
+    middle: Any = times.diff().iloc[1:].median()
+    size = round(middle) if times.dtype.kind == "i" else round(middle.total_seconds())
+    if size < 1:
         raise UserError(
-            f"column {times.name}: most times are not later than the one before; sort the rows by time, or set "
-            "data.frequency=step to take them as they come"
+            f"column {times.name}: most times are not later than the one before; sort the rows by it, one row for each "
+            "time, or set data.frequency=row to take them as they come"
         )
-    unit = next(name for name, length in SECONDS.items() if seconds % length == 0)
-    return Step(seconds // SECONDS[unit], unit)
+    if times.dtype.kind == "i":
+        return Step(size, "step")
+    if size >= 28 * SECONDS["day"]:
+        size, units = round(size / (SECONDS["day"] * 365.25 / 12)), MONTHS
+    else:
+        units = SECONDS
+    unit = next(name for name, length in units.items() if size % length == 0)
+    return Step(size // units[unit], unit)
 
 
 def check_regular(times: pd.Series, step: Step, source: str) -> None:
@@ -110,42 +116,58 @@ def check_regular(times: pd.Series, step: Step, source: str) -> None:
     Raises:
         UserError: names the first row that is wrong, what is wrong with it and what to do.
     """
-    if step.unit == "step" and times.dtype.kind != "i":
-        return  # taken as they come
-    places = _places(times, step)
-    jumps = np.diff(places)
-    if (jumps == 1).all():
+    if step.unit == "row":
         return
-    row = int(np.flatnonzero(jumps != 1)[0])
+    if (step.unit == "step") != (times.dtype.kind == "i"):
+        kind = "whole numbers" if times.dtype.kind == "i" else "dates"
+        raise UserError(f"{source}: column {times.name} holds {kind}, which have no step of one {step}; name another "
+                        "column with data.time=, or another data.frequency=")  # fmt: skip
+    jumps = np.diff(_places(times, step))
+    wrong = np.flatnonzero(jumps != 1)
+    if not len(wrong):
+        return
+    row, jump = int(wrong[0]), jumps[wrong[0]]
     before, here = (f"{label(times.iloc[i])} (row {i + 1})" for i in (row, row + 1))
-    if jumps[row] < 0:
+    if jump < 0:
         raise UserError(f"{source}: {before} is followed by the earlier {here}; sort the rows by {times.name}")
-    remedy = "fill in the rows between, or set data.frequency=step to take the rows as equal steps"
-    if jumps[row] == 0:
-        raise UserError(f"{source}: {before} and {here} are the same {step}; one row for each {step} is allowed")
-    if step.unit == "step" or jumps[row] % 1 == 0:
-        missing = int(jumps[row]) - 1
-        raise UserError(f"{source}: {missing} {step}(s) missing between {before} and {here}; {remedy}")
-    raise UserError(f"{source}: {before} and {here} are not one {step} apart; {remedy}, or name data.frequency=")
+    if jump == 0:
+        raise UserError(f"{source}: {before} and {here} are the same {step}; keep one row for each {step}")
+    remedy = "fill in the rows between, or set data.frequency=row to take the rows as equal steps"
+    if jump % 1 == 0:
+        raise UserError(f"{source}: {int(jump) - 1} x {step} missing between {before} and {here}; {remedy}")
+    raise UserError(f"{source}: {before} and {here} are not one {step} apart; {remedy}")
 
 
 def following(times: pd.Series, step: Step, num: int) -> list[str]:
-    """Labels of the next ``num`` times, and by ``num`` alone where rows are only counted."""
+    """What the next ``num`` times are called."""
     import pandas as pd
 
-    last, n = times.iloc[-1], len(times)
-    if times.dtype.kind == "i":
-        stride = int(last - times.iloc[-2]) if n > 1 else 1
-        return [str(last + stride * i) for i in range(1, num + 1)]
+    last, ahead = times.iloc[-1], range(1, num + 1)
+    if step.unit == "row":
+        return [f"+{i}" for i in ahead]
     if step.unit == "step":
-        return [f"+{i}" for i in range(1, num + 1)]
+        return [str(last + step.length * i) for i in ahead]
     if not step.is_calendar:
-        return [label(last + pd.Timedelta(seconds=step.length * i)) for i in range(1, num + 1)]
-    if all(t.is_month_end for t in times):
-        return [label(last + pd.offsets.MonthEnd(step.length * i)) for i in range(1, num + 1)]
+        return [label(last + pd.Timedelta(seconds=step.length * i)) for i in ahead]
+    if times.dt.is_month_end.all():
+        return [label(last + pd.offsets.MonthEnd(step.length * i)) for i in ahead]
     day = times.dt.day.max()  # the 31st becomes the 30th where a month has no more days
-    months = [last + pd.DateOffset(months=step.length * i) for i in range(1, num + 1)]
+    months = [last + pd.DateOffset(months=step.length * i) for i in ahead]
     return [label(t.replace(day=min(day, t.days_in_month))) for t in months]
+
+
+def axis(start: str, frequency: str, num: int) -> np.ndarray:
+    """Where the first ``num`` rows stand on the axis of a picture: dates, or whole numbers."""
+    import pandas as pd
+
+    step = parse(frequency)
+    if step.unit in ("row", "step"):
+        return np.arange(num) * step.length + (int(start) if step.unit == "step" else 1)
+    offset: Any = pd.Timedelta(seconds=step.length)
+    if step.is_calendar:
+        ends = pd.Timestamp(start).is_month_end
+        offset = pd.offsets.MonthEnd(step.length) if ends else pd.DateOffset(months=step.length)
+    return pd.date_range(start, periods=num, freq=offset).to_numpy()
 
 
 def label(time: object) -> str:
@@ -154,15 +176,12 @@ def label(time: object) -> str:
 
 
 def _places(times: pd.Series, step: Step) -> np.ndarray:
-    """How many steps after the first each time is, (N,) float64."""
-    if times.dtype.kind == "i":
-        numbers = times.to_numpy(dtype=np.float64)
-        strides = np.diff(numbers)
-        return (numbers - numbers[0]) / (np.median(strides) if len(strides) and np.median(strides) > 0 else 1.0)
+    """Times in steps, (N,) float64."""
     if step.is_calendar:
-        months = (times.dt.year * 12 + times.dt.month).to_numpy(dtype=np.float64)
-        return (months - months[0]) / step.length
-    return ((times - times.iloc[0]).dt.total_seconds() / step.length).to_numpy(dtype=np.float64)
+        times = times.dt.year * 12 + times.dt.month
+    elif step.unit != "step":
+        times = (times - times.iloc[0]).dt.total_seconds()
+    return (times - times.iloc[0]).to_numpy(dtype=np.float64) / step.length
 
 
 def _first(wrong: pd.Series) -> int:

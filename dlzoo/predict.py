@@ -1,8 +1,9 @@
-"""Predict with a checkpoint: the classes or values of images or of the rows of a table.
+"""Predict with a checkpoint: the classes or values of images or of the rows of a table, or the next values of a series.
 
     python scripts/predict.py ckpt=<run>/checkpoints/best.ckpt input=photo.png
     python scripts/predict.py ckpt=… input=<folder of images> format=json output=predictions.json
     python scripts/predict.py ckpt=… input=rows.csv
+    python scripts/predict.py ckpt=… input=recent.csv                          the values of a series until now
     cat photo.png | python scripts/predict.py ckpt=… input=-
 
 Options:
@@ -16,7 +17,8 @@ Options:
                as in training
     separator, decimal, encoding     of the CSV file; else as in training
 
-Images become grey where the training images were. Exit code 0 when all inputs were predicted, 2 if not.
+Images become grey where the training images were. For the interval of several seeds' forecasts of a series see
+scripts/forecast.py. Exit code 0 when all inputs were predicted, 2 if not.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from torch import Tensor
 
-    from dlzoo.specs import ImageSpec, TableSpec, Target
+    from dlzoo.specs import ImageSpec, SeriesSpec, TableSpec, Target
     from dlzoo.tasks.base import Task
 
 BATCH_SIZE = 256
@@ -91,28 +93,29 @@ def command(argv: Sequence[str]) -> None:
         for record in to_records(names, predict(task, x), task.spec.target, options.top_k or TOP_K)
     ]
     if records:
-        text = render(records, task.spec.target, _format(options, output))
-        if output is None:
-            print(text, end="")
-        else:
-            commands.write(output, text.encode("utf-8", errors="backslashreplace"))
-            print(f"predictions   {output}")
+        write_records(records, task.spec.target, options.format, output)
     if problems:
         more = f", nor can {len(problems) - 1} others" if len(problems) > 1 else ""
         raise UserError(f"{problems[0]}{more}")
 
 
 def predict(task: Task, x: Tensor) -> Tensor:
-    """x: (B, …), images in [0, 1] -> (B, K) probabilities of the classes, or (B, D) values."""
+    """x: (B, …), images in [0, 1] -> (B, K) probabilities of the classes, or (B, D) values.
+
+    Of a series x: (N, D) are the raw values until now, and the next (H, D) are predicted.
+    """
     import torch
 
+    from dlzoo.tasks.forecast import Forecast
     from dlzoo.tasks.supervised import Supervised
 
-    if not isinstance(task, Supervised):
-        raise UserError(f"{type(task).__name__} has learnt neither classes nor values: there is nothing to predict")
     with torch.inference_mode():
-        output = task(x)
-        result = getattr(task.objective, "probabilities", task.objective.predictions)(output)
+        if isinstance(task, Forecast):
+            result = task.forecast(x, task.spec.horizon)
+        elif isinstance(task, Supervised):
+            result = getattr(task.objective, "probabilities", task.objective.predictions)(task(x))
+        else:
+            raise UserError(f"{type(task).__name__} has learnt neither classes nor values: there is nothing to predict")
     if not result.isfinite().all():
         raise UserError("the net's output is not finite: its training diverged, or an input is far too large")
     return result
@@ -120,7 +123,7 @@ def predict(task: Task, x: Tensor) -> Tensor:
 
 def batches(options: Options, spec: Any, cfg: DictConfig, source: Path | None, problems: list[str]) -> Batches:
     """The inputs in batches; reasons why some cannot be read are added to ``problems``."""
-    from dlzoo.specs import Classes, ImageSpec
+    from dlzoo.specs import Classes, ImageSpec, SeriesSpec
 
     is_image = isinstance(spec, ImageSpec)
     for key in Options.TABLES_ONLY if is_image else Options.IMAGES_ONLY:
@@ -128,6 +131,8 @@ def batches(options: Options, spec: Any, cfg: DictConfig, source: Path | None, p
             raise UserError(f"{key}: this checkpoint takes {spec.describe()}, which have no such option")
     if options.top_k and not isinstance(spec.target, Classes):
         raise UserError(f"top_k: this checkpoint predicts values ({', '.join(spec.target.names)}), not classes")
+    if isinstance(spec, SeriesSpec):
+        return _series(options, spec, cfg, source)
     return _images(options, spec, cfg, source, problems) if is_image else _rows(options, spec, cfg, source)
 
 
@@ -163,15 +168,31 @@ def _rows(options: Options, spec: TableSpec, cfg: DictConfig, source: Path | Non
         raise UserError(
             f"input={options.input}: this is a folder, but the checkpoint takes {spec.describe()}: a CSV file"
         )
+    path: Any = commands.standard_input() if source is None else source
+    x = encode(read_table(path, **csv_style(options, cfg)), spec.columns)
+    for start in range(0, len(x), BATCH_SIZE):
+        part = x[start : start + BATCH_SIZE]
+        yield [*range(start + 1, start + 1 + len(part))], part
+
+
+def _series(options: Options, spec: SeriesSpec, cfg: DictConfig, source: Path | None) -> Batches:
+    """One forecast; its steps are called by their times."""
+    from dlzoo import forecast
+
+    if source is not None and source.is_dir():
+        raise UserError(f"input={options.input}: this is a folder, but the checkpoint takes {spec.describe()}")
+    path = commands.standard_input() if source is None else source
+    known = forecast.recent(path, spec, cfg, csv_style(options, cfg))
+    yield [*forecast.labels(known, spec.horizon)], known.values
+
+
+def csv_style(options: Any, cfg: DictConfig) -> dict[str, Any]:
+    """How a CSV file is written: as ``options`` say, else as the training file was."""
     style: dict[str, Any] = {key: str(cfg.data[key]) for key in Options.TABLES_ONLY if key in cfg.data}
     style |= {key: getattr(options, key) for key in Options.TABLES_ONLY if getattr(options, key)}
     if "missing_marks" in cfg.data:
         style["missing_marks"] = [str(mark) for mark in cfg.data.missing_marks]
-    path: Any = commands.standard_input() if source is None else source
-    x = encode(read_table(path, **style), spec.columns)
-    for start in range(0, len(x), BATCH_SIZE):
-        part = x[start : start + BATCH_SIZE]
-        yield [*range(start + 1, start + 1 + len(part))], part
+    return style
 
 
 def to_records(names: Sequence[Any], result: Tensor, target: Target, top_k: int) -> list[Record]:
@@ -194,6 +215,17 @@ def to_records(names: Sequence[Any], result: Tensor, target: Target, top_k: int)
         {"input": name, "values": dict(zip(target.names, row, strict=True)), **units}
         for name, row in zip(names, result.tolist(), strict=True)
     ]
+
+
+def write_records(records: Sequence[Record], target: Target, format: FormatName | None, output: Path | None) -> None:
+    """Show them on the terminal or write them to a file, in the format given or as the file's ending says."""
+    ending = "" if output is None else output.suffix.lower()
+    text = render(records, target, format or ("json" if ending == ".json" else "csv" if ending == ".csv" else "table"))
+    if output is None:
+        print(text, end="")
+    else:
+        commands.write(output, text.encode("utf-8", errors="backslashreplace"))
+        print(f"predictions   {output}")
 
 
 def render(records: Sequence[Record], target: Target, format: FormatName) -> str:
@@ -239,10 +271,3 @@ def _table(records: Sequence[Record], target: Target) -> str:
     text = io.StringIO()
     Console(file=text, width=10_000).print(table)  # a line is never broken: whoever reads it may
     return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines())
-
-
-def _format(options: Options, output: Path | None) -> FormatName:
-    if options.format is not None:
-        return options.format
-    ending = "" if output is None else output.suffix.lower()
-    return "json" if ending == ".json" else "csv" if ending == ".csv" else "table"

@@ -221,7 +221,7 @@ def spread(metric: str, values: Sequence[float]) -> str:
     >>> spread("test/rmse", [0.5])
     '0.5'
     """
-    if metric.rsplit("/", 1)[-1] in ("accuracy", "f1"):
+    if results.is_share(metric):
         return f"{mean_std([100 * value for value in values], '.2f')}%"
     return mean_std(values, ".4g")
 

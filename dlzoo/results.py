@@ -117,8 +117,12 @@ def format_metric(name: str, value: float | None) -> str:
     """
     if value is None:
         return "-"
-    is_share = name.rsplit("/", 1)[-1] in ("accuracy", "f1")
-    return f"{100 * value:.2f}%" if is_share else f"{value:.4g}"
+    return f"{100 * value:.2f}%" if is_share(name) else f"{value:.4g}"
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric is read in percent."""
+    return name.rsplit("/", 1)[-1] in ("accuracy", "f1", "mape")
 
 
 def _claim(claim: dict[str, Any] | None) -> tuple[str, str]:

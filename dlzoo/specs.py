@@ -187,11 +187,11 @@ class SeriesSpec:
     target: Values
     window: int
     horizon: int
-    frequency: str = "step"
+    frequency: str = "row"
     period: int = 1
     start: str = ""
     consecutive: bool = False
-    transform: Transform = Transform()
+    transform: Transform = dataclasses.field(default_factory=Transform)
     scales: tuple[float, ...] = ()
 
     @property
@@ -222,8 +222,7 @@ class SeriesSpec:
 Spec = ImageSpec | TableSpec | SequenceSpec | SeriesSpec
 
 _TYPES = {
-    cls.__name__: cls
-    for cls in (Classes, Values, ImageSpec, Column, TableSpec, SequenceSpec, SeriesSpec, Transform)
+    cls.__name__: cls for cls in (Classes, Values, ImageSpec, Column, TableSpec, SequenceSpec, SeriesSpec, Transform)
 }
 
 

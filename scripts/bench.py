@@ -3,6 +3,7 @@
     mlp       784-64-128-64-10 with BatchNorm, Adam, batch 128, 55,000 pictures
     lenet     LeNet-5, otherwise the same
     mlp1024   the first with batch 1024
+    lstm      an LSTM of 32 units forecasts 20,000 hours from windows of 24, Adam, batch 128
     memory    the most memory that the first takes
     startup   from starting train.py to its first step, less the import of Lightning
 
@@ -48,12 +49,14 @@ ROOT = Path(__file__).resolve().parents[1]
 NUM_IMAGES = {"train": 60_000, "t10k": 10_000}
 LEARNING = ["optimizer=adam", "scheduler=none", "task.label_smoothing=0.0"]
 MNIST = ["data=mnist", "data.val_size=5000", "data.eval_batch_size=512", "trainer=cpu", *LEARNING]
+HOURS = ["data=series", "data.window=24", "data.batch_size=128", "trainer=cpu", "optimizer=adam", "scheduler=none"]
 MLP = [*MNIST, "model=mlp", "net.hidden=[64,128,64]", "net.norm=batch"]
 
 SPEED = {
     "mlp": ([*MLP, "data.batch_size=128"], 1.5),
     "lenet": ([*MNIST, "model=lenet", "data.batch_size=128"], 1.15),
     "mlp1024": ([*MLP, "data.batch_size=1024"], 1.2),
+    "lstm": ([*HOURS, "model=lstm"], 1.5),
 }
 """The config of each comparison, and the ratio that its epochs must keep to."""
 MOST_MB = 250.0
@@ -98,20 +101,20 @@ def main(argv: Sequence[str]) -> None:
     if options.repeats < 1:
         raise UserError(f"repeats={options.repeats} must be at least 1")
     out = commands.writable(options.out, "out")
-    with mnist_folder() as (data_dir, data):
-        rows = [row for name in what for row in measure(name, options.repeats, data_dir)]
+    with mnist_folder() as (data_dir, data), hours_file() as hours:
+        rows = [row for name in what for row in measure(name, options.repeats, data_dir, hours)]
     around = {**surroundings(), "data": data, "repeats": options.repeats}
     show(rows, around)
     report = {**around, "rows": [{**dataclasses.asdict(row), "met": row.met} for row in rows]}
     commands.write(out, (json.dumps(report, indent=2) + "\n").encode())
 
 
-def measure(name: str, repeats: int, data_dir: Path) -> list[Row]:
+def measure(name: str, repeats: int, data_dir: Path, hours: Path) -> list[Row]:
     """The rows of the table that a measurement gives."""
     if name == "startup":
         return [startup(max(repeats, 3))]
     words, target = SPEED.get(name, SPEED["mlp"])
-    words = [*words, f"data_dir='{data_dir}'"]
+    words = [*words, f"data_dir='{data_dir}'", *([f"data.path='{hours}'"] if "data=series" in words else [])]
     if name == "memory":
         *_, ours_mb, bare_mb = take_turns(words, repeats=1)
         return [Row(name, "peak", ours_mb, bare_mb, "MB", ours_mb - bare_mb, "MB", target=MOST_MB)]
@@ -230,6 +233,41 @@ class Stopwatch:
 def run_bare(turns: Connection, cfg: DictConfig) -> None:
     """What ours is compared with: the net, PyTorch, and a loop."""
     import torch
+
+    work = bare_hours(cfg) if cfg.names.data == "series" else bare_pictures(cfg)
+    torch.manual_seed(cfg.seed)
+    net = construct(cfg.net, work.spec)
+    optimizer = construct(cfg.optimizer, net.parameters())
+    while turns.recv() == "go":
+        watch = Stopwatch()
+        net.train()
+        for rows in torch.randperm(len(work.x)).split(cfg.data.batch_size):
+            loss = work.loss(net(work.x.index_select(0, rows)), work.y.index_select(0, rows))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        watch.train_is_over()
+        net.eval()
+        with torch.inference_mode():
+            work.validate(net)
+        turns.send(watch.lap())
+    turns.send(peak_mb())
+
+
+@dataclass
+class Work:
+    """What a bare loop trains on, in memory."""
+
+    spec: Any
+    x: Any
+    y: Any
+    loss: Callable[..., Any]
+    validate: Callable[[Any], None]
+
+
+def bare_pictures(cfg: DictConfig) -> Work:
+    """MNIST; validation gives the mean loss and the number of right answers."""
+    import torch
     import torch.nn.functional as F
 
     from dlzoo.specs import Classes, ImageSpec
@@ -237,27 +275,40 @@ def run_bare(turns: Connection, cfg: DictConfig) -> None:
     x, y = read_mnist(Path(cfg.data_dir))
     num_train = len(x) - cfg.data.val_size
     x, x_val, y, y_val = x[:num_train], x[num_train:], y[:num_train], y[num_train:]
-    torch.manual_seed(cfg.seed)
-    net = construct(cfg.net, ImageSpec(1, 28, 28, Classes(tuple("0123456789"))))
-    optimizer = construct(cfg.optimizer, net.parameters())
-    while turns.recv() == "go":
-        watch = Stopwatch()
-        net.train()
-        for rows in torch.randperm(num_train).split(cfg.data.batch_size):
-            loss = F.cross_entropy(net(x.index_select(0, rows)), y.index_select(0, rows))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        watch.train_is_over()
-        net.eval()
+
+    def validate(net: Any) -> None:
         val_loss, num_right = torch.zeros(()), torch.zeros(())
-        with torch.inference_mode():
-            for inputs, target in zip(*(t.split(cfg.data.eval_batch_size) for t in (x_val, y_val)), strict=True):
-                output = net(inputs)
-                val_loss += F.cross_entropy(output, target, reduction="sum")
-                num_right += (output.argmax(1) == target).sum()
-        turns.send(watch.lap())
-    turns.send(peak_mb())
+        for inputs, target in zip(*(t.split(cfg.data.eval_batch_size) for t in (x_val, y_val)), strict=True):
+            output = net(inputs)
+            val_loss += F.cross_entropy(output, target, reduction="sum")
+            num_right += (output.argmax(1) == target).sum()
+
+    return Work(ImageSpec(1, 28, 28, Classes(tuple("0123456789"))), x, y, F.cross_entropy, validate)
+
+
+def bare_hours(cfg: DictConfig) -> Work:
+    """Windows of daily changes; validation gives the mean loss of a day ahead, and a forecast of it from the last."""
+    import numpy as np
+    import torch
+    import torch.nn.functional as F
+
+    from dlzoo.specs import SeriesSpec, Values
+
+    window, day = cfg.data.window, 24
+    hours = torch.from_numpy(np.loadtxt(cfg.data.path, delimiter=",", skiprows=1, usecols=1))[:-day]
+    changes = (hours[day:] - hours[:-day]).float()
+    train = changes[:-day]
+    changes = (changes - train.mean()) / train.std()
+    windows = changes.unfold(0, window + 1, 1)[..., None].contiguous()  # (N, W + 1, 1)
+    x, y = windows[:-day, :-1], windows[:-day, -1]
+
+    def validate(net: Any) -> None:
+        F.mse_loss(net(windows[-day:, :-1]), windows[-day:, -1])
+        known = windows[-day - 1 : -day, 1:]
+        for _ in range(day):
+            known = torch.cat([known, net(known[:, -window:])[:, None]], dim=1)
+
+    return Work(SeriesSpec(Values(("load",)), window, day), x.contiguous(), y.contiguous(), F.mse_loss, validate)
 
 
 def construct(node: DictConfig, first: Any) -> Any:
@@ -288,6 +339,21 @@ def mnist_folder() -> Iterator[tuple[Path, str]]:
     with tempfile.TemporaryDirectory() as folder:
         write_noise(Path(folder))
         yield Path(folder), "noise instead of MNIST (no MNIST/raw in DLZOO_DATA_DIR)"
+
+
+@contextlib.contextmanager
+def hours_file() -> Iterator[Path]:
+    """A CSV file of 20,000 hours with a daily wave and noise."""
+    import numpy as np
+
+    num = 20_000
+    times = np.datetime64("2022-01-01T00") + np.arange(num)
+    values = 100 + 10 * np.sin(np.arange(num) * 2 * np.pi / 24) + np.random.default_rng(0).normal(size=num)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "hours.csv"
+        rows = (f"{time},{value:.3f}\n" for time, value in zip(times.astype("datetime64[m]"), values, strict=True))
+        path.write_text("time,load\n" + "".join(rows))
+        yield path
 
 
 def write_noise(folder: Path) -> None:

@@ -24,7 +24,7 @@ from dlzoo.nets.linear import Linear
 from dlzoo.nets.mlp import MLP
 from dlzoo.nets.perceptron import Perceptron
 from dlzoo.nets.wide_deep import WideDeep
-from dlzoo.specs import Classes, Column, ImageSpec, Spec, TableSpec, Values
+from dlzoo.specs import Classes, Column, ImageSpec, SequenceSpec, SeriesSpec, Spec, TableSpec, Values
 
 
 def table(num_features: int, target: Classes | Values) -> TableSpec:
@@ -41,6 +41,8 @@ SPECS: dict[str, Spec] = {
     "wine": table(13, Classes(("a", "b", "c"))),
     "bits": table(2, Classes(("false", "true"))),
     "california": table(8, Values(("price",))),
+    "sequences": SequenceSpec(10, 1, Values(("ones",))),
+    "series": SeriesSpec(Values(("sales", "visits")), window=12, horizon=3),
 }
 REFUSED = {("Perceptron", "angles"), ("Perceptron", "california")}
 

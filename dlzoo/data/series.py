@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dlzoo import frequency as time_steps
 from dlzoo.data.base import InMemoryData
-from dlzoo.data.loaders import Arrays, ranks
+from dlzoo.data.loaders import Arrays, Loader, TensorLoader, ranks
 from dlzoo.errors import UserError, nearest
 from dlzoo.specs import SeriesSpec, Values
 from dlzoo.transform import Transform
@@ -158,13 +158,25 @@ class SeriesData(InMemoryData):
         horizon = self.declare().horizon
         return Arrays(values[None, :-horizon], values[None, -horizon:])
 
-    def _loader(self, split: Literal["train", "val", "test"], batch_size: int, shuffle: bool = False) -> Any:
+    def _loader(self, split: Literal["train", "val", "test"], batch_size: int, shuffle: bool = False) -> Loader:
+        if split != "train":
+            return EveryRank(self.arrays(split), batch_size)
         return super()._loader(split, batch_size, shuffle=shuffle and not self.consecutive)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Raw values stay on the CPU in double precision; the task sends windows of them to the net."""
         raw = batch[0].dtype == torch.float64
         return super().transfer_batch_to_device(batch, torch.device("cpu") if raw else device, dataloader_idx)
+
+
+class EveryRank(TensorLoader):
+    """The same batches on every rank: a single forecast cannot be shared out."""
+
+    def rows(self) -> Tensor:
+        return torch.arange(self.num_rows)
+
+    def __len__(self) -> int:
+        return -(-self.num_rows // self.batch_size)
 
 
 def consecutive_windows(steps: Tensor, window: int, num_parts: int) -> Tensor:
@@ -176,7 +188,7 @@ def consecutive_windows(steps: Tensor, window: int, num_parts: int) -> Tensor:
     per_part = (len(steps) - 1) // (window * num_parts)
     if per_part < 2:
         raise UserError(
-            f"data.batch_size={num_parts} parts of {len(steps)} steps hold no two windows of data.window={window} each, "
+            f"data.batch_size={num_parts} parts of {len(steps)} steps hold no two windows of data.window={window}, "
             "so that no state could be carried on: make one of them smaller (data.batch_size=1)"
         )
     first = len(steps) - 1 - per_part * num_parts * window
@@ -192,7 +204,7 @@ class CsvSeries(SeriesData):
         path: the file; .gz, .bz2 and .xz are read as they are.
         time: the column of times (dates, or whole numbers); None is the first.
         values: the column to forecast, or several, which a net then sees together; None is all others.
-        frequency: the step from row to row, such as month, day or ``15 minutes``; auto finds it, and step takes the
+        frequency: the step from row to row, such as month, day or ``15 minutes``; auto finds it, and row takes the
             rows as equal steps, whatever their times.
         separator, decimal, encoding, missing_marks: as for data=csv.
     """

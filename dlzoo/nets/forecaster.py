@@ -5,11 +5,12 @@ which predicts the next element at each step. In training the net sees true valu
 are fed back (dlzoo/tasks/forecast.py).
 Differs by ``skip``: a linear map from the window to the output, so that the recurrent layer learns what is not linear.
 
+>>> from dlzoo.layers import num_parameters
 >>> from dlzoo.specs import Values
 >>> passengers = SeriesSpec(Values(("passengers",)), window=12, horizon=12)
->>> layers.num_parameters(Forecaster(passengers))  # 4 * (32 * (1 + 32) + 2 * 32) + 32 + 1
+>>> num_parameters(Forecaster(passengers))  # 4 * (32 * (1 + 32) + 2 * 32) + 32 + 1
 4513
->>> layers.num_parameters(Forecaster(passengers, cell="gru"))
+>>> num_parameters(Forecaster(passengers, cell="gru"))
 3393
 """
 
@@ -19,7 +20,6 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from dlzoo import layers
 from dlzoo.errors import SpecError
 from dlzoo.recurrent import CellName, Recurrent, State
 from dlzoo.specs import SeriesSpec

@@ -4,9 +4,10 @@ The cells and their papers are in dlzoo/recurrent.py. Pictures as sequences are 
 N. Jaitly, G. E. Hinton, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units", 2015, which reads
 MNIST pixel by pixel; by rows it is 28 steps of 28 pixels.
 
+>>> from dlzoo.layers import num_parameters
 >>> from dlzoo.specs import Classes
 >>> mnist = ImageSpec(1, 28, 28, Classes(tuple("0123456789")))
->>> layers.num_parameters(Reader(mnist))  # 4 * (128 * (28 + 128) + 2 * 128) + 128 * 10 + 10
+>>> num_parameters(Reader(mnist))  # 4 * (128 * (28 + 128) + 2 * 128) + 128 * 10 + 10
 82186
 """
 
@@ -16,7 +17,6 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from dlzoo import layers
 from dlzoo.recurrent import CellName, Recurrent
 from dlzoo.specs import ImageSpec, SequenceSpec
 
