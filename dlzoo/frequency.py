@@ -123,10 +123,11 @@ def check_regular(times: pd.Series, step: Step, source: str) -> None:
         raise UserError(f"{source}: column {times.name} holds {kind}, which have no step of one {step}; name another "
                         "column with data.time=, or another data.frequency=")  # fmt: skip
     jumps = np.diff(_places(times, step))
-    wrong = np.flatnonzero(jumps != 1)
-    if not len(wrong):
+    if (jumps == 1).all():
         return
-    row, jump = int(wrong[0]), jumps[wrong[0]]
+    kinds = (jumps < 0, jumps == 0, jumps != 1)  # a row in a wrong place also leaves a gap: say the first of these
+    row = int(np.flatnonzero(next(kind for kind in kinds if kind.any()))[0])
+    jump = jumps[row]
     before, here = (f"{label(times.iloc[i])} (row {i + 1})" for i in (row, row + 1))
     if jump < 0:
         raise UserError(f"{source}: {before} is followed by the earlier {here}; sort the rows by {times.name}")
@@ -156,8 +157,8 @@ def following(times: pd.Series, step: Step, num: int) -> list[str]:
     return [label(t.replace(day=min(day, t.days_in_month))) for t in months]
 
 
-def axis(start: str, frequency: str, num: int) -> np.ndarray:
-    """Where the first ``num`` rows stand on the axis of a picture: dates, or whole numbers."""
+def times(start: str, frequency: str, num: int) -> pd.DatetimeIndex | np.ndarray:
+    """The times of the first ``num`` rows: dates, or whole numbers."""
     import pandas as pd
 
     step = parse(frequency)
@@ -167,7 +168,7 @@ def axis(start: str, frequency: str, num: int) -> np.ndarray:
     if step.is_calendar:
         ends = pd.Timestamp(start).is_month_end
         offset = pd.offsets.MonthEnd(step.length) if ends else pd.DateOffset(months=step.length)
-    return pd.date_range(start, periods=num, freq=offset).to_numpy()
+    return pd.date_range(start, periods=num, freq=offset)
 
 
 def label(time: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -46,29 +46,26 @@ def forecast(
         start: the time of the first row; None is that of the spec.
     """
     mean = told.mean if isinstance(told, Band) else told
-    num_known, horizon, columns = len(history), len(mean), min(spec.num_columns, MOST_COLUMNS)
-    x = frequency.axis(spec.start if start is None else start, spec.frequency, num_known + horizon)
+    num_known, horizon = len(history), len(mean)
+    times: Any = frequency.times(spec.start if start is None else start, spec.frequency, num_known + horizon)
     first = max(0, num_known - max(SEASONS_BEFORE * spec.period, 4 * horizon))
-    before, after = slice(first, num_known), slice(num_known, num_known + horizon)
-    fig, panels = new_panels(columns, width=10, height=3.8, left=0.9, columns=1)
+    true = history if truth is None else torch.cat([history, truth])
+    known, after = times[first : len(true)], times[num_known:]
+    fig, panels = new_panels(min(spec.num_columns, MOST_COLUMNS), width=10, height=3.8, left=0.9, columns=1)
     for d, ax in enumerate(panels):
-        name, unit = spec.target.names[d], (spec.target.units or ("",) * columns)[d]
-        style(ax, title=name.replace("_", " "), y=unit)
-        joined = truth is not None
-        known = torch.cat([history, truth]) if truth is not None else history
-        ax.plot(x[first : len(known)], known[first:, d], color=INK, linewidth=1.5, label="true" if joined else "known")
+        style(ax, title=spec.target.names[d].replace("_", " "), y=spec.target.units[d] if spec.target.units else "")
+        ax.plot(known, true[first:, d], color=INK, linewidth=1.5, zorder=3, label="known" if truth is None else "true")
         for (method, values), colour in zip((baselines or {}).items(), OTHERS, strict=False):
-            label = f"{method.replace('_', ' ')}{_error(values, truth, d)}"
-            ax.plot(x[after], values[:, d], color=colour, linewidth=1.2, linestyle=(0, (4, 2)), label=label)
+            name = method.replace("_", " ") + _error(values, truth, d)
+            ax.plot(after, values[:, d], color=colour, linewidth=1.2, linestyle=(0, (4, 2)), label=name)
         if isinstance(told, Band):
             low, high = (told.mean - told.std)[:, d], (told.mean + told.std)[:, d]
-            ax.fill_between(x[after], low, high, color=TRAIN, alpha=0.2, linewidth=0, label="± 1 standard deviation")
-        said = f"mean of {told.num} forecasts" if isinstance(told, Band) else "forecast"
-        few = horizon <= 60
-        ax.plot(x[after], mean[:, d], color=TRAIN, linewidth=2, marker="o" if few else "", markersize=3.5,
-                label=said + _error(mean, truth, d))  # fmt: skip
-        ax.axvline(x[before][-1], color=FAINT, linewidth=1)
-        ax.legend(fontsize=8.5, labelcolor=INK, framealpha=0.85, edgecolor="none", loc="upper left")
+            ax.fill_between(after, low, high, color=TRAIN, alpha=0.2, linewidth=0, label="± 1 standard deviation")
+        name = (f"mean of {told.num} forecasts" if isinstance(told, Band) else "forecast") + _error(mean, truth, d)
+        dots: Any = {"marker": "o", "markersize": 3.5} if horizon <= 60 else {}
+        ax.plot(after, mean[:, d], color=TRAIN, linewidth=2, label=name, **dots)
+        ax.axvline(times[num_known - 1], color=FAINT, linewidth=1)
+        _legend(ax, "upper left")
     return fig
 
 
@@ -99,8 +96,7 @@ def gradient_norms(norms: Sequence[float], *, clip: float | None = None) -> Figu
         where: Any = ax.get_xaxis_transform()
         text = f"not finite in {len(top):,} of {len(norms):,} steps"
         ax.plot(steps[~finite], top, "|", color=WRONG, markersize=8, transform=where, label=text)
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(fontsize=8.5, labelcolor=INK, framealpha=0.85, edgecolor="none")
+    _legend(ax)
     return fig
 
 
@@ -120,5 +116,6 @@ def gradient_flow(sizes: Mapping[str, Sequence[float]]) -> Figure:
     return fig
 
 
-def _legend(ax: Axes) -> None:
-    ax.legend(fontsize=8.5, labelcolor=INK, framealpha=0.85, edgecolor="none")
+def _legend(ax: Axes, place: Literal["best", "upper left"] = "best") -> None:
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(fontsize=8.5, labelcolor=INK, framealpha=0.85, edgecolor="none", loc=place)

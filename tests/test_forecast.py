@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,9 +169,12 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 def wave_file(folder: Path, num: int = 96) -> Path:
-    """Months with a rising season, 20 to 60."""
+    """Months with a rising season, 20 to 60, and a little noise."""
     path = folder / "sales.csv"
-    rows = [f"{2000 + t // 12}-{t % 12 + 1:02},{20 + 0.2 * t + 4 * ((t * 7) % 12 % 5):.2f}" for t in range(num)]
+    rows = [
+        f"{2000 + t // 12}-{t % 12 + 1:02},{20 + 0.2 * t + 4 * (t * 7 % 12 % 5) + math.sin(t * t):.2f}"
+        for t in range(num)
+    ]
     path.write_text("\n".join(["month,sales", *rows]) + "\n")
     return path
 
@@ -214,12 +218,12 @@ def test_every_forecaster_trains_on_ones_own_file_with_one_command(
 
 
 def test_a_forecaster_learns_a_season(train: Callable[..., Outcome], tmp_path: Path) -> None:
-    """The wave is the same each year, but for a trend: a perceptron forecasts a year to a tenth of its spread."""
+    """The wave is the same each year, but for a trend and noise of 0.7: a forecast of a year comes close to that."""
     words = ["model=nar", "data=series", f"data.path={wave_file(tmp_path, 120)}", "data.differences=[1]", "seed=1"]
     done = train(*words, "callbacks=checkpoint", "logger=none", "trainer.max_epochs=150", "optimizer.lr=5e-3")
     assert done.code == 0, done.err
     reached = results.read(next(tmp_path.glob("outputs/*/*")))["metrics"]
-    assert reached["test/rmse"] < 1.0
+    assert reached["test/rmse"] < reached["baseline/rmse_seasonal_naive"] / 2
     assert reached["test/mase"] < 0.5
 
 
@@ -248,7 +252,7 @@ def test_a_stateful_run(batch_size: int, train: Callable[..., Outcome], tmp_path
         (["model=lstm", "data=digits"], "lstm takes series, but data=digits gives images of 1x8x8"),
         (["model=lstm", "data=digits"], "reader"),
         (["model=lstm", "data=air_passengers", "net.bidirectional=true"], "would read the future"),
-        (["model=lstm", "data=air_passengers", "net.dropout=0.5"], "net.dropout=0.5 acts between recurrent layers"),
+        (["model=lstm", "data=air_passengers", "net.dropout=1"], "net.dropout=1 must be at least 0 and below 1"),
         (["model=nar", "data=air_passengers", "net.stateful=true"], "net.stateful: dlzoo.nets.nar.NAR has no such"),
         (["model=nar", "data=series"], "data.path is missing"),
         (["model=nar", "data=series", "data.path=nowhere.csv"], "data.path=nowhere.csv"),
@@ -311,7 +315,7 @@ def test_the_mean_of_seeds_with_its_deviation_and_a_picture(
     each = [json.loads(terminal(predict.main, f"ckpt={ckpt}", f"input={path}", "format=json").out) for ckpt in runs[:2]]
     assert len(told) == 3
     for record, a, b in zip(told, *each, strict=False):
-        pair = torch.tensor([a["values"]["sales"], b["values"]["sales"]])
+        pair = torch.tensor([a["values"]["sales"], b["values"]["sales"]], dtype=torch.double)
         expected = {"sales": pair.mean().item(), "sales std": pair.std().item()}
         assert record["values"] == pytest.approx(expected, rel=1e-5)
     assert picture.stat().st_size > 10_000

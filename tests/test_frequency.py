@@ -39,10 +39,8 @@ def test_a_step_is_found_checked_and_continued(cells: list[str], name: str, peri
     assert parse(name) == step
     check_regular(column, step, "x.csv")
     assert following(column, step, len(after)) == after
-    axis = frequency.axis(frequency.label(column.iloc[0]), name, len(cells))
-    assert [frequency.label(pd.Timestamp(t)) if column.dtype.kind != "i" else t for t in axis] == [
-        frequency.label(t) for t in column
-    ] or column.dtype.kind == "i"
+    again = frequency.times(frequency.label(column.iloc[0]), name, len(cells))
+    assert [frequency.label(time) for time in again] == [frequency.label(time) for time in column]
 
 
 @pytest.mark.parametrize(
@@ -98,4 +96,4 @@ def test_a_frequency_that_is_none(text: str) -> None:
 
 def test_rows_are_continued_by_their_number() -> None:
     assert following(times("2024-01-01", "2024-03-05"), Step(1, "row"), 2) == ["+1", "+2"]
-    assert frequency.axis("2024-01-01", "row", 3).tolist() == [1, 2, 3]
+    assert frequency.times("2024-01-01", "row", 3).tolist() == [1, 2, 3]

@@ -41,11 +41,11 @@ class ForecastReport(Observer):
         history, output, truth, baselines = (told[key] for key in ("history", "output", "target", "baselines"))
         publish(trainer, "forecast", series_pictures.forecast(spec, history, output, truth=truth, baselines=baselines))
         kinds = {"true": truth, "forecast": output, **baselines}
-        times = frequency.axis(spec.start, spec.frequency, len(history) + len(output))[len(history) :]
+        times = frequency.times(spec.start, spec.frequency, len(history) + len(output))[len(history) :]
         with (run_folder(trainer) / "forecast.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["time", *(f"{name} {kind}" for name in spec.target.names for kind in kinds)])
             for i, time in enumerate(times):
                 cells = [f"{values[i, d]:.7g}" for d in range(spec.num_columns) for values in kinds.values()]
-                writer.writerow([str(time).removesuffix("T00:00:00.000000").removesuffix(".000000"), *cells])
+                writer.writerow([frequency.label(time), *cells])
         self.told = None

@@ -20,6 +20,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from dlzoo import layers
 from dlzoo.errors import SpecError
 from dlzoo.recurrent import CellName, Recurrent, State
 from dlzoo.specs import SeriesSpec
@@ -29,7 +30,7 @@ class Forecaster(nn.Module):
     """For series.
 
     Args:
-        dropout: between recurrent layers, so it needs two of them.
+        dropout: share of the outputs of each recurrent layer that is dropped in training.
         bidirectional: refused; it is here to say why.
         stateful: carry the hidden state from a window to the next one in time.
         skip: add a linear map of the window to the output.
@@ -55,16 +56,18 @@ class Forecaster(nn.Module):
         if stateful and skip:
             raise SpecError("net.skip=true maps a whole window, but net.stateful=true reads value by value: choose one")
         self.stateful = stateful
-        self.recurrent = Recurrent(cell, spec.num_columns, num_units, num_layers=num_layers, dropout=dropout)
+        between = dropout if num_layers > 1 else 0.0
+        self.recurrent = Recurrent(cell, spec.num_columns, num_units, num_layers=num_layers, dropout=between)
+        self.dropout = layers.dropout(dropout)
         self.output = nn.Linear(num_units, spec.num_columns)
         self.skip = nn.Linear(spec.num_features, spec.num_columns, bias=False) if skip else None
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, W, D) -> (B, D), the next value."""
-        y = self.output(self.recurrent(x)[0][:, -1])
+        y = self.output(self.dropout(self.recurrent(x)[0][:, -1]))
         return y if self.skip is None else y + self.skip(x.flatten(1))
 
     def steps(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """x: (B, T, D), the state before it -> the next value at each step (B, T, D), the state after it."""
         outputs, state = self.recurrent(x, state)
-        return self.output(outputs), state
+        return self.output(self.dropout(outputs)), state

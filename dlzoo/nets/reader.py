@@ -17,6 +17,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from dlzoo import layers
 from dlzoo.recurrent import CellName, Recurrent
 from dlzoo.specs import ImageSpec, SequenceSpec
 
@@ -25,7 +26,7 @@ class Reader(nn.Module):
     """For sequences and pictures.
 
     Args:
-        dropout: between recurrent layers, so it needs two of them.
+        dropout: share of the outputs of each recurrent layer that is dropped in training.
         bidirectional: a second layer reads from the end.
     """
 
@@ -43,9 +44,11 @@ class Reader(nn.Module):
     ) -> None:
         super().__init__()
         num_inputs = spec.channels * spec.width if isinstance(spec, ImageSpec) else spec.num_inputs
+        between = dropout if num_layers > 1 else 0.0
         self.recurrent = Recurrent(
-            cell, num_inputs, num_units, num_layers=num_layers, dropout=dropout, bidirectional=bidirectional
+            cell, num_inputs, num_units, num_layers=num_layers, dropout=between, bidirectional=bidirectional
         )
+        self.dropout = layers.dropout(dropout)
         self.output = nn.Linear(self.recurrent.num_outputs, spec.target.num_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,4 +56,4 @@ class Reader(nn.Module):
         if x.ndim == 4:
             x = x.transpose(1, 2).flatten(2)
         outputs, _ = self.recurrent(x)
-        return self.output(self.recurrent.last(outputs))
+        return self.output(self.dropout(self.recurrent.last(outputs)))
