@@ -99,6 +99,20 @@ def test_an_epoch_of_ours_holds_what_callbacks_do_at_its_end(noise: Path, monkey
     assert sent_before_the_end == [2]  # but not what they do when the fit ends
 
 
+def test_both_sides_learn_from_the_same_windows_of_hours() -> None:
+    from dlzoo.build import build_data
+
+    with bench.hours_file() as path:
+        cfg = config.compose([*bench.SPEED["lstm"][0], f"data.path='{path}'"])
+        ours, bare = build_data(cfg).arrays("train"), bench.bare_hours(cfg)  # type: ignore[attr-defined]
+        turns = Turns(epochs=1)
+        bench.run_bare(turns, cfg)
+    assert bare.x.shape == (20_000 - 24 - 2 * 24 - 24, 24, 1)
+    torch.testing.assert_close(bare.x, ours.x, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(bare.y, ours.y, rtol=1e-4, atol=1e-4)
+    assert 0 < turns.sent[0]["train"] < turns.sent[0]["epoch"]
+
+
 def test_a_process_that_dies_ends_the_benchmark() -> None:
     with bench.worker(operator.is_, config.compose()) as other, pytest.raises(EOFError):
         other.recv()

@@ -186,6 +186,9 @@ def test_every_pair_builds_or_says_what_would_fit(model: str, data: str, tmp_pat
         table = tmp_path / "table.csv"
         table.write_text("a,b,label\n" + "".join(f"{i},{i % 7},{'xy'[i % 2]}\n" for i in range(40)))
         words += [f"data.path={table}", "data.target=label"]
+    if data == "series":
+        (tmp_path / "series.csv").write_text("day,sales\n" + "".join(f"{i},{i % 7}\n" for i in range(80)))
+        words += [f"data.path={tmp_path / 'series.csv'}"]
     if data == "image_folder":
         pytest.importorskip("PIL.Image")
         from PIL import Image
