@@ -99,7 +99,7 @@ def test_a_model_chooses_its_optimizer_but_the_command_line_wins() -> None:
 def test_every_file_of_a_group_composes_and_passes_the_check(group: str) -> None:
     for name in config.groups()[group]:
         words = [f"{group}={name}"]
-        if (group, name) in {("data", "csv"), ("data", "image_folder")}:
+        if (group, name) in {("data", "csv"), ("data", "image_folder"), ("data", "series")}:
             words.append("data.path=somewhere")
         if (group, name) == ("data", "csv"):
             words.append("data.target=price")
