@@ -90,7 +90,8 @@ def recent(source: Any, spec: SeriesSpec, cfg: DictConfig, style: dict[str, Any]
     Raises:
         UserError: the file is none, its columns are not those of the training, it is too short or not regular.
     """
-    from dlzoo.data.series import check_sign, read_series
+    from dlzoo.data.csv_series import read_series
+    from dlzoo.data.series import check_sign
 
     time = cfg.data.get("time")
     found = read_series(source, time=time, values=spec.target.names, frequency=spec.frequency, **style)

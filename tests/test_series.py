@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from dlzoo.data.air_passengers import PASSENGERS, AirPassengers
-from dlzoo.data.series import CsvSeries, SeriesData, consecutive_windows
+from dlzoo.data.csv_series import CsvSeries
+from dlzoo.data.series import SeriesData, consecutive_windows
 from dlzoo.errors import UserError
 from dlzoo.specs import Values, from_plain, to_plain
 
@@ -67,6 +68,16 @@ def test_splits_are_by_time() -> None:
 def test_training_windows_are_views_of_one_series() -> None:
     train = AirPassengers(window=48).arrays("train")
     assert train.x.untyped_storage().nbytes() < 4 * 144
+
+
+def test_earlier_origins() -> None:
+    data = AirPassengers(window=12, drop_last=15)
+    assert column(data.arrays("test").y) == list(PASSENGERS[117:129])
+    assert column(data.arrays("val").x) == list(PASSENGERS[:105])
+    with pytest.raises(UserError, match=r"data\.drop_last=-1 must not be negative"):
+        AirPassengers(drop_last=-1)
+    with pytest.raises(UserError, match="has 1 rows, but 49 are needed"):
+        AirPassengers(window=12, drop_last=200).declare()
 
 
 class Changed(AirPassengers):

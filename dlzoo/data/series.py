@@ -11,17 +11,15 @@ import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from dlzoo import frequency as time_steps
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader, ranks
-from dlzoo.errors import UserError, nearest
+from dlzoo.errors import UserError
+from dlzoo.frequency import Step, label
 from dlzoo.specs import SeriesSpec, Values
 from dlzoo.transform import Transform
 
@@ -39,7 +37,7 @@ class Series(NamedTuple):
     names: tuple[str, ...]
     values: Tensor
     times: pd.Series
-    step: time_steps.Step
+    step: Step
 
 
 class SeriesData(InMemoryData):
@@ -51,6 +49,7 @@ class SeriesData(InMemoryData):
         period: steps in a season; None is what is usual for the frequency, such as 12 for months.
         log: model the logarithm; the values must be positive.
         differences: lags of differences; None is the season, or 1 where there is none.
+        drop_last: rows to leave out at the end; a sweep over it forecasts from earlier origins.
         consecutive: windows follow one another, for nets that carry their state on; ``batch_size`` is then the number
             of parts of the series that are read side by side.
     """
@@ -71,12 +70,15 @@ class SeriesData(InMemoryData):
         period: int | None = None,
         log: bool = False,
         differences: Sequence[int] | None = None,
+        drop_last: int = 0,
         consecutive: bool = False,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, placement=placement, standardize=standardize)
         for key, value in {"window": window, "horizon": horizon, "period": period}.items():
             if value is not None and value < 1:
                 raise UserError(f"data.{key}={value} is too small; it must be at least 1")
+        if drop_last < 0:
+            raise UserError(f"data.drop_last={drop_last} must not be negative")
         if differences is not None and any(lag < 1 for lag in differences):
             raise UserError(f"data.differences={list(differences)} must hold lags of at least 1, or nothing")
         self.window = window
@@ -84,6 +86,7 @@ class SeriesData(InMemoryData):
         self.period = period
         self.log = log
         self.differences = differences
+        self.drop_last = drop_last
         self.consecutive = consecutive
 
     @abstractmethod
@@ -92,8 +95,10 @@ class SeriesData(InMemoryData):
 
     @cached_property
     def whole(self) -> Series:
-        """The series, after a look at its length and signs."""
+        """The series as far as it is used, after a look at its length and signs."""
         series = self.series()
+        num = max(len(series.values) - self.drop_last, 1)
+        series = series._replace(values=series.values[:num], times=series.times.iloc[:num])
         spec = self._promise(series)
         check_sign(series, spec)
         lost, after = spec.transform.num_lost, 2 * spec.horizon
@@ -119,7 +124,7 @@ class SeriesData(InMemoryData):
             horizon=self.horizon or season,
             frequency=str(series.step),
             period=period,
-            start=time_steps.label(series.times.iloc[0]),
+            start=label(series.times.iloc[0]),
             consecutive=self.consecutive,
             transform=Transform(log=self.log, differences=lags),
         )
@@ -197,78 +202,6 @@ def consecutive_windows(steps: Tensor, window: int, num_parts: int) -> Tensor:
     return steps[starts.flatten()[:, None] + torch.arange(window + 1)]
 
 
-class CsvSeries(SeriesData):
-    """A series of the user's own: a CSV file with a header, a column of times and one or more of numbers.
-
-    Args:
-        path: the file; .gz, .bz2 and .xz are read as they are.
-        time: the column of times (dates, or whole numbers); None is the first.
-        values: the column to forecast, or several, which a net then sees together; None is all others.
-        frequency: the step from row to row, such as month, day or ``15 minutes``; auto finds it, and row takes the
-            rows as equal steps, whatever their times.
-        separator, decimal, encoding, missing_marks: as for data=csv.
-    """
-
-    def __init__(
-        self,
-        *,
-        path: str,
-        time: str | None = None,
-        values: str | Sequence[str] | None = None,
-        frequency: str = "auto",
-        separator: str = ",",
-        decimal: Literal[".", ","] = ".",
-        encoding: str = "utf-8-sig",
-        missing_marks: Sequence[str] | None = None,
-        **common: Any,
-    ) -> None:
-        super().__init__(**common)
-        self.path = path
-        self.time = time
-        self.values = [values] if isinstance(values, str) else values
-        self.frequency = frequency
-        self.format: dict[str, Any] = {"separator": separator, "decimal": decimal, "encoding": encoding}
-        if missing_marks is not None:
-            self.format["missing_marks"] = tuple(missing_marks)
-
-    def series(self) -> Series:
-        from dlzoo.data.csv_table import existing
-
-        path = existing(self.path, "data.path")
-        return read_series(path, time=self.time, values=self.values, frequency=self.frequency, **self.format)
-
-
-def read_series(
-    path: Any, *, time: str | None = None, values: Sequence[str] | None = None, frequency: str = "auto", **style: Any
-) -> Series:
-    """The columns of a CSV file over time; ``style`` as for `read_table`.
-
-    Raises:
-        UserError: a column is not there, a cell is no number or no time, times are unsorted, double or missing.
-    """
-    from dlzoo.data.csv_table import read_table
-
-    source = path if not isinstance(path, Path) else path.name
-    step = None if frequency == "auto" else time_steps.parse(frequency)
-    frame = read_table(path, **style)
-    columns = [str(name) for name in frame.columns]
-    time = columns[0] if time is None else time
-    chosen = [name for name in columns if name != time] if values is None else list(values)
-    for key, name in [("time", time), *(("values", name) for name in chosen)]:
-        if name not in columns:
-            raise UserError(f"data.{key}={name}: {source} has no such column; {nearest(name, columns)}")
-    if not chosen or time in chosen or len(set(chosen)) < len(chosen):
-        raise UserError(
-            f"{source}: beside the times in {time}, data.values={chosen} must name at least one column, none twice; "
-            f"the columns are: {', '.join(columns)}"
-        )
-    times = time_steps.read_times(frame[time])
-    numbers = np.stack([_numbers(frame[name], times) for name in chosen], axis=1)
-    step = step or time_steps.find_step(times)
-    time_steps.check_regular(times, step, str(source))
-    return Series(tuple(chosen), torch.from_numpy(numbers), times, step)
-
-
 def check_sign(series: Series, spec: SeriesSpec) -> None:
     """Refuse what has no logarithm where the spec wants one."""
     low = series.values.amin(0)
@@ -277,21 +210,5 @@ def check_sign(series: Series, spec: SeriesSpec) -> None:
         row = int(series.values[:, column].argmin())
         raise UserError(
             f"data.log=true needs positive values, but {series.names[column]} is {low[column]:g} in row {row + 1} "
-            f"({time_steps.label(series.times.iloc[row])}); set data.log=false"
+            f"({label(series.times.iloc[row])}); set data.log=false"
         )
-
-
-def _numbers(cells: pd.Series, times: pd.Series) -> np.ndarray:
-    """(N,) float64; `UserError` at the first cell that is missing or no finite number."""
-    from dlzoo.data.tables import as_numbers
-
-    numbers = as_numbers(cells).to_numpy(dtype=np.float64)
-    wrong = ~np.isfinite(numbers)
-    if not wrong.any():
-        return numbers
-    row = int(np.flatnonzero(wrong)[0])
-    where = f"column {cells.name}, row {row + 1} ({time_steps.label(times.iloc[row])})"
-    more = f", and {wrong.sum() - 1} more" if wrong.sum() > 1 else ""
-    if cells.isna().iloc[row]:
-        raise UserError(f"{where}: the value is missing{more}; fill it in, or start the file behind it")
-    raise UserError(f"{where}: {cells.iloc[row]!r} is no finite number{more}; mend it, or choose with data.values=")
