@@ -180,7 +180,7 @@ def check_fit(trained: Spec, given: Spec, data: str) -> None:
 
     Statistics and class counts may differ; a unit that one of them does not know is no difference.
     """
-    from dlzoo.specs import Classes, TableSpec, TextSpec
+    from dlzoo.specs import Classes, SeriesSpec, TableSpec, TextSpec
 
     def refuse(ours: str, theirs: str) -> None:
         raise UserError(f"{data} does not fit this checkpoint: it was trained on {ours}, but {data} gives {theirs}")
@@ -199,6 +199,8 @@ def check_fit(trained: Spec, given: Spec, data: str) -> None:
             what = [(column.name, column.categories, column.fill) for column in (own, its)]
             if what[0] != what[1] or _differ(own.unit, its.unit):
                 refuse(f"column {number} {_column(own)}", _column(its))
+    if isinstance(trained, SeriesSpec) and isinstance(given, SeriesSpec) and trained.frequency != given.frequency:
+        refuse(f"values by the {trained.frequency}", f"values by the {given.frequency}")
     mine, other = trained.target, given.target
     if type(mine) is not type(other) or mine.names != other.names:
         pairs = enumerate(zip(mine.names, other.names, strict=False))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Okabe & Ito's palette, which colour-blind readers can tell apart.
 TRAIN, VAL, WRONG, RIGHT, INK, FAINT = "#0072B2", "#E69F00", "#C8371F", "#222222", "#333333", "#9A9A9A"
 DPI = 150
-SPELLED = {"rmse": "RMSE", "mae": "MAE", "mse": "MSE", "r2": "R²", "f1": "F1"}
+SPELLED = {"rmse": "RMSE", "mae": "MAE", "mse": "MSE", "r2": "R²", "f1": "F1", "mape": "MAPE", "mase": "MASE"}
 
 
 def save(fig: Figure, path: str | Path) -> None:
@@ -343,11 +343,13 @@ def shown_range(values: Tensor) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def new_panels(num: int, *, width: float, height: float, left: float = 0.7) -> tuple[Figure, list[Axes]]:
-    """A figure with ``num`` axes in rows of at most three, each of the given inches."""
+def new_panels(
+    num: int, *, width: float, height: float, left: float = 0.7, columns: int | None = None
+) -> tuple[Figure, list[Axes]]:
+    """A figure with ``num`` axes in rows of ``columns``, or of at most three, each of the given inches."""
     from matplotlib.figure import Figure
 
-    columns = num if num <= 3 else 2 if num == 4 else 3
+    columns = columns or (num if num <= 3 else 2 if num == 4 else 3)
     rows = -(-num // columns)
     right, below, above = 0.25, 0.55, 0.4  # inches, as left; matplotlib's own layout draws everything twice
     fig = Figure(figsize=(width * columns, height * rows), dpi=DPI, facecolor="white")

@@ -1,9 +1,10 @@
-"""Predict with a checkpoint: the classes or values of images, of the rows of a table, or of texts, or images as an
-autoencoder reconstructs or cleans them.
+"""Predict with a checkpoint: the classes or values of images, of the rows of a table, or of texts, the next values of a
+series, or images as an autoencoder reconstructs or cleans them.
 
     python scripts/predict.py ckpt=<run>/checkpoints/best.ckpt input=photo.png
     python scripts/predict.py ckpt=… input=<folder of images> format=json output=predictions.json
     python scripts/predict.py ckpt=… input=rows.csv
+    python scripts/predict.py ckpt=… input=recent.csv                          the values of a series until now
     cat photo.png | python scripts/predict.py ckpt=… input=-
     python scripts/predict.py ckpt=… input="the food was awful"
     python scripts/predict.py model=resnet50 net.weights=imagenet input=photo.jpg
@@ -23,14 +24,12 @@ Options:
                as in training
     separator, decimal, encoding     of the CSV file; else as in training. Encoding also of a file of texts (utf-8)
 
-Images become grey where the training images were. Exit code 0 when all inputs were predicted, 2 if not.
+Images become grey where the training images were. For the interval of several seeds' forecasts of a series see
+scripts/forecast.py. Exit code 0 when all inputs were predicted, 2 if not.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -42,12 +41,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from dlzoo import commands, predict_pictures
 from dlzoo.errors import UserError
 from dlzoo.pretrained import load_pretrained
+from dlzoo.records import FormatName, format_of, to_records, write_records
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from torch import Tensor
 
-    from dlzoo.specs import ImageSpec, TableSpec, Target, TextSpec
+    from dlzoo.specs import ImageSpec, SeriesSpec, TableSpec, TextSpec
     from dlzoo.tasks.base import Task
 
 BATCH_SIZE = 256
@@ -57,8 +57,6 @@ TOP_K = 3
 TOP_K_OF_MANY = 5
 """With a library's net: ImageNet has 1,000 classes."""
 
-FormatName = Literal["table", "json", "csv"]
-Record = dict[str, Any]
 Batches = Iterator[tuple[list[Any], "Tensor"]]  # what the inputs are called, and x as the net wants it
 
 
@@ -77,7 +75,13 @@ class Options:
     decimal: Literal[".", ","] | None = None
     encoding: str | None = None
 
-    FOR = {"images": ("invert", "fit"), "tables": ("separator", "decimal", "encoding"), "texts": ("encoding",)}
+    FOR = {
+        "images": ("invert", "fit"),
+        "tables": ("separator", "decimal", "encoding"),
+        "series": ("separator", "decimal", "encoding"),
+        "texts": ("encoding",),
+        "sequences": (),
+    }
     """Options that go with one kind of input or another."""
 
 
@@ -100,7 +104,7 @@ def command(argv: Sequence[str]) -> None:
     source = _source(options.input)
     read = [path for path in (ckpt, source) if path is not None]
     output = None if options.output is None else commands.writable(options.output, "output", *read)
-    format = _format(options, output)
+    format = format_of(options.format, output)
 
     if ckpt is not None:
         task, cfg = commands.load(ckpt)
@@ -120,31 +124,29 @@ def command(argv: Sequence[str]) -> None:
             records = [
                 record | {"input": textwrap.shorten(record["input"], 80, placeholder=" …")} for record in records
             ]
-        text = render(records, target, format)
-        if output is None:
-            print(text, end="")
-        else:
-            commands.write(output, text.encode("utf-8", errors="backslashreplace"))
-            print(f"predictions   {output}")
+        write_records(records, target, format, output)
     if problems:
         more = f", nor can {len(problems) - 1} others" if len(problems) > 1 else ""
         raise UserError(f"{problems[0]}{more}")
 
 
 def predict(task: Task, x: Tensor) -> Tensor:
-    """x: (B, …), images in [0, 1] -> (B, K) probabilities of the classes, or (B, D) values."""
+    """x: (B, …), images in [0, 1] -> (B, K) probabilities of the classes, or (B, D) values.
+
+    Of a series x: (N, D) are the raw values until now, and the next (H, D) are predicted.
+    """
     import torch
 
+    from dlzoo.tasks.forecast import Forecast
     from dlzoo.tasks.supervised import Supervised
 
-    if not isinstance(task, Supervised):
-        raise UserError(
-            f"{type(task).__name__} has learnt neither classes nor values: there is nothing to predict; if it can "
-            "generate, see scripts/sample.py"
-        )
     with torch.inference_mode():
-        output = task(x)
-        result = getattr(task.objective, "probabilities", task.objective.predictions)(output)
+        if isinstance(task, Forecast):
+            result = task.forecast(x, task.spec.horizon)
+        elif isinstance(task, Supervised):
+            result = getattr(task.objective, "probabilities", task.objective.predictions)(task(x))
+        else:
+            raise UserError(f"{type(task).__name__} has learnt neither classes nor values: there is nothing to predict")
     if not result.isfinite().all():
         raise UserError("the net's output is not finite: its training diverged, or an input is far too large")
     return result
@@ -152,7 +154,7 @@ def predict(task: Task, x: Tensor) -> Tensor:
 
 def batches(options: Options, spec: Any, cfg: DictConfig, source: Path | None, problems: list[str]) -> Batches:
     """The inputs in batches; reasons why some cannot be read are added to ``problems``."""
-    from dlzoo.specs import Classes, ImageSpec, TextSpec
+    from dlzoo.specs import Classes, ImageSpec, SeriesSpec, TextSpec
 
     for key in {key for keys in Options.FOR.values() for key in keys} - {*Options.FOR[spec.what]}:
         if getattr(options, key):
@@ -161,6 +163,8 @@ def batches(options: Options, spec: Any, cfg: DictConfig, source: Path | None, p
         raise UserError(f"top_k: this checkpoint predicts values ({', '.join(spec.target.names)}), not classes")
     if isinstance(spec, TextSpec):
         return _texts(options, spec, source)
+    if isinstance(spec, SeriesSpec):
+        return _series(options, spec, cfg, source)
     if isinstance(spec, ImageSpec):
         return _images(options, spec, cfg, source, problems)
     return _rows(options, spec, cfg, source)
@@ -205,15 +209,31 @@ def _rows(options: Options, spec: TableSpec, cfg: DictConfig, source: Path | Non
         raise UserError(
             f"input={options.input}: this is a folder, but the checkpoint takes {spec.describe()}: a CSV file"
         )
+    path: Any = commands.standard_input() if source is None else source
+    x = encode(read_table(path, **csv_style(options, cfg)), spec.columns)
+    for start in range(0, len(x), BATCH_SIZE):
+        part = x[start : start + BATCH_SIZE]
+        yield [*range(start + 1, start + 1 + len(part))], part
+
+
+def _series(options: Options, spec: SeriesSpec, cfg: DictConfig, source: Path | None) -> Batches:
+    """One forecast; its steps are called by their times."""
+    from dlzoo import forecast
+
+    if source is not None and source.is_dir():
+        raise UserError(f"input={options.input}: this is a folder, but the checkpoint takes {spec.describe()}")
+    path = commands.standard_input() if source is None else source
+    known = forecast.recent(path, spec, cfg, csv_style(options, cfg))
+    yield [*forecast.labels(known, spec.horizon)], known.values
+
+
+def csv_style(options: Any, cfg: DictConfig) -> dict[str, Any]:
+    """How a CSV file is written: as ``options`` say, else as the training file was."""
     style: dict[str, Any] = {key: str(cfg.data[key]) for key in Options.FOR["tables"] if key in cfg.data}
     style |= {key: getattr(options, key) for key in Options.FOR["tables"] if getattr(options, key)}
     if "missing_marks" in cfg.data:
         style["missing_marks"] = [str(mark) for mark in cfg.data.missing_marks]
-    path: Any = commands.standard_input() if source is None else source
-    x = encode(read_table(path, **style), spec.columns)
-    for start in range(0, len(x), BATCH_SIZE):
-        part = x[start : start + BATCH_SIZE]
-        yield [*range(start + 1, start + 1 + len(part))], part
+    return style
 
 
 def _texts(options: Options, spec: TextSpec, source: Path | None) -> Batches:
@@ -238,77 +258,3 @@ def _texts(options: Options, spec: TextSpec, source: Path | None) -> Batches:
     for start in range(0, len(lines), BATCH_SIZE):
         part = lines[start : start + BATCH_SIZE]
         yield part, pad_sequence([torch.tensor(spec.encode(line)) for line in part], batch_first=True)
-
-
-def to_records(names: Sequence[Any], result: Tensor, target: Target, top_k: int) -> list[Record]:
-    """What JSON says of each input. result: (B, K) as `predict` gives it."""
-    from dlzoo.specs import Classes
-
-    if isinstance(target, Classes):
-        best = result.topk(min(top_k, target.num_outputs), dim=1)
-        return [
-            {
-                "input": name,
-                "predictions": [
-                    {"class": target.names[k], "probability": share} for k, share in zip(ks, shares, strict=True)
-                ],
-            }
-            for name, ks, shares in zip(names, best.indices.tolist(), best.values.tolist(), strict=True)
-        ]
-    units = {"units": dict(zip(target.names, target.units, strict=False))} if any(target.units) else {}
-    return [
-        {"input": name, "values": dict(zip(target.names, row, strict=True)), **units}
-        for name, row in zip(names, result.tolist(), strict=True)
-    ]
-
-
-def render(records: Sequence[Record], target: Target, format: FormatName) -> str:
-    """The records as text that ends with a new line."""
-    if format == "json":
-        return json.dumps(records, indent=2, allow_nan=False) + "\n"
-    return _csv(records) if format == "csv" else _table(records, target)
-
-
-def _csv(records: Sequence[Record]) -> str:
-    first = records[0]
-    if "values" in first:
-        headings = list(first["values"])
-        rows: list[list[Any]] = [list(record["values"].values()) for record in records]
-    else:
-        headings = [f"{what}_{i + 1}" for i in range(len(first["predictions"])) for what in ("class", "probability")]
-        rows = [[cell for guess in record["predictions"] for cell in guess.values()] for record in records]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["input", *headings])
-    writer.writerows([record["input"], *row] for record, row in zip(records, rows, strict=True))
-    return text.getvalue()
-
-
-def _table(records: Sequence[Record], target: Target) -> str:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    if "values" in records[0]:
-        units = records[0].get("units", {})
-        headings = [f"{name} ({units[name]})" if units.get(name) else name for name in target.names]
-        rows = [[f"{value:.6g}" for value in record["values"].values()] for record in records]
-    else:
-        headings = [f"#{i + 1}" for i in range(len(records[0]["predictions"]))]
-        rows = [[f"{g['class']}  {g['probability']:.2%}" for g in record["predictions"]] for record in records]
-    table = Table(box=None, pad_edge=False)
-    table.add_column("input")
-    for heading in headings:
-        table.add_column(Text(heading), justify="right")
-    for record, cells in zip(records, rows, strict=True):
-        table.add_row(*(Text(cell) for cell in (str(record["input"]), *cells)))  # Text: [x] in a name is no markup
-    text = io.StringIO()
-    Console(file=text, width=10_000).print(table)  # a line is never broken: whoever reads it may
-    return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines())
-
-
-def _format(options: Options, output: Path | None) -> FormatName:
-    if options.format is not None:
-        return options.format
-    ending = "" if output is None else output.suffix.lower()
-    return "json" if ending == ".json" else "csv" if ending == ".csv" else "table"

@@ -129,7 +129,7 @@ def is_share(name: str) -> bool:
     [True, True, False]
     """
     what = name.rsplit("/", 1)[-1]
-    return what in ("f1",) or "accuracy" in what or "share" in what
+    return what == "f1" or any(word in what for word in ("accuracy", "share", "mape"))
 
 
 def _claim(claim: dict[str, Any] | None) -> tuple[str, str]:

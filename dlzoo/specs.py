@@ -13,13 +13,14 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from dlzoo.errors import UserError
 from dlzoo.tokenizer import PAD, SPECIAL, UNKNOWN, Tokenizer
+from dlzoo.transform import Transform
 
 
 @dataclass(frozen=True)
@@ -200,9 +201,89 @@ class TextSpec:
         return {token: i for i, token in enumerate(self.vocabulary)}
 
 
-Spec = ImageSpec | TableSpec | TextSpec
+@dataclass(frozen=True)
+class SequenceSpec:
+    """Sequences of equal length: (B, T, D) float32. ``target`` is what is asked about the whole."""
 
-_TYPES = {cls.__name__: cls for cls in (Classes, Values, NextTokens, ImageSpec, Column, TableSpec, Tokenizer, TextSpec)}
+    what: ClassVar[str] = "sequences"
+    mean: ClassVar[tuple[float, ...]] = ()
+    std: ClassVar[tuple[float, ...]] = ()
+
+    length: int
+    num_inputs: int
+    target: Classes | Values
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (self.length, self.num_inputs)
+
+    @property
+    def num_features(self) -> int:
+        return self.length * self.num_inputs
+
+    def describe(self) -> str:
+        return f"sequences of {self.length}x{self.num_inputs}"
+
+    def example(self, n: int) -> tuple[Tensor, Tensor]:
+        x = torch.randn(n, *self.shape, generator=torch.Generator().manual_seed(0))
+        return x, self.target.example(n)
+
+
+@dataclass(frozen=True)
+class SeriesSpec:
+    """Columns of values over time, at equal steps, to be forecast.
+
+    A training batch holds windows (B, W, D) of past values, as ``transform`` leaves them, and the next value (B, D).
+    With ``consecutive`` windows, row i of a batch goes on where row i of the batch before ended, and the target is the
+    next value at each step, (B, W, D). A validation or test batch is one forecast: all raw values before its origin
+    (1, N, D) float64, and those after it (1, H, D).
+
+    ``frequency`` is the step of time (dlzoo/frequency.py), ``start`` the time of the first row. ``scales`` are the
+    errors of the seasonal naive forecast in the training rows, per column, which MASE divides by.
+    """
+
+    what: ClassVar[str] = "series"
+    mean: ClassVar[tuple[float, ...]] = ()  # inputs arrive as the transform leaves them
+    std: ClassVar[tuple[float, ...]] = ()
+
+    target: Values
+    window: int
+    horizon: int
+    frequency: str = "row"
+    period: int = 1
+    start: str = ""
+    consecutive: bool = False
+    transform: Transform = field(default_factory=Transform)
+    scales: tuple[float, ...] = ()
+
+    @property
+    def num_columns(self) -> int:
+        return self.target.num_outputs
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (self.window, self.num_columns)
+
+    @property
+    def num_features(self) -> int:
+        return self.window * self.num_columns
+
+    @property
+    def num_needed(self) -> int:
+        """Raw values that a forecast needs to start from."""
+        return self.window + self.transform.num_lost
+
+    def describe(self) -> str:
+        return f"a series of {', '.join(self.target.names)} by the {self.frequency}, in windows of {self.window}"
+
+    def example(self, n: int) -> tuple[Tensor, Tensor]:
+        x = torch.randn(n, *self.shape, generator=torch.Generator().manual_seed(0))
+        return x, torch.cat([x[:, 1:], x[:, :1]], dim=1) if self.consecutive else self.target.example(n)
+
+
+Spec = ImageSpec | TableSpec | TextSpec | SequenceSpec | SeriesSpec
+
+_TYPES = {cls.__name__: cls for cls in (*get_args(Spec), Classes, Values, NextTokens, Column, Tokenizer, Transform)}
 
 
 def to_plain(value: Any) -> Any:

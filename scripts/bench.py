@@ -5,6 +5,7 @@
     mlp1024   the first with batch 1024
     text_cnn  on 4,000 reviews as long as IMDB's, in batches of like length
     bilstm    the same
+    lstm      an LSTM of 32 units forecasts 20,000 hours from windows of 24, Adam, batch 128
     memory    the most memory that the first takes
     startup   from starting train.py to its first step, less the import of Lightning
     resnet18  ResNet-18 with the small stem on pictures of 32x32, batch 128: four steps an epoch; the training counts
@@ -18,7 +19,7 @@
     out=bench.json  where all figures go
 
 Ours is `dlzoo.train.run` with what runs have by default: Trainer, TensorBoard, metrics, checkpoints, all callbacks.
-Bare is the loop in this file: the same net, loss and optimizer on float tensors in memory, validated after each epoch.
+Bare is the loop of `run_bare`: the same net, loss and optimizer on float tensors in memory, validated after each epoch.
 Each has a process of its own, so that the bare one pays for nothing that Lightning imports or sets. They take turns,
 one epoch here, one there, so a busy machine slows both, and only ratios count; beside each stands the ratio of CPU
 time, which does not count waiting for a core. An epoch of ours lasts from its start to the start of the next one.
@@ -34,7 +35,6 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 import contextlib
 import dataclasses
-import importlib
 import json
 import multiprocessing
 import platform
@@ -48,14 +48,14 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from dlzoo import commands, config
 from dlzoo.errors import UserError, nearest
 from scripts import bench_runs
+from scripts.bench_data import mnist_folder, write_hours, write_reviews
 
 ROOT = Path(__file__).resolve().parents[1]
-NUM_IMAGES = {"train": 60_000, "t10k": 10_000}
 LEARNING = ["optimizer=adam", "scheduler=none", "task.label_smoothing=0.0"]
 MNIST = ["data=mnist", "data.val_size=5000", "data.eval_batch_size=512", "trainer=cpu", *LEARNING]
 GENERATIVE = ["data=mnist", "data.val_size=5000", "data.batch_size=128", "trainer=cpu"]
@@ -63,8 +63,10 @@ VAE = [*GENERATIVE, "model=vae", "task.num_importance_samples=1"]
 MLP = [*MNIST, "model=mlp", "net.hidden=[64,128,64]", "net.norm=batch"]
 RESNET = [*MNIST, "model=resnet18", "net.size=32", "trainer.limit_train_batches=4", "trainer.limit_val_batches=1"]
 
-REVIEWS = ["data=text_csv", "data.text=review", "data.target=label", "data.batch_size=100", "trainer=cpu"]
-REVIEWS += ["data.path=${data_dir}/reviews.csv", "optimizer=adam", "scheduler=none", "data.max_length=200"]
+REVIEWS = ["data=text_csv", "data.text=review", "data.target=label", "data.batch_size=100", "data.max_length=200"]
+REVIEWS += ["trainer=cpu", "optimizer=adam", "scheduler=none"]
+HOURS = ["data=series", "data.window=24", "data.batch_size=128", "trainer=cpu", "optimizer=adam", "scheduler=none"]
+TABLES = {"data=text_csv": write_reviews, "data=series": write_hours}
 
 SPEED = {
     "mlp": ([*MLP, "data.batch_size=128"], 1.5),
@@ -75,9 +77,9 @@ SPEED = {
     "dcgan": ([*GENERATIVE, "model=dcgan", "trainer.limit_train_batches=40", "trainer.limit_val_batches=1"], 1.1),
     "text_cnn": ([*REVIEWS, "model=text_cnn"], 1.2),
     "bilstm": ([*REVIEWS, "model=bilstm"], 1.2),
+    "lstm": ([*HOURS, "model=lstm"], 1.5),
 }
 """The config of each comparison, and the ratio that its epochs must keep to; cut short, that of its training."""
-NUM_REVIEWS = 4000
 MOST_MB = 250.0
 MOST_STARTUP_SECONDS = 1.5
 MOST_OF_AN_EPOCH = 0.1
@@ -138,10 +140,11 @@ def measure(name: str, repeats: int, data_dir: Path) -> list[Row]:
     if name in WHOLE_RUNS:
         return WHOLE_RUNS[name](data_dir)
     words, target = SPEED.get(name, SPEED["mlp"])
-    with contextlib.ExitStack() as stack:
-        if words[0] == "data=text_csv":
-            data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            write_reviews(data_dir / "reviews.csv")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.csv"
+        if words[0] in TABLES:
+            TABLES[words[0]](path)
+            words = [*words, f"data.path='{path}'"]
         return compare(name, [*words, f"data_dir='{data_dir}'"], target, repeats)
 
 
@@ -265,126 +268,21 @@ def run_bare(turns: Connection, cfg: DictConfig) -> None:
     """What ours is compared with: the net, PyTorch, and a loop."""
     import torch
 
-    from dlzoo.specs import Classes, ImageSpec
-    from scripts.bench_steps import STEPS, classifier
+    from scripts.bench_bare import work
 
-    if "text" in cfg.data:
-        run_bare_text(turns, cfg)
-        return
-    x, y = read_mnist(Path(cfg.data_dir))
-    num_train = len(x) - cfg.data.val_size
-    x, x_val, y, y_val = x[:num_train], x[num_train:], y[:num_train], y[num_train:]
-    torch.manual_seed(cfg.seed)
-    net = construct(cfg.net, ImageSpec(1, 28, 28, Classes(tuple("0123456789"))))
-    learn, measure = STEPS.get(cfg.names.model, classifier)(net, lambda params: construct(cfg.optimizer, params))
-
-    def held(t: Any) -> Any:
-        return t.split(cfg.data.eval_batch_size)[: cfg.trainer.get("limit_val_batches")]
-
+    bare, epoch = work(cfg), 0
     while turns.recv() == "go":
         watch = Stopwatch()
-        net.train()
-        for rows in torch.randperm(num_train).split(cfg.data.batch_size)[: cfg.trainer.get("limit_train_batches")]:
-            learn(x.index_select(0, rows), y.index_select(0, rows))
+        bare.net.train()
+        for x, y in bare.batches(epoch):
+            bare.learn(x, y)
         watch.train_is_over()
-        net.eval()
+        bare.net.eval()
         with torch.inference_mode():
-            for inputs, target in zip(*(held(t) for t in (x_val, y_val)), strict=True):
-                measure(inputs, target)
+            bare.validate()
         turns.send(watch.lap())
+        epoch += 1
     turns.send(peak_mb())
-
-
-def run_bare_text(turns: Connection, cfg: DictConfig) -> None:
-    """The same for texts with two classes, on the very batches of ours."""
-    import torch
-    import torch.nn.functional as F
-    from hydra.utils import instantiate
-
-    data = instantiate(cfg.data)
-    data.setup("fit")
-    train, val = data.train_dataloader(), data.val_dataloader()
-    torch.manual_seed(cfg.seed)
-    net = construct(cfg.net, data.spec)
-    optimizer = construct(cfg.optimizer, net.parameters())
-    epoch = 0
-    while turns.recv() == "go":
-        watch = Stopwatch()
-        net.train()
-        train.set_epoch(epoch)
-        for x, y in train:
-            loss = F.binary_cross_entropy_with_logits(net(x)[:, 0], y.float())
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        watch.train_is_over()
-        net.eval()
-        val_loss, num_right, epoch = torch.zeros(()), torch.zeros(()), epoch + 1
-        with torch.inference_mode():
-            for x, y in val:
-                z = net(x)[:, 0]
-                val_loss += F.binary_cross_entropy_with_logits(z, y.float(), reduction="sum")
-                num_right += ((z > 0) == y.bool()).sum()
-        turns.send(watch.lap())
-    turns.send(peak_mb())
-
-
-def construct(node: DictConfig, first: Any) -> Any:
-    """What a ``_target_`` makes of its options, without Hydra."""
-    options: Any = OmegaConf.to_container(node, resolve=True)
-    module, _, name = options.pop("_target_").rpartition(".")
-    return getattr(importlib.import_module(module), name)(first, **options)
-
-
-def read_mnist(data_dir: Path) -> tuple[Any, Any]:
-    """Training pictures (60000, 1, 28, 28) float32 in [0, 1], and labels (60000,)."""
-    import numpy as np
-    import torch
-
-    raw = data_dir / "MNIST" / "raw"
-    x = np.fromfile(raw / "train-images-idx3-ubyte", np.uint8, offset=16).reshape(-1, 1, 28, 28)
-    y = np.fromfile(raw / "train-labels-idx1-ubyte", np.uint8, offset=8)
-    return torch.from_numpy(x).float().div_(255), torch.from_numpy(y).long()
-
-
-@contextlib.contextmanager
-def mnist_folder() -> Iterator[tuple[Path, str]]:
-    """Where MNIST is, and what it is: the real files of DLZOO_DATA_DIR, or noise of the same shapes."""
-    real = Path(os.environ.get("DLZOO_DATA_DIR", "data")).expanduser().resolve()
-    if all((real / "MNIST" / "raw" / f"{split}-images-idx3-ubyte").is_file() for split in NUM_IMAGES):
-        yield real, "MNIST"
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        write_noise(Path(folder))
-        yield Path(folder), "noise instead of MNIST (no MNIST/raw in DLZOO_DATA_DIR)"
-
-
-def write_noise(folder: Path) -> None:
-    """The files of MNIST with random bytes in them."""
-    import numpy as np
-
-    raw = folder / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    draw = np.random.default_rng(0)
-    for split, num in NUM_IMAGES.items():
-        for part, shape, end in (("images-idx3", (num, 28, 28), 256), ("labels-idx1", (num,), 10)):
-            header = bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
-            content = draw.integers(0, end, shape, np.uint8)
-            (raw / f"{split}-{part}-ubyte").write_bytes(header + content.tobytes())
-
-
-def write_reviews(path: Path) -> None:
-    """A table of made-up reviews with the lengths and the frequencies of words that IMDB's have."""
-    import numpy as np
-
-    draw = np.random.default_rng(0)
-    lengths = np.exp(draw.normal(5.2, 0.6, NUM_REVIEWS)).clip(10, 2500).astype(int)
-    words = np.array([f"word{i}" for i in range(10_000)])
-    shares = 1 / np.arange(2, len(words) + 2)  # Zipf's law
-    places = draw.choice(len(words), int(lengths.sum()), p=shares / shares.sum())
-    texts = (" ".join(words[part]) for part in np.split(places, lengths.cumsum()[:-1]))
-    rows = (f"{text},{i % 2}" for i, text in enumerate(texts))
-    path.write_text("\n".join(["review,label", *rows]) + "\n")
 
 
 def peak_mb() -> float:

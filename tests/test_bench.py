@@ -35,12 +35,13 @@ def load_script() -> ModuleType:
 
 
 bench = load_script()
+bench_data = importlib.import_module("scripts.bench_data")
 
 
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    bench.write_noise(folder)
+    bench_data.write_noise(folder)
     return folder
 
 
@@ -99,6 +100,21 @@ def test_an_epoch_of_ours_holds_what_callbacks_do_at_its_end(noise: Path, monkey
     assert sent_before_the_end == [2]  # but not what they do when the fit ends
 
 
+def test_both_sides_learn_from_the_same_windows_of_hours(tmp_path: Path) -> None:
+    from dlzoo.build import build_data
+
+    path, turns = tmp_path / "hours.csv", Turns(epochs=1)
+    bench_data.write_hours(path)
+    cfg = config.compose([*bench.SPEED["lstm"][0], f"data.path='{path}'"])
+    ours = build_data(cfg).arrays("train")  # type: ignore[attr-defined]
+    bare = bench_data.read_hours(path, window=24, day=24)[:-24]
+    assert bare.shape == (20_000 - 24 - 2 * 24 - 24, 25, 1)
+    torch.testing.assert_close(bare[:, :-1], ours.x, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(bare[:, -1], ours.y, rtol=1e-4, atol=1e-4)
+    bench.run_bare(turns, cfg)
+    assert 0 < turns.sent[0]["train"] < turns.sent[0]["epoch"]
+
+
 def test_a_process_that_dies_ends_the_benchmark() -> None:
     with bench.worker(operator.is_, config.compose()) as other, pytest.raises(EOFError):
         other.recv()
@@ -145,8 +161,8 @@ def test_the_report(noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_without_mnist_the_pictures_are_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DLZOO_DATA_DIR", str(tmp_path))
-    with bench.mnist_folder() as (folder, what):
-        x, y = bench.read_mnist(folder)
+    with bench_data.mnist_folder() as (folder, what):
+        x, y = bench_data.read_mnist(folder)
     assert "noise" in what
     assert (x.shape, y.shape) == ((60_000, 1, 28, 28), (60_000,))
     assert (x.min(), x.max(), y.max()) == (0, 1, 9)

@@ -27,7 +27,18 @@ from dlzoo.nets.rnn_classifier import RNNClassifier
 from dlzoo.nets.text_cnn import TextCNN
 from dlzoo.nets.wide_deep import WideDeep
 from dlzoo.recurrent import CellName
-from dlzoo.specs import Classes, Column, ImageSpec, NextTokens, Spec, TableSpec, TextSpec, Values
+from dlzoo.specs import (
+    Classes,
+    Column,
+    ImageSpec,
+    NextTokens,
+    SequenceSpec,
+    SeriesSpec,
+    Spec,
+    TableSpec,
+    TextSpec,
+    Values,
+)
 from dlzoo.tokenizer import SPECIAL, Tokenizer
 
 
@@ -45,6 +56,8 @@ SPECS: dict[str, Spec] = {
     "wine": table(13, Classes(("a", "b", "c"))),
     "bits": table(2, Classes(("false", "true"))),
     "california": table(8, Values(("price",))),
+    "sequences": SequenceSpec(10, 1, Values(("ones",))),
+    "series": SeriesSpec(Values(("sales", "visits")), window=12, horizon=3),
     "reviews": TextSpec(Classes(("negative", "positive")), vocabulary=(*SPECIAL, *"abcdefghijklmnopqr")),
     "topics": TextSpec(Classes(("a", "b", "c")), Tokenizer("char"), vocabulary=(*SPECIAL, *"abcdefghijklmnopqr")),
 }

@@ -83,8 +83,9 @@ def test_a_model_leaves_its_pictures(model: str, train: Train, tmp_path: Path, s
 def test_a_model_takes_colour_pictures_of_a_folder(
     model: str, placement: str, train: Train, tmp_path: Path, photos: Path
 ) -> None:
-    words = (f"model={model}", "data=image_folder", f"data.path={photos}", "data.size=[20,36]", *words_of(model), *SMOKE)
-    done = train(*words, f"data.placement={placement}", "data.num_workers=0", "callbacks.sample_quality.num_samples=20")
+    words = [f"model={model}", "data=image_folder", f"data.path={photos}", "data.size=[20,36]", *words_of(model)]
+    words += [f"data.placement={placement}", "data.num_workers=0", "callbacks.sample_quality.num_samples=20"]
+    done = train(*words, *SMOKE)
     assert done.code == 0, done.err
     metrics = json.loads((the_run(tmp_path) / "results.json").read_text())["metrics"]
     measured = "test/probe_accuracy" if issubclass(TASKS[model], Encoding) else "test/frechet"

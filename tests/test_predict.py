@@ -16,7 +16,7 @@ from PIL import Image
 from small_runs import Terminal, changed, run, table_words, with_target
 from torch import Tensor
 
-from dlzoo import predict
+from dlzoo import predict, records
 from dlzoo.build import build_data
 from dlzoo.checkpoint import load_task
 from dlzoo.data.decode import Decode
@@ -223,23 +223,23 @@ def test_formats_agree(ckpt_of: Callable[[str], Path], digits: tuple[Path, Tenso
 
 def test_units() -> None:
     target = Values(("price", "input"), ("100,000 $", ""))
-    records = predict.to_records(["x"], torch.tensor([[1.25, -3.0]]), target, 3)
-    assert records == [
+    found = records.to_records(["x"], torch.tensor([[1.25, -3.0]]), target, 3)
+    assert found == [
         {"input": "x", "values": {"price": 1.25, "input": -3.0}, "units": {"price": "100,000 $", "input": ""}}
     ]
-    assert predict.render(records, target, "table").split("\n")[0].split() == [
+    assert records.render(found, target, "table").split("\n")[0].split() == [
         "input",
         "price",
         "(100,000",
         "$)",
         "input",
     ]
-    assert predict.render(records, target, "csv") == "input,price,input\nx,1.25,-3.0\n"
+    assert records.render(found, target, "csv") == "input,price,input\nx,1.25,-3.0\n"
 
 
 def test_a_long_name_is_not_cut() -> None:
-    records = predict.to_records(["long/" * 60 + "x.png"], torch.tensor([[0.75, 0.25]]), Classes(("yes", "no")), 1)
-    assert predict.render(records, Classes(("yes", "no")), "table").splitlines()[1].split() == [
+    found = records.to_records(["long/" * 60 + "x.png"], torch.tensor([[0.75, 0.25]]), Classes(("yes", "no")), 1)
+    assert records.render(found, Classes(("yes", "no")), "table").splitlines()[1].split() == [
         "long/" * 60 + "x.png", "yes", "75.00%",
     ]  # fmt: skip
 

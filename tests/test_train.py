@@ -215,6 +215,9 @@ def test_every_pair_builds_or_says_what_would_fit(model: str, data: str, tmp_pat
         words += [f"data.path={tmp_path / 'book.txt'}"]  # not read
     if model == "word_rnn" and data in ("text_file", "sentences_stream"):
         words += ["data.level=word"]
+    if data == "series":
+        (tmp_path / "series.csv").write_text("day,sales\n" + "".join(f"{i},{i % 7}\n" for i in range(80)))
+        words += [f"data.path={tmp_path / 'series.csv'}"]
     if data == "image_folder":
         pytest.importorskip("PIL.Image")
         from PIL import Image

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader
 from dlzoo.data.splits import few, holdout
 from dlzoo.errors import UserError
-from dlzoo.specs import Classes, ImageSpec, Spec, Target, TextSpec
+from dlzoo.specs import Classes, ImageSpec, Spec, TableSpec, Target
 
 Placement = Literal["auto", "device", "host", "workers"]
 
@@ -142,7 +142,7 @@ class InMemoryData(DataModule):
         spec = self.declare()
         if not self.standardize:
             return spec
-        assert not isinstance(spec, TextSpec)
+        assert isinstance(spec, ImageSpec | TableSpec)
         mean, std = moments(self.fit_parts(train))
         std = torch.where(std > 1e-12, std, 1.0)  # a constant feature stays at zero
         return dataclasses.replace(spec, mean=tuple(mean.tolist()), std=tuple(std.tolist()))

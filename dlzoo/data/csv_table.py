@@ -106,7 +106,7 @@ class CsvTable(TableData):
     def _frames(self) -> list[pd.DataFrame]:
         """The rows of ``path`` and of ``test_path``, as text, without the dropped columns."""
         files = {"data.path": self.path} | ({"data.test_path": self.test_path} if self.test_path else {})
-        frames = [read_table(_existing(path, key), **self.format) for key, path in files.items()]
+        frames = [read_table(existing(path, key), **self.format) for key, path in files.items()]
         self._check_names(frames[0])
         own = frames[0].drop(columns=self.drop)
         for other in frames[1:]:
@@ -285,7 +285,7 @@ def _with_point(values: pd.Series) -> pd.Series:
     return values.str.replace(r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$", r"\1.\2", regex=True)
 
 
-def _existing(path: str, key: str) -> Path:
+def existing(path: str, key: str) -> Path:
     file = Path(path).expanduser()
     if file.is_file():
         return file

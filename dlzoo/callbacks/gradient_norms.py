@@ -1,0 +1,48 @@
+"""How long the gradient is at each step: it shows an explosion before the loss does."""
+
+from __future__ import annotations
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from dlzoo import series_pictures
+from dlzoo.callbacks.observer import Observer
+from dlzoo.callbacks.writing import publish, tensorboard
+
+
+class GradientNorms(Observer):
+    """The Euclidean norm of all gradients, before clipping: into TensorBoard, and gradient_norms.png after the fit."""
+
+    def __init__(self) -> None:
+        self.norms: list[float] = []
+        self.waiting: list[Tensor] = []  # on the device: to read them waits for it
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.norms, self.waiting = [], []
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:  # Lightning clips after this
+        gradients = [p.grad.detach() for p in pl_module.parameters() if p.grad is not None]
+        self.waiting.append(torch.nn.utils.get_total_norm(gradients))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.read(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.read(trainer)
+        if self.norms and trainer.is_global_zero:
+            clip = trainer.gradient_clip_val if trainer.gradient_clip_algorithm in (None, "norm") else None
+            publish(trainer, "gradient_norms", series_pictures.gradient_norms(self.norms, clip=clip))
+
+    def read(self, trainer: pl.Trainer) -> None:
+        """Take over what the steps have left on the device."""
+        new = torch.stack(self.waiting).tolist() if self.waiting else []
+        writer = tensorboard(trainer) if trainer.is_global_zero else None
+        for i, norm in enumerate(new, trainer.global_step - len(new)):
+            if writer is not None:
+                writer.add_scalar("gradient_norm", norm, i)
+        self.norms += new
+        self.waiting = []

@@ -1,0 +1,74 @@
+"""How a forecast is judged: its errors, and the simple methods that it must beat.
+
+R. J. Hyndman, G. Athanasopoulos, "Forecasting: Principles and Practice", 3rd ed., 2021; MASE: R. J. Hyndman,
+A. B. Koehler, "Another look at measures of forecast accuracy", 2006. Holt-Winters is statsmodels', if it is installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+MOST_ROWS = 2_000
+"""Holt-Winters is fitted to the last so many rows: longer would take minutes."""
+
+
+def errors(forecast: Tensor, truth: Tensor, scales: Sequence[float]) -> dict[str, float]:
+    """Over all steps and columns, (H, D) each: RMSE and MAE in the units of the data, MAPE as a share, MASE.
+
+    MAPE is left out where a true value is zero, MASE where a column's scale is.
+    """
+    difference = (forecast - truth).abs()
+    measured = {"rmse": difference.square().mean().sqrt(), "mae": difference.mean()}
+    if (truth != 0).all():
+        measured["mape"] = (difference / truth.abs()).mean()
+    if scales and all(scale > 0 for scale in scales):
+        measured["mase"] = (difference / difference.new_tensor(scales)).mean()
+    return {name: float(value) for name, value in measured.items()}
+
+
+def baselines(history: Tensor, horizon: int, period: int) -> dict[str, Tensor]:
+    """Forecasts (H, D) of simple methods from the raw values before: (N, D)."""
+    found = {"naive": history[-1:].expand(horizon, -1)}
+    if 1 < period <= len(history):
+        found["seasonal_naive"] = seasonal_naive(history, horizon, period)
+        if 2 * period <= len(history):
+            found["seasonal_naive_drift"] = seasonal_naive_drift(history, horizon, period)
+    if has_statsmodels() and len(history) >= max(2 * period, 10):
+        found["holt_winters"] = holt_winters(history[-MOST_ROWS:], horizon, period)
+    return found
+
+
+def seasonal_naive(history: Tensor, horizon: int, period: int) -> Tensor:
+    """The last season again and again, (H, D)."""
+    return history[-period:].repeat(-(-horizon // period), 1)[:horizon]
+
+
+def seasonal_naive_drift(history: Tensor, horizon: int, period: int) -> Tensor:
+    """The last season again, each time higher by what it was above the one before on average, (H, D)."""
+    drift = history[-period:].mean(0) - history[-2 * period : -period].mean(0)
+    seasons = torch.arange(horizon) // period + 1
+    return seasonal_naive(history, horizon, period) + seasons[:, None] * drift
+
+
+def holt_winters(history: Tensor, horizon: int, period: int) -> Tensor:
+    """Exponential smoothing of level, trend and season, (H, D); the season is a factor where all are positive."""
+    from statsmodels.tsa.holtwinters import ExponentialSmoothing
+
+    forecasts = []
+    for column in history.T:
+        season = None if period == 1 else "mul" if (column > 0).all() else "add"
+        periods = period if season else None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that its optimiser stopped early
+            model = ExponentialSmoothing(column.numpy(), trend="add", seasonal=season, seasonal_periods=periods).fit()
+        forecasts.append(torch.from_numpy(model.forecast(horizon)))
+    return torch.stack(forecasts, dim=1)
+
+
+def has_statsmodels() -> bool:
+    return importlib.util.find_spec("statsmodels") is not None

@@ -1,0 +1,47 @@
+"""Counting RNN: two weights, s_t = W s_{t-1} + U x_t; its last state counts the ones of a sequence when W = U = 1.
+
+The smallest net on which back-propagation through time can be followed by hand: d loss / d s_t = W d loss / d s_{t+1},
+so the gradient vanishes along the sequence for |W| < 1 and explodes for |W| > 1. R. Pascanu, T. Mikolov, Y. Bengio, "On
+the difficulty of training recurrent neural networks", 2013, which also proposes to clip its norm.
+
+>>> from dlzoo.layers import num_parameters
+>>> num_parameters(CountingRNN(SequenceSpec(10, 1, Values(("ones",)))))
+2
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dlzoo.errors import SpecError
+from dlzoo.specs import SequenceSpec, Values
+
+
+class CountingRNN(nn.Module):
+    """For sequences of single numbers, and one value. Both weights start between 0 and 1."""
+
+    accepts: ClassVar[tuple[type, ...]] = (SequenceSpec,)
+
+    def __init__(self, spec: SequenceSpec) -> None:
+        super().__init__()
+        if spec.num_inputs != 1 or spec.target.num_outputs != 1 or not isinstance(spec.target, Values):
+            raise SpecError(
+                f"the counting RNN reads one number a step and says one value; the data gives {spec.describe()} and "
+                f"{spec.target.num_outputs} {spec.target.what}"
+            )
+        self.recurrent = nn.Parameter(torch.rand(()))
+        self.input = nn.Parameter(torch.rand(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, T, 1) -> (B, 1), the last state."""
+        return self.states(x)[-1][:, None]
+
+    def states(self, x: Tensor) -> list[Tensor]:
+        """x: (B, T, 1) -> T states (B,)."""
+        states = [self.input * x[:, 0, 0]]
+        for value in x[:, 1:, 0].unbind(1):
+            states.append(self.recurrent * states[-1] + self.input * value)
+        return states

@@ -1,0 +1,59 @@
+"""NAR network: the next value of a series as a function of the last ones, x(t) = F(x(t-1), …, x(t-W)).
+
+A. Lapedes, R. Farber, "Nonlinear signal processing using neural networks", 1987; K. S. Narendra, K. Parthasarathy,
+"Identification and control of dynamical systems using neural networks", 1990. F is a multilayer perceptron. In training
+it sees true values; to forecast further, its own outputs are fed back (dlzoo/tasks/forecast.py).
+Differs by ``skip``: a linear map from the window to the output, so that the hidden layers learn what is not linear.
+
+>>> from dlzoo.specs import Values
+>>> passengers = SeriesSpec(Values(("passengers",)), window=12, horizon=12)
+>>> layers.num_parameters(NAR(passengers)), layers.num_parameters(NAR(passengers, skip=True))
+(449, 461)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from dlzoo import layers
+from dlzoo.layers import ActivationName, InitName, NormName
+from dlzoo.nets.mlp import hidden_layers
+from dlzoo.specs import SeriesSpec
+
+
+class NAR(nn.Module):
+    """For series.
+
+    Args:
+        hidden: units of each hidden layer.
+        skip: add a linear map of the window to the output.
+    """
+
+    accepts: ClassVar[tuple[type, ...]] = (SeriesSpec,)
+
+    def __init__(
+        self,
+        spec: SeriesSpec,
+        *,
+        hidden: Sequence[int] = (32,),
+        activation: ActivationName = "tanh",
+        norm: NormName = "none",
+        dropout: float = 0.0,
+        init: InitName = "default",
+        skip: bool = False,
+    ) -> None:
+        super().__init__()
+        num_lags = spec.num_features
+        self.hidden = hidden_layers(num_lags, hidden, activation=activation, norm=norm, dropout=dropout)
+        self.output = nn.Linear([num_lags, *hidden][-1], spec.num_columns)
+        self.skip = nn.Linear(num_lags, spec.num_columns, bias=False) if skip else None
+        layers.initialise(self, init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, W, D) -> (B, D), the next value."""
+        lags = x.flatten(1)
+        y = self.output(self.hidden(lags))
+        return y if self.skip is None else y + self.skip(lags)

@@ -1,0 +1,139 @@
+"""Learning to say the next value of a series, and forecasting further by feeding outputs back.
+
+Training is one step ahead from true values. Validation and test start from one origin, where nothing is known but the
+past, and are judged in the units of the data.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dlzoo.errors import SpecError
+from dlzoo.forecasting import baselines, errors, has_statsmodels
+from dlzoo.losses import ValueLossName, value_link, value_loss
+from dlzoo.recurrent import State
+from dlzoo.specs import SeriesSpec, Values
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
+
+log = logging.getLogger(__name__)
+Batch = tuple[Tensor, ...]
+
+
+class Forecast(Task):
+    """For series.
+
+    Args:
+        loss: of the next value, as the transform leaves it.
+        delta: of the Huber loss.
+    """
+
+    targets: ClassVar[tuple[type, ...]] = (Values,)
+    monitor = ("val/rmse", "min")
+    spec: SeriesSpec
+
+    def __init__(
+        self,
+        net: nn.Module,
+        spec: SeriesSpec,
+        *,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        loss: ValueLossName = "mse",
+        delta: float = 1.0,
+    ) -> None:
+        if not isinstance(spec, SeriesSpec):
+            raise SpecError(f"this task forecasts series, but the data gives {spec.describe()}")
+        super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
+        self.stateful = bool(getattr(net, "stateful", False))
+        if self.stateful != spec.consecutive:
+            raise SpecError(
+                f"net.stateful={self.stateful} needs data.consecutive={self.stateful}: only windows that follow one "
+                "another can hand on a state"
+            )
+        self.criterion = value_loss(loss, delta=delta)
+        self.link = value_link(loss)
+        self.state: State | None = None
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, target = batch
+        if self.stateful:
+            output, state = self.net.steps(x, self.state)  # type: ignore[operator]
+            self.state = detached(state)
+            loss = self.criterion(output.flatten(0, 1), target.flatten(0, 1)).mean()
+        else:
+            loss = self.criterion(self(x), target).mean()
+        self.track(len(target), loss=loss)
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self.state = None
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        return self.measure(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        told = self.measure(batch, "test")
+        spec, history, future = self.spec, told["history"], told["target"]
+        told["baselines"] = baselines(history, len(future), spec.period)
+        for method, forecast in told["baselines"].items():
+            found = errors(forecast, future, spec.scales)
+            self.log_dict({f"baseline/{name}_{method}": value for name, value in found.items()}, batch_size=1)
+        if not has_statsmodels():
+            log.warning("baseline/…_holt_winters is left out: it needs statsmodels (pip install 'dlzoo[forecast]')")
+        return told
+
+    def measure(self, batch: Batch, split: str) -> dict[str, Any]:
+        """The forecast of a batch, which is one origin: history (1, N, D), future (1, H, D), raw."""
+        history, future = batch[0][0], batch[1][0]
+        forecast = self.forecast(history, len(future))
+        measured = {"loss": self.one_step_loss(history, future), **errors(forecast, future, self.spec.scales)}
+        self.log_dict({f"{split}/{name}": value for name, value in measured.items()}, batch_size=1)
+        return {"output": forecast, "target": future, "history": history}
+
+    @torch.no_grad()
+    def forecast(self, history: Tensor, horizon: int) -> Tensor:
+        """history: (N, D) raw -> the next values (H, D), raw: each is fed back to get the one after it.
+
+        A stateful net reads the whole history first; any other sees the last window of it.
+        """
+        spec = self.spec
+        known = spec.transform.apply(history)[None].to(self.device, torch.float32)  # (1, N - lost, D)
+        if self.stateful:
+            steps = self.read_on(known, horizon)
+        else:
+            window = known[:, -spec.window :]
+            for _ in range(horizon):
+                window = torch.cat([window, self.link(self(window[:, -spec.window :]))[:, None]], dim=1)
+            steps = window[:, spec.window :]
+        return spec.transform.invert(steps[0].to(history), history)
+
+    def read_on(self, known: Tensor, horizon: int) -> Tensor:
+        """known: (1, N, D) -> the next (1, H, D), with the state that reading them leaves."""
+        outputs, state = self.net.steps(known)  # type: ignore[operator]
+        steps = [self.link(outputs[:, -1:])]
+        while len(steps) < horizon:
+            output, state = self.net.steps(steps[-1], state)  # type: ignore[operator]
+            steps.append(self.link(output))
+        return torch.cat(steps, dim=1)
+
+    @torch.no_grad()
+    def one_step_loss(self, history: Tensor, future: Tensor) -> float:
+        """The training loss on what follows, each value from the true ones before it: it compares with train/loss."""
+        spec, horizon = self.spec, len(future)
+        known = spec.transform.apply(torch.cat([history, future])).to(self.device, torch.float32)
+        if self.stateful:
+            output = self.net.steps(known[None])[0][0, -horizon - 1 : -1]  # type: ignore[operator]
+        else:
+            windows = known[-horizon - spec.window : -1].unfold(0, spec.window, 1).transpose(1, 2)
+            output = self(windows)
+        return float(self.criterion(output, known[-horizon:]).mean())
+
+
+def detached(state: State) -> State:
+    """The values of a state without the way that led to them: gradients end at the window's start."""
+    return state.detach() if isinstance(state, Tensor) else tuple(part.detach() for part in state)

@@ -1,0 +1,366 @@
+"""Forecasts feed their outputs back, look at nothing behind their origin, and come out of a checkpoint unchanged."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Outcome
+from small_runs import Terminal
+from torch import Tensor, nn
+
+from dlzoo import build, config, forecast, predict, results
+from dlzoo.checkpoint import load_task
+from dlzoo.data.air_passengers import PASSENGERS, AirPassengers
+from dlzoo.errors import SpecError
+from dlzoo.nets.forecaster import Forecaster
+from dlzoo.nets.nar import NAR
+from dlzoo.specs import SeriesSpec, Values
+from dlzoo.tasks.forecast import Forecast
+from dlzoo.transform import Transform
+
+VALUES = torch.tensor(PASSENGERS, dtype=torch.double)[:, None]
+NETS: dict[str, Callable[[SeriesSpec], nn.Module]] = {
+    "nar": lambda spec: NAR(spec, skip=True),
+    "lstm": lambda spec: Forecaster(spec),
+    "gru skip": lambda spec: Forecaster(spec, cell="gru", skip=True),
+    "peephole": lambda spec: Forecaster(spec, cell="peephole_lstm", num_layers=2),
+}
+STATEFUL: dict[str, Callable[[SeriesSpec], nn.Module]] = {
+    "rnn": lambda spec: Forecaster(spec, cell="rnn", stateful=True),
+    "lstm": lambda spec: Forecaster(spec, stateful=True, num_layers=2),
+    "peephole": lambda spec: Forecaster(spec, cell="peephole_lstm", stateful=True),
+}
+
+
+def spec_of(differences: tuple[int, ...] = (), *, consecutive: bool = False, **options: Any) -> SeriesSpec:
+    transform = Transform(True, differences).fit(VALUES[:120])
+    return SeriesSpec(
+        Values(("passengers",)), 6, 5, "month", 12, consecutive=consecutive, transform=transform, **options
+    )
+
+
+def task_of(make: Callable[[SeriesSpec], nn.Module], spec: SeriesSpec) -> Forecast:
+    return Forecast(make(spec), spec).eval()
+
+
+def undo(steps: list[float], history: Tensor, transform: Transform, lag: int) -> list[float]:
+    """The values after ``history`` (log, one difference or none) by hand."""
+    logs = history[:, 0].log().tolist()
+    for step in steps:
+        logs.append(step * transform.std[0] + transform.mean[0] + (logs[-lag] if lag else 0))
+    return [float(torch.tensor(v, dtype=torch.double).exp()) for v in logs[len(history) :]]
+
+
+@pytest.mark.parametrize("lag", [0, 1, 12])
+@pytest.mark.parametrize("name", NETS)
+def test_a_forecast_is_a_hand_loop(name: str, lag: int) -> None:
+    spec = spec_of((lag,) if lag else ())
+    task = task_of(NETS[name], spec)
+    known = spec.transform.apply(VALUES)[:, 0].float().tolist()
+    steps: list[float] = []
+    with torch.no_grad():
+        while len(steps) < 9:
+            window = torch.tensor([*known, *steps][-6:])
+            steps.append(task.net(window.view(1, 6, 1)).item())
+    expected = torch.tensor(undo(steps, VALUES, spec.transform, lag), dtype=torch.double)[:, None]
+    torch.testing.assert_close(task.forecast(VALUES, 9), expected, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_a_stateful_forecast_reads_the_history_and_then_itself(name: str) -> None:
+    spec = spec_of((12,), consecutive=True)
+    task = task_of(STATEFUL[name], spec)
+    known = spec.transform.apply(VALUES).float()
+    with torch.no_grad():
+        for _ in range(4):  # each time from the start: no state is needed
+            known = torch.cat([known, task.net.steps(known[None])[0][0, -1:]])
+    expected = undo(known[-4:, 0].tolist(), VALUES, spec.transform, 12)
+    torch.testing.assert_close(task.forecast(VALUES, 4)[:, 0].tolist(), expected, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_only_the_last_window_and_its_differences_matter(name: str) -> None:
+    spec = spec_of((12,))
+    task = task_of(NETS[name], spec)
+    assert spec.num_needed == 18
+    torch.testing.assert_close(task.forecast(VALUES[-18:], 5), task.forecast(VALUES, 5))
+
+
+def test_values_after_the_origin_change_nothing() -> None:
+    spec = spec_of((1,))
+    task = task_of(NETS["nar"], spec)
+    data = AirPassengers(window=6, horizon=12, differences=[1])
+    history, future = data.arrays("test")[:2]
+    told = task.measure((history, future), "test") if False else task.forecast(history[0], 12)
+    other = future * 5 + 1
+    assert torch.equal(told, task.forecast(torch.cat([history[0], other[0]])[:132], 12))
+
+
+# Learning
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_a_state_carried_over_is_one_long_pass(name: str) -> None:
+    """What the task trains on, window after window, are the outputs of the net on the whole."""
+    data = AirPassengers(window=7, differences=[], consecutive=True, batch_size=1)
+    data.setup("fit")
+    batches = list(data.train_dataloader())
+    task = task_of(STATEFUL[name], data.spec)
+    seen: list[Tensor] = []
+    steps = task.net.steps
+    task.net.steps = lambda x, state=None: seen.append(steps(x, state)[0]) or steps(x, state)  # type: ignore[assignment]
+    task.track = lambda *args, **means: None  # type: ignore[method-assign]
+    for i, batch in enumerate(batches):
+        task.training_step(batch, i)
+    whole = torch.cat([x for x, _ in batches], dim=1)
+    torch.testing.assert_close(torch.cat(seen, dim=1), steps(whole)[0])
+    assert not any(part.requires_grad for part in ([task.state] if isinstance(task.state, Tensor) else task.state))
+    task.on_train_epoch_start()
+    assert task.state is None
+
+
+@pytest.mark.parametrize("name", [*NETS, "stateful"])
+def test_the_loss_of_a_batch_is_the_mean_over_what_follows(name: str) -> None:
+    stateful = name == "stateful"
+    spec = spec_of(consecutive=stateful)
+    task = task_of(STATEFUL["lstm"] if stateful else NETS[name], spec)
+    task.track = lambda *args, **means: None  # type: ignore[method-assign]
+    x, y = spec.example(8)
+    output = task.net.steps(x)[0] if stateful else task.net(x)
+    assert output.shape == y.shape
+    torch.testing.assert_close(task.training_step((x, y), 0), (output - y).square().mean())
+
+
+@pytest.mark.parametrize("stateful", [False, True])
+def test_the_one_step_loss_knows_the_true_values_before(stateful: bool) -> None:
+    spec = spec_of((12,), consecutive=stateful)
+    task = task_of(STATEFUL["rnn"] if stateful else NETS["nar"], spec)
+    known = spec.transform.apply(VALUES).float()
+    with torch.no_grad():
+        if stateful:
+            said = torch.cat([task.net.steps(known[None, :-i])[0][0, -1:] for i in range(5, 0, -1)])
+        else:
+            said = torch.cat([task.net(known[None, -6 - i : -i]) for i in range(5, 0, -1)])
+    expected = (said - known[-5:]).square().mean().item()
+    assert task.one_step_loss(VALUES[:-5], VALUES[-5:]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    spec = spec_of()
+    with pytest.raises(SpecError, match=r"net\.bidirectional=true would read the future"):
+        Forecaster(spec, bidirectional=True)
+    with pytest.raises(SpecError, match=r"net\.skip=true maps a whole window, but net\.stateful=true"):
+        Forecaster(spec, stateful=True, skip=True)
+    with pytest.raises(SpecError, match=r"net\.stateful=True needs data\.consecutive=True"):
+        Forecast(Forecaster(spec, stateful=True), spec)
+    with pytest.raises(SpecError, match=r"net\.stateful=False needs data\.consecutive=False"):
+        Forecast(NAR(spec), dataclasses.replace(spec, consecutive=True))
+
+
+# Runs
+
+
+def wave_file(folder: Path, num: int = 96) -> Path:
+    """Months with a rising season, 20 to 60, and a little noise."""
+    path = folder / "sales.csv"
+    rows = [
+        f"{2000 + t // 12}-{t % 12 + 1:02},{20 + 0.2 * t + 4 * (t * 7 % 12 % 5) + math.sin(t * t):.2f}"
+        for t in range(num)
+    ]
+    path.write_text("\n".join(["month,sales", *rows]) + "\n")
+    return path
+
+
+QUICK = ["callbacks=checkpoint", "logger=none", "trainer=cpu", "trainer.max_epochs=2"]
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    return Terminal(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Checkpoints of two seeds on a CSV file, and the file, in one folder."""
+    from dlzoo import train
+
+    folder = tmp_path_factory.mktemp("runs")
+    path, ckpts = wave_file(folder), []
+    for seed in (0, 1):
+        words = [*QUICK, "model=nar", "data=series", f"data.path={path}", f"seed={seed}"]
+        ckpts.append(Path(train.run(config.compose(words), folder / f"{seed}", words)["checkpoints"]["best"]))
+    return [*ckpts, path]
+
+
+@pytest.mark.parametrize("model", ["nar", "rnn", "lstm", "gru", "peephole_lstm"])
+def test_every_forecaster_trains_on_ones_own_file_with_one_command(
+    model: str, train: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    done = train(f"model={model}", "data=series", f"data.path={wave_file(tmp_path)}", "trainer.max_epochs=2")
+    assert (done.code, done.err) == (0, "")
+    (folder,) = tmp_path.glob("outputs/*/*")
+    metrics = results.read(folder)["metrics"]
+    assert {f"{s}/{m}" for s in ("val", "test") for m in ("loss", "rmse", "mae", "mape", "mase")} <= set(metrics)
+    assert {"baseline/rmse_naive", "baseline/mape_seasonal_naive_drift"} <= set(metrics)
+    rows = list(csv.DictReader((folder / "forecast.csv").open()))
+    assert [row["time"] for row in rows] == [f"2007-{month:02}-01" for month in range(1, 13)]
+    squares = [(float(row["sales forecast"]) - float(row["sales true"])) ** 2 for row in rows]
+    assert metrics["test/rmse"] == pytest.approx((sum(squares) / 12) ** 0.5, rel=1e-4)
+    assert (folder / "forecast.png").stat().st_size > 10_000
+
+
+def test_a_forecaster_learns_a_season(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    """The wave is the same each year, but for a trend and noise of 0.7: a forecast of a year comes close to that."""
+    words = ["model=nar", "data=series", f"data.path={wave_file(tmp_path, 120)}", "data.differences=[1]", "seed=1"]
+    done = train(*words, "callbacks=checkpoint", "logger=none", "trainer.max_epochs=150", "optimizer.lr=5e-3")
+    assert done.code == 0, done.err
+    reached = results.read(next(tmp_path.glob("outputs/*/*")))["metrics"]
+    assert reached["test/rmse"] < reached["baseline/rmse_seasonal_naive"] / 2
+    assert reached["test/mase"] < 0.5
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_stateful_run(batch_size: int, train: Callable[..., Outcome], tmp_path: Path) -> None:
+    words = [
+        "model=lstm",
+        "net.stateful=true",
+        "data=air_passengers",
+        "data.window=12",
+        f"data.batch_size={batch_size}",
+    ]
+    done = train(*words, *QUICK)
+    assert done.code == 0, done.err
+    assert results.read(next(tmp_path.glob("outputs/*/*")))["steps"] == 2 * ((119 - 1) // (12 * batch_size))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["model=mlp", "data=air_passengers"],
+            "mlp takes images and tables, but data=air_passengers gives a series of",
+        ),
+        (["model=mlp", "data=air_passengers"], "series with values go to: gru, lstm, nar, peephole_lstm, rnn"),
+        (["model=lstm", "data=digits"], "lstm takes series, but data=digits gives images of 1x8x8"),
+        (["model=lstm", "data=digits"], "reader"),
+        (["model=lstm", "data=air_passengers", "net.bidirectional=true"], "would read the future"),
+        (["model=lstm", "data=air_passengers", "net.dropout=1"], "net.dropout=1 must be at least 0 and below 1"),
+        (["model=nar", "data=air_passengers", "net.stateful=true"], "net.stateful: dlzoo.nets.nar.NAR has no such"),
+        (["model=nar", "data=series"], "data.path is missing"),
+        (["model=nar", "data=series", "data.path=nowhere.csv"], "data.path=nowhere.csv"),
+        (["model=lstm", "data=counting"], "sequences with values go to: counting_rnn, reader"),
+    ],
+)
+def test_a_mistake_is_one_line(words: list[str], message: str, train: Callable[..., Outcome]) -> None:
+    done = train(*words)
+    assert done.code == 2
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
+    assert message in done.err
+
+
+# Checkpoints
+
+
+def recent(folder: Path, *, after: int = 60, drop: str = "") -> Path:
+    """The rows of the training file from number ``after`` on."""
+    lines = wave_file(folder).read_text().splitlines()
+    path = folder / "recent.csv"
+    path.write_text("\n".join(line for line in [lines[0], *lines[1 + after :]] if not drop or drop not in line))
+    return path
+
+
+def test_a_checkpoint_forecasts_from_raw_values(runs: list[Path], terminal: Terminal, tmp_path: Path) -> None:
+    path = recent(tmp_path)
+    answer = terminal(predict.main, f"ckpt={runs[0]}", f"input={path}", "format=json")
+    told = json.loads(answer.out)
+    task, cfg = load_task(runs[0])
+    values = [float(line.split(",")[1]) for line in path.read_text().splitlines()[1:]]
+    expected = task.forecast(torch.tensor(values, dtype=torch.double)[:, None], 12)  # type: ignore[operator]
+    assert [record["input"] for record in told] == [f"2008-{month:02}-01" for month in range(1, 13)]
+    assert [record["values"]["sales"] for record in told] == pytest.approx(expected[:, 0].tolist())
+    whole = build.build_data(cfg).arrays("test")  # type: ignore[attr-defined]
+    known = torch.cat([whole.x[0], whole.y[0]])
+    torch.testing.assert_close(task.forecast(known, 12), expected)  # type: ignore[operator]
+    piped = terminal(predict.main, f"ckpt={runs[0]}", "input=-", "format=json", stdin=path.read_bytes())
+    assert piped.out == answer.out
+
+
+def test_evaluating_again_gives_the_figures_of_the_run(runs: list[Path], terminal: Terminal) -> None:
+    from dlzoo import evaluate
+
+    answer = terminal(evaluate.main, f"ckpt={runs[0]}", "json=true")
+    assert answer.code == 0, answer.err
+    first = results.read(runs[0].parent.parent)["metrics"]
+    again = json.loads(answer.out)["metrics"]
+    assert again == {name: value for name, value in first.items() if name.startswith(("test/", "baseline/"))}
+
+
+def test_the_mean_of_seeds_with_its_deviation_and_a_picture(
+    runs: list[Path], terminal: Terminal, tmp_path: Path
+) -> None:
+    path, picture = recent(tmp_path), tmp_path / "forecast.png"
+    words = [f"ckpt={runs[0]},{runs[1]}", f"input={path}", "horizon=3"]
+    answer = terminal(forecast.main, *words, "format=json", f"picture={picture}")
+    assert answer.code == 0, answer.err
+    told = json.loads(answer.out.partition("picture ")[0])
+    each = [json.loads(terminal(predict.main, f"ckpt={ckpt}", f"input={path}", "format=json").out) for ckpt in runs[:2]]
+    assert len(told) == 3
+    for record, a, b in zip(told, *each, strict=False):
+        pair = torch.tensor([a["values"]["sales"], b["values"]["sales"]], dtype=torch.double)
+        expected = {"sales": pair.mean().item(), "sales std": pair.std().item()}
+        assert record["values"] == pytest.approx(expected, rel=1e-5)
+    assert picture.stat().st_size > 10_000
+
+
+def test_without_input_the_test_of_the_run_is_forecast(runs: list[Path], terminal: Terminal) -> None:
+    told = json.loads(terminal(forecast.main, f"ckpt={runs[0]}", "format=json").out)
+    assert [record["input"] for record in told][::11] == ["2007-01-01", "2007-12-01"]
+    values = torch.tensor([record["values"]["sales"] for record in told])
+    truth = [float(line.split(",")[1]) for line in runs[-1].read_text().splitlines()[-12:]]
+    rmse = (values - torch.tensor(truth)).square().mean().sqrt().item()
+    assert rmse == pytest.approx(results.read(runs[0].parent.parent)["metrics"]["test/rmse"], rel=1e-4)
+
+
+def test_mistakes_about_recent_values(runs: list[Path], terminal: Terminal, tmp_path: Path) -> None:
+    known = f"ckpt={runs[0]}"
+    says = {
+        "has 20 rows, but this checkpoint needs 24": recent(tmp_path, after=76).read_text(),
+        "1 x month missing between 2006-02-01 (row 14)": recent(tmp_path, drop="2006-03").read_text(),
+        "data.values=sales: standard input has no such column": recent(tmp_path).read_text().replace("sales", "sold"),
+        "are the same month": recent(tmp_path).read_text().replace("2006-03", "2006-02-27"),
+        "standard input is empty": "",
+    }
+    for message, text in says.items():
+        for main in (predict.main, forecast.main):
+            assert message in terminal.mistake(main, known, "input=-", stdin=text.encode())
+    path = recent(tmp_path)
+    for words, message in {
+        ("top_k=3",): "top_k: this checkpoint predicts values (sales)",
+        ("invert=true",): "invert: this checkpoint takes a series of sales",
+    }.items():
+        assert message in terminal.mistake(predict.main, known, f"input={path}", *words)
+    for words, message in {
+        ("horizon=0",): "horizon=0 is too small",
+        ("picture=x.doc",): "must end in .png",
+        (f"output={path}",): "would write over what is read",
+    }.items():
+        assert message in terminal.mistake(forecast.main, known, f"input={path}", *words)
+    assert "there is no such file" in terminal.mistake(forecast.main, f"ckpt={runs[0]},nothing.ckpt")
+
+
+def test_checkpoints_of_other_things(runs: list[Path], terminal: Terminal, tmp_path: Path) -> None:
+    from small_runs import changed, run
+
+    ckpt = run(tmp_path / "wine", "data=wine")["checkpoints"]["best"]
+    assert "takes a table of 13 features, not a series" in terminal.mistake(forecast.main, f"ckpt={ckpt}")
+    other = changed(runs[1], tmp_path / "x.ckpt", lambda c: c["dlzoo"]["spec"]["target"].update(names=["cost"]))
+    assert "has the columns ('cost',), but" in terminal.mistake(forecast.main, f"ckpt={runs[0]},{other}")
