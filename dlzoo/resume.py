@@ -27,7 +27,7 @@ def resumed(argv: Sequence[str]) -> list[str]:
     Raises:
         UserError: no such run, or words that contradict it.
     """
-    given = {key_of(word): word for word in argv if "=" in word}
+    given = {key_of(word): word for word in argv if not word.startswith("-")}
     ckpt, mode = value_of(given.get("ckpt")), value_of(given.get("resume"))
     if mode not in ("", "null", "auto"):
         raise UserError(f"resume={mode}: this can be auto, which continues the newest unfinished run of these words")
@@ -100,7 +100,8 @@ def status(run_dir: Path) -> str | None:
 
 def compared(words: Sequence[str]) -> list[str]:
     """Words that say what a run is, in an order of their own."""
-    return sorted(word.lstrip("+") for word in words if "=" in word and key_of(word).split(".")[0] not in NOT_COMPARED)
+    told = (word for word in words if not word.startswith("-"))
+    return sorted(word.lstrip("+") for word in told if key_of(word).split(".")[0] not in NOT_COMPARED)
 
 
 def key_of(word: str) -> str:

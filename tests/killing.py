@@ -20,21 +20,23 @@ FORKS.set_forkserver_preload(["dlzoo.train", "dlzoo.build", "dlzoo.interruption"
 
 FAMILIES = {
     "classifier": "model=mlp net.dropout=0.2 net.norm=batch augment=shift optimizer=momentum scheduler=cosine",
-    "accumulating": "model=lenet net.dropout=0.1 trainer.accumulate_grad_batches=3 callbacks=[default,ema,early_stopping]",
+    "averaged": "model=lenet augment=flips trainer.accumulate_grad_batches=3 callbacks=[default,ema,early_stopping]",
     "lstm": "model=lstm data=air_passengers net.dropout=0.2 net.num_layers=2",
     "stateful": "model=gru data=air_passengers net.stateful=true data.window=8 data.batch_size=2",
     "vae": "model=vae optimizer=adamw scheduler=onecycle",
     "gan": "model=dcgan net.width=4 callbacks.sample_quality.num_samples=20 trainer.gradient_clip_val=1",
 }
 """Words of short runs of each kind; what they draw at random must go on as well."""
-COMMON = "trainer.max_epochs=3 trainer.accelerator=cpu deterministic=true logger=none callbacks.last_checkpoint.every_n_steps=3"
-LESS = "~callbacks.samples ~callbacks.film ~callbacks.generative ~callbacks.graph ~callbacks.weights ~callbacks.forecast"
+COMMON = (
+    "trainer.max_epochs=3 trainer.accelerator=cpu deterministic=true logger=none "
+    "callbacks.last_checkpoint.every_n_steps=3 "
+    "~callbacks.samples ~callbacks.film ~callbacks.generative ~callbacks.graph ~callbacks.weights ~callbacks.forecast"
+)
+FEW = "data.val_fraction=0.1 trainer.limit_val_batches=2 trainer.limit_test_batches=1"
 
 
 def words_of(family: str) -> list[str]:
-    few = "data.val_fraction=0.1 trainer.limit_val_batches=2 trainer.limit_test_batches=1"
-    limits = few if "data=" not in FAMILIES[family] else ""
-    return f"{FAMILIES[family]} {COMMON} {LESS} {limits}".split()
+    return f"{FAMILIES[family]} {COMMON} {FEW if 'data=' not in FAMILIES[family] else ''}".split()
 
 
 def main_in(folder: Path, words: Sequence[str]) -> None:
@@ -98,5 +100,7 @@ def differences(a: Any, b: Any, place: str = "") -> list[str]:
     if isinstance(a, list | tuple):
         if len(a) != len(b):
             return [f"{place}: {len(a)} and {len(b)}"]
-        return [found for i, (x, y) in enumerate(zip(a, b, strict=True)) for found in differences(x, y, f"{place}[{i}]")]
+        return [
+            found for i, (x, y) in enumerate(zip(a, b, strict=True)) for found in differences(x, y, f"{place}[{i}]")
+        ]
     return [] if a == b else [f"{place}: {a} and {b}"]

@@ -49,8 +49,8 @@ def as_float(x: Tensor) -> Tensor:
 class Loader(ABC):
     """Which rows go into which batch: a pure function of (seed, epoch), sharded over the ranks.
 
-    Lightning calls ``sampler.set_epoch`` before each epoch, and keeps `state_dict` in its checkpoints: a continued run
-    sees the batches that it would have seen, also from the middle of an epoch.
+    Lightning calls ``sampler.set_epoch`` before each epoch, and checkpoints hold `state_dict`: a continued run sees the
+    batches that it would have seen, also from the middle of an epoch.
     """
 
     def __init__(self, num_rows: int, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> None:
@@ -82,11 +82,8 @@ class Loader(ABC):
         self._stored = dict(state)
 
     def __iter__(self) -> Iterator[Batch]:
-        stored, self._stored = self._stored, None  # now: it must not go to whoever looks at a batch before training
-        return self._run(stored)
-
-    def _run(self, stored: dict[str, int] | None) -> Iterator[Batch]:
-        # A generator, so this is read when the first batch is wanted: Lightning sets the epoch after iter().
+        # A generator: all this is read when the first batch is wanted, as Lightning sets the epoch after iter().
+        stored, self._stored = self._stored, None
         self.position = stored["position"] if stored and stored["epoch"] == self.epoch else 0
         for batch in self.iterate(self.position):
             self.position += 1

@@ -128,6 +128,7 @@ class Task(pl.LightningModule):
             "means": {name: [mean.total, mean.count] for name, mean in self.train_means.items()},
             "carried": {name: getattr(self, name) for name in self.carried},
             "metrics": {name: float(value) for name, value in self.trainer.callback_metrics.items()},
+            "loader": _state_of(self.trainer.train_dataloader),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -143,6 +144,9 @@ class Task(pl.LightningModule):
             mean.total, mean.count = None if total is None else total.to(self.device), count
         for name in self.carried:
             setattr(self, name, move_data_to_device(stored["carried"].get(name), self.device))
+        if stored["loader"] is not None:
+            # Lightning hands it on too early, or not at all where a schedule has asked for the number of batches
+            self.trainer.train_dataloader.load_state_dict(stored["loader"])  # type: ignore[union-attr]
         random_state.restore_own(stored["random"])  # last: what came before may have drawn
 
     def on_train_epoch_start(self) -> None:
@@ -178,6 +182,10 @@ class Task(pl.LightningModule):
         total_steps = int(min(trainer.estimated_stepping_batches, UNLIMITED))
         per_epoch = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
         return [optimizer], self.scheduler(optimizer, Plan(total_steps, per_epoch, self.monitor[0], self.monitor[1]))
+
+
+def _state_of(loader: Any) -> dict[str, Any] | None:
+    return loader.state_dict() if hasattr(loader, "state_dict") else None
 
 
 def stop_searching_for_cuda() -> None:
