@@ -17,6 +17,7 @@ from dlzoo.checkpoint import CheckpointIO
 from dlzoo.config import CONFIG_DIR, arguments, locate
 from dlzoo.data.base import DataModule
 from dlzoo.errors import SpecError, UserError
+from dlzoo.interruption import Interruption
 from dlzoo.specs import Classes, ImageSpec, Spec
 from dlzoo.tasks.alternating import Alternating
 from dlzoo.tasks.base import Task
@@ -83,8 +84,9 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
     loggers = [_filled(node, {"save_dir": str(run_dir)}) for node in (cfg.logger or {}).values() if node]
     has_bar, has_checkpoint = (
         any(isinstance(callback, kind) for callback in callbacks)
-        for kind in (pl.callbacks.ProgressBar, pl.callbacks.ModelCheckpoint)
+        for kind in (pl.callbacks.ProgressBar, pl.callbacks.Checkpoint)
     )
+    callbacks.append(Interruption(run_dir / "checkpoints" / "last.ckpt"))
     try:
         trainer = instantiate(cfg.trainer, _partial_=True)(
             callbacks=callbacks,

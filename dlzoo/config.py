@@ -42,6 +42,7 @@ SETTINGS = (
     "data_dir",
     "output_dir",
     "ckpt",
+    "resume",
     "expect",
     "grid",
     "names",

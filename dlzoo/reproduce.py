@@ -20,6 +20,7 @@ from omegaconf import OmegaConf, open_dict
 from dlzoo import config, results
 from dlzoo.errors import UserError, nearest
 from dlzoo.results_table import cells_of, key_of, load, save, write_table
+from dlzoo.resume import status
 
 KEPT = ("seed", "model", "data", "device", "precision", "num_parameters", "epochs", "seconds", "metrics", "expect")
 
@@ -107,7 +108,7 @@ def in_path(word: str) -> str:
 
 def is_done(run_dir: Path, name: str, words: Sequence[str]) -> bool:
     """Whether the run is there and its config is what the experiment says today."""
-    if not (run_dir / "results.json").is_file():
+    if status(run_dir) != "finished":
         return False
     today = config.compose([f"experiment={name}", *words])
     with open_dict(today):

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlzoo import config
 from dlzoo.errors import UserError
+from dlzoo.resume import resumed
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -49,6 +50,12 @@ def main() -> None:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        signum = getattr(error, "signum", None)  # Interrupted, whose module needs torch
+        if signum is None:
+            raise
+        print(f"\n{error}; the same command with resume=auto goes on from there", file=sys.stderr)
+        sys.exit(128 + signum)
     sys.exit(2 if FAILED else 0)
 
 
@@ -83,6 +90,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
 
     from dlzoo import build, results
     from dlzoo.checkpoint import make_card, read, restore
+    from dlzoo.interruption import Interrupted
 
     _quiet()
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -102,35 +110,18 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
         for line in task.net.load_weights():  # type: ignore[operator]
             print(line)
     fit_data = build.cached_features(task, data, trainer) if cfg.cache_features else data
-    setup_seconds = time.perf_counter() - started
-
+    seconds = {"setup": time.perf_counter() - started}
+    outcome = {**outcome_of(cfg, trainer, task), "seconds": seconds}
     try:
-        fit_seconds = _timed(lambda: trainer.fit(task, fit_data, ckpt_path=cfg.ckpt))
+        metrics = _fit_and_test(trainer, task, fit_data, data, cfg.ckpt, seconds)
+    except Interrupted:
+        if trainer.is_global_zero:
+            metrics = task.last_metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
+            results.write(run_dir, outcome | _reached(cfg, trainer, metrics) | {"status": "interrupted"})
+        raise
     except MisconfigurationException as error:
         raise UserError(f"trainer or callbacks: {error}") from None
-    best, last = _checkpoints(trainer)
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    if best is not None:
-        # Not as ckpt_path: with it EMAWeightAveraging puts back the weights that are not averaged.
-        task.load_state_dict(read(best)["state_dict"])
-    test_seconds = _timed(lambda: trainer.test(task, data, verbose=False))
-    metrics |= {name: float(value) for name, value in trainer.callback_metrics.items()}
-
-    outcome: dict[str, Any] = {
-        **OmegaConf.to_container(cfg.names),  # type: ignore[dict-item]
-        "seed": cfg.seed,
-        "device": _device_name(trainer),
-        "precision": str(trainer.precision),
-        "num_parameters": build.num_parameters(task.net),
-        "epochs": trainer.current_epoch,
-        "steps": trainer.global_step,
-        "seconds": {"setup": setup_seconds, "fit": fit_seconds, "test": test_seconds},
-        "metrics": metrics,
-        "expect": results.judge(OmegaConf.to_container(cfg.expect), metrics),  # type: ignore[arg-type]
-        "checkpoints": {"best": best, "last": last},
-        "versions": results.versions(),
-        "commit": results.commit(),
-    }
+    outcome |= _reached(cfg, trainer, metrics) | {"status": "finished"}
     if trainer.is_global_zero:
         _log_hyperparameters(cfg, trainer, metrics)
         results.write(run_dir, outcome)
@@ -138,23 +129,49 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     return outcome
 
 
-def resumed(argv: list[str]) -> list[str]:
-    """With ``ckpt=…``: the overrides of the run that wrote it, then those given now, in its own folder."""
-    given = {word.split("=", 1)[0].lstrip("+"): word for word in argv if "=" in word}
-    ckpt = given.get("ckpt", "ckpt=null").split("=", 1)[1].strip("'\"")
-    if ckpt in ("null", ""):
-        return argv
+def _fit_and_test(
+    trainer: pl.Trainer, task: Any, fit_data: Any, data: Any, ckpt: str | None, seconds: dict[str, float]
+) -> dict[str, float]:
+    """The metrics; the seconds of both are added to ``seconds``."""
     from dlzoo.checkpoint import read
 
-    card = read(ckpt)["dlzoo"]
-    for key in ("model", "data"):
-        if key in given:
-            raise UserError(f"{given[key]}: the run of ckpt={ckpt} is continued with its own {key}")
-    stored = [word for word in card["overrides"] if word.split("=", 1)[0].lstrip("+") not in given]
-    folder = Path(ckpt).resolve().parent
-    if folder.name == "checkpoints" and "hydra.run.dir" not in given:
-        argv = [*argv, f"hydra.run.dir='{folder.parent}'"]
-    return [*config.prepare(stored), *argv]
+    seconds["fit"] = _timed(lambda: trainer.fit(task, fit_data, ckpt_path=ckpt))
+    metrics = task.last_metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
+    best, _ = _checkpoints(trainer)
+    if best is not None:
+        # Not as ckpt_path: with it EMAWeightAveraging puts back the weights that are not averaged.
+        task.load_state_dict(read(best)["state_dict"])
+    seconds["test"] = _timed(lambda: trainer.test(task, data, verbose=False))
+    return metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def outcome_of(cfg: DictConfig, trainer: pl.Trainer, task: Any) -> dict[str, Any]:
+    """What ``results.json`` says of a run before it trains."""
+    from dlzoo import build, results
+
+    return {
+        **OmegaConf.to_container(cfg.names),  # type: ignore[dict-item]
+        "seed": cfg.seed,
+        "device": _device_name(trainer),
+        "precision": str(trainer.precision),
+        "num_parameters": build.num_parameters(task.net),
+        "versions": results.versions(),
+        "commit": results.commit(),
+    }
+
+
+def _reached(cfg: DictConfig, trainer: pl.Trainer, metrics: dict[str, float]) -> dict[str, Any]:
+    """What it says when the run ends."""
+    from dlzoo import results
+
+    best, last = _checkpoints(trainer)
+    return {
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "metrics": metrics,
+        "expect": results.judge(OmegaConf.to_container(cfg.expect), metrics),  # type: ignore[arg-type]
+        "checkpoints": {"best": best, "last": last},
+    }
 
 
 def _timed(action: Any) -> float:

@@ -61,11 +61,17 @@ class EpochRows(Observer):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._flush(trainer, pl_module)
 
-    def _flush(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def pending(self, trainer: pl.Trainer) -> Row | None:
+        """The row of an epoch that has ended and not been told yet."""
         if self._row is None:
-            return
+            return None
         # Lightning keeps the metrics of an earlier validation when an epoch has none
         splits = ("train/", "val/") if self._validated else ("train/",)
         metrics: dict[str, Any] = {k: v for k, v in trainer.callback_metrics.items() if k.startswith(splits)}
-        row, self._row = self._row | {k: float(metrics[k]) for k in sorted(metrics)}, None
-        self.on_row(trainer, pl_module, row)
+        return self._row | {k: float(metrics[k]) for k in sorted(metrics)}
+
+    def _flush(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        row = self.pending(trainer)
+        self._row = None
+        if row is not None:
+            self.on_row(trainer, pl_module, row)

@@ -28,9 +28,31 @@ class History(EpochRows):
         self.mode = mode
         self.rows: list[dict[str, Any]] = []
         self.columns: list[str] = []
+        self.stored: dict[str, Any] = {}
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["history"] = {"row": self.pending(trainer), "lr": float(self._lr)}
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self.stored = checkpoint.get("history", {})
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
+        self._lr = self.stored.get("lr", self._lr)
+        self.read(trainer, pl_module)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.stored:  # nothing was left to train
+            self.read(trainer, pl_module)
+            self.draw(trainer)
+
+    def read(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The rows of the epochs before, when the run is continued; others belong to an older run."""
+        row, self.stored = self.stored.get("row"), {}
         if not trainer.is_global_zero:
             return
         path = run_folder(trainer) / "metrics.csv"
@@ -39,6 +61,8 @@ class History(EpochRows):
         self.columns = list(dict.fromkeys(column for row in self.rows for column in row))
         if self.rows != stored:
             write_rows(path, self.rows, self.columns)
+        if row is not None and row["epoch"] not in [own["epoch"] for own in self.rows]:
+            self.on_row(trainer, pl_module, row)  # the run was stopped between the end of the epoch and its writing
 
     def on_row(self, trainer: pl.Trainer, pl_module: pl.LightningModule, row: Row) -> None:
         if not trainer.is_global_zero:

@@ -49,7 +49,8 @@ def as_float(x: Tensor) -> Tensor:
 class Loader(ABC):
     """Which rows go into which batch: a pure function of (seed, epoch), sharded over the ranks.
 
-    Lightning calls ``sampler.set_epoch`` before each epoch, so a resumed run sees the order that it would have seen.
+    Lightning calls ``sampler.set_epoch`` before each epoch, and checkpoints hold `state_dict`: a continued run sees the
+    batches that it would have seen, also from the middle of an epoch.
     """
 
     def __init__(self, num_rows: int, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> None:
@@ -59,6 +60,9 @@ class Loader(ABC):
         self.seed = seed
         self.epoch = 0
         self.same_each_epoch = not shuffle
+        self.position = 0
+        """Batches that were taken from the iteration that began last."""
+        self._stored: dict[str, int] | None = None
 
     @property
     def sampler(self) -> Loader:
@@ -69,6 +73,22 @@ class Loader(ABC):
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """The next iteration goes on where the stored one stood, if it is of the same epoch."""
+        self._stored = dict(state)
+
+    def __iter__(self) -> Iterator[Batch]:
+        # A generator: all this is read when the first batch is wanted, as Lightning sets the epoch after iter().
+        stored, self._stored = self._stored, None
+        self.position = stored["position"] if stored and stored["epoch"] == self.epoch else 0
+        for batch in self.iterate(self.position):
+            self.position += 1
+            yield batch
+        self.position = 0
 
     def rows(self) -> Tensor:
         """This rank's row numbers for the current epoch."""
@@ -92,7 +112,8 @@ class Loader(ABC):
         return -(-share // self.batch_size)
 
     @abstractmethod
-    def __iter__(self) -> Iterator[Batch]: ...
+    def iterate(self, start: int) -> Iterator[Batch]:
+        """The batches of the current epoch from this one on."""
 
 
 class TensorLoader(Loader):
@@ -103,8 +124,8 @@ class TensorLoader(Loader):
         self.arrays = arrays
         self.tensors = tuple(t for t in arrays if t is not None)
 
-    def __iter__(self) -> Iterator[Batch]:
-        for rows in self.batches(self.arrays.y.device):
+    def iterate(self, start: int) -> Iterator[Batch]:
+        for rows in self.batches(self.arrays.y.device)[start:]:
             yield tuple(t.index_select(0, rows) for t in self.tensors)  # 3 times as fast as t[rows] on a CPU
 
 
@@ -139,11 +160,11 @@ class WorkerLoader(Loader):
         self.num_workers = num_workers
         self.pin_memory = pin_memory
 
-    def __iter__(self) -> Iterator[Batch]:
+    def iterate(self, start: int) -> Iterator[Batch]:
         workers = DataLoader(
             _Reader(self.read),
             batch_size=None,  # the sampler gives whole batches of row numbers
-            sampler=[rows.tolist() for rows in self.batches()],
+            sampler=[rows.tolist() for rows in self.batches()[start:]],
             collate_fn=_as_it_is,
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,

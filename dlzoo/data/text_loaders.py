@@ -87,8 +87,8 @@ class BucketLoader(Loader):
         draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch + 1)
         return tuple(batches[i] for i in torch.randperm(len(batches), generator=draw).tolist())
 
-    def __iter__(self) -> Iterator[Batch]:
-        for rows in self.batches(self.texts.y.device):
+    def iterate(self, start: int) -> Iterator[Batch]:
+        for rows in self.batches(self.texts.y.device)[start:]:
             yield self.texts.padded(rows), self.texts.y[rows]
 
 
@@ -132,6 +132,6 @@ class StreamLoader(Loader):
     def __len__(self) -> int:
         return len(self.cuts())
 
-    def __iter__(self) -> Iterator[Batch]:
+    def iterate(self, start: int) -> Iterator[Batch]:
         cuts = self.cuts()
-        yield from zip(self.x.split(cuts, 1), self.y.split(cuts, 1), strict=True)
+        yield from zip(self.x.split(cuts, 1)[start:], self.y.split(cuts, 1)[start:], strict=True)

@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.apply_func import move_data_to_device
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dlzoo import random_state
 from dlzoo.errors import UserError
 from dlzoo.layers import Standardize
 from dlzoo.schedulers import UNLIMITED, Plan
@@ -56,6 +58,9 @@ class Task(pl.LightningModule):
     targets: ClassVar[tuple[type, ...]] = (Classes, Values)
     """The kinds of target that the task can learn from."""
 
+    carried: ClassVar[tuple[str, ...]] = ()
+    """Attributes (tensors, or tuples of them) that a training batch hands on to the next; checkpoints hold them."""
+
     monitor: tuple[str, str] = ("val/loss", "min")
     """The validation metric that chooses the best checkpoint, and its direction."""
 
@@ -75,6 +80,9 @@ class Task(pl.LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.train_means: dict[str, RunningMean] = {}
+        self.last_metrics: dict[str, float] = {}
+        """Of the run that is continued, as they were when its checkpoint was written."""
+        self._continuation: dict[str, Any] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -113,6 +121,34 @@ class Task(pl.LightningModule):
         """Of the first parameter group."""
         return float(self.trainer.optimizers[0].param_groups[0]["lr"]) if self.trainer.optimizers else 0.0
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What a run needs, beside what Lightning keeps, to go on as if it had never stopped."""
+        checkpoint["continuation"] = {
+            "random": random_state.capture_all(),
+            "means": {name: [mean.total, mean.count] for name, mean in self.train_means.items()},
+            "carried": {name: getattr(self, name) for name in self.carried},
+            "metrics": {name: float(value) for name, value in self.trainer.callback_metrics.items()},
+            "loader": _state_of(self.trainer.train_dataloader),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._continuation = checkpoint.get("continuation")
+        self.last_metrics = dict(self._continuation["metrics"]) if self._continuation else {}
+
+    def on_train_start(self) -> None:
+        stored, self._continuation = self._continuation, None
+        if stored is None:
+            return
+        for name, (total, count) in stored["means"].items():
+            mean = self.train_means[name] = RunningMean()
+            mean.total, mean.count = None if total is None else total.to(self.device), count
+        for name in self.carried:
+            setattr(self, name, move_data_to_device(stored["carried"].get(name), self.device))
+        if stored["loader"] is not None:
+            # Lightning hands it on too early, or not at all where a schedule has asked for the number of batches
+            self.trainer.train_dataloader.load_state_dict(stored["loader"])  # type: ignore[union-attr]
+        random_state.restore_own(stored["random"])  # last: what came before may have drawn
+
     def on_train_epoch_start(self) -> None:
         for mean in self.train_means.values():
             mean.reset()
@@ -146,6 +182,10 @@ class Task(pl.LightningModule):
         total_steps = int(min(trainer.estimated_stepping_batches, UNLIMITED))
         per_epoch = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
         return [optimizer], self.scheduler(optimizer, Plan(total_steps, per_epoch, self.monitor[0], self.monitor[1]))
+
+
+def _state_of(loader: Any) -> dict[str, Any] | None:
+    return loader.state_dict() if hasattr(loader, "state_dict") else None
 
 
 def stop_searching_for_cuda() -> None:

@@ -33,6 +33,7 @@ class Forecast(Task):
 
     targets: ClassVar[tuple[type, ...]] = (Values,)
     monitor = ("val/rmse", "min")
+    carried = ("state",)
     spec: SeriesSpec
 
     def __init__(

@@ -32,7 +32,6 @@ class PictureTask(Task):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.noise_seed = torch.initial_seed()
         self.eval_noise: torch.Generator | None = None
 
     @property
@@ -53,10 +52,6 @@ class PictureTask(Task):
     def problems(self) -> Iterator[str]:
         """What goes wrong, each with its remedy; asked after each epoch of training and after a test."""
         yield from ()
-
-    def on_train_epoch_start(self) -> None:
-        super().on_train_epoch_start()
-        torch.manual_seed((self.noise_seed * 1_000_003 + self.current_epoch * 1_009 + self.global_rank) % 2**63)
 
     def on_validation_epoch_start(self) -> None:
         self.eval_noise = torch.Generator(self.device).manual_seed(EVAL_SEED + self.global_rank)

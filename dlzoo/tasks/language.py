@@ -37,6 +37,8 @@ class Language(Task):
     targets = (NextTokens,)
     spec: TextSpec
 
+    carried = ("train_state",)
+
     def __init__(
         self,
         net: nn.Module,

@@ -1,0 +1,108 @@
+"""Stopping well: SIGTERM, Ctrl-C and the requeue signal of SLURM end a step, not the work.
+
+The first signal lets the current step finish; then ``last.ckpt`` is written and the run ends with what is known. A
+second Ctrl-C leaves at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning.pytorch as pl
+
+from dlzoo.callbacks.last_checkpoint import can_go_on_from
+from dlzoo.callbacks.observer import Observer
+
+HEARD = (signal.SIGINT, signal.SIGTERM)
+NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGUSR1: "SIGUSR1"}
+
+
+class Interrupted(Exception):
+    """The run was asked to stop.
+
+    Args:
+        signum: by which signal; the exit code is 128 more.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {NAMES.get(signal.Signals(signum), signum)}")
+        self.signum = signum
+
+
+class Interruption(Observer):
+    """Listens while a run trains and tests, and raises `Interrupted` where the run can be continued from.
+
+    With several processes Lightning's own handling of SIGTERM stays: they must stop at the same step, and continue from
+    the last checkpoint.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.signum: int | None = None
+        self.before: dict[int, Any] = {}
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.listen(trainer)
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.listen(trainer)
+
+    def listen(self, trainer: pl.Trainer) -> None:
+        if trainer.world_size > 1 or threading.current_thread() is not threading.main_thread():
+            return
+        heard = (*HEARD, signal.SIGUSR1) if "SLURM_JOB_ID" in os.environ else HEARD
+        for signum in heard:
+            own = signal.signal(signum, self.hear)
+            self.before.setdefault(signum, own)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.leave()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        for signum, own in self.before.items():
+            signal.signal(signum, own)
+        self.before.clear()
+
+    def hear(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum is not None and signum == signal.SIGINT:
+            os._exit(128 + signum)
+        self.signum = signum
+        self.on_train_batch_end = self.stop_training  # type: ignore[method-assign]  # no cost a step until now
+
+    def stop_training(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if can_go_on_from(trainer, batch_idx):
+            trainer.save_checkpoint(self.path)
+            self.stop()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.signum is not None:  # last.ckpt was written at the end of the epoch before
+            self.stop()
+
+    def on_test_batch_start(self, *_: Any) -> None:
+        if self.signum is not None:
+            self.stop()
+
+    def stop(self) -> None:
+        assert self.signum is not None
+        if self.signum == signal.SIGUSR1:
+            requeue()
+        raise Interrupted(self.signum)
+
+
+def requeue() -> None:
+    """Ask SLURM to start this job again, which then continues with resume=auto."""
+    job = os.environ["SLURM_JOB_ID"]
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    subprocess.run(["scontrol", "requeue", job], check=False)

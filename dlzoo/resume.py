@@ -1,0 +1,112 @@
+"""Which run a command line continues, and with which words: ckpt=<file>, ckpt=last, resume=auto.
+
+The run that is found is the newest whose own words were the same. It goes on in its own folder, from its last
+checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from dlzoo import config
+from dlzoo.errors import UserError
+
+NOT_COMPARED = ("ckpt", "resume", "hydra", "output_dir")
+"""Keys that may differ between a run and the command that continues it."""
+
+
+def resumed(argv: Sequence[str]) -> list[str]:
+    """The command line with the overrides of the run that it continues, in that run's folder.
+
+    Raises:
+        UserError: no such run, or words that contradict it.
+    """
+    given = {key_of(word): word for word in argv if not word.startswith("-")}
+    ckpt, mode = value_of(given.get("ckpt")), value_of(given.get("resume"))
+    if mode not in ("", "null", "auto"):
+        raise UserError(f"resume={mode}: this can be auto, which continues the newest unfinished run of these words")
+    if ckpt == "last" or (mode == "auto" and ckpt in ("", "null")):
+        if mode == "auto" and "hydra.run.dir" in given and status(Path(value_of(given["hydra.run.dir"]))) == "finished":
+            print(f"{value_of(given['hydra.run.dir'])} is finished: there is nothing to continue")
+            sys.exit(0)
+        found = newest(argv, given, unfinished=mode == "auto")
+        if found is None and ckpt == "last":
+            raise UserError("ckpt=last: there is no run of these words with a checkpoint; start it without ckpt")
+        if found is None:
+            return list(argv)
+        print(f"continues {found}")
+        ckpt = str(found)
+        argv = [*(word for word in argv if key_of(word) != "ckpt"), f"ckpt='{ckpt}'"]
+        given["ckpt"] = argv[-1]
+    if ckpt in ("null", ""):
+        return list(argv)
+    return with_words_of(ckpt, argv, given)
+
+
+def with_words_of(ckpt: str, argv: Sequence[str], given: dict[str, str]) -> list[str]:
+    """The overrides of the run that wrote a checkpoint, then those given now, in its own folder."""
+    from dlzoo.checkpoint import read
+
+    card = read(ckpt)["dlzoo"]
+    stored = {key_of(word): word for word in card["overrides"]}
+    for key in ("model", "data"):
+        if key in given and given[key] != stored.get(key):
+            raise UserError(f"{given[key]}: the run of ckpt={ckpt} is continued with its own {key}")
+    words = [word for key, word in stored.items() if key not in given and key not in ("ckpt", "resume")]
+    folder = Path(ckpt).resolve().parent
+    if folder.name == "checkpoints" and "hydra.run.dir" not in given:
+        argv = [*argv, f"hydra.run.dir='{folder.parent}'"]
+    return [*config.prepare(words), *argv]
+
+
+def newest(argv: Sequence[str], given: dict[str, str], *, unfinished: bool) -> Path | None:
+    """The last checkpoint of the newest run with the same words."""
+    wanted = compared(argv)
+    for run_dir in folders(given):
+        path = run_dir / "checkpoints" / "last.ckpt"
+        overrides = run_dir / ".hydra" / "overrides.yaml"
+        if not path.is_file() or not overrides.is_file():
+            continue
+        if compared(OmegaConf.to_container(OmegaConf.load(overrides))) != wanted:  # type: ignore[arg-type]
+            continue
+        if not unfinished or status(run_dir) != "finished":
+            return path
+    return None
+
+
+def folders(given: dict[str, str]) -> Iterator[Path]:
+    """Run folders, the newest first; only the one given, if it is."""
+    if "hydra.run.dir" in given:
+        yield Path(value_of(given["hydra.run.dir"]))
+        return
+    root = Path(value_of(given.get("output_dir")) or "outputs")
+    yield from sorted(root.glob("*/*/"), key=lambda path: (path.parent.name, path.name), reverse=True)
+
+
+def status(run_dir: Path) -> str | None:
+    """finished or interrupted, as its results say; None where a run left none."""
+    try:
+        found: Any = json.loads((run_dir / "results.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return found.get("status", "finished")
+
+
+def compared(words: Sequence[str]) -> list[str]:
+    """Words that say what a run is, in an order of their own."""
+    told = (word for word in words if not word.startswith("-"))
+    return sorted(word.lstrip("+") for word in told if key_of(word).split(".")[0] not in NOT_COMPARED)
+
+
+def key_of(word: str) -> str:
+    return word.split("=", 1)[0].lstrip("+")
+
+
+def value_of(word: str | None) -> str:
+    return "" if word is None else word.split("=", 1)[1].strip("'\"")

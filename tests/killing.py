@@ -1,0 +1,106 @@
+"""Runs in processes that can be killed: each is forked from one that has imported everything, so it starts at once."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["dlzoo.train", "dlzoo.build", "dlzoo.interruption", "kornia", "sklearn.datasets"])
+
+FAMILIES = {
+    "classifier": "model=mlp net.dropout=0.2 net.norm=batch augment=shift optimizer=momentum scheduler=cosine",
+    "averaged": "model=lenet augment=flips trainer.accumulate_grad_batches=3 callbacks=[default,ema,early_stopping]",
+    "lstm": "model=lstm data=air_passengers net.dropout=0.2 net.num_layers=2",
+    "stateful": "model=gru data=air_passengers net.stateful=true data.window=8 data.batch_size=2",
+    "vae": "model=vae optimizer=adamw scheduler=onecycle",
+    "gan": "model=dcgan net.width=4 callbacks.sample_quality.num_samples=20 trainer.gradient_clip_val=1",
+}
+"""Words of short runs of each kind; what they draw at random must go on as well."""
+COMMON = (
+    "trainer.max_epochs=3 trainer.accelerator=cpu deterministic=true logger=none "
+    "callbacks.last_checkpoint.every_n_steps=3 "
+    "~callbacks.samples ~callbacks.film ~callbacks.generative ~callbacks.graph ~callbacks.weights ~callbacks.forecast"
+)
+FEW = "data.val_fraction=0.1 trainer.limit_val_batches=2 trainer.limit_test_batches=1"
+
+
+def words_of(family: str) -> list[str]:
+    return f"{FAMILIES[family]} {COMMON} {FEW if 'data=' not in FAMILIES[family] else ''}".split()
+
+
+def main_in(folder: Path, words: Sequence[str]) -> None:
+    """``python train.py …`` in a folder, as the body of a process; what it says goes to log.txt."""
+    os.chdir(folder)
+    with (folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        from dlzoo import train
+
+        torch.set_num_threads(1)
+        sys.argv = ["train.py", *words, "hydra.run.dir=run"]
+        train.main()
+
+
+def start(folder: Path, words: Sequence[str]) -> Any:
+    folder.mkdir(parents=True, exist_ok=True)
+    process = FORKS.Process(target=main_in, args=(folder, [*words]))
+    process.start()
+    return process
+
+
+def finish(folder: Path, words: Sequence[str], timeout: float = 120) -> int:
+    """Run to the end; the exit code."""
+    process = start(folder, words)
+    process.join(timeout)
+    assert process.exitcode is not None, "it hangs"
+    return process.exitcode
+
+
+def when(path: Path, process: Any, timeout: float = 60) -> None:
+    """Wait until a file is there, or the process has ended."""
+    deadline = time.monotonic() + timeout
+    while not path.exists() and process.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.002)
+
+
+def left_by(folder: Path) -> dict[str, Any]:
+    """All that must be the same of two runs, however often they were stopped."""
+    run = folder / "run"
+    stored = {name: torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("best", "last")}
+    with (run / "metrics.csv").open() as file:
+        rows = [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+    results = json.loads((run / "results.json").read_text())
+    return {
+        "weights": {name: content["state_dict"] for name, content in stored.items()},
+        "optimizers": [stored["last"]["optimizer_states"], stored["last"]["lr_schedulers"]],
+        "random": stored["last"]["continuation"]["random"],
+        "rows": rows,
+        "metrics": results["metrics"],
+        "progress": [results["epochs"], results["steps"], results["status"]],
+    }
+
+
+def differences(a: Any, b: Any, place: str = "") -> list[str]:
+    """Where two nested structures differ; tensors bit for bit."""
+    if isinstance(a, torch.Tensor):
+        return [] if isinstance(b, torch.Tensor) and torch.equal(a, b) else [place]
+    if isinstance(a, dict):
+        if not isinstance(b, dict) or a.keys() != b.keys():
+            return [f"{place}: keys {a.keys() ^ b.keys() if isinstance(b, dict) else b}"]
+        return [found for key in a for found in differences(a[key], b[key], f"{place}.{key}")]
+    if isinstance(a, list | tuple):
+        if len(a) != len(b):
+            return [f"{place}: {len(a)} and {len(b)}"]
+        return [
+            found for i, (x, y) in enumerate(zip(a, b, strict=True)) for found in differences(x, y, f"{place}[{i}]")
+        ]
+    return [] if a == b else [f"{place}: {a} and {b}"]

@@ -1,0 +1,160 @@
+"""A run that is killed and started again is the run that was never stopped, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from killing import FAMILIES, FORKS, differences, finish, left_by, start, when, words_of
+
+from dlzoo.errors import UserError
+from dlzoo.interruption import Interruption
+from dlzoo.resume import resumed
+
+every_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[dict[str, Any], float]]:
+    """What the undisturbed run of a family leaves, and its seconds; made once."""
+    made: dict[str, tuple[dict[str, Any], float]] = {}
+
+    def of(family: str) -> tuple[dict[str, Any], float]:
+        if family not in made:
+            folder, started = tmp_path_factory.mktemp(family), time.monotonic()
+            assert finish(folder, words_of(family)) == 0, (folder / "log.txt").read_text()
+            made[family] = left_by(folder), time.monotonic() - started
+        return made[family]
+
+    return of
+
+
+@every_family
+def test_a_run_killed_within_an_epoch_and_continued_is_the_same_run(family: str, whole: Any, tmp_path: Path) -> None:
+    process = start(tmp_path, words_of(family))
+    when(tmp_path / "run" / "checkpoints" / "last.ckpt", process)  # the first is written within the first epoch
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert not (tmp_path / "run" / "results.json").exists()
+    assert finish(tmp_path, [*words_of(family), "resume=auto"]) == 0, (tmp_path / "log.txt").read_text()
+    assert "continues" in (tmp_path / "log.txt").read_text()
+    assert differences(whole(family)[0], left_by(tmp_path)) == []
+
+
+@pytest.mark.reliability
+@every_family
+def test_runs_killed_at_random_moments_are_the_same_run(family: str, whole: Any, tmp_path: Path) -> None:
+    expected, seconds = whole(family)
+    draw = random.Random(family)
+    for _ in range(17):
+        process = start(tmp_path, [*words_of(family), "resume=auto"])
+        process.join(draw.uniform(0, seconds))
+        process.kill()
+        process.join()
+        if process.exitcode == 0:
+            break
+    assert finish(tmp_path, [*words_of(family), "resume=auto"]) == 0, (tmp_path / "log.txt").read_text()
+    assert differences(expected, left_by(tmp_path)) == []
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_step_saves_and_says_so(signum: int, code: int, whole: Any, tmp_path: Path) -> None:
+    process = start(tmp_path, words_of("classifier"))
+    when(tmp_path / "run" / "checkpoints" / "last.ckpt", process)
+    os.kill(process.pid, signum)
+    process.join(60)
+    said = (tmp_path / "log.txt").read_text()
+    assert process.exitcode == code, said
+    assert "resume=auto goes on from there" in said
+    assert "Traceback" not in said
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["status"] == "interrupted"
+    assert results["checkpoints"]["last"]
+    stored = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert stored["global_step"] == results["steps"]
+    assert finish(tmp_path, [*words_of("classifier"), "resume=auto"]) == 0
+    assert differences(whole("classifier")[0], left_by(tmp_path)) == []
+
+
+def hear_twice() -> None:
+    interruption = Interruption(Path("last.ckpt"))
+    for _ in range(2):
+        interruption.hear(signal.SIGINT, None)
+
+
+def test_a_second_ctrl_c_leaves_at_once() -> None:
+    process = FORKS.Process(target=hear_twice)
+    process.start()
+    process.join(60)
+    assert process.exitcode == 130
+
+
+def test_a_signal_in_the_test_leaves_the_trained_run_to_be_tested(whole: Any, tmp_path: Path) -> None:
+    words = [*words_of("vae"), "task.num_importance_samples=100000", "trainer.limit_test_batches=1.0"]
+    process = start(tmp_path, words)
+    deadline = time.monotonic() + 60
+    when(tmp_path / "log.txt", process)
+    while "3/3" not in (tmp_path / "log.txt").read_text() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(60)
+    assert process.exitcode == 143
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["epochs"] == 3
+    less = [*words_of("vae"), f"ckpt={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}"]
+    assert finish(tmp_path, [word for word in less if not word.startswith(("model=", "~"))]) == 0
+    expected, found = whole("vae")[0], left_by(tmp_path)
+    assert differences(expected["weights"], found["weights"]) == []
+    assert differences(expected["rows"], found["rows"]) == []
+    assert expected["metrics"]["val/loss"] == found["metrics"]["val/loss"]
+
+
+def test_resume_auto_begins_where_nothing_is_to_be_continued_and_ends_where_all_is_done(tmp_path: Path) -> None:
+    words = [*words_of("stateful"), "resume=auto"]
+    assert finish(tmp_path, words) == 0
+    assert "continues" not in (tmp_path / "log.txt").read_text()
+    before = (tmp_path / "run" / "results.json").stat().st_mtime_ns
+    assert finish(tmp_path, words) == 0
+    assert "is finished" in (tmp_path / "log.txt").read_text()
+    assert (tmp_path / "run" / "results.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["ckpt=last"], "there is no run of these words"),
+        (["resume=yes"], "resume=yes: this can be auto"),
+    ],
+)
+def test_mistakes(words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        resumed(["data=wine", *words])
+
+
+def test_the_newest_run_of_the_same_words_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cards = {}
+    monkeypatch.setattr("dlzoo.checkpoint.read", lambda path: {"dlzoo": {"overrides": cards[str(path)]}})
+    for i, words in enumerate([["data=wine", "++seed=1"], ["data=wine", "++seed=1", "ckpt=x"], ["data=iris"]]):
+        run = tmp_path / "outputs" / "2026-01-01" / f"10-00-0{i}-mlp-wine"
+        for folder in (".hydra", "checkpoints"):
+            (run / folder).mkdir(parents=True)
+        (run / ".hydra" / "overrides.yaml").write_text(json.dumps(words))
+        (run / "checkpoints" / "last.ckpt").touch()
+        cards[str(Path("outputs") / "2026-01-01" / run.name / "checkpoints" / "last.ckpt")] = words
+    found = resumed(["seed=1", "data=wine", "resume=auto"])  # in another order, and written otherwise
+    assert any("10-00-01-mlp-wine" in word for word in found)
+    (tmp_path / "outputs" / "2026-01-01" / "10-00-01-mlp-wine" / "results.json").write_text('{"status": "finished"}')
+    assert any("10-00-00-mlp-wine" in word for word in resumed(["seed=1", "data=wine", "resume=auto"]))
+    assert any("10-00-01-mlp-wine" in word for word in resumed(["seed=1", "data=wine", "ckpt=last"]))
+    assert resumed(["seed=2", "data=wine", "resume=auto"]) == ["seed=2", "data=wine", "resume=auto"]
