@@ -1,0 +1,209 @@
+"""Take a trained model out of the house: one file that answers as its checkpoint does, on real inputs, to 1e-4.
+
+    python scripts/export.py ckpt=<run>/checkpoints/best.ckpt
+    python scripts/export.py ckpt=… format=torch_export output=lenet.pt2
+    python scripts/export.py ckpt=… quantize=int8
+    python scripts/export.py ckpt=<of a VAE> part=decoder
+
+Options:
+    ckpt             the checkpoint; nothing else of its run is needed
+    format           onnx            for onnxruntime, in any language (default)
+                     torch_export    for torch.export.load, without dlzoo
+                     safetensors     the net's weights by name; what rebuilds the net is in the header
+                     state_dict      the same for load_state_dict; what rebuilds the net is beside it, in <output>.json
+    output           the file (<model>-<data>.onnx, .pt2, .safetensors or .pt)
+    part             decoder: of an autoencoder only what makes pictures from codes
+    quantize         int8: a second file, <output>.int8.onnx, with weights and activations of 8 bits, calibrated on
+                     training rows; and a table of size, accuracy on the test split and latency of both
+    data             a name of configs/data, whose test rows the file is verified on; else the checkpoint's own
+    data.<option>    changes an option of the data, such as data.data_dir=/elsewhere
+
+The file begins with raw inputs: pixels from 0 to 255, features that are not standardised, values of a series; texts as
+the numbers of their tokens. The batch size is free, and so is a text's length. Names of classes, units, columns and the
+vocabulary are in its metadata. Exit code 0 when it was written and verified; otherwise nothing is left, and the exit
+code is 2.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dlzoo import commands
+from dlzoo.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from torch import Tensor
+
+    from dlzoo.export_views import View
+
+TOLERANCE = 1e-4
+"""Largest difference of an output, as a share of the largest output where that is above 1."""
+NUM_VERIFIED = 64
+"""Real inputs that a file is verified on."""
+NUM_TRACED = 3
+"""Inputs that a file is made with: another number than it is verified on, so that a size that was copied shows."""
+
+SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "state_dict": ".pt", "safetensors": ".safetensors"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    ckpt: str
+    format: Literal["onnx", "torch_export", "state_dict", "safetensors"] = "onnx"
+    output: str | None = None
+    part: Literal["decoder"] | None = None
+    quantize: Literal["int8"] | None = None
+    data: str | None = None
+
+
+def main() -> None:
+    """The command."""
+    commands.execute(command, __doc__)
+
+
+def command(argv: Sequence[str]) -> None:
+    """Export as the words of a command line say."""
+    from dlzoo import config
+
+    options, words = commands.parse(Options, argv, others=("data.",))
+    config.prepare([*([f"data={options.data}"] if options.data else []), *words])  # typos, before torch is imported
+    if options.quantize and options.format != "onnx":
+        raise UserError(f"quantize={options.quantize} goes with format=onnx, not with format={options.format}")
+    ckpt = commands.existing_file(options.ckpt, "ckpt")
+    task, cfg = commands.load(ckpt)
+    source = data_of(cfg, task, options.data, words)
+    output = commands.writable(options.output or default_name(cfg, options.format), "output", ckpt)
+    if output.suffix != SUFFIXES[options.format]:
+        raise UserError(f"output={output}: the ending of format={options.format} is {SUFFIXES[options.format]}")
+    view, difference, num = export(task, cfg, source, output, options)
+    show(view, output, f"on {num} real inputs, alone and in a batch: largest difference {difference:.1e}")
+    if options.quantize:
+        from dlzoo import quantize
+
+        quantize.command(view, source, output)
+
+
+def export(task: Any, cfg: DictConfig, source: Any, output: Path, options: Options) -> tuple[View, float, int]:
+    """Write the file and hold it against the checkpoint: its view, the largest difference, on how many inputs.
+
+    Raises:
+        UserError: this model cannot be written in this format, or the file answers otherwise; it is not left then.
+    """
+    import torch
+
+    from dlzoo.export_formats import FORMATS
+    from dlzoo.export_views import view_of
+
+    format = FORMATS[options.format]
+    view = view_of(task, options.part).eval()
+    inputs = view.real_inputs(source, NUM_VERIFIED)
+    temporary = output.with_name(f".{output.stem}.tmp{output.suffix}")
+    metadata = metadata_of(task, cfg, view, options)
+    try:
+        few = tuple(free(port.shape, tensor, NUM_TRACED) for port, tensor in zip(view.inputs, inputs, strict=True))
+        try:
+            format.write(view, few, metadata, temporary)
+            run, stored = format.read(temporary, view)
+            if stored != metadata:
+                raise UserError(f"format={options.format}: the metadata did not survive the file")
+            with torch.no_grad():
+                difference = compare(view, run, inputs)
+        except UserError:
+            raise
+        except Exception as error:  # exporters and runtimes have no family of errors
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(
+                f"format={options.format}: {cfg.names.model} cannot be written so ({type(error).__name__}: {reason})"
+            ) from error
+        for path in (temporary, temporary.with_suffix(".json")):
+            if path.is_file():
+                path.replace(output.with_suffix(path.suffix))
+    finally:
+        for path in (temporary, temporary.with_suffix(".json")):
+            path.unlink(missing_ok=True)
+    return view, difference, batch_size(view, inputs)
+
+
+def compare(view: View, run: Any, inputs: tuple[Tensor, ...]) -> float:
+    """The largest difference between a file's answers and the checkpoint's, on all inputs and on the first alone.
+
+    Raises:
+        UserError: it is above the tolerance, or the shapes differ.
+    """
+    worst = 0.0
+    for given in (inputs, tuple(free(p.shape, tensor, 1) for p, tensor in zip(view.inputs, inputs, strict=True))):
+        for port, found, wanted in zip(view.outputs, run(*given), view.expected(*given), strict=True):
+            if found.shape != wanted.shape:
+                raise UserError(
+                    f"the file gives {port.name} {tuple(found.shape)}, the checkpoint {tuple(wanted.shape)}"
+                )
+            scale = max(1.0, float(wanted.abs().max()))
+            difference = float((found - wanted).abs().max()) / scale
+            if not difference <= TOLERANCE:  # nor NaN
+                raise UserError(
+                    f"the file's {port.name} differ from the checkpoint's by {difference:.1e}, more than {TOLERANCE:g}"
+                )
+            worst = max(worst, difference)
+    return worst
+
+
+def free(shape: tuple[int | str, ...], tensor: Tensor, num: int) -> Tensor:
+    """The first ``num`` inputs of a batch."""
+    return tensor.narrow(shape.index("batch"), 0, min(num, tensor.shape[shape.index("batch")]))
+
+
+def batch_size(view: View, inputs: tuple[Tensor, ...]) -> int:
+    return inputs[0].shape[view.inputs[0].shape.index("batch")]
+
+
+def data_of(stored: DictConfig, task: Any, data: str | None, words: Sequence[str]) -> Any:
+    """The data that the file is verified on, ready to give test batches."""
+    from dlzoo import evaluate
+
+    cfg = evaluate.composed(stored, data, words)
+    source = evaluate.build_data(cfg, task.spec)
+    source.prepare_data()
+    source.setup("test")
+    source.adopt(task.spec)
+    return source
+
+
+def metadata_of(task: Any, cfg: DictConfig, view: View, options: Options) -> dict[str, Any]:
+    """What the file says of itself."""
+    import dlzoo
+    from dlzoo.checkpoint import make_card
+    from dlzoo.export_formats import WEIGHTS_ONLY
+    from dlzoo.export_views import names_of
+
+    told = {"dlzoo": dlzoo.__version__, "model": cfg.names.model, "data": cfg.names.data}
+    ports = {
+        "inputs": [dataclasses.asdict(port) | {"shape": list(port.shape)} for port in view.inputs],
+        "outputs": [dataclasses.asdict(port) | {"shape": list(port.shape)} for port in view.outputs],
+    }
+    card = {"card": make_card(cfg, [], task.spec)} if options.format in WEIGHTS_ONLY else {}
+    return told | ports | names_of(task.spec) | card
+
+
+def default_name(cfg: DictConfig, format: str) -> str:
+    return f"{cfg.names.model}-{cfg.names.data}{SUFFIXES[format]}"
+
+
+def show(view: View, output: Path, verdict: str) -> None:
+    """What was written, what goes in and what comes out."""
+    print(f"{output}   {size_of(output)}")
+    for what, ports in (("input", view.inputs), ("output", view.outputs)):
+        for port in ports:
+            shape = ", ".join(map(str, port.shape))
+            print(f"{what:8} {port.name} {port.dtype} ({shape}): {port.meaning}")
+    print(f"verified {verdict}")
+
+
+def size_of(path: Path) -> str:
+    """In kB or MB, as disks count."""
+    num = path.stat().st_size
+    return f"{num / 1e3:,.1f} kB" if num < 1e6 else f"{num / 1e6:,.1f} MB"
