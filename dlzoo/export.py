@@ -154,7 +154,8 @@ def compare(view: View, run: Any, inputs: tuple[Tensor, ...]) -> float:
 
 def free(shape: tuple[int | str, ...], tensor: Tensor, num: int) -> Tensor:
     """The first ``num`` inputs of a batch."""
-    return tensor.narrow(shape.index("batch"), 0, min(num, tensor.shape[shape.index("batch")]))
+    axis = shape.index("batch")
+    return tensor.narrow(axis, 0, min(num, tensor.shape[axis])).contiguous()
 
 
 def batch_size(view: View, inputs: tuple[Tensor, ...]) -> int:

@@ -167,10 +167,10 @@ class Writer(View):
         )
 
     def real_inputs(self, source: Any, num: int) -> Tensors:
-        """The second half of real text, and the state that its first half leaves."""
+        """A piece of real text, and the state that the piece before it leaves."""
         x = first_batch(source)[0][:num]
-        half = x.shape[1] // 2
-        return (x[:, half:], *_states(self.trained, x[:, :half]))
+        half = min(x.shape[1] // 2, num)
+        return (x[:, half : 2 * half], *_states(self.trained, x[:, :half]))
 
     def forward(self, tokens: Tensor, *state: Tensor) -> Tensors:  # type: ignore[override]
         return self._advanced(self.task, tokens, state)
