@@ -17,6 +17,7 @@ from dlzoo.checkpoint import CheckpointIO
 from dlzoo.config import CONFIG_DIR, arguments, locate
 from dlzoo.data.base import DataModule
 from dlzoo.errors import SpecError, UserError
+from dlzoo.profiling import StepProfiler
 from dlzoo.specs import Classes, ImageSpec, Spec
 from dlzoo.tasks.alternating import Alternating
 from dlzoo.tasks.base import Task
@@ -85,8 +86,10 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
         any(isinstance(callback, kind) for callback in callbacks)
         for kind in (pl.callbacks.ProgressBar, pl.callbacks.ModelCheckpoint)
     )
+    own = {"profiler": StepProfiler(run_dir)} if cfg.profile else {}
     try:
         trainer = instantiate(cfg.trainer, _partial_=True)(
+            **own,
             callbacks=callbacks,
             logger=loggers or False,
             plugins=[CheckpointIO(card)],
