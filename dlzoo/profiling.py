@@ -1,6 +1,6 @@
 """Where a training step's time goes: ``python train.py … profile=true``.
 
-After a few steps that warm up, a few are traced by PyTorch's profiler, and then some are only timed, since tracing slows
+After a few steps that warm up, a few are traced by PyTorch's profiler, and then others are timed, since tracing slows
 each operation down. The trace lies in <run>/profile/ and opens in Perfetto (https://ui.perfetto.dev) and, with the
 package torch-tb-profiler, in TensorBoard; the times are printed and kept in <run>/profile.txt.
 """
@@ -142,7 +142,7 @@ class StepProfiler(Profiler):
             self.open = [(outer, since + now - started) for outer, since in self.open]
 
     def _begin_trace(self) -> None:
-        os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # else it calls a missing GPU an error
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else it calls a missing GPU an error
         self.tracer = torch.profiler.profile(
             schedule=torch.profiler.schedule(wait=0, warmup=1, active=NUM_TRACED, repeat=1),
             on_trace_ready=self._traced,
