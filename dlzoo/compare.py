@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
-UNTOLD = ("output_dir", "expect", "grid", "names")
+UNTOLD = ("output_dir", "expect", "grid", "names", "profile", "logger")
 """Keys of a config that say nothing of how a run was trained."""
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#9A9A9A")
 """Of the runs, in turn: Okabe & Ito's, which colour-blind readers can tell apart."""
 STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)))
 MOST_PANELS = 6
+MOST_SIGNS = 40
+"""Of a value in a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +101,7 @@ def read_run(folder: Path) -> Run:
     curves = folder / "metrics.csv"
     return Run(
         folder,
-        choices(folder) | flat(settings),
+        choices(folder) | {key: _short(key, value) for key, value in flat(settings).items()},
         results.read(folder) if (folder / "results.json").is_file() else {},
         read_epochs(curves) if curves.is_file() else [],
     )
@@ -146,14 +148,30 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     """
     keys = dict.fromkeys(key for config in configs for key in config)
     told = {key: [_told(config[key]) if key in config else "-" for config in configs] for key in keys}
-    return {key: values for key, values in told.items() if len(set(values)) > 1}
+    told = {key: values for key, values in told.items() if len(set(values)) > 1}
+    rows = {key: values for key, values in told.items() if not _says_nothing(key, values, told)}
+    callbacks = [{key.split(".")[1] for key in config if key.startswith("callbacks.")} for config in configs]
+    if apart := set.union(*callbacks) - set.intersection(*callbacks):
+        rows["callbacks apart"] = [",".join(sorted(own & apart)) or "-" for own in callbacks]
+    return rows
+
+
+def _says_nothing(key: str, values: Sequence[str], told: Mapping[str, Any]) -> bool:
+    """Paths of data; options of callbacks that not all have; a class that a choice names: optimizer=sgd."""
+    node, _, rest = key.partition(".")
+    choice = "model" if node in ("net", "task") else node
+    return (
+        key.endswith("data_dir")
+        or (node == "callbacks" and rest != "" and "-" in values)
+        or (rest == "_target_" and choice in told)
+    )
 
 
 def show(runs: Sequence[Run]) -> None:
     """Names, differences of the configs, metrics."""
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, width=10_000)  # a line is never broken
     names = letters(len(runs))
     for name, run in zip(names, runs, strict=True):
         state = "" if run.results else "   (has not ended, or failed)"
@@ -206,12 +224,28 @@ def overlaid(runs: Sequence[Run]) -> Figure | None:
         if drawn and min(drawn) > 0 and max(drawn) > 50 * min(drawn):
             ax.set_yscale("log")
         pictures.whole_epochs(ax, [row["epoch"] for run in runs for row in run.epochs])
+    names = labels(runs)
     lines = [Line2D([], [], linewidth=2, **look) for look in looks]  # type: ignore[arg-type]
-    title = "train thin, val thick"
-    panels[0].legend(
-        lines, letters(len(runs)), title=title, title_fontsize=8, fontsize=8.5, ncols=math.ceil(len(runs) / 8)
-    )
+    look: dict[str, Any] = {
+        "title": "train thin, val thick",
+        "title_fontsize": 8,
+        "fontsize": 8,
+        "labelcolor": pictures.INK,
+    }
+    panels[0].legend(lines, names, ncols=math.ceil(len(runs) / 8), framealpha=0.85, edgecolor="none", **text)
     return fig
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """Letters with the first things that the runs differ in."""
+    from dlzoo.pictures import shorten
+
+    told = list(differences([run.config for run in runs]).values())
+    found = []
+    for i, name in enumerate(letters(len(runs))):
+        own = [values[i] for values in told if values[i] not in ("null", "-")][:3]
+        found.append(shorten(f"{name}  {', '.join(own)}".strip(), 30 if len(runs) <= 8 else 16))
+    return found
 
 
 def letters(num: int) -> list[str]:
@@ -230,9 +264,11 @@ def _table(heading: str, names: Sequence[str], rows: Mapping[str, Sequence[str]]
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column(heading, no_wrap=True)
     for name in names:
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(name, justify="right")
     for key, values in rows.items():
-        table.add_row(Text(key), *map(Text, values))
+        table.add_row(
+            Text(key), *(Text(value if len(value) <= MOST_SIGNS else value[:MOST_SIGNS] + "…") for value in values)
+        )
     return table
 
 
@@ -240,7 +276,14 @@ def _told(value: Any) -> str:
     """As it would stand on a command line."""
     if isinstance(value, list):
         return f"[{','.join(map(_told, value))}]"
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return str(value)
+
+
+def _short(key: str, value: Any) -> Any:
+    """Of a ``_target_`` the class alone."""
+    return str(value).rpartition(".")[2] if key.endswith("_target_") else value
 
 
 def _numbered(path: Path) -> list[Any]:
