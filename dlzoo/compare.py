@@ -151,7 +151,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     told = {key: values for key, values in told.items() if len(set(values)) > 1}
     rows = {key: values for key, values in told.items() if not _says_nothing(key, values, told)}
     callbacks = [{key.split(".")[1] for key in config if key.startswith("callbacks.")} for config in configs]
-    if apart := set.union(*callbacks) - set.intersection(*callbacks):
+    if apart := {name for own in callbacks for name in own if any(name not in other for other in callbacks)}:
         rows["callbacks apart"] = [",".join(sorted(own & apart)) or "-" for own in callbacks]
     return rows
 
@@ -226,7 +226,7 @@ def overlaid(runs: Sequence[Run]) -> Figure | None:
         pictures.whole_epochs(ax, [row["epoch"] for run in runs for row in run.epochs])
     names = labels(runs)
     lines = [Line2D([], [], linewidth=2, **look) for look in looks]  # type: ignore[arg-type]
-    look: dict[str, Any] = {
+    text: dict[str, Any] = {
         "title": "train thin, val thick",
         "title_fontsize": 8,
         "fontsize": 8,

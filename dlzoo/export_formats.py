@@ -47,13 +47,10 @@ class Format(NamedTuple):
 def write_onnx(view: View, inputs: Tensors, metadata: Metadata, path: Path) -> None:
     """A file for onnxruntime; each entry of the metadata is JSON in the model's ``metadata_props``."""
     need("onnxscript", "onnx")
-    program = torch.onnx.export(
-        exported(view, inputs),
-        dynamo=True,
-        input_names=[port.name for port in view.inputs],
-        output_names=[port.name for port in view.outputs],
-        verbose=False,
-    )
+    names = {"input_names": [port.name for port in view.inputs], "output_names": [port.name for port in view.outputs]}
+    graph = exported(view, inputs)
+    with quiet():
+        program = torch.onnx.export(graph, dynamo=True, verbose=False, **names)  # type: ignore[arg-type]
     assert program is not None
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # stack traces: larger than a small net, and full of this machine's paths
@@ -76,7 +73,9 @@ def read_onnx(path: Path, view: View) -> tuple[Run, Metadata]:
 
 def write_torch_export(view: View, inputs: Tensors, metadata: Metadata, path: Path) -> None:
     """A file for `torch.export.load`; the metadata are its extra file metadata.json."""
-    torch.export.save(exported(view, inputs), path, extra_files={"metadata.json": json.dumps(metadata)})
+    program = exported(view, inputs)
+    with quiet():
+        torch.export.save(program, path, extra_files={"metadata.json": json.dumps(metadata)})
 
 
 def read_torch_export(path: Path, view: View) -> tuple[Run, Metadata]:

@@ -21,11 +21,16 @@ from dlzoo import commands, config, results
 from dlzoo.errors import UserError, nearest
 from dlzoo.export import SUFFIXES
 
-DATA = ("digits", "wine", "synthetic", "sentiment_sentences", "sentences_stream", "counting", "air_passengers")
+DATA = (
+    ("data=digits", "data.batch_size=8", "data.eval_batch_size=8"),  # few pictures at once, for the large nets
+    ("data=wine",),
+    ("data=synthetic", "data.kind=line"),
+    ("data=sentiment_sentences",),
+    ("data=sentences_stream",),
+    ("data=counting",),
+    ("data=air_passengers",),
+)
 """One for each kind of input and target; a model is tried on the first that fits it."""
-
-FEW = {"digits": ["data.batch_size=8", "data.eval_batch_size=8"]}
-"""Fewer pictures at once, for the large nets."""
 
 NEEDED = {"timm": ["net.name=mobilenetv3_small_050"], "word_rnn": ["data.level=word"]}
 """Options that a model or its data do not have without being told."""
@@ -76,8 +81,8 @@ def rows_of(model: str, formats: Sequence[str], words: Sequence[str] = ()) -> It
                 options = Options(ckpt=str(ckpt), format=format, part=part or None)  # type: ignore[arg-type]
                 output = Path(folder) / f"{model}{SUFFIXES[format]}"
                 try:
-                    _, difference, _ = export(task, cfg, source, output, options)
-                    row[format] = {"difference": difference, "bytes": output.stat().st_size}
+                    _, verdict = export(task, cfg, source, output, options)
+                    row[format] = {**verdict._asdict(), "bytes": output.stat().st_size}
                 except UserError as error:
                     row[format] = {"reason": str(error)}
             yield f"{model} part={part}" if part else model, row
@@ -87,27 +92,25 @@ def trained(model: str, folder: Path, words: Sequence[str] = ()) -> Path:
     """The checkpoint of a short run: two batches, on the first data that fit."""
     from dlzoo import train
 
-    data = data_for(model)
     plain = ["trainer=smoke", "trainer.accelerator=cpu", "callbacks=checkpoint", "logger=none"]
-    chosen = [f"model={model}", f"data={data}", *plain, *FEW.get(data, []), *NEEDED.get(model, []), *words]
+    chosen = [f"model={model}", *plain, *data_for(model), *NEEDED.get(model, []), *words]
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         train.run(config.compose(chosen), folder, chosen)
     return folder / "checkpoints" / "best.ckpt"
 
 
-def data_for(model: str) -> str:
+def data_for(model: str) -> Sequence[str]:
     """The first of `DATA` whose inputs the model's net takes and whose target its task learns."""
     from dlzoo import build
 
     parts = config.compose([f"model={model}"])
     net, task = (config.locate(part._target_, "_target_") for part in (parts.net, parts.task))
-    for data in DATA:
-        cfg = config.compose([f"data={data}"])
-        spec = build.build_data(cfg).declare()
+    for words in DATA:
+        spec = build.build_data(config.compose(words)).declare()
         if isinstance(spec, net.accepts) and isinstance(spec.target, task.targets):
-            return data
-    raise UserError(f"model={model}: none of {', '.join(DATA)} fits it")
+            return words
+    raise UserError(f"model={model}: no data of the matrix fits it")
 
 
 def versions() -> dict[str, str | None]:
