@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,6 @@ from dlzoo import checkpoint
 from dlzoo.errors import UserError
 from dlzoo.export_views import Tensors, View
 
-FormatName = Literal["onnx", "torch_export", "state_dict", "safetensors"]
 Run = Callable[..., Tensors]
 Metadata = dict[str, Any]
 

@@ -273,6 +273,19 @@ def test_every_model_leaves_the_house(model: str, stand_in_data: Path) -> None:
             assert row[format]["spread"] > 10 * row[format]["difference"], "equal answers would verify nothing"
 
 
+def test_a_stateful_forecaster_reads_a_history_of_any_length(tmp_path: Path) -> None:
+    """And raw values: the logarithm, the differences and the standardisation are in the file."""
+    words = ["net.stateful=true", "data.log=true", "data.differences=[1,12]", "data.batch_size=1"]
+    task, cfg = commands.load(export_matrix.trained("gru", tmp_path, words))
+    source, path = export.data_of(cfg, task, None, []), tmp_path / "m.onnx"
+    export.export(task, cfg, source, path, export.Options(ckpt=""))
+    history = next(iter(source.test_dataloader()))[0][0]
+    for known in (history, history[:77]):
+        (found,) = session(path).run(None, {"history": torch.stack([known, 2 * known]).numpy()})
+        np.testing.assert_allclose(found[0], predict(task, known), rtol=1e-5)
+        np.testing.assert_allclose(found[1], predict(task, 2 * known), rtol=1e-5)
+
+
 def test_the_matrix_becomes_a_table_with_reasons(tmp_path: Path) -> None:
     from dlzoo.results_table import save
 
