@@ -123,8 +123,8 @@ WEIGHTS_ONLY = ("state_dict", "safetensors")
 
 def exported(view: View, inputs: Tensors) -> Any:
     """The view as an `ExportedProgram` whose named sizes stay free."""
-    sizes = {name for port in view.inputs for name in port.shape if isinstance(name, str)}
-    dims = {name: torch.export.Dim(name, min=1) for name in sorted(sizes)}
+    least = {name: port.least for port in view.inputs for name in port.shape if isinstance(name, str)} | {"batch": 1}
+    dims = {name: torch.export.Dim(name, min=size) for name, size in least.items()}
     shapes = tuple(
         {axis: dims[size] for axis, size in enumerate(port.shape) if isinstance(size, str)} for port in view.inputs
     )

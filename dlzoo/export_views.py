@@ -38,6 +38,8 @@ class Port:
     dtype: str
     shape: tuple[int | str, ...]
     meaning: str
+    least: int = 1
+    """Of a free size that is not the batch's."""
 
 
 class View(nn.Module):
@@ -192,7 +194,8 @@ class Forecaster(View):
         spec = task.spec
         length: int | str = "length" if task.stateful else spec.num_needed
         known = "all raw values until now" if task.stateful else "the last raw values until now"
-        self.inputs = (Port("history", "float64", ("batch", length, spec.num_columns), known),)
+        shape = ("batch", length, spec.num_columns)
+        self.inputs = (Port("history", "float64", shape, known, least=spec.num_needed),)
         self.outputs = (Port("forecast", "float64", ("batch", spec.horizon, spec.num_columns), "the next raw values"),)
 
     def real_inputs(self, source: Any, num: int) -> Tensors:
