@@ -266,7 +266,7 @@ def test_every_model_leaves_the_house(model: str, stand_in_data: Path) -> None:
     for key, row in export_matrix.rows_of(model, ("onnx", "torch_export"), words):
         for format in ("onnx", "torch_export"):
             assert row[format].get("difference", 1.0) <= export.TOLERANCE, (key, row[format])
-            assert row[format]["spread"] > 10 * row[format]["difference"], "equal answers would verify nothing"
+            assert row[format]["spread"] > 100 * row[format]["difference"], "equal answers would verify nothing"
 
 
 def test_a_stateful_forecaster_reads_a_history_of_any_length(tmp_path: Path) -> None:
