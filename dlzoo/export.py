@@ -10,7 +10,7 @@ Options:
     format           onnx            for onnxruntime, in any language (default)
                      torch_export    for torch.export.load, without dlzoo
                      safetensors     the net's weights by name; what rebuilds the net is in the header
-                     state_dict      the same for load_state_dict; what rebuilds the net is beside it, in <output>.json
+                     state_dict      the same for load_state_dict; what rebuilds the net is in <output>.json
     output           the file (<model>-<data>.onnx, .pt2, .safetensors or .pt)
     part             decoder: of an autoencoder only what makes pictures from codes
     quantize         int8: a second file, <output>.int8.onnx, with weights and activations of 8 bits, calibrated on
@@ -98,7 +98,8 @@ class Verdict(NamedTuple):
     difference: float
     """The largest, of any output."""
     spread: float
-    """How far the checkpoint's answers to the inputs lie apart; equal answers would verify little."""
+    """How far the checkpoint's answers to the inputs lie apart, of the output that varies least; equal answers would
+    verify little."""
 
 
 def export(task: Any, cfg: DictConfig, source: Any, output: Path, options: Options) -> tuple[View, Verdict]:
@@ -109,7 +110,7 @@ def export(task: Any, cfg: DictConfig, source: Any, output: Path, options: Optio
     """
     import torch
 
-    from dlzoo.export_formats import FORMATS
+    from dlzoo.export_formats import FORMATS, beside
     from dlzoo.export_views import view_of
 
     format = FORMATS[options.format]
@@ -132,12 +133,12 @@ def export(task: Any, cfg: DictConfig, source: Any, output: Path, options: Optio
             raise UserError(
                 f"format={options.format}: {cfg.names.model} cannot be written so ({type(error).__name__}: {reason})"
             ) from error
-        for path in (temporary, temporary.with_suffix(".json")):
-            if path.is_file():
-                path.replace(output.with_suffix(path.suffix))
+        for made, path in ((temporary, output), (beside(temporary), beside(output))):
+            if made.is_file():
+                made.replace(path)
     finally:
-        for path in (temporary, temporary.with_suffix(".json")):
-            path.unlink(missing_ok=True)
+        for made in (temporary, beside(temporary)):
+            made.unlink(missing_ok=True)
     return view, verdict
 
 
@@ -147,7 +148,7 @@ def compare(view: View, run: Any, inputs: tuple[Tensor, ...]) -> Verdict:
     Raises:
         UserError: they differ by more than the tolerance, or in shape.
     """
-    difference = spread = 0.0
+    difference, spread = 0.0, dict.fromkeys((port.name for port in view.outputs), 0.0)
     for given in (inputs, few_of(view, inputs, 1)):
         for port, found, wanted in zip(view.outputs, run(*given), view.expected(*given), strict=True):
             if found.shape != wanted.shape:
@@ -162,8 +163,9 @@ def compare(view: View, run: Any, inputs: tuple[Tensor, ...]) -> Verdict:
                 )
             difference = max(difference, apart)
             axis = port.shape.index("batch")
-            spread = max(spread, float((wanted.amax(axis) - wanted.amin(axis)).max()) / scale)
-    return Verdict(inputs[0].shape[view.inputs[0].shape.index("batch")], difference, spread)
+            apart = float((wanted.amax(axis) - wanted.amin(axis)).max()) / scale
+            spread[port.name] = max(spread[port.name], apart)
+    return Verdict(inputs[0].shape[view.inputs[0].shape.index("batch")], difference, min(spread.values()))
 
 
 def few_of(view: View, inputs: tuple[Tensor, ...], num: int) -> tuple[Tensor, ...]:
@@ -190,8 +192,7 @@ def data_of(stored: DictConfig, task: Any, data: str | None, words: Sequence[str
 def metadata_of(task: Any, cfg: DictConfig, view: View, options: Options) -> dict[str, Any]:
     """What the file says of itself."""
     import dlzoo
-    from dlzoo.checkpoint import make_card
-    from dlzoo.export_formats import WEIGHTS_ONLY
+    from dlzoo.export_formats import WEIGHTS_ONLY, card_of
     from dlzoo.export_views import names_of
 
     told = {"dlzoo": dlzoo.__version__, "model": cfg.names.model, "data": cfg.names.data}
@@ -199,7 +200,7 @@ def metadata_of(task: Any, cfg: DictConfig, view: View, options: Options) -> dic
         "inputs": [dataclasses.asdict(port) for port in view.inputs],
         "outputs": [dataclasses.asdict(port) for port in view.outputs],
     }
-    card = {"card": make_card(cfg, [], task.spec)} if options.format in WEIGHTS_ONLY else {}
+    card = {"card": card_of(task, cfg)} if options.format in WEIGHTS_ONLY else {}
     return json.loads(json.dumps(told | ports | names_of(task.spec) | card))  # tuples become lists, as in the file
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from dlzoo import checkpoint
@@ -84,13 +85,13 @@ def read_torch_export(path: Path, view: View) -> tuple[Run, Metadata]:
 
 
 def write_state_dict(view: View, inputs: Tensors, metadata: Metadata, path: Path) -> None:
-    """The net's weights by name for ``load_state_dict``; the metadata stand beside them, in <name>.json."""
+    """The net's weights by name for ``load_state_dict``; the metadata stand beside them."""
     torch.save(view.trained.net.state_dict(), path)
-    path.with_suffix(".json").write_text(json.dumps(metadata, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside(path).write_text(json.dumps(metadata, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_state_dict(path: Path, view: View) -> tuple[Run, Metadata]:
-    metadata = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    metadata = json.loads(beside(path).read_text(encoding="utf-8"))
     return rebuilt(metadata, torch.load(path, weights_only=True), view), metadata
 
 
@@ -133,6 +134,17 @@ def exported(view: View, inputs: Tensors) -> Any:
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine
     return program
+
+
+def beside(path: Path) -> Path:
+    """Where the metadata of a file stand that has no place for them: net.pt.json."""
+    return path.with_name(f"{path.name}.json")
+
+
+def card_of(task: Any, cfg: Any) -> Metadata:
+    """What `rebuilt` needs: how net and task are made, and the spec; nothing of the run and its machine."""
+    parts = {key: cfg[key] for key in ("names", "net", "task")}
+    return checkpoint.make_card(OmegaConf.create(parts), [], task.spec)
 
 
 def rebuilt(metadata: Metadata, weights: dict[str, Tensor], view: View) -> Run:

@@ -104,22 +104,25 @@ def test_every_format_of_a_table(
                 assert json.loads(file.metadata()["classes"]) == list(task.spec.target.names)
         else:
             weights = torch.load(path, weights_only=True)
-            assert json.loads(path.with_suffix(".json").read_text())["classes"] == list(task.spec.target.names)
+            assert json.loads(Path(f"{path}.json").read_text())["classes"] == list(task.spec.target.names)
         other, _ = checkpoint.build(checkpoint.read(ckpt_of("wine")))
         other.net.load_state_dict(weights)
         found = predict(other.eval(), x)
     torch.testing.assert_close(found, predict(task, x), atol=1e-5, rtol=0)
-    assert {p.name for p in tmp_path.iterdir()} <= {path.name, path.with_suffix(".json").name}, "nothing else is left"
+    assert {p.name for p in tmp_path.iterdir()} <= {path.name, f"{path.name}.json"}, "nothing else is left"
 
 
-def test_no_path_of_this_machine_leaves(ckpt_of: Callable[[str], Path], terminal: Terminal, tmp_path: Path) -> None:
-    root = str(Path(__file__).parents[1]).encode()
-    for name in ("m.onnx", "m.pt2"):
-        format = "onnx" if name == "m.onnx" else "torch_export"
-        assert (
-            terminal(export.main, f"ckpt={ckpt_of('wine')}", f"format={format}", f"output={tmp_path / name}").code == 0
-        )
-        assert root not in (tmp_path / name).read_bytes()
+def test_no_path_of_this_machine_leaves(
+    ckpt_of: Callable[[str], Path], terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither that of the code, nor that of the training data."""
+    monkeypatch.chdir(tmp_path)
+    for format in export.SUFFIXES:
+        assert terminal(export.main, f"ckpt={ckpt_of('csv')}", f"format={format}").code == 0
+    files = list(tmp_path.iterdir())
+    assert len(files) == 5
+    for place in (Path(__file__).parents[1], ckpt_of("csv").parents[1]):
+        assert not [path.name for path in files if str(place).encode() in path.read_bytes()]
 
 
 class Wrong(View):
