@@ -257,8 +257,20 @@ LIBRARY = ("dlzoo.nets.torchvision_net.TorchvisionNet", "dlzoo.nets.timm_net.Tim
 MODELS = config.groups()["model"]
 LARGE = {name for name in MODELS if config.compose([f"model={name}"]).net._target_ in LIBRARY} - {"resnet20"}
 ALIKE = {"denoising_autoencoder", "contractive_autoencoder", "sparse_autoencoder", "stacked_autoencoder", "rnn"}
-ALIKE |= {"peephole_lstm", "gru", "rnn_classifier", "softmax", "wgan_gp", "word_rnn", "conv_vae"}
-"""Models with the net and the task of others, or with the parts of others, whose cells test_scanned.py has."""
+ALIKE |= {
+    "peephole_lstm",
+    "gru",
+    "rnn_classifier",
+    "softmax",
+    "wgan_gp",
+    "word_rnn",
+    "conv_vae",
+    "vae",
+    "cgan",
+    "dcgan",
+}
+ALIKE |= {"cnn", "cnn_pool", "fast_cnn", "conv_autoencoder", "counting_rnn"}
+"""Models with the net and the task of others, or with layers that others have as well."""
 
 
 @pytest.mark.parametrize(
