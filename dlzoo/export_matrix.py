@@ -82,7 +82,7 @@ def rows_of(model: str, formats: Sequence[str], words: Sequence[str] = ()) -> It
         task, cfg = commands.load(ckpt)
         source = data_of(cfg, task, None, [])
         for part in ("", "decoder") if isinstance(task, Encoding) else ("",):
-            row: dict[str, Any] = {"data": cfg.names.data}
+            row: dict[str, Any] = {"data": cfg.names.data, "commit": results.commit()}
             for format in formats:
                 options = Options(ckpt=str(ckpt), format=format, part=part or None)  # type: ignore[arg-type]
                 output = Path(folder) / f"{model}{SUFFIXES[format]}"
@@ -120,13 +120,13 @@ def data_for(model: str) -> Sequence[str]:
     raise UserError(f"model={model}: no data of the matrix fits it")
 
 
-def versions() -> dict[str, str | None]:
+def versions() -> dict[str, str]:
     """Of what writes and reads the files."""
     import onnx
     import onnxruntime
 
     own = results.versions()
-    return own | {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__, "commit": results.commit()}
+    return own | {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
 
 
 def told(outcome: dict[str, Any]) -> str:
@@ -154,7 +154,12 @@ def section(root: Path) -> list[str]:
         f"| `{key}` | {row['data']} | {' | '.join(cell(row[format]) for format in FORMATS)} |"
         for key, row in store["runs"].items()
     ]
-    made = ", ".join(f"{name} {version}" for name, version in store["versions"].items())
+    tried = {key.split()[0] for key in store["runs"]}
+    left = [f"`{name}`" for name in config.groups()["model"] if name not in tried]
+    commits = sorted({str(row["commit"]) for row in store["runs"].values()})
+    made = ", ".join(
+        [*(f"{name} {version}" for name, version in store["versions"].items()), f"commit {' '.join(commits)}"]
+    )
     return [
         "## Leaving the house",
         "",
@@ -169,6 +174,7 @@ def section(root: Path) -> list[str]:
         "",
         *(f"{i}. {reason}" for i, reason in enumerate(reasons, 1)),
         *([""] if reasons else []),
+        *([f"Not tried yet: {', '.join(left)}.", ""] if left else []),
         f"With {made}.",
         "",
     ]

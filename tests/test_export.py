@@ -302,10 +302,14 @@ def test_the_matrix_becomes_a_table_with_reasons(tmp_path: Path) -> None:
 
     assert export_matrix.section(tmp_path) == []
     good, bad = {"num": 8, "difference": 2.4e-7, "spread": 0.3, "bytes": 10}, {"reason": "no such operator"}
-    row = {"data": "wine", **dict.fromkeys(export_matrix.FORMATS, good)}
+    row = {"data": "wine", "commit": "abc", **dict.fromkeys(export_matrix.FORMATS, good)}
     store = {"runs": {"mlp": row, "odd": row | {"onnx": bad}}, "versions": {"torch": "9"}, "not_run": None}
     save(tmp_path, export_matrix.NAME, store)
     lines = export_matrix.section(tmp_path)
     assert "| `mlp` | wine | 2e-07 | 2e-07 | 2e-07 | 2e-07 |" in lines
     assert "| `odd` | wine | no (1) | 2e-07 | 2e-07 | 2e-07 |" in lines
     assert "1. no such operator" in lines
+    assert "With torch 9, commit abc." in lines
+    (left,) = [line for line in lines if line.startswith("Not tried yet: ")]
+    assert "`lenet`" in left
+    assert "`mlp`" not in left
