@@ -145,7 +145,7 @@ def section(root: Path) -> list[str]:
 
     def cell(outcome: dict[str, Any]) -> str:
         if "difference" in outcome:
-            return f"{outcome['difference']:.0e}"
+            return f"{outcome['difference']:.0e}" if outcome["difference"] else "0"
         if outcome["reason"] not in reasons:
             reasons.append(outcome["reason"])
         return f"no ({reasons.index(outcome['reason']) + 1})"
