@@ -18,6 +18,7 @@ from dlzoo.config import CONFIG_DIR, arguments, locate
 from dlzoo.data.base import DataModule
 from dlzoo.errors import SpecError, UserError
 from dlzoo.interruption import Interruption
+from dlzoo.profiling import StepProfiler
 from dlzoo.specs import Classes, ImageSpec, Spec
 from dlzoo.tasks.alternating import Alternating
 from dlzoo.tasks.base import Task
@@ -87,8 +88,10 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
         for kind in (pl.callbacks.ProgressBar, pl.callbacks.Checkpoint)
     )
     callbacks.append(Interruption(run_dir / "checkpoints" / "last.ckpt"))
+    own = {"profiler": StepProfiler(run_dir)} if cfg.profile else {}
     try:
         trainer = instantiate(cfg.trainer, _partial_=True)(
+            **own,
             callbacks=callbacks,
             logger=loggers or False,
             plugins=[CheckpointIO(card)],

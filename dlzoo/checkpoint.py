@@ -111,12 +111,17 @@ def config_of(content: dict[str, Any]) -> DictConfig:
 def load_task(path: str | Path) -> tuple[Task, DictConfig]:
     """The trained task on the CPU in evaluation mode, and its config; the data are not needed."""
     content = read(path)
+    task, cfg = build(content)
+    restore(task, content, path)
+    return task.eval(), cfg
+
+
+def build(content: dict[str, Any]) -> tuple[Task, DictConfig]:
+    """The task that the card of a checkpoint describes, with fresh weights, and its config."""
     cfg = config_of(content)
     spec = from_plain(content["dlzoo"]["spec"])
     net = instantiate(cfg.net, _partial_=True)(spec)
-    task = instantiate(cfg.task, _partial_=True)(net, spec)
-    restore(task, content, path)
-    return task.eval(), cfg
+    return instantiate(cfg.task, _partial_=True)(net, spec), cfg
 
 
 def restore(task: Task, content: dict[str, Any], path: str | Path) -> None:

@@ -39,6 +39,7 @@ SETTINGS = (
     "deterministic",
     "compile",
     "cache_features",
+    "profile",
     "data_dir",
     "output_dir",
     "ckpt",
@@ -255,7 +256,7 @@ def _check_settings(cfg: DictConfig) -> None:
     import typeguard
 
     types: dict[str, Any] = {"seed": int, "data_dir": str, "output_dir": str}
-    types |= dict.fromkeys(("deterministic", "compile", "cache_features"), bool)
+    types |= dict.fromkeys(("deterministic", "compile", "cache_features", "profile"), bool)
     for key, hint in types.items():
         try:
             typeguard.check_type(cfg.get(key), hint)

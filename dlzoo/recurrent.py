@@ -77,7 +77,7 @@ class Recurrent(nn.Module):
         if lengths is None:
             final = outputs[:, -1]
         else:
-            final = outputs[torch.arange(len(outputs), device=outputs.device), lengths.to(outputs.device) - 1]
+            final = outputs[torch.arange(outputs.shape[0], device=outputs.device), lengths.to(outputs.device) - 1]
         if not self.bidirectional:
             return final
         return torch.cat([final[:, : self.num_units], outputs[:, 0, self.num_units :]], dim=1)
@@ -153,7 +153,7 @@ class _PeepholeLayer(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """x: (B, T, D), mask: (B, T, 1), true for real steps -> (B, T, H), (h, c) each (B, H)."""
         num_units = self.peepholes.shape[1]
-        h, c = state or (x.new_zeros(len(x), num_units),) * 2
+        h, c = state or (x.new_zeros(x.shape[0], num_units),) * 2
         p_i, p_f, p_o = self.peepholes
         from_x = nn.functional.linear(x, self.weight_ih, self.bias).unbind(1)  # all steps at once
         outputs: list[Tensor] = [h] * len(from_x)

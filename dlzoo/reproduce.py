@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf, open_dict
 
@@ -111,9 +112,13 @@ def is_done(run_dir: Path, name: str, words: Sequence[str]) -> bool:
     if status(run_dir) != "finished":
         return False
     today = config.compose([f"experiment={name}", *words])
+    stored: Any = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
     with open_dict(today):
         today.pop("names")
-    return OmegaConf.load(run_dir / ".hydra" / "config.yaml") == today
+    for cfg in (today, stored):
+        with open_dict(cfg):
+            cfg.pop("profile", None)  # changes nothing that is measured, and older runs have no such key
+    return stored == today
 
 
 def launch(name: str, words: Sequence[str], run_dir: Path) -> tuple[str | None, bool]:

@@ -38,6 +38,8 @@ seed, in a grid after the words of its cell: ``transfer=features data.train_per_
 
 def write_table(root: Path) -> None:
     """RESULTS.md, and the last line of each experiment's header, from what is stored."""
+    from dlzoo import export_matrix
+
     rows, sections, not_run, machines = [], [], [], set()
     for name in config.groups()["experiment"]:
         store = load(root, name)
@@ -61,6 +63,7 @@ def write_table(root: Path) -> None:
         *rows,
         "",
         *sections,
+        *export_matrix.section(root),
     ]
     if not_run:
         text += ["## Not run", "", *(f"- `{name}`: {reason}" for name, reason in not_run), ""]

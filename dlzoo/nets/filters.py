@@ -110,7 +110,7 @@ class FilterBank(nn.Module):
             rows = F.conv2d(self._pad(planes, self.box_row.shape[3]), self.box_row, stride=(1, self.stride))
             maps["box_blur"] = F.conv2d(rows, self.box_row.mT, stride=(self.stride, 1))
         out = torch.cat([maps[name] for name in self.filters], 1)  # (B*C, N, H', W')
-        return out.view(len(x), -1, *out.shape[2:])
+        return out.view(x.shape[0], -1, *out.shape[2:])
 
     def _pad(self, planes: Tensor, size: int) -> Tensor:
         before, behind = self.margins(size)

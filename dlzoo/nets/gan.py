@@ -84,4 +84,4 @@ class GAN(nn.Module):
         """x with the condition beside it; without one, that of no class."""
         if not self.num_conditions:
             return x
-        return torch.cat([x, x.new_zeros(len(x), self.num_conditions) if condition is None else condition], 1)
+        return torch.cat([x, x.new_zeros(x.shape[0], self.num_conditions) if condition is None else condition], 1)

@@ -78,7 +78,7 @@ class TextCNN(nn.Module):
     def pool(self, convolution: nn.Conv1d, vectors: Tensor, lengths: Tensor) -> Tensor:
         """(B, D, L) -> (B, num_filters): the highest value of each filter over the windows within the text."""
         (size,) = convolution.kernel_size
-        maps = convolution(F.pad(vectors, (0, max(size - vectors.shape[2], 0))))
+        maps = convolution(F.pad(vectors, (0, size - 1)))  # a text may be shorter than the window
         ends = torch.arange(size, size + maps.shape[2], device=maps.device)
         beyond = ends > lengths.clamp(min=size)[:, None]
         return maps.masked_fill(beyond[:, None], float("-inf")).amax(2).relu()  # ReLU keeps the order: once is enough

@@ -104,17 +104,17 @@ class Forecast(Task):
         """
         spec = self.spec
         known = spec.transform.apply(history)[None].to(self.device, torch.float32)  # (1, N - lost, D)
-        if self.stateful:
-            steps = self.read_on(known, horizon)
-        else:
-            window = known[:, -spec.window :]
-            for _ in range(horizon):
-                window = torch.cat([window, self.link(self(window[:, -spec.window :]))[:, None]], dim=1)
-            steps = window[:, spec.window :]
+        steps = self.read_on(known, horizon) if self.stateful else self.feed_back(known[:, -spec.window :], horizon)
         return spec.transform.invert(steps[0].to(history), history)
 
+    def feed_back(self, window: Tensor, horizon: int) -> Tensor:
+        """window: (B, W, D) -> the next (B, H, D), each from the window that ends with the one before it."""
+        for _ in range(horizon):
+            window = torch.cat([window, self.link(self(window[:, -self.spec.window :]))[:, None]], dim=1)
+        return window[:, self.spec.window :]
+
     def read_on(self, known: Tensor, horizon: int) -> Tensor:
-        """known: (1, N, D) -> the next (1, H, D), with the state that reading them leaves."""
+        """known: (B, N, D) -> the next (B, H, D), with the state that reading them leaves."""
         outputs, state = self.net.steps(known)  # type: ignore[operator]
         steps = [self.link(outputs[:, -1:])]
         while len(steps) < horizon:

@@ -1,0 +1,85 @@
+"""Runs side by side: what differs in their configs, what each reached, and one picture of all curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_runs import Terminal
+
+from dlzoo import compare, pictures
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    return Terminal(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of a sweep, by the command itself, and a third that has not ended."""
+    import os
+    import shutil
+    import subprocess
+    import sys
+
+    root, folder = Path(__file__).parents[1], tmp_path_factory.mktemp("sweep")
+    words = ["-m", "net.hidden=[8],[16]", "trainer=cpu", "trainer.max_epochs=2", "data=wine", "logger=none"]
+    words += ["callbacks=[history,checkpoint]", f"hydra.sweep.dir={folder}", f"output_dir={folder}"]
+    subprocess.run([sys.executable, str(root / "train.py"), *words], check=True, env=os.environ, capture_output=True)
+    shutil.copytree(folder / "1-mlp-wine-seed0", folder / "10-mlp-wine-seed0")
+    (folder / "10-mlp-wine-seed0" / "results.json").unlink()
+    return folder
+
+
+def rows(out: str, heading: str) -> dict[str, list[str]]:
+    """The table under a heading, by its first column."""
+    lines = out[out.index(heading) :].split("\n\n")[0].splitlines()
+    return {line.split()[0]: line.split()[1:] for line in lines}
+
+
+def test_only_what_differs_is_told(sweep: Path, terminal: Terminal, tmp_path: Path) -> None:
+    code, out, err = terminal(compare.main, sweep, f"output={tmp_path / 'curves.png'}")
+    assert (code, err) == (0, "")
+    assert [line[:1] for line in out.splitlines()[:3]] == ["A", "B", "C"]
+    assert "10-mlp-wine-seed0   (has not ended, or failed)" in out
+    assert rows(out, "config") == {"config": ["A", "B", "C"], "net.hidden": ["[8]", "[16]", "[16]"]}
+    reached = rows(out, "reached")
+    assert reached["epochs"] == ["2", "2", "2"]
+    assert reached["test/accuracy"][2] == "-"
+    assert all(cell.endswith("%") for cell in reached["test/accuracy"][:2])
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
+def test_the_curves_are_those_of_metrics_csv(sweep: Path) -> None:
+    runs = [compare.read_run(folder) for folder in compare.runs_under(str(sweep))[:2]]
+    figure = compare.overlaid(runs)
+    assert figure is not None
+    loss = figure.axes[0]
+    drawn = [[float(y) for y in line.get_ydata()] for line in loss.get_lines()]  # type: ignore[union-attr]
+    wanted = [pictures.curve(run.epochs, f"{split}/loss")[1] for run in runs for split in ("train", "val")]
+    assert drawn == wanted
+    assert len(drawn[0]) == 2
+    legend = loss.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["A  [8]", "B  [16]"]
+
+
+def test_runs_of_other_groups(tmp_path: Path) -> None:
+    """A class that a choice names is not told twice; callbacks that not all have are told by name alone."""
+    a = {"model": "mlp", "net._target_": "MLP", "net.hidden": [8], "callbacks.film._target_": "Film", "seed": 1}
+    b = {"model": "lenet", "net._target_": "LeNet", "seed": True, "data.data_dir": "/a"}
+    assert compare.differences([a, b]) == {
+        "model": ["mlp", "lenet"],
+        "net.hidden": ["[8]", "-"],
+        "seed": ["1", "true"],
+        "callbacks apart": ["film", "-"],
+    }
+
+
+def test_mistakes_are_said(sweep: Path, terminal: Terminal, tmp_path: Path) -> None:
+    assert "give two runs or more" in terminal.mistake(compare.main, sweep / "0-mlp-wine-seed0")
+    assert "did you mean '0-mlp-wine-seed0'" in terminal.mistake(compare.main, sweep / "0-mlp-wine-seed")
+    assert "holds none" in terminal.mistake(compare.main, tmp_path, sweep)
+    assert "must be .png" in terminal.mistake(compare.main, sweep, "output=curves.txt")
+    assert "did you mean 'output'" in terminal.mistake(compare.main, sweep, "outptu=curves.png")

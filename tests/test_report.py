@@ -1,0 +1,110 @@
+"""One page about a run that opens from disk: all of it inside, nothing of it taken for markup."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from small_runs import Terminal
+
+from dlzoo import report
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    return Terminal(monkeypatch, capsys)
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """What a run leaves, written by hand, with signs in it that HTML would take for markup."""
+    from PIL import Image
+
+    hydra = tmp_path / "run" / ".hydra"
+    hydra.mkdir(parents=True)
+    (hydra / "config.yaml").write_text("seed: 7\nnet: {_target_: a.B, hidden: [8]}\n")
+    (hydra / "overrides.yaml").write_text("- seed=7\n")
+    chosen = {"model": "mlp", "data": "wine", "experiment": "mlp_wine", "scheduler": "none"}
+    (hydra / "hydra.yaml").write_text(f"hydra: {{runtime: {{choices: {json.dumps(chosen)}}}}}\n")
+    results = {
+        "metrics": {"test/accuracy": 0.95, "test/loss": 0.2, "val/loss": 0.3},
+        "expect": [{"metric": "test/accuracy", "min": 0.9, "source": "course <b>", "reached": 0.95, "met": True}],
+        "seconds": {"setup": 1.0, "fit": 2.5, "test": 0.1},
+        "versions": {"torch": "9.9"},
+        "checkpoints": {"best": "b.ckpt", "last": None},
+        "epochs": 2,
+    }
+    results |= {"device": "cpu", "precision": "32-true", "seed": 7, "commit": "abc", "num_parameters": 148}
+    folder = hydra.parent
+    (folder / "results.json").write_text(json.dumps(results))
+    (folder / "metrics.csv").write_text("epoch,step,train/loss,val/loss\n1,3,0.5,0.4\n2,6,0.25,0.3\n")
+    (folder / "report.csv").write_text("class,precision,recall,f1,support\n<script>,0.5,0.25,0.333333,12\n")
+    (folder / "warnings.txt").write_text("the <loss> rises\n")
+    Image.new("RGB", (30, 20)).save(folder / "zebra.png")
+    Image.new("RGB", (30, 20)).save(folder / "learning_curves.png")
+    return folder
+
+
+class Page(HTMLParser):
+    """The tags that are open, the pictures, and the text."""
+
+    VOID = ("meta", "img", "br")
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.pictures: list[tuple[str, str]] = []
+        self.text = ""
+        self.links: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        told = dict(attrs)
+        if tag == "img":
+            self.pictures.append((str(told["alt"]), str(told["src"])))
+        self.links += [str(told[key]) for key in ("href", "src") if key in told]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+
+def test_the_page_holds_all_of_the_run(run_dir: Path, terminal: Terminal) -> None:
+    code, out, err = terminal(report.main, run_dir)
+    assert (code, err, out.strip()) == (0, "", f"report   {run_dir / 'report.html'}")
+    page = Page((run_dir / "report.html").read_text(encoding="utf-8"))
+    assert page.open == []
+    for told in ("mlp on wine", "95.00%", "met: ≥ 90.00%, course <b>", "the <loss> rises", "<script>0.5000", "9.9"):
+        assert told in page.text, told
+    for told in ("2 epochs in 2.5 s on cpu, 148 parameters, seed 7", "hidden: [8]", "seed=7", "abc", "2.5"):
+        assert told in page.text, told
+    assert "none" not in page.text.split("Config")[1].split("the whole config")[0]
+    assert [name for name, _ in page.pictures] == ["learning curves", "zebra"], "the curves come first"
+
+
+def test_nothing_is_fetched_from_anywhere(run_dir: Path, terminal: Terminal, tmp_path: Path) -> None:
+    assert terminal(report.main, run_dir, f"output={tmp_path / 'page.html'}").code == 0
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert page.links
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+
+
+def test_a_run_that_has_not_ended(run_dir: Path, terminal: Terminal) -> None:
+    (run_dir / "results.json").unlink()
+    assert terminal(report.main, run_dir).code == 0
+    page = Page((run_dir / "report.html").read_text(encoding="utf-8"))
+    assert "has not ended, or failed; 2 epochs are known" in page.text
+
+
+def test_mistakes_are_said(run_dir: Path, terminal: Terminal, tmp_path: Path) -> None:
+    assert "give one run folder" in terminal.mistake(report.main)
+    assert "did you mean 'run'" in terminal.mistake(report.main, tmp_path / "rum")
+    assert "no run folder" in terminal.mistake(report.main, tmp_path)
+    assert "output" in terminal.mistake(report.main, run_dir, f"output={tmp_path}")
