@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlzoo import config
 from dlzoo.errors import UserError
+from dlzoo.sweep import command, line
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -30,7 +30,7 @@ MISTAKES = (ValueError, TypeError)
 """What PyTorch and Lightning raise for an argument that they cannot use."""
 
 FAILED: list[str] = []
-"""Messages of the runs of this process that could not be carried out."""
+"""What the last command of this process complained of."""
 
 
 def main() -> None:
@@ -39,6 +39,8 @@ def main() -> None:
     FAILED.clear()
     try:
         sys.argv[1:] = resumed(config.prepare(sys.argv[1:]))
+        if line.is_sweep(sys.argv[1:]):
+            sys.exit(command.run(sys.argv[1:]))
         hydra.main(config_path=str(config.CONFIG_DIR), config_name="train", version_base="1.3")(job)()
     except UserError as error:
         sys.exit(_complain(str(error)))
@@ -53,7 +55,7 @@ def main() -> None:
 
 
 def job(cfg: DictConfig) -> None:
-    """What Hydra calls: once for a run, once for each run of a sweep. A user's mistake ends the run, not the sweep."""
+    """What Hydra calls."""
     hydra_cfg = HydraConfig.get()
     cfg = config.with_names(cfg, hydra_cfg.runtime.choices)
     run_dir = Path(hydra_cfg.runtime.output_dir)
@@ -63,9 +65,8 @@ def job(cfg: DictConfig) -> None:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         if not isinstance(cause, (UserError, OmegaConfBaseException, *MISTAKES)):
             raise
-        FAILED.append(str(cause))
         _complain(" ".join(str(cause).split()))
-        if hydra_cfg.mode is RunMode.RUN and {path.name for path in run_dir.iterdir()} <= {".hydra"}:
+        if {path.name for path in run_dir.iterdir()} <= {".hydra"}:
             shutil.rmtree(run_dir)  # nothing was run
 
 
@@ -113,7 +114,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     if best is not None:
         # Not as ckpt_path: with it EMAWeightAveraging puts back the weights that are not averaged.
         task.load_state_dict(read(best)["state_dict"])
-    test_seconds = _timed(lambda: trainer.test(task, data, verbose=False))
+    test_seconds = _timed(lambda: trainer.test(task, data, verbose=False)) if cfg.test else 0.0
     metrics |= {name: float(value) for name, value in trainer.callback_metrics.items()}
 
     outcome: dict[str, Any] = {
@@ -259,6 +260,7 @@ def _quiet() -> None:
 
 
 def _complain(message: str) -> int:
+    FAILED.append(message)
     print(f"error: {message}", file=sys.stderr)
     return 2
 

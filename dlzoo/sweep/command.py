@@ -1,0 +1,162 @@
+"""``python train.py -m …`` from the command line to the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.errors import HydraException
+
+from dlzoo import results
+from dlzoo.errors import UserError
+from dlzoo.sweep import line as lines
+from dlzoo.sweep import report
+from dlzoo.sweep import space as spaces
+from dlzoo.sweep.line import Line
+from dlzoo.sweep.record import Record, Trial
+from dlzoo.sweep.runner import Runner
+from dlzoo.sweep.search import Search, study_name
+from dlzoo.sweep.space import Space
+from dlzoo.sweep.worker import Epoch
+
+HOPELESS = 3
+"""So many trials that fail for the same reason, with none that does not, end a search: the mistake is in what they
+share."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Do what the command line asks; exit code 0, or 2 if a trial failed.
+
+    Raises:
+        UserError: a mistake in what all trials share; nothing has been run then.
+    """
+    line = lines.read(argv)
+    if line.is_search:
+        return search(line)
+    return grid(line)
+
+
+def grid(line: Line) -> int:
+    """Every combination, in order."""
+    try:
+        (points,) = BasicSweeper.split_arguments(line.swept, None)
+    except HydraException:
+        raise UserError("an interval has no end of values: search it with sweep=random, tpe, hyperband or bayes") from None
+    folder = Path(line.base.hydra.sweep.dir)
+    metric = line.metric
+    record = Record(line.shared, metric, "min" if metric is None else line.settings.direction(metric), [])
+    with Runner() as runner:
+        for number, point in enumerate(points):
+            params = {key.lstrip("+"): value for key, _, value in (word.partition("=") for word in point)}
+            trial = Trial(number, list(point), params)
+            record.trials.append(trial)
+
+            def on_epoch(epoch: Epoch, trial: Trial = trial) -> bool:
+                if epoch.mode is not None:
+                    record.metric, record.mode = epoch.metric, epoch.mode
+                trial.add(epoch, record.mode)
+                report.show_epoch(trial, epoch)
+                return trial.state == "failed"
+
+            try:
+                run_folder = line.folder_of(number, point, folder)
+            except UserError as error:
+                trial.end(str(error))
+            else:
+                trial.folder = str(run_folder)
+                trial.end(runner.run(line.trial_words(point, run_folder), run_folder, on_epoch))
+            report.show_trial(trial, record.metric)
+            record.write(folder)
+    report.finish(record, folder)
+    return 2 if record.num_failed else 0
+
+
+def search(line: Line) -> int:
+    """Trials until there are as many as were asked for; then the winner is trained and tested."""
+    settings = line.settings
+    space = space_of(line)
+    metric = line.metric
+    assert metric is not None
+    name = study_name(settings, space, line.words, line.base.hydra.runtime.choices)
+    folder = Path(line.base.output_dir) / "sweeps" / name
+    if any(word.startswith("hydra.sweep.dir=") for word in line.words):
+        folder = Path(line.base.hydra.sweep.dir)
+    line.folder_of(0, spaces.words(space, spaces.sample(space)), folder)  # a key of the space may be misspelt
+    study = Search(settings, space, metric, name, folder, int(line.base.trainer.max_epochs))
+    report.announce(study.trials(), settings, folder)
+
+    def record() -> Record:
+        return Record(line.shared, metric, study.mode, study.trials())
+
+    with Runner() as runner:
+        while (trial := study.claim()) is not None:
+            run_trial(line, study, trial, runner, folder)
+            report.show_trial(trial, metric)
+            record().write(folder)
+            stop_if_hopeless(record())
+        record().write(folder)
+        report.finish(record(), folder)
+        if settings.winner != "none":
+            retrain_winner(line, study, record(), runner, folder)
+    return 2 if record().num_failed else 0
+
+
+def space_of(line: Line) -> Space:
+    """What is searched: the files' space, with the command line's sweeps, without what it gives a fixed value."""
+    space = spaces.from_yaml(line.settings.space) | {o.key_or_group: spaces.from_override(o) for o in line.swept}
+    fixed = {word.split("=")[0].lstrip("+") for word in line.words}
+    space = {name: entry for name, entry in space.items() if spaces.key_of(name, space) not in fixed}
+    if not space:
+        raise UserError("there is nothing to search: give a space, sweep=[tpe,mlp_mnist], or optimizer.lr=interval(…)")
+    return space
+
+
+def run_trial(line: Line, study: Search, trial: Trial, runner: Runner, folder: Path) -> None:
+    """Run what was claimed, and put it away."""
+
+    def on_epoch(epoch: Epoch) -> bool:
+        goes_on = study.goes_on(trial, epoch)
+        report.show_epoch(trial, epoch)
+        return not goes_on
+
+    try:
+        run_folder = line.folder_of(trial.number, trial.words, folder)
+    except UserError as error:
+        trial.end(str(error))
+    else:
+        trial.folder = str(run_folder)
+        trial.end(runner.run(line.trial_words(trial.words, run_folder), run_folder, on_epoch, study.sign_of_life))
+    study.tell(trial)
+
+
+def stop_if_hopeless(record: Record) -> None:
+    """`UserError` where the first trials all failed alike."""
+    ended = [trial for trial in record.trials if trial.state != "running"]
+    if len(ended) == HOPELESS and len({trial.reason for trial in ended}) == 1 and record.num_failed == HOPELESS:
+        raise UserError(f"the first {HOPELESS} trials failed alike, so the search ends here: {ended[0].reason}")
+
+
+def retrain_winner(line: Line, study: Search, record: Record, runner: Runner, folder: Path) -> None:
+    """Train the best trial once more, with the test at its end, in ``winner-<number>``; once for all processes."""
+    best = record.best()
+    if best is None:
+        return
+    if any(trial.state == "running" for trial in record.trials):
+        print("other processes still run trials; the last to end trains and tests the winner")
+        return
+    run_folder = folder / f"winner-{best.number}"
+    if not study.take_winner(best.number):
+        print(f"the winner, trial {best.number}, was trained and tested before or by another process   {run_folder}")
+        return
+    print(f"\ntrial {best.number} has won and is trained once more, then tested")
+    words = [*line.shared, *best.words, f"hydra.run.dir='{run_folder}'"]
+    if line.settings.winner == "train_val":
+        words += ["data.train_on_val=true", "callbacks.checkpoint.monitor=null", f"trainer.max_epochs={best.best_epoch}"]
+    reason = runner.run(words, run_folder, lambda _: False)
+    if reason:
+        raise UserError(f"the winner could not be trained: {reason}")
+    study.winner_is_done(best.number)
+    results.show(results.read(run_folder), run_folder)
+
+
