@@ -16,9 +16,8 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlzoo import config
+from dlzoo import config, sweep
 from dlzoo.errors import UserError
-from dlzoo.sweep import command, line
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -39,8 +38,8 @@ def main() -> None:
     FAILED.clear()
     try:
         sys.argv[1:] = resumed(config.prepare(sys.argv[1:]))
-        if line.is_sweep(sys.argv[1:]):
-            sys.exit(command.run(sys.argv[1:]))
+        if sweep.is_asked(sys.argv[1:]):
+            sys.exit(sweep.run(sys.argv[1:]))
         hydra.main(config_path=str(config.CONFIG_DIR), config_name="train", version_base="1.3")(job)()
     except UserError as error:
         sys.exit(_complain(str(error)))
@@ -94,6 +93,8 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     data.prepare_data()
     data.setup("fit")
     task = build.build_task(cfg, data.spec)
+    if cfg.lr_find and cfg.ckpt is None:
+        overrides = with_found_rate(cfg, task, data, run_dir, overrides)
     card = make_card(cfg, overrides, data.spec)
     trainer = build.build_trainer(cfg, task, run_dir, card)
     _announce(cfg, task, trainer)
@@ -137,6 +138,24 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
         results.write(run_dir, outcome)
         results.show(outcome, run_dir)
     return outcome
+
+
+def with_found_rate(cfg: DictConfig, task: Any, data: Any, run_dir: Path, overrides: list[str]) -> list[str]:
+    """Test learning rates; with ``lr_find=use`` the config, the task and the overrides get the one suggested."""
+    from hydra.utils import instantiate
+
+    from dlzoo.lr_find import find
+
+    found = find(cfg, task, data, run_dir)
+    print(f"lr_find: lowest loss at {found.lowest:.2g}, steepest fall at {found.steepest:.2g}", end="; ")
+    if cfg.lr_find != "use":
+        print(f"suggested: optimizer.lr={found.suggestion:g}", flush=True)
+        return overrides
+    print(f"training with optimizer.lr={found.suggestion:g}", flush=True)
+    cfg.optimizer.lr = found.suggestion
+    task.optimizer = instantiate(cfg.optimizer, _partial_=True)
+    others = [word for word in overrides if word.split("=")[0].lstrip("+") not in ("lr_find", "optimizer.lr")]
+    return [*others, f"++optimizer.lr={found.suggestion:g}"]  # a run that is continued does not test again
 
 
 def resumed(argv: list[str]) -> list[str]:
@@ -223,6 +242,8 @@ def _log_hyperparameters(cfg: DictConfig, trainer: pl.Trainer, metrics: dict[str
     params["optimizer"] = cfg.optimizer._target_.rpartition(".")[2]
     params["scheduler"] = cfg.scheduler._target_.rpartition(".")[2]
     for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger) and cfg.callbacks and "trial" in cfg.callbacks:
+            continue  # dlzoo/sweep/tensorboard.py writes them, for all runs of the sweep together
         if isinstance(logger, TensorBoardLogger):
             final = {k: v for k, v in metrics.items() if k.startswith(("test/", "val/"))}
             logger.log_hyperparams(params, final, step=trainer.global_step)

@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 from dlzoo.callbacks.observer import Observer
 from dlzoo.errors import UserError
 from dlzoo.sweep import worker
+from dlzoo.tasks.base import Task
 
 
 class Trial(Observer):
@@ -29,14 +30,21 @@ class Trial(Observer):
         if not self.validated:
             return
         self.validated = False
-        metric = self.metric or pl_module.monitor[0]  # type: ignore[index, union-attr]
-        measured = trainer.callback_metrics
+        assert isinstance(pl_module, Task)
+        own, mode = pl_module.monitor
+        metric, measured = self.metric or own, trainer.callback_metrics
         if metric not in measured:
             names = ", ".join(sorted(name for name in measured if name.startswith("val/")))
             raise UserError(f"sweep.metric={metric} is not measured in this run; choose from: {names}")
         stop = False
         if trainer.is_global_zero:
-            mode = None if self.metric else pl_module.monitor[1]  # type: ignore[index, union-attr]
-            stop = worker.report(trainer.current_epoch + 1, trainer.max_epochs, metric, mode, float(measured[metric]))
+            report = worker.Epoch(
+                trainer.current_epoch + 1,
+                trainer.max_epochs,
+                metric,
+                None if self.metric else mode,
+                float(measured[metric]),
+            )
+            stop = worker.report(report)
         if trainer.strategy.broadcast(stop):  # every rank ends in the same epoch
             trainer.should_stop = True

@@ -42,7 +42,9 @@ def grid(line: Line) -> int:
     try:
         (points,) = BasicSweeper.split_arguments(line.swept, None)
     except HydraException:
-        raise UserError("an interval has no end of values: search it with sweep=random, tpe, hyperband or bayes") from None
+        raise UserError(
+            "an interval has no end of values: search it with sweep=random, tpe, hyperband or bayes"
+        ) from None
     folder = Path(line.base.hydra.sweep.dir)
     metric = line.metric
     record = Record(line.shared, metric, "min" if metric is None else line.settings.direction(metric), [])
@@ -65,7 +67,7 @@ def grid(line: Line) -> int:
                 trial.end(str(error))
             else:
                 trial.folder = str(run_folder)
-                trial.end(runner.run(line.trial_words(point, run_folder), run_folder, on_epoch))
+                trial.end(runner.run(line.run_words(point, run_folder), run_folder, on_epoch))
             report.show_trial(trial, record.metric)
             record.write(folder)
     report.finish(record, folder)
@@ -126,7 +128,8 @@ def run_trial(line: Line, study: Search, trial: Trial, runner: Runner, folder: P
         trial.end(str(error))
     else:
         trial.folder = str(run_folder)
-        trial.end(runner.run(line.trial_words(trial.words, run_folder), run_folder, on_epoch, study.sign_of_life))
+        words = [*line.run_words(trial.words, run_folder), "test=false"]
+        trial.end(runner.run(words, run_folder, on_epoch, study.sign_of_life))
     study.tell(trial)
 
 
@@ -147,16 +150,24 @@ def retrain_winner(line: Line, study: Search, record: Record, runner: Runner, fo
         return
     run_folder = folder / f"winner-{best.number}"
     if not study.take_winner(best.number):
-        print(f"the winner, trial {best.number}, was trained and tested before or by another process   {run_folder}")
+        print(f"the winner, trial {best.number}, was trained and tested before, or another process does it")
+        if (run_folder / "results.json").is_file():
+            results.show(results.read(run_folder), run_folder)
         return
     print(f"\ntrial {best.number} has won and is trained once more, then tested")
-    words = [*line.shared, *best.words, f"hydra.run.dir='{run_folder}'"]
+    words = line.run_words(best.words, run_folder)
     if line.settings.winner == "train_val":
-        words += ["data.train_on_val=true", "callbacks.checkpoint.monitor=null", f"trainer.max_epochs={best.best_epoch}"]
-    reason = runner.run(words, run_folder, lambda _: False)
-    if reason:
+        words += [
+            "data.train_on_val=true",
+            "callbacks.checkpoint.monitor=null",
+            f"trainer.max_epochs={best.best_epoch}",
+        ]
+
+    def on_epoch(epoch: Epoch) -> bool:
+        report.show_epoch(best, epoch)
+        return False
+
+    if reason := runner.run(words, run_folder, on_epoch):
         raise UserError(f"the winner could not be trained: {reason}")
     study.winner_is_done(best.number)
     results.show(results.read(run_folder), run_folder)
-
-

@@ -18,8 +18,6 @@ from dlzoo.errors import UserError
 from dlzoo.sweep import settings
 from dlzoo.sweep.settings import Settings
 
-FLAGS = ("-m", "--multirun")
-
 
 @dataclass(frozen=True)
 class Line:
@@ -49,13 +47,10 @@ class Line:
         words = [*self.words, *point, f"hydra.job.num={number}"]
         return sweep_folder / composed(words, self.flags).hydra.sweep.subdir
 
-    def trial_words(self, point: Sequence[str], folder: Path) -> list[str]:
-        """The command line of a trial."""
-        words = [*self.shared, *point, f"hydra.run.dir='{folder}'", *self._report_words()]
-        return [*words, "test=false"] if self.is_search else words
-
-    def _report_words(self) -> list[str]:
-        words = ["++callbacks.trial._target_=dlzoo.callbacks.trial.Trial"]
+    def run_words(self, point: Sequence[str], folder: Path) -> list[str]:
+        """The command line of a run that reports to the sweep."""
+        words = [*self.shared, *point, f"hydra.run.dir='{folder}'"]
+        words.append("++callbacks.trial._target_=dlzoo.callbacks.trial.Trial")
         return words if self.metric is None else [*words, f"++callbacks.trial.metric={self.metric}"]
 
     @property
@@ -64,18 +59,13 @@ class Line:
         return self.settings.metric or ("val/loss" if self.is_search else None)
 
 
-def is_sweep(argv: Sequence[str]) -> bool:
-    """Whether a command line asks for many runs, and not only to be told what they would be."""
-    return bool({*FLAGS} & {*argv}) and not {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"} & {*argv}
-
-
 def read(argv: Sequence[str]) -> Line:
     """Take apart what `config.prepare` gave.
 
     Raises:
         UserError: a mistake in the words that all trials share, or in what the sweep is told.
     """
-    flags, words = config.split([word for word in argv if word not in FLAGS])
+    flags, words = config.split([word for word in argv if word not in ("-m", "--multirun")])
     overrides = parsed(words)
     about = [word for word, override in zip(words, overrides, strict=True) if _key(override).split(".")[0] == "sweep"]
     others = [pair for pair in zip(words, overrides, strict=True) if pair[0] not in about]
@@ -86,7 +76,9 @@ def read(argv: Sequence[str]) -> Line:
                 "the same search in each, with sweep.storage=<URL of a database> where they share no folder"
             )
         if _key(override) == "sweep" and override.is_sweep_override():
-            raise UserError(f"{override.input_line}: choose one method; a list joins files: sweep=[hyperband,mlp_mnist]")
+            raise UserError(
+                f"{override.input_line}: choose one method; a list joins files: sweep=[hyperband,mlp_mnist]"
+            )
     is_search = any(_key(override) == "sweep" for override in overrides)
     found = settings.read(about, _search_path(flags))
     given = {_key(override) for _, override in others}

@@ -31,7 +31,7 @@ def draw(record: Record, folder: Path) -> None:
 
 
 def parallel_coordinates(record: Record, trials: Sequence[Trial], names: Sequence[str]) -> Figure:
-    """One axis for each choice and one for the metric; each trial is a line, the best dark, one that was stopped thin."""
+    """One axis for each choice and one for the metric; a trial is a line, dark if good, thin if it was stopped."""
     from matplotlib import colormaps
 
     fig, (ax,) = pictures.new_panels(1, width=max(6.0, 1.9 * (len(names) + 1)), height=4.6, left=1.0)
@@ -40,7 +40,7 @@ def parallel_coordinates(record: Record, trials: Sequence[Trial], names: Sequenc
     rank = np.empty(len(values))
     rank[order] = np.linspace(0, 1, len(values))
     columns = [Axis.of([trial.params.get(name) for trial in trials]) for name in names]
-    columns.append(Axis.of(_clipped(values, record.mode)))
+    columns.append(Axis.of(_clipped(values, record.mode), may_log=False))
     heights = np.array([column.heights for column in columns])  # (axes, trials)
     for i in reversed(order):  # the best on top
         stopped = trials[i].state == "pruned"
@@ -55,7 +55,8 @@ def parallel_coordinates(record: Record, trials: Sequence[Trial], names: Sequenc
     ax.set_xlim(-0.15, len(columns) - 0.6)
     ax.axis("off")
     best = "lowest" if record.mode == "min" else "highest"
-    ax.set_title(f"{len(trials)} trials, dark: {best} {record.metric}", fontsize=11, color=INK, loc="left")
+    thin = "; thin: stopped early" if any(trial.state == "pruned" for trial in trials) else ""
+    ax.set_title(f"{len(trials)} trials; dark: {best} {record.metric}{thin}", fontsize=11, color=INK, loc="left")
     return fig
 
 
@@ -70,7 +71,7 @@ class Axis:
         self.ticks = ticks
 
     @classmethod
-    def of(cls, values: Sequence[Any]) -> Axis:
+    def of(cls, values: Sequence[Any], *, may_log: bool = True) -> Axis:
         """Numbers lie by size, or by their logarithm where they span a factor of 20; names in their order."""
         numbers = [_as_number(value) for value in values]
         if any(number is None for number in numbers):
@@ -80,7 +81,7 @@ class Axis:
             return cls([place[str(value)] for value in values], ticks)
         known = [float(number) for number in numbers if number is not None]
         low, high = min(known), max(known)
-        scale = math.log if low > 0 and high / low > 20 else float
+        scale = math.log if may_log and low > 0 and high / low > 20 else float
         start, span = scale(low), (scale(high) - scale(low)) or 1.0
         marks = [start + span * share for share in (0, 0.25, 0.5, 0.75, 1)]
         back = math.exp if scale is math.log else float
@@ -137,5 +138,3 @@ def _as_number(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError):
         return None
-
-

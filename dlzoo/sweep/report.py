@@ -61,9 +61,7 @@ def table(record: Record) -> Table:
         value = format_metric(str(record.metric), trial.value)
         cells = [format_metric(name, trial.metrics.get(name)) for name in tests]
         state = "" if trial.state == "complete" else trial.state
-        shown.add_row(
-            str(trial.number), label, value, *cells, str(trial.epochs), f"{trial.seconds:.1f}", state
-        )
+        shown.add_row(str(trial.number), label, value, *cells, str(trial.epochs), f"{trial.seconds:.1f}", state)
     return shown
 
 
@@ -77,10 +75,14 @@ def finish(record: Record, folder: Path) -> None:
     console.print(table(record))
     if (more := len(record.trials) - MOST_ROWS) > 0:
         console.print(f"[dim]and {more} more in sweep.csv[/dim]")
-    states = {state: sum(t.state == state for t in record.trials) for state in ("complete", "pruned", "failed", "running")}
+    states = {
+        state: sum(t.state == state for t in record.trials) for state in ("complete", "pruned", "failed", "running")
+    }
     told = ", ".join(f"{count} {state}" for state, count in states.items() if count)
     seconds = sum(trial.seconds for trial in record.trials)
-    console.print(f"\n[dim]{len(record.trials)} trials ({told}), {record.num_epochs} epochs, {seconds:.0f} s of training[/dim]")
+    console.print(
+        f"\n[dim]{len(record.trials)} trials ({told}), {record.num_epochs} epochs, {seconds:.0f} s of training[/dim]"
+    )
     pictures.draw(record, folder)
     tensorboard.write(record, folder)
     best = f"best      python scripts/best.py {folder}\n" if record.best() else ""

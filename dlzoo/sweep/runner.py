@@ -1,4 +1,4 @@
-"""Has trials run in a process of their own, and starts a new one when that dies: a crash ends a trial, not the sweep."""
+"""Has trials run in another process, and starts a new one when that dies: a crash ends a trial, not the sweep."""
 
 from __future__ import annotations
 

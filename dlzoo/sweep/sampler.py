@@ -50,9 +50,7 @@ class ByNumber(samplers.BaseSampler):
     ) -> Any:
         return self._own.sample_independent(study, trial, param_name, param_distribution)
 
-    def after_trial(
-        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         self._own.after_trial(study, trial, state, values)
 
 

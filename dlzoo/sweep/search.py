@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import socket
 import time
@@ -22,7 +21,7 @@ from dlzoo.errors import UserError
 from dlzoo.sweep import space as spaces
 from dlzoo.sweep.record import Trial
 from dlzoo.sweep.settings import Settings
-from dlzoo.sweep.space import Choice, Range, Space
+from dlzoo.sweep.space import Space
 from dlzoo.sweep.worker import Epoch
 
 if TYPE_CHECKING:
@@ -119,9 +118,7 @@ class Search:
     def _trial(self, source: Any) -> Trial:
         kept = source.user_attrs
         states = {state: name for name, state in _states().items()}
-        trial = Trial(
-            source.number, spaces.words(self.space, source.params), spaces.rounded(self.space, source.params)
-        )
+        trial = Trial(source.number, spaces.words(self.space, source.params), spaces.rounded(self.space, source.params))
         trial.state = states[source.state] if hasattr(source, "state") else "running"  # type: ignore[assignment]
         for name in ("value", "best_epoch", "epochs", "seconds", "reason", "metrics", "folder"):
             setattr(trial, name, kept.get(name, getattr(trial, name)))

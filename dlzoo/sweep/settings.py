@@ -41,7 +41,7 @@ class Settings:
     mode: Literal["min", "max"] | None = None
     """Whether its lowest or highest is best; null: as its name says."""
     winner: Literal["retrain", "train_val", "none"] = "retrain"
-    """Train the best trial once more and test it; train_val: on the validation rows too, for its best number of epochs."""
+    """Train the best trial once more and test it; train_val: on validation rows too, for its best number of epochs."""
     seed: int = 0
     """Of the choices; the trials train with the run's own ``seed``."""
     storage: str | None = None

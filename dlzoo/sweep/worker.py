@@ -45,11 +45,11 @@ class Ended(NamedTuple):
     """Whether the next trial should have a new process: this one may hold what an error or other ranks left."""
 
 
-def report(epoch: int, max_epochs: int | None, metric: str, mode: str | None, value: float) -> bool:
+def report(epoch: Epoch) -> bool:
     """Tell the sweep of an epoch; True: stop here."""
     if _sweep is None:
         return False
-    _sweep.send(Epoch(epoch, max_epochs, metric, mode, value))
+    _sweep.send(epoch)
     return _sweep.recv()
 
 
