@@ -6,7 +6,6 @@ exponentially and smoothed losses as in fastai. The rate suggested is a tenth of
 
 from __future__ import annotations
 
-import copy
 import csv
 import math
 import random
@@ -21,9 +20,10 @@ import numpy as np
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from dlzoo import pictures
+from dlzoo import build, pictures
 from dlzoo.data.base import DataModule
 from dlzoo.errors import UserError
 from dlzoo.tasks.base import Task
@@ -94,20 +94,22 @@ def find(cfg: DictConfig, task: Task, data: DataModule, run_dir: Path) -> RangeT
     """
     if not task.automatic_optimization:
         raise UserError(f"lr_find is for tasks with one optimizer; {type(task).__name__} moves its parameters itself")
-    trial = copy.deepcopy(task)
-    trial.scheduler = None
     rates = Rates()
     with random_states_kept():
-        trainer = instantiate(cfg.trainer, _partial_=True)(
-            max_epochs=-1,
-            max_steps=NUM_STEPS,
-            limit_val_batches=0,
-            callbacks=[rates],
-            logger=False,
-            enable_progress_bar=False,
-            enable_checkpointing=False,
-            default_root_dir=str(run_dir),
-        )
+        trial = copy_of(task, cfg, data)
+        try:
+            trainer = instantiate(cfg.trainer, _partial_=True)(
+                max_epochs=-1,
+                max_steps=NUM_STEPS,
+                limit_val_batches=0,
+                callbacks=[rates],
+                logger=False,
+                enable_progress_bar=False,
+                enable_checkpointing=False,
+                default_root_dir=str(run_dir),
+            )
+        except (MisconfigurationException, ValueError, RuntimeError) as error:
+            raise UserError(f"trainer: {error}") from None
         if trainer.world_size > 1:
             raise UserError(
                 "lr_find tests on one device: find the rate with trainer=auto, then give it as optimizer.lr"
@@ -124,6 +126,16 @@ def find(cfg: DictConfig, task: Task, data: DataModule, run_dir: Path) -> RangeT
             for a, b, c in zip(found.rates, found.losses, found.smoothed, strict=True)
         )
     return found
+
+
+def copy_of(task: Task, cfg: DictConfig, data: DataModule) -> Task:
+    """A second task with the same weights and no schedule; not a deep copy, whose hooks would still be the first's."""
+    twin = build.build_task(cfg, data.spec)
+    twin.load_state_dict(task.state_dict())
+    if hasattr(twin.net, "load_weights"):
+        twin.net.load_weights()  # type: ignore[operator]
+    twin.scheduler = None
+    return twin
 
 
 class Rates(Callback):
