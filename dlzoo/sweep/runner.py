@@ -14,6 +14,9 @@ from dlzoo.sweep.worker import Ended, Epoch
 SIGN_OF_LIFE = 30.0
 """Seconds between two calls of ``on_wait``."""
 
+PATIENCE = 20.0
+"""Seconds that a process may take to end by itself."""
+
 
 class Runner:
     """``with Runner() as runner: runner.run(words, folder, …)``; the process starts with the first trial."""
@@ -52,6 +55,7 @@ class Runner:
                 message = self._connection.recv()
                 if isinstance(message, Ended):
                     if message.is_spent:
+                        self._process.join(PATIENCE)  # type: ignore[union-attr]  # further ranks end with it
                         self._stop()
                     return message.reason
                 self._connection.send(on_epoch(message))

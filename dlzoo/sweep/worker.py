@@ -42,7 +42,7 @@ class Ended(NamedTuple):
     reason: str
     """Why it failed; empty if it did not."""
     is_spent: bool
-    """Whether the next trial should have a new process: this one may hold what an error or other ranks left."""
+    """Whether this process ends with it, for it may hold what an error or other ranks left."""
 
 
 def report(epoch: Epoch) -> bool:
@@ -64,6 +64,8 @@ def serve(sweep: Connection) -> None:
             words, folder = sweep.recv()
             ended = run(words, folder)
             sweep.send(ended)
+            if ended.is_spent:
+                return
             gc.collect()
 
 
@@ -73,6 +75,7 @@ def run(words: Sequence[str], folder: Path) -> Ended:
 
     folder.mkdir(parents=True, exist_ok=True)
     sys.argv[1:] = words
+    port = os.environ.get("MASTER_PORT")
     with _printing_to(folder / "log.txt"):
         try:
             train.main()
@@ -81,10 +84,9 @@ def run(words: Sequence[str], folder: Path) -> Ended:
         except BaseException as error:
             traceback.print_exc()
             return Ended(" ".join(f"{type(error).__name__}: {error}".split())[:300], True)
-    several = os.environ.get("WORLD_SIZE", "1") != "1"
-    if code == 0:
-        return Ended("", several)
-    return Ended(" ".join(train.FAILED[-1].split()) if train.FAILED else f"exit code {code}", several)
+    had_ranks = os.environ.get("MASTER_PORT") != port  # Lightning starts ranks only once in a process
+    reason = " ".join(train.FAILED[-1].split()) if train.FAILED else f"exit code {code}"
+    return Ended("" if code == 0 else reason, had_ranks)
 
 
 def _end_with_parent() -> None:
