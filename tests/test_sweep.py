@@ -285,9 +285,9 @@ def test_bad_trials_are_stopped_and_only_the_winner_is_tested(tmp_path: Path) ->
     results = json.loads((folder / f"winner-{won.number}" / "results.json").read_text())
     assert results["metrics"]["test/accuracy"] > 0
     assert results["epochs"] == won.best_epoch
-    assert results["checkpoints"]["best"].endswith("best.ckpt")
     stored = checkpoint.read(results["checkpoints"]["best"])
-    assert stored["epoch"] == won.best_epoch - 1, "not chosen on rows that it was trained on"  # type: ignore[operator]
+    assert won.best_epoch is not None
+    assert stored["epoch"] == won.best_epoch - 1, "not chosen on rows that it was trained on"
     assert sum(stored["dlzoo"]["spec"]["target"]["counts"]) == 1437, "digits has 1437 rows for training and validation"
 
 
@@ -328,7 +328,10 @@ def _study(folder: Path, method: str) -> Any:
 def test_a_random_trial_depends_on_its_number_alone(tmp_path: Path) -> None:
     one, other = _study(tmp_path / "one", "random"), _study(tmp_path / "other", "random")
     first = [one.claim().words for _ in range(3)]
-    assert other.claim().words == first[0]
+    trial = other.claim()
+    assert trial.words == first[0]
+    trial.end("it was not run")
+    other.tell(trial)
     assert _study(tmp_path / "other", "random").claim().words == first[1]
     assert len(set(map(tuple, first))) == 3
 

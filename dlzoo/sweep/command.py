@@ -157,11 +157,9 @@ def retrain_winner(line: Line, study: Search, record: Record, runner: Runner, fo
     print(f"\ntrial {best.number} has won and is trained once more, then tested")
     words = line.run_words(best.words, run_folder)
     if line.settings.winner == "train_val":
-        words += [
-            "data.train_on_val=true",
-            "callbacks.checkpoint.monitor=null",
-            f"trainer.max_epochs={best.best_epoch}",
-        ]
+        words += ["data.train_on_val=true", f"trainer.max_epochs={best.best_epoch}"]
+        if "checkpoint" in (line.base.callbacks or {}):
+            words.append("~callbacks.checkpoint")  # the last one is tested: rows that were trained on choose none
 
     def on_epoch(epoch: Epoch) -> bool:
         report.show_epoch(best, epoch)
