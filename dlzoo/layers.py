@@ -127,9 +127,9 @@ def halvings(height: int, width: int, smallest: int = 4) -> tuple[int, tuple[int
     """How often maps can be halved until a side is about ``smallest``, and the sides then, rounded up.
 
     >>> [halvings(*sides) for sides in ((28, 28), (32, 32), (64, 64), (8, 8), (12, 20))]
-    [(2, (7, 7)), (3, (4, 4)), (4, (4, 4)), (1, (4, 4)), (1, (6, 10))]
+    [(3, (4, 4)), (3, (4, 4)), (4, (4, 4)), (1, (4, 4)), (2, (3, 5))]
     """
-    num = max(1, int(math.log2(min(height, width) / smallest)) if min(height, width) >= smallest else 1)
+    num = max(1, round(math.log2(min(height, width) / smallest)))
     return num, (-(-height // 2**num), -(-width // 2**num))
 
 

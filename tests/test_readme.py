@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -38,6 +39,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.fromarray(images[0]).resize((40, 40)).save(folder / "digit.png")
     rows = "".join(f"{40 + i},{('north', 'south')[i % 2]},{100 + 3 * i + i % 2}.5\n" for i in range(80))
     (folder / "houses.csv").write_text("size,side,price\n" + rows)
+    days = np.datetime64("2024-01-01") + np.arange(200)
+    sales = "".join(f"{day},{100 + i + 20 * (i % 7)}\n" for i, day in enumerate(days))
+    (folder / "sales.csv").write_text("day,sold\n" + sales)
+    words = ("the food was awful", "a very good meal")
+    (folder / "reviews.csv").write_text(
+        "review,label\n" + "".join(f"{words[i % 2]} {i},{('bad', 'good')[i % 2]}\n" for i in range(80))
+    )
     for k in (0, 1):
         (folder / "photos" / f"class{k}").mkdir(parents=True)
         for i in range(30):
@@ -45,29 +53,51 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def run(folder: Path, line: str, *more: str) -> str:
+    """The command as it stands, with more words; what it says."""
+    done = subprocess.run(
+        [sys.executable, *shlex.split(line, comments=True)[1:], *more],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, f"{line}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    assert "Warning" not in done.stderr, f"{line}\n{done.stderr}"
+    return done.stdout
+
+
 def test_the_ten_commands_run_in_order(folder: Path) -> None:
     lines = block("commands").strip().splitlines()
     assert len(lines) == 10
     for line in lines:
-        words = shlex.split(line, comments=True)
-        if words[:2] == ["python", "train.py"] and "--help" not in words:
+        more = []
+        if line.startswith("python train.py") and "--help" not in line:
             # two batches an epoch: that it learns is shown elsewhere
-            words += ["trainer.limit_train_batches=2", *([] if "ckpt=" in line else ["trainer.max_epochs=2"])]
-        done = subprocess.run(
-            [sys.executable, *words[1:]],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        )
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
-        assert "Traceback" not in done.stderr
-        assert "Warning" not in done.stderr, f"{line}\n{done.stderr}"
+            more = ["trainer.limit_train_batches=2", *([] if "ckpt=" in line else ["trainer.max_epochs=2"])]
+        run(folder, line, *more)
     assert (folder / "outputs" / "lenet" / "results.json").is_file()
 
 
-def test_the_command_that_fine_tunes_on_your_pictures(folder: Path, tmp_path: Path) -> None:
+def test_your_series_and_your_texts_train_forecast_and_predict(folder: Path) -> None:
+    series, texts, forecast, predict = block("sequences").strip().splitlines()
+    run(folder, series)
+    figures = json.loads((folder / "outputs" / "sales" / "results.json").read_text())["metrics"]
+    assert figures["test/mase"] < 1  # a weekly wave on a line
+    assert {"baseline/rmse_naive", "baseline/rmse_seasonal_naive"} <= set(figures)
+    run(folder, texts)
+    assert json.loads((folder / "outputs" / "reviews" / "results.json").read_text())["metrics"]["test/accuracy"] == 1
+    told = run(folder, forecast).splitlines()
+    assert len([line for line in told if line.startswith("2024-07-")]) == 14
+    assert (folder / "forecast.png").stat().st_size > 5000
+    assert re.search(r"food was awful +bad +9\d", run(folder, predict))
+
+
+def test_the_command_that_fine_tunes_on_your_pictures(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As it stands; the weights lie where torchvision would have put them, though they are not ImageNet's."""
     torch, models = pytest.importorskip("torch"), pytest.importorskip("torchvision.models")
     home = tmp_path / "hub" / "checkpoints"
@@ -75,17 +105,9 @@ def test_the_command_that_fine_tunes_on_your_pictures(folder: Path, tmp_path: Pa
     enum = models.ResNet18_Weights.DEFAULT
     torch.save(models.resnet18(weights=None).state_dict(), home / Path(enum.url).name)
     (line,) = block("finetune").strip().splitlines()
-    done = subprocess.run(
-        [sys.executable, *shlex.split(line)[1:], "trainer.limit_train_batches=2", "trainer.limit_test_batches=1"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TORCH_HOME": str(tmp_path)},
-    )
-    assert done.returncode == 0, done.stderr
-    assert "120 tensors loaded; the last layer is new" in done.stdout
-    assert "Warning" not in done.stderr
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    told = run(folder, line, "trainer.limit_train_batches=2", "trainer.limit_test_batches=1")
+    assert "120 tensors loaded; the last layer is new" in told
 
 
 def test_the_net_of_the_readme_is_two_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
