@@ -270,8 +270,6 @@ def _check_settings(cfg: DictConfig) -> None:
             raise UserError(f"{key}={cfg.get(key)}: this must be {_readable(hint)}") from None
     if cfg.get("lr_find") not in (True, False, "use"):
         raise UserError(f"lr_find={cfg.get('lr_find')}: this must be true, false or use")
-    if cfg.get("sweep"):
-        raise UserError("sweep is for many runs: add -m")
     if cfg.seed < 0:
         raise UserError(f"seed={cfg.seed}: this must not be negative")
     grid = cfg.get("grid") or {}

@@ -77,6 +77,8 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     """
     started = time.perf_counter()
     config.check(cfg)
+    if cfg.get("sweep"):
+        raise UserError("sweep is for many runs: add -m")
 
     import lightning.pytorch as pl
     from lightning.pytorch.utilities.exceptions import MisconfigurationException

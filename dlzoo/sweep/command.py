@@ -159,7 +159,7 @@ def retrain_winner(line: Line, study: Search, record: Record, runner: Runner, fo
     if line.settings.winner == "train_val":
         words += ["data.train_on_val=true", f"trainer.max_epochs={best.best_epoch}"]
         if "checkpoint" in (line.base.callbacks or {}):
-            words.append("~callbacks.checkpoint")  # the last one is tested: rows that were trained on choose none
+            words.append("callbacks.checkpoint.monitor=null")  # the last one: rows that were trained on choose none
 
     def on_epoch(epoch: Epoch) -> bool:
         report.show_epoch(best, epoch)
