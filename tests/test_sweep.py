@@ -373,6 +373,13 @@ def test_mistakes_are_said_before_anything_runs(
     assert not list(tmp_path.glob("**/log.txt"))
 
 
+def test_a_mistake_in_what_all_trials_share_ends_a_search(train: Train, tmp_path: Path) -> None:
+    done = train("-m", *SEARCH, "sweep.trials=50", "optimizer.momentumm=0.5")
+    assert done.code == 2
+    assert done.err.count("torch.optim.Adam has no such option") == 3
+    assert len(list(tmp_path.glob("**/log.txt"))) == 3
+
+
 def test_a_sweep_without_m_says_so(train: Train) -> None:
     done = train("sweep=[random,mlp_mnist]")
     assert done.code == 2

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
-
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.errors import HydraException
 
 from dlzoo import results
 from dlzoo.errors import UserError
@@ -18,11 +16,10 @@ from dlzoo.sweep.record import Record, Trial
 from dlzoo.sweep.runner import Runner
 from dlzoo.sweep.search import Search, study_name
 from dlzoo.sweep.space import Space
-from dlzoo.sweep.worker import Epoch
+from dlzoo.sweep.worker import Ended, Epoch
 
 HOPELESS = 3
-"""So many trials that fail for the same reason, with none that does not, end a search: the mistake is in what they
-share."""
+"""So many first trials with the same mistake end a search: it is in what they share."""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -39,12 +36,10 @@ def run(argv: Sequence[str]) -> int:
 
 def grid(line: Line) -> int:
     """Every combination, in order."""
-    try:
-        (points,) = BasicSweeper.split_arguments(line.swept, None)
-    except HydraException:
-        raise UserError(
-            "an interval has no end of values: search it with sweep=random, tpe, hyperband or bayes"
-        ) from None
+    if not all(override.is_discrete_sweep() for override in line.swept):
+        raise UserError("an interval has no end of values: search it with sweep=random, tpe, hyperband or bayes")
+    choices = {o.get_key_element(): o.sweep_string_iterator() for o in line.swept}
+    points = itertools.product(*([f"{key}={value}" for value in values] for key, values in choices.items()))
     folder = Path(line.base.hydra.sweep.dir)
     metric = line.metric
     record = Record(line.shared, metric, "min" if metric is None else line.settings.direction(metric), [])
@@ -67,7 +62,7 @@ def grid(line: Line) -> int:
                 trial.end(str(error))
             else:
                 trial.folder = str(run_folder)
-                trial.end(runner.run(line.run_words(point, run_folder), run_folder, on_epoch))
+                trial.end(runner.run(line.run_words(point, run_folder), run_folder, on_epoch).reason)
             report.show_trial(trial, record.metric)
             record.write(folder)
     report.finish(record, folder)
@@ -85,18 +80,20 @@ def search(line: Line) -> int:
     if any(word.startswith("hydra.sweep.dir=") for word in line.words):
         folder = Path(line.base.hydra.sweep.dir)
     line.folder_of(0, spaces.words(space, spaces.sample(space)), folder)  # a key of the space may be misspelt
-    study = Search(settings, space, metric, name, folder, int(line.base.trainer.max_epochs))
+    study = Search(settings, space, metric, name, folder, line.base.trainer.get("max_epochs") or 0)
     report.announce(study.trials(), settings, folder)
 
     def record() -> Record:
         return Record(line.shared, metric, study.mode, study.trials())
 
+    mistakes: list[str] = []
     with Runner() as runner:
         while (trial := study.claim()) is not None:
-            run_trial(line, study, trial, runner, folder)
+            mistakes.append(run_trial(line, study, trial, runner, folder))
             report.show_trial(trial, metric)
             record().write(folder)
-            stop_if_hopeless(record())
+            if len(mistakes) == HOPELESS and len({*mistakes}) == 1 and mistakes[0]:
+                raise UserError(f"the first {HOPELESS} trials have the same mistake, so the search ends here")
         record().write(folder)
         report.finish(record(), folder)
         if settings.winner != "none":
@@ -114,8 +111,8 @@ def space_of(line: Line) -> Space:
     return space
 
 
-def run_trial(line: Line, study: Search, trial: Trial, runner: Runner, folder: Path) -> None:
-    """Run what was claimed, and put it away."""
+def run_trial(line: Line, study: Search, trial: Trial, runner: Runner, folder: Path) -> str:
+    """Run what was claimed, and put it away; returns the mistake that its words hold, if there is one."""
 
     def on_epoch(epoch: Epoch) -> bool:
         goes_on = study.goes_on(trial, epoch)
@@ -125,19 +122,14 @@ def run_trial(line: Line, study: Search, trial: Trial, runner: Runner, folder: P
     try:
         run_folder = line.folder_of(trial.number, trial.words, folder)
     except UserError as error:
-        trial.end(str(error))
+        ended = Ended(str(error))
     else:
         trial.folder = str(run_folder)
         words = [*line.run_words(trial.words, run_folder), "test=false"]
-        trial.end(runner.run(words, run_folder, on_epoch, study.sign_of_life))
+        ended = runner.run(words, run_folder, on_epoch, study.sign_of_life)
+    trial.end(ended.reason)
     study.tell(trial)
-
-
-def stop_if_hopeless(record: Record) -> None:
-    """`UserError` where the first trials all failed alike."""
-    ended = [trial for trial in record.trials if trial.state != "running"]
-    if len(ended) == HOPELESS and len({trial.reason for trial in ended}) == 1 and record.num_failed == HOPELESS:
-        raise UserError(f"the first {HOPELESS} trials failed alike, so the search ends here: {ended[0].reason}")
+    return "" if ended.is_spent else ended.reason
 
 
 def retrain_winner(line: Line, study: Search, record: Record, runner: Runner, folder: Path) -> None:
@@ -165,7 +157,7 @@ def retrain_winner(line: Line, study: Search, record: Record, runner: Runner, fo
         report.show_epoch(best, epoch)
         return False
 
-    if reason := runner.run(words, run_folder, on_epoch):
+    if reason := runner.run(words, run_folder, on_epoch).reason:
         raise UserError(f"the winner could not be trained: {reason}")
     study.winner_is_done(best.number)
     results.show(results.read(run_folder), run_folder)

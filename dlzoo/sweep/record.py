@@ -52,14 +52,12 @@ class Trial:
 
     def end(self, reason: str) -> None:
         """The run has ended, and failed if there is a reason."""
-        if reason:
+        if reason:  # then results.json, if there is one, is of an earlier run in this folder
             self.state, self.reason = "failed", reason
-        elif self.state == "running":
-            self.state = "complete"
-        try:
-            results = json.loads((Path(self.folder) / "results.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
             return
+        if self.state == "running":
+            self.state = "complete"
+        results = json.loads((Path(self.folder) / "results.json").read_text(encoding="utf-8"))
         self.seconds = results["seconds"]["fit"]
         self.epochs = max(self.epochs, results["epochs"])
         self.metrics = {name: value for name, value in results["metrics"].items() if value is not None}

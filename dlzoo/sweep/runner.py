@@ -36,8 +36,8 @@ class Runner:
         folder: Path,
         on_epoch: Callable[[Epoch], bool],
         on_wait: Callable[[], None] = lambda: None,
-    ) -> str:
-        """Run a trial; returns why it failed, or an empty string.
+    ) -> Ended:
+        """Run a trial; says how it ended.
 
         Args:
             words: of the command line ``python train.py <words>``.
@@ -57,7 +57,7 @@ class Runner:
                     if message.is_spent:
                         self._process.join(PATIENCE)  # type: ignore[union-attr]  # further ranks end with it
                         self._stop()
-                    return message.reason
+                    return message
                 self._connection.send(on_epoch(message))
         except (EOFError, ConnectionError):
             return self._died()
@@ -71,15 +71,15 @@ class Runner:
         self._process.start()
         theirs.close()  # so that its death is the end of the connection
 
-    def _died(self) -> str:
+    def _died(self) -> Ended:
         assert self._process is not None
         self._process.join()
         code, self._process = self._process.exitcode, None
         if code is not None and code < 0:
             name = signal.Signals(-code).name
             hint = "; perhaps memory ran out" if name == "SIGKILL" else ""
-            return f"the process was ended by {name}{hint}"
-        return f"the process ended with exit code {code}"
+            return Ended(f"the process was ended by {name}{hint}", True)
+        return Ended(f"the process ended with exit code {code}", True)
 
     def _stop(self) -> None:
         if self._process is not None:

@@ -42,6 +42,8 @@ class Search:
         self.settings = settings
         self.space = space
         self.mode = settings.direction(metric)
+        if settings.pruner == "hyperband" and max_epochs < 1:
+            raise UserError(f"sweep=hyperband shares out epochs: give trainer.max_epochs, which is {max_epochs}")
         self.me = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.study = _open(settings, self.mode, name, folder, max_epochs)
         described = {"space": repr(space), "metric": metric, "sampler": settings.sampler, "pruner": settings.pruner}

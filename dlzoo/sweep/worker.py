@@ -37,11 +37,11 @@ class Epoch(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """The end of a trial."""
+    """The end of a trial; with a reason and a process that is not spent, it had a mistake in its words."""
 
     reason: str
     """Why it failed; empty if it did not."""
-    is_spent: bool
+    is_spent: bool = False
     """Whether this process ends with it, for it may hold what an error or other ranks left."""
 
 
