@@ -18,10 +18,14 @@ import lightning.pytorch as pl
 import pytest
 from conftest import Outcome
 
-from dlzoo import checkpoint
-from dlzoo.sweep import best
+from dlzoo import checkpoint, config
+from dlzoo.results_table import search_section
+from dlzoo.sweep import best, command
+from dlzoo.sweep import line as lines
 from dlzoo.sweep import record as records
+from dlzoo.sweep import space as spaces
 from dlzoo.sweep.record import Record, Trial
+from dlzoo.sweep.space import Choice, Range
 
 Train = Callable[..., Outcome]
 ROOT = Path(__file__).parent.parent
@@ -407,3 +411,60 @@ def test_importance_finds_what_matters() -> None:
     shares = importance(Record([], "val/loss", "min", trials), trials, ["lr", "name", "seed"])
     assert shares["lr"] > 0.6
     assert sum(shares.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("word", "entry"),
+    [
+        ("x=interval(1,4)", Range(1.0, 4.0)),
+        ("x=int(interval(1,4))", Range(1, 4)),
+        ("x=tag(log,interval(1e-4,1e-2))", Range(1e-4, 1e-2, log=True)),
+        ("x=range(0,9)", Range(0, 8)),
+        ("x=range(16,257,16)", Range(16, 256, step=16)),
+        ("x=range(0,10,4)", Range(0, 8, step=4)),
+        ("x=range(0.5,1.6,0.25)", Range(0.5, 1.5, step=0.25)),
+        ("x=a,b", Choice(("a", "b"))),
+        ("x=[1,2],[]", Choice(("[1,2]", "[]"))),
+    ],
+)
+def test_sweeps_of_the_command_line_are_ranges_and_choices(word: str, entry: Range | Choice) -> None:
+    (override,) = lines.parsed([word])
+    found = spaces.from_override(override)
+    assert found == entry
+    if isinstance(found, Range):
+        assert [type(found.low), type(found.high)] == [type(entry.low), type(entry.high)]  # type: ignore[union-attr]
+
+
+def test_the_command_line_wins_over_the_files() -> None:
+    line = lines.read(
+        config.prepare(
+            ["-m", "sweep=[random,mlp_mnist]", "optimizer=sgd", "net.hidden.length=range(1,3)", "data=digits"]
+        )
+    )
+    space = command.space_of(line)
+    assert set(space) == {"net.hidden.length", "net.hidden.each", "optimizer.lr"}
+    assert space["net.hidden.length"] == Range(1, 2)
+    assert space["net.hidden.each"] == Range(16, 256)
+    assert "data=digits" in line.words
+    assert "data=mnist" not in line.words
+    assert spaces.words(space, spaces.sample(space)) == ["net.hidden=[16]", "optimizer.lr=0.0001"]
+
+
+def test_searches_stand_in_the_results(tmp_path: Path) -> None:
+    shared = {
+        "method": "hyperband",
+        "trials": 8,
+        "epochs": 50,
+        "seconds": 9.0,
+        "device": "gpu",
+        "versions": {},
+        "commit": "c",
+    }
+    runs = [shared | {"value": value, "test/accuracy": value} for value in (0.93, 0.95)]
+    (tmp_path / "results").mkdir()
+    store = {"metric": "val/accuracy", "told": "How.", "runs": [*runs, runs[0] | {"method": "random"}]}
+    (tmp_path / "results" / "searches.json").write_text(json.dumps(store))
+    section = search_section(tmp_path)
+    assert "| `hyperband` | 2 | 8.0 ± 0.0 | 50 ± 0 | 94.00 ± 1.41% | 94.00 ± 1.41% | 9 ± 0 |" in section
+    assert "| `random` | 1 | 8.0 | 50 | 93.00% | 93.00% | 9 |" in section
+    assert search_section(tmp_path / "elsewhere") == []
