@@ -42,9 +42,9 @@ WORDS = [
 TOLD = (
     "`python scripts/compare_searches.py`: depth (0-8), width (16-256), rate and optimizer of an MLP on MNIST, "
     f"{NUM_PER_CLASS:,} training rows of each class (not all, to save time), batches of 32, at most 10 epochs a trial, "
-    f"{BUDGET} epochs for each search; `random` is the course's five trials, `hyperband` has factor 3 and begins with the same draws. "
-    "The metric is "
-    "that of the winner's best epoch on validation data; the winner was trained once more, and only it was tested."
+    f"{BUDGET} epochs for each search; `random` is the course's five trials, `hyperband` has factor 3 and begins with "
+    "the same draws. The metric is that of the winner's best epoch on validation data; the winner was trained once "
+    "more, and only it was tested."
 )
 
 
