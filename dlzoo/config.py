@@ -44,8 +44,11 @@ SETTINGS = (
     "output_dir",
     "ckpt",
     "resume",
+    "test",
+    "lr_find",
     "expect",
     "grid",
+    "sweep",
     "names",
 )
 """The other keys at the top of a config."""
@@ -77,8 +80,8 @@ def prepare(argv: Sequence[str]) -> list[str]:
     Raises:
         UserError: a group, a name in a group, or the first part of a key does not exist.
     """
-    flags, words = _split(argv)
-    known = groups([CONFIG_DIR, *_extra_dirs(flags)])
+    flags, words = split(argv)
+    known = groups([CONFIG_DIR, *extra_dirs(flags)])
     ready = []
     for word, override in zip(words, _parse(words), strict=True):
         key = override.key_or_group
@@ -97,13 +100,18 @@ def prepare(argv: Sequence[str]) -> list[str]:
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
     """The config of ``train.py`` with these overrides, for scripts and tests (no Hydra folders, no logging)."""
+    cfg = compose_with_hydra(overrides)
+    return with_names(cfg, cfg.hydra.runtime.choices)
+
+
+def compose_with_hydra(overrides: Sequence[str] = ()) -> DictConfig:
+    """As `compose`, but as Hydra gives it: with its own node ``hydra``, and without ``names``."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         try:
-            cfg = hydra_compose("train", prepare([*overrides]), return_hydra_config=True)
+            return hydra_compose("train", prepare([*overrides]), return_hydra_config=True)
         except HydraException as error:
             raise UserError(explain(error)) from None
-    return with_names(cfg, cfg.hydra.runtime.choices)
 
 
 def explain(error: Exception) -> str:
@@ -204,7 +212,7 @@ def _mixed_precision() -> str:
     return "16-mixed" if torch.cuda.is_available() and not torch.cuda.is_bf16_supported() else "bf16-mixed"
 
 
-def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Hydra's own flags (with their values), and the overrides."""
     takes_value = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p"}
     takes_value |= {"--cfg", "-c", "--info", "-i", "--experimental-rerun"}
@@ -219,7 +227,7 @@ def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return flags, words
 
 
-def _extra_dirs(flags: Sequence[str]) -> list[Path]:
+def extra_dirs(flags: Sequence[str]) -> list[Path]:
     return [Path(b) for a, b in itertools.pairwise(flags) if a in ("--config-dir", "-cd")]
 
 
@@ -256,12 +264,14 @@ def _check_settings(cfg: DictConfig) -> None:
     import typeguard
 
     types: dict[str, Any] = {"seed": int, "data_dir": str, "output_dir": str}
-    types |= dict.fromkeys(("deterministic", "compile", "cache_features", "profile"), bool)
+    types |= dict.fromkeys(("deterministic", "compile", "cache_features", "profile", "test"), bool)
     for key, hint in types.items():
         try:
             typeguard.check_type(cfg.get(key), hint)
         except typeguard.TypeCheckError:
             raise UserError(f"{key}={cfg.get(key)}: this must be {_readable(hint)}") from None
+    if cfg.get("lr_find") not in (True, False, "use"):
+        raise UserError(f"lr_find={cfg.get('lr_find')}: this must be true, false or use")
     if cfg.seed < 0:
         raise UserError(f"seed={cfg.seed}: this must not be negative")
     grid = cfg.get("grid") or {}
@@ -308,6 +318,12 @@ def _check_arguments(node: dict[str, Any], path: str, filled_in: set[str]) -> No
             if isinstance(value, list) and _fits(tuple(value), hint):  # YAML has no tuples
                 continue
             raise UserError(f"{path}.{key}={value}: {_wanted(value, hint)}") from None
+
+
+def check_value(value: Any, hint: Any, key: str) -> None:
+    """`UserError` if a value is not of the type that its key wants."""
+    if not _fits(value, hint):
+        raise UserError(f"{key}={value}: {_wanted(value, hint)}")
 
 
 def _fits(value: Any, hint: Any) -> bool:

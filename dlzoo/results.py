@@ -13,7 +13,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 
 def judge(expect: Sequence[dict[str, Any]], metrics: dict[str, float]) -> list[dict[str, Any]]:
@@ -93,22 +92,6 @@ def show(results: dict[str, Any], run_dir: Path) -> None:
     )
     shown = _short(run_dir)
     console.print(f"\nresults   {shown}\nlook      tensorboard --logdir {shown}")
-
-
-def table_of_runs(runs: Sequence[tuple[str, dict[str, Any]]]) -> Table:
-    """One row a run: what was chosen, its test metrics, epochs and seconds."""
-    names = list(dict.fromkeys(n for _, r in runs for n in r.get("metrics", {}) if n.startswith("test/")))
-    table = Table(title="all runs", box=None, header_style="dim", title_justify="left")
-    for heading in ("run", *names, "epochs", "seconds"):
-        table.add_column(heading, justify="left" if heading == "run" else "right", no_wrap=heading != "run")
-    for words, run in runs:
-        label = Text(words)  # in a plain string, rich would take augment=[flips,mixup] for markup
-        if "metrics" not in run:
-            table.add_row(label, *["failed"] + [""] * (len(names) + 1))
-            continue
-        cells = [format_metric(n, run["metrics"].get(n)) for n in names]
-        table.add_row(label, *cells, str(run["epochs"]), f"{run['seconds']['fit']:.1f}")
-    return table
 
 
 def format_metric(name: str, value: float | None) -> str:

@@ -65,6 +65,7 @@ def write_table(root: Path) -> None:
         *sections,
         *export_matrix.section(root),
     ]
+    text += search_section(root)
     if not_run:
         text += ["## Not run", "", *(f"- `{name}`: {reason}" for name, reason in not_run), ""]
     text += ["## Where", "", *(f"- {line}" for line in sorted(machines)), ""]
@@ -233,6 +234,32 @@ def draw_grid(
     ax.set_xticks(range(len(columns)), [column.split()[0].partition("=")[2] for column in columns])
     ax.legend(fontsize=9, labelcolor=pictures.INK, edgecolor="none")
     pictures.save(fig, path)
+
+
+# Searches
+
+
+def search_section(root: Path) -> list[str]:
+    """What scripts/compare_searches.py has stored: a row for each method, means over its repeats."""
+    path = root / "results" / "searches.json"
+    if not path.is_file():
+        return []
+    store = json.loads(path.read_text(encoding="utf-8"))
+    heads = ("search", "repeats", "trials", "epochs spent", store["metric"], "test/accuracy of the winner", "fit, s")
+    lines = ["## Searches", "", store["told"], "", f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+    for method in dict.fromkeys(run["method"] for run in store["runs"]):
+        runs = [run for run in store["runs"] if run["method"] == method]
+        cells = [
+            f"`{method}`",
+            str(len(runs)),
+            mean_std([run["trials"] for run in runs]),
+            mean_std([run["epochs"] for run in runs], ".0f"),
+            spread(store["metric"], [run["value"] for run in runs]),
+            spread("test/accuracy", [run["test/accuracy"] for run in runs]),
+            mean_std([run["seconds"] for run in runs], ".0f"),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, "", f"Where: {machine(store['runs'][-1])}", ""]
 
 
 # Stored runs

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlzoo import config
+from dlzoo import config, sweep
 from dlzoo.errors import UserError
 from dlzoo.resume import resumed
 
@@ -31,7 +30,7 @@ MISTAKES = (ValueError, TypeError)
 """What PyTorch and Lightning raise for an argument that they cannot use."""
 
 FAILED: list[str] = []
-"""Messages of the runs of this process that could not be carried out."""
+"""What the last command of this process complained of."""
 
 
 def main() -> None:
@@ -40,6 +39,8 @@ def main() -> None:
     FAILED.clear()
     try:
         sys.argv[1:] = resumed(config.prepare(sys.argv[1:]))
+        if sweep.is_asked(sys.argv[1:]):
+            sys.exit(sweep.run(sys.argv[1:]))
         hydra.main(config_path=str(config.CONFIG_DIR), config_name="train", version_base="1.3")(job)()
     except UserError as error:
         sys.exit(_complain(str(error)))
@@ -60,7 +61,7 @@ def main() -> None:
 
 
 def job(cfg: DictConfig) -> None:
-    """What Hydra calls: once for a run, once for each run of a sweep. A user's mistake ends the run, not the sweep."""
+    """What Hydra calls."""
     hydra_cfg = HydraConfig.get()
     cfg = config.with_names(cfg, hydra_cfg.runtime.choices)
     run_dir = Path(hydra_cfg.runtime.output_dir)
@@ -70,9 +71,8 @@ def job(cfg: DictConfig) -> None:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         if not isinstance(cause, (UserError, OmegaConfBaseException, *MISTAKES)):
             raise
-        FAILED.append(str(cause))
         _complain(" ".join(str(cause).split()))
-        if hydra_cfg.mode is RunMode.RUN and {path.name for path in run_dir.iterdir()} <= {".hydra"}:
+        if {path.name for path in run_dir.iterdir()} <= {".hydra"}:
             shutil.rmtree(run_dir)  # nothing was run
 
 
@@ -84,6 +84,8 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     """
     started = time.perf_counter()
     config.check(cfg)
+    if cfg.get("sweep"):
+        raise UserError("sweep is for many runs: add -m")
 
     import lightning.pytorch as pl
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -101,6 +103,8 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     data.prepare_data()
     data.setup("fit")
     task = build.build_task(cfg, data.spec)
+    if cfg.lr_find and cfg.ckpt is None:
+        overrides = with_found_rate(cfg, task, data, run_dir, overrides)
     card = make_card(cfg, overrides, data.spec)
     trainer = build.build_trainer(cfg, task, run_dir, card)
     _announce(cfg, task, trainer)
@@ -113,7 +117,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     seconds = {"setup": time.perf_counter() - started}
     outcome = {**outcome_of(cfg, trainer, task), "seconds": seconds}
     try:
-        metrics = _fit_and_test(trainer, task, fit_data, data, cfg.ckpt, seconds)
+        metrics = _fit_and_test(cfg, trainer, task, fit_data, data, seconds)
     except Interrupted:
         if trainer.is_global_zero:
             metrics = task.last_metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -129,19 +133,37 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     return outcome
 
 
+def with_found_rate(cfg: DictConfig, task: Any, data: Any, run_dir: Path, overrides: list[str]) -> list[str]:
+    """Test learning rates; with ``lr_find=use`` the config, the task and the overrides get the one suggested."""
+    from hydra.utils import instantiate
+
+    from dlzoo.lr_find import find
+
+    found = find(cfg, task, data, run_dir)
+    print(f"lr_find: lowest loss at {found.lowest:.2g}, steepest fall at {found.steepest:.2g}", end="; ")
+    if cfg.lr_find != "use":
+        print(f"suggested: optimizer.lr={found.suggestion:g}", flush=True)
+        return overrides
+    print(f"training with optimizer.lr={found.suggestion:g}", flush=True)
+    cfg.optimizer.lr = found.suggestion
+    task.optimizer = instantiate(cfg.optimizer, _partial_=True)
+    others = [word for word in overrides if word.split("=")[0].lstrip("+") not in ("lr_find", "optimizer.lr")]
+    return [*others, f"++optimizer.lr={found.suggestion:g}"]  # a run that is continued does not test again
+
+
 def _fit_and_test(
-    trainer: pl.Trainer, task: Any, fit_data: Any, data: Any, ckpt: str | None, seconds: dict[str, float]
+    cfg: DictConfig, trainer: pl.Trainer, task: Any, fit_data: Any, data: Any, seconds: dict[str, float]
 ) -> dict[str, float]:
     """The metrics; the seconds of both are added to ``seconds``."""
     from dlzoo.checkpoint import read
 
-    seconds["fit"] = _timed(lambda: trainer.fit(task, fit_data, ckpt_path=ckpt))
+    seconds["fit"] = _timed(lambda: trainer.fit(task, fit_data, ckpt_path=cfg.ckpt))
     metrics = task.last_metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
     best, _ = _checkpoints(trainer)
     if best is not None:
         # Not as ckpt_path: with it EMAWeightAveraging puts back the weights that are not averaged.
         task.load_state_dict(read(best)["state_dict"])
-    seconds["test"] = _timed(lambda: trainer.test(task, data, verbose=False))
+    seconds["test"] = _timed(lambda: trainer.test(task, data, verbose=False)) if cfg.test else 0.0
     return metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
@@ -239,6 +261,8 @@ def _log_hyperparameters(cfg: DictConfig, trainer: pl.Trainer, metrics: dict[str
     params["optimizer"] = cfg.optimizer._target_.rpartition(".")[2]
     params["scheduler"] = cfg.scheduler._target_.rpartition(".")[2]
     for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger) and cfg.callbacks and "trial" in cfg.callbacks:
+            continue  # dlzoo/sweep/tensorboard.py writes them, for all runs of the sweep together
         if isinstance(logger, TensorBoardLogger):
             final = {k: v for k, v in metrics.items() if k.startswith(("test/", "val/"))}
             logger.log_hyperparams(params, final, step=trainer.global_step)
@@ -276,6 +300,7 @@ def _quiet() -> None:
 
 
 def _complain(message: str) -> int:
+    FAILED.append(message)
     print(f"error: {message}", file=sys.stderr)
     return 2
 

@@ -16,7 +16,8 @@ from rich.console import Console
 
 from dlzoo import build, checkpoint, config
 from dlzoo.errors import SpecError
-from dlzoo.results import table_of_runs
+from dlzoo.sweep.record import Record, Trial
+from dlzoo.sweep.report import table
 
 Train = Callable[..., Outcome]
 QUICK = ("trainer=cpu", "trainer.max_epochs=2", "callbacks=[progress,history,checkpoint]", "logger=none")
@@ -182,8 +183,8 @@ def test_a_multirun_ends_with_one_table(train: Train, tmp_path: Path) -> None:
 
 
 def test_the_table_of_runs_shows_a_list_as_it_was_given(capsys: pytest.CaptureFixture[str]) -> None:
-    run = {"metrics": {"test/accuracy": 0.5}, "epochs": 3, "seconds": {"fit": 1.0}}
-    Console(width=200).print(table_of_runs([("augment=[flips,mixup]", run), ("augment=[shift]", {})]))
+    words = (["augment=[flips,mixup]"], ["augment=[shift]"])
+    Console(width=200).print(table(Record([], "val/loss", "min", [Trial(i, own, {}) for i, own in enumerate(words)])))
     printed = capsys.readouterr().out
     assert "augment=[flips,mixup]" in printed
     assert "augment=[shift]" in printed

@@ -33,6 +33,7 @@ class DataModule(pl.LightningDataModule):
         val_fraction: share of the training rows kept for validation, stratified for classes.
         val_size: number of validation rows instead of a share.
         val_last: take the last rows of train for validation instead of random ones.
+        train_on_val: train on the validation rows too, when all is chosen; what is measured on them then says nothing.
         train_per_class: keep only so many random training rows of each class, to see what few can teach; the
             validation rows stay.
         standardize: fit mean and standard deviation on the training rows; the model then applies them.
@@ -41,6 +42,9 @@ class DataModule(pl.LightningDataModule):
 
     kind: ClassVar[type[ImageSpec] | type] = ImageSpec
     """The type of spec that this source gives: known without any file."""
+
+    is_ordered: ClassVar[bool] = False
+    """Whether the rows follow each other, so that validation is what comes after training."""
 
     spec: Spec
     """The full promise, statistics included; there after ``setup``."""
@@ -54,6 +58,7 @@ class DataModule(pl.LightningDataModule):
         val_fraction: float = 0.1,
         val_size: int | None = None,
         val_last: bool = False,
+        train_on_val: bool = False,
         train_per_class: int | None = None,
         standardize: bool = False,
         augment: nn.Module | None = None,
@@ -70,6 +75,9 @@ class DataModule(pl.LightningDataModule):
         self.val_fraction = val_fraction
         self.val_size = val_size
         self.val_last = val_last
+        if train_on_val and self.is_ordered:
+            raise UserError("data.train_on_val=true: here validation is what follows the training data; leave it out")
+        self.train_on_val = train_on_val
         if train_per_class is not None and train_per_class < 1:
             raise UserError(f"data.train_per_class={train_per_class} is too small; it must be at least 1")
         self.train_per_class = train_per_class
@@ -88,6 +96,10 @@ class DataModule(pl.LightningDataModule):
         """A batch as a net wants it, but not augmented: uint8 pictures become floats in [0, 1]."""
         x, *rest = batch
         return (x * (1 / 255) if x.dtype == torch.uint8 else x, *rest)  # one pass: three times as fast as float() first
+
+    def for_training(self, keep: Tensor, held: Tensor) -> Tensor:
+        """The numbers of the training rows: those kept, with ``train_on_val`` those held out as well."""
+        return torch.cat([keep, held]).unique() if self.train_on_val else keep
 
     def adopt(self, spec: Spec) -> None:
         """Give test batches as a trained model of this spec wants them; for sources that fit how inputs are made."""
@@ -121,6 +133,7 @@ class InMemoryData(DataModule):
         if stage in (None, "fit", "validate") and "train" not in self._arrays:
             rows = self.load("train")
             keep, held = self.split(rows, self.declare().target)
+            keep = self.for_training(keep, held)
             if self.train_per_class is not None:
                 keep = few(rows, keep, self.declare().target, self.train_per_class, seed=self.seed)
             self._arrays |= {"train": self.read(rows.take(keep)), "val": self.read(rows.take(held))}

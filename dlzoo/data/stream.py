@@ -38,6 +38,8 @@ class StreamData(TokenData):
         line_breaks: words only: whether the end of a line is a token.
     """
 
+    is_ordered = True
+
     def __init__(
         self,
         *,

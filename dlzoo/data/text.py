@@ -162,6 +162,7 @@ class TextData(TokenData):
         corpus = self.corpus(part)
         texts = _as_texts(corpus).take(rows)
         keep, held = holdout(texts, self.target(), self._val_size, seed=self.seed, last=self.val_last)
+        keep = self.for_training(keep, held)
         self._places |= {"train": (part, rows[keep]), "val": (part, rows[held])}
         if not self._adopted:
             train = texts.take(keep)

@@ -1,0 +1,132 @@
+"""What is kept of a trial, and of all: ``sweep.json`` for programs, ``sweep.csv`` for people and spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dlzoo import commands
+from dlzoo.errors import UserError
+from dlzoo.sweep.worker import Epoch
+
+State = Literal["running", "complete", "pruned", "failed"]
+
+
+@dataclass
+class Trial:
+    """One run of a sweep."""
+
+    number: int
+    words: list[str]
+    """What sets it apart from the others, as overrides."""
+    params: dict[str, Any]
+    """The same, as values by the name of what was chosen."""
+    state: State = "running"
+    value: float | None = None
+    """The best of the metric over its epochs."""
+    best_epoch: int | None = None
+    epochs: int = 0
+    """That it trained."""
+    seconds: float = 0.0
+    reason: str = ""
+    """Why it failed or stopped early."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Of the validation after its last epoch, and of the test if there was one."""
+    folder: str = ""
+
+    def add(self, report: Epoch, mode: str) -> None:
+        """An epoch that was trained; one whose metric is no number makes the trial fail."""
+        self.epochs = report.epoch
+        if not math.isfinite(report.value):
+            self.state, self.reason = "failed", f"{report.metric} is {report.value} in epoch {report.epoch}"
+            return
+        better = self.value is None or (report.value < self.value if mode == "min" else report.value > self.value)
+        if better:
+            self.value, self.best_epoch = report.value, report.epoch
+
+    def end(self, reason: str) -> None:
+        """The run has ended, and failed if there is a reason."""
+        if reason:  # then results.json, if there is one, is of an earlier run in this folder
+            self.state, self.reason = "failed", reason
+            return
+        if self.state == "running":
+            self.state = "complete"
+        results = json.loads((Path(self.folder) / "results.json").read_text(encoding="utf-8"))
+        self.seconds = results["seconds"]["fit"]
+        self.epochs = max(self.epochs, results["epochs"])
+        self.metrics = {name: value for name, value in results["metrics"].items() if value is not None}
+
+
+@dataclass
+class Record:
+    """All trials of a sweep."""
+
+    words: list[str]
+    """What they have in common: flags and overrides of the command line."""
+    metric: str | None
+    mode: str
+    trials: list[Trial]
+
+    def ranked(self) -> list[Trial]:
+        """The best first; failed ones last."""
+        sign = 1 if self.mode == "min" else -1
+        return sorted(
+            self.trials,
+            key=lambda t: (t.state == "failed", t.value is None, sign * (t.value or 0.0), t.number),
+        )
+
+    def best(self) -> Trial | None:
+        """The winner, if any trial has not failed and was measured."""
+        first = next(iter(self.ranked()), None)
+        return first if first is not None and first.state != "failed" and first.value is not None else None
+
+    @property
+    def param_names(self) -> list[str]:
+        return list(dict.fromkeys(name for trial in self.trials for name in trial.params))
+
+    @property
+    def metric_names(self) -> list[str]:
+        return list(dict.fromkeys(n for t in self.trials for n in t.metrics if n.startswith(("val/", "test/"))))
+
+    @property
+    def num_failed(self) -> int:
+        return sum(trial.state == "failed" for trial in self.trials)
+
+    @property
+    def num_epochs(self) -> int:
+        return sum(trial.epochs for trial in self.trials)
+
+    def write(self, folder: Path) -> None:
+        """``sweep.json`` and ``sweep.csv``, each whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        commands.write(folder / "sweep.json", (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode())
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        best = f"best {self.metric}"
+        names = self.metric_names
+        heads = ["rank", "trial", *self.param_names, best, "best epoch", "epochs", "seconds", "state", *names, "reason"]
+        writer.writerow([*heads, "folder"])
+        for rank, t in enumerate(self.ranked(), 1):
+            params = [t.params.get(name, "") for name in self.param_names]
+            told = [t.value, t.best_epoch, t.epochs, round(t.seconds, 2), t.state, *map(t.metrics.get, names)]
+            writer.writerow([rank, t.number, *params, *told, t.reason, t.folder])
+        commands.write(folder / "sweep.csv", text.getvalue().encode())
+
+
+def read(folder: Path) -> Record:
+    """The sweep that was written into a folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = folder / "sweep.json"
+    if not path.is_file():
+        raise UserError(f"{folder} holds no sweep.json: give the folder that a sweep (python train.py -m …) named")
+    plain = json.loads(path.read_text(encoding="utf-8"))
+    return Record(**{**plain, "trials": [Trial(**trial) for trial in plain["trials"]]})

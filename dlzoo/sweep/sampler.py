@@ -1,0 +1,82 @@
+"""Optuna's samplers and pruners, as the settings of a search name them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from optuna import pruners, samplers
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from dlzoo.sweep.settings import SamplerName, Settings
+from dlzoo.sweep.space import Choice, Range
+
+
+class ByNumber(samplers.BaseSampler):
+    """A sampler that is seeded anew for each trial, by the trial's number.
+
+    So two processes that work on one study do not draw the same values, and a search that was interrupted does not
+    begin its sequence again. Trial n of a random search depends only on the seed and n.
+    """
+
+    def __init__(self, name: SamplerName, seed: int) -> None:
+        self.name = name
+        self.seed = seed
+        self._own: samplers.BaseSampler = samplers.RandomSampler(seed)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        seed = int(np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0])
+        self._own = make_sampler(self.name, seed)
+        self._own.before_trial(study, trial)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._own.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._own.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._own.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self._own.after_trial(study, trial, state, values)
+
+
+def make_sampler(name: SamplerName, seed: int) -> samplers.BaseSampler:
+    if name == "random":
+        return samplers.RandomSampler(seed)
+    if name == "gp":
+        return samplers.GPSampler(seed=seed, warn_independent_sampling=False)
+    return samplers.TPESampler(seed=seed, constant_liar=True)  # values that others are trying are no place to look
+
+
+def make_pruner(settings: Settings, max_epochs: int) -> pruners.BasePruner:
+    least, factor = settings.min_epochs, settings.factor
+    if settings.pruner == "hyperband":
+        return pruners.HyperbandPruner(min_resource=least, max_resource=max_epochs, reduction_factor=factor)
+    if settings.pruner == "halving":
+        return pruners.SuccessiveHalvingPruner(min_resource=least, reduction_factor=factor)
+    if settings.pruner == "median":
+        return pruners.MedianPruner(n_warmup_steps=least)
+    return pruners.NopPruner()
+
+
+def to_optuna(entry: Range | Choice) -> BaseDistribution:
+    """An entry of a space as Optuna calls it."""
+    if isinstance(entry, Choice):
+        return CategoricalDistribution(entry.values)
+    if entry.is_whole:
+        return IntDistribution(int(entry.low), int(entry.high), log=entry.log, step=int(entry.step or 1))
+    return FloatDistribution(entry.low, entry.high, log=entry.log, step=entry.step)

@@ -1,0 +1,90 @@
+"""What a sweep is to do: the group ``sweep=`` and the keys ``sweep.<name>=`` of a command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from omegaconf import OmegaConf
+
+from dlzoo import config
+from dlzoo.errors import UserError, nearest
+
+SamplerName = Literal["random", "tpe", "gp"]
+PrunerName = Literal["none", "median", "halving", "hyperband"]
+
+HIGHER_IS_BETTER = ("accuracy", "f1", "r2", "bleu")
+LOWER_IS_BETTER = ("loss", "rmse", "mae", "mse", "mape", "smape", "mase", "perplexity", "distance", "error")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of a search; a grid has only ``metric`` and ``mode``."""
+
+    sampler: SamplerName = "tpe"
+    """How the next values are chosen: at random, by a tree-structured Parzen estimator, by a Gaussian process."""
+    pruner: PrunerName = "none"
+    """Who says after each epoch whether a trial goes on."""
+    trials: int = 20
+    """In all, of every process and earlier start: finished, stopped early and failed."""
+    epochs: int | None = None
+    """That all trials may train together; whichever of the two is reached first ends the search."""
+    min_epochs: int = 1
+    """Before a trial may be stopped."""
+    factor: int = 3
+    """Of the trials that reach a rung of halving or hyperband, one in so many goes on."""
+    metric: str | None = None
+    """What is compared; null: the task's own in a grid, val/loss in a search."""
+    mode: Literal["min", "max"] | None = None
+    """Whether its lowest or highest is best; null: as its name says."""
+    winner: Literal["retrain", "train_val", "none"] = "retrain"
+    """Train the best trial once more and test it; train_val: on validation rows too, for its best number of epochs."""
+    seed: int = 0
+    """Of the choices; the trials train with the run's own ``seed``."""
+    storage: str | None = None
+    """A URL of Optuna's, for many machines; null: a file in the sweep's folder, for many processes."""
+    name: str | None = None
+    """Of the study and its folder; null: made from what is searched, so that the same command goes on with it."""
+    space: dict[str, Any] = field(default_factory=dict)
+    """See dlzoo/sweep/space.py."""
+    words: list[str] = field(default_factory=list)
+    """Overrides that every trial starts with; the command line wins over them."""
+
+    def direction(self, metric: str) -> Literal["min", "max"]:
+        """Whether a metric's lowest or highest value is its best.
+
+        >>> Settings().direction("val/accuracy"), Settings().direction("val/loss")
+        ('max', 'min')
+        """
+        name = metric.rpartition("/")[2]
+        if self.mode is not None:
+            return self.mode
+        if any(word in name for word in HIGHER_IS_BETTER):
+            return "max"
+        if any(word in name for word in LOWER_IS_BETTER):
+            return "min"
+        raise UserError(f"sweep.metric={metric}: give sweep.mode=min or sweep.mode=max with it")
+
+
+def read(words: Sequence[str], extra: Sequence[str] = ()) -> Settings:
+    """The settings from the words about ``sweep``, with ``extra`` for Hydra.
+
+    Raises:
+        UserError: an unknown setting or one of the wrong type.
+    """
+    plain: Any = OmegaConf.to_container(config.compose([*words, *extra]).get("sweep") or OmegaConf.create({}))
+    fields = {entry.name for entry in dataclasses.fields(Settings)}
+    hints = typing.get_type_hints(Settings)
+    for name, value in plain.items():
+        if name not in fields:
+            raise UserError(f"sweep.{name}: there is no such setting; {nearest(str(name), fields)}")
+        config.check_value(value, hints[name], f"sweep.{name}")
+    found = Settings(**plain)
+    for name in ("trials", "epochs", "min_epochs", "factor"):
+        least = 2 if name == "factor" else 1
+        if (value := getattr(found, name)) is not None and value < least:
+            raise UserError(f"sweep.{name}={value} is too small; it must be at least {least}")
+    return found

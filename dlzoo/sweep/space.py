@@ -1,0 +1,162 @@
+"""What a search may choose: ranges and choices, written in YAML or as Hydra's sweeps on the command line.
+
+In YAML, ``sweep.space`` maps a key of the config, or a group, to what it may be:
+
+    optimizer: [sgd, adam]                                     one of these
+    optimizer.lr: {low: 1e-4, high: 1e-2, log: true}           a number between, both ends included
+    data.batch_size: {low: 32, high: 256, step: 32}            a whole number, as both ends are
+    net.hidden: {length: {low: 0, high: 8}, each: {low: 16, high: 256}}       a list of equal numbers
+
+A sweep on the command line replaces the entry of its key or adds one: ``optimizer=sgd,adam``,
+``'optimizer.lr=tag(log,interval(1e-4,1e-2))'``, ``'net.hidden.length=range(0,4)'``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+
+from dlzoo.errors import UserError, nearest
+
+DIGITS = 4
+"""Of a number that is chosen from a continuum: a trial is named, run and repeated with the same figure."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from ``low`` to ``high``, whole ones if both are."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    step: int | float | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of these, as text for the command line."""
+
+    values: tuple[str, ...]
+
+
+Space = dict[str, Range | Choice]
+"""By the name of each parameter: its key, or ``<key>.length`` and ``<key>.each`` of a list of equal numbers."""
+
+Params = Mapping[str, Any]
+"""A value for each name of a space."""
+
+
+def from_yaml(plain: Mapping[str, Any]) -> Space:
+    """The space that ``sweep.space`` describes.
+
+    >>> from_yaml({"net.hidden": {"length": [1, 2], "each": {"low": 4, "high": 8}}})["net.hidden.each"]
+    Range(low=4, high=8, log=False, step=None)
+
+    Raises:
+        UserError: an entry that is neither a list of choices nor a range.
+    """
+    space: Space = {}
+    for key, entry in plain.items():
+        if isinstance(entry, Mapping) and set(entry) == {"length", "each"}:
+            space |= {f"{key}.{part}": _entry(f"{key}.{part}", entry[part]) for part in ("length", "each")}
+        elif entry is not None:  # null takes out what another file put in
+            space[key] = _entry(key, entry)
+    return space
+
+
+def _entry(key: str, entry: Any) -> Range | Choice:
+    where = f"sweep.space {key}={entry}"
+    if isinstance(entry, list | tuple) and entry:
+        return Choice(tuple(_as_text(value) for value in entry))
+    if not isinstance(entry, Mapping) or not {"low", "high"} <= set(entry):
+        raise UserError(f"{where}: write a list of choices, or {{low: …, high: …}}")
+    for name in entry:
+        if name not in ("low", "high", "log", "step"):
+            raise UserError(f"{where}: there is no {name}; {nearest(str(name), ['low', 'high', 'log', 'step'])}")
+    return _checked(Range(**entry), where)
+
+
+def from_override(override: Override) -> Range | Choice:
+    """What a sweep on the command line describes."""
+    value, where = override.value(), str(override.input_line)
+    if isinstance(value, IntervalSweep):
+        assert value.start is not None
+        assert value.end is not None
+        return _checked(Range(value.start, value.end, log="log" in value.tags), where)
+    if isinstance(value, RangeSweep):
+        assert value.start is not None
+        assert value.stop is not None
+        whole = all(isinstance(number, int) for number in (value.start, value.stop, value.step))
+        num_steps = -(-(value.stop - value.start) // value.step) - 1  # the end of Hydra's range is not in it
+        last = value.start + num_steps * value.step
+        kind = int if whole else float
+        step = None if value.step == 1 and whole else kind(value.step)
+        return _checked(Range(kind(value.start), kind(last), log="log" in value.tags, step=step), where)
+    return Choice(tuple(override.sweep_string_iterator()))
+
+
+def _checked(entry: Range, where: str) -> Range:
+    numbers = [entry.low, entry.high, *([] if entry.step is None else [entry.step])]
+    if any(isinstance(number, bool) or not isinstance(number, int | float) for number in numbers):
+        raise UserError(f"{where}: low, high and step must be numbers; YAML wants 1.0e-4 for 1e-4")
+    if entry.low > entry.high or (entry.step is not None and entry.step <= 0):
+        raise UserError(f"{where}: low must not be above high, and step not below 0")
+    if entry.log and (entry.low <= 0 or entry.step is not None):
+        raise UserError(f"{where}: a logarithmic range starts above 0 and has no step")
+    return entry
+
+
+def rounded(space: Space, params: Params) -> dict[str, Any]:
+    """The values as they are run and shown."""
+    return {
+        name: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+        for name, value in params.items()
+        if name in space
+    }
+
+
+def words(space: Space, params: Params) -> list[str]:
+    """Values as overrides; a group comes before the keys within it.
+
+    >>> space = from_yaml({"net.hidden": {"length": [0, 2], "each": [8]}, "optimizer": ["sgd"]})
+    >>> words(space, {"net.hidden.length": "2", "net.hidden.each": "8", "optimizer": "sgd"})
+    ['optimizer=sgd', 'net.hidden=[8,8]']
+    """
+    values = rounded(space, params)
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        key = key_of(name, space)
+        if key == name:
+            found[key] = str(value)
+        else:
+            found[key] = f"[{','.join([str(values[f'{key}.each'])] * int(values[f'{key}.length']))}]"
+    return [f"{key}={text}" for key, text in sorted(found.items(), key=lambda item: "." in item[0])]
+
+
+def key_of(name: str, space: Space) -> str:
+    """The key of the config that a parameter belongs to."""
+    key, _, part = name.rpartition(".")
+    is_list = part in ("length", "each") and {f"{key}.length", f"{key}.each"} <= set(space)
+    return key if is_list else name
+
+
+def sample(space: Space) -> dict[str, Any]:
+    """One point of the space, with which a command line can be checked."""
+    return {name: e.low if isinstance(e, Range) else e.values[0] for name, e in space.items()}
+
+
+def _as_text(value: Any) -> str:
+    """A YAML value as Hydra reads it.
+
+    >>> [_as_text(value) for value in ("sgd", 0.5, True, None, [64, 32])]
+    ['sgd', '0.5', 'true', 'null', '[64,32]']
+    """
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,470 @@
+"""Sweeps as real processes: grids, searches, what stops them, what fails in them, and what they leave."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+from conftest import Outcome
+
+from dlzoo import checkpoint, config
+from dlzoo.results_table import search_section
+from dlzoo.sweep import best, command
+from dlzoo.sweep import line as lines
+from dlzoo.sweep import record as records
+from dlzoo.sweep import space as spaces
+from dlzoo.sweep.record import Record, Trial
+from dlzoo.sweep.space import Choice, Range
+
+Train = Callable[..., Outcome]
+ROOT = Path(__file__).parent.parent
+QUICK = (
+    "trainer=cpu",
+    "trainer.max_epochs=2",
+    "trainer.limit_train_batches=8",
+    "net.hidden=[8]",
+    "callbacks=[history,checkpoint]",
+    "logger=none",
+)
+
+
+def the_sweep(outputs: Path) -> Path:
+    (found,) = outputs.glob("**/sweep.json")
+    return found.parent
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """``python train.py -m <words>`` with outputs in a folder."""
+    command = [sys.executable, str(ROOT / "train.py"), "-m", *words, f"output_dir={folder}"]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+
+
+def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+# Grids
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A grid with a tensorboard logger, and what it printed."""
+    folder = tmp_path_factory.mktemp("grid")
+    words = ("optimizer=sgd,adam", "optimizer.lr=1e-3,1e-2", "net.dropout=0.2", "logger=tensorboard")
+    process = start(folder, *QUICK, *words)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return the_sweep(folder), out
+
+
+def test_a_grid_ends_with_a_table_that_is_sorted_by_validation(grid: tuple[Path, str]) -> None:
+    folder, out = grid
+    record = records.read(folder)
+    assert (record.metric, record.mode, len(record.trials)) == ("val/loss", "min", 4)
+    table = out[out.index("all runs") :]
+    ranks = [table.index(f"optimizer={t.params['optimizer']} optimizer.lr={t.params['optimizer.lr']}") for t in
+             sorted(record.trials, key=lambda t: t.value or 0.0)]  # fmt: skip
+    assert ranks == sorted(ranks)
+    with (folder / "sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    values = [float(row["best val/loss"]) for row in rows]
+    assert values == sorted(values)
+    assert all(float(row["test/accuracy"]) > 0 for row in rows)
+    assert {path.name for path in folder.iterdir()} >= {"parallel_coordinates.png", "importance.png"}
+
+
+def test_the_value_of_a_trial_is_the_best_of_its_epochs(grid: tuple[Path, str]) -> None:
+    for trial in records.read(grid[0]).trials:
+        with (Path(trial.folder) / "metrics.csv").open() as file:
+            losses = [float(row["val/loss"]) for row in csv.DictReader(file)]
+        assert trial.value == pytest.approx(min(losses), rel=1e-5)
+        assert trial.best_epoch == losses.index(min(losses)) + 1
+
+
+def test_tensorboard_compares_all_runs_with_their_metrics(grid: tuple[Path, str]) -> None:
+    from tensorboard import context
+    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+    from tensorboard.plugins import base_plugin
+    from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
+
+    folder = str(grid[0])
+    runs = EventMultiplexer()
+    runs.AddRunsFromDirectory(folder)
+    runs.Reload()
+    board = base_plugin.TBContext(data_provider=MultiplexerDataProvider(runs, folder), logdir=folder)
+    request = api_pb2.ListSessionGroupsRequest(slice_size=10, allowed_statuses=[0, 1, 2, 3], include_metrics=True)
+    handler = list_session_groups.Handler(context.RequestContext(), backend_context.Context(board), "", request)
+    groups = handler.run().session_groups
+    chosen = {(g.hparams["optimizer"].string_value, g.hparams["optimizer.lr"].number_value) for g in groups}
+    assert chosen == {("sgd", 1e-3), ("sgd", 1e-2), ("adam", 1e-3), ("adam", 1e-2)}
+    for group in groups:
+        assert {value.name.tag for value in group.metric_values} >= {"best_val/loss", "test/accuracy", "val/loss"}
+
+
+def test_the_command_of_the_winner_reproduces_it(
+    grid: tuple[Path, str],
+    train: Train,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    folder, _ = grid
+    won = records.read(folder).best()
+    assert won is not None
+    monkeypatch.setattr(sys, "argv", ["best.py", str(folder)])
+    with pytest.raises(SystemExit) as left:
+        best.main()
+    assert left.value.code == 0
+    python, script, *words = shlex.split(capsys.readouterr().out)
+    assert (python, script) == ("python", "train.py")
+    done = train(*(word for word in words if not word.startswith("output_dir=")))
+    assert done.code == 0, done.err
+    (file,) = tmp_path.glob("outputs/*/*/results.json")
+    assert json.loads(file.read_text())["metrics"] == won.metrics
+
+
+def test_a_folder_without_a_sweep_is_said_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["best.py", str(tmp_path)])
+    with pytest.raises(SystemExit) as left:
+        best.main()
+    assert left.value.code == 2
+    assert "holds no sweep.json" in capsys.readouterr().err
+
+
+class Crash(pl.Callback):
+    """Ends its process as the kernel would, or raises, at the start of the training."""
+
+    def __init__(self, *, how: str) -> None:
+        self.how = how
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.how == "raise":
+            raise RuntimeError("out of memory, so to speak")
+
+
+def test_trials_that_fail_do_not_end_the_sweep(tmp_path: Path) -> None:
+    crash = "++callbacks.crash._target_=test_sweep.Crash"
+    words = (crash, "callbacks.crash.how=kill,raise,no", "net.activation=relu,relo", "net.hidden=[4]")
+    process = start(tmp_path, *QUICK, *words)
+    out, err = process.communicate()
+    assert process.returncode == 2
+    trials = {
+        (t.params["callbacks.crash.how"], t.params["net.activation"]): t
+        for t in records.read(the_sweep(tmp_path)).trials
+    }
+    reasons = {key: trial.reason for key, trial in trials.items()}
+    assert "SIGKILL" in reasons["kill", "relu"]
+    assert "out of memory, so to speak" in reasons["raise", "relu"]
+    assert all("did you mean 'relu'?" in reasons[how, "relo"] for how in ("kill", "raise", "no"))
+    assert [key for key, trial in trials.items() if trial.state == "complete"] == [("no", "relu")]
+    assert err.count("error: trial") == 5
+    assert "Traceback" not in out + err
+    assert "Traceback" in (Path(trials["raise", "relu"].folder) / "log.txt").read_text()
+
+
+def test_a_loss_that_is_no_number_is_a_failure(tmp_path: Path) -> None:
+    process = start(tmp_path, *QUICK, "optimizer=sgd", "optimizer.lr=1e30,1e-2", "trainer.max_epochs=3")
+    _, err = process.communicate()
+    assert process.returncode == 2
+    lost, fine = records.read(the_sweep(tmp_path)).trials
+    assert (lost.state, fine.state) == ("failed", "complete")
+    assert lost.reason.startswith("val/loss is ")
+    assert lost.epochs == 1, "there is nothing to train on"
+    assert lost.reason in err
+
+
+def test_further_ranks_do_not_start_the_sweep_again(tmp_path: Path) -> None:
+    ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=1")
+    process = start(tmp_path, *QUICK, *ddp, "seed=0,1")
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    record = records.read(the_sweep(tmp_path))  # one sweep only
+    results = [json.loads((Path(t.folder) / "results.json").read_text()) for t in record.trials]
+    assert [r["device"] for r in results] == ["2 x cpu"] * 2
+
+
+# Searches
+
+SEARCH = (*QUICK, "optimizer.lr=tag(log,interval(1e-3,1e-1))", "sweep=random")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_search_that_was_stopped_goes_on(how: signal.Signals, tmp_path: Path) -> None:
+    words = (*SEARCH, "sweep.trials=3", "trainer.max_epochs=40", "sweep.winner=none")
+    process = start(tmp_path, *words)
+
+    def second_trial_trains() -> bool:
+        return any(tmp_path.glob("sweeps/*/1-*/metrics.csv"))
+
+    wait_for(second_trial_trains, process)
+    process.send_signal(how)
+    process.communicate()
+    assert process.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130}[how]
+    (log,) = tmp_path.glob("sweeps/*/1-*/metrics.csv")
+    time.sleep(0.5)  # the trial's own process ends as well
+    written = log.stat().st_mtime_ns
+    again = start(tmp_path, *words)
+    out, err = again.communicate()
+    assert again.returncode == 0, err
+    assert "1 are done" in out
+    assert log.stat().st_mtime_ns == written, "the process of a sweep that was stopped trains on"
+    trials = records.read(the_sweep(tmp_path)).trials
+    assert [t.state for t in trials] == ["complete"] * 3
+    assert trials[0].number == 0
+    lost = checkpoint.read(log.parent / "checkpoints" / "last.ckpt")["dlzoo"]["overrides"]
+    lost_rate = next(word for word in lost if "optimizer.lr=" in word).lstrip("+")
+    assert lost_rate in {word for t in trials for word in t.words}, "what was lost is tried again"
+    assert len({t.words[0] for t in trials}) == 3
+
+
+def test_two_processes_share_a_study(tmp_path: Path) -> None:
+    words = (*SEARCH, "sweep.trials=5", "net.dropout=0.1,0.2", "trainer.max_epochs=6")
+    both = [start(tmp_path, *words) for _ in range(2)]
+    said = [process.communicate() for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    folder = the_sweep(tmp_path)
+    trials = records.read(folder).trials
+    assert len(trials) == 5
+    assert len({tuple(t.words) for t in trials}) == 5
+    assert {t.state for t in trials} == {"complete"}
+    done = [out.count("\ntrial ") + out.startswith("trial ") for out, _ in said]
+    assert len(list(folder.glob("winner-*/results.json"))) == 1
+    assert sum("has won" in out for out, _ in said) == 1
+    assert min(done) >= 1, "both had a share"
+
+
+def test_values_that_were_tried_are_not_tried_again(tmp_path: Path) -> None:
+    process = start(tmp_path, *QUICK, "sweep=random", "net.dropout=0.1,0.2", "sweep.trials=6", "sweep.winner=none")
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    folder = the_sweep(tmp_path)
+    assert len(list(folder.glob("*/results.json"))) == 2
+    record = records.read(folder)
+    assert len(record.trials) == 6
+    assert record.num_epochs == 4, "a copy costs nothing"
+    assert sum(trial.reason.startswith("as trial ") for trial in record.trials) == 4
+
+
+def test_bad_trials_are_stopped_and_only_the_winner_is_tested(tmp_path: Path) -> None:
+    words = ("sweep=hyperband", "optimizer.lr=tag(log,interval(1e-6,1e-1))", "sweep.trials=6", "trainer.max_epochs=9")
+    process = start(tmp_path, *QUICK, *words, "sweep.winner=train_val", "sweep.metric=val/accuracy")
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    folder = the_sweep(tmp_path)
+    record = records.read(folder)
+    stopped = [t for t in record.trials if t.state == "pruned"]
+    won = record.best()
+    assert won is not None
+    assert won.value == max(t.value or 0.0 for t in record.trials)
+    assert stopped
+    for trial in stopped:
+        with (Path(trial.folder) / "metrics.csv").open() as file:
+            assert len(list(csv.DictReader(file))) == trial.epochs < 9
+        assert (trial.value or 0.0) <= won.value
+    for trial in record.trials:
+        assert not any(name.startswith("test/") for name in trial.metrics)
+    results = json.loads((folder / f"winner-{won.number}" / "results.json").read_text())
+    assert results["metrics"]["test/accuracy"] > 0
+    assert results["epochs"] == won.best_epoch
+    stored = checkpoint.read(results["checkpoints"]["best"])
+    assert won.best_epoch is not None
+    assert stored["epoch"] == won.best_epoch - 1, "not chosen on rows that it was trained on"
+    assert sum(stored["dlzoo"]["spec"]["target"]["counts"]) == 1438, "digits has 1438 rows for training and validation"
+
+
+def test_the_epochs_of_a_search_can_be_limited(tmp_path: Path) -> None:
+    process = start(tmp_path, *SEARCH, "sweep.epochs=5", "trainer.max_epochs=3", "sweep.winner=none")
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    record = records.read(the_sweep(tmp_path))
+    assert [t.epochs for t in record.trials] == [3, 2]
+    assert record.num_epochs == 5
+
+
+@pytest.mark.parametrize("method", ["tpe", "bayes"])
+def test_every_method_learns_from_its_trials(method: str, tmp_path: Path) -> None:
+    """After ten random ones the values are no longer those of a random search."""
+    found: dict[str, list[str]] = {}
+    for name in (method, "random"):
+        study = _study(tmp_path / name, name)
+        for _ in range(14):
+            trial = study.claim()
+            assert trial is not None
+            trial.value, trial.state = abs(float(trial.params["x"]) - 0.7), "complete"
+            study.tell(trial)
+        found[name] = [trial.words[0] for trial in study.trials()]
+    late = [abs(float(word.partition("=")[2]) - 0.7) for word in found[method][10:]]
+    assert found[method][10:] != found["random"][10:]
+    assert min(late) < 0.1
+
+
+def _study(folder: Path, method: str) -> Any:
+    from dlzoo.sweep import settings, space
+    from dlzoo.sweep.search import Search
+
+    told = settings.read([f"sweep={method}", "sweep.trials=20"])
+    return Search(told, space.from_yaml({"x": {"low": 0.0, "high": 1.0}}), "val/loss", "study", folder, 10)
+
+
+def test_a_random_trial_depends_on_its_number_alone(tmp_path: Path) -> None:
+    one, other = _study(tmp_path / "one", "random"), _study(tmp_path / "other", "random")
+    first = [one.claim().words for _ in range(3)]
+    trial = other.claim()
+    assert trial.words == first[0]
+    trial.end("it was not run")
+    other.tell(trial)
+    assert _study(tmp_path / "other", "random").claim().words == first[1]
+    assert len(set(map(tuple, first))) == 3
+
+
+def test_sqlite_and_a_name_that_is_taken(train: Train, tmp_path: Path) -> None:
+    words = (*SEARCH, "sweep.trials=1", f"sweep.storage=sqlite:///{tmp_path / 'study.db'}", "sweep.name=mine")
+    done = train("-m", *words, "sweep.winner=none")
+    assert done.code == 0, done.err
+    assert (tmp_path / "study.db").is_file()
+    done = train("-m", *words, "sweep=tpe")
+    assert done.code == 2
+    assert "sweep.name=mine" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("sweep=random",), "there is nothing to search"),
+        (("sweep=randon", "seed=0,1"), "did you mean 'random'?"),
+        (
+            ("sweep=random", "sweep.trails=3", "seed=0,1"),
+            "sweep.trails: there is no such setting; did you mean 'trials'?",
+        ),
+        (("sweep=random", "sweep.trials=0", "seed=0,1"), "sweep.trials=0 is too small"),
+        (("sweep=random,tpe", "seed=0,1"), "choose one method"),
+        (("sweep=random", "sweep.metric=val/oddity", "seed=0,1"), "give sweep.mode=min or sweep.mode=max"),
+        (("optimizer.lr=interval(1e-3,1e-1)",), "search it with sweep="),
+        (("seed=0,1", "hydra/launcher=basic"), "trials run in dlzoo's own processes"),
+        (("sweep=random", "seed=0,1", "sweep.storage=nosql://there"), "sweep.storage=nosql://there"),
+        (("sweep=random", "sweep.space={optimizer.lr: {low: 2, high: 1}}"), "low must not be above high"),
+    ],
+)
+def test_mistakes_are_said_before_anything_runs(
+    words: Sequence[str], message: str, train: Train, tmp_path: Path
+) -> None:
+    done = train("-m", *words)
+    assert done.code == 2
+    assert message in done.err
+    assert not list(tmp_path.glob("**/log.txt"))
+
+
+def test_a_mistake_in_what_all_trials_share_ends_a_search(train: Train, tmp_path: Path) -> None:
+    done = train("-m", *SEARCH, "sweep.trials=50", "optimizer.momentumm=0.5")
+    assert done.code == 2
+    assert done.err.count("torch.optim.Adam has no such option") == 3
+    assert len(list(tmp_path.glob("**/log.txt"))) == 3
+
+
+def test_a_sweep_without_m_says_so(train: Train) -> None:
+    done = train("sweep=[random,mlp_mnist]")
+    assert done.code == 2
+    assert "add -m" in done.err
+
+
+def test_failed_trials_are_never_the_best() -> None:
+    trials = [Trial(0, ["a=1"], {}, state="failed", value=0.1), Trial(1, ["a=2"], {}, state="complete", value=0.2)]
+    best = Record([], "val/loss", "min", trials).best()
+    assert best is not None
+    assert best.number == 1
+    assert Record([], "val/loss", "min", trials[:1]).best() is None
+
+
+def test_importance_finds_what_matters() -> None:
+    import random
+
+    from dlzoo.sweep.pictures import importance
+
+    draw = random.Random(0)
+    trials = []
+    for i in range(40):
+        params = {"lr": 10 ** draw.uniform(-4, -1), "name": draw.choice("ab"), "seed": draw.randint(0, 9)}
+        trials.append(Trial(i, [], params, "complete", abs(params["lr"] - 0.01) + 0.001 * (params["name"] == "b")))
+    shares = importance(Record([], "val/loss", "min", trials), trials, ["lr", "name", "seed"])
+    assert shares["lr"] > 0.6
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("word", "entry"),
+    [
+        ("x=interval(1,4)", Range(1.0, 4.0)),
+        ("x=int(interval(1,4))", Range(1, 4)),
+        ("x=tag(log,interval(1e-4,1e-2))", Range(1e-4, 1e-2, log=True)),
+        ("x=range(0,9)", Range(0, 8)),
+        ("x=range(16,257,16)", Range(16, 256, step=16)),
+        ("x=range(0,10,4)", Range(0, 8, step=4)),
+        ("x=range(0.5,1.6,0.25)", Range(0.5, 1.5, step=0.25)),
+        ("x=a,b", Choice(("a", "b"))),
+        ("x=[1,2],[]", Choice(("[1,2]", "[]"))),
+    ],
+)
+def test_sweeps_of_the_command_line_are_ranges_and_choices(word: str, entry: Range | Choice) -> None:
+    (override,) = lines.parsed([word])
+    found = spaces.from_override(override)
+    assert found == entry
+    if isinstance(found, Range):
+        assert [type(found.low), type(found.high)] == [type(entry.low), type(entry.high)]  # type: ignore[union-attr]
+
+
+def test_the_command_line_wins_over_the_files() -> None:
+    line = lines.read(
+        config.prepare(
+            ["-m", "sweep=[random,mlp_mnist]", "optimizer=sgd", "net.hidden.length=range(1,3)", "data=digits"]
+        )
+    )
+    space = command.space_of(line)
+    assert set(space) == {"net.hidden.length", "net.hidden.each", "optimizer.lr"}
+    assert space["net.hidden.length"] == Range(1, 2)
+    assert space["net.hidden.each"] == Range(16, 256)
+    assert "data=digits" in line.words
+    assert "data=mnist" not in line.words
+    assert spaces.words(space, spaces.sample(space)) == ["net.hidden=[16]", "optimizer.lr=0.0001"]
+
+
+def test_searches_stand_in_the_results(tmp_path: Path) -> None:
+    shared = {
+        "method": "hyperband",
+        "trials": 8,
+        "epochs": 50,
+        "seconds": 9.0,
+        "device": "gpu",
+        "versions": {},
+        "commit": "c",
+    }
+    runs = [shared | {"value": value, "test/accuracy": value} for value in (0.93, 0.95)]
+    (tmp_path / "results").mkdir()
+    store = {"metric": "val/accuracy", "told": "How.", "runs": [*runs, runs[0] | {"method": "random"}]}
+    (tmp_path / "results" / "searches.json").write_text(json.dumps(store))
+    section = search_section(tmp_path)
+    assert "| `hyperband` | 2 | 8.0 ± 0.0 | 50 ± 0 | 94.00 ± 1.41% | 94.00 ± 1.41% | 9 ± 0 |" in section
+    assert "| `random` | 1 | 8.0 | 50 | 93.00% | 93.00% | 9 |" in section
+    assert search_section(tmp_path / "elsewhere") == []
