@@ -18,7 +18,6 @@ from dlzoo.config import CONFIG_DIR, arguments, locate
 from dlzoo.data.base import DataModule
 from dlzoo.errors import SpecError, UserError
 from dlzoo.specs import Classes, ImageSpec, Spec
-from dlzoo.tasks.alternating import Alternating
 from dlzoo.tasks.base import Task
 
 
@@ -96,8 +95,7 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise UserError(f"trainer: {error}") from None
-    if isinstance(task, Alternating):
-        task.take_over(trainer)
+    task.take_over(trainer)
     return trainer
 
 

@@ -253,6 +253,7 @@ def _quiet() -> None:
         "LeafSpec",
         "logging interval",
         "in eval mode",
+        "lr_scheduler.step\\(\\)` before",  # a schedule may begin while a replay buffer is still being filled
     )
     for text in advice:
         warnings.filterwarnings("ignore", f".*{text}.*")
