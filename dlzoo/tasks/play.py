@@ -42,6 +42,8 @@ class Player(Task):
         self.rng = np.random.default_rng(torch.initial_seed() % 2**63)
         self.num_steps = 0
         """Environment steps that were played in training, all environments together."""
+        self.num_asked = 0
+        """Steps that were asked for: of several environments, a few more are played at most, and never ever more."""
         self.clip: float | None = None
         """Largest norm of a gradient."""
         self._episodes: list[tuple[np.ndarray, np.ndarray]] = []
@@ -78,11 +80,11 @@ class Player(Task):
         environments, num_steps = batch
         if batch_idx == 0:
             self.begin(environments)
-        started, stop = time.perf_counter(), self.num_steps + num_steps
+        self.num_asked += num_steps
         if (limit := self.trainer.max_steps) >= 0:
-            stop = min(stop, limit)
-        before = self.num_steps
-        while self.num_steps < stop:
+            self.num_asked = min(self.num_asked, limit)
+        started, before = time.perf_counter(), self.num_steps
+        while self.num_steps < self.num_asked:
             made = environments.step(self.explore(environments.observations))
             self.take_in(made)
             self.num_steps += len(made.action)
@@ -197,4 +199,4 @@ class Player(Task):
 
     def counters(self) -> dict[str, int]:
         """The attributes that a continued run must find as they were."""
-        return {"num_steps": self.num_steps}
+        return {"num_steps": self.num_steps, "num_asked": self.num_asked}
