@@ -179,7 +179,7 @@ def _from_gymnasium(recipe: Recipe, render: bool) -> gymnasium.Env[Any, Any]:
 
 def _register_atari() -> None:
     try:
-        import ale_py  # type: ignore[import-not-found]
+        import ale_py
     except ImportError:
         raise UserError("data.id: Atari games need the package ale-py: pip install ale-py") from None
     import gymnasium as gym
