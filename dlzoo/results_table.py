@@ -62,6 +62,8 @@ def write_table(root: Path) -> None:
         "",
         *sections,
     ]
+    for benchmark in sorted((root / "results").glob("*.md")):
+        text += [benchmark.read_text(encoding="utf-8")]
     if not_run:
         text += ["## Not run", "", *(f"- `{name}`: {reason}" for name, reason in not_run), ""]
     text += ["## Where", "", *(f"- {line}" for line in sorted(machines)), ""]
