@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlzoo.data.environments import Environments, Recipe
+from dlzoo.environments import Environments, Recipe
 from dlzoo.errors import UserError
 
 FRAMES_PER_SECOND = 25

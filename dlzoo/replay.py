@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlzoo.data.environments import Transitions
+from dlzoo.environments import Transitions
 from dlzoo.errors import UserError
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,9 @@ pytest.importorskip("gymnasium")
 import gymnasium as gym
 import made_environments as made
 
-from dlzoo.data.environments import Environments, Recipe, play_each
 from dlzoo.data.gym import Gym
 from dlzoo.env_specs import EnvSpec, StatesSpec
+from dlzoo.environments import Environments, Recipe, play_each
 from dlzoo.errors import UserError
 
 
@@ -157,6 +158,15 @@ def test_statistics_are_those_of_random_play() -> None:
 def test_mistakes_are_answered(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         Gym(**options).declare()
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ale_py", None)  # Python then refuses to import it
+    with pytest.raises(UserError, match="pip install ale-py"):
+        Gym(id="ALE/Breakout-v5").declare()
+    monkeypatch.setitem(sys.modules, "gymnasium", None)
+    with pytest.raises(UserError, match=r"pip install 'dlzoo\[rl\]'"):
+        Gym(id="CartPole-v1").declare()
 
 
 def test_states_have_no_statistics() -> None:

@@ -17,7 +17,7 @@ pytest.importorskip("pygame")
 import made_environments as made
 
 from dlzoo import evaluate, filming, play, predict, return_pictures
-from dlzoo.data.environments import Recipe
+from dlzoo.environments import Recipe
 
 SMALL = ("data.steps_per_epoch=300", "data.val_episodes=2", "data.test_episodes=30", "task.epsilon_steps=100")
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlzoo.data.environments import Transitions
+from dlzoo.environments import Transitions
 from dlzoo.errors import UserError
 from dlzoo.replay import MultiStep, PrioritizedBuffer, ReplayBuffer, Rows, SumTree
 

@@ -16,8 +16,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from dlzoo.data.base import DataModule
-from dlzoo.data.environments import Environments, Recipe
 from dlzoo.env_specs import EnvSpec, StatesSpec
+from dlzoo.environments import Environments, Recipe
 from dlzoo.errors import UserError
 
 STREAMS = {"train": 1, "val": 2, "test": 3, "statistics": 4, "film": 5}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from dlzoo.specs import EnvSpec, StatesSpec
@@ -26,4 +27,4 @@ class Dice(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, ...) -> (B, K) zeros."""
-        return x.new_zeros(len(x), self.num_actions, dtype=x.dtype if x.is_floating_point() else None)
+        return torch.zeros(len(x), self.num_actions, device=x.device)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlzoo.beside import BESIDE
-from dlzoo.data.environments import Environments, Transitions
+from dlzoo.environments import Environments, Transitions
 from dlzoo.errors import UserError
 from dlzoo.replay import MultiStep, PrioritizedBuffer, ReplayBuffer, Rows, Sample
 from dlzoo.specs import EnvSpec

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlzoo.data.environments import Environments, Transitions, play_each
+from dlzoo.environments import Environments, Transitions, play_each
 from dlzoo.errors import UserError
 from dlzoo.schedulers import UNLIMITED, Plan
 from dlzoo.specs import Actions, EnvSpec, StatesSpec

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dlzoo.data.environments import Transitions
+from dlzoo.environments import Transitions
 from dlzoo.tasks.play import Player
 
 

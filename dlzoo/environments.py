@@ -45,7 +45,7 @@ class Recipe:
         if self.frame_skip > 1:
             env = _skip(env, self.frame_skip)
         if self.grey or self.resize or _is_picture(env):
-            from dlzoo.data.env_pictures import Pictures
+            from dlzoo.env_pictures import Pictures
 
             env = Pictures(env, grey=self.grey, resize=self.resize)
         if self.frame_stack > 1:
@@ -59,9 +59,9 @@ class Recipe:
 
     def spec(self) -> EnvSpec | StatesSpec:
         """What an environment of this recipe shows and takes; `UserError` if no model of the house could use it."""
-        from gymnasium import spaces
-
         env = self.make()
+        from gymnasium import spaces  # after make(), which says it where gymnasium is missing
+
         sees, does, known = env.observation_space, env.action_space, env.spec
         env.close()
         if not isinstance(does, spaces.Discrete):
