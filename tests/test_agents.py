@@ -167,6 +167,10 @@ def test_rounds_begin_and_repeat_when_they_should(monkeypatch: pytest.MonkeyPatc
     assert [step for what, step in told if what == "update"] == [10] * 3 + [14] * 3 + [18] * 3
     assert [step for what, step in told if what == "target"] == [10, 18]
     assert told.index(("target", 18)) < told.index(("update", 18))
+    told.clear()
+    for task.num_steps in (31, 32):  # a step of eight environments and more is worth three rounds of four
+        task.learn()
+    assert told == [("target", 31), *[("update", 31)] * 9]
 
 
 def test_epsilon_falls_along_a_line_and_decides_how_often_chance_acts() -> None:

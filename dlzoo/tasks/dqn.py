@@ -105,7 +105,7 @@ class DQN(Exploring):
         self.target_net = copy_of(self.net)
         self.num_updates = 0
         self.learnt_at = 0
-        """The step of the last round of updates."""
+        """The step up to which updates were made; 0 before the first."""
         self.synchronized_at = 0
         """The step at which the target network was last brought up to date."""
         self.buffer: ReplayBuffer | None = None
@@ -147,13 +147,19 @@ class DQN(Exploring):
     # ------------------------------------------------------------------ learning
 
     def learn(self) -> None:
-        if self.num_steps < self.learn_after or self.num_steps - self.learnt_at < self.learn_every:
+        if self.num_steps < self.learn_after:
             return
-        self.learnt_at = self.num_steps
+        if not self.learnt_at:
+            rounds, self.learnt_at = 1, self.num_steps
+        else:  # a step of several environments may be worth several rounds
+            rounds = (self.num_steps - self.learnt_at) // self.learn_every
+            self.learnt_at += rounds * self.learn_every
+        if rounds == 0:
+            return
         if self.num_steps - self.synchronized_at >= self.target_every:
             self.synchronized_at = self.num_steps
             self.synchronize()
-        for lesson in self.lessons():
+        for lesson in self.lessons(rounds * self.updates):
             self.update(lesson)
 
     @torch.no_grad()
@@ -162,19 +168,19 @@ class DQN(Exploring):
         for ours, theirs in zip(self.target_net.parameters(), self.net.parameters(), strict=True):
             ours.lerp_(theirs, self.tau)
 
-    def lessons(self) -> Iterator[Lesson]:
-        """Of a round.
+    def lessons(self, num_updates: int) -> Iterator[Lesson]:
+        """One for each update.
 
-        While only the target network speaks, and priorities do not change, all of a round can be drawn and judged at
-        once: one gather and one large matrix product instead of many small ones.
+        While only the target network speaks, and priorities do not change, all can be drawn and judged at once: one
+        gather and one large matrix product instead of many small ones.
         """
         buffer, num = self.buffer, self.batch_size
         assert buffer is not None
         if isinstance(buffer, PrioritizedBuffer):
             buffer.beta = self.beta_start + (1 - self.beta_start) * min(self.num_steps / self.beta_steps, 1.0)
         at_once = 1 if self.double_q or self.prioritized else max(1, MOST_BYTES // (num * buffer.bytes_per_row))
-        for start in range(0, self.updates, at_once):
-            count = min(at_once, self.updates - start)
+        for start in range(0, num_updates, at_once):
+            count = min(at_once, num_updates - start)
             sample = buffer.sample(count * num, self.rng)
             x, target = self.as_input(sample.observation), self.bootstrapped(sample)
             action, weight = sample.action.to(self.device), sample.weight
@@ -239,6 +245,7 @@ class DQN(Exploring):
         arrays = checkpoint.get(BESIDE)
         if not self.keep_replay:
             self.learn_after += self.num_steps  # the buffer is filled anew before it is learnt from
+            self.learnt_at = 0
             return
         if arrays is None or int(arrays["num_steps"]) != self.num_steps:
             what = "is missing" if arrays is None else f"is that of step {arrays['num_steps']}, not {self.num_steps}"
