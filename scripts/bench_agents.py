@@ -3,11 +3,12 @@
     repeats=5   pairs of 2,048 environment steps, after one to warm up; the median counts
     seeds=3     runs of 50,000 steps by the reference, for the return that it reaches; 0 leaves that out
 
-Needs `pip install stable-baselines3`. Both have the network and the hyperparameters of experiment=dqn_cartpole; with
-eight environments too, so that either side makes 128 updates for 256 transitions. Ours is `dlzoo.train.run` with
-TensorBoard and all default callbacks, the reference its `DQN` without a logger. Each has a process of its own, and they
-take turns, so a busy machine slows both; beside the ratio stands that of CPU time, which does not count waiting for a
-core. The table, with where a step's time goes, is written to results/bench_agents.md, which RESULTS.md takes up.
+Needs `pip install stable-baselines3`. Both have the network and the hyperparameters of experiment=dqn_cartpole. With
+eight environments, both make once as many updates a transition as with one, and once an eighth of them, which is what
+the reference makes of these hyperparameters. Ours is `dlzoo.train.run` with TensorBoard and all default callbacks, the
+reference its `DQN` without a logger. Each has a process of its own, and they take turns, so a busy machine slows both;
+beside the ratio stands that of CPU time, which does not count waiting for a core. The table, with where a step's time
+goes, is written to results/bench_agents.md, which RESULTS.md takes up.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ EXPERIMENT = ["experiment=dqn_cartpole", "trainer=cpu"]
 TIMED = [f"data.steps_per_epoch={STEPS}", f"data.batch_size={STEPS // 4}", "data.val_episodes=1"]
 TIMED += ["data.test_episodes=1", "callbacks.agents.film=false", "task.epsilon_steps=1", "task.learn_after=256"]
 
+SETTINGS = ((1, 256), (8, 256), (8, 2048))
+"""Environments, and transitions from one round of 128 updates to the next."""
+
 Lap = tuple[float, float]  # seconds, and seconds of CPU time
 
 
@@ -60,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
     if "stable_baselines3" not in sys.modules:
         raise UserError("the reference is missing: pip install stable-baselines3")
     print(f"against Stable-Baselines3 {stable_baselines3.__version__}", flush=True)
-    laps = {num_envs: take_turns(num_envs, options.repeats) for num_envs in (1, 8)}
+    laps = {setting: take_turns(*setting, options.repeats) for setting in SETTINGS}
     shares = breakdown()
     returns = [reference_return(seed) for seed in range(options.seeds)]
     text = section(laps, shares, returns, stable_baselines3.__version__)
@@ -71,9 +75,10 @@ def main(argv: Sequence[str]) -> None:
 # ------------------------------------------------------------------ the two sides
 
 
-def take_turns(num_envs: int, repeats: int) -> tuple[list[Lap], list[Lap]]:
+def take_turns(num_envs: int, learn_every: int, repeats: int) -> tuple[list[Lap], list[Lap]]:
     """The laps of ours and of the reference."""
-    cfg = config.compose([*EXPERIMENT, *TIMED, f"data.num_envs={num_envs}", f"trainer.max_epochs={repeats + 1}"])
+    words = [f"data.num_envs={num_envs}", f"task.learn_every={learn_every}", f"trainer.max_epochs={repeats + 1}"]
+    cfg = config.compose([*EXPERIMENT, *TIMED, *words])
     laps: tuple[list[Lap], list[Lap]] = ([], [])
     with worker(run_ours, cfg) as ours, worker(run_reference, cfg) as reference:
         for _ in range(repeats + 1):
@@ -250,7 +255,7 @@ def breakdown() -> dict[str, float]:
 
 
 def section(
-    laps: dict[int, tuple[list[Lap], list[Lap]]],
+    laps: dict[tuple[int, int], tuple[list[Lap], list[Lap]]],
     shares: dict[str, float],
     returns: Sequence[tuple[float, float]],
     version: str,
@@ -260,17 +265,23 @@ def section(
     lines = [
         "## DQN against Stable-Baselines3",
         "",
-        "`python scripts/bench_agents.py`: CartPole-v1, two hidden layers of 256, on both sides 128 updates of 64 for",
-        f"256 transitions; Stable-Baselines3 {version}, {around['threads']} thread(s).",
+        "`python scripts/bench_agents.py`: CartPole-v1, two hidden layers of 256, batches of 64, on both sides;",
+        f"Stable-Baselines3 {version}, {around['threads']} thread(s), load {around['machine']['load']:.1f} on "
+        f"{around['machine']['cores']} cores.",
         "",
-        "| environments | ours, steps/s | reference, steps/s | ratio | ratio of CPU time |",
-        "| --- | --- | --- | --- | --- |",
+        "| environments | updates a transition | ours, steps/s | reference, steps/s | ratio | ratio of CPU time |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
-    for num_envs, (ours, theirs) in laps.items():
+    for (num_envs, learn_every), (ours, theirs) in laps.items():
         rates = (STEPS / statistics.median(wall for wall, _ in side) for side in (ours, theirs))
         pairs = list(zip(ours, theirs, strict=True))
         ratios = (statistics.median(their[i] / own[i] for own, their in pairs) for i in (0, 1))
-        cells = [str(num_envs), *(f"{rate:,.0f}" for rate in rates), *(f"{ratio:.2f}" for ratio in ratios)]
+        cells = [
+            str(num_envs),
+            f"{128 / learn_every:g}",
+            *(f"{rate:,.0f}" for rate in rates),
+            *(f"{ratio:.2f}" for ratio in ratios),
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     if returns:
         means, seconds = zip(*returns, strict=True)
