@@ -11,11 +11,13 @@ from dlzoo.tasks.play import Player
 
 
 class Exploring(Player):
-    """Args:
-    gamma: what a reward is worth that comes a step later.
-    epsilon_start: share of random actions at the beginning.
-    epsilon_end: and from ``epsilon_steps`` on.
-    epsilon_steps: environment steps over which the share falls, along a line.
+    """An agent whose exploration ends: greedy by the net, at random with probability ``epsilon``.
+
+    Args:
+        gamma: what a reward is worth that comes a step later.
+        epsilon_start: share of random actions at the beginning.
+        epsilon_end: and from ``epsilon_steps`` on.
+        epsilon_steps: environment steps over which the share falls, along a line.
     """
 
     def __init__(
