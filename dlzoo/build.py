@@ -20,7 +20,6 @@ from dlzoo.errors import SpecError, UserError
 from dlzoo.interruption import Interruption
 from dlzoo.profiling import StepProfiler
 from dlzoo.specs import Classes, ImageSpec, Spec
-from dlzoo.tasks.alternating import Alternating
 from dlzoo.tasks.base import Task
 
 
@@ -101,8 +100,7 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise UserError(f"trainer: {error}") from None
-    if isinstance(task, Alternating):
-        task.take_over(trainer)
+    task.take_over(trainer)
     return trainer
 
 

@@ -21,6 +21,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
+from dlzoo import beside
 from dlzoo.config import locate
 from dlzoo.errors import UserError
 from dlzoo.specs import from_plain, to_plain
@@ -51,6 +52,7 @@ class CheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write(path, checkpoint.pop(beside.BESIDE, None))
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -63,7 +65,7 @@ class CheckpointIO(TorchCheckpointIO):
             raise
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        return read(Path(path), map_location)
+        return read(Path(path), map_location) | beside.read(Path(path))
 
 
 def read(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:

@@ -108,6 +108,8 @@ def command(argv: Sequence[str]) -> None:
 
     if ckpt is not None:
         task, cfg = commands.load(ckpt)
+        if task.spec.what not in Options.FOR:
+            raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) plays; see scripts/play.py")
     else:
         task, cfg = load_pretrained(str(options.model), net_words)
     if source is None and options.input != "-" and task.spec.what != "texts":

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
+from dlzoo.env_specs import Actions, EnvSpec, StatesSpec
 from dlzoo.errors import UserError
 from dlzoo.tokenizer import PAD, SPECIAL, UNKNOWN, Tokenizer
 from dlzoo.transform import Transform
@@ -71,7 +72,7 @@ class NextTokens:
     units: ClassVar[tuple[str, ...]] = ()
 
 
-Target = Classes | Values | NextTokens
+Target = Classes | Values | NextTokens | Actions
 
 
 @dataclass(frozen=True)
@@ -281,9 +282,9 @@ class SeriesSpec:
         return x, torch.cat([x[:, 1:], x[:, :1]], dim=1) if self.consecutive else self.target.example(n)
 
 
-Spec = ImageSpec | TableSpec | TextSpec | SequenceSpec | SeriesSpec
+Spec = ImageSpec | TableSpec | TextSpec | SequenceSpec | SeriesSpec | EnvSpec | StatesSpec
 
-_TYPES = {cls.__name__: cls for cls in (*get_args(Spec), Classes, Values, NextTokens, Column, Tokenizer, Transform)}
+_TYPES = {cls.__name__: cls for cls in (*get_args(Spec), *get_args(Target), Column, Tokenizer, Transform)}
 
 
 def to_plain(value: Any) -> Any:

@@ -294,6 +294,8 @@ def _quiet() -> None:
         "LeafSpec",
         "logging interval",
         "in eval mode",
+        "returned `None`",  # a player at random has nothing to optimize
+        "lr_scheduler.step\\(\\)` before",  # a schedule may begin while a replay buffer is still being filled
     )
     for text in advice:
         warnings.filterwarnings("ignore", f".*{text}.*")

@@ -53,8 +53,12 @@ def test_an_experiment_runs_on_data_of_the_same_form(
 ) -> None:
     words = (f"experiment={name}", f"data_dir={stand_in_data}", "trainer=smoke", "trainer.accelerator=cpu")
     cfg = config.compose([f"experiment={name}"])
+    if "gym" in cfg.data._target_:
+        pytest.importorskip("Box2D" if "Lunar" in cfg.data.id else "gymnasium")
     smaller = ["data.val_size=20"] if "val_size" in cfg.data else []
     smaller += ["data.batch_size=4", "data.eval_batch_size=8"] if "torchvision" in cfg.net._target_ else []
+    smaller += ["data.val_episodes=2", "data.test_episodes=2"] if "val_episodes" in cfg.data else []
+    smaller += ["task.learn_after=200"] if "learn_after" in cfg.task else []
     weights = stand_in_weights(name, tmp_path, monkeypatch)
     done = train(*words, *smaller, *weights, "callbacks=[history,checkpoint]")
     assert done.code == 0, done.err

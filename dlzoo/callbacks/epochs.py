@@ -41,7 +41,7 @@ class EpochRows(Observer):
     def _begin(self, trainer: pl.Trainer) -> None:
         self._validated = False
         # now: schedulers have stepped when the epoch ends
-        self._lr = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else float("nan")
+        self._lr = next((group["lr"] for o in trainer.optimizers for group in o.param_groups), float("nan"))
         self._started = time.perf_counter()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -64,7 +64,7 @@ class Film(Observer):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if batch_idx == 0 and self.fixed is None:
+        if batch_idx == 0 and self.fixed is None and isinstance(pl_module, PictureTask):
             self.fixed = batch[0][: self.num_reconstructions], batch[1][: self.num_reconstructions]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -119,7 +119,7 @@ class Task(pl.LightningModule):
     @property
     def learning_rate(self) -> float:
         """Of the first parameter group."""
-        return float(self.trainer.optimizers[0].param_groups[0]["lr"]) if self.trainer.optimizers else 0.0
+        return next((float(group["lr"]) for o in self.trainer.optimizers for group in o.param_groups), 0.0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What a run needs, beside what Lightning keeps, to go on as if it had never stopped."""
@@ -156,6 +156,9 @@ class Task(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         for name, mean in self.train_means.items():
             self.log(f"train/{name}", mean.read(), sync_dist=True, batch_size=mean.count)
+
+    def take_over(self, trainer: pl.Trainer) -> None:
+        """Called when the trainer is built: what a task that steps by itself does in its place."""
 
     def learnable(self) -> Any:
         """What the optimizer gets: parameters, or groups of them, whose ``factor`` multiplies its rate."""

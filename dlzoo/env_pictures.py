@@ -1,0 +1,46 @@
+"""Observations that are pictures, as nets want them: channels first, grey and smaller if wished, still bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from dlzoo.errors import UserError
+
+
+class Pictures(gym.ObservationWrapper[Any, Any, Any]):
+    """(H, W) or (H, W, C) bytes -> (C, H', W') bytes.
+
+    Gymnasium's own wrappers would do, but need OpenCV to resize; Pillow is here already.
+
+    Args:
+        grey: one channel, by the weights of ITU-R 601.
+        resize: (height, width).
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], *, grey: bool = False, resize: tuple[int, int] | None = None) -> None:
+        super().__init__(env)
+        space = env.observation_space
+        if space.dtype != np.uint8 or len(space.shape or ()) not in (2, 3):
+            key = "data.grey=true" if grey else f"data.resize={list(resize or ())}"
+            raise UserError(f"{key}: this is for pictures of bytes, but the observations are {space}")
+        self.grey = grey
+        self.size = resize
+        shape = self.observation(np.zeros(space.shape, np.uint8)).shape
+        self.observation_space = gym.spaces.Box(0, 255, shape, np.uint8)
+
+    def observation(self, observation: Any) -> np.ndarray:
+        if self.grey or self.size:
+            from PIL import Image
+
+            image = Image.fromarray(observation)
+            if self.grey:
+                image = image.convert("L")
+            if self.size:
+                image = image.resize((self.size[1], self.size[0]), Image.Resampling.BOX)
+            observation = np.asarray(image)
+        if observation.ndim == 2:
+            observation = observation[:, :, None]
+        return np.ascontiguousarray(observation.transpose(2, 0, 1))

@@ -1,0 +1,36 @@
+"""A table of values: one number for each action in each state.
+
+C. J. C. H. Watkins, "Learning from Delayed Rewards", PhD thesis, Cambridge 1989.
+
+>>> from dlzoo.specs import Actions
+>>> from dlzoo.layers import num_parameters
+>>> num_parameters(QTable(StatesSpec("Taxi-v3", 500, Actions(tuple("012345")))))
+3000
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dlzoo.specs import StatesSpec
+
+
+class QTable(nn.Module):
+    """For numbered states.
+
+    Args:
+        start: what every value is before anything is known; above what can be reached, it makes the agent curious.
+    """
+
+    accepts: ClassVar[tuple[type, ...]] = (StatesSpec,)
+
+    def __init__(self, spec: StatesSpec, *, start: float = 0.0) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.full((spec.num_states, spec.target.num_outputs), float(start)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B,) int64 -> (B, K) values of the actions."""
+        return self.table[x]

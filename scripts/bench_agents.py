@@ -1,0 +1,303 @@
+"""DQN on CartPole, ours against Stable-Baselines3: ``python scripts/bench_agents.py [repeats=5] [seeds=3]``
+
+    repeats=5   pairs of 2,048 environment steps, after one to warm up; the median counts
+    seeds=3     runs of 50,000 steps by the reference, for the return that it reaches; 0 leaves that out
+
+Needs `pip install stable-baselines3`. Both have the network and the hyperparameters of experiment=dqn_cartpole. With
+eight environments, both make once as many updates a transition as with one, and once an eighth of them, which is what
+the reference makes of these hyperparameters. Ours is `dlzoo.train.run` with TensorBoard and all default callbacks, the
+reference its `DQN` without a logger. Each has a process of its own, and they take turns, so a busy machine slows both;
+beside the ratio stands that of CPU time, which does not count waiting for a core. The table, with where a step's time
+goes, is written to results/bench_agents.md, which RESULTS.md takes up.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# A checkout need not be installed; and this folder must go at once, for its inspect.py is not Python's.
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
+import contextlib
+import functools
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from omegaconf import DictConfig
+
+from dlzoo import commands, config
+from dlzoo.errors import UserError
+from scripts.bench import ROOT, surroundings, worker
+
+STEPS = 2048
+EXPERIMENT = ["experiment=dqn_cartpole", "trainer=cpu"]
+TIMED = [f"data.steps_per_epoch={STEPS}", f"data.batch_size={STEPS // 4}", "data.val_episodes=1"]
+TIMED += ["data.test_episodes=1", "callbacks.agents.film=false", "task.epsilon_steps=1", "task.learn_after=256"]
+
+SETTINGS = ((1, 256), (8, 256), (8, 2048))
+"""Environments, and transitions from one round of 128 updates to the next."""
+
+Lap = tuple[float, float]  # seconds, and seconds of CPU time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    repeats: int = 5
+    seeds: int = 3
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure, show, write."""
+    options, _ = commands.parse(Options, argv)
+    if options.repeats < 1 or options.seeds < 0:
+        raise UserError("repeats must be at least 1, seeds at least 0")
+    with contextlib.suppress(ImportError):
+        import stable_baselines3
+    if "stable_baselines3" not in sys.modules:
+        raise UserError("the reference is missing: pip install stable-baselines3")
+    print(f"against Stable-Baselines3 {stable_baselines3.__version__}", flush=True)
+    laps = {setting: take_turns(*setting, options.repeats) for setting in SETTINGS}
+    shares = breakdown()
+    returns = [reference_return(seed) for seed in range(options.seeds)]
+    text = section(laps, shares, returns, stable_baselines3.__version__)
+    print(text)
+    commands.write(ROOT / "results" / "bench_agents.md", text.encode())
+
+
+# ------------------------------------------------------------------ the two sides
+
+
+def take_turns(num_envs: int, learn_every: int, repeats: int) -> tuple[list[Lap], list[Lap]]:
+    """The laps of ours and of the reference."""
+    words = [f"data.num_envs={num_envs}", f"task.learn_every={learn_every}", f"trainer.max_epochs={repeats + 1}"]
+    cfg = config.compose([*EXPERIMENT, *TIMED, *words])
+    laps: tuple[list[Lap], list[Lap]] = ([], [])
+    with worker(run_ours, cfg) as ours, worker(run_reference, cfg) as reference:
+        for _ in range(repeats + 1):
+            for side, own in zip((ours, reference), laps, strict=True):
+                side.send("go")
+                own.append(side.recv())
+    return laps[0][1:], laps[1][1:]
+
+
+def run_ours(turns: Connection, cfg: DictConfig) -> None:
+    """The real thing; before each epoch it waits for its turn."""
+    from lightning.pytorch import Callback
+
+    from dlzoo import build, train
+
+    class Clock(Callback):
+        def on_train_epoch_start(self, *_: Any) -> None:
+            turns.recv()
+            self.started = now()
+
+        def on_validation_start(self, *_: Any) -> None:
+            turns.send(since(self.started))
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        mock.patch.object(build, "build_trainer", functools.partial(with_callback, build.build_trainer, Clock())),
+    ):
+        train.run(cfg, Path(folder), [])
+
+
+def with_callback(build_trainer: Callable[..., Any], callback: Any, *args: Any) -> Any:
+    trainer = build_trainer(*args)
+    trainer.callbacks.insert(0, callback)
+    return trainer
+
+
+def run_reference(turns: Connection, cfg: DictConfig) -> None:
+    """Stable-Baselines3, which goes on for as many steps at each turn."""
+    model = reference(cfg, total=None)
+    with contextlib.suppress(EOFError):  # the other side has enough
+        while turns.recv():
+            started = now()
+            model.learn(STEPS, reset_num_timesteps=False)
+            turns.send(since(started))
+
+
+def reference(cfg: DictConfig, total: int | None) -> Any:
+    """Its DQN with the hyperparameters of a config; ``total`` steps are what its exploration is a share of."""
+    from stable_baselines3 import DQN
+    from stable_baselines3.common.env_util import make_vec_env
+
+    task, num_envs = cfg.task, cfg.data.get("num_envs", 1)
+    return DQN(
+        "MlpPolicy",
+        make_vec_env(cfg.data.id, n_envs=num_envs, seed=cfg.seed),
+        learning_rate=cfg.optimizer.lr,
+        batch_size=task.batch_size,
+        buffer_size=task.buffer_size,
+        learning_starts=task.learn_after,
+        gamma=task.get("gamma", 0.99),
+        target_update_interval=task.target_every,
+        train_freq=task.learn_every // num_envs,  # it counts steps of all environments as one
+        gradient_steps=task.updates,
+        exploration_fraction=task.epsilon_steps / total if total else 1e-9,
+        exploration_final_eps=task.epsilon_end,
+        max_grad_norm=cfg.trainer.gradient_clip_val,
+        policy_kwargs={"net_arch": list(cfg.net.hidden)},
+        seed=cfg.seed,
+        device="cpu",
+    )
+
+
+def reference_return(seed: int) -> tuple[float, float]:
+    """What its last agent earns in 100 episodes after the run of the experiment, and the seconds of its training."""
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.evaluation import evaluate_policy
+
+    cfg = config.compose([*EXPERIMENT, f"seed={seed}"])
+    steps = cfg.trainer.max_epochs * cfg.data.get("steps_per_epoch", 5000)
+    model, started = reference(cfg, total=steps), time.perf_counter()
+    model.learn(steps)
+    seconds = time.perf_counter() - started
+    environments = make_vec_env(cfg.data.id, n_envs=10, seed=1000 + seed)
+    returns, _ = evaluate_policy(model, environments, n_eval_episodes=100, return_episode_rewards=True)
+    mean = statistics.fmean(returns)  # type: ignore[arg-type]
+    print(f"reference, seed {seed}: {mean:.1f} in {seconds:.0f} s", flush=True)
+    return mean, seconds
+
+
+def now() -> Lap:
+    return time.perf_counter(), time.process_time()
+
+
+def since(started: Lap) -> Lap:
+    return time.perf_counter() - started[0], time.process_time() - started[1]
+
+
+# ------------------------------------------------------------------ where a step's time goes
+
+
+class Shares:
+    """Seconds by name, each without what is timed inside it."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.inner = [0.0]
+
+    def timed(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def call(*args: Any, **options: Any) -> Any:
+            self.inner.append(0.0)
+            started = time.perf_counter()
+            try:
+                return method(*args, **options)
+            finally:
+                whole = time.perf_counter() - started
+                self.seconds[name] = self.seconds.get(name, 0.0) + whole - self.inner.pop()
+                self.inner[-1] += whole
+
+        return call
+
+
+def breakdown() -> dict[str, float]:
+    """Microseconds of an environment step, by what they are spent on, with one environment."""
+    import torch
+    from gymnasium.vector import SyncVectorEnv
+    from lightning.pytorch import Callback
+
+    from dlzoo import build, replay, train
+    from dlzoo.tasks.dqn import DQN
+
+    shares, whole = Shares(), [0.0]
+
+    class Clock(Callback):
+        def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
+            if trainer.current_epoch == 1:  # the first warms up
+                shares.seconds.clear()
+            whole[0] = time.perf_counter()
+
+        def on_validation_start(self, trainer: Any, *_: Any) -> None:
+            if trainer.current_epoch == 1:
+                shares.seconds["Lightning, logging and the rest"] = (
+                    time.perf_counter() - whole[0] - sum(shares.seconds.values())
+                )
+                told.update(shares.seconds)
+
+    told: dict[str, float] = {}
+    places: list[tuple[Any, str, str]] = [
+        (SyncVectorEnv, "step", "environment"),
+        (DQN, "greedy", "net: acting"),
+        (replay.ReplayBuffer, "add", "replay buffer"),
+        (replay.ReplayBuffer, "sample", "replay buffer"),
+        (DQN, "bootstrapped", "net: targets"),
+        (DQN, "update", "net: forward, loss and the loop around"),
+        (torch.Tensor, "backward", "net: backward"),
+        (torch.nn.utils, "clip_grad_norm_", "clipping"),
+        (torch.optim.Adam, "step", "optimizer"),
+    ]
+    cfg = config.compose([*EXPERIMENT, *TIMED, "trainer.max_epochs=2"])
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+        clocked = functools.partial(with_callback, build.build_trainer, Clock())
+        stack.enter_context(mock.patch.object(build, "build_trainer", clocked))
+        for owner, method, name in places:
+            stack.enter_context(mock.patch.object(owner, method, shares.timed(name, getattr(owner, method))))
+        train.run(cfg, Path(folder), [])
+    return {name: 1e6 * seconds / STEPS for name, seconds in told.items()}
+
+
+# ------------------------------------------------------------------ the table
+
+
+def section(
+    laps: dict[tuple[int, int], tuple[list[Lap], list[Lap]]],
+    shares: dict[str, float],
+    returns: Sequence[tuple[float, float]],
+    version: str,
+) -> str:
+    """Markdown for RESULTS.md."""
+    around = surroundings()
+    lines = [
+        "## DQN against Stable-Baselines3",
+        "",
+        "`python scripts/bench_agents.py`: CartPole-v1, two hidden layers of 256, batches of 64, on both sides;",
+        f"Stable-Baselines3 {version}, {around['threads']} thread(s), load {around['machine']['load']:.1f} on "
+        f"{around['machine']['cores']} cores.",
+        "",
+        "| environments | updates a transition | ours, steps/s | reference, steps/s | ratio | ratio of CPU time |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for (num_envs, learn_every), (ours, theirs) in laps.items():
+        rates = (STEPS / statistics.median(wall for wall, _ in side) for side in (ours, theirs))
+        pairs = list(zip(ours, theirs, strict=True))
+        ratios = (statistics.median(their[i] / own[i] for own, their in pairs) for i in (0, 1))
+        cells = [
+            str(num_envs),
+            f"{128 / learn_every:g}",
+            *(f"{rate:,.0f}" for rate in rates),
+            *(f"{ratio:.2f}" for ratio in ratios),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    if returns:
+        means, seconds = zip(*returns, strict=True)
+        spread = f" ± {statistics.stdev(means):.1f}" if len(means) > 1 else ""
+        lines += [
+            "",
+            f"After 50,000 steps the reference's last agent earns {statistics.fmean(means):.1f}{spread} over 100",
+            f"episodes ({len(means)} seeds, {statistics.fmean(seconds):.0f} s each); ours: `dqn_cartpole` above.",
+        ]
+    total = sum(shares.values())
+    lines += ["", f"Where the {total:.0f} µs of a step go, with one environment:", "", "| part | µs | share |"]
+    lines += ["| --- | --- | --- |"]
+    for name, micros in sorted(shares.items(), key=lambda item: -item[1]):
+        lines.append(f"| {name} | {micros:.0f} | {micros / total:.0%} |")
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    commands.execute(main, __doc__)

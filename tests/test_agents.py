@@ -1,0 +1,311 @@
+"""Agents: the values they learn where these are known, their equations by hand, that they repeat and can be resumed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Outcome
+
+pytest.importorskip("gymnasium")
+
+import made_environments as made
+
+from dlzoo import checkpoint, config, train
+from dlzoo.nets.q_network import QNetwork
+from dlzoo.replay import Rows
+from dlzoo.specs import Actions, EnvSpec
+from dlzoo.tasks.dqn import DQN, Lesson
+
+Train = Callable[..., Outcome]
+PLAIN = ("callbacks=checkpoint", "logger=none", "trainer=cpu")
+SMALL = ("data.steps_per_epoch=500", "data.batch_size=100", "data.val_episodes=2", "data.test_episodes=3")
+QUICK = ("net.hidden=[16]", "task.learn_after=100", "task.batch_size=16", "task.epsilon_steps=500")
+
+
+def run(folder: Path, *words: str) -> dict[str, Any]:
+    return train.run(config.compose([*PLAIN, *SMALL, *words]), folder, list(words))
+
+
+def values(folder: Path, observations: Any) -> np.ndarray:
+    """What the agent of a run thinks that the actions (K,) are worth in each of these."""
+    task, _ = checkpoint.load_task(folder / "checkpoints" / "last.ckpt")
+    with torch.no_grad():
+        return task(torch.as_tensor(observations)).numpy()
+
+
+# Values that are known
+
+GAMMA = 0.8
+RIGHT = GAMMA ** np.arange(made.LENGTH - 1, -1, -1)
+CHAIN = np.stack([GAMMA * RIGHT, RIGHT], axis=1)
+"""(places, actions): staying costs a step."""
+LEARN = ("trainer.max_epochs=6", f"task.gamma={GAMMA}", "task.epsilon_end=1.0", "optimizer.lr=0.01")
+SHORT = "data.max_episode_steps=12"  # an agent that stays would otherwise be evaluated for ever
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("task.double=true", "net.dueling=true"),
+        ("task.prioritized=true",),
+        ("task.tau=0.05", "task.target_every=1", "task.loss=mse"),
+        ("data.num_envs=3",),
+        ("scheduler=cosine", "task.learn_every=8", "task.updates=4"),
+    ],
+    ids=["plain", "double dueling", "prioritized", "soft", "three environments", "rounds"],
+)
+def test_dqn_finds_the_values_of_a_chain(words: tuple[str, ...], tmp_path: Path) -> None:
+    """At the right end nothing follows; that episodes are cut after 12 steps must not count."""
+    common = ("model=dqn", "data=gym", "data.id=Chain-v0", SHORT, *QUICK, *LEARN, "task.target_every=40")
+    run(tmp_path, *common, *words)
+    np.testing.assert_allclose(values(tmp_path, np.eye(made.LENGTH, dtype=np.float32)), CHAIN, atol=0.04)
+
+
+def test_q_learning_finds_the_values_of_a_chain(tmp_path: Path) -> None:
+    run(tmp_path, "model=q_table", "data=gym", "data.id=NumberedChain-v0", SHORT, *LEARN, "optimizer.lr=0.5")
+    np.testing.assert_allclose(values(tmp_path, np.arange(made.LENGTH)), CHAIN, atol=0.01)
+
+
+@pytest.mark.parametrize("num_steps", [1, 3])
+def test_an_episode_that_is_cut_still_bootstraps(num_steps: int, tmp_path: Path) -> None:
+    """Cut after two steps: who takes that for an end finds values below 1.8, not 5."""
+    words = ("model=dqn", "data=gym", "data.id=Endless-v0", "data.max_episode_steps=2", *QUICK, *LEARN)
+    run(tmp_path, *words, "task.target_every=40", f"task.num_steps_return={num_steps}")
+    np.testing.assert_allclose(values(tmp_path, np.ones((1, 1), np.float32)), 1 / (1 - GAMMA), atol=0.2)
+
+
+def test_dqn_holds_a_pole_for_a_while(tmp_path: Path) -> None:
+    words = ("experiment=dqn_cartpole", "net.hidden=[64,64]", "data.steps_per_epoch=1500", "data.val_episodes=10")
+    results = run(tmp_path, *words, "task.learn_every=64", "task.epsilon_steps=2000", "trainer.max_epochs=4")
+    assert results["metrics"]["test/return"] > 90  # at random: 22
+
+
+# Equations by hand
+
+SPEC = EnvSpec("CartPole-v1", (4,), Actions(("0", "1", "2")))
+
+
+def agent(**options: Any) -> DQN:
+    torch.manual_seed(0)
+    task = DQN(QNetwork(SPEC, hidden=[8]), SPEC, buffer_size=64, batch_size=4, **options)
+    with torch.no_grad():  # else both networks would say the same
+        for p in task.target_net.parameters():
+            p.add_(torch.randn_like(p))
+    task.buffer = task.make_buffer()
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 50, 4)).astype(np.float32)
+    task.buffer.add(Rows(x[0], rng.integers(3, size=50), rng.normal(size=50), rng.choice([0, 0.9], 50), x[1]))
+    return task
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_targets_are_their_equation(double: bool) -> None:
+    task = agent(double=double)
+    assert task.buffer is not None
+    sample = task.buffer.sample(40, np.random.default_rng(1))
+    ours, theirs = task.net(sample.next_observation), task.target_net(sample.next_observation)
+    expected = [
+        float(sample.reward[i] + sample.discount[i] * theirs[i, int((ours if double else theirs)[i].argmax())])
+        for i in range(40)
+    ]
+    assert (ours.argmax(1) != theirs.argmax(1)).any()
+    np.testing.assert_allclose(task.bootstrapped(sample), expected, rtol=1e-5)
+
+
+class Once:
+    """What an update needs of a trainer."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizers = [optimizer]
+
+
+@pytest.mark.parametrize(("loss", "slope"), [("mse", lambda e: 2 * e), ("huber", lambda e: e.clamp(-1, 1))])
+@pytest.mark.parametrize("clip", [None, 0.01])
+def test_an_update_is_its_equation(loss: Any, slope: Any, clip: float | None) -> None:
+    """One step of SGD, with the gradient of the weighted loss written out."""
+    task, rate = agent(loss=loss), 0.1
+    task.clip = clip
+    x, weight = torch.randn(4, 4), torch.tensor([1.0, 0.5, 0.25, 0.0])
+    action, target = torch.tensor([0, 2, 1, 1]), torch.tensor([0.1, 5.0, -3.0, 1.0])
+    before = [p.detach().clone() for p in task.net.parameters()]
+    chosen = task.net(x)[torch.arange(4), action]
+    error = (chosen - target).detach()
+    gradients = torch.autograd.grad((weight * slope(error) * chosen).mean(), list(task.net.parameters()))
+    norm = torch.cat([g.flatten() for g in gradients]).norm()
+    factor = 1.0 if clip is None else clip / float(norm)
+    task._trainer = Once(torch.optim.SGD(task.net.parameters(), lr=rate))  # type: ignore[assignment]
+    task.update(Lesson(x, action, target, weight, np.arange(4)))
+    for p, old, g in zip(task.net.parameters(), before, gradients, strict=True):
+        torch.testing.assert_close(p.detach(), old - rate * factor * g, rtol=1e-4, atol=1e-6)
+
+
+def test_the_target_network_follows_hard_or_softly() -> None:
+    for tau in (1.0, 0.25):
+        task = agent(tau=tau)
+        old = [p.clone() for p in task.target_net.parameters()]
+        task.synchronize()
+        for before, after, p in zip(old, task.target_net.parameters(), task.net.parameters(), strict=True):
+            torch.testing.assert_close(after, before + tau * (p - before).detach())
+    assert all(not p.requires_grad for p in task.target_net.parameters())
+
+
+def test_rounds_begin_and_repeat_when_they_should(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = agent(learn_after=10, learn_every=4, updates=3, target_every=6)
+    told: list[tuple[str, int]] = []
+    monkeypatch.setattr(task, "update", lambda lesson: told.append(("update", task.num_steps)))
+    monkeypatch.setattr(task, "synchronize", lambda: told.append(("target", task.num_steps)))
+    for step in range(1, 21):
+        task.num_steps = step
+        task.learn()
+    assert [step for what, step in told if what == "update"] == [10] * 3 + [14] * 3 + [18] * 3
+    assert [step for what, step in told if what == "target"] == [10, 18]
+    assert told.index(("target", 18)) < told.index(("update", 18))
+    told.clear()
+    for task.num_steps in (31, 32):  # a step of eight environments and more is worth three rounds of four
+        task.learn()
+    assert told == [("target", 31), *[("update", 31)] * 9]
+
+
+def test_epsilon_falls_along_a_line_and_decides_how_often_chance_acts() -> None:
+    task = agent(epsilon_start=0.9, epsilon_end=0.1, epsilon_steps=100)
+    found = []
+    for task.num_steps in (0, 50, 100, 1000):
+        found.append(task.epsilon)
+    assert found == pytest.approx([0.9, 0.5, 0.1, 0.1])
+    task.num_steps = 50
+    x = np.tile(np.random.default_rng(0).normal(size=4).astype(np.float32), (6000, 1))
+    best = int(task.greedy(x[:1])[0])
+    shares = np.bincount(task.explore(x), minlength=3) / 6000
+    assert shares[best] == pytest.approx(0.5 + 0.5 / 3, abs=0.03)
+    assert np.delete(shares, best) == pytest.approx([0.5 / 3] * 2, abs=0.03)
+
+
+# Whole runs
+
+VARIANTS = {
+    "dqn": ("model=dqn", "data=cartpole", *QUICK),
+    "all": (
+        "model=dqn", "data=cartpole", *QUICK, "data.num_envs=2", "task.double=true", "net.dueling=true",
+        "task.num_steps_return=3", "task.prioritized=true", "task.buffer_size=700", "scheduler=step",
+        "scheduler.every=1",
+    ),
+    "q_table": ("model=q_table", "data=frozen_lake"),
+    "random": ("model=random", "data=cartpole"),
+}  # fmt: skip
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """Everything that a last checkpoint knows of an agent: weights, optimizer, counters, random numbers, buffer."""
+    content = checkpoint.read(folder / "checkpoints" / "last.ckpt")
+    arrays = folder / "checkpoints" / "last.replay.npz"
+    buffer = dict(np.load(arrays)) if arrays.exists() else {}
+    optimizer = content["optimizer_states"]
+    return {"weights": content["state_dict"], "optimizer": optimizer, "play": content["play"], "buffer": buffer}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_continued_run_equals_one_that_never_stopped(variant: str, train: Train, tmp_path: Path) -> None:
+    words = (*VARIANTS[variant], *PLAIN, *SMALL)
+    folders = [tmp_path / "whole", tmp_path / "parts"]
+    assert train(*words, "trainer.max_epochs=4", f"hydra.run.dir={folders[0]}").code == 0
+    assert train(*words, "trainer.max_epochs=2", f"hydra.run.dir={folders[1]}").code == 0
+    half = state(folders[1])
+    done = train(f"ckpt={folders[1] / 'checkpoints' / 'last.ckpt'}", "trainer.max_epochs=4")
+    assert done.code == 0, done.err
+    assert done.err == ""
+    whole, parts = state(folders[0]), state(folders[1])
+    assert whole["play"]["num_steps"] in (2000, 2001)  # with two environments, the last step may be one of two
+    assert half["play"] != parts["play"]
+    assert whole["play"] == parts["play"]
+    torch.testing.assert_close(whole["weights"], parts["weights"], rtol=0, atol=0)
+    torch.testing.assert_close(whole["optimizer"], parts["optimizer"], rtol=0, atol=0)
+    assert {*whole["buffer"]} == {*parts["buffer"]}
+    assert bool(whole["buffer"]) == ("dqn" in " ".join(words))
+    for name, array in whole["buffer"].items():
+        assert np.array_equal(array, parts["buffer"][name]), name
+
+
+def test_equal_seeds_repeat_and_the_size_of_a_block_changes_nothing(tmp_path: Path) -> None:
+    found = []
+    for words in ((), ("data.batch_size=130",), ("seed=1",)):
+        folder = tmp_path / str(len(found))
+        run(folder, *VARIANTS["dqn"], "trainer.max_epochs=2", *words)
+        found.append(state(folder)["weights"])
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+    assert not torch.equal(found[0]["net.output.weight"], found[2]["net.output.weight"])
+
+
+def test_without_its_buffer_a_run_says_so_or_begins_with_an_empty_one(train: Train, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert train(*VARIANTS["dqn"], *PLAIN, *SMALL, "trainer.max_epochs=1", f"hydra.run.dir={folder}").code == 0
+    ckpt = folder / "checkpoints" / "last.ckpt"
+    (folder / "checkpoints" / "last.replay.npz").unlink()
+    done = train(f"ckpt={ckpt}", "trainer.max_epochs=2")
+    assert done.code == 2
+    assert "replay buffer beside the checkpoint is missing" in done.err
+    assert "task.keep_replay=false" in done.err
+    done = train(f"ckpt={ckpt}", "trainer.max_epochs=2", "task.keep_replay=false")
+    assert done.code == 0, done.err
+    assert not (folder / "checkpoints" / "last.replay.npz").exists()
+    play = state(folder)["play"]
+    assert (play["num_steps"], play["num_updates"]) == (1000, (500 - 100) // 4 + 1 + (500 - 100) // 4 + 1)
+
+
+def test_steps_are_environment_steps_everywhere(train: Train, tmp_path: Path) -> None:
+    words = ("callbacks=[history,checkpoint]", "trainer=cpu", *SMALL, "trainer.max_epochs=2", "data.num_envs=2")
+    done = train("model=dqn", "data=cartpole", *QUICK, *words, f"hydra.run.dir={tmp_path}")
+    assert done.code == 0, done.err
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["steps"] in (1000, 1001)  # the last step may be one of two
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert events.Scalars("val/return")[-1].step == results["steps"]
+    wanted = "return length epsilon buffer td_error q loss_step steps_per_second updates"
+    assert {f"train/{name}" for name in wanted.split()} <= set(events.Tags()["scalars"])
+    assert events.Scalars("train/epsilon")[-1].value == pytest.approx(0.05)
+
+
+def test_max_steps_counts_environment_steps(tmp_path: Path) -> None:
+    results = run(tmp_path, *VARIANTS["random"], "trainer.max_epochs=9", "trainer.max_steps=1234")
+    assert results["steps"] == 1234
+
+
+def test_pictures_are_learnt_from(tmp_path: Path) -> None:
+    words = (
+        "data.id=Screen-v0",
+        "data.max_episode_steps=20",
+        "data.grey=true",
+        "data.frame_stack=2",
+        "data.num_envs=2",
+    )
+    run(tmp_path, "model=dqn", "data=gym", *words, "data.resize=[36,40]", *QUICK, "trainer.max_epochs=1")
+    buffer = state(tmp_path)["buffer"]
+    assert buffer["observation"].dtype == np.uint8
+    assert buffer["observation"].shape == (500, 2, 36, 40)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("trainer.accumulate_grad_batches=2",), "task.batch_size"),
+        (("trainer.gradient_clip_algorithm=value",), "clip by norm"),
+        (("task.tau=2.0",), r"task.tau=2.0"),
+        (("task.buffer_size=0",), r"task.buffer_size=0"),
+        (("task.epsilon_end=-0.1",), r"task.epsilon_end=-0.1"),
+        (("data.id=FrozenLake-v1",), "q_table"),
+    ],
+)
+def test_mistakes_are_answered(words: tuple[str, ...], said: str, train: Train) -> None:
+    done = train("model=dqn", "data=gym", "data.id=CartPole-v1", *PLAIN, *words)
+    assert done.code == 2
+    assert said in done.err
+    assert done.err.count("\n") == 1
