@@ -16,7 +16,7 @@ import torch
 from killing import FAMILIES, FORKS, differences, finish, left_by, start, when, words_of
 
 from dlzoo.errors import UserError
-from dlzoo.interruption import Interruption
+from dlzoo.interruption import Interrupted, Interruption
 from dlzoo.resume import resumed
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -98,24 +98,13 @@ def test_a_second_ctrl_c_leaves_at_once() -> None:
     assert process.exitcode == 130
 
 
-def test_a_signal_in_the_test_leaves_the_trained_run_to_be_tested(whole: Any, tmp_path: Path) -> None:
-    words = [*words_of("vae"), "task.num_importance_samples=100000", "trainer.limit_test_batches=1.0"]
-    process = start(tmp_path, words)
-    deadline = time.monotonic() + 60
-    when(tmp_path / "log.txt", process)
-    while "3/3" not in (tmp_path / "log.txt").read_text() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.3)
-    os.kill(process.pid, signal.SIGTERM)
-    process.join(60)
-    assert process.exitcode == 143
-    assert json.loads((tmp_path / "run" / "results.json").read_text())["epochs"] == 3
-    less = [*words_of("vae"), f"ckpt={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}"]
-    assert finish(tmp_path, [word for word in less if not word.startswith(("model=", "~"))]) == 0
-    expected, found = whole("vae")[0], left_by(tmp_path)
-    assert differences(expected["weights"], found["weights"]) == []
-    assert differences(expected["rows"], found["rows"]) == []
-    assert expected["metrics"]["val/loss"] == found["metrics"]["val/loss"]
+def test_a_signal_in_the_test_ends_it_before_the_next_batch() -> None:
+    interruption = Interruption(Path("last.ckpt"))
+    interruption.on_test_batch_start()
+    interruption.hear(signal.SIGTERM, None)
+    with pytest.raises(Interrupted, match="SIGTERM") as stopped:
+        interruption.on_test_batch_start()
+    assert stopped.value.signum == signal.SIGTERM
 
 
 def test_resume_auto_begins_where_nothing_is_to_be_continued_and_ends_where_all_is_done(tmp_path: Path) -> None:
