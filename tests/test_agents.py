@@ -7,14 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import made_environments as made
 import numpy as np
 import pytest
 import torch
 from conftest import Outcome
-
-pytest.importorskip("gymnasium")
-
-import made_environments as made
 
 from dlzoo import checkpoint, config, train
 from dlzoo.nets.q_network import QNetwork

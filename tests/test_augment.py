@@ -1,6 +1,5 @@
 """Augmentation: what it keeps, what it moves, and that a seed repeats it."""
 
-import importlib.util
 import sys
 
 import pytest
@@ -26,12 +25,6 @@ OPTIONS = {
     "mixup": 0.4,
     "cutmix": 1.0,
 }
-NEEDS_TORCHVISION = {"num_ops", "trivial", "randaugment", "all"}
-
-
-def skip_without_torchvision(name: str) -> None:
-    if name in NEEDS_TORCHVISION and not importlib.util.find_spec("torchvision"):
-        pytest.skip("torchvision is not installed")
 
 
 def pictures(num: int = 32, channels: int = 1, height: int = 12, width: int = 10) -> tuple[torch.Tensor, torch.Tensor]:
@@ -64,7 +57,6 @@ def test_all_off_changes_nothing():
 @pytest.mark.parametrize("name", [*OPTIONS, "all"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_option(name, channels):
-    skip_without_torchvision(name)
     options = OPTIONS if name == "all" else {name: OPTIONS[name]}
     x, y = pictures(channels=channels)
     x, kept = x[:1].expand_as(x).clone(), x[:1].clone()  # one picture, many times: what differs is chance
@@ -219,7 +211,6 @@ def outcomes(x: torch.Tensor, **options: float) -> tuple[torch.Tensor, torch.Ten
 
 @pytest.mark.parametrize("options", [{"num_ops": 2}, {"trivial": True}])
 def test_a_policy_draws_for_eight_pictures_at_a_time(options):
-    pytest.importorskip("torchvision")
     found, which = outcomes(torch.rand(3, 12, 10), **options)
     assert len(found) > 20
     assert (which.bincount() % policies.GROUP_SIZE == 0).all()
@@ -228,7 +219,6 @@ def test_a_policy_draws_for_eight_pictures_at_a_time(options):
 
 def test_randaugment_has_one_magnitude_and_so_many_operations():
     """14 operations, 9 of them with a sign, so 23 outcomes of one; 23 * 23 of two; TrivialAugment's are countless."""
-    pytest.importorskip("torchvision")
     x = torch.rand(3, 12, 10)
     one, two, trivial = (len(outcomes(x, **o)[0]) for o in ({"num_ops": 1}, {"num_ops": 2}, {"trivial": True}))
     assert 18 <= one <= 23 < 60 < two
@@ -236,7 +226,6 @@ def test_randaugment_has_one_magnitude_and_so_many_operations():
 
 
 def test_a_larger_magnitude_changes_more():
-    pytest.importorskip("torchvision")
     x, changes = torch.rand(3, 12, 10), []
     for magnitude in (1, 9, 30):
         found, which = outcomes(x, num_ops=1, magnitude=magnitude)
@@ -247,7 +236,8 @@ def test_a_larger_magnitude_changes_more():
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (8, 40), (120, 100)])
 def test_trivial_moves_no_picture_out_of_its_frame(height, width, monkeypatch):
     """The published 32 pixels would leave nothing of an 8x8 digit."""
-    trivial = pytest.importorskip("torchvision.transforms.v2").TrivialAugmentWide
+    from torchvision.transforms.v2 import TrivialAugmentWide as trivial
+
     moves = {name: trivial._AUGMENTATION_SPACE[name] for name in ("TranslateX", "TranslateY")}
     monkeypatch.setattr(trivial, "_AUGMENTATION_SPACE", moves)
     x = torch.zeros(1, height, width)
@@ -259,7 +249,6 @@ def test_trivial_moves_no_picture_out_of_its_frame(height, width, monkeypatch):
 
 
 def test_policies_need_grey_or_colour():
-    pytest.importorskip("torchvision")
     with pytest.raises(UserError, match="augment=trivial changes grey or colour pictures, but these have 2 channels"):
         augment(trivial=True)(*pictures(channels=2))
 
@@ -272,7 +261,6 @@ def test_policies_name_the_package_that_they_need(monkeypatch):
 
 @pytest.mark.parametrize("name", config.groups()["augment"])
 def test_every_policy_by_name_and_with_mixup(name):
-    skip_without_torchvision(name)
     for choice in (name, f"[{name},mixup]"):
         cfg = config.compose(["data=digits", f"augment={choice}"])
         config.check(cfg)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import numpy as np
-import pytest
-
-pytest.importorskip("gymnasium")
-
 import gymnasium as gym
 import made_environments as made
+import numpy as np
+import pytest
 
 from dlzoo.data.gym import Gym
 from dlzoo.env_specs import EnvSpec, StatesSpec

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 from pathlib import Path
 from typing import Any
 
+import made_environments as made
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 from small_runs import Terminal, imported, run, table_words
-
-pytest.importorskip("gymnasium")
-pytest.importorskip("pygame")
-
-import made_environments as made
 
 from dlzoo import evaluate, filming, play, predict, return_pictures
 from dlzoo.environments import Recipe
@@ -68,7 +65,7 @@ def test_an_agent_plays_and_is_filmed(ckpt: Path, terminal: Terminal, tmp_path: 
 
 
 def test_a_film_can_be_mp4(ckpt: Path, terminal: Terminal, tmp_path: Path) -> None:
-    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    imageio_ffmpeg = importlib.import_module("imageio_ffmpeg")
     video = tmp_path / "out.mp4"
     assert terminal(play.main, f"ckpt={ckpt}", "episodes=1", f"video={video}").code == 0
     said = next(imageio_ffmpeg.read_frames(str(video)))

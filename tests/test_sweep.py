@@ -224,7 +224,7 @@ def test_a_search_that_was_stopped_goes_on(how: signal.Signals, tmp_path: Path) 
     process.communicate()
     assert process.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130}[how]
     (log,) = tmp_path.glob("sweeps/*/1-*/metrics.csv")
-    time.sleep(0.5)  # the trial's own process ends as well
+    time.sleep(0.5)  # a process that trained on would write a row in this time, and fail the assertion below
     written = log.stat().st_mtime_ns
     again = start(tmp_path, *words)
     out, err = again.communicate()

@@ -18,8 +18,6 @@ from dlzoo.errors import UserError
 from dlzoo.specs import Classes, ImageSpec
 from dlzoo.tasks.transfer import Features, Finetune, Gradual, Scratch, Transfer
 
-pytest.importorskip("torchvision")
-
 Train = Callable[..., Outcome]
 QUICK = (
     "trainer=cpu",
