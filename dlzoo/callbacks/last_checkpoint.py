@@ -73,8 +73,10 @@ class LastCheckpoint(Checkpoint):
 
 def can_go_on_from(trainer: pl.Trainer, batch_idx: int) -> bool:
     """Whether a checkpoint that is written after this batch holds all that the next one needs."""
-    validates_every = trainer.val_check_batch
+    task, validates_every = trainer.lightning_module, trainer.val_check_batch
+    if not getattr(task, "goes_on_within_epochs", True):
+        return False
     if trainer.is_last_batch or (validates_every is not None and (batch_idx + 1) % validates_every == 0):
         return False
-    accumulate = getattr(trainer.lightning_module, "accumulate", trainer.accumulate_grad_batches)
+    accumulate = getattr(task, "accumulate", trainer.accumulate_grad_batches)
     return (batch_idx + 1) % accumulate == 0

@@ -61,6 +61,9 @@ class Task(pl.LightningModule):
     carried: ClassVar[tuple[str, ...]] = ()
     """Attributes (tensors, or tuples of them) that a training batch hands on to the next; checkpoints hold them."""
 
+    goes_on_within_epochs: ClassVar[bool] = True
+    """Whether a checkpoint from the middle of an epoch holds all that the next batch needs."""
+
     monitor: tuple[str, str] = ("val/loss", "min")
     """The validation metric that chooses the best checkpoint, and its direction."""
 

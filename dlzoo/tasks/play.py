@@ -32,6 +32,7 @@ class Player(Task):
 
     targets = (Actions,)
     monitor = ("val/return", "max")
+    goes_on_within_epochs = False  # what is under way in the environments is not stored
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -189,9 +190,11 @@ class Player(Task):
         return [optimizer], [{k: v for k, v in schedule.items() if k != "monitor"} for schedule in schedules]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
         checkpoint["play"] = self.counters() | {"rng": json.dumps(self.rng.bit_generator.state)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
         stored = dict(checkpoint["play"])
         self.rng.bit_generator.state = json.loads(stored.pop("rng"))
         for name, value in stored.items():
