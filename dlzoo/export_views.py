@@ -13,17 +13,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import UserError
 from dlzoo.predict import predict
 from dlzoo.scanned import scanned
-from dlzoo.specs import Classes, ImageSpec, NextTokens, SeriesSpec, TableSpec, TextSpec
+from dlzoo.specs import Actions, Classes, ImageSpec, NextTokens, SeriesSpec, StatesSpec, TableSpec, TextSpec
 from dlzoo.tasks.base import Task
 from dlzoo.tasks.forecast import Forecast
 from dlzoo.tasks.generative import Encoding, Generating, PictureTask
 from dlzoo.tasks.language import Language
+from dlzoo.tasks.play import Player
+from dlzoo.tasks.random_play import RandomPlay
 from dlzoo.tasks.supervised import Supervised
 
 Part = Literal["decoder"]
@@ -219,6 +222,46 @@ class Forecaster(View):
         return (torch.stack([predict(self.trained, one) for one in history]),)
 
 
+class ActionValues(View):
+    """Of an agent: what each action is worth in the long run; the greedy one takes the largest."""
+
+    def __init__(self, task: Player) -> None:
+        super().__init__(task)
+        spec: Any = task.spec
+        if isinstance(spec, StatesSpec):
+            self.inputs = (Port("state", "int64", ("batch",), f"the number of the state, of {spec.num_states}"),)
+        elif spec.is_picture:
+            self.inputs = (Port("observation", "uint8", ("batch", *spec.shape), "pixels from 0 to 255, as wrapped"),)
+        else:
+            self.inputs = (Port("observation", "float32", ("batch", *spec.shape), "as the environment shows it"),)
+        shape = ("batch", spec.target.num_outputs)
+        self.outputs = (Port("values", "float32", shape, "of the actions, in their order"),)
+
+    def real_inputs(self, source: Any, num: int) -> Tensors:
+        """States in their order, or what is observed after 0, 1, 2, … steps at random."""
+        if isinstance(self.spec, StatesSpec):
+            return (torch.arange(min(num, self.spec.num_states)),)
+        environments = source.environments(num)
+        environments.reset(source.seeds("test", num))
+        draw = np.random.default_rng(0)
+        seen = environments.observations.copy()
+        for _ in range(8):
+            environments.step(draw.integers(self.spec.target.num_outputs, size=num))
+            chosen = draw.random(num) < 0.5
+            seen[chosen] = environments.observations[chosen]
+        environments.close()
+        return (torch.from_numpy(seen),)
+
+    def forward(self, x: Tensor) -> Tensors:  # type: ignore[override]
+        if isinstance(self.spec, StatesSpec):
+            return (self.task(x),)
+        return (self.task(x.float() * (1 / 255) if self.spec.is_picture else x),)
+
+    def expected(self, x: Tensor) -> Tensors:  # type: ignore[override]
+        with torch.inference_mode():
+            return (self.trained(self.trained.as_input(x.numpy())),)
+
+
 def view_of(task: Task, part: Part | None = None) -> View:
     """How the task is used outside.
 
@@ -235,6 +278,10 @@ def view_of(task: Task, part: Part | None = None) -> View:
         return Writer(task)
     if isinstance(task, Forecast):
         return Forecaster(task)
+    if isinstance(task, RandomPlay):
+        raise UserError("an agent that plays at random has learnt nothing: there is nothing to export")
+    if isinstance(task, Player):
+        return ActionValues(task)
     if isinstance(task, Supervised):
         return Predictor(task)
     raise UserError(f"{type(task).__name__} cannot be exported: it says nowhere what its net's outputs mean")
@@ -278,6 +325,8 @@ def names_of(spec: Any) -> dict[str, Any]:
     told: dict[str, Any] = {}
     if isinstance(target, Classes):
         told["classes"] = list(target.names)
+    elif isinstance(target, Actions):
+        told["actions"] = list(target.names)
     elif not isinstance(target, NextTokens):
         told |= {"values": list(target.names), "units": list(target.units)}
     if isinstance(spec, TextSpec):

@@ -10,7 +10,7 @@
     startup   from starting train.py to its first step, less the import of Lightning
     resnet18  ResNet-18 with the small stem on pictures of 32x32, batch 128: four steps an epoch; the training counts
     vae       variational autoencoder 400-20, Adam, batch 128
-    dcgan     DCGAN of 32 and 64 maps, two optimizers, batch 128: 40 steps an epoch; the training counts
+    dcgan     DCGAN of 32 to 128 maps, two optimizers, batch 128: 40 steps an epoch; the training counts
     features  a frozen ResNet-20 whose features are kept, against itself without that (both ours)
     fast      experiment=fast_mnist against scripts/plain_mnist.py: seconds of training, test accuracy
     pictures  the VAE for 20 epochs with its film, grids and codes, against itself without the seconds for them

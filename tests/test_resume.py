@@ -67,22 +67,25 @@ def test_runs_killed_at_random_moments_are_the_same_run(family: str, whole: Any,
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_the_step_saves_and_says_so(signum: int, code: int, whole: Any, tmp_path: Path) -> None:
-    process = start(tmp_path, words_of("classifier"))
-    when(tmp_path / "run" / "checkpoints" / "last.ckpt", process)
+def test_a_signal_ends_the_step_saves_and_says_so(signum: int, code: int, tmp_path: Path) -> None:
+    words = [*words_of("classifier"), "trainer.max_epochs=40"]  # it must not be over before the signal comes
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    process = start(cut, words)
+    when(cut / "run" / "checkpoints" / "last.ckpt", process)
     os.kill(process.pid, signum)
     process.join(60)
-    said = (tmp_path / "log.txt").read_text()
+    said = (cut / "log.txt").read_text()
     assert process.exitcode == code, said
     assert "resume=auto goes on from there" in said
     assert "Traceback" not in said
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    results = json.loads((cut / "run" / "results.json").read_text())
     assert results["status"] == "interrupted"
     assert results["checkpoints"]["last"]
-    stored = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    stored = torch.load(cut / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert stored["global_step"] == results["steps"]
-    assert finish(tmp_path, [*words_of("classifier"), "resume=auto"]) == 0
-    assert differences(whole("classifier")[0], left_by(tmp_path)) == []
+    assert finish(cut, [*words, "resume=auto"]) == 0
+    assert finish(whole, words) == 0
+    assert differences(left_by(whole), left_by(cut)) == []
 
 
 def hear_twice() -> None:

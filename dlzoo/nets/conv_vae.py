@@ -2,11 +2,11 @@
 
 D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014, with the strided layers of A. Radford, L. Metz,
 S. Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks", ICLR 2016.
-Maps are halved until a side is about 4, twice for 28x28, and a hidden layer of 256 units joins them.
+Maps are halved until a side is about 4, three times for 28x28, and a hidden layer of 256 units joins them.
 
 >>> from dlzoo.specs import Classes
 >>> layers.num_parameters(ConvVAE(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
-1691369
+1395561
 """
 
 from __future__ import annotations

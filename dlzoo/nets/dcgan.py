@@ -3,14 +3,14 @@
 A. Radford, L. Metz, S. Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
 Networks", ICLR 2016: strided convolutions in place of pooling, no hidden dense layer, BatchNorm except at the pixels,
 ReLU in the generator with tanh at its end, leaky ReLU in the discriminator, weights from N(0, 0.02). Differs by its
-size: maps begin at about 4x4 and double until they cover the picture, 7 -> 14 -> 28, and there are ``width`` of them at
-the largest, 64 in the paper for 64x64.
+size: maps begin at about 4x4 and double until they cover the picture, 4 -> 8 -> 16 -> 32 for 28x28, cropped, and there
+are ``width`` of them at the largest, 64 in the paper for 64x64.
 
 >>> from dlzoo import layers
 >>> from dlzoo.specs import Classes
 >>> mnist = ImageSpec(1, 28, 28, Classes(tuple("0123456789")))
 >>> [layers.num_parameters(part) for part in (DCGAN(mnist).generator, DCGAN(mnist).discriminator)]
-[347073, 36577]
+[369601, 166817]
 """
 
 from __future__ import annotations
