@@ -35,3 +35,16 @@ def pick(name: str, table: Mapping[str, T], key: str) -> T:
     if name not in table:
         raise UserError(f"{key}={name} is unknown; {nearest(name, table)}")
     return table[name]
+
+
+def at_least(least: float, node: str = "", **values: float | None) -> None:
+    """`UserError` for the first value below ``least``, by the name that it has in the config; None is no value.
+
+    >>> at_least(1, "data", batch_size=8, val_size=None)
+    >>> at_least(1, "data", batch_size=0)
+    Traceback (most recent call last):
+    dlzoo.errors.UserError: data.batch_size=0 is too small; it must be at least 1
+    """
+    for key, value in values.items():
+        if value is not None and value < least:
+            raise UserError(f"{node}{'.' if node else ''}{key}={value} is too small; it must be at least {least}")

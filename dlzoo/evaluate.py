@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlzoo import commands
-from dlzoo.errors import UserError, nearest
+from dlzoo.errors import UserError, at_least, nearest
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -71,8 +71,7 @@ def command(argv: Sequence[str]) -> None:
         if group == "trainer" and key not in TRAINER_OPTIONS:
             raise UserError(f"trainer.{key}: a test takes no such option; {nearest(key, TRAINER_OPTIONS)}")
     config.prepare([*([f"data={options.data}"] if options.data else []), *words])  # typos, before torch is imported
-    if options.batch_size is not None and options.batch_size < 1:
-        raise UserError(f"batch_size={options.batch_size} is too small; it must be at least 1")
+    at_least(1, batch_size=options.batch_size)
     ckpt = commands.existing_file(options.ckpt, "ckpt")
     try:
         outcome = evaluate(ckpt, data=options.data, overrides=words, batch_size=options.batch_size)

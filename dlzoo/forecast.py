@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dlzoo import commands
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, at_least
 from dlzoo.records import FormatName, format_of, to_records, write_records
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def main() -> None:
 def command(argv: Sequence[str]) -> None:
     """Forecast as the words of a command line say."""
     options, _ = commands.parse(Options, [word.removeprefix("data.") for word in argv])
-    if options.horizon is not None and options.horizon < 1:
-        raise UserError(f"horizon={options.horizon} is too small; it must be at least 1")
+    at_least(1, horizon=options.horizon)
     ckpts = [commands.existing_file(text, "ckpt") for text in options.ckpt.split(",")]
     source = None if options.input in (None, "-") else commands.existing_file(str(options.input), "input")
     read = [*ckpts, *([source] if source else [])]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlzoo import commands
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, at_least
 
 ENDINGS = (".gif", ".mp4")
 
@@ -41,8 +41,7 @@ def main() -> None:
 def command(argv: Sequence[str]) -> None:
     """Play as the words of a command line say."""
     options, _ = commands.parse(Options, argv)
-    if options.episodes < 1:
-        raise UserError(f"episodes={options.episodes} is too small; it must be at least 1")
+    at_least(1, episodes=options.episodes)
     if options.seed < 0:
         raise UserError(f"seed={options.seed}: this must not be negative")
     ckpt = commands.existing_file(options.ckpt, "ckpt")

@@ -39,7 +39,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dlzoo import commands, predict_pictures
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, at_least
 from dlzoo.pretrained import load_pretrained
 from dlzoo.records import FormatName, format_of, to_records, write_records
 
@@ -94,8 +94,7 @@ def command(argv: Sequence[str]) -> None:
     """Predict as the words of a command line say."""
     # Messages of the table reader name the config's keys, data.separator=…: these are taken as well.
     options, net_words = commands.parse(Options, [word.removeprefix("data.") for word in argv], others=("net.",))
-    if options.top_k is not None and options.top_k < 1:
-        raise UserError(f"top_k={options.top_k} is too small; it must be at least 1")
+    at_least(1, top_k=options.top_k)
     if (options.ckpt is None) == (options.model is None):
         raise UserError("give ckpt=<run>/checkpoints/best.ckpt, or model=<a library's net> net.weights=imagenet")
     if net_words and options.ckpt is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, at_least
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
@@ -28,9 +28,7 @@ class Options:
     def __post_init__(self) -> None:
         if self.temperature < 0:
             raise UserError(f"temperature={self.temperature} must be at least 0, where the likeliest token is taken")
-        for key, value in {"top_k": self.top_k, "length": self.length}.items():
-            if value is not None and value < 1:
-                raise UserError(f"{key}={value} is too small; it must be at least 1")
+        at_least(1, top_k=self.top_k, length=self.length)
 
 
 def samples(task: Task) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader
 from dlzoo.data.splits import few, holdout
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, at_least
 from dlzoo.specs import Classes, ImageSpec, Spec, TableSpec, Target
 
 Placement = Literal["auto", "device", "host", "workers"]
@@ -64,9 +64,7 @@ class DataModule(pl.LightningDataModule):
         augment: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        for key, value in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
-            if value < 1:
-                raise UserError(f"data.{key}={value} is too small; it must be at least 1")
+        at_least(1, "data", batch_size=batch_size, eval_batch_size=eval_batch_size, train_per_class=train_per_class)
         if not 0 < val_fraction < 1:
             raise UserError(f"data.val_fraction={val_fraction} must lie between 0 and 1")
         self.batch_size = batch_size
@@ -78,8 +76,6 @@ class DataModule(pl.LightningDataModule):
         if train_on_val and self.is_ordered:
             raise UserError("data.train_on_val=true: here validation is what follows the training data; leave it out")
         self.train_on_val = train_on_val
-        if train_per_class is not None and train_per_class < 1:
-            raise UserError(f"data.train_per_class={train_per_class} is too small; it must be at least 1")
         self.train_per_class = train_per_class
         self.standardize = standardize
         self.augment = augment

@@ -8,7 +8,7 @@ import torch
 
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
-from dlzoo.errors import UserError
+from dlzoo.errors import at_least
 from dlzoo.specs import SequenceSpec, Values
 
 
@@ -34,9 +34,8 @@ class Counting(InMemoryData):
         placement: Literal["auto", "device", "host"] = "auto",
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, placement=placement)
-        for key, value, least in (("length", length, 1), ("num_samples", num_samples, 10)):
-            if value < least:
-                raise UserError(f"data.{key}={value} is too small; it must be at least {least}")
+        at_least(1, "data", length=length)
+        at_least(10, "data", num_samples=num_samples)
         self.length = length
         self.num_samples = num_samples
         self.sample_seed = sample_seed

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
-from dlzoo.errors import UserError, pick
+from dlzoo.errors import at_least, pick
 from dlzoo.specs import Classes, Column, TableSpec, Target
 
 GateName = Literal[
@@ -55,8 +55,7 @@ class Gates(InMemoryData):
         placement: Literal["auto", "device", "host"] = "auto",
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, placement=placement)
-        if repeats < 1:
-            raise UserError(f"data.repeats={repeats} is too small; it must be at least 1")
+        at_least(1, "data", repeats=repeats)
         self.output = pick(gate.lower(), GATES, "data.gate")
         self.num_inputs = 1 if gate.lower() in ONE_INPUT else 2
         self.repeats = repeats

@@ -18,7 +18,7 @@ import numpy as np
 from dlzoo.data.base import DataModule
 from dlzoo.env_specs import EnvSpec, StatesSpec
 from dlzoo.environments import Environments, Recipe
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, at_least
 
 STREAMS = {"train": 1, "val": 2, "test": 3, "statistics": 4, "film": 5}
 """Each use draws its own starting states."""
@@ -83,12 +83,9 @@ class Gym(DataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, seed=seed, standardize=standardize)
-        counts = {"num_envs": num_envs, "steps_per_epoch": steps_per_epoch, "val_episodes": val_episodes}
-        counts |= {"test_episodes": test_episodes, "frame_skip": frame_skip, "frame_stack": frame_stack}
-        counts |= {"statistics_steps": statistics_steps, "max_episode_steps": max_episode_steps or 1}
-        for key, value in counts.items():
-            if value < 1:
-                raise UserError(f"data.{key}={value} is too small; it must be at least 1")
+        at_least(1, "data", num_envs=num_envs, steps_per_epoch=steps_per_epoch, statistics_steps=statistics_steps)
+        at_least(1, "data", val_episodes=val_episodes, test_episodes=test_episodes)
+        at_least(1, "data", frame_skip=frame_skip, frame_stack=frame_stack, max_episode_steps=max_episode_steps)
         if resize is not None and (len(resize) != 2 or min(resize) < 1):
             raise UserError(f"data.resize={list(resize)}: give the height and the width in pixels")
         if not reward_scale > 0:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader, ranks
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, at_least
 from dlzoo.frequency import Step, label
 from dlzoo.specs import SeriesSpec, Values
 from dlzoo.transform import Transform
@@ -74,9 +74,7 @@ class SeriesData(InMemoryData):
         consecutive: bool = False,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, placement=placement, standardize=standardize)
-        for key, value in {"window": window, "horizon": horizon, "period": period}.items():
-            if value is not None and value < 1:
-                raise UserError(f"data.{key}={value} is too small; it must be at least 1")
+        at_least(1, "data", window=window, horizon=horizon, period=period)
         if drop_last < 0:
             raise UserError(f"data.drop_last={drop_last} must not be negative")
         if differences is not None and any(lag < 1 for lag in differences):

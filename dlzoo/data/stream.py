@@ -20,7 +20,7 @@ from dlzoo.data.loaders import Loader
 from dlzoo.data.published_text import SentimentSentences, prepare_sentences, read_sentences, sentence_files
 from dlzoo.data.text import Split, TokenData
 from dlzoo.data.text_loaders import StreamLoader
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, at_least
 from dlzoo.specs import NextTokens, TextSpec
 from dlzoo.tokenizer import UNKNOWN, Level
 
@@ -53,9 +53,7 @@ class StreamData(TokenData):
         **common: Any,
     ) -> None:
         super().__init__(level=level, lower=lower, eval_batch_size=eval_batch_size, **common)
-        for key, value in {"num_steps": num_steps, "eval_num_steps": eval_num_steps}.items():
-            if value < 1:
-                raise UserError(f"data.{key}={value} is too small; it must be at least 1")
+        at_least(1, "data", num_steps=num_steps, eval_num_steps=eval_num_steps)
         if not 0 < test_fraction < 1:
             raise UserError(f"data.test_fraction={test_fraction} must lie between 0 and 1")
         if level == "word":

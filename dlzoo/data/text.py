@@ -16,7 +16,7 @@ from dlzoo.data.loaders import Loader
 from dlzoo.data.splits import holdout
 from dlzoo.data.text_cache import Corpus
 from dlzoo.data.text_loaders import BucketLoader, Texts
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, at_least
 from dlzoo.specs import Spec, Target, TextSpec
 from dlzoo.tokenizer import UNKNOWN, Level, Tokenizer, build_vocabulary
 
@@ -49,9 +49,8 @@ class TokenData(InMemoryData):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        for key, value, least in (("max_vocab", max_vocab, 3), ("min_count", min_count, 1)):
-            if value is not None and value < least:
-                raise UserError(f"data.{key}={value} is too small; it must be at least {least}")
+        at_least(3, "data", max_vocab=max_vocab)
+        at_least(1, "data", min_count=min_count)
         if self.standardize:
             raise UserError("data.standardize=true: tokens have no mean; remove it for texts")
         self.tokenizer = Tokenizer(level, lower, punctuation)
@@ -106,8 +105,7 @@ class TextData(TokenData):
         self, *, max_length: int | None = None, keep: Literal["first", "last"] = "first", **common: Any
     ) -> None:
         super().__init__(**common)
-        if max_length is not None and max_length < 1:
-            raise UserError(f"data.max_length={max_length} is too small; it must be at least 1")
+        at_least(1, "data", max_length=max_length)
         self.max_length = max_length
         self.keep: Literal["first", "last"] = keep
         self._places: dict[str, tuple[str, Tensor]] = {}

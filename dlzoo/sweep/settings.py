@@ -11,7 +11,7 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 
 from dlzoo import config
-from dlzoo.errors import UserError, nearest
+from dlzoo.errors import UserError, at_least, nearest
 
 SamplerName = Literal["random", "tpe", "gp"]
 PrunerName = Literal["none", "median", "halving", "hyperband"]
@@ -83,8 +83,6 @@ def read(words: Sequence[str], extra: Sequence[str] = ()) -> Settings:
             raise UserError(f"sweep.{name}: there is no such setting; {nearest(str(name), fields)}")
         config.check_value(value, hints[name], f"sweep.{name}")
     found = Settings(**plain)
-    for name in ("trials", "epochs", "min_epochs", "factor"):
-        least = 2 if name == "factor" else 1
-        if (value := getattr(found, name)) is not None and value < least:
-            raise UserError(f"sweep.{name}={value} is too small; it must be at least {least}")
+    at_least(1, "sweep", trials=found.trials, epochs=found.epochs, min_epochs=found.min_epochs)
+    at_least(2, "sweep", factor=found.factor)
     return found

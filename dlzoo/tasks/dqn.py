@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dlzoo.beside import BESIDE
 from dlzoo.environments import Environments, Transitions
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, at_least
 from dlzoo.replay import MultiStep, PrioritizedBuffer, ReplayBuffer, Rows, Sample
 from dlzoo.specs import EnvSpec
 from dlzoo.tasks.exploring import Exploring
@@ -79,11 +79,9 @@ class DQN(Exploring):
         **common: Any,
     ) -> None:
         super().__init__(*args, **common)
-        counts = {"batch_size": batch_size, "buffer_size": buffer_size, "learn_every": learn_every, "updates": updates}
-        counts |= {"target_every": target_every, "num_steps_return": num_steps_return, "beta_steps": beta_steps}
-        for key, value in {**counts, "learn_after": learn_after}.items():
-            if value < 1:
-                raise UserError(f"task.{key}={value} is too small; it must be at least 1")
+        at_least(1, "task", batch_size=batch_size, buffer_size=buffer_size, learn_after=learn_after, updates=updates)
+        at_least(1, "task", learn_every=learn_every, target_every=target_every, beta_steps=beta_steps)
+        at_least(1, "task", num_steps_return=num_steps_return)
         for key, share in {"tau": tau, "alpha": alpha, "beta_start": beta_start}.items():
             if not 0 <= share <= 1:
                 raise UserError(f"task.{key}={share} must lie between 0 and 1")

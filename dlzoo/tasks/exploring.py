@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, at_least
 from dlzoo.tasks.play import Player
 
 
@@ -33,8 +33,7 @@ class Exploring(Player):
         for key, value in {"gamma": gamma, "epsilon_start": epsilon_start, "epsilon_end": epsilon_end}.items():
             if not 0 <= value <= 1:
                 raise UserError(f"task.{key}={value} must lie between 0 and 1")
-        if epsilon_steps < 1:
-            raise UserError(f"task.epsilon_steps={epsilon_steps} is too small; it must be at least 1")
+        at_least(1, "task", epsilon_steps=epsilon_steps)
         self.gamma = gamma
         self.epsilon_start = epsilon_start
         self.epsilon_end = epsilon_end
