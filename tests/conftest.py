@@ -104,3 +104,13 @@ def stand_in_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_sentences(folder, 60, monkeypatch)
     write_imdb(folder, 120, monkeypatch)
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Two threads on a busy machine wait for each other: ten times slower on small nets."""
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

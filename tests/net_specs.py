@@ -1,0 +1,58 @@
+"""Specs of each kind, and nets for them, made alike each time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from dlzoo.specs import (
+    Actions,
+    Classes,
+    Column,
+    EnvSpec,
+    ImageSpec,
+    NextTokens,
+    SequenceSpec,
+    SeriesSpec,
+    Spec,
+    StatesSpec,
+    TableSpec,
+    TextSpec,
+    Values,
+)
+from dlzoo.tokenizer import SPECIAL, Tokenizer
+
+
+def table(num_features: int, target: Classes | Values) -> TableSpec:
+    return TableSpec(tuple(Column(f"x{i}") for i in range(num_features)), target)
+
+
+TEN = Classes(tuple("0123456789"))
+MNIST = ImageSpec(1, 28, 28, TEN)
+SPECS: dict[str, Spec] = {
+    "grey8": ImageSpec(1, 8, 8, TEN),
+    "grey28": MNIST,
+    "colour32": ImageSpec(3, 32, 32, TEN),
+    "angles": ImageSpec(1, 12, 20, Values(("sine", "cosine"))),
+    "wine": table(13, Classes(("a", "b", "c"))),
+    "bits": table(2, Classes(("false", "true"))),
+    "california": table(8, Values(("price",))),
+    "sequences": SequenceSpec(10, 1, Values(("ones",))),
+    "series": SeriesSpec(Values(("sales", "visits")), window=12, horizon=3),
+    "reviews": TextSpec(Classes(("negative", "positive")), vocabulary=(*SPECIAL, *"abcdefghijklmnopqr")),
+    "pole": EnvSpec("CartPole-v1", (4,), Actions(("left", "right"))),
+    "screen": EnvSpec("Breakout", (4, 44, 40), Actions(tuple("0123"))),
+    "lake": StatesSpec("FrozenLake-v1", 16, Actions(tuple("0123"))),
+    "topics": TextSpec(Classes(("a", "b", "c")), Tokenizer("char"), vocabulary=(*SPECIAL, *"abcdefghijklmnopqr")),
+}
+STREAMS = {
+    level: TextSpec(NextTokens(20), Tokenizer(level), vocabulary=(*SPECIAL, *"abcdefghijklmnopqr"))
+    for level in ("char", "word")
+}
+
+
+def make(cls: type[nn.Module], spec: Spec, seed: int = 0, **options: Any) -> nn.Module:
+    torch.manual_seed(seed)
+    return cls(spec, **options)

@@ -1,0 +1,46 @@
+"""Sweeps as real processes, and how tests start and watch them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from conftest import Outcome
+
+Train = Callable[..., Outcome]
+ROOT = Path(__file__).parent.parent
+QUICK = (
+    "trainer=cpu",
+    "trainer.max_epochs=2",
+    "trainer.limit_train_batches=8",
+    "net.hidden=[8]",
+    "callbacks=[history,checkpoint]",
+    "logger=none",
+)
+
+
+def the_sweep(outputs: Path) -> Path:
+    (found,) = outputs.glob("**/sweep.json")
+    return found.parent
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """``python train.py -m <words>`` with outputs in a folder."""
+    command = [sys.executable, str(ROOT / "train.py"), "-m", *words, f"output_dir={folder}"]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+
+
+def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)

@@ -1,0 +1,160 @@
+"""Grids as real processes: the table at their end, what fails in them, and what they leave."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+from sweep_runs import QUICK, Train, start, the_sweep
+
+from dlzoo.sweep import best
+from dlzoo.sweep import record as records
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A grid with a tensorboard logger, and what it printed."""
+    folder = tmp_path_factory.mktemp("grid")
+    words = ("optimizer=sgd,adam", "optimizer.lr=1e-3,1e-2", "net.dropout=0.2", "logger=tensorboard")
+    process = start(folder, *QUICK, *words)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return the_sweep(folder), out
+
+
+def test_a_grid_ends_with_a_table_that_is_sorted_by_validation(grid: tuple[Path, str]) -> None:
+    folder, out = grid
+    record = records.read(folder)
+    assert (record.metric, record.mode, len(record.trials)) == ("val/loss", "min", 4)
+    table = out[out.index("all runs") :]
+    ranks = [table.index(f"optimizer={t.params['optimizer']} optimizer.lr={t.params['optimizer.lr']}") for t in
+             sorted(record.trials, key=lambda t: t.value or 0.0)]  # fmt: skip
+    assert ranks == sorted(ranks)
+    with (folder / "sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    values = [float(row["best val/loss"]) for row in rows]
+    assert values == sorted(values)
+    assert all(float(row["test/accuracy"]) > 0 for row in rows)
+    assert {path.name for path in folder.iterdir()} >= {"parallel_coordinates.png", "importance.png"}
+
+
+def test_the_value_of_a_trial_is_the_best_of_its_epochs(grid: tuple[Path, str]) -> None:
+    for trial in records.read(grid[0]).trials:
+        with (Path(trial.folder) / "metrics.csv").open() as file:
+            losses = [float(row["val/loss"]) for row in csv.DictReader(file)]
+        assert trial.value == pytest.approx(min(losses), rel=1e-5)
+        assert trial.best_epoch == losses.index(min(losses)) + 1
+
+
+def test_tensorboard_compares_all_runs_with_their_metrics(grid: tuple[Path, str]) -> None:
+    from tensorboard import context
+    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+    from tensorboard.plugins import base_plugin
+    from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
+
+    folder = str(grid[0])
+    runs = EventMultiplexer()
+    runs.AddRunsFromDirectory(folder)
+    runs.Reload()
+    board = base_plugin.TBContext(data_provider=MultiplexerDataProvider(runs, folder), logdir=folder)
+    request = api_pb2.ListSessionGroupsRequest(slice_size=10, allowed_statuses=[0, 1, 2, 3], include_metrics=True)
+    handler = list_session_groups.Handler(context.RequestContext(), backend_context.Context(board), "", request)
+    groups = handler.run().session_groups
+    chosen = {(g.hparams["optimizer"].string_value, g.hparams["optimizer.lr"].number_value) for g in groups}
+    assert chosen == {("sgd", 1e-3), ("sgd", 1e-2), ("adam", 1e-3), ("adam", 1e-2)}
+    for group in groups:
+        assert {value.name.tag for value in group.metric_values} >= {"best_val/loss", "test/accuracy", "val/loss"}
+
+
+def test_the_command_of_the_winner_reproduces_it(
+    grid: tuple[Path, str],
+    train: Train,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    folder, _ = grid
+    won = records.read(folder).best()
+    assert won is not None
+    monkeypatch.setattr(sys, "argv", ["best.py", str(folder)])
+    with pytest.raises(SystemExit) as left:
+        best.main()
+    assert left.value.code == 0
+    python, script, *words = shlex.split(capsys.readouterr().out)
+    assert (python, script) == ("python", "train.py")
+    done = train(*(word for word in words if not word.startswith("output_dir=")))
+    assert done.code == 0, done.err
+    (file,) = tmp_path.glob("outputs/*/*/results.json")
+    assert json.loads(file.read_text())["metrics"] == won.metrics
+
+
+def test_a_folder_without_a_sweep_is_said_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["best.py", str(tmp_path)])
+    with pytest.raises(SystemExit) as left:
+        best.main()
+    assert left.value.code == 2
+    assert "holds no sweep.json" in capsys.readouterr().err
+
+
+class Crash(pl.Callback):
+    """Ends its process as the kernel would, or raises, at the start of the training."""
+
+    def __init__(self, *, how: str) -> None:
+        self.how = how
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.how == "raise":
+            raise RuntimeError("out of memory, so to speak")
+
+
+def test_trials_that_fail_do_not_end_the_sweep(tmp_path: Path) -> None:
+    crash = "++callbacks.crash._target_=test_sweep_grid.Crash"
+    words = (crash, "callbacks.crash.how=kill,raise,no", "net.activation=relu,relo", "net.hidden=[4]")
+    process = start(tmp_path, *QUICK, *words)
+    out, err = process.communicate()
+    assert process.returncode == 2
+    trials = {
+        (t.params["callbacks.crash.how"], t.params["net.activation"]): t
+        for t in records.read(the_sweep(tmp_path)).trials
+    }
+    reasons = {key: trial.reason for key, trial in trials.items()}
+    assert "SIGKILL" in reasons["kill", "relu"]
+    assert "out of memory, so to speak" in reasons["raise", "relu"]
+    assert all("did you mean 'relu'?" in reasons[how, "relo"] for how in ("kill", "raise", "no"))
+    assert [key for key, trial in trials.items() if trial.state == "complete"] == [("no", "relu")]
+    assert err.count("error: trial") == 5
+    assert "Traceback" not in out + err
+    assert "Traceback" in (Path(trials["raise", "relu"].folder) / "log.txt").read_text()
+
+
+def test_a_loss_that_is_no_number_is_a_failure(tmp_path: Path) -> None:
+    process = start(tmp_path, *QUICK, "optimizer=sgd", "optimizer.lr=1e30,1e-2", "trainer.max_epochs=3")
+    _, err = process.communicate()
+    assert process.returncode == 2
+    lost, fine = records.read(the_sweep(tmp_path)).trials
+    assert (lost.state, fine.state) == ("failed", "complete")
+    assert lost.reason.startswith("val/loss is ")
+    assert lost.epochs == 1, "there is nothing to train on"
+    assert lost.reason in err
+
+
+def test_further_ranks_do_not_start_the_sweep_again(tmp_path: Path) -> None:
+    ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=1")
+    process = start(tmp_path, *QUICK, *ddp, "seed=0,1")
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    record = records.read(the_sweep(tmp_path))  # one sweep only
+    results = [json.loads((Path(t.folder) / "results.json").read_text()) for t in record.trials]
+    assert [r["device"] for r in results] == ["2 x cpu"] * 2
