@@ -129,6 +129,7 @@ def exported(view: View, inputs: Tensors) -> Any:
     shapes = tuple(
         {axis: dims[size] for axis, size in enumerate(port.shape) if isinstance(size, str)} for port in view.inputs
     )
+    torch.compiler.reset()  # what an earlier export in this process has seen would become a condition of this one
     with torch.no_grad(), quiet():
         program = torch.export.export(_Flat(view), inputs, dynamic_shapes=(shapes,), strict=False)
     for node in program.graph.nodes:
