@@ -58,7 +58,7 @@ from scripts.bench_data import mnist_folder, write_hours, write_reviews
 ROOT = Path(__file__).resolve().parents[1]
 LEARNING = ["optimizer=adam", "scheduler=none", "task.label_smoothing=0.0"]
 MNIST = ["data=mnist", "data.val_size=5000", "data.eval_batch_size=512", "trainer=cpu", *LEARNING]
-GENERATIVE = ["data=mnist", "data.val_size=5000", "data.batch_size=128", "trainer=cpu"]
+GENERATIVE = ["data=mnist", "data.val_size=5000", "data.batch_size=128", "data.eval_batch_size=512", "trainer=cpu"]
 VAE = [*GENERATIVE, "model=vae", "task.num_importance_samples=1"]
 MLP = [*MNIST, "model=mlp", "net.hidden=[64,128,64]", "net.norm=batch"]
 RESNET = [*MNIST, "model=resnet18", "net.size=32", "trainer.limit_train_batches=4", "trainer.limit_val_batches=1"]

@@ -89,6 +89,19 @@ def test_each_side_takes_all_its_steps_and_sends_a_lap_for_each_epoch(
     assert peak > 100
 
 
+@pytest.mark.parametrize("name", ["vae", "dcgan", "resnet18"])
+def test_the_bare_side_learns_pictures_of_each_kind(name: str, noise: Path) -> None:
+    few = [
+        "trainer.limit_train_batches=2",
+        "trainer.limit_val_batches=1",
+        "data.batch_size=8",
+        "data.eval_batch_size=8",
+    ]
+    turns = Turns(epochs=1)
+    bench.run_bare(turns, config.compose([*bench.SPEED[name][0], *few, f"data_dir='{noise}'"]))
+    assert 0 < turns.sent[0]["train"] < turns.sent[0]["epoch"]
+
+
 def test_an_epoch_of_ours_holds_what_callbacks_do_at_its_end(noise: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     turns, sent_before_the_end = Turns(epochs=2), []
     monkeypatch.setattr(History, "on_train_epoch_end", lambda *_: time.sleep(0.4))
