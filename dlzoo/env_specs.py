@@ -1,7 +1,7 @@
 """Specs of environments: what an agent sees, what it can do, and when an episode is cut.
 
 Both stand beside the specs of dlzoo/specs.py. A batch of an environment is no pair of tensors but a block of play
-(dlzoo/environments.py); ``example`` gives observations, and for each an action.
+(dlzoo/agents/environments.py); ``example`` gives observations, and for each an action.
 """
 
 from __future__ import annotations

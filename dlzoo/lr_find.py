@@ -23,9 +23,10 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from dlzoo import build, pictures
+from dlzoo import build
 from dlzoo.data.base import DataModule
 from dlzoo.errors import UserError
+from dlzoo.pictures import plots
 from dlzoo.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def find(cfg: DictConfig, task: Task, data: DataModule, run_dir: Path) -> RangeT
         trainer.fit(trial, data)
     found = RangeTest(rates.rates, rates.losses)
     run_dir.mkdir(parents=True, exist_ok=True)
-    pictures.save(draw(found), run_dir / "lr_find.png")
+    plots.save(draw(found), run_dir / "lr_find.png")
     with (run_dir / "lr_find.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["lr", "loss", "smoothed"])
@@ -187,18 +188,18 @@ def random_states_kept() -> Iterator[None]:
 
 def draw(found: RangeTest) -> Figure:
     """Losses over rates, with the lowest and the steepest point and the suggestion."""
-    fig, (ax,) = pictures.new_panels(1, width=6.4, height=4.2, left=0.8)
-    pictures.style(ax, title="learning-rate range test", x="learning rate", y="training loss")
-    ax.plot(found.rates, found.losses, color=pictures.FAINT, linewidth=0.7, alpha=0.6, label="batches")
-    ax.plot(found.rates, found.smoothed, color=pictures.TRAIN, linewidth=1.8, label="smoothed")
+    fig, (ax,) = plots.new_panels(1, width=6.4, height=4.2, left=0.8)
+    plots.style(ax, title="learning-rate range test", x="learning rate", y="training loss")
+    ax.plot(found.rates, found.losses, color=plots.FAINT, linewidth=0.7, alpha=0.6, label="batches")
+    ax.plot(found.rates, found.smoothed, color=plots.TRAIN, linewidth=1.8, label="smoothed")
     marks = {"lowest": found.lowest, "steepest": found.steepest, "suggested": found.suggestion}
     lines = ("dotted", "dashed", "solid")
     for (name, rate), line in zip(marks.items(), lines, strict=True):
-        ax.axvline(rate, color=pictures.VAL, linewidth=1.3, linestyle=line, label=f"{name} {rate:.2g}")
+        ax.axvline(rate, color=plots.VAL, linewidth=1.3, linestyle=line, label=f"{name} {rate:.2g}")
     ax.set_xscale("log")
     finite = [loss for loss in found.smoothed if math.isfinite(loss)]
     low, first = min(finite), finite[0]
     span = max(first - low, abs(low) * 0.1, 1e-9)
     ax.set_ylim(low - 0.15 * span, first + 0.6 * span)
-    ax.legend(fontsize=8.5, labelcolor=pictures.INK, edgecolor="none")
+    ax.legend(fontsize=8.5, labelcolor=plots.INK, edgecolor="none")
     return fig

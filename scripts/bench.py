@@ -50,7 +50,8 @@ from unittest import mock
 
 from omegaconf import DictConfig
 
-from dlzoo import commands, config
+from dlzoo import config
+from dlzoo.commands import cli
 from dlzoo.errors import UserError, nearest
 from scripts import bench_runs
 from scripts.bench_data import mnist_folder, write_hours, write_reviews
@@ -118,19 +119,19 @@ class Row:
 
 def main(argv: Sequence[str]) -> None:
     what = [word for word in argv if "=" not in word] or WHAT
-    options, _ = commands.parse(Options, [word for word in argv if "=" in word])
+    options, _ = cli.parse(Options, [word for word in argv if "=" in word])
     for word in what:
         if word not in WHAT:
             raise UserError(f"{word}: there is no such measurement; {nearest(word, WHAT)}")
     if options.repeats < 1:
         raise UserError(f"repeats={options.repeats} must be at least 1")
-    out = commands.writable(options.out, "out")
+    out = cli.writable(options.out, "out")
     with mnist_folder() as (data_dir, data):
         rows = [row for name in what for row in measure(name, options.repeats, data_dir)]
     around = {**surroundings(), "data": data, "repeats": options.repeats}
     show(rows, around)
     report = {**around, "rows": [{**dataclasses.asdict(row), "met": row.met} for row in rows]}
-    commands.write(out, (json.dumps(report, indent=2) + "\n").encode())
+    cli.write(out, (json.dumps(report, indent=2) + "\n").encode())
 
 
 def measure(name: str, repeats: int, data_dir: Path) -> list[Row]:
@@ -391,4 +392,4 @@ def in_words(value: float | None, unit: str) -> str:
 
 
 if __name__ == "__main__":
-    commands.execute(main, __doc__)
+    cli.execute(main, __doc__)

@@ -33,7 +33,8 @@ from unittest import mock
 
 from omegaconf import DictConfig
 
-from dlzoo import commands, config
+from dlzoo import config
+from dlzoo.commands import cli
 from dlzoo.errors import UserError
 from scripts.bench import ROOT, surroundings, worker
 
@@ -56,7 +57,7 @@ class Options:
 
 def main(argv: Sequence[str]) -> None:
     """Measure, show, write."""
-    options, _ = commands.parse(Options, argv)
+    options, _ = cli.parse(Options, argv)
     if options.repeats < 1 or options.seeds < 0:
         raise UserError("repeats must be at least 1, seeds at least 0")
     with contextlib.suppress(ImportError):
@@ -69,7 +70,7 @@ def main(argv: Sequence[str]) -> None:
     returns = [reference_return(seed) for seed in range(options.seeds)]
     text = section(laps, shares, returns, stable_baselines3.__version__)
     print(text)
-    commands.write(ROOT / "results" / "bench_agents.md", text.encode())
+    cli.write(ROOT / "results" / "bench_agents.md", text.encode())
 
 
 # ------------------------------------------------------------------ the two sides
@@ -209,7 +210,8 @@ def breakdown() -> dict[str, float]:
     from gymnasium.vector import SyncVectorEnv
     from lightning.pytorch import Callback
 
-    from dlzoo import build, replay, train
+    from dlzoo import build, train
+    from dlzoo.agents import replay
     from dlzoo.tasks.dqn import DQN
 
     shares, whole = Shares(), [0.0]
@@ -300,4 +302,4 @@ def section(
 
 
 if __name__ == "__main__":
-    commands.execute(main, __doc__)
+    cli.execute(main, __doc__)

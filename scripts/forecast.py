@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # a checkout need not be installed
 
-from dlzoo.forecast import main
+from dlzoo.commands.forecast import main
 
 if __name__ == "__main__":
     main()

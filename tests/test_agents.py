@@ -14,8 +14,8 @@ import torch
 from conftest import Outcome
 
 from dlzoo import checkpoint, config, train
+from dlzoo.agents.replay import Rows
 from dlzoo.nets.q_network import QNetwork
-from dlzoo.replay import Rows
 from dlzoo.specs import Actions, EnvSpec
 from dlzoo.tasks.dqn import DQN, Lesson
 

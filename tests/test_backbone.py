@@ -15,11 +15,11 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from dlzoo import config
-from dlzoo.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from dlzoo.errors import SpecError, UserError
-from dlzoo.layers import num_parameters
 from dlzoo.nets.timm_net import TimmNet
 from dlzoo.nets.torchvision_net import TorchvisionNet, imagenet_classes
+from dlzoo.parts.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
+from dlzoo.parts.layers import num_parameters
 from dlzoo.specs import Classes, ImageSpec
 
 models = importlib.import_module("torchvision.models")

@@ -339,7 +339,7 @@ def test_sample_pictures_do_not_disturb_the_run(tmp_path):
 def test_sample_pictures_show_the_first_and_the_worst(tmp_path, monkeypatch):
     shown = {}
     monkeypatch.setattr(
-        "dlzoo.pictures.predictions", lambda *args, **named: shown.update(args=args, **named) or figure()
+        "dlzoo.pictures.plots.predictions", lambda *args, **named: shown.update(args=args, **named) or figure()
     )
     trainer, _, data = make(tmp_path, SamplePictures(num_first=5, num_mistakes=4))
     data.eval_batch_size = 13

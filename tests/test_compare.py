@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from small_runs import Terminal
 
-from dlzoo import compare, pictures
+from dlzoo.commands import compare
+from dlzoo.pictures import plots
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_the_curves_are_those_of_metrics_csv(sweep: Path) -> None:
     assert figure is not None
     loss = figure.axes[0]
     drawn = [[float(y) for y in line.get_ydata()] for line in loss.get_lines()]  # type: ignore[union-attr]
-    wanted = [pictures.curve(run.epochs, f"{split}/loss")[1] for run in runs for split in ("train", "val")]
+    wanted = [plots.curve(run.epochs, f"{split}/loss")[1] for run in runs for split in ("train", "val")]
     assert drawn == wanted
     assert len(drawn[0]) == 2
     legend = loss.get_legend()

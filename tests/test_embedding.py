@@ -12,8 +12,8 @@ import torch
 from conftest import Outcome
 
 from dlzoo.checkpoint import load_task
-from dlzoo.embedding import Embedding, lengths_of, read_vectors
 from dlzoo.errors import UserError
+from dlzoo.parts.embedding import Embedding, lengths_of, read_vectors
 from dlzoo.specs import Classes, TextSpec
 from dlzoo.tokenizer import PAD, SPECIAL, UNKNOWN
 

@@ -10,9 +10,9 @@ import made_environments as made
 import numpy as np
 import pytest
 
+from dlzoo.agents.environments import Environments, Recipe, play_each
 from dlzoo.data.gym import Gym
 from dlzoo.env_specs import EnvSpec, StatesSpec
-from dlzoo.environments import Environments, Recipe, play_each
 from dlzoo.errors import UserError
 
 

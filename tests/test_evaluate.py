@@ -17,9 +17,10 @@ import torch
 from omegaconf import OmegaConf
 from small_runs import Terminal, changed, imported, run, table_words, with_target
 
-from dlzoo import config, evaluate, results
+from dlzoo import config, results
 from dlzoo.build import build_data
 from dlzoo.checkpoint import load_task
+from dlzoo.commands import evaluate
 from dlzoo.errors import UserError
 from dlzoo.specs import Classes, Column, ImageSpec, Spec, TableSpec, Values
 
@@ -278,10 +279,10 @@ def test_what_is_not_a_number_is_null_in_json(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("module", "words", "code"),
     [
-        ("dlzoo.evaluate", ["--help"], 0),
-        ("dlzoo.evaluate", ["ckpt=x.ckpt", "data=wien"], 2),
-        ("dlzoo.predict", ["ckpt=x.ckpt", "inptu=3"], 2),
-        ("dlzoo.filter_image", ["input=x.png", "kernel=sobbel"], 2),
+        ("dlzoo.commands.evaluate", ["--help"], 0),
+        ("dlzoo.commands.evaluate", ["ckpt=x.ckpt", "data=wien"], 2),
+        ("dlzoo.commands.predict", ["ckpt=x.ckpt", "inptu=3"], 2),
+        ("dlzoo.commands.filter_image", ["input=x.png", "kernel=sobbel"], 2),
     ],
 )
 def test_mistakes_are_answered_without_torch(module: str, words: list[str], code: int) -> None:

@@ -14,10 +14,12 @@ import torch
 from safetensors import safe_open
 from small_runs import Terminal, imported, run, table_words
 
-from dlzoo import checkpoint, commands, config, export, export_formats, export_matrix, quantize
+from dlzoo import checkpoint, config
+from dlzoo.commands import cli
+from dlzoo.commands.predict import predict
 from dlzoo.errors import UserError
-from dlzoo.export_views import View, view_of
-from dlzoo.predict import predict
+from dlzoo.export import command, formats, matrix, quantize
+from dlzoo.export.views import View, view_of
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def test_onnx_takes_bytes_of_pictures_and_gives_probabilities(
     ckpt_of: Callable[[str], Path], terminal: Terminal, tmp_path: Path
 ) -> None:
     """By hand, from the weights: pixels / 255, standardised, the layers, softmax."""
-    code, out, err = terminal(export.main, f"ckpt={ckpt_of('digits')}", f"output={tmp_path / 'm.onnx'}")
+    code, out, err = terminal(command.main, f"ckpt={ckpt_of('digits')}", f"output={tmp_path / 'm.onnx'}")
     assert (code, err) == (0, ""), err
     assert "verified on 64 real inputs" in out
     model = session(tmp_path / "m.onnx")
@@ -69,7 +71,7 @@ def test_onnx_takes_bytes_of_pictures_and_gives_probabilities(
 def test_the_metadata_say_what_goes_in_and_out(
     ckpt_of: Callable[[str], Path], terminal: Terminal, tmp_path: Path
 ) -> None:
-    assert terminal(export.main, f"ckpt={ckpt_of('csv')}", f"output={tmp_path / 'm.onnx'}").code == 0
+    assert terminal(command.main, f"ckpt={ckpt_of('csv')}", f"output={tmp_path / 'm.onnx'}").code == 0
     told = {k: json.loads(v) for k, v in session(tmp_path / "m.onnx").get_modelmeta().custom_metadata_map.items()}
     assert told["values"] == ["price"]
     assert told["features"] == ["size", "colour=blue", "colour=red"]
@@ -79,17 +81,17 @@ def test_the_metadata_say_what_goes_in_and_out(
     assert (told["model"], told["data"]) == ("mlp", "csv")
 
 
-@pytest.mark.parametrize("format", export.SUFFIXES)
+@pytest.mark.parametrize("format", command.SUFFIXES)
 def test_every_format_of_a_table(
     format: str, ckpt_of: Callable[[str], Path], terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its file alone, read with the format's own library, gives the probabilities that `predict` gives."""
     monkeypatch.chdir(tmp_path)
-    code, out, err = terminal(export.main, f"ckpt={ckpt_of('wine')}", f"format={format}")
-    path = Path("mlp-wine" + export.SUFFIXES[format])
+    code, out, err = terminal(command.main, f"ckpt={ckpt_of('wine')}", f"format={format}")
+    path = Path("mlp-wine" + command.SUFFIXES[format])
     assert (code, err) == (0, "")
     assert out.startswith(f"{path}   ")
-    task, _ = commands.load(ckpt_of("wine"))
+    task, _ = cli.load(ckpt_of("wine"))
     x = 100 * torch.rand(5, 13)
     if format == "onnx":
         found = torch.from_numpy(session(path).run(None, {"x": x.numpy()})[0])
@@ -117,8 +119,8 @@ def test_no_path_of_this_machine_leaves(
 ) -> None:
     """Neither that of the code, nor that of the training data."""
     monkeypatch.chdir(tmp_path)
-    for format in export.SUFFIXES:
-        assert terminal(export.main, f"ckpt={ckpt_of('csv')}", f"format={format}").code == 0
+    for format in command.SUFFIXES:
+        assert terminal(command.main, f"ckpt={ckpt_of('csv')}", f"format={format}").code == 0
     files = list(tmp_path.iterdir())
     assert len(files) == 5
     for place in (Path(__file__).parents[1], ckpt_of("csv").parents[1]):
@@ -136,13 +138,13 @@ class Wrong(View):
 def test_a_file_that_answers_otherwise_is_not_left(
     format: Any, ckpt_of: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task, cfg = commands.load(ckpt_of("wine"))
-    source = export.data_of(cfg, task, None, [])
-    options = export.Options(ckpt="", format=format)
+    task, cfg = cli.load(ckpt_of("wine"))
+    source = command.data_of(cfg, task, None, [])
+    options = command.Options(ckpt="", format=format)
     right = view_of(task)
     monkeypatch.setattr(type(right), "forward", Wrong.forward)
     with pytest.raises(UserError, match=r"probabilities differ from the checkpoint's by 3\.0e-04, more than 0\.0001"):
-        export.export(task, cfg, source, tmp_path / f"m{export.SUFFIXES[format]}", options)
+        command.export(task, cfg, source, tmp_path / f"m{command.SUFFIXES[format]}", options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -150,24 +152,24 @@ def test_a_file_for_one_batch_size_is_not_left(
     ckpt_of: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A view that copies the size of its example into the file."""
-    task, cfg = commands.load(ckpt_of("wine"))
-    source = export.data_of(cfg, task, None, [])
+    task, cfg = cli.load(ckpt_of("wine"))
+    source = command.data_of(cfg, task, None, [])
     forward = type(view_of(task)).forward
     monkeypatch.setattr(type(view_of(task)), "forward", lambda self, x: forward(self, x.view(len(x), -1)))
     with pytest.raises(UserError, match=r"format=torch_export: mlp cannot be written so .*batch"):
-        export.export(task, cfg, source, tmp_path / "m.pt2", export.Options(ckpt="", format="torch_export"))
+        command.export(task, cfg, source, tmp_path / "m.pt2", command.Options(ckpt="", format="torch_export"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_mistakes_are_said(ckpt_of: Callable[[str], Path], terminal: Terminal, tmp_path: Path) -> None:
     wine = f"ckpt={ckpt_of('wine')}"
-    assert "did you mean 'onnx'" in terminal.mistake(export.main, wine, "format=onx")
+    assert "did you mean 'onnx'" in terminal.mistake(command.main, wine, "format=onx")
     assert "the ending of format=torch_export is .pt2" in terminal.mistake(
-        export.main, wine, "format=torch_export", f"output={tmp_path / 'm.onnx'}"
+        command.main, wine, "format=torch_export", f"output={tmp_path / 'm.onnx'}"
     )
-    assert "goes with format=onnx" in terminal.mistake(export.main, wine, "format=safetensors", "quantize=int8")
-    assert "makes no pictures" in terminal.mistake(export.main, wine, "part=decoder", f"output={tmp_path / 'm.onnx'}")
-    assert "does not fit this checkpoint" in terminal.mistake(export.main, wine, "data=iris")
+    assert "goes with format=onnx" in terminal.mistake(command.main, wine, "format=safetensors", "quantize=int8")
+    assert "makes no pictures" in terminal.mistake(command.main, wine, "part=decoder", f"output={tmp_path / 'm.onnx'}")
+    assert "does not fit this checkpoint" in terminal.mistake(command.main, wine, "data=iris")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -175,7 +177,7 @@ def test_typos_are_found_before_torch_is_imported(tmp_path: Path) -> None:
     import subprocess
     import sys
 
-    program = imported("dlzoo.export", [f"ckpt={tmp_path}", "format=onx"])
+    program = imported("dlzoo.export.command", [f"ckpt={tmp_path}", "format=onx"])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["2"], done.stderr
 
@@ -183,7 +185,7 @@ def test_typos_are_found_before_torch_is_imported(tmp_path: Path) -> None:
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"needs the package onnxruntime: pip install 'dlzoo\[export\]'"):
-        export_formats.need("onnxruntime")
+        formats.need("onnxruntime")
 
 
 # int8
@@ -195,7 +197,7 @@ def test_int8_is_smaller_and_costs_little(
     monkeypatch.setattr(quantize, "NUM_TIMED", 3)
     run(tmp_path, "data=digits", "net.hidden=[256,256]", "trainer.max_epochs=8")
     ckpt = f"ckpt={tmp_path / 'checkpoints' / 'best.ckpt'}"
-    code, out, err = terminal(export.main, ckpt, "quantize=int8", f"output={tmp_path / 'm.onnx'}")
+    code, out, err = terminal(command.main, ckpt, "quantize=int8", f"output={tmp_path / 'm.onnx'}")
     assert (code, err) == (0, "")
     table = {line.split()[0]: line.split() for line in out.splitlines() if line.startswith(("float32", "int8"))}
     before, after = (float(table[name][3].rstrip("%")) for name in ("float32", "int8"))
@@ -208,17 +210,17 @@ def test_int8_is_smaller_and_costs_little(
 def test_accuracy_before_is_that_of_the_run(ckpt_of: Callable[[str], Path], tmp_path: Path) -> None:
     from dlzoo import results
 
-    task, cfg = commands.load(ckpt_of("digits"))
-    source, path = export.data_of(cfg, task, None, []), tmp_path / "m.onnx"
-    view, _ = export.export(task, cfg, source, path, export.Options(ckpt=""))
-    name, value, *_ = quantize.measured(export_formats.read_onnx(path, view)[0], view, source)  # type: ignore[arg-type]
+    task, cfg = cli.load(ckpt_of("digits"))
+    source, path = command.data_of(cfg, task, None, []), tmp_path / "m.onnx"
+    view, _ = command.export(task, cfg, source, path, command.Options(ckpt=""))
+    name, value, *_ = quantize.measured(formats.read_onnx(path, view)[0], view, source)  # type: ignore[arg-type]
     stored = results.read(ckpt_of("digits").parents[1])["metrics"]
     assert value == pytest.approx(stored[f"test/{name}"], abs=1e-6)
 
 
 def test_calibration_sees_training_rows_only(ckpt_of: Callable[[str], Path]) -> None:
-    task, cfg = commands.load(ckpt_of("digits"))
-    source = export.data_of(cfg, task, None, [])
+    task, cfg = cli.load(ckpt_of("digits"))
+    source = command.data_of(cfg, task, None, [])
     rows = np.concatenate([batch["pixels"] for batch in quantize.calibration(view_of(task), source)])  # type: ignore[arg-type]
     train = {row.numpy().tobytes() for row in source.arrays("train").x}
     assert len(rows) == quantize.NUM_CALIBRATED
@@ -234,7 +236,7 @@ def test_lenet_on_mnist_in_8_bits(terminal: Terminal, tmp_path: Path, real_data_
     words += [f"data_dir={real_data_dir}"]
     train.run(config.compose(words), tmp_path, words)
     ckpt = f"ckpt={tmp_path / 'checkpoints' / 'best.ckpt'}"
-    code, out, err = terminal(export.main, ckpt, "quantize=int8", f"output={tmp_path / 'm.onnx'}")
+    code, out, err = terminal(command.main, ckpt, "quantize=int8", f"output={tmp_path / 'm.onnx'}")
     assert (code, err) == (0, "")
     table = {line.split()[0]: line.split() for line in out.splitlines() if line.startswith(("float32", "int8"))}
     before, after = (float(table[name][3].rstrip("%")) for name in ("float32", "int8"))
@@ -279,21 +281,21 @@ ALIKE |= {"cnn", "cnn_pool", "fast_cnn", "conv_autoencoder", "counting_rnn"}
 def test_every_model_leaves_the_house(model: str, stand_in_data: Path) -> None:
     words = [f"data_dir={stand_in_data}", *SMALL.get(model, [])]
     if model == "random":
-        ((_, row),) = export_matrix.rows_of(model, ("onnx",), words)
+        ((_, row),) = matrix.rows_of(model, ("onnx",), words)
         assert "nothing to export" in row["onnx"]["reason"]
         return
-    for key, row in export_matrix.rows_of(model, ("onnx", "torch_export"), words):
+    for key, row in matrix.rows_of(model, ("onnx", "torch_export"), words):
         for format in ("onnx", "torch_export"):
-            assert row[format].get("difference", 1.0) <= export.TOLERANCE, (key, row[format])
+            assert row[format].get("difference", 1.0) <= command.TOLERANCE, (key, row[format])
             assert row[format]["spread"] > 100 * row[format]["difference"], "equal answers would verify nothing"
 
 
 def test_a_stateful_forecaster_reads_a_history_of_any_length(tmp_path: Path) -> None:
     """And raw values: the logarithm, the differences and the standardisation are in the file."""
     words = ["net.stateful=true", "data.log=true", "data.differences=[1,12]", "data.batch_size=1"]
-    task, cfg = commands.load(export_matrix.trained("gru", tmp_path, words))
-    source, path = export.data_of(cfg, task, None, []), tmp_path / "m.onnx"
-    export.export(task, cfg, source, path, export.Options(ckpt=""))
+    task, cfg = cli.load(matrix.trained("gru", tmp_path, words))
+    source, path = command.data_of(cfg, task, None, []), tmp_path / "m.onnx"
+    command.export(task, cfg, source, path, command.Options(ckpt=""))
     history = next(iter(source.test_dataloader()))[0][0]
     for known in (history, history[:77]):
         (found,) = session(path).run(None, {"history": torch.stack([known, 2 * known]).numpy()})
@@ -302,14 +304,14 @@ def test_a_stateful_forecaster_reads_a_history_of_any_length(tmp_path: Path) -> 
 
 
 def test_the_matrix_becomes_a_table_with_reasons(tmp_path: Path) -> None:
-    from dlzoo.results_table import save
+    from dlzoo.commands.results_table import save
 
-    assert export_matrix.section(tmp_path) == []
+    assert matrix.section(tmp_path) == []
     good, bad = {"num": 8, "difference": 2.4e-7, "spread": 0.3, "bytes": 10}, {"reason": "no such operator"}
-    row = {"data": "wine", "commit": "abc", **dict.fromkeys(export_matrix.FORMATS, good)}
+    row = {"data": "wine", "commit": "abc", **dict.fromkeys(matrix.FORMATS, good)}
     store = {"runs": {"mlp": row, "odd": row | {"onnx": bad}}, "versions": {"torch": "9"}, "not_run": None}
-    save(tmp_path, export_matrix.NAME, store)
-    lines = export_matrix.section(tmp_path)
+    save(tmp_path, matrix.NAME, store)
+    lines = matrix.section(tmp_path)
     assert "| `mlp` | wine | 2e-07 | 2e-07 | 2e-07 | 2e-07 |" in lines
     assert "| `odd` | wine | no (1) | 2e-07 | 2e-07 | 2e-07 |" in lines
     assert "1. no such operator" in lines

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from small_runs import Terminal
 
-from dlzoo import filter_image
+from dlzoo.commands import filter_image
 
 MODES = {"zeros": "constant", "replicate": "edge", "reflect": "reflect"}
 

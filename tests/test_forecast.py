@@ -16,8 +16,9 @@ from conftest import Outcome
 from small_runs import Terminal
 from torch import Tensor, nn
 
-from dlzoo import build, config, forecast, predict, results
+from dlzoo import build, config, results
 from dlzoo.checkpoint import load_task
+from dlzoo.commands import forecast, predict
 from dlzoo.data.air_passengers import PASSENGERS, AirPassengers
 from dlzoo.errors import SpecError
 from dlzoo.nets.forecaster import Forecaster
@@ -295,7 +296,7 @@ def test_a_checkpoint_forecasts_from_raw_values(runs: list[Path], terminal: Term
 
 
 def test_evaluating_again_gives_the_figures_of_the_run(runs: list[Path], terminal: Terminal) -> None:
-    from dlzoo import evaluate
+    from dlzoo.commands import evaluate
 
     answer = terminal(evaluate.main, f"ckpt={runs[0]}", "json=true")
     assert answer.code == 0, answer.err

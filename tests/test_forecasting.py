@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dlzoo import forecasting
 from dlzoo.data.air_passengers import PASSENGERS
-from dlzoo.forecasting import baselines, errors, seasonal_naive, seasonal_naive_drift
+from dlzoo.measures import forecasting
+from dlzoo.measures.forecasting import baselines, errors, seasonal_naive, seasonal_naive_drift
 
 VALUES = torch.tensor(PASSENGERS, dtype=torch.double)[:, None]
 

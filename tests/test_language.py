@@ -15,13 +15,14 @@ import torch.nn.functional as F
 from conftest import Outcome
 from torch import Tensor
 
-from dlzoo import config, evaluate
+from dlzoo import config
+from dlzoo.commands import evaluate
 from dlzoo.data.stream import TextFile
 from dlzoo.errors import SpecError, UserError
-from dlzoo.layers import num_parameters
 from dlzoo.nets.char_rnn import CharRNN
 from dlzoo.nets.word_rnn import WordRNN
-from dlzoo.recurrent import CellName
+from dlzoo.parts.layers import num_parameters
+from dlzoo.parts.recurrent import CellName
 from dlzoo.specs import Classes, NextTokens, TextSpec
 from dlzoo.tasks.language import Language, measures
 from dlzoo.tokenizer import SPECIAL, Tokenizer

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from dlzoo import layers
 from dlzoo.errors import UserError
-from dlzoo.layers import ActivationName, InitName, NormName
+from dlzoo.parts import layers
+from dlzoo.parts.layers import ActivationName, InitName, NormName
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. 2017
 FORMULAS = {

@@ -13,10 +13,11 @@ from picture_runs import resume, run
 from PIL import Image, ImageSequence
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dlzoo import latent_pictures, ruler, tiles
 from dlzoo.callbacks import film, generative
 from dlzoo.checkpoint import load_task
 from dlzoo.data.digits import Digits
+from dlzoo.measures import ruler
+from dlzoo.pictures import latent_plots, tiles
 
 ALL = ("logger=tensorboard", "trainer.limit_train_batches=8", "task.num_importance_samples=1")
 VAE = ("model=vae", *ALL, "callbacks=[history,checkpoint,film,generative]")
@@ -221,15 +222,15 @@ def test_a_png_holds_the_picture(channels: int, tmp_path: Path) -> None:
 def test_codes_are_drawn_for_every_kind_of_target(dims: int, names: tuple[str, ...]) -> None:
     codes = torch.randn(60, dims)
     labels = torch.arange(60) % len(names) if names else torch.rand(60, 2)
-    figure = latent_pictures.latent_space(codes, labels, names)
+    figure = latent_plots.latent_space(codes, labels, names)
     drawn = sum(len(points.get_offsets()) for points in figure.axes[0].collections)
     assert drawn == 60
 
 
 def test_two_numbers_are_drawn_as_they_are_and_more_by_their_principal_components() -> None:
     codes = torch.randn(200, 6) * torch.tensor([1.0, 9.0, 1.0, 1.0, 5.0, 1.0])
-    assert torch.equal(latent_pictures.planar(codes[:, :2])[0], codes[:, :2])
-    points, axes = latent_pictures.planar(codes)
+    assert torch.equal(latent_plots.planar(codes[:, :2])[0], codes[:, :2])
+    points, axes = latent_plots.planar(codes)
     assert abs(np.corrcoef(points[:, 0], codes[:, 1])[0, 1]) > 0.98
     assert abs(np.corrcoef(points[:, 1], codes[:, 4])[0, 1]) > 0.95
     assert "of the variance" in axes[0]

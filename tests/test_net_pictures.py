@@ -5,9 +5,9 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from test_pictures import check_layout, words
 
-from dlzoo import net_pictures, pictures
-from dlzoo.places import spread
-from dlzoo.trace import Layer
+from dlzoo.pictures import net_plots, plots
+from dlzoo.pictures.places import spread
+from dlzoo.pictures.trace import Layer
 
 
 def layer(maps, name="conv"):
@@ -24,16 +24,16 @@ def test_heat_is_drawn_where_it_is():
     x = torch.rand(2, 1, 10, 20)
     heat = torch.zeros(2, 10, 20)
     heat[0, 7:, 16:] = 5.0
-    plain = torch.from_numpy(pictures.as_rgb(x)).permute(0, 3, 1, 2) / 255
-    changed = ((net_pictures.overlaid(x, heat) - plain).abs() > 1e-6).any(1)
+    plain = torch.from_numpy(plots.as_rgb(x)).permute(0, 3, 1, 2) / 255
+    changed = ((net_plots.overlaid(x, heat) - plain).abs() > 1e-6).any(1)
     assert not changed[1].any()
     rows, columns = changed[0].nonzero().T
     factor = plain.shape[2] // 10
     assert rows.min() >= 6 * factor  # half a pixel of the picture is between hot and cold
     assert columns.min() >= 15 * factor
     assert changed[0, 7 * factor :, 16 * factor :].all()
-    hottest = net_pictures.overlaid(x, heat * 100)[0, :, -1, -1]  # each heat has its own scale
-    torch.testing.assert_close(hottest, net_pictures.overlaid(x, heat)[0, :, -1, -1])
+    hottest = net_plots.overlaid(x, heat * 100)[0, :, -1, -1]  # each heat has its own scale
+    torch.testing.assert_close(hottest, net_plots.overlaid(x, heat)[0, :, -1, -1])
 
 
 def test_feature_maps_show_those_that_vary_most():
@@ -41,7 +41,7 @@ def test_feature_maps_show_those_that_vary_most():
     maps[:, [3, 8]] = torch.rand(1, 2, 6, 6)
     few = torch.rand(1, 2, 14, 14)
     layers = [layer(few, "early"), layer(maps)]
-    figure = net_pictures.feature_maps(torch.rand(1, 1, 28, 28), layers, most=2, title="is 7")
+    figure = net_plots.feature_maps(torch.rand(1, 1, 28, 28), layers, most=2, title="is 7")
     assert sorted(words(figure)) == [
         "#0", "#1", "#3", "#8", "conv  Conv2d  12 of 6x6", "early  Conv2d  2 of 14x14", "is 7", "the picture",
     ]  # fmt: skip
@@ -50,7 +50,7 @@ def test_feature_maps_show_those_that_vary_most():
 
 def test_each_map_goes_from_black_to_white():
     maps = torch.stack([torch.full((7, 7), -3.0), torch.rand(7, 7) * 1e-3, 40 + torch.rand(7, 7)])[None]
-    figure = net_pictures.feature_maps(torch.zeros(1, 1, 28, 28), [layer(maps)])
+    figure = net_plots.feature_maps(torch.zeros(1, 1, 28, 28), [layer(maps)])
     shown = pixels(figure)[-14 - 140 : -14, 14:, 0]
     for i, (low, high) in enumerate([(0, 0), (0, 255), (0, 255)]):
         cell = shown[:, i * 154 : i * 154 + 140]
@@ -60,20 +60,20 @@ def test_each_map_goes_from_black_to_white():
 @pytest.mark.parametrize("size", [(1, 28, 28), (3, 64, 48), (3, 224, 224), (1, 8, 8)])
 def test_grad_cam_keeps_a_picture_and_its_heats_in_a_row(size):
     titles = [["is 7", "7\t99%", "a class with a long name\t1%", "1\t0%", "2\t0%", "3\t0%"]] * 3
-    figure = net_pictures.grad_cam(
+    figure = net_plots.grad_cam(
         torch.rand(3, *size), torch.rand(3, 5, *size[1:]), titles, [[False, True, *[False] * 4]] * 3,
         heading="evidence", row_headings=["a.png", "b.png", "a very long name " * 20],
     )  # fmt: skip
     check_layout(figure)
     at = {t.get_text(): t.get_position() for t in figure.texts}
-    assert [text.get_color() for text in figure.texts if text.get_text() == "7  99%"] == [pictures.WRONG] * 3
+    assert [text.get_color() for text in figure.texts if text.get_text() == "7  99%"] == [plots.WRONG] * 3
     assert len({round(y, 6) for text, (_, y) in at.items() if text.startswith(("is 7", "3  0%"))}) == 1
 
 
 @pytest.mark.parametrize("size", [28, 224])
 def test_mistakes_stand_in_threes(size):
     titles = [("4\t100%\nis 6", "for 4", "for 6")] * 7
-    figure = net_pictures.mistakes(torch.rand(7, 1, size, size), torch.rand(7, 2, size, size), titles, heading="seven")
+    figure = net_plots.mistakes(torch.rand(7, 1, size, size), torch.rand(7, 2, size, size), titles, heading="seven")
     check_layout(figure)
     columns = sorted({round(t.get_position()[0], 4) for t in figure.texts if t.get_text() == "for 4"})
     assert len(columns) == (3 if size == 28 else 2)
@@ -83,7 +83,7 @@ def test_mistakes_stand_in_threes(size):
 
 def test_class_accuracies_are_in_order_with_what_they_are_taken_for():
     counts = torch.tensor([[8, 2, 0, 0], [0, 10, 0, 0], [3, 6, 1, 0], [0, 0, 0, 0]])
-    figure = net_pictures.class_accuracies(counts, ["ant", "bee", "cat", "dog"])
+    figure = net_plots.class_accuracies(counts, ["ant", "bee", "cat", "dog"])
     (ax,) = figure.axes
     assert [t.get_text() for t in ax.get_yticklabels()] == ["bee", "ant", "cat"]  # dogs were not tested
     assert [t.get_text() for t in ax.texts] == [
@@ -98,7 +98,7 @@ def test_class_accuracies_are_in_order_with_what_they_are_taken_for():
 def test_of_many_classes_the_best_and_the_worst_are_shown():
     counts = torch.diag(torch.arange(1000)) + torch.ones(1000, 1000, dtype=torch.long)
     names = [f"a class with a long name, number {i}" for i in range(1000)]
-    figure = net_pictures.class_accuracies(counts, names, most=9)
+    figure = net_plots.class_accuracies(counts, names, most=9)
     shown = [t.get_text() for t in figure.axes[0].texts]
     assert len(shown) == 9
     assert shown[4].startswith(f"{996 / 1995:.2%}")

@@ -15,7 +15,6 @@ from net_specs import MNIST, SPECS, STREAMS, TEN, make
 from torch import Tensor, nn
 
 import dlzoo.nets
-from dlzoo.layers import ActivationName, InitName, NormName, num_parameters
 from dlzoo.nets.cnn import CNN
 from dlzoo.nets.cnn_pool import CNNPool
 from dlzoo.nets.dice import Dice
@@ -28,7 +27,8 @@ from dlzoo.nets.perceptron import Perceptron
 from dlzoo.nets.rnn_classifier import RNNClassifier
 from dlzoo.nets.text_cnn import TextCNN
 from dlzoo.nets.wide_deep import WideDeep
-from dlzoo.recurrent import CellName
+from dlzoo.parts.layers import ActivationName, InitName, NormName, num_parameters
+from dlzoo.parts.recurrent import CellName
 from dlzoo.specs import (
     Classes,
     ImageSpec,

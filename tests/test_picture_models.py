@@ -13,7 +13,8 @@ from conftest import Outcome
 from omegaconf import OmegaConf
 from PIL import Image
 
-from dlzoo import config, ruler
+from dlzoo import config
+from dlzoo.measures import ruler
 from dlzoo.tasks.gan import Adversarial
 from dlzoo.tasks.generative import Encoding, Generating, PictureTask
 

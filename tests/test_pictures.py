@@ -10,7 +10,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from dlzoo import pictures
+from dlzoo.pictures import plots
 
 ROWS = [
     {"epoch": e, "lr": 0.1 / e, "train/loss": 1 / e, "val/loss": 1 + (e - 4) ** 2, "val/accuracy": 1 - 0.5 / e}
@@ -50,7 +50,7 @@ def lines(axes):
 
 
 def test_learning_curves_show_every_split_and_the_best_epoch():
-    figure = pictures.learning_curves(ROWS)
+    figure = plots.learning_curves(ROWS)
     loss, accuracy, rate = figure.axes
     assert [ax.get_title("left") for ax in figure.axes] == ["loss", "accuracy", "learning rate"]
     assert lines(loss)["train"].tolist() == [[e, 1 / e] for e in range(1, 8)]
@@ -62,10 +62,10 @@ def test_learning_curves_show_every_split_and_the_best_epoch():
 
 
 def test_the_best_epoch_follows_the_monitor():
-    assert pictures.best_epoch(ROWS, "val/loss", "min") == 4
-    assert pictures.best_epoch(ROWS, "val/loss", "max") == 1
-    assert pictures.best_epoch(ROWS, "val/f1", "max") is None
-    assert "epoch 7: 92.86% (best)" in lines(pictures.learning_curves(ROWS, ("val/accuracy", "max")).axes[1])
+    assert plots.best_epoch(ROWS, "val/loss", "min") == 4
+    assert plots.best_epoch(ROWS, "val/loss", "max") == 1
+    assert plots.best_epoch(ROWS, "val/f1", "max") is None
+    assert "epoch 7: 92.86% (best)" in lines(plots.learning_curves(ROWS, ("val/accuracy", "max")).axes[1])
 
 
 @pytest.mark.parametrize(
@@ -79,19 +79,19 @@ def test_the_best_epoch_follows_the_monitor():
     ids=["one epoch", "not finite", "no metric", "many"],
 )
 def test_learning_curves_of_odd_runs(rows):
-    check_layout(pictures.learning_curves(rows))
+    check_layout(plots.learning_curves(rows))
 
 
 def test_a_metric_that_is_sometimes_missing_keeps_its_epochs():
     rows = [{"epoch": 1, "val/loss": 3.0}, {"epoch": 2, "val/loss": ""}, {"epoch": 3}, {"epoch": 4, "val/loss": 1.0}]
-    assert pictures.curve(rows, "val/loss") == ([1.0, 4.0], [3.0, 1.0])
+    assert plots.curve(rows, "val/loss") == ([1.0, 4.0], [3.0, 1.0])
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
 @pytest.mark.parametrize("titles", [False, True])
 def test_image_grid_keeps_every_pixel(tmp_path, channels, titles):
     x = torch.rand(5, channels, 7, 10)
-    pictures.save(pictures.image_grid(x, ["a"] * 5 if titles else (), num_columns=3), tmp_path / "grid.png")
+    plots.save(plots.image_grid(x, ["a"] * 5 if titles else (), num_columns=3), tmp_path / "grid.png")
     seen = (matplotlib.image.imread(tmp_path / "grid.png")[..., :3] * 255).round().astype(int)
     wanted = (x if channels != 2 else x.mean(1, keepdim=True)).mul(255).round().int().expand(-1, 3, -1, -1)
     block, gap, line = 14, 14, 20 if titles else 0  # 10 pixels wide: enlarged 14 times
@@ -105,26 +105,26 @@ def test_image_grid_keeps_every_pixel(tmp_path, channels, titles):
 
 
 def test_image_grid_takes_bytes_and_shrinks_large_pictures():
-    row = pictures.as_rgb(torch.tensor([[[[0, 128, 255]]]], dtype=torch.uint8))[0, 0, :, 0]
+    row = plots.as_rgb(torch.tensor([[[[0, 128, 255]]]], dtype=torch.uint8))[0, 0, :, 0]
     assert row.tolist() == [0] * 47 + [128] * 47 + [255] * 47
-    assert pictures.as_rgb(torch.full((1, 3, 600, 300), 0.5)).shape == (1, 256, 128, 3)
-    assert (pictures.as_rgb(torch.tensor([float("nan"), -3.0, 7.0]).view(1, 3, 1, 1))[0, 0, 0] == [0, 0, 255]).all()
+    assert plots.as_rgb(torch.full((1, 3, 600, 300), 0.5)).shape == (1, 256, 128, 3)
+    assert (plots.as_rgb(torch.tensor([float("nan"), -3.0, 7.0]).view(1, 3, 1, 1))[0, 0, 0] == [0, 0, 255]).all()
 
 
 def test_predictions_name_what_is_wrong(tmp_path):
     names = ["cat", "dog", "a name that is far too long for a title"]
     logits = torch.tensor([[0.8, 0.1, 0.1], [0.25, 0.7, 0.05], [0.1, 0.0, 0.9]]).log()
-    figure = pictures.predictions(torch.rand(3, 1, 28, 28), torch.tensor([0, 0, 1]), logits, names, heading="first")
+    figure = plots.predictions(torch.rand(3, 1, 28, 28), torch.tensor([0, 0, 1]), logits, names, heading="first")
     found = {t.get_text(): t.get_color() for t in texts(figure)}
-    assert found["cat  80%"] == pictures.RIGHT
-    assert found["dog  70%"] == found["is cat"] == found["is dog"] == pictures.WRONG
+    assert found["cat  80%"] == plots.RIGHT
+    assert found["dog  70%"] == found["is cat"] == found["is dog"] == plots.WRONG
     assert any(text.startswith("a name") and text.endswith("…  90%") for text in found)
     assert "first" in found
     assert "is a name" not in found
     check_layout(figure)
-    pictures.save(figure, tmp_path / "predictions.png")
+    plots.save(figure, tmp_path / "predictions.png")
     seen = (matplotlib.image.imread(tmp_path / "predictions.png")[..., :3] * 255).round().astype(int)
-    red = (seen == pictures.rgb(pictures.WRONG)).all(-1).any(0)
+    red = (seen == plots.rgb(plots.WRONG)).all(-1).any(0)
     frames = np.flatnonzero(np.diff(red.astype(int)) == 1)
     assert len(frames) >= 2
     assert frames[0] > 140
@@ -132,7 +132,7 @@ def test_predictions_name_what_is_wrong(tmp_path):
 
 def test_predictions_take_probabilities_as_targets():
     soft = torch.tensor([[0.1, 0.9], [0.6, 0.4]])
-    figure = pictures.predictions(torch.rand(2, 3, 8, 8), soft, torch.tensor([[0.0, 5.0], [0.0, 5.0]]), ["a", "b"])
+    figure = plots.predictions(torch.rand(2, 3, 8, 8), soft, torch.tensor([[0.0, 5.0], [0.0, 5.0]]), ["a", "b"])
     assert words(figure).count("b  99%") == 2
     assert "is a" in words(figure)
     assert "is b" not in words(figure)
@@ -149,7 +149,7 @@ def confused(num):
 @pytest.mark.parametrize(("num", "times"), [(1, 1), (2, 1), (10, 1000), (20, 100), (100, 1), (250, 1)])
 def test_confusion_matrix_is_readable(num, times):
     counts = times * confused(num)
-    figure = pictures.confusion_matrix(counts, [f"class name {i}" for i in range(num)])
+    figure = plots.confusion_matrix(counts, [f"class name {i}" for i in range(num)])
     check_layout(figure)
     written = [text for text in words(figure) if text.isdigit() and text != "0"]
     assert sorted(map(int, written)) == (sorted(counts[counts > 0].tolist()) if num <= 20 else [])
@@ -158,7 +158,7 @@ def test_confusion_matrix_is_readable(num, times):
 
 def test_confusion_matrix_colours_are_shares_of_the_true_class():
     counts = torch.tensor([[8, 2, 0], [0, 0, 0], [5, 0, 15]])
-    figure = pictures.confusion_matrix(counts, ["a", "b", "c"])
+    figure = plots.confusion_matrix(counts, ["a", "b", "c"])
     shares = figure.axes[0].get_images()[0].get_array()
     assert np.allclose(shares, [[0.8, 0.2, 0], [0, 0, 0], [0.25, 0, 0.75]])
     assert "76.67% of 30 right" in words(figure)
@@ -166,7 +166,7 @@ def test_confusion_matrix_colours_are_shares_of_the_true_class():
 
 def test_predicted_against_true_states_the_errors():
     true = torch.tensor([[0.0, 10.0], [2.0, 20.0], [4.0, 30.0]])
-    figure = pictures.predicted_against_true(true + torch.tensor([1.0, 0.0]), true, ["price", "room_count"], ["$", ""])
+    figure = plots.predicted_against_true(true + torch.tensor([1.0, 0.0]), true, ["price", "room_count"], ["$", ""])
     found = words(figure)
     assert "RMSE 1\nMAE 1\nR² 0.6250" in found
     assert "RMSE 0\nMAE 0\nR² 1.0000" in found
@@ -179,22 +179,22 @@ def test_one_wild_prediction_does_not_hide_the_rest(num):
     true = torch.linspace(0, 1, num)[:, None]
     pred = true.clone()
     pred[0] = 1e6
-    figure = pictures.predicted_against_true(pred, true, ["value"])
+    figure = plots.predicted_against_true(pred, true, ["value"])
     assert figure.axes[0].get_xlim()[1] < 1.2
     assert any("of" in text and text.endswith("not shown") for text in words(figure))
-    tame = pictures.predicted_against_true(true, true, ["value"])
+    tame = plots.predicted_against_true(true, true, ["value"])
     assert not any("not shown" in text for text in words(tame))
 
 
 def test_predicted_against_true_of_constants_and_infinities():
-    pictures.predicted_against_true(torch.tensor([1.0, float("inf")]), torch.ones(2), ["value"])
+    plots.predicted_against_true(torch.tensor([1.0, float("inf")]), torch.ones(2), ["value"])
 
 
 @pytest.mark.parametrize("shape", [(4, 1, 5, 5), (80, 3, 7, 7), (6, 16, 3, 3)])
 def test_filters_centre_zero_at_grey(shape):
     weight = torch.randn(shape)
     weight[0] = 0
-    seen = pictures.filters(weight).images[0].get_array()
+    seen = plots.filters(weight).images[0].get_array()
     size = 140 // shape[-1] * shape[-1]
     first = seen[14 : 14 + size, 14 : 14 + size]
     assert (first == 128).all()

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image, ImageSequence
 from small_runs import Terminal, imported, run, table_words
 
-from dlzoo import evaluate, filming, play, predict, return_pictures
-from dlzoo.environments import Recipe
+from dlzoo.agents.environments import Recipe
+from dlzoo.commands import evaluate, play, predict
+from dlzoo.pictures import filming, return_plots
 
 SMALL = ("data.steps_per_epoch=300", "data.val_episodes=2", "data.test_episodes=30", "task.epsilon_steps=100")
 
@@ -96,12 +97,12 @@ def test_returns_are_drawn_where_there_are_some() -> None:
         {"epoch": 1, "step": 500, "val/return": 20.0, "val/return_std": 5.0, "train/return": 15.0},
         {"epoch": 2, "step": 1000, "val/return": 60.0, "val/return_std": 9.0, "train/return": float("nan")},
     ]
-    (ax,) = return_pictures.returns(rows, solved=475).axes
+    (ax,) = return_plots.returns(rows, solved=475).axes
     lines = {line.get_label(): list(map(list, line.get_data())) for line in ax.get_lines()}
     assert lines["evaluation, greedy"] == [[500, 1000], [20, 60]]
     assert lines["training, exploring"] == [[500], [15]]
     assert "solved: 475" in lines
-    assert return_pictures.returns([]).axes
+    assert return_plots.returns([]).axes
 
 
 @pytest.mark.parametrize(
@@ -137,5 +138,7 @@ def test_a_typo_is_answered_without_torch() -> None:
     import subprocess
     import sys
 
-    done = subprocess.run([sys.executable, "-c", imported("dlzoo.play", ["ckpt=x", "episods=3"])], capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-c", imported("dlzoo.commands.play", ["ckpt=x", "episods=3"])], capture_output=True
+    )
     assert done.stdout.decode().split() == ["2"]

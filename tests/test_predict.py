@@ -16,9 +16,9 @@ from PIL import Image
 from small_runs import Terminal, changed, run, table_words, with_target
 from torch import Tensor
 
-from dlzoo import predict, records
 from dlzoo.build import build_data
 from dlzoo.checkpoint import load_task
+from dlzoo.commands import predict, records
 from dlzoo.data.decode import Decode
 from dlzoo.specs import Classes, Values
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from small_runs import Terminal
 
-from dlzoo import predict
+from dlzoo.commands import predict
 
 models = importlib.import_module("torchvision.models")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from small_runs import Terminal
 
-from dlzoo import report
+from dlzoo.commands import report
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf, open_dict
 
-from dlzoo import config, reproduce, results
+from dlzoo import config, results
+from dlzoo.commands import reproduce
 from dlzoo.errors import UserError
 
 NAME = "mlp_xor"

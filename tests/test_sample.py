@@ -13,11 +13,11 @@ import torch
 from conftest import Outcome
 from small_runs import Terminal, imported, run
 
-from dlzoo import sample
+from dlzoo.commands import sample
+from dlzoo.commands.sample_text import Options, choose, generate
 from dlzoo.errors import UserError
 from dlzoo.nets.char_rnn import CharRNN
 from dlzoo.nets.word_rnn import WordRNN
-from dlzoo.sample_text import Options, choose, generate
 from dlzoo.specs import NextTokens, TextSpec
 from dlzoo.tokenizer import SPECIAL, Tokenizer
 
@@ -134,7 +134,7 @@ def test_a_model_that_generates_nothing(terminal: Terminal, tmp_path: Path) -> N
 
 
 def test_a_typo_is_found_before_torch_is_imported() -> None:
-    program = imported("dlzoo.sample", ["ckpt=x", "promt=y"])
+    program = imported("dlzoo.commands.sample", ["ckpt=x", "promt=y"])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["2"]
 

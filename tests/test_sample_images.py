@@ -16,9 +16,10 @@ from PIL import Image
 from small_runs import Terminal
 from torch import Tensor
 
-from dlzoo import encode, evaluate, predict, sample, tiles
 from dlzoo.build import build_data
 from dlzoo.checkpoint import load_task
+from dlzoo.commands import encode, evaluate, predict, sample
+from dlzoo.pictures import tiles
 
 SMALL = {
     "vae": ["net.hidden=[16]", "task.num_importance_samples=1"],

@@ -11,9 +11,9 @@ import torch
 from picture_runs import run
 from torch import Tensor
 
-from dlzoo import ruler
 from dlzoo.data.digits import Digits
-from dlzoo.sample_measures import class_shares, frechet, inception_score, precision_recall
+from dlzoo.measures import ruler
+from dlzoo.measures.sample_measures import class_shares, frechet, inception_score, precision_recall
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dlzoo import series_pictures
-from dlzoo.series_pictures import Band
+from dlzoo.pictures import series_plots
+from dlzoo.pictures.series_plots import Band
 from dlzoo.specs import SeriesSpec, Values
 
 SPEC = SeriesSpec(Values(("sales", "visits"), ("EUR", "people")), 3, 2, "month", 12, start="2020-01-01")
@@ -19,7 +19,7 @@ def lines(figure, panel: int = 0) -> dict[str, np.ndarray]:
 
 
 def test_a_panel_for_each_column_with_truth_forecast_and_baselines() -> None:
-    figure = series_pictures.forecast(SPEC, HISTORY, AFTER + 3, truth=AFTER, baselines={"seasonal_naive": AFTER * 0})
+    figure = series_plots.forecast(SPEC, HISTORY, AFTER + 3, truth=AFTER, baselines={"seasonal_naive": AFTER * 0})
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["sales", "visits"]
     assert [ax.get_ylabel() for ax in figure.axes] == ["EUR", "people"]
     drawn = lines(figure, 1)
@@ -31,7 +31,7 @@ def test_a_panel_for_each_column_with_truth_forecast_and_baselines() -> None:
 
 
 def test_a_band_of_several_forecasts() -> None:
-    figure = series_pictures.forecast(SPEC, HISTORY, Band(AFTER, AFTER * 0 + 2, 5))
+    figure = series_plots.forecast(SPEC, HISTORY, Band(AFTER, AFTER * 0 + 2, 5))
     assert lines(figure)["mean of 5 forecasts"].tolist() == [21, 25]
     assert "known" in lines(figure)
     (band,) = figure.axes[0].collections
@@ -40,7 +40,7 @@ def test_a_band_of_several_forecasts() -> None:
 
 
 def test_norms_that_are_not_finite_are_marked() -> None:
-    figure = series_pictures.gradient_norms([1.0, 100.0, float("inf"), float("nan")], clip=5)
+    figure = series_plots.gradient_norms([1.0, 100.0, float("inf"), float("nan")], clip=5)
     drawn = lines(figure)
     assert "clipped to 5" in drawn
     assert len(drawn["not finite in 2 of 4 steps"]) == 2
@@ -48,6 +48,6 @@ def test_norms_that_are_not_finite_are_marked() -> None:
 
 
 def test_gradient_flow_has_a_line_for_each_net() -> None:
-    drawn = lines(series_pictures.gradient_flow({"W = 0.5": [0.25, 0.5, 1.0], "W = 2": [4.0, 2.0, 1.0]}))
+    drawn = lines(series_plots.gradient_flow({"W = 0.5": [0.25, 0.5, 1.0], "W = 2": [4.0, 2.0, 1.0]}))
     assert drawn["W = 0.5"].tolist() == [0.25, 0.5, 1]
     assert drawn["W = 2"].tolist() == [4, 2, 1]

@@ -14,7 +14,7 @@ import pytest
 from sweep_runs import QUICK, Train, start, the_sweep, wait_for
 
 from dlzoo import checkpoint, config
-from dlzoo.results_table import search_section
+from dlzoo.commands.results_table import search_section
 from dlzoo.sweep import command
 from dlzoo.sweep import line as lines
 from dlzoo.sweep import record as records

@@ -10,11 +10,12 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from dlzoo import build, config, trace
+from dlzoo import build, config
 from dlzoo.errors import UserError
 from dlzoo.nets.filters import Filters
 from dlzoo.nets.lenet import LeNet
 from dlzoo.nets.mlp import MLP
+from dlzoo.pictures import trace
 from dlzoo.specs import Classes, ImageSpec
 from dlzoo.tasks.supervised import Supervised
 

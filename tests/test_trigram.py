@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from dlzoo.trigram import Trigram
+from dlzoo.measures.trigram import Trigram
 
 
 def test_shares_sum_to_one_whatever_the_context() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import lightning.pytorch as pl
 
-from dlzoo import latent_pictures
 from dlzoo.callbacks.history import History, read_rows
 from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import publish, run_folder
+from dlzoo.pictures import latent_plots
 from dlzoo.tasks.gan import Adversarial
 
 
@@ -21,4 +21,4 @@ class AdversaryCurves(Observer):
         path = run_folder(trainer) / "metrics.csv"
         has_rows = any(isinstance(callback, History) for callback in trainer.callbacks)  # type: ignore[attr-defined]
         if isinstance(pl_module, Adversarial) and trainer.is_global_zero and has_rows and path.exists():
-            publish(trainer, "adversaries", latent_pictures.adversaries(read_rows(path)))
+            publish(trainer, "adversaries", latent_plots.adversaries(read_rows(path)))

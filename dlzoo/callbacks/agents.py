@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import lightning.pytorch as pl
 
-from dlzoo import commands, return_pictures
 from dlzoo.callbacks.history import read_rows
 from dlzoo.callbacks.observer import Observer, at_rest
 from dlzoo.callbacks.writing import publish, run_folder, warn
+from dlzoo.commands import cli
 from dlzoo.errors import UserError
+from dlzoo.pictures import return_plots
 from dlzoo.tasks.play import Player
 
 
@@ -31,7 +32,7 @@ class Agents(Observer):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         path = run_folder(trainer) / "metrics.csv"
         if isinstance(pl_module, Player) and trainer.is_global_zero and path.is_file():
-            publish(trainer, "returns", return_pictures.returns(read_rows(path), pl_module.spec.solved))  # type: ignore[union-attr]
+            publish(trainer, "returns", return_plots.returns(read_rows(path), pl_module.spec.solved))  # type: ignore[union-attr]
         self.shoot(trainer, pl_module, "last")
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -42,7 +43,7 @@ class Agents(Observer):
         data = getattr(trainer, "datamodule", None)
         if not self.film or not isinstance(task, Player) or data is None or not trainer.is_global_zero:
             return
-        from dlzoo import filming
+        from dlzoo.pictures import filming
 
         if not filming.can_draw(data.recipe):
             return
@@ -58,4 +59,4 @@ class Agents(Observer):
             task.rng.bit_generator.state = generator
         for ending, content in {"gif": filming.gif([take]), "mp4": filming.mp4([take])}.items():
             if content is not None:
-                commands.write(run_folder(trainer) / f"film_{which}.{ending}", content)
+                cli.write(run_folder(trainer) / f"film_{which}.{ending}", content)

@@ -9,8 +9,8 @@ import lightning.pytorch as pl
 from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import spec_of
 from dlzoo.errors import UserError
+from dlzoo.measures.trigram import Trigram
 from dlzoo.specs import Classes, NextTokens, TextSpec
-from dlzoo.trigram import Trigram
 
 
 class NgramBaseline(Observer):

@@ -9,9 +9,9 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from dlzoo import pictures
 from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import publish, run_folder, spec_of, tensorboard
+from dlzoo.pictures import plots
 from dlzoo.specs import Classes
 
 
@@ -56,7 +56,7 @@ class ClassificationReport(Observer):
         self.counts = None
         counts = summed.view(len(self.names), -1).cpu()
         if trainer.is_global_zero and counts.sum():
-            publish(trainer, "confusion_matrix", pictures.confusion_matrix(counts, self.names))
+            publish(trainer, "confusion_matrix", plots.confusion_matrix(counts, self.names))
             write_report(trainer, counts, self.names)
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlzoo import tiles
 from dlzoo.callbacks.observer import Observer, at_rest
 from dlzoo.callbacks.writing import publish_pixels, run_folder
 from dlzoo.errors import UserError
+from dlzoo.pictures import tiles
 from dlzoo.tasks.generative import Encoding, Generating, PictureTask
 
 SEED = 0

@@ -7,9 +7,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from dlzoo import frequency, series_pictures
+from dlzoo import frequency
 from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import publish, run_folder, spec_of
+from dlzoo.pictures import series_plots
 from dlzoo.specs import SeriesSpec
 
 
@@ -39,7 +40,7 @@ class ForecastReport(Observer):
         if not isinstance(spec, SeriesSpec) or told is None or not trainer.is_global_zero:
             return
         history, output, truth, baselines = (told[key] for key in ("history", "output", "target", "baselines"))
-        publish(trainer, "forecast", series_pictures.forecast(spec, history, output, truth=truth, baselines=baselines))
+        publish(trainer, "forecast", series_plots.forecast(spec, history, output, truth=truth, baselines=baselines))
         kinds = {"true": truth, "forecast": output, **baselines}
         times = frequency.times(spec.start, spec.frequency, len(history) + len(output))[len(history) :]
         with (run_folder(trainer) / "forecast.csv").open("w", newline="", encoding="utf-8") as file:

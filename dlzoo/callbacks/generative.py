@@ -9,10 +9,10 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from dlzoo import latent_pictures, pictures, tiles
 from dlzoo.callbacks import film
 from dlzoo.callbacks.observer import Observer, at_rest
 from dlzoo.callbacks.writing import publish, publish_pixels, run_folder, tensorboard
+from dlzoo.pictures import latent_plots, plots, tiles
 from dlzoo.specs import Classes
 from dlzoo.tasks.generative import Encoding, Generating, PictureTask
 
@@ -82,7 +82,7 @@ class GenerativePictures(Observer):
         publish(trainer, "worst_reconstructions", worst_pictures(task, worst))
         target = task.spec.target
         names = target.names if isinstance(target, Classes) else ()
-        publish(trainer, "latent_space", latent_pictures.latent_space(codes, labels, names))
+        publish(trainer, "latent_space", latent_plots.latent_space(codes, labels, names))
         if writer := tensorboard(trainer):
             told = labels.argmax(1) if labels.ndim == 2 and names else labels.squeeze(-1)
             words = [names[k] for k in told.tolist()] if names else [f"{v:.4g}" for v in told.tolist()]
@@ -154,4 +154,4 @@ def worst_pictures(task: Encoding, worst: Kept) -> Any:
     else:
         titles = [f"{e:.4g}" for e in errors.tolist()]
     heading = "worst of the test: picture, reconstruction, class and error"
-    return pictures.image_grid(torch.cat([x, made], 3), titles, heading=heading, num_columns=4)
+    return plots.image_grid(torch.cat([x, made], 3), titles, heading=heading, num_columns=4)

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlzoo import series_pictures
 from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import publish
 from dlzoo.nets.counting_rnn import CountingRNN
+from dlzoo.pictures import series_plots
 
 
 class GradientFlow(Observer):
@@ -47,7 +47,7 @@ class GradientFlow(Observer):
         sizes = {f"W = {net.recurrent.item():.3g}, as trained": gradient_sizes(net, *self.batch)}
         for weight in self.weights:
             sizes[f"W = {weight:g}"] = gradient_sizes(net, *self.batch, weight)
-        publish(trainer, "gradient_flow", series_pictures.gradient_flow(sizes))
+        publish(trainer, "gradient_flow", series_plots.gradient_flow(sizes))
         self.batch = None
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from dlzoo import series_pictures
 from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import publish, tensorboard
+from dlzoo.pictures import series_plots
 
 
 class GradientNorms(Observer):
@@ -35,7 +35,7 @@ class GradientNorms(Observer):
         self.read(trainer)
         if self.norms and trainer.is_global_zero:
             clip = trainer.gradient_clip_val if trainer.gradient_clip_algorithm in (None, "norm") else None
-            publish(trainer, "gradient_norms", series_pictures.gradient_norms(self.norms, clip=clip))
+            publish(trainer, "gradient_norms", series_plots.gradient_norms(self.norms, clip=clip))
 
     def read(self, trainer: pl.Trainer) -> None:
         """Take over what the steps have left on the device."""

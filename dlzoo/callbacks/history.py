@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 
-from dlzoo import pictures
 from dlzoo.callbacks.epochs import EpochRows, Row
 from dlzoo.callbacks.writing import publish, run_folder
+from dlzoo.pictures import plots
 
 
 class History(EpochRows):
@@ -88,7 +88,7 @@ class History(EpochRows):
 
     def draw(self, trainer: pl.Trainer) -> None:
         if trainer.is_global_zero and self.rows:
-            publish(trainer, "learning_curves", pictures.learning_curves(self.rows, (self.monitor, self.mode)))
+            publish(trainer, "learning_curves", plots.learning_curves(self.rows, (self.monitor, self.mode)))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -8,9 +8,9 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from dlzoo import pictures
 from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import publish, spec_of
+from dlzoo.pictures import plots
 from dlzoo.specs import Values
 
 
@@ -44,6 +44,6 @@ class RegressionReport(Observer):
         spec = spec_of(pl_module)
         if self.pairs and trainer.is_global_zero and spec is not None and isinstance(spec.target, Values):
             pred, true = (torch.cat(part) for part in zip(*self.pairs, strict=True))
-            figure = pictures.predicted_against_true(pred, true, spec.target.names, spec.target.units)
+            figure = plots.predicted_against_true(pred, true, spec.target.names, spec.target.units)
             publish(trainer, "predicted_against_true", figure)
         self.pairs = []

@@ -8,12 +8,12 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from dlzoo import latent_pictures
 from dlzoo.callbacks.observer import Observer, at_rest
 from dlzoo.callbacks.writing import publish, warn
 from dlzoo.data.loaders import as_float
-from dlzoo.ruler import ruler_for
-from dlzoo.sample_measures import Reading, class_shares, measures
+from dlzoo.measures.ruler import ruler_for
+from dlzoo.measures.sample_measures import Reading, class_shares, measures
+from dlzoo.pictures import latent_plots
 from dlzoo.specs import Classes
 from dlzoo.tasks.gan import Adversarial
 from dlzoo.tasks.generative import Generating
@@ -32,7 +32,7 @@ class SampleQuality(Observer):
 
     Each has a baseline with the ending ``_real``: as many real training pictures in place of samples, beside the same
     test pictures. A Fréchet distance below that, or a score above it, is chance. The classifier is described in
-    dlzoo/ruler.py; it is trained on the first run on some data, and kept.
+    dlzoo/measures/ruler.py; it is trained on the first run on some data, and kept.
 
     Args:
         num_samples: and as many test pictures, where there are so many.
@@ -75,7 +75,7 @@ class SampleQuality(Observer):
         task.log_dict(found, rank_zero_only=True)
         if trainer.is_global_zero:
             publish(
-                trainer, "sample_classes", latent_pictures.class_shares(shares, class_shares(real.logits), target.names)
+                trainer, "sample_classes", latent_plots.class_shares(shares, class_shares(real.logits), target.names)
             )
             rare = [name for name, share in zip(target.names, shares.tolist(), strict=True) if share < RARE]
             if rare and not task.is_conditional and len(target.names) * RARE < 0.5:

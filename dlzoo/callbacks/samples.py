@@ -9,9 +9,9 @@ import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from dlzoo import pictures
 from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import publish, spec_of
+from dlzoo.pictures import plots
 from dlzoo.specs import Classes, ImageSpec
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class SamplePictures(Observer):
         if x.ndim != 4:
             return  # cached features of pictures
         x, y = x[: self.num_training], y[: self.num_training].cpu()
-        figure = pictures.image_grid(x, target_titles(y, spec), heading="training pictures as the net sees them")
+        figure = plots.image_grid(x, target_titles(y, spec), heading="training pictures as the net sees them")
         publish(trainer, "training_batch", figure)
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -85,7 +85,7 @@ class SamplePictures(Observer):
         else:
             x, target, output = self.first
             titles = [f"{a:.4g}\nis {b:.4g}" for a, b in zip(output[:, 0].tolist(), target[:, 0].tolist(), strict=True)]
-            figure = pictures.image_grid(x, titles, heading="the first of the test set")
+            figure = plots.image_grid(x, titles, heading="the first of the test set")
         publish(trainer, "predictions", figure)
         self.first = self.mistakes = None
 
@@ -95,7 +95,7 @@ class SamplePictures(Observer):
         heading = f"the first {len(self.first[0])} of the test set"
         if num := len(self.mistakes[0]):
             heading += f", then {'the only mistake' if num == 1 else f'the {num} most confident mistakes'}"
-        return pictures.predictions(*join(self.first, self.mistakes), target.names, heading=heading)
+        return plots.predictions(*join(self.first, self.mistakes), target.names, heading=heading)
 
 
 def target_titles(y: Tensor, spec: ImageSpec) -> list[str]:

@@ -7,7 +7,7 @@ from torch import nn
 
 from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import run_folder, spec_of, tensorboard
-from dlzoo.sample_text import Options, generate
+from dlzoo.commands.sample_text import Options, generate
 from dlzoo.specs import NextTokens, TextSpec
 
 

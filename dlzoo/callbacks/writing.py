@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from dlzoo import pictures, tiles
+from dlzoo.pictures import plots, tiles
 from dlzoo.specs import Spec
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def tensorboard(trainer: pl.Trainer) -> SummaryWriter | None:
 def publish(trainer: pl.Trainer, name: str, figure: Figure) -> None:
     """Write a picture as ``<run folder>/<name>.png`` and into TensorBoard."""
     path = run_folder(trainer) / f"{name}.png"
-    pictures.save(figure, path)
+    plots.save(figure, path)
     if writer := tensorboard(trainer):
         # not add_figure: it would import pyplot and draw everything once more
         import numpy as np

@@ -15,9 +15,9 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
+from dlzoo.agents.environments import Environments, Recipe
 from dlzoo.data.base import DataModule
 from dlzoo.env_specs import EnvSpec, StatesSpec
-from dlzoo.environments import Environments, Recipe
 from dlzoo.errors import UserError, at_least
 
 STREAMS = {"train": 1, "val": 2, "test": 3, "statistics": 4, "film": 5}

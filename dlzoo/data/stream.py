@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from dlzoo import commands
+from dlzoo.commands import cli
 from dlzoo.data.files import folder_of
 from dlzoo.data.loaders import Loader
 from dlzoo.data.published_text import SentimentSentences, prepare_sentences, read_sentences, sentence_files
@@ -148,7 +148,7 @@ class TextFile(StreamData):
 
     @property
     def _files(self) -> list[Path]:
-        path = commands.existing(self.path, "data.path")
+        path = cli.existing(self.path, "data.path")
         files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
         if not any(file.stat().st_size for file in files):
             raise UserError(f"data.path={self.path} holds no text" + " (.txt files)" * path.is_dir())

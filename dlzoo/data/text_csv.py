@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from dlzoo import commands
+from dlzoo.commands import cli
 from dlzoo.data.csv_table import read_table
 from dlzoo.data.splits import holdout
 from dlzoo.data.text import TextData
@@ -122,7 +122,7 @@ class TextCsv(TextData):
 
 
 def _file(path: str, key: str) -> Path:
-    return commands.existing_file(path, key)
+    return cli.existing_file(path, key)
 
 
 def _by_value(label: str) -> tuple[float, str]:

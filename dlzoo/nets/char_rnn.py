@@ -17,10 +17,10 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from dlzoo import layers
-from dlzoo.embedding import Embedding
 from dlzoo.errors import SpecError, UserError
-from dlzoo.recurrent import CellName, Recurrent, State
+from dlzoo.parts import layers
+from dlzoo.parts.embedding import Embedding
+from dlzoo.parts.recurrent import CellName, Recurrent, State
 from dlzoo.specs import NextTokens, TextSpec
 from dlzoo.tokenizer import Level
 

@@ -16,9 +16,9 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from dlzoo import layers
 from dlzoo.errors import SpecError
-from dlzoo.layers import ActivationName, InitName, NormName
+from dlzoo.parts import layers
+from dlzoo.parts.layers import ActivationName, InitName, NormName
 from dlzoo.specs import ImageSpec
 
 

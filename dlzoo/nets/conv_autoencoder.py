@@ -18,9 +18,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from dlzoo import layers
 from dlzoo.errors import UserError
-from dlzoo.layers import ActivationName, InitName, NormName
+from dlzoo.parts import layers
+from dlzoo.parts.layers import ActivationName, InitName, NormName
 from dlzoo.specs import ImageSpec
 
 

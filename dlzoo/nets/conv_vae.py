@@ -16,10 +16,10 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from dlzoo import layers
 from dlzoo.errors import UserError
-from dlzoo.layers import ActivationName, InitName
 from dlzoo.nets.vae import check_latent_dim
+from dlzoo.parts import layers
+from dlzoo.parts.layers import ActivationName, InitName
 from dlzoo.specs import ImageSpec
 
 

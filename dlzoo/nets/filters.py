@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlzoo import layers
 from dlzoo.errors import SpecError, UserError, nearest, pick
-from dlzoo.layers import InitName
+from dlzoo.parts import layers
+from dlzoo.parts.layers import InitName
 from dlzoo.specs import ImageSpec
 
 FilterName = Literal["sobel_x", "sobel_y", "sobel_magnitude", "box_blur"]

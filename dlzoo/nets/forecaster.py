@@ -1,8 +1,8 @@
 """Recurrent forecaster: a recurrent layer reads a series value by value, and a linear layer says the next one.
 
-The cells and their papers are in dlzoo/recurrent.py. As a forecaster: J. L. Elman, "Finding structure in time", 1990,
-which predicts the next element at each step. In training the net sees true values; to forecast further, its own outputs
-are fed back (dlzoo/tasks/forecast.py).
+The cells and their papers are in dlzoo/parts/recurrent.py. As a forecaster: J. L. Elman, "Finding structure in time",
+1990, which predicts the next element at each step. In training the net sees true values; to forecast further, its own
+outputs are fed back (dlzoo/tasks/forecast.py).
 Differs by ``skip``: a linear map from the window to the output, so that the recurrent layer learns what is not linear.
 
 >>> from dlzoo.layers import num_parameters
@@ -20,9 +20,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from dlzoo import layers
 from dlzoo.errors import SpecError
-from dlzoo.recurrent import CellName, Recurrent, State
+from dlzoo.parts import layers
+from dlzoo.parts.recurrent import CellName, Recurrent, State
 from dlzoo.specs import SeriesSpec
 
 

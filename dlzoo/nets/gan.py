@@ -17,9 +17,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from dlzoo import layers
 from dlzoo.errors import UserError
 from dlzoo.nets.vae import check_latent_dim
+from dlzoo.parts import layers
 from dlzoo.specs import ImageSpec
 
 

@@ -18,9 +18,9 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from dlzoo import layers
 from dlzoo.errors import pick
-from dlzoo.layers import ActivationName, InitName
+from dlzoo.parts import layers
+from dlzoo.parts.layers import ActivationName, InitName
 from dlzoo.specs import ImageSpec
 
 PoolName = Literal["avg", "max"]

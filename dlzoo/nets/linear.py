@@ -14,8 +14,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from dlzoo import layers
-from dlzoo.layers import InitName
+from dlzoo.parts import layers
+from dlzoo.parts.layers import InitName
 from dlzoo.specs import ImageSpec, TableSpec
 
 

@@ -1,8 +1,8 @@
 """Reader: a recurrent layer reads a sequence step by step, or a picture row by row, and answers at the end.
 
-The cells and their papers are in dlzoo/recurrent.py. Pictures as sequences are a classic test of memory: Q. V. Le,
-N. Jaitly, G. E. Hinton, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units", 2015, which reads
-MNIST pixel by pixel; by rows it is 28 steps of 28 pixels.
+The cells and their papers are in dlzoo/parts/recurrent.py. Pictures as sequences are a classic test of memory: Q. V.
+Le, N. Jaitly, G. E. Hinton, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units", 2015, which
+reads MNIST pixel by pixel; by rows it is 28 steps of 28 pixels.
 
 >>> from dlzoo.layers import num_parameters
 >>> from dlzoo.specs import Classes
@@ -17,8 +17,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from dlzoo import layers
-from dlzoo.recurrent import CellName, Recurrent
+from dlzoo.parts import layers
+from dlzoo.parts.recurrent import CellName, Recurrent
 from dlzoo.specs import ImageSpec, SequenceSpec
 
 

@@ -22,11 +22,11 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from dlzoo import layers
-from dlzoo.embedding import Embedding, lengths_of, num_logits
 from dlzoo.errors import pick
 from dlzoo.nets.mlp import hidden_layers
-from dlzoo.recurrent import CellName, Recurrent
+from dlzoo.parts import layers
+from dlzoo.parts.embedding import Embedding, lengths_of, num_logits
+from dlzoo.parts.recurrent import CellName, Recurrent
 from dlzoo.specs import TextSpec
 
 PoolName = Literal["last", "avg", "max"]

@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlzoo.embedding import Embedding, lengths_of, num_logits
 from dlzoo.errors import UserError
 from dlzoo.nets.mlp import hidden_layers
+from dlzoo.parts.embedding import Embedding, lengths_of, num_logits
 from dlzoo.specs import TextSpec
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from torch import nn
 
-from dlzoo.backbone import Backbone, Body
 from dlzoo.errors import UserError, nearest
+from dlzoo.parts.backbone import Backbone, Body
+from dlzoo.parts.weights import Weights
 from dlzoo.specs import ImageSpec
-from dlzoo.weights import Weights
 
 SECONDS_TO_CONNECT = 10.0
 WEIGHTS_FILE = "pytorch_model.bin"

@@ -24,10 +24,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from dlzoo.backbone import Backbone, Body
 from dlzoo.errors import UserError
+from dlzoo.parts.backbone import Backbone, Body
+from dlzoo.parts.weights import Weights
 from dlzoo.specs import ImageSpec
-from dlzoo.weights import Weights
 
 NetName = Literal[
     "vgg16",

@@ -18,10 +18,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from dlzoo import layers
 from dlzoo.errors import SpecError
-from dlzoo.layers import ActivationName, InitName
 from dlzoo.nets.mlp import hidden_layers
+from dlzoo.parts import layers
+from dlzoo.parts.layers import ActivationName, InitName
 from dlzoo.specs import TableSpec
 
 

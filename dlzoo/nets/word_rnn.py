@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from dlzoo.nets.char_rnn import CharRNN
-from dlzoo.recurrent import CellName
+from dlzoo.parts.recurrent import CellName
 from dlzoo.specs import TextSpec
 from dlzoo.tokenizer import Level
 

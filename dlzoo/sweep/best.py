@@ -12,7 +12,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from dlzoo import commands
+from dlzoo.commands import cli
 from dlzoo.errors import UserError
 from dlzoo.results import format_metric
 from dlzoo.sweep import record as records
@@ -20,14 +20,14 @@ from dlzoo.sweep import record as records
 
 def main() -> None:
     """Exit code 0, or 2 where there is no winner."""
-    commands.execute(show, __doc__)
+    cli.execute(show, __doc__)
 
 
 def show(argv: Sequence[str]) -> None:
     """Print the command."""
     if len(argv) != 1:
         raise UserError("give one sweep folder: python scripts/best.py outputs/multirun/…")
-    record = records.read(commands.existing(argv[0], "the sweep folder"))
+    record = records.read(cli.existing(argv[0], "the sweep folder"))
     best = record.best()
     if best is None:
         raise UserError(f"{argv[0]}: no trial was measured on validation data, so none is the best")

@@ -18,10 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dlzoo import commands, results
+from dlzoo import results
+from dlzoo.commands import cli
+from dlzoo.commands.reproduce import cpu_name
+from dlzoo.commands.results_table import write_table
 from dlzoo.errors import UserError
-from dlzoo.reproduce import cpu_name
-from dlzoo.results_table import write_table
 from dlzoo.sweep import record as records
 
 NUM_PER_CLASS = 1000
@@ -50,7 +51,7 @@ TOLD = (
 
 def main() -> None:
     """Exit code 0, or 2 where a search could not be run."""
-    commands.execute(compare, __doc__)
+    cli.execute(compare, __doc__)
 
 
 def compare(argv: Sequence[str]) -> None:

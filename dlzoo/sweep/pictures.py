@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dlzoo import pictures
-from dlzoo.pictures import FAINT, INK, TRAIN
+from dlzoo.pictures import plots
+from dlzoo.pictures.plots import FAINT, INK, TRAIN
 from dlzoo.sweep.record import Record, Trial
 
 if TYPE_CHECKING:
@@ -26,15 +26,15 @@ def draw(record: Record, folder: Path) -> None:
     names = [name for name in record.param_names if len({str(trial.params.get(name)) for trial in measured}) > 1]
     if len(measured) < ENOUGH or not names:
         return
-    pictures.save(parallel_coordinates(record, measured, names), folder / "parallel_coordinates.png")
-    pictures.save(importance_bars(record, measured, names), folder / "importance.png")
+    plots.save(parallel_coordinates(record, measured, names), folder / "parallel_coordinates.png")
+    plots.save(importance_bars(record, measured, names), folder / "importance.png")
 
 
 def parallel_coordinates(record: Record, trials: Sequence[Trial], names: Sequence[str]) -> Figure:
     """One axis for each choice and one for the metric; a trial is a line, dark if good, thin if it was stopped."""
     from matplotlib import colormaps
 
-    fig, (ax,) = pictures.new_panels(1, width=max(6.0, 1.9 * (len(names) + 1)), height=4.6, left=1.0)
+    fig, (ax,) = plots.new_panels(1, width=max(6.0, 1.9 * (len(names) + 1)), height=4.6, left=1.0)
     values = np.array([trial.value for trial in trials], dtype=float)
     order = values.argsort() if record.mode == "min" else (-values).argsort()
     rank = np.empty(len(values))
@@ -50,7 +50,7 @@ def parallel_coordinates(record: Record, trials: Sequence[Trial], names: Sequenc
         ax.axvline(place, color=INK, linewidth=0.8)
         for height, label in column.ticks:
             ax.text(place + 0.02, height, label, fontsize=8, color=INK, va="center", bbox=_BEHIND)
-        ax.text(place, -0.09, pictures.shorten(name, 24), fontsize=9, color=INK, ha="center", va="top")
+        ax.text(place, -0.09, plots.shorten(name, 24), fontsize=9, color=INK, ha="center", va="top")
     ax.set_ylim(-0.05, 1.05)
     ax.set_xlim(-0.15, len(columns) - 0.6)
     ax.axis("off")
@@ -77,7 +77,7 @@ class Axis:
         if any(number is None for number in numbers):
             names = sorted({str(value) for value in values})
             place = {name: i / max(len(names) - 1, 1) for i, name in enumerate(names)}
-            ticks = [(height, pictures.shorten(name, 16)) for name, height in place.items()]
+            ticks = [(height, plots.shorten(name, 16)) for name, height in place.items()]
             return cls([place[str(value)] for value in values], ticks)
         known = [float(number) for number in numbers if number is not None]
         low, high = min(known), max(known)
@@ -103,9 +103,9 @@ def importance_bars(record: Record, trials: Sequence[Trial], names: Sequence[str
     """Each choice's `importance` as a bar."""
     shares = importance(record, trials, names)
     order = sorted(names, key=lambda name: shares[name])
-    fig, (ax,) = pictures.new_panels(1, width=6.4, height=1.3 + 0.38 * len(names), left=1.9)
-    pictures.style(ax, title=f"what mattered for {record.metric}", x="share of its spread over the trials")
-    ax.barh([pictures.shorten(name, 26) for name in order], [shares[name] for name in order], color=TRAIN, height=0.6)
+    fig, (ax,) = plots.new_panels(1, width=6.4, height=1.3 + 0.38 * len(names), left=1.9)
+    plots.style(ax, title=f"what mattered for {record.metric}", x="share of its spread over the trials")
+    ax.barh([plots.shorten(name, 26) for name in order], [shares[name] for name in order], color=TRAIN, height=0.6)
     for i, name in enumerate(order):
         ax.text(shares[name] + 0.01, i, f"{shares[name]:.0%}", va="center", fontsize=8.5, color=INK)
     ax.set_xlim(0, 1.08)

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from dlzoo import random_state
 from dlzoo.errors import UserError
-from dlzoo.layers import Standardize
+from dlzoo.parts.layers import Standardize
 from dlzoo.schedulers import UNLIMITED, Plan
 from dlzoo.specs import Classes, Spec, Values
 

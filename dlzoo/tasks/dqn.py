@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dlzoo.agents.environments import Environments, Transitions
+from dlzoo.agents.replay import MultiStep, PrioritizedBuffer, ReplayBuffer, Rows, Sample
 from dlzoo.beside import BESIDE
-from dlzoo.environments import Environments, Transitions
 from dlzoo.errors import UserError, at_least
-from dlzoo.replay import MultiStep, PrioritizedBuffer, ReplayBuffer, Rows, Sample
 from dlzoo.specs import EnvSpec
 from dlzoo.tasks.exploring import Exploring
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError
-from dlzoo.forecasting import baselines, errors, has_statsmodels
 from dlzoo.losses import ValueLossName, value_link, value_loss
-from dlzoo.recurrent import State
+from dlzoo.measures.forecasting import baselines, errors, has_statsmodels
+from dlzoo.parts.recurrent import State
 from dlzoo.specs import SeriesSpec, Values
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
 

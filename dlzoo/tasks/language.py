@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from dlzoo.errors import UserError
-from dlzoo.recurrent import State
+from dlzoo.parts.recurrent import State
 from dlzoo.specs import NextTokens, TextSpec
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
 from dlzoo.tokenizer import PAD

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlzoo.environments import Environments, Transitions, play_each
+from dlzoo.agents.environments import Environments, Transitions, play_each
 from dlzoo.errors import UserError
 from dlzoo.schedulers import UNLIMITED, Plan
 from dlzoo.specs import Actions, EnvSpec, StatesSpec

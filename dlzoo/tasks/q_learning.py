@@ -13,7 +13,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 
-from dlzoo.environments import Environments, Transitions
+from dlzoo.agents.environments import Environments, Transitions
 from dlzoo.errors import UserError
 from dlzoo.nets.q_table import QTable
 from dlzoo.tasks.exploring import Exploring

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dlzoo.environments import Transitions
+from dlzoo.agents.environments import Transitions
 from dlzoo.tasks.play import Player
 
 

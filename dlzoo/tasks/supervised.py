@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from dlzoo.errors import SpecError, UserError
-from dlzoo.layers import ACTIVATION_TYPES
 from dlzoo.losses import ClassLossName, ValueLossName
+from dlzoo.parts.layers import ACTIVATION_TYPES
 from dlzoo.specs import Classes, Spec, Target, Values
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
 from dlzoo.tasks.objectives import ClassObjective, ValueObjective

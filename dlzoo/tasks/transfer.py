@@ -3,7 +3,7 @@
 J. Yosinski, J. Clune, Y. Bengio, H. Lipson, "How Transferable Are Features in Deep Neural Networks?", 2014, for the two
 plain ways; J. Howard, S. Ruder, "Universal Language Model Fine-tuning for Text Classification", 2018, for rates by
 depth and thawing from the top. Each way is a pure function of the epoch, so that a continued run goes on as it would
-have. It works on nets with ``stages``, ``freeze`` and a ``head``: see dlzoo/backbone.py.
+have. It works on nets with ``stages``, ``freeze`` and a ``head``: see dlzoo/parts/backbone.py.
 """
 
 from __future__ import annotations

@@ -1,0 +1,291 @@
+"""Compare runs: where their configs differ, what each reached, and their curves in one picture.
+
+    python scripts/compare.py outputs/a outputs/b
+    python scripts/compare.py outputs/multirun/2026-11-24/09-00-00 output=sweep.png
+
+Words are run folders, or folders with runs in them, such as that of a sweep. Options:
+    output     the picture of the curves, PNG, SVG or PDF (compare.png)
+
+Exit code 0 when it was done, 2 for a mistake.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlzoo.commands import cli
+from dlzoo.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+UNTOLD = ("output_dir", "expect", "grid", "names", "profile", "logger")
+"""Keys of a config that say nothing of how a run was trained."""
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#9A9A9A")
+"""Of the runs, in turn: Okabe & Ito's, which colour-blind readers can tell apart."""
+STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)))
+MOST_PANELS = 6
+MOST_SIGNS = 40
+"""Of a value in a table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    output: str = "compare.png"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder says of a run; ``results`` are empty where it failed or has not ended."""
+
+    folder: Path
+    config: dict[str, Any]
+    results: dict[str, Any]
+    epochs: list[dict[str, Any]]
+
+
+def main() -> None:
+    """The command."""
+    cli.execute(command, __doc__)
+
+
+def command(argv: Sequence[str]) -> None:
+    """Compare the runs that the words of a command line name."""
+    is_folder = [Path(word).expanduser().is_dir() or "=" not in word for word in argv]  # a folder's name may hold a =
+    folders = [word for word, folder in zip(argv, is_folder, strict=True) if folder]
+    options, _ = cli.parse(Options, [word for word, folder in zip(argv, is_folder, strict=True) if not folder])
+    output = cli.writable(options.output, "output")
+    if output.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UserError(f"output={options.output}: the ending must be .png, .svg or .pdf")
+    runs = [read_run(folder) for word in folders for folder in runs_under(word)]
+    if len(runs) < 2:
+        raise UserError("give two runs or more to compare, such as outputs/a outputs/b, or the folder of a sweep")
+    show(runs)
+    figure = overlaid(runs)
+    if figure is None:
+        print("curves    none of the runs has a metrics.csv")
+        return
+    from dlzoo.pictures import plots
+
+    plots.save(figure, output)
+    print(f"curves    {output}")
+
+
+def runs_under(word: str) -> list[Path]:
+    """The folder itself if it is that of a run, else those of the runs in it."""
+    folder = cli.existing(word, "run")
+    if (folder / ".hydra" / "config.yaml").is_file():
+        return [folder]
+    found = sorted((path.parent.parent for path in folder.rglob(".hydra/config.yaml")), key=_numbered)
+    if not found:
+        raise UserError(f"{word}: this is no run folder, and holds none: a run leaves .hydra/config.yaml in its own")
+    return found
+
+
+def read_run(folder: Path) -> Run:
+    """All that a run has left so far."""
+    from omegaconf import OmegaConf
+
+    from dlzoo import results
+
+    plain: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"))
+    settings = {key: value for key, value in plain.items() if key not in UNTOLD}
+    curves = folder / "metrics.csv"
+    return Run(
+        folder,
+        choices(folder) | {key: _short(key, value) for key, value in flat(settings).items()},
+        results.read(folder) if (folder / "results.json").is_file() else {},
+        read_epochs(curves) if curves.is_file() else [],
+    )
+
+
+def choices(folder: Path) -> dict[str, Any]:
+    """What was chosen of each group: model, data, optimizer, …"""
+    from omegaconf import OmegaConf
+
+    path = folder / ".hydra" / "hydra.yaml"
+    if not path.is_file():
+        return {}
+    chosen: Any = OmegaConf.to_container(OmegaConf.load(path))
+    return {key: value for key, value in chosen["hydra"]["runtime"]["choices"].items() if "/" not in key}
+
+
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """A nest of dicts by dotted keys.
+
+    >>> flat({"net": {"hidden": [8], "_target_": "dlzoo.nets.mlp.MLP"}})
+    {'net.hidden': [8], 'net._target_': 'dlzoo.nets.mlp.MLP'}
+    """
+    if not isinstance(node, dict) or not node:
+        return {prefix: node}
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found |= flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
+def read_epochs(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.csv."""
+    import csv
+
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The keys that not all configs agree on, with each one's value; ``-`` where it has no such key.
+
+    >>> differences([{"seed": 0, "net": "a"}, {"seed": 1, "net": "a", "ema": 0.9}])
+    {'seed': ['0', '1'], 'ema': ['-', '0.9']}
+    """
+    keys = dict.fromkeys(key for config in configs for key in config)
+    told = {key: [_told(config[key]) if key in config else "-" for config in configs] for key in keys}
+    told = {key: values for key, values in told.items() if len(set(values)) > 1}
+    rows = {key: values for key, values in told.items() if not _says_nothing(key, values, told)}
+    callbacks = [{key.split(".")[1] for key in config if key.startswith("callbacks.")} for config in configs]
+    if apart := {name for own in callbacks for name in own if any(name not in other for other in callbacks)}:
+        rows["callbacks apart"] = [",".join(sorted(own & apart)) or "-" for own in callbacks]
+    return rows
+
+
+def _says_nothing(key: str, values: Sequence[str], told: Mapping[str, Any]) -> bool:
+    """Paths of data; options of callbacks that not all have; a class that a choice names: optimizer=sgd."""
+    node, _, rest = key.partition(".")
+    choice = "model" if node in ("net", "task") else node
+    return (
+        key.endswith("data_dir")
+        or (node == "callbacks" and rest != "" and "-" in values)
+        or (rest == "_target_" and choice in told)
+    )
+
+
+def show(runs: Sequence[Run]) -> None:
+    """Names, differences of the configs, metrics."""
+    from rich.console import Console
+
+    console = Console(highlight=False, width=10_000)  # a line is never broken
+    names = letters(len(runs))
+    for name, run in zip(names, runs, strict=True):
+        state = "" if run.results else "   (has not ended, or failed)"
+        console.print(f"{name}  {os.path.relpath(run.folder)}{state}", markup=False)
+    differ = differences([run.config for run in runs])
+    console.print()
+    console.print(_table("config", names, differ) if differ else "The configs are the same.")
+    console.print()
+    console.print(_table("reached", names, reached(runs)))
+
+
+def reached(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Metrics of test, baselines and the last validation, then the cost."""
+    from dlzoo.results import format_metric
+
+    all_names = dict.fromkeys(name for run in runs for name in run.results.get("metrics", {}))
+    order = ("test/", "baseline/", "val/")
+    metrics = sorted((n for n in all_names if n.startswith(order)), key=lambda n: order.index(n.split("/")[0] + "/"))
+    rows = {n: [format_metric(n, run.results.get("metrics", {}).get(n)) for run in runs] for n in metrics}
+    rows["epochs"] = [str(run.results.get("epochs", len(run.epochs))) for run in runs]
+    rows["fit, s"] = [f"{run.results['seconds']['fit']:.1f}" if run.results else "-" for run in runs]
+    rows["parameters"] = [f"{run.results['num_parameters']:,}" if run.results else "-" for run in runs]
+    return rows
+
+
+def overlaid(runs: Sequence[Run]) -> Figure | None:
+    """A panel for each metric: validation in full colour, training thin; None where no run has a curve."""
+    from matplotlib.lines import Line2D
+
+    from dlzoo.pictures import plots
+
+    columns = dict.fromkeys(
+        key for run in runs for row in run.epochs for key in row if key.startswith(("train/", "val/"))
+    )
+    shown = sorted(dict.fromkeys(key.partition("/")[2] for key in columns), key=lambda name: name != "loss")[
+        :MOST_PANELS
+    ]
+    if not shown:
+        return None
+    fig, panels = plots.new_panels(len(shown), width=4.6, height=3.3)
+    looks = [{"color": COLOURS[i % len(COLOURS)], "linestyle": STYLES[i // len(COLOURS) % 3]} for i in range(len(runs))]
+    for ax, name in zip(panels, shown, strict=True):
+        plots.style(ax, title=plots.SPELLED.get(name, name.replace("_", " ")), x="epoch")
+        drawn: list[float] = []
+        for run, look in zip(runs, looks, strict=True):
+            for split, width, strength in (("train", 1.0, 0.45), ("val", 2.0, 1.0)):
+                epochs, values = plots.curve(run.epochs, f"{split}/{name}")
+                ax.plot(epochs, values, linewidth=width, alpha=strength, **look)  # type: ignore[arg-type]
+                drawn += values
+        if drawn and min(drawn) > 0 and max(drawn) > 50 * min(drawn):
+            ax.set_yscale("log")
+        plots.whole_epochs(ax, [row["epoch"] for run in runs for row in run.epochs])
+    names = labels(runs)
+    lines = [Line2D([], [], linewidth=2, **look) for look in looks]  # type: ignore[arg-type]
+    text: dict[str, Any] = {
+        "title": "train thin, val thick",
+        "title_fontsize": 8,
+        "fontsize": 8,
+        "labelcolor": plots.INK,
+    }
+    panels[0].legend(lines, names, ncols=math.ceil(len(runs) / 8), framealpha=0.85, edgecolor="none", **text)
+    return fig
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """Letters with the first things that the runs differ in."""
+    from dlzoo.pictures.plots import shorten
+
+    told = list(differences([run.config for run in runs]).values())
+    found = []
+    for i, name in enumerate(letters(len(runs))):
+        own = [values[i] for values in told if values[i] not in ("null", "-")][:3]
+        found.append(shorten(f"{name}  {', '.join(own)}".strip(), 30 if len(runs) <= 8 else 16))
+    return found
+
+
+def letters(num: int) -> list[str]:
+    """A, B, …, Z, A1, B1, …: short names of the runs.
+
+    >>> letters(3)
+    ['A', 'B', 'C']
+    """
+    return [chr(65 + i % 26) + (str(i // 26) if i >= 26 else "") for i in range(num)]
+
+
+def _table(heading: str, names: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column(heading, no_wrap=True)
+    for name in names:
+        table.add_column(name, justify="right")
+    for key, values in rows.items():
+        table.add_row(
+            Text(key), *(Text(value if len(value) <= MOST_SIGNS else value[:MOST_SIGNS] + "…") for value in values)
+        )
+    return table
+
+
+def _told(value: Any) -> str:
+    """As it would stand on a command line."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_told, value))}]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return str(value)
+
+
+def _short(key: str, value: Any) -> Any:
+    """Of a ``_target_`` the class alone."""
+    return str(value).rpartition(".")[2] if key.endswith("_target_") else value
+
+
+def _numbered(path: Path) -> list[Any]:
+    """Numbers apart from the rest of a name, so that 10 stands behind 9."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]

@@ -1,0 +1,120 @@
+"""The codes of pictures, from a checkpoint of an autoencoder, for other tools.
+
+    python scripts/encode.py ckpt=<run>/checkpoints/best.ckpt output=codes.npz
+    python scripts/encode.py ckpt=… data=fashion_mnist split=train output=codes.csv
+
+Options:
+    ckpt             the checkpoint; nothing else of its run is needed
+    data             a name of configs/data; else the data of its own config, with its own splits
+    data.<option>    changes an option of the data, such as data.path=photos
+    split            train, val or test (test)
+    output           codes.npz: arrays codes (N, D), labels, names of the classes and errors; codes.csv: a row each
+                     with its label, its error and the numbers of its code (codes.npz)
+
+The error is the mean squared difference between a picture and its reconstruction: an anomaly score. Exit code 0 when it
+was done, 2 for a mistake.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dlzoo.commands import cli
+from dlzoo.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+BATCH_SIZE = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    ckpt: str
+    data: str | None = None
+    split: Literal["train", "val", "test"] = "test"
+    output: str = "codes.npz"
+
+
+def main() -> None:
+    """The command."""
+    cli.execute(command, __doc__)
+
+
+def command(argv: Sequence[str]) -> None:
+    """Encode as the words of a command line say."""
+    from dlzoo import config
+
+    options, words = cli.parse(Options, argv, others=("data.",))
+    ckpt = cli.existing_file(options.ckpt, "ckpt")
+    output = cli.writable(options.output, "output", ckpt)
+    if output.suffix.lower() not in (".npz", ".csv"):
+        raise UserError(f"output={options.output}: the ending must be .npz or .csv")
+    config.prepare([*([f"data={options.data}"] if options.data else []), *words])  # typos, before torch is imported
+    found = encode(ckpt, data=options.data, overrides=words, split=options.split)
+    cli.write(output, as_npz(found) if output.suffix.lower() == ".npz" else as_csv(found))
+    num, size = found["codes"].shape
+    print(f"codes   {output}: {num:,} of {size} numbers")
+
+
+def encode(
+    ckpt: Path,
+    *,
+    data: str | None = None,
+    overrides: Sequence[str] = (),
+    split: Literal["train", "val", "test"] = "test",
+) -> dict[str, np.ndarray]:
+    """codes (N, D), labels (N,) or values (N, D), names of the classes or values, errors (N,).
+
+    Raises:
+        UserError: a checkpoint without codes, or data that do not fit it.
+    """
+    import numpy as np
+    import torch
+
+    from dlzoo.commands import evaluate
+    from dlzoo.tasks.generative import Encoding
+
+    task, stored = cli.load(ckpt)
+    if not isinstance(task, Encoding):
+        raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) makes no codes of pictures; autoencoders do")
+    cfg = evaluate.composed(stored, data, overrides)
+    source: Any = evaluate.build_data(cfg, task.spec)
+    source.prepare_data()
+    rows = source.arrays(split)
+    codes, errors = [], []
+    with torch.inference_mode():
+        for x, y in zip(rows.x.split(BATCH_SIZE), rows.y.split(BATCH_SIZE), strict=True):
+            (x,) = source.prepared((x,))
+            codes.append(task.encode(x, y))
+            errors.append((task.decode(codes[-1], y) - x).square().flatten(1).mean(1))
+    return {
+        "codes": torch.cat(codes).numpy(),
+        "labels": rows.y.numpy(),
+        "names": np.array(task.spec.target.names),
+        "errors": torch.cat(errors).numpy(),
+    }
+
+
+def as_npz(found: dict[str, np.ndarray]) -> bytes:
+    import numpy as np
+
+    content = io.BytesIO()
+    np.savez_compressed(content, **found)  # type: ignore[arg-type]
+    return content.getvalue()
+
+
+def as_csv(found: dict[str, np.ndarray]) -> bytes:
+    """label (a class by its name, or one column for each value), error, z0, z1, …"""
+    labels, names, is_class = found["labels"], found["names"].tolist(), found["labels"].ndim == 1
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*(["label"] if is_class else names), "error", *(f"z{i}" for i in range(found["codes"].shape[1]))])
+    for label, error, code in zip(labels.tolist(), found["errors"].tolist(), found["codes"].tolist(), strict=True):
+        writer.writerow([*([names[label]] if is_class else label), f"{error:.6g}", *(f"{z:.6g}" for z in code)])
+    return text.getvalue().encode()

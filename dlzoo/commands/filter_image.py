@@ -1,0 +1,129 @@
+"""Fixed filters on a picture: Sobel's slopes or their magnitude, or a box blur, as dlzoo/nets/filters.py computes them.
+
+    python scripts/filter_image.py input=photo.png kernel=sobel
+    python scripts/filter_image.py input=photo.png kernel=sobel_x,sobel_y,blur size=15 padding=replicate
+
+Options:
+    input      the picture
+    kernel     sobel (the magnitude of both slopes), sobel_x, sobel_y or blur, or several with commas between
+    size       side of the box blur in pixels (10)
+    padding    what stands around the picture: zeros, replicate, reflect or none (zeros)
+    num_padding    pixels of it on each side; else as many as keep the size at stride 1
+    stride     pixels from one place of the kernel to the next (1)
+    grey       true to filter brightness instead of each colour (false)
+    output     the PNG to write; else <input>_<kernel>.png beside the picture
+
+A side of w pixels becomes floor((w + 2p - f) / s) + 1. Pixels lie between 0 and 1 before and after a blur; a magnitude
+is written with its largest value as white, and slopes have 0 as middle grey and the steepest as black or white.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlzoo.commands import cli
+from dlzoo.errors import UserError, pick
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KERNELS = {"sobel": "sobel_magnitude", "sobel_x": "sobel_x", "sobel_y": "sobel_y", "blur": "box_blur"}
+"""What the user says, and what the filter bank calls it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    input: str
+    kernel: str
+    size: int | None = None
+    padding: str | None = None
+    num_padding: int | None = None
+    stride: int | None = None
+    grey: bool = False
+    output: str | None = None
+
+
+def main() -> None:
+    """The command."""
+    cli.execute(command, __doc__)
+
+
+def command(argv: Sequence[str]) -> None:
+    """Filter as the words of a command line say; one line for each picture that was written."""
+    options, _ = cli.parse(Options, argv)
+    kernels = list(dict.fromkeys(options.kernel.split(",")))
+    for kernel in kernels:
+        pick(kernel, KERNELS, "kernel")
+    source = cli.existing_file(options.input, "input")
+    if options.output is not None and len(kernels) > 1:
+        raise UserError(f"output={options.output} is one file for {len(kernels)} kernels: leave it out, or take one")
+    if options.output is not None and Path(options.output).suffix.lower() != ".png":
+        raise UserError(f"output={options.output}: a PNG is written, so the name must end in .png")
+    default = {kernel: str(source.with_name(f"{source.stem}_{kernel}.png")) for kernel in kernels}
+    outputs = {kernel: cli.writable(options.output or default[kernel], "output", source) for kernel in kernels}
+
+    x = read_picture(source, grey=options.grey)
+    given = {"blur_size": options.size, "padding": options.padding, "num_padding": options.num_padding,
+             "stride": options.stride}  # fmt: skip
+    for kernel, path in outputs.items():
+        y = apply(x, kernel, **{key: value for key, value in given.items() if value is not None})
+        pixels, meaning = to_pixels(y, kernel)
+        cli.write(path, to_png(pixels))
+        print(f"{kernel:8} {pixels.shape[2]} x {pixels.shape[1]} pixels, {meaning}   {path}")
+
+
+def read_picture(path: Path, *, grey: bool = False) -> Tensor:
+    """(C, H, W) in [0, 1], as it stands upright: one channel for a grey picture, else three."""
+    import torch
+    from PIL import Image, ImageOps
+
+    from dlzoo.data.decode import Decode
+
+    try:
+        with Image.open(path) as file:
+            width, height = ImageOps.exif_transpose(file).size
+            is_grey = file.mode in ("1", "L", "LA", "I", "I;16", "I;16B")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} cannot be read as an image ({error})") from None
+    return torch.tensor(Decode(1 if grey or is_grey else 3, height, width, "squash")(str(path))) / 255
+
+
+def apply(x: Tensor, kernel: str, **options: Any) -> Tensor:
+    """(C, H, W) -> (C, H', W'): each channel through the kernel. Options are those of the `FilterBank`."""
+    from dlzoo.nets.filters import FilterBank
+
+    try:
+        bank = FilterBank([KERNELS[kernel]], **options)  # type: ignore[list-item]
+        for side in x.shape[1:]:
+            bank.output_side(side)
+    except UserError as error:  # the bank names the keys of a net's config
+        raise UserError(str(error).replace("net.blur_size", "size").replace("net.", "")) from None
+    return bank(x[None])[0]
+
+
+def to_pixels(y: Tensor, kernel: str) -> tuple[Tensor, str]:
+    """(C, H, W) uint8, and what they mean."""
+    import torch
+
+    largest = float(y.abs().max()) or 1.0
+    if kernel == "blur":
+        scaled, meaning = y, "white is 1"
+    elif kernel == "sobel":
+        scaled, meaning = y / largest, f"white is {largest:.4g}"
+    else:
+        scaled, meaning = (128 + 127 * y / largest) / 255, f"black to white is {-largest:.4g} to {largest:.4g}"
+    return (scaled * 255).round().clamp(0, 255).to(torch.uint8), meaning
+
+
+def to_png(pixels: Tensor) -> bytes:
+    """(C, H, W) uint8 with one channel or three."""
+    from PIL import Image
+
+    image = Image.fromarray(pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).contiguous().numpy())
+    content = io.BytesIO()
+    image.save(content, format="PNG")
+    return content.getvalue()

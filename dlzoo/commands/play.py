@@ -1,0 +1,83 @@
+"""Let an agent play: what it earns, and a film of it. No screen is needed.
+
+    python scripts/play.py ckpt=<run>/checkpoints/best.ckpt
+    python scripts/play.py ckpt=… episodes=3 video=out.gif
+    python scripts/play.py ckpt=… episodes=1 video=out.mp4 seed=7
+
+Options:
+    ckpt      the checkpoint; nothing else of its run is needed
+    episodes  how many (3)
+    video     a film of them all, .gif or .mp4 (none)
+    seed      of the starts (0)
+
+Exit code 0 when it was done, 2 for a mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlzoo.commands import cli
+from dlzoo.errors import UserError, at_least
+
+ENDINGS = (".gif", ".mp4")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    ckpt: str
+    episodes: int = 3
+    video: str | None = None
+    seed: int = 0
+
+
+def main() -> None:
+    """The command."""
+    cli.execute(command, __doc__)
+
+
+def command(argv: Sequence[str]) -> None:
+    """Play as the words of a command line say."""
+    options, _ = cli.parse(Options, argv)
+    at_least(1, episodes=options.episodes)
+    if options.seed < 0:
+        raise UserError(f"seed={options.seed}: this must not be negative")
+    ckpt = cli.existing_file(options.ckpt, "ckpt")
+    video = None if options.video is None else cli.writable(options.video, "video", ckpt)
+    if video is not None and video.suffix.lower() not in ENDINGS:
+        raise UserError(f"video={options.video}: a film ends in {' or '.join(ENDINGS)}")
+
+    play(ckpt, options.episodes, video, options.seed)
+
+
+def play(ckpt: Path, num_episodes: int, video: Path | None, seed: int) -> None:
+    """Play episodes, say what each earned, and write the film."""
+    import statistics
+
+    from hydra.utils import instantiate
+
+    from dlzoo.pictures import filming
+    from dlzoo.tasks.play import Player
+
+    task, cfg = cli.load(ckpt)
+    if not isinstance(task, Player):
+        raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) plays nothing; see scripts/predict.py")
+    data = instantiate(cfg.data, seed=seed)
+    if video is not None and not filming.can_draw(data.recipe):
+        raise UserError(f"video: {data.recipe.id} cannot draw itself")
+    takes = []
+    for number, start in enumerate(data.seeds("film", num_episodes), 1):
+        take = filming.film(data.recipe, task.greedy, start, draw=video is not None)
+        print(f"episode {number:{len(str(num_episodes))}}   return {take.total:g}   {take.length} steps", flush=True)
+        takes.append(take)
+    if num_episodes > 1:
+        totals = [take.total for take in takes]
+        print(f"mean return {statistics.fmean(totals):.4g} ± {statistics.stdev(totals):.4g}")
+    if video is not None:
+        content = filming.gif(takes) if video.suffix.lower() == ".gif" else filming.mp4(takes)
+        if content is None:
+            raise UserError("video: MP4 needs the package imageio-ffmpeg: pip install 'dlzoo[rl]'; or write a .gif")
+        cli.write(video, content)
+        print(f"film   {video}")

@@ -1,0 +1,105 @@
+"""What commands say of each input, as a table, JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dlzoo.commands import cli
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dlzoo.specs import Target
+
+FormatName = Literal["table", "json", "csv"]
+Record = dict[str, Any]
+
+
+def to_records(names: Sequence[Any], result: Tensor, target: Target, top_k: int) -> list[Record]:
+    """What JSON says of each input. result: (B, K) as `predict` gives it."""
+    from dlzoo.specs import Classes
+
+    if isinstance(target, Classes):
+        best = result.topk(min(top_k, target.num_outputs), dim=1)
+        return [
+            {
+                "input": name,
+                "predictions": [
+                    {"class": target.names[k], "probability": share} for k, share in zip(ks, shares, strict=True)
+                ],
+            }
+            for name, ks, shares in zip(names, best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
+    units = {"units": dict(zip(target.names, target.units, strict=False))} if any(target.units) else {}
+    return [
+        {"input": name, "values": dict(zip(target.names, row, strict=True)), **units}
+        for name, row in zip(names, result.tolist(), strict=True)
+    ]
+
+
+def write_records(records: Sequence[Record], target: Target, format: FormatName, output: Path | None) -> None:
+    """Show them on the terminal or write them to a file."""
+    text = render(records, target, format)
+    if output is None:
+        print(text, end="")
+    else:
+        cli.write(output, text.encode("utf-8", errors="backslashreplace"))
+        print(f"predictions   {output}")
+
+
+def render(records: Sequence[Record], target: Target, format: FormatName) -> str:
+    """The records as text that ends with a new line."""
+    if format == "json":
+        return json.dumps(records, indent=2, allow_nan=False) + "\n"
+    return _csv(records) if format == "csv" else _table(records, target)
+
+
+def _csv(records: Sequence[Record]) -> str:
+    first = records[0]
+    if "values" in first:
+        headings = list(first["values"])
+        rows: list[list[Any]] = [list(record["values"].values()) for record in records]
+    else:
+        headings = [f"{what}_{i + 1}" for i in range(len(first["predictions"])) for what in ("class", "probability")]
+        rows = [[cell for guess in record["predictions"] for cell in guess.values()] for record in records]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["input", *headings])
+    writer.writerows([record["input"], *row] for record, row in zip(records, rows, strict=True))
+    return text.getvalue()
+
+
+def _table(records: Sequence[Record], target: Target) -> str:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if "values" in records[0]:
+        units = records[0].get("units", {})
+        headings = [f"{name} ({units[name]})" if units.get(name) else name for name in target.names]
+        rows = [[f"{value:.6g}" for value in record["values"].values()] for record in records]
+    else:
+        headings = [f"#{i + 1}" for i in range(len(records[0]["predictions"]))]
+        rows = [[f"{g['class']}  {g['probability']:.2%}" for g in record["predictions"]] for record in records]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("input")
+    for heading in headings:
+        table.add_column(Text(heading), justify="right")
+    for record, cells in zip(records, rows, strict=True):
+        table.add_row(*(Text(cell) for cell in (str(record["input"]), *cells)))  # Text: [x] in a name is no markup
+    text = io.StringIO()
+    Console(file=text, width=10_000).print(table)  # a line is never broken: whoever reads it may
+    return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines())
+
+
+def format_of(format: FormatName | None, output: Path | None) -> FormatName:
+    """The format given, or what the file's ending says, or a table."""
+    if format is not None:
+        return format
+    ending = "" if output is None else output.suffix.lower()
+    return "json" if ending == ".json" else "csv" if ending == ".csv" else "table"

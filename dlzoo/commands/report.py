@@ -1,0 +1,215 @@
+"""One page about a run, for who was not there: figures, curves, pictures, report, config and environment.
+
+    python scripts/report.py outputs/2026-11-24/09-00-00-lenet-mnist
+    python scripts/report.py outputs/lenet output=lenet.html
+
+Options:
+    output     the page (report.html in the run's folder)
+
+The page is one file that opens from disk in any browser, with nothing beside it. Exit code 0 when it was written, 2 for
+a mistake.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from dlzoo.commands import cli
+from dlzoo.commands.compare import Run, choices, read_run
+from dlzoo.errors import UserError
+
+FIRST = ("learning_curves", "confusion_matrix", "predicted_against_true", "forecast", "predictions", "samples")
+"""Pictures in this order, then the others by name."""
+
+TYPES = {".png": "image/png", ".gif": "image/gif", ".jpg": "image/jpeg", ".svg": "image/svg+xml"}
+LARGEST_PICTURE = 8_000_000  # bytes
+TOLD_ELSEWHERE = ("report.txt", "warnings.txt", "profile.txt")
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #222; --faint: #777; --line: #ddd; --paper: #fff; --shade: #f6f6f4; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e4e4; --faint: #999; --line: #444; --paper: #1b1b1b;
+  --shade: #262626; } img { background: #fff; } }
+* { box-sizing: border-box; }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 auto;
+  max-width: 1100px; padding: 2rem 1.5rem 4rem; }
+h1 { font-size: 1.7rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.4rem 0 .7rem; }
+p.about { color: var(--faint); margin: .2rem 0 1.6rem; }
+.tiles { display: flex; flex-wrap: wrap; gap: .8rem; }
+.tile { background: var(--shade); border-radius: 8px; padding: .7rem 1.1rem; min-width: 9rem; }
+.tile b { display: block; font-size: 1.5rem; font-variant-numeric: tabular-nums; }
+.tile span { color: var(--faint); font-size: .85rem; } .met { color: #0a7d38; } .missed { color: #c8371f; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--line); }
+th { color: var(--faint); font-weight: 500; } th:first-child, td:first-child { text-align: left; }
+.wide { overflow-x: auto; } img { max-width: 100%; border-radius: 4px; }
+figure { margin: 0 0 1.6rem; } figcaption { color: var(--faint); font-size: .85rem; }
+pre { background: var(--shade); border-radius: 8px; padding: 1rem; overflow-x: auto; font-size: .82rem; }
+summary { cursor: pointer; color: var(--faint); }
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    output: str | None = None
+
+
+def main() -> None:
+    """The command."""
+    cli.execute(command, __doc__)
+
+
+def command(argv: Sequence[str]) -> None:
+    """Write the page of the run that the words of a command line name."""
+    folders = [word for word in argv if Path(word).expanduser().is_dir() or "=" not in word]
+    options, _ = cli.parse(Options, [word for word in argv if word not in folders])
+    if len(folders) != 1:
+        raise UserError("give one run folder: report.py outputs/<date>/<time>-<model>-<data>")
+    folder = cli.existing(folders[0], "run")
+    if not (folder / ".hydra" / "config.yaml").is_file():
+        raise UserError(f"{folders[0]}: this is no run folder: a run leaves .hydra/config.yaml in its own")
+    output = cli.writable(options.output or str(folder / "report.html"), "output")
+    cli.write(output, page(read_run(folder)).encode())
+    print(f"report   {output}")
+
+
+def page(run: Run) -> str:
+    """The whole page as HTML."""
+    chosen = choices(run.folder)
+    title = f"{chosen.get('model', 'a model')} on {chosen.get('data', 'data')}"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="about">{escape(about(run, chosen))}</p>',
+        figures(run),
+        text("Warnings", run.folder / "warnings.txt"),
+        gallery(run.folder),
+        class_table(run.folder),
+        text("Where a step's time went", run.folder / "profile.txt"),
+        texts(run.folder),
+        configuration(run, chosen),
+        environment(run),
+        epochs(run),
+    ]
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
+    body = "\n".join(filter(None, parts))
+    return (
+        f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n'
+    )
+
+
+def about(run: Run, chosen: dict[str, Any]) -> str:
+    """One line below the title."""
+    if not run.results:
+        return f"{run.folder.name}: this run has not ended, or failed; {len(run.epochs)} epochs are known"
+    seconds, claim = run.results["seconds"], chosen.get("experiment")
+    return (
+        f"{run.folder.name}{f', experiment {claim}' if claim else ''}: {run.results['epochs']} epochs in "
+        f"{seconds['fit']:.1f} s on {run.results['device']}, {run.results['num_parameters']:,} parameters, "
+        f"seed {run.results['seed']}"
+    )
+
+
+def figures(run: Run) -> str:
+    """The test's figures as large numbers, with what was claimed; baselines beside them."""
+    from dlzoo.results import format_metric
+
+    claims = {claim["metric"]: claim for claim in run.results.get("expect", [])}
+    tiles = []
+    for name, value in run.results.get("metrics", {}).items():
+        if not name.startswith(("test/", "baseline/")) and name not in claims:
+            continue
+        verdict = ""
+        if claim := claims.get(name):
+            sign, bound = ("≥", claim["min"]) if "min" in claim else ("≤", claim["max"])
+            state = "met" if claim["met"] else "missed"
+            wanted = escape(f"{sign} {format_metric(name, bound)}, {claim.get('source', '')}".rstrip(", "))
+            verdict = f'<br><span><span class="{state}">{state}</span>: {wanted}</span>'
+        tiles.append(f'<div class="tile"><b>{format_metric(name, value)}</b><span>{escape(name)}</span>{verdict}</div>')
+    return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
+
+
+def gallery(folder: Path) -> str:
+    """Every picture of the run, inside the page."""
+    found = [path for path in folder.iterdir() if path.suffix.lower() in TYPES and path.is_file()]
+    order = {name: i for i, name in enumerate(FIRST)}
+    shown = []
+    for path in sorted(found, key=lambda path: (order.get(path.stem, len(order)), path.name)):
+        caption = escape(path.stem.replace("_", " "))
+        if path.stat().st_size > LARGEST_PICTURE:
+            shown.append(f"<p>{caption}: {escape(path.name)} is too large for this page</p>")
+            continue
+        data = base64.b64encode(path.read_bytes()).decode()
+        image = f'<img alt="{caption}" src="data:{TYPES[path.suffix.lower()]};base64,{data}">'
+        shown.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
+    return "<h2>Pictures</h2>\n" + "\n".join(shown) if shown else ""
+
+
+def class_table(folder: Path) -> str:
+    """Precision, recall and F1 of each class."""
+    path = folder / "report.csv"
+    if not path.is_file():
+        return ""
+    with path.open(newline="", encoding="utf-8") as file:
+        heading, *rows = csv.reader(file)
+    short = [[row[0], *(f"{float(cell):.4f}" for cell in row[1:-1]), row[-1]] for row in rows]
+    return f"<h2>Classes</h2>{table(heading, short)}"
+
+
+def texts(folder: Path) -> str:
+    """Text that the run wrote: samples of a language model, mistakes."""
+    found = sorted(path for path in folder.glob("*.txt") if path.name not in TOLD_ELSEWHERE)
+    return "\n".join(text(path.stem.replace("_", " ").capitalize(), path) for path in found)
+
+
+def text(heading: str, path: Path) -> str:
+    """A text file under a heading; nothing where there is none."""
+    if not path.is_file():
+        return ""
+    return f"<h2>{escape(heading)}</h2><pre>{escape(path.read_text(encoding='utf-8', errors='replace').rstrip())}</pre>"
+
+
+def configuration(run: Run, chosen: dict[str, Any]) -> str:
+    """What was chosen, what was said on the command line, and all of it."""
+    from omegaconf import OmegaConf
+
+    hydra = run.folder / ".hydra"
+    rows = [(key, str(value)) for key, value in sorted(chosen.items()) if value not in (None, "none", "default")]
+    words: Any = OmegaConf.load(hydra / "overrides.yaml") if (hydra / "overrides.yaml").is_file() else []
+    said = f"<p>On the command line: <code>{escape(' '.join(map(str, words)))}</code></p>" if words else ""
+    whole = escape((hydra / "config.yaml").read_text(encoding="utf-8").rstrip())
+    return (
+        f"<h2>Config</h2>{said}{table(('group', 'choice'), rows)}"
+        f"<details><summary>the whole config</summary><pre>{whole}</pre></details>"
+    )
+
+
+def environment(run: Run) -> str:
+    """Device, precision, versions, commit, seconds."""
+    if not run.results:
+        return ""
+    results = run.results
+    rows = [(name, str(results[name])) for name in ("device", "precision", "seed", "commit")]
+    rows += list(results["versions"].items())
+    rows += [(f"seconds of {name}", f"{value:.1f}") for name, value in results["seconds"].items()]
+    rows += [(f"{name} checkpoint", str(path)) for name, path in results["checkpoints"].items()]
+    return f"<h2>Environment</h2>{table(('', ''), rows)}"
+
+
+def epochs(run: Run) -> str:
+    """metrics.csv as a table, folded away."""
+    if not run.epochs:
+        return ""
+    heading = list(dict.fromkeys(key for row in run.epochs for key in row))
+    rows = [[f"{row[key]:.5g}" if key in row else "" for key in heading] for row in run.epochs]
+    return f"<h2>Epochs</h2><details><summary>{len(rows)} rows</summary>{table(heading, rows)}</details>"
+
+
+def table(heading: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+    cells = "".join(f"<th>{escape(name)}</th>" for name in heading)
+    lines = "\n".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<div class="wide"><table><tr>{cells}</tr>\n{lines}</table></div>'

@@ -1,0 +1,1 @@
+"""A model leaves the house: its file formats, each checked against the checkpoint, and int8."""

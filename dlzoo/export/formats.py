@@ -1,0 +1,182 @@
+"""The formats that a trained model leaves the house in: how each is written, and how it is read and run again.
+
+Reading goes by the file alone, with the library that its users will have: onnxruntime, `torch.export.load`, or, for
+weights, the house itself, which builds the net anew from what is written beside them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from dlzoo import checkpoint
+from dlzoo.errors import UserError
+from dlzoo.export.views import Tensors, View
+
+Run = Callable[..., Tensors]
+Metadata = dict[str, Any]
+
+
+class _Flat(nn.Module):
+    """One list of inputs, whatever the view calls them: `torch.export` takes free sizes in that order."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__()
+        self.view = view
+
+    def forward(self, *inputs: Tensor) -> Tensors:
+        return self.view(*inputs)
+
+
+class Format(NamedTuple):
+    """How to write a view, and how to get from the file alone what runs it and its metadata."""
+
+    write: Callable[[View, Tensors, Metadata, Path], None]
+    read: Callable[[Path, View], tuple[Run, Metadata]]
+
+
+def write_onnx(view: View, inputs: Tensors, metadata: Metadata, path: Path) -> None:
+    """A file for onnxruntime; each entry of the metadata is JSON in the model's ``metadata_props``."""
+    need("onnxscript", "onnx")
+    names = {"input_names": [port.name for port in view.inputs], "output_names": [port.name for port in view.outputs]}
+    graph = exported(view, inputs)
+    with quiet():
+        program = torch.onnx.export(graph, dynamo=True, verbose=False, **names)  # type: ignore[arg-type]
+    assert program is not None
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.clear()  # stack traces: larger than a small net, and full of this machine's paths
+    program.model.metadata_props.update({key: json.dumps(value) for key, value in metadata.items()})
+    program.save(str(path))
+
+
+def read_onnx(path: Path, view: View) -> tuple[Run, Metadata]:
+    ort = need("onnxruntime")
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [port.name for port in session.get_inputs()]
+
+    def run(*inputs: Tensor) -> Tensors:
+        given = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
+        return tuple(torch.from_numpy(array) for array in session.run(None, given))
+
+    props = session.get_modelmeta().custom_metadata_map
+    return run, {key: json.loads(text) for key, text in props.items() if not key.startswith("onnx")}
+
+
+def write_torch_export(view: View, inputs: Tensors, metadata: Metadata, path: Path) -> None:
+    """A file for `torch.export.load`; the metadata are its extra file metadata.json."""
+    program = exported(view, inputs)
+    with quiet():
+        torch.export.save(program, path, extra_files={"metadata.json": json.dumps(metadata)})
+
+
+def read_torch_export(path: Path, view: View) -> tuple[Run, Metadata]:
+    extra = {"metadata.json": ""}
+    run = torch.export.load(path, extra_files=extra).module()
+    return run, json.loads(extra["metadata.json"])
+
+
+def write_state_dict(view: View, inputs: Tensors, metadata: Metadata, path: Path) -> None:
+    """The net's weights by name for ``load_state_dict``; the metadata stand beside them."""
+    torch.save(view.trained.net.state_dict(), path)
+    beside(path).write_text(json.dumps(metadata, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_state_dict(path: Path, view: View) -> tuple[Run, Metadata]:
+    metadata = json.loads(beside(path).read_text(encoding="utf-8"))
+    return rebuilt(metadata, torch.load(path, weights_only=True), view), metadata
+
+
+def write_safetensors(view: View, inputs: Tensors, metadata: Metadata, path: Path) -> None:
+    """The net's weights by name; each entry of the metadata is JSON in the file's header."""
+    save = need("safetensors.torch").save
+    own = {name: tensor.contiguous().clone() for name, tensor in view.trained.net.state_dict().items()}
+    path.write_bytes(save(own, {key: json.dumps(value) for key, value in metadata.items()}))
+
+
+def read_safetensors(path: Path, view: View) -> tuple[Run, Metadata]:
+    need("safetensors")
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        metadata = {key: json.loads(text) for key, text in file.metadata().items()}
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+    return rebuilt(metadata, weights, view), metadata
+
+
+FORMATS: dict[str, Format] = {
+    "onnx": Format(write_onnx, read_onnx),
+    "torch_export": Format(write_torch_export, read_torch_export),
+    "state_dict": Format(write_state_dict, read_state_dict),
+    "safetensors": Format(write_safetensors, read_safetensors),
+}
+WEIGHTS_ONLY = ("state_dict", "safetensors")
+"""Formats without the computation: what rebuilds the net is in the metadata, as ``card``."""
+
+
+def exported(view: View, inputs: Tensors) -> Any:
+    """The view as an `ExportedProgram` whose named sizes stay free."""
+    least = {name: port.least for port in view.inputs for name in port.shape if isinstance(name, str)} | {"batch": 1}
+    dims = {name: torch.export.Dim(name, min=size) for name, size in least.items()}
+    shapes = tuple(
+        {axis: dims[size] for axis, size in enumerate(port.shape) if isinstance(size, str)} for port in view.inputs
+    )
+    torch.compiler.reset()  # what an earlier export in this process has seen would become a condition of this one
+    with torch.no_grad(), quiet():
+        program = torch.export.export(_Flat(view), inputs, dynamic_shapes=(shapes,), strict=False)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine
+    return program
+
+
+def beside(path: Path) -> Path:
+    """Where the metadata of a file stand that has no place for them: net.pt.json."""
+    return path.with_name(f"{path.name}.json")
+
+
+def card_of(task: Any, cfg: Any) -> Metadata:
+    """What `rebuilt` needs: how net and task are made, and the spec; nothing of the run and its machine."""
+    parts = {key: cfg[key] for key in ("names", "net", "task")}
+    return checkpoint.make_card(OmegaConf.create(parts), [], task.spec)
+
+
+def rebuilt(metadata: Metadata, weights: dict[str, Tensor], view: View) -> Run:
+    """The answers of the net that the card describes, with these weights."""
+    task, _ = checkpoint.build({"dlzoo": metadata["card"]})
+    task.net.load_state_dict(weights)
+    return type(view)(task.eval()).expected
+
+
+def need(*packages: str) -> Any:
+    """The first of the packages that a format needs; `UserError` that says how to get one that is missing."""
+    import importlib
+
+    modules = []
+    for package in packages:
+        try:
+            modules.append(importlib.import_module(package))
+        except ImportError:
+            name = package.partition(".")[0]
+            raise UserError(f"this format needs the package {name}: pip install 'dlzoo[export]'") from None
+    return modules[0]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what exporters tell each other."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

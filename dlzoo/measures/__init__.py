@@ -1,0 +1,1 @@
+"""How models are judged: forecasts, made pictures, recognised classes, texts."""
