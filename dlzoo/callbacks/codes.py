@@ -25,8 +25,9 @@ class CodeMeasures(Observer):
     """Metrics of the test of a task that encodes: test/probe_accuracy, of a linear classifier on the codes;
     baseline/mse_pca and baseline/probe_accuracy_pca, of principal components, as many as the code has numbers.
 
-    PCA and classifiers are fitted on training pictures, and PCA is given what the net is given: the noisy picture
-    where the net cleans pictures. A code of as many numbers as there are pixels has no such baseline, nor have
+    PCA and classifiers are fitted on training pictures. The classifiers are given codes of clean pictures (as in P.
+    Vincent et al., "Stacked Denoising Autoencoders", JMLR 2010); where the net cleans pictures, PCA reconstructs from the
+    noisy ones, too. A code of as many numbers as there are pixels has no such baseline, nor have
     pictures of more than 4,096 numbers.
 
     Args:
@@ -80,24 +81,27 @@ def measure(task: Encoding, train: Arrays, test: Arrays, probe_steps: int) -> di
     num = codes[0].shape[1]
     if num < min(task.spec.num_features, train.num_rows) and task.spec.num_features <= MOST_FEATURES:
         pca = PCA(num, random_state=0).fit(flat(train.x))
-        components = [pca.transform(np.concatenate([flat(x) for x, _ in given(task, rows)])) for rows in (train, test)]
-        made = pca.inverse_transform(components[1]).clip(0, 1)
+        noisy = np.concatenate([flat(x) for x in corrupted(task, test)])
+        made = pca.inverse_transform(pca.transform(noisy)).clip(0, 1)
         found["baseline/mse_pca"] = float(np.square(made - flat(test.x)).mean())
         if isinstance(target, Classes):
+            components = [pca.transform(flat(rows.x)) for rows in (train, test)]
             found["baseline/probe_accuracy_pca"] = probe(components, labels, probe_steps)
     return found
 
 
-def given(task: Encoding, rows: Arrays) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pictures as the net is given them, with their targets, in batches."""
+def corrupted(task: Encoding, rows: Arrays) -> Iterator[Tensor]:
+    """Pictures as the net is given them when it is judged by what it makes of them, in batches."""
     noise = torch.Generator(task.device).manual_seed(0)
-    for x, y in zip(rows.x.split(BATCH_SIZE), rows.y.split(BATCH_SIZE), strict=True):
-        yield task.corrupt(as_float(x.to(task.device)), noise), y.to(task.device)
+    for x in rows.x.split(BATCH_SIZE):
+        yield task.corrupt(as_float(x.to(task.device)), noise)
 
 
 def encode(task: Encoding, rows: Arrays) -> np.ndarray:
-    """Codes (N, D)."""
-    return torch.cat([task.encode(x, y).float().cpu() for x, y in given(task, rows)]).numpy()
+    """Codes (N, D) of the pictures as they are."""
+    batches = zip(rows.x.split(BATCH_SIZE), rows.y.split(BATCH_SIZE), strict=True)
+    codes = (task.encode(as_float(x.to(task.device)), y.to(task.device)) for x, y in batches)
+    return torch.cat([code.float().cpu() for code in codes]).numpy()
 
 
 def flat(x: Tensor) -> np.ndarray:
