@@ -26,9 +26,9 @@ class CodeMeasures(Observer):
     baseline/mse_pca and baseline/probe_accuracy_pca, of principal components, as many as the code has numbers.
 
     PCA and classifiers are fitted on training pictures. The classifiers are given codes of clean pictures (as in P.
-    Vincent et al., "Stacked Denoising Autoencoders", JMLR 2010); where the net cleans pictures, PCA reconstructs from the
-    noisy ones, too. A code of as many numbers as there are pixels has no such baseline, nor have
-    pictures of more than 4,096 numbers.
+    Vincent et al., "Stacked Denoising Autoencoders", JMLR 2010); where the net cleans pictures, PCA reconstructs from
+    the noisy ones, too. A code of as many numbers as there are pixels has no such baseline, nor have pictures of more
+    than 4,096 numbers.
 
     Args:
         num_train: so many training pictures at most.

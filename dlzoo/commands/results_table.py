@@ -40,7 +40,8 @@ def write_table(root: Path) -> None:
     """RESULTS.md, and the last line of each experiment's header, from what is stored."""
     from dlzoo.export import matrix
 
-    rows, sections, not_run, machines = [], [], [], set()
+    rows, sections, not_run = [], [], []
+    commits: dict[str, set[str]] = {}
     for name in config.groups()["experiment"]:
         store = load(root, name)
         if not store["runs"]:
@@ -51,7 +52,8 @@ def write_table(root: Path) -> None:
         if runs := claimed_runs(name, store):
             rows += table_rows(name, runs)
             write_header(name, runs)
-        machines |= {machine(run) for run in store["runs"].values()}
+        for run in store["runs"].values():
+            commits.setdefault(machine(run), set()).add(run["commit"])
     text = [
         "# Results",
         "",
@@ -70,7 +72,12 @@ def write_table(root: Path) -> None:
         text += [benchmark.read_text(encoding="utf-8")]
     if not_run:
         text += ["## Not run", "", *(f"- `{name}`: {reason}" for name, reason in not_run), ""]
-    text += ["## Where", "", *(f"- {line}" for line in sorted(machines)), ""]
+    text += [
+        "## Where",
+        "",
+        *(f"- {where}; commits {', '.join(sorted(commits[where]))}" for where in sorted(commits)),
+        "",
+    ]
     (root / "RESULTS.md").write_text("\n".join(text), encoding="utf-8")
 
 
@@ -142,10 +149,11 @@ def mean_std(values: Sequence[float], form: str = ".1f") -> str:
     return f"{mean} ± {statistics.stdev(values):{form}}" if len(values) > 1 else mean
 
 
-def machine(run: dict[str, Any]) -> str:
+def machine(run: Run) -> str:
+    """The device of a run, and the versions of what ran there."""
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
     device = run["device"] if run["device"] != "cpu" else f"cpu ({run['cpu']}, {run['num_cores']} cores)"
-    return f"{device}; {versions}; commit {run['commit']}"
+    return f"{device}; {versions}"
 
 
 # Grids
@@ -261,7 +269,7 @@ def search_section(root: Path) -> list[str]:
             mean_std([run["seconds"] for run in runs], ".0f"),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, "", f"Where: {machine(store['runs'][-1])}", ""]
+    return [*lines, "", f"Where: {machine(last := store['runs'][-1])}; commit {last['commit']}", ""]
 
 
 # Stored runs
