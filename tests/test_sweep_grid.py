@@ -12,7 +12,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
-from sweep_runs import QUICK, Train, start, the_sweep
+from sweep_runs import QUICK, Train, start, the_sweep, wait_for
 
 from dlzoo.sweep import best
 from dlzoo.sweep import record as records
@@ -137,6 +137,26 @@ def test_trials_that_fail_do_not_end_the_sweep(tmp_path: Path) -> None:
     assert err.count("error: trial") == 5
     assert "Traceback" not in out + err
     assert "Traceback" in (Path(trials["raise", "relu"].folder) / "log.txt").read_text()
+
+
+def test_a_killed_grid_goes_on_where_it_was(tmp_path: Path) -> None:
+    words = (*QUICK, "optimizer.lr=1e-3,1e-2", "trainer.max_epochs=40", "resume=auto")
+    process = start(tmp_path, *words)
+    wait_for(lambda: [*tmp_path.glob("multirun/*/*/1-*/checkpoints/last.ckpt")], process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    first, second = records.read(the_sweep(tmp_path)).trials
+    assert (first.state, second.state) == ("complete", "running")
+    written = (Path(first.folder) / "results.json").stat().st_mtime_ns
+    process = start(tmp_path, *words)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert "1 of 2 trials are done" in out
+    assert [t.state for t in records.read(the_sweep(tmp_path)).trials] == ["complete", "complete"]
+    assert (Path(first.folder) / "results.json").stat().st_mtime_ns == written, "it ran again"
+    assert "continues" in (Path(second.folder) / "log.txt").read_text()
+    with (Path(second.folder) / "metrics.csv").open() as file:
+        assert [int(row["epoch"]) for row in csv.DictReader(file)] == [*range(1, 41)]
 
 
 def test_a_loss_that_is_no_number_is_a_failure(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from dlzoo import results
 from dlzoo.errors import UserError
 from dlzoo.sweep import line as lines
-from dlzoo.sweep import report
+from dlzoo.sweep import report, resume
 from dlzoo.sweep import space as spaces
 from dlzoo.sweep.line import Line
 from dlzoo.sweep.record import Record, Trial
@@ -35,38 +35,43 @@ def run(argv: Sequence[str]) -> int:
 
 
 def grid(line: Line) -> int:
-    """Every combination, in order."""
+    """Every combination, in order; with resume=auto, those that are still to do."""
     if not all(override.is_discrete_sweep() for override in line.swept):
         raise UserError("an interval has no end of values: search it with sweep=random, tpe, hyperband or bayes")
     choices = {o.get_key_element(): o.sweep_string_iterator() for o in line.swept}
-    points = itertools.product(*([f"{key}={value}" for value in values] for key, values in choices.items()))
-    folder = Path(line.base.hydra.sweep.dir)
-    metric = line.metric
-    record = Record(line.shared, metric, "min" if metric is None else line.settings.direction(metric), [])
+    points = [*itertools.product(*([f"{key}={value}" for value in values] for key, values in choices.items()))]
+    folder, record = resume.of_grid(line, points)
+    done = {trial.number for trial in record.trials}
     with Runner() as runner:
         for number, point in enumerate(points):
-            params = {key.lstrip("+"): value for key, _, value in (word.partition("=") for word in point)}
-            trial = Trial(number, list(point), params)
-            record.trials.append(trial)
-
-            def on_epoch(epoch: Epoch, trial: Trial = trial) -> bool:
-                if epoch.mode is not None:
-                    record.metric, record.mode = epoch.metric, epoch.mode
-                trial.add(epoch, record.mode)
-                report.show_epoch(trial, epoch)
-                return trial.state == "failed"
-
-            try:
-                run_folder = line.folder_of(number, point, folder)
-            except UserError as error:
-                trial.end(str(error))
-            else:
-                trial.folder = str(run_folder)
-                trial.end(runner.run(line.run_words(point, run_folder), run_folder, on_epoch).reason)
-            report.show_trial(trial, record.metric)
-            record.write(folder)
+            if number not in done:
+                run_point(line, number, point, record, runner, folder)
     report.finish(record, folder)
     return 2 if record.num_failed else 0
+
+
+def run_point(line: Line, number: int, point: Sequence[str], record: Record, runner: Runner, folder: Path) -> None:
+    """One combination of a grid."""
+    trial = Trial(number, list(point), {key.lstrip("+"): value for key, _, value in (w.partition("=") for w in point)})
+    record.trials.append(trial)
+
+    def on_epoch(epoch: Epoch) -> bool:
+        if epoch.mode is not None:
+            record.metric, record.mode = epoch.metric, epoch.mode
+        trial.add(epoch, record.mode)
+        report.show_epoch(trial, epoch)
+        return trial.state == "failed"
+
+    try:
+        run_folder = line.folder_of(number, point, folder)
+    except UserError as error:
+        trial.end(str(error))
+    else:
+        trial.folder = str(run_folder)
+        record.write(folder)
+        trial.end(runner.run(line.run_words(point, run_folder), run_folder, on_epoch).reason)
+    report.show_trial(trial, record.metric)
+    record.write(folder)
 
 
 def search(line: Line) -> int:

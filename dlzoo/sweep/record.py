@@ -15,6 +15,8 @@ from dlzoo.commands import cli
 from dlzoo.errors import UserError
 from dlzoo.sweep.worker import Epoch
 
+FILE = "sweep.json"
+
 State = Literal["running", "complete", "pruned", "failed"]
 
 
@@ -105,7 +107,7 @@ class Record:
     def write(self, folder: Path) -> None:
         """``sweep.json`` and ``sweep.csv``, each whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
-        cli.write(folder / "sweep.json", (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode())
+        cli.write(folder / FILE, (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode())
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         best = f"best {self.metric}"
@@ -125,8 +127,8 @@ def read(folder: Path) -> Record:
     Raises:
         UserError: there is none.
     """
-    path = folder / "sweep.json"
+    path = folder / FILE
     if not path.is_file():
-        raise UserError(f"{folder} holds no sweep.json: give the folder that a sweep (python train.py -m …) named")
+        raise UserError(f"{folder} holds no {FILE}: give the folder that a sweep (python train.py -m …) named")
     plain = json.loads(path.read_text(encoding="utf-8"))
     return Record(**{**plain, "trials": [Trial(**trial) for trial in plain["trials"]]})
