@@ -38,6 +38,7 @@ SETTINGS = (
     "seed",
     "deterministic",
     "compile",
+    "channels_last",
     "cache_features",
     "profile",
     "data_dir",
