@@ -13,7 +13,7 @@ from lightning.fabric.utilities.apply_func import move_data_to_device
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dlzoo import random_state
+from dlzoo import continuation, random_state
 from dlzoo.errors import UserError
 from dlzoo.layers import Standardize
 from dlzoo.schedulers import UNLIMITED, Plan
@@ -86,6 +86,10 @@ class Task(pl.LightningModule):
         self.last_metrics: dict[str, float] = {}
         """Of the run that is continued, as they were when its checkpoint was written."""
         self._continuation: dict[str, Any] | None = None
+        self.share = 1.0
+        """Of this rank's rows in the batch, times the number of ranks; 0: the rows count on another rank."""
+        self.factor: float | Tensor = 1.0
+        """Times the gradient of this rank's loss, so that their mean over the ranks is that of the whole batch."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -111,9 +115,10 @@ class Task(pl.LightningModule):
 
     def track(self, count: int, **means: Tensor) -> None:
         """Add a step's means over ``count`` samples to the epoch's, and log them every few steps."""
+        step = self.global_step
+        count = count if self.share else 0
         for name, value in means.items():
             self.train_means.setdefault(name, RunningMean()).add(value, count)
-        step = self.global_step
         if self.trainer.loggers and step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             metrics = {f"train/{name}_step": float(value.detach()) for name, value in means.items()}
             for logger in self.trainer.loggers:
@@ -126,10 +131,13 @@ class Task(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What a run needs, beside what Lightning keeps, to go on as if it had never stopped."""
-        checkpoint["continuation"] = {
-            "random": random_state.capture_all(),
+        own = {
+            "random": random_state.capture(),
             "means": {name: [mean.total, mean.count] for name, mean in self.train_means.items()},
             "carried": {name: getattr(self, name) for name in self.carried},
+        }
+        checkpoint["continuation"] = {
+            "ranks": continuation.gathered(own),
             "metrics": {name: float(value) for name, value in self.trainer.callback_metrics.items()},
             "loader": _state_of(self.trainer.train_dataloader),
         }
@@ -140,17 +148,29 @@ class Task(pl.LightningModule):
 
     def on_train_start(self) -> None:
         stored, self._continuation = self._continuation, None
-        if stored is None:
-            return
-        for name, (total, count) in stored["means"].items():
-            mean = self.train_means[name] = RunningMean()
-            mean.total, mean.count = None if total is None else total.to(self.device), count
-        for name in self.carried:
-            setattr(self, name, move_data_to_device(stored["carried"].get(name), self.device))
-        if stored["loader"] is not None:
+        own = None if stored is None else continuation.own_of(stored["ranks"])
+        if own is not None:
+            for name, (total, count) in own["means"].items():
+                mean = self.train_means[name] = RunningMean()
+                mean.total, mean.count = move_data_to_device(total, self.device), count
+            for name in self.carried:
+                setattr(self, name, move_data_to_device(own["carried"].get(name), self.device))
+        if stored is not None and stored["loader"] is not None:
             # Lightning hands it on too early, or not at all where a schedule has asked for the number of batches
             self.trainer.train_dataloader.load_state_dict(stored["loader"])  # type: ignore[union-attr]
-        random_state.restore_own(stored["random"])  # last: what came before may have drawn
+        continuation.begin(own)  # last: what came before may have drawn
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if self.trainer.world_size > 1:
+            self.share = self.trainer.train_dataloader.shares[batch_idx]  # type: ignore[union-attr]
+            self.factor = self.gradient_factor(batch)
+
+    def gradient_factor(self, batch: Any) -> float | Tensor:
+        """See `factor`; for losses that are not means over samples that all count alike."""
+        return self.share
+
+    def backward(self, loss: Tensor, *args: Any, **options: Any) -> None:
+        super().backward(loss * self.factor if self.trainer.world_size > 1 else loss, *args, **options)
 
     def on_train_epoch_start(self) -> None:
         for mean in self.train_means.values():

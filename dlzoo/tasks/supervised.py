@@ -132,6 +132,15 @@ class Supervised(Task):
         self.activities.clear()
         return total
 
+    def gradient_factor(self, batch: Batch) -> float | Tensor:
+        x, target, *weight = batch
+        factors = self.objective.weights(target, *weight or [None])
+        if factors is None:
+            return self.share
+        own = factors.sum() * bool(self.share)
+        total = self.trainer.strategy.reduce(own.clone(), reduce_op="sum")
+        return own * self.trainer.world_size / total.clamp(min=1e-12)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target, *weight = batch
         outputs = self(x)
@@ -153,7 +162,8 @@ class Supervised(Task):
         output = self(x)
         self.activities.clear()
         loss = self.loss(output, target, *weight)
-        self.eval_loss.update(loss, len(target))
+        factors = self.objective.weights(target, *weight or [None])
+        self.eval_loss.update(loss, len(target) if factors is None else factors.sum())
         self.eval_metrics.update(self.objective.predictions(output), target)
         return {"output": self.objective.reported(output), "target": target, "loss": loss}
 
