@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
+from dlzoo import ranks
 from dlzoo.checkpoint import CheckpointIO
 from dlzoo.config import CONFIG_DIR, arguments, locate
 from dlzoo.data.base import DataModule
@@ -100,6 +101,11 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise UserError(f"trainer: {error}") from None
+    if (started := ranks.num_started()) not in (1, trainer.world_size):
+        raise UserError(
+            f"{started} processes were started, but the trainer has {trainer.world_size}: add trainer=ddp, and leave out "
+            "trainer.devices and trainer.num_nodes, which follow torchrun and srun"
+        )
     task.take_over(trainer)
     return trainer
 

@@ -16,7 +16,7 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlzoo import config, sweep
+from dlzoo import config, ranks, sweep
 from dlzoo.errors import UserError
 from dlzoo.resume import resumed
 
@@ -38,7 +38,8 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # we say ourselves what is wrong
     FAILED.clear()
     try:
-        sys.argv[1:] = resumed(config.prepare(sys.argv[1:]))
+        words = config.prepare(sys.argv[1:])
+        sys.argv[1:] = ranks.prepared(words if ranks.by_lightning() else resumed(words))
         if sweep.is_asked(sys.argv[1:]):
             sys.exit(sweep.run(sys.argv[1:]))
         hydra.main(config_path=str(config.CONFIG_DIR), config_name="train", version_base="1.3")(job)()
@@ -55,8 +56,10 @@ def main() -> None:
         signum = getattr(error, "signum", None)  # Interrupted, whose module needs torch
         if signum is None:
             raise
-        print(f"\n{error}; the same command with resume=auto goes on from there", file=sys.stderr)
-        sys.exit(128 + signum)
+        if ranks.rank() == 0:
+            print(f"\n{error}; the same command with resume=auto goes on from there", file=sys.stderr)
+        # Lightning kills all ranks, the first too, when one that it started says that it has failed
+        sys.exit(0 if ranks.by_lightning() else 128 + signum)
     sys.exit(2 if FAILED else 0)
 
 
@@ -303,7 +306,8 @@ def _quiet() -> None:
 
 def _complain(message: str) -> int:
     FAILED.append(message)
-    print(f"error: {message}", file=sys.stderr)
+    if not ranks.by_lightning():  # the first rank says the same; torchrun may end it before it can
+        print(f"error: {message}", file=sys.stderr)
     return 2
 
 

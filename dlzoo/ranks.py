@@ -1,0 +1,63 @@
+"""Which of a run's processes this is, as its starter says in the environment: known before torch is imported.
+
+A run of several processes is started by torchrun or by SLURM's srun, each rank with the same command, or by Lightning,
+which starts the further ranks of a machine itself and hands them the run's folder.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+
+from dlzoo.errors import UserError
+
+def rank() -> int:
+    """0 for the first, which writes and reports."""
+    if by_torchrun():
+        return int(os.environ["RANK"])
+    if by_srun():
+        return int(os.environ["SLURM_PROCID"])
+    return int(os.environ.get("LOCAL_RANK", 0)) or int(os.environ.get("NODE_RANK", 0))
+
+
+def by_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def by_srun() -> bool:
+    """Whether SLURM started this process as one of several; in a job's shell most of its variables are set as well."""
+    several = int(os.environ.get("SLURM_NTASKS", 1)) > 1
+    return several and "SLURM_STEP_ID" in os.environ and not by_torchrun()
+
+
+def by_lightning() -> bool:
+    """Whether another process of this run, on this machine, has started it."""
+    return int(os.environ.get("LOCAL_RANK", 0)) > 0 and not by_torchrun() and not by_srun()
+
+
+def num_started() -> int:
+    """Processes of the run that were started from outside, this one included."""
+    if by_torchrun():
+        return int(os.environ["WORLD_SIZE"])
+    return int(os.environ["SLURM_NTASKS"]) if by_srun() else 1
+
+
+def prepared(argv: Sequence[str]) -> list[str]:
+    """The command line of this rank: only the first makes the run's folder, whose name holds the time by the second.
+
+    What another rank needs a folder for, such as Hydra, it finds in a temporary one.
+
+    Raises:
+        UserError: a sweep that was started several times.
+    """
+    if num_started() > 1 and ("-m" in argv or "--multirun" in argv):
+        raise UserError(
+            f"a sweep starts the processes of its trials itself, but here are {num_started()} sweeps: start one "
+            "without torchrun or srun, with trainer=ddp trainer.devices=2"
+        )
+    if rank() == 0 or by_lightning():
+        return list(argv)
+    given = any(word.startswith("hydra.run.dir=") for word in argv)
+    folder = [] if given else [f"hydra.run.dir='{tempfile.mkdtemp(prefix='dlzoo-rank-')}'"]
+    return [*argv, *folder, "hydra.output_subdir=null"]
