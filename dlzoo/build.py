@@ -103,8 +103,8 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
         raise UserError(f"trainer: {error}") from None
     if (started := ranks.num_started()) not in (1, trainer.world_size):
         raise UserError(
-            f"{started} processes were started, but the trainer has {trainer.world_size}: add trainer=ddp, and leave out "
-            "trainer.devices and trainer.num_nodes, which follow torchrun and srun"
+            f"{started} processes were started, but the trainer has {trainer.world_size}: add trainer=ddp, and leave "
+            "out trainer.devices and trainer.num_nodes, which follow torchrun and srun"
         )
     task.take_over(trainer)
     return trainer

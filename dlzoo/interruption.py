@@ -89,7 +89,7 @@ class Interruption(Observer):
         if signum != signal.SIGINT and hasattr(self.launcher, "kill"):  # Ctrl-C reaches all by itself
             self.launcher.kill(signum)  # the ranks that Lightning started
         if self.on_train_batch_end is None:  # one process: no cost a step until now
-            self.on_train_batch_end = self.stop_training  # type: ignore[method-assign]
+            self.on_train_batch_end = self.stop_training
 
     def ask_and_stop(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

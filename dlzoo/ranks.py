@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from dlzoo.errors import UserError
 
+
 def rank() -> int:
     """0 for the first, which writes and reports."""
     if by_torchrun():

@@ -33,7 +33,12 @@ def start_ranks(folder: Path, words: Sequence[str], world: int = 2) -> list[Any]
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     said = {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GROUP_RANK": "0"}
-    said |= {"GROUP_WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": str(world), "WORLD_SIZE": str(world), "GLOO_SOCKET_IFNAME": "lo"}
+    said |= {
+        "GROUP_WORLD_SIZE": "1",
+        "LOCAL_WORLD_SIZE": str(world),
+        "WORLD_SIZE": str(world),
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
     processes = []
     for rank in range(world):
         own = said | {"RANK": str(rank), "LOCAL_RANK": str(rank)}

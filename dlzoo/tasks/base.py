@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
+from lightning.pytorch.strategies import Strategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -33,15 +34,28 @@ class RunningMean:
 
     def reset(self) -> None:
         self.total: Tensor | None = None
-        self.count = 0
+        self.count: int | Tensor = 0
 
-    def add(self, mean: Tensor, count: int) -> None:
+    def add(self, mean: Tensor, count: int | Tensor) -> None:
         mean = mean.detach().float()
-        self.total = mean * count if self.total is None else self.total.add_(mean, alpha=count)
+        if isinstance(count, Tensor):
+            self.total = mean * count if self.total is None else self.total.add_(mean * count)
+        else:
+            self.total = mean * count if self.total is None else self.total.add_(mean, alpha=count)
         self.count += count
 
     def read(self) -> float:
-        return 0.0 if self.total is None else float(self.total) / max(self.count, 1)
+        return 0.0 if self.total is None or not self.count else float(self.total) / float(self.count)
+
+    def join(self, strategy: Strategy) -> None:
+        """Become the mean over all ranks; all must call it.
+
+        Not Lightning's ``sync_dist``: that rounds the mean number of samples down to a whole one.
+        """
+        own = torch.zeros((), device=strategy.root_device) if self.total is None else self.total
+        pair = torch.stack([own.double(), torch.as_tensor(self.count, dtype=torch.float64, device=own.device)])
+        total, count = strategy.reduce(pair, reduce_op="sum")
+        self.total, self.count = total.float(), count
 
 
 class Task(pl.LightningModule):
@@ -113,10 +127,15 @@ class Task(pl.LightningModule):
         """Mean training loss of the epoch so far (waits for the device)."""
         return self.train_means["loss"].read() if "loss" in self.train_means else float("nan")
 
-    def track(self, count: int, **means: Tensor) -> None:
-        """Add a step's means over ``count`` samples to the epoch's, and log them every few steps."""
+    def track(self, count: int | Tensor, **means: Tensor) -> None:
+        """Add a step's means to the epoch's, and log them every few steps.
+
+        Args:
+            count: samples of the step, or the sum of their weights.
+        """
         step = self.global_step
-        count = count if self.share else 0
+        if not self.share:
+            count = 0
         for name, value in means.items():
             self.train_means.setdefault(name, RunningMean()).add(value, count)
         if self.trainer.loggers and step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
@@ -178,7 +197,9 @@ class Task(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         for name, mean in self.train_means.items():
-            self.log(f"train/{name}", mean.read(), sync_dist=True, batch_size=mean.count)
+            if self.trainer.world_size > 1:
+                mean.join(self.trainer.strategy)
+            self.log(f"train/{name}", mean.read(), batch_size=1)
 
     def take_over(self, trainer: pl.Trainer) -> None:
         """Called when the trainer is built: what a task that steps by itself does in its place."""
