@@ -88,7 +88,11 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
         for kind in (pl.callbacks.ProgressBar, pl.callbacks.Checkpoint)
     )
     callbacks.append(Interruption(run_dir / "checkpoints" / "last.ckpt"))
-    own = {"profiler": StepProfiler(run_dir)} if cfg.profile else {}
+    own: dict[str, Any] = {"profiler": StepProfiler(run_dir)} if cfg.profile else {}
+    if task.has_parts and cfg.trainer.get("strategy") == "fsdp":
+        raise UserError("trainer=fsdp cannot train nets that take turns: take trainer=ddp")
+    if task.has_parts and cfg.trainer.get("strategy") == "ddp":
+        own["strategy"] = "ddp_find_unused_parameters_true"
     try:
         trainer = instantiate(cfg.trainer, _partial_=True)(
             **own,

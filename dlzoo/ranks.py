@@ -6,7 +6,9 @@ which starts the further ranks of a machine itself and hands them the run's fold
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Sequence
 
@@ -59,6 +61,8 @@ def prepared(argv: Sequence[str]) -> list[str]:
         )
     if rank() == 0 or by_lightning():
         return list(argv)
-    given = any(word.startswith("hydra.run.dir=") for word in argv)
-    folder = [] if given else [f"hydra.run.dir='{tempfile.mkdtemp(prefix='dlzoo-rank-')}'"]
-    return [*argv, *folder, "hydra.output_subdir=null"]
+    if any(word.startswith("hydra.run.dir=") for word in argv):
+        return [*argv, "hydra.output_subdir=null"]
+    folder = tempfile.mkdtemp(prefix="dlzoo-rank-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return [*argv, f"hydra.run.dir='{folder}'", "hydra.output_subdir=null"]

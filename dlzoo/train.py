@@ -75,7 +75,7 @@ def job(cfg: DictConfig) -> None:
         if not isinstance(cause, (UserError, OmegaConfBaseException, *MISTAKES)):
             raise
         _complain(" ".join(str(cause).split()))
-        if {path.name for path in run_dir.iterdir()} <= {".hydra"}:
+        if ranks.rank() == 0 and {path.name for path in run_dir.iterdir()} <= {".hydra"}:
             shutil.rmtree(run_dir)  # nothing was run
 
 

@@ -11,8 +11,6 @@ from typing import Any
 from killing import FORKS, main_in
 
 QUICK = (
-    "model=mlp",
-    "data=digits",
     "trainer.accelerator=cpu",
     "trainer.max_epochs=2",
     "deterministic=true",

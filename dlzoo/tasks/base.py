@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import Strategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dlzoo import continuation, random_state
+from dlzoo import gathering, random_state
 from dlzoo.errors import UserError
 from dlzoo.layers import Standardize
 from dlzoo.schedulers import UNLIMITED, Plan
@@ -53,9 +53,10 @@ class RunningMean:
         Not Lightning's ``sync_dist``: that rounds the mean number of samples down to a whole one.
         """
         own = torch.zeros((), device=strategy.root_device) if self.total is None else self.total
-        pair = torch.stack([own.double(), torch.as_tensor(self.count, dtype=torch.float64, device=own.device)])
-        total, count = strategy.reduce(pair, reduce_op="sum")
-        self.total, self.count = total.float(), count
+        count = torch.as_tensor(self.count, dtype=torch.float64, device=own.device)
+        both = strategy.reduce(torch.cat([own.double().flatten(), count.view(1)]), reduce_op="sum")
+        assert isinstance(both, Tensor)
+        self.total, self.count = both[:-1].view(own.shape).float(), both[-1]
 
 
 class Task(pl.LightningModule):
@@ -74,6 +75,9 @@ class Task(pl.LightningModule):
 
     carried: ClassVar[tuple[str, ...]] = ()
     """Attributes (tensors, or tuples of them) that a training batch hands on to the next; checkpoints hold them."""
+
+    has_parts: ClassVar[bool] = False
+    """Whether a backward pass goes through some of the parameters only, which DDP must be told."""
 
     goes_on_within_epochs: ClassVar[bool] = True
     """Whether a checkpoint from the middle of an epoch holds all that the next batch needs."""
@@ -156,7 +160,7 @@ class Task(pl.LightningModule):
             "carried": {name: getattr(self, name) for name in self.carried},
         }
         checkpoint["continuation"] = {
-            "ranks": continuation.gathered(own),
+            "ranks": gathering.gathered(own),
             "metrics": {name: float(value) for name, value in self.trainer.callback_metrics.items()},
             "loader": _state_of(self.trainer.train_dataloader),
         }
@@ -167,7 +171,7 @@ class Task(pl.LightningModule):
 
     def on_train_start(self) -> None:
         stored, self._continuation = self._continuation, None
-        own = None if stored is None else continuation.own_of(stored["ranks"])
+        own = None if stored is None else gathering.own_of(stored["ranks"])
         if own is not None:
             for name, (total, count) in own["means"].items():
                 mean = self.train_means[name] = RunningMean()
@@ -177,7 +181,7 @@ class Task(pl.LightningModule):
         if stored is not None and stored["loader"] is not None:
             # Lightning hands it on too early, or not at all where a schedule has asked for the number of batches
             self.trainer.train_dataloader.load_state_dict(stored["loader"])  # type: ignore[union-attr]
-        continuation.begin(own)  # last: what came before may have drawn
+        gathering.begin(own)  # last: what came before may have drawn
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if self.trainer.world_size > 1:

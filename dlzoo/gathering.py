@@ -1,4 +1,4 @@
-"""What each rank keeps in a checkpoint, to go on as if it had never stopped."""
+"""What ranks tell each other: rows that all are to see, and what each keeps in a checkpoint to go on exactly."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ from typing import Any
 import torch
 import torch.distributed
 from lightning.fabric.utilities.apply_func import move_data_to_device
+from torch import Tensor
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 from dlzoo import random_state
 from dlzoo.data.loaders import ranks
 
 Own = dict[str, Any]
 """random: see random_state.py; means: {name: [total, count]}; carried: {name: tensor, or tuple of them}."""
+
+
+def of_all_ranks(rows: Tensor) -> Tensor:
+    """The rows (n, ...) of all ranks, which may have different numbers of them; all must call it."""
+    return torch.cat(gather_all_tensors(rows)) if ranks()[1] > 1 else rows
 
 
 def gathered(own: Own) -> list[Own]:
