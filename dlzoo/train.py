@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -75,6 +76,8 @@ def job(cfg: DictConfig) -> None:
         if not isinstance(cause, (UserError, OmegaConfBaseException, *MISTAKES)):
             raise
         _complain(" ".join(str(cause).split()))
+        if hydra_cfg.mode == RunMode.MULTIRUN:
+            raise  # one of the runs that Hydra sent off: it tells the command that did so
         if ranks.rank() == 0 and {path.name for path in run_dir.iterdir()} <= {".hydra"}:
             shutil.rmtree(run_dir)  # nothing was run
 
