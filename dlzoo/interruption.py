@@ -54,8 +54,8 @@ class Interruption(Observer):
         self.before: dict[int, Any] = {}
         self.launcher: Any = None
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.listen(trainer)
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.listen(trainer)  # not before: Lightning's own handler, set by now, would end the run unsaved
         if trainer.world_size > 1:
             self.on_train_batch_end = self.ask_and_stop  # type: ignore[method-assign]
 
