@@ -129,6 +129,7 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step(undisturbed: dict[st
 def command(folder: Path, *starter: str) -> subprocess.Popen[bytes]:
     """A run in a process group of its own, as from a terminal."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment |= {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     words = [sys.executable, *starter, str(ROOT / "train.py"), "trainer=ddp", *GOES_ON, "resume=auto"]
     folder.mkdir(exist_ok=True)
     with (folder / "log.txt").open("a") as file:
@@ -151,6 +152,7 @@ def test_torchrun_starts_again_when_a_worker_is_killed(undisturbed: dict[str, An
     os.kill(children(process.pid)[1], signal.SIGKILL)
     assert process.wait(180) == 0, log(tmp_path)
     assert "continues" in log(tmp_path)
+    assert "warning" not in log(tmp_path)
     assert differences(undisturbed, left_by(tmp_path)) == []
 
 
@@ -211,6 +213,23 @@ def test_a_sweep_is_started_once(starter: str) -> None:
         return
     with pytest.raises(UserError, match="here are 2 sweeps: start one without torchrun or srun"):
         ranks.prepared(["-m", "seed=0,1"])
+
+
+def test_restarts_that_would_fail_are_foretold(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = STARTERS["torchrun"] | {
+        "RANK": "0",
+        "TORCHELASTIC_MAX_RESTARTS": "1",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    ranks.prepared([])
+    assert "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun" in capsys.readouterr().err
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "False")
+    ranks.prepared([])
+    assert capsys.readouterr().err == ""
 
 
 # Mistakes
