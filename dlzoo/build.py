@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
+from dlzoo import ranks
 from dlzoo.checkpoint import CheckpointIO
 from dlzoo.config import CONFIG_DIR, arguments, locate
 from dlzoo.data.base import DataModule
@@ -89,7 +90,11 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
         for kind in (pl.callbacks.ProgressBar, pl.callbacks.Checkpoint)
     )
     callbacks.append(Interruption(run_dir / "checkpoints" / "last.ckpt"))
-    own = {"profiler": StepProfiler(run_dir)} if cfg.profile else {}
+    own: dict[str, Any] = {"profiler": StepProfiler(run_dir)} if cfg.profile else {}
+    if task.has_parts and cfg.trainer.get("strategy") == "fsdp":
+        raise UserError("trainer=fsdp cannot train nets that take turns: take trainer=ddp")
+    if task.has_parts and cfg.trainer.get("strategy") == "ddp":
+        own["strategy"] = "ddp_find_unused_parameters_true"
     try:
         trainer = instantiate(cfg.trainer, _partial_=True)(
             **own,
@@ -102,6 +107,11 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise UserError(f"trainer: {error}") from None
+    if (started := ranks.num_started()) not in (1, trainer.world_size):
+        raise UserError(
+            f"{started} processes were started, but the trainer has {trainer.world_size}: add trainer=ddp, and leave "
+            "out trainer.devices and trainer.num_nodes, which follow torchrun and srun"
+        )
     task.take_over(trainer)
     return trainer
 

@@ -15,12 +15,18 @@ from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 
+from dlzoo import ranks
 from dlzoo.callbacks.last_checkpoint import can_go_on_from
 from dlzoo.callbacks.observer import Observer
 
 HEARD = (signal.SIGINT, signal.SIGTERM)
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGUSR1: "SIGUSR1"}
+
+
+ASK_EVERY = 10
+"""Steps between two questions of several processes to each other, which must wait for all of them."""
 
 
 class Interrupted(Exception):
@@ -38,24 +44,28 @@ class Interrupted(Exception):
 class Interruption(Observer):
     """Listens while a run trains and tests, and raises `Interrupted` where the run can be continued from.
 
-    With several processes Lightning's own handling of SIGTERM stays: they must stop at the same step, and continue from
-    the last checkpoint.
+    Several processes must stop after the same step, but hear a signal at different ones, or only the first hears it:
+    every few steps they ask each other.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.signum: int | None = None
         self.before: dict[int, Any] = {}
+        self.launcher: Any = None
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.listen(trainer)
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.listen(trainer)  # not before: Lightning's own handler, set by now, would end the run unsaved
+        if trainer.world_size > 1:
+            self.on_train_batch_end = self.ask_and_stop  # type: ignore[method-assign]
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.listen(trainer)
 
     def listen(self, trainer: pl.Trainer) -> None:
-        if trainer.world_size > 1 or threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
             return
+        self.launcher = trainer.strategy.launcher
         heard = (*HEARD, signal.SIGUSR1) if "SLURM_JOB_ID" in os.environ else HEARD
         for signum in heard:
             own = signal.signal(signum, self.hear)
@@ -76,7 +86,23 @@ class Interruption(Observer):
         if self.signum is not None and signum == signal.SIGINT:
             os._exit(128 + signum)
         self.signum = signum
-        self.on_train_batch_end = self.stop_training  # type: ignore[method-assign]  # no cost a step until now
+        if signum != signal.SIGINT and hasattr(self.launcher, "kill"):  # Ctrl-C reaches all by itself
+            self.launcher.kill(signum)  # the ranks that Lightning started
+        if self.on_train_batch_end is None:  # one process: no cost a step until now
+            self.on_train_batch_end = self.stop_training
+
+    def ask_and_stop(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if (batch_idx + 1) % ASK_EVERY == 0 and self.ask(trainer):
+            self.on_train_batch_end = self.stop_training  # type: ignore[method-assign]
+            self.stop_training(trainer, pl_module, outputs, batch, batch_idx)
+
+    def ask(self, trainer: pl.Trainer) -> bool:
+        """Whether any rank has heard a signal; all of them must ask."""
+        signum = torch.tensor(self.signum or 0, device=trainer.strategy.root_device)
+        self.signum = int(trainer.strategy.reduce(signum, reduce_op="max")) or None
+        return self.signum is not None
 
     def stop_training(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -86,7 +112,8 @@ class Interruption(Observer):
             self.stop()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.signum is not None:  # last.ckpt was written at the end of the epoch before
+        heard = self.ask(trainer) if trainer.world_size > 1 else self.signum is not None
+        if heard:  # last.ckpt was written at the end of the epoch before
             self.stop()
 
     def on_test_batch_start(self, *_: Any) -> None:
@@ -95,7 +122,7 @@ class Interruption(Observer):
 
     def stop(self) -> None:
         assert self.signum is not None
-        if self.signum == signal.SIGUSR1:
+        if self.signum == signal.SIGUSR1 and ranks.rank() == 0:
             requeue()
         raise Interrupted(self.signum)
 

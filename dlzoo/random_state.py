@@ -7,9 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed
-
-from dlzoo.data.loaders import ranks
 
 State = dict[str, Any]
 
@@ -38,18 +35,10 @@ def restore(state: State) -> None:
         torch.cuda.set_rng_state(state["cuda"].cpu())
 
 
-def capture_all() -> list[State]:
-    """Of each rank; all must call it."""
-    _, world = ranks()
-    if world == 1:
-        return [capture()]
-    states: list[Any] = [None] * world
-    torch.distributed.all_gather_object(states, capture())
-    return states
-
-
-def restore_own(states: list[State]) -> None:
-    """Of this rank; with another number of ranks than before, nothing."""
-    rank, world = ranks()
-    if world == len(states):
-        restore(states[rank])
+def differ(rank: int) -> None:
+    """Other numbers on each rank from here on: until then all have drawn the same, such as the weights."""
+    if rank:
+        seed = torch.initial_seed() + rank
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        torch.manual_seed(seed)

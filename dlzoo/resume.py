@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from dlzoo import config
+from dlzoo import config, ranks
 from dlzoo.errors import UserError
 
 NOT_COMPARED = ("ckpt", "resume", "hydra", "output_dir")
@@ -40,7 +40,8 @@ def resumed(argv: Sequence[str]) -> list[str]:
             raise UserError("ckpt=last: there is no run of these words with a checkpoint; start it without ckpt")
         if found is None:
             return list(argv)
-        print(f"continues {found}")
+        if ranks.rank() == 0:
+            print(f"continues {found}")
         ckpt = str(found)
         argv = [*(word for word in argv if key_of(word) != "ckpt"), f"ckpt='{ckpt}'"]
         given["ckpt"] = argv[-1]

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlzoo import config, sweep
+from dlzoo import config, ranks, sweep
 from dlzoo.errors import UserError
 from dlzoo.resume import resumed
 
@@ -38,7 +39,8 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # we say ourselves what is wrong
     FAILED.clear()
     try:
-        sys.argv[1:] = resumed(config.prepare(sys.argv[1:]))
+        words = config.prepare(sys.argv[1:])
+        sys.argv[1:] = ranks.prepared(words if ranks.by_lightning() else resumed(words))
         if sweep.is_asked(sys.argv[1:]):
             sys.exit(sweep.run(sys.argv[1:]))
         hydra.main(config_path=str(config.CONFIG_DIR), config_name="train", version_base="1.3")(job)()
@@ -55,8 +57,10 @@ def main() -> None:
         signum = getattr(error, "signum", None)  # Interrupted, whose module needs torch
         if signum is None:
             raise
-        print(f"\n{error}; the same command with resume=auto goes on from there", file=sys.stderr)
-        sys.exit(128 + signum)
+        if ranks.rank() == 0:
+            print(f"\n{error}; the same command with resume=auto goes on from there", file=sys.stderr)
+        # Lightning kills all ranks, the first too, when one that it started says that it has failed
+        sys.exit(0 if ranks.by_lightning() else 128 + signum)
     sys.exit(2 if FAILED else 0)
 
 
@@ -72,7 +76,9 @@ def job(cfg: DictConfig) -> None:
         if not isinstance(cause, (UserError, OmegaConfBaseException, *MISTAKES)):
             raise
         _complain(" ".join(str(cause).split()))
-        if {path.name for path in run_dir.iterdir()} <= {".hydra"}:
+        if hydra_cfg.mode == RunMode.MULTIRUN:
+            raise  # one of the runs that Hydra sent off: it tells the command that did so
+        if ranks.rank() == 0 and {path.name for path in run_dir.iterdir()} <= {".hydra"}:
             shutil.rmtree(run_dir)  # nothing was run
 
 
@@ -160,10 +166,12 @@ def _fit_and_test(
     seconds["fit"] = _timed(lambda: trainer.fit(task, fit_data, ckpt_path=cfg.ckpt))
     metrics = task.last_metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
     best, _ = _checkpoints(trainer)
-    if best is not None:
+    is_sharded = cfg.trainer.get("strategy") == "fsdp"  # then only Lightning knows which weights lie where
+    if best is not None and not is_sharded:
         # Not as ckpt_path: with it EMAWeightAveraging puts back the weights that are not averaged.
         task.load_state_dict(read(best)["state_dict"])
-    seconds["test"] = _timed(lambda: trainer.test(task, data, verbose=False)) if cfg.test else 0.0
+    ckpt = best if is_sharded else None
+    seconds["test"] = _timed(lambda: trainer.test(task, data, ckpt_path=ckpt, verbose=False)) if cfg.test else 0.0
     return metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
@@ -303,7 +311,8 @@ def _quiet() -> None:
 
 def _complain(message: str) -> int:
     FAILED.append(message)
-    print(f"error: {message}", file=sys.stderr)
+    if not ranks.by_lightning():  # the first rank says the same; torchrun may end it before it can
+        print(f"error: {message}", file=sys.stderr)
     return 2
 
 

@@ -86,7 +86,7 @@ def left_by(folder: Path) -> dict[str, Any]:
     return {
         "weights": {name: content["state_dict"] for name, content in stored.items()},
         "optimizers": [stored["last"]["optimizer_states"], stored["last"]["lr_schedulers"]],
-        "random": stored["last"]["continuation"]["random"],
+        "random": stored["last"]["continuation"]["ranks"],
         "rows": rows,
         "metrics": results["metrics"],
         "progress": [results["epochs"], results["steps"], results["status"]],

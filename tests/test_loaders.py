@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlzoo.data import base, loaders
+from dlzoo.data import base
 from dlzoo.data.base import InMemoryData, moments
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader, WorkerLoader
 from dlzoo.errors import UserError
@@ -105,40 +105,6 @@ def test_loading_draws_no_random_numbers_from_the_model(make: Callable[..., Load
     before = torch.get_rng_state()
     rows_in(make(20, 4, shuffle=True))
     assert torch.get_rng_state().equal(before)
-
-
-@both
-@pytest.mark.parametrize("world", [2, 3, 7])
-@pytest.mark.parametrize("n", [20, 21, 23])
-@pytest.mark.parametrize("shuffle", [False, True])
-def test_ranks_share_the_rows_without_overlap(
-    make: Callable[..., Loader], world: int, n: int, shuffle: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shares, lengths = [], []
-    for rank in range(world):
-        monkeypatch.setattr(loaders, "ranks", lambda rank=rank: (rank, world))
-        loader = make(n, 4, shuffle=shuffle, seed=2)
-        shares.append(flat(rows_in(loader)))
-        lengths.append(len(loader))
-        assert lengths[-1] == len(rows_in(loader))
-    seen = flat(shares)
-    assert len(seen) == len(set(seen))
-    if shuffle:  # ranks must take equally many steps, so less than a row a rank may be left out of an epoch
-        assert {len(share) for share in shares} == {n // world}
-        assert len(set(lengths)) == 1
-    else:
-        assert sorted(seen) == list(range(n))
-
-
-def test_what_is_left_out_of_an_epoch_changes_with_the_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = set()
-    for rank in range(2):
-        monkeypatch.setattr(loaders, "ranks", lambda rank=rank: (rank, 2))
-        loader = TensorLoader(arrays(5), 2, shuffle=True)
-        for epoch in range(20):
-            loader.set_epoch(epoch)
-            seen |= set(loader.rows().tolist())
-    assert seen == set(range(5))
 
 
 def test_weights_travel_with_their_rows() -> None:

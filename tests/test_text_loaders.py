@@ -76,21 +76,6 @@ def test_batches_are_a_function_of_seed_and_epoch() -> None:
     assert widths == sorted(widths)
 
 
-@pytest.mark.parametrize(("n", "world"), [(100, 2), (101, 2), (98, 3)])
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_ranks_share_the_texts(n: int, world: int, shuffle: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    texts, seen, steps = some_texts(n), [], set()
-    for rank in range(world):
-        as_rank(monkeypatch, rank, world)
-        loader = BucketLoader(texts, 8, shuffle=shuffle)
-        batches = [rows_of(x) for x, _ in loader]
-        seen += [row for rows in batches for row in rows]
-        steps.add(len(batches))
-        assert len(batches) == len(loader)
-    assert len(seen) == len(set(seen)) == (n - n % world if shuffle else n)
-    assert not shuffle or len(steps) == 1
-
-
 @pytest.mark.parametrize("keep", ["first", "last"])
 def test_long_texts_are_cut(keep: Any) -> None:
     texts = Texts(torch.arange(1, 11, dtype=torch.int32), torch.tensor([0, 2, 7, 10]), torch.tensor([5, 6, 7]))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dlzoo.callbacks.observer import Observer, at_rest
 from dlzoo.data.loaders import Arrays, as_float
+from dlzoo.gathering import of_all_ranks
 from dlzoo.specs import Classes
 from dlzoo.tasks.generative import Encoding
 
@@ -59,11 +60,13 @@ class CodeMeasures(Observer):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(pl_module, Encoding) or data is None or not self.kept:
             return
+        test = Arrays(*(of_all_ranks(torch.cat(parts)) for parts in zip(*self.kept, strict=True)))
+        self.kept = []
+        if not trainer.is_global_zero:  # it would do the same
+            return
         rows = data.arrays("train")
         some = torch.randperm(rows.num_rows, generator=torch.Generator().manual_seed(0))[: self.num_train]
         train = rows.take(some.to(rows.y.device))
-        test = Arrays(*(torch.cat(parts) for parts in zip(*self.kept, strict=True)))
-        self.kept = []
         with at_rest(pl_module):
             found = measure(pl_module, train, test, self.probe_steps)
         pl_module.log_dict(found, rank_zero_only=True)

@@ -46,6 +46,8 @@ class SampleQuality(Observer):
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         wanted = Generating if self.everything else Adversarial
+        if not trainer.is_global_zero:  # it would do the same
+            return
         if not isinstance(pl_module, wanted) or data is None or not isinstance(pl_module.spec.target, Classes):
             return
         # Lightning tests in inference mode, in which nothing that is made can learn
@@ -73,13 +75,10 @@ class SampleQuality(Observer):
         right = real.logits.argmax(1) == test.y[:num].cpu()
         found["baseline/ruler_accuracy"] = float(right.float().mean())
         task.log_dict(found, rank_zero_only=True)
-        if trainer.is_global_zero:
-            publish(
-                trainer, "sample_classes", latent_plots.class_shares(shares, class_shares(real.logits), target.names)
-            )
-            rare = [name for name, share in zip(target.names, shares.tolist(), strict=True) if share < RARE]
-            if rare and not task.is_conditional and len(target.names) * RARE < 0.5:
-                warn(trainer, collapse(rare, num))
+        publish(trainer, "sample_classes", latent_plots.class_shares(shares, class_shares(real.logits), target.names))
+        rare = [name for name, share in zip(target.names, shares.tolist(), strict=True) if share < RARE]
+        if rare and not task.is_conditional and len(target.names) * RARE < 0.5:
+            warn(trainer, collapse(rare, num))
 
 
 def samples(task: Generating, num: int) -> Tensor:

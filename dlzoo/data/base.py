@@ -27,8 +27,8 @@ class DataModule(pl.LightningDataModule):
     """A source of batches that promises a spec.
 
     Args:
-        batch_size: samples in a training batch, on each device.
-        eval_batch_size: samples in a validation or test batch.
+        batch_size: samples in a training batch, of all devices together, so that several learn what one would.
+        eval_batch_size: samples in a validation or test batch, on each device; it changes nothing but the memory taken.
         seed: chooses the validation rows and the order of the batches.
         val_fraction: share of the training rows kept for validation, stratified for classes.
         val_size: number of validation rows instead of a share.

@@ -15,6 +15,8 @@ import torch.distributed
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dlzoo.errors import UserError
+
 Batch = tuple[Tensor, ...]
 
 
@@ -46,12 +48,45 @@ def as_float(x: Tensor) -> Tensor:
     return x.float().mul_(1 / 255) if x.dtype == torch.uint8 else x
 
 
+def part_of(batch: Tensor, rank: int, world: int, least: int = 2) -> tuple[Tensor, float]:
+    """A rank's rows of a batch, rows: (n,), and its share: what its mean loss counts in the mean over the ranks.
+
+    With these shares that mean is the mean of the whole batch, also where it cannot be divided evenly. Where it has
+    fewer than ``least`` rows for each rank, as a last batch may, some ranks get none, for BatchNorm cannot be trained
+    on one row. They must take part in the step nevertheless: they are given rows of others, and their share is 0.
+
+    >>> [part_of(torch.arange(5), rank, 2) for rank in (0, 1)]
+    [(tensor([0, 2, 4]), 1.2), (tensor([1, 3]), 0.8)]
+    """
+    num_taking = max(min(world, len(batch) // least), 1)
+    if rank >= num_taking:
+        return batch[:least], 0.0
+    rows = batch[rank::num_taking]
+    return rows, len(rows) * world / len(batch)
+
+
 class Loader(ABC):
-    """Which rows go into which batch: a pure function of (seed, epoch), sharded over the ranks.
+    """Which rows go into which batch: a pure function of (seed, epoch), shared out to the ranks.
+
+    The batches of training, for which rows are shuffled, are those of a single process whatever the number of ranks:
+    each rank takes its part of each. Every row is there once an epoch, and all ranks take equally many steps. In
+    validation and test each rank has batches of its own, and every row is in one of them.
 
     Lightning calls ``sampler.set_epoch`` before each epoch, and checkpoints hold `state_dict`: a continued run sees the
     batches that it would have seen, also from the middle of an epoch.
+
+    Args:
+        num_rows: of the split.
+        batch_size: in training of all ranks together, else of each.
+        shuffle: for training.
+        seed: of the order.
+
+    Raises:
+        UserError: with so many ranks some would always have nothing to do.
     """
+
+    shares_rows = True
+    """Whether each rank has rows of its own in validation and test."""
 
     def __init__(self, num_rows: int, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> None:
         self.num_rows = num_rows
@@ -62,7 +97,20 @@ class Loader(ABC):
         self.same_each_epoch = not shuffle
         self.position = 0
         """Batches that were taken from the iteration that began last."""
+        self.shares: list[float] = []
+        """Of this rank in each training batch of the epoch, see `part_of`."""
         self._stored: dict[str, int] | None = None
+        _, world = ranks()
+        if shuffle and batch_size < world:
+            raise UserError(
+                f"data.batch_size={batch_size} is the batch of all {world} processes together, so some would have no "
+                f"row: raise it, or lower trainer.devices"
+            )
+        if not shuffle and self.shares_rows and num_rows < world:
+            raise UserError(
+                f"{num_rows} rows of validation or test cannot be shared out to {world} processes: keep more of them "
+                "(data.val_size, data.val_fraction), or lower trainer.devices"
+            )
 
     @property
     def sampler(self) -> Loader:
@@ -90,26 +138,40 @@ class Loader(ABC):
             yield batch
         self.position = 0
 
-    def rows(self) -> Tensor:
-        """This rank's row numbers for the current epoch."""
-        n, (rank, world) = self.num_rows, ranks()
-        if not self.shuffle:
-            return torch.arange(rank, n, world)
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch))
-        return order[rank : n - n % world : world]  # ranks must take equally many steps
+    def order(self) -> Tensor:
+        """The row numbers of a training epoch, of all ranks."""
+        return torch.randperm(
+            self.num_rows, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        )
+
+    def whole_batches(self, order: Tensor) -> list[Tensor]:
+        """Training batches, of all ranks together. A last one of one row borrows a second: BatchNorm needs two."""
+        n, size = len(order), self.batch_size
+        sizes = [min(size, n - start) for start in range(0, n, size)]
+        if size > 2 and len(sizes) > 1 and sizes[-1] == 1:
+            sizes[-2:] = [size - 1, 2]
+        return list(order.split(sizes))
+
+    def eval_rows(self) -> Tensor:
+        """This rank's row numbers in validation and test."""
+        rank, world = ranks()
+        return torch.arange(rank, self.num_rows, world)
 
     def batches(self, device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
-        """The row numbers of each batch. A last training batch of one row borrows a second: BatchNorm needs two."""
-        rows = self.rows().to(device)
-        sizes = [min(self.batch_size, len(rows) - start) for start in range(0, len(rows), self.batch_size)]
-        if self.shuffle and self.batch_size > 2 and len(sizes) > 1 and sizes[-1] == 1:
-            sizes[-2:] = [self.batch_size - 1, 2]
-        return rows.split(sizes)
+        """The row numbers of each batch of this rank."""
+        if not self.shuffle:
+            return self.eval_rows().to(device).split(self.batch_size) if self.num_rows else ()
+        rank, world = ranks()
+        least = 2 if self.batch_size >= 2 * world else 1
+        whole = self.whole_batches(self.order().to(device))
+        parts, shares = zip(*(part_of(batch, rank, world, least) for batch in whole), strict=True)
+        self.shares = list(shares)
+        return parts
 
     def __len__(self) -> int:
-        n, (rank, world) = self.num_rows, ranks()
-        share = n // world if self.shuffle else len(range(rank, n, world))
-        return -(-share // self.batch_size)
+        rank, world = ranks()
+        num_rows = self.num_rows if self.shuffle else len(range(rank, self.num_rows, world))
+        return -(-num_rows // self.batch_size)
 
     @abstractmethod
     def iterate(self, start: int) -> Iterator[Batch]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dlzoo.data.base import InMemoryData
-from dlzoo.data.loaders import Arrays, Loader, TensorLoader, ranks
+from dlzoo.data.loaders import Arrays, Loader, TensorLoader
 from dlzoo.errors import UserError, at_least
 from dlzoo.frequency import Step, label
 from dlzoo.specs import SeriesSpec, Values
@@ -144,7 +144,7 @@ class SeriesData(InMemoryData):
         if not self.consecutive:
             windows = steps.unfold(0, spec.window + 1, 1).transpose(1, 2)  # (N, W + 1, D): a view, not a copy
             return Arrays(windows[:, :-1], windows[:, -1])
-        windows = consecutive_windows(steps, spec.window, self.batch_size * ranks()[1])
+        windows = consecutive_windows(steps, spec.window, self.batch_size)
         return Arrays(windows[:, :-1], windows[:, 1:])
 
     def fit_to(self, known: Tensor) -> SeriesSpec:
@@ -164,7 +164,8 @@ class SeriesData(InMemoryData):
     def _loader(self, split: Literal["train", "val", "test"], batch_size: int, shuffle: bool = False) -> Loader:
         if split != "train":
             return EveryRank(self.arrays(split), batch_size)
-        return super()._loader(split, batch_size, shuffle=shuffle and not self.consecutive)
+        loader = super()._loader(split, batch_size, shuffle=shuffle)
+        return InTurn(loader.arrays, batch_size) if self.consecutive else loader  # type: ignore[attr-defined]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Raw values stay on the CPU in double precision; the task sends windows of them to the net."""
@@ -175,11 +176,24 @@ class SeriesData(InMemoryData):
 class EveryRank(TensorLoader):
     """The same batches on every rank: a single forecast cannot be shared out."""
 
-    def rows(self) -> Tensor:
+    shares_rows = False
+
+    def eval_rows(self) -> Tensor:
         return torch.arange(self.num_rows)
 
     def __len__(self) -> int:
         return -(-self.num_rows // self.batch_size)
+
+
+class InTurn(TensorLoader):
+    """Training batches in the order of the rows: each rank reads on in the parts of the series that it began with."""
+
+    def __init__(self, arrays: Arrays, batch_size: int) -> None:
+        super().__init__(arrays, batch_size, shuffle=True)
+        self.same_each_epoch = True
+
+    def order(self) -> Tensor:
+        return torch.arange(self.num_rows)
 
 
 def consecutive_windows(steps: Tensor, window: int, num_parts: int) -> Tensor:

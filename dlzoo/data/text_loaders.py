@@ -75,17 +75,17 @@ class BucketLoader(Loader):
         self.texts = texts
         self.lengths = texts.lengths.cpu()
 
-    def rows(self) -> Tensor:
-        rows = super().rows()
-        pools = rows.split(self.batch_size * POOL) if self.shuffle else [rows]
-        return torch.cat([pool[self.lengths[pool].argsort(stable=True)] for pool in pools])
-
-    def batches(self, device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
-        batches = super().batches(device)
-        if not self.shuffle:
-            return batches
+    def whole_batches(self, order: Tensor) -> list[Tensor]:
+        pools = [self.by_length(pool) for pool in order.split(self.batch_size * POOL)]
+        batches = super().whole_batches(torch.cat(pools))
         draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch + 1)
-        return tuple(batches[i] for i in torch.randperm(len(batches), generator=draw).tolist())
+        return [batches[i] for i in torch.randperm(len(batches), generator=draw).tolist()]
+
+    def eval_rows(self) -> Tensor:
+        return self.by_length(super().eval_rows())
+
+    def by_length(self, rows: Tensor) -> Tensor:
+        return rows[self.lengths[rows.cpu()].argsort(stable=True).to(rows.device)]
 
     def iterate(self, start: int) -> Iterator[Batch]:
         for rows in self.batches(self.texts.y.device)[start:]:
@@ -102,7 +102,7 @@ class StreamLoader(Loader):
 
     Args:
         tokens: (N,) int64.
-        batch_size: streams on each device.
+        batch_size: streams, in training of all ranks together, else of each.
         num_steps: tokens of each stream in a batch.
     """
 
@@ -112,9 +112,11 @@ class StreamLoader(Loader):
         super().__init__(max(len(tokens) - 1, 0), batch_size, shuffle=shuffle, seed=seed)
         self.num_steps = num_steps
         rank, world = ranks()
-        num_streams = min(batch_size * world, max(self.num_rows, 1))
+        wanted = batch_size if shuffle else batch_size * world
+        num_streams = max(min(wanted, self.num_rows), 1)
         self.length = -(-self.num_rows // num_streams)
         text = torch.cat([tokens, tokens.new_full((num_streams * self.length + 1 - len(tokens),), PAD)])
+        self.targets = text[1:].view(num_streams, -1)
         # ranks have equally many steps, and their streams lie side by side in the text
         self.x, self.y = (part.view(num_streams, -1)[rank::world] for part in (text[:-1], text[1:]))
 
@@ -134,4 +136,7 @@ class StreamLoader(Loader):
 
     def iterate(self, start: int) -> Iterator[Batch]:
         cuts = self.cuts()
+        if self.shuffle:
+            whole, own = ((y != PAD).sum(0).split(cuts) for y in (self.targets, self.y))
+            self.shares = [float(o.sum() * ranks()[1] / w.sum()) for o, w in zip(own, whole, strict=True)]
         yield from zip(self.x.split(cuts, 1)[start:], self.y.split(cuts, 1)[start:], strict=True)

@@ -46,7 +46,7 @@ def frechet(made: Tensor, real: Tensor) -> float:
 
     given = nn.Identity()  # the features are read already
     given.num_features = made.shape[1]  # type: ignore[assignment]
-    metric = FrechetInceptionDistance(feature=given)
+    metric = FrechetInceptionDistance(feature=given, sync_on_compute=False)  # one rank measures alone
     metric.update(real.double(), real=True)
     metric.update(made.double(), real=False)
     return float(metric.compute())
@@ -60,7 +60,7 @@ def inception_score(logits: Tensor) -> float:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Metric `InceptionScore` will save all")
         warnings.filterwarnings("ignore", r"std\(\): degrees of freedom")  # of one split
-        metric = InceptionScore(feature=nn.Identity(), splits=1)
+        metric = InceptionScore(feature=nn.Identity(), splits=1, sync_on_compute=False)
         metric.update(logits)
         return float(metric.compute()[0])
 

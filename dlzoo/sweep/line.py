@@ -73,7 +73,8 @@ def read(argv: Sequence[str]) -> Line:
         if _key(override) in ("hydra/launcher", "hydra/sweeper"):
             raise UserError(
                 f"{_key(override)}: trials run in dlzoo's own processes; to use several, or several machines, start "
-                "the same search in each, with sweep.storage=<URL of a database> where they share no folder"
+                "the same search in each, with sweep.storage=<URL of a database> where they share no folder; a grid "
+                "can go to SLURM: hydra/launcher=submitit_slurm"
             )
         if _key(override) == "sweep" and override.is_sweep_override():
             raise UserError(

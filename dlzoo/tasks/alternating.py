@@ -36,6 +36,8 @@ class Part(NamedTuple):
 class Alternating(Task):
     """A task with an optimizer for each of its `parts`, which it moves by `backward` and `update`."""
 
+    has_parts = True
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.automatic_optimization = False

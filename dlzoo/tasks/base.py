@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
+from lightning.pytorch.strategies import Strategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dlzoo import random_state
+from dlzoo import gathering, random_state
 from dlzoo.errors import UserError
 from dlzoo.parts.layers import Standardize
 from dlzoo.schedulers import UNLIMITED, Plan
@@ -33,15 +34,29 @@ class RunningMean:
 
     def reset(self) -> None:
         self.total: Tensor | None = None
-        self.count = 0
+        self.count: int | Tensor = 0
 
-    def add(self, mean: Tensor, count: int) -> None:
+    def add(self, mean: Tensor, count: int | Tensor) -> None:
         mean = mean.detach().float()
-        self.total = mean * count if self.total is None else self.total.add_(mean, alpha=count)
+        if isinstance(count, Tensor):
+            self.total = mean * count if self.total is None else self.total.add_(mean * count)
+        else:
+            self.total = mean * count if self.total is None else self.total.add_(mean, alpha=count)
         self.count += count
 
     def read(self) -> float:
-        return 0.0 if self.total is None else float(self.total) / max(self.count, 1)
+        return 0.0 if self.total is None or not self.count else float(self.total) / float(self.count)
+
+    def join(self, strategy: Strategy) -> None:
+        """Become the mean over all ranks; all must call it.
+
+        Not Lightning's ``sync_dist``: that rounds the mean number of samples down to a whole one.
+        """
+        own = torch.zeros((), device=strategy.root_device) if self.total is None else self.total
+        count = torch.as_tensor(self.count, dtype=torch.float64, device=own.device)
+        both = strategy.reduce(torch.cat([own.double().flatten(), count.view(1)]), reduce_op="sum")
+        assert isinstance(both, Tensor)
+        self.total, self.count = both[:-1].view(own.shape).float(), both[-1]
 
 
 class Task(pl.LightningModule):
@@ -60,6 +75,9 @@ class Task(pl.LightningModule):
 
     carried: ClassVar[tuple[str, ...]] = ()
     """Attributes (tensors, or tuples of them) that a training batch hands on to the next; checkpoints hold them."""
+
+    has_parts: ClassVar[bool] = False
+    """Whether a backward pass goes through some of the parameters only, which DDP must be told."""
 
     goes_on_within_epochs: ClassVar[bool] = True
     """Whether a checkpoint from the middle of an epoch holds all that the next batch needs."""
@@ -86,6 +104,10 @@ class Task(pl.LightningModule):
         self.last_metrics: dict[str, float] = {}
         """Of the run that is continued, as they were when its checkpoint was written."""
         self._continuation: dict[str, Any] | None = None
+        self.share = 1.0
+        """Of this rank's rows in the batch, times the number of ranks; 0: the rows count on another rank."""
+        self.factor: float | Tensor = 1.0
+        """Times the gradient of this rank's loss, so that their mean over the ranks is that of the whole batch."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -109,11 +131,17 @@ class Task(pl.LightningModule):
         """Mean training loss of the epoch so far (waits for the device)."""
         return self.train_means["loss"].read() if "loss" in self.train_means else float("nan")
 
-    def track(self, count: int, **means: Tensor) -> None:
-        """Add a step's means over ``count`` samples to the epoch's, and log them every few steps."""
+    def track(self, count: int | Tensor, **means: Tensor) -> None:
+        """Add a step's means to the epoch's, and log them every few steps.
+
+        Args:
+            count: samples of the step, or the sum of their weights.
+        """
+        step = self.global_step
+        if not self.share:
+            count = 0
         for name, value in means.items():
             self.train_means.setdefault(name, RunningMean()).add(value, count)
-        step = self.global_step
         if self.trainer.loggers and step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             metrics = {f"train/{name}_step": float(value.detach()) for name, value in means.items()}
             for logger in self.trainer.loggers:
@@ -126,10 +154,13 @@ class Task(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What a run needs, beside what Lightning keeps, to go on as if it had never stopped."""
-        checkpoint["continuation"] = {
-            "random": random_state.capture_all(),
+        own = {
+            "random": random_state.capture(),
             "means": {name: [mean.total, mean.count] for name, mean in self.train_means.items()},
             "carried": {name: getattr(self, name) for name in self.carried},
+        }
+        checkpoint["continuation"] = {
+            "ranks": gathering.gathered(own),
             "metrics": {name: float(value) for name, value in self.trainer.callback_metrics.items()},
             "loader": _state_of(self.trainer.train_dataloader),
         }
@@ -140,17 +171,29 @@ class Task(pl.LightningModule):
 
     def on_train_start(self) -> None:
         stored, self._continuation = self._continuation, None
-        if stored is None:
-            return
-        for name, (total, count) in stored["means"].items():
-            mean = self.train_means[name] = RunningMean()
-            mean.total, mean.count = None if total is None else total.to(self.device), count
-        for name in self.carried:
-            setattr(self, name, move_data_to_device(stored["carried"].get(name), self.device))
-        if stored["loader"] is not None:
+        own = None if stored is None else gathering.own_of(stored["ranks"])
+        if own is not None:
+            for name, (total, count) in own["means"].items():
+                mean = self.train_means[name] = RunningMean()
+                mean.total, mean.count = move_data_to_device(total, self.device), count
+            for name in self.carried:
+                setattr(self, name, move_data_to_device(own["carried"].get(name), self.device))
+        if stored is not None and stored["loader"] is not None:
             # Lightning hands it on too early, or not at all where a schedule has asked for the number of batches
             self.trainer.train_dataloader.load_state_dict(stored["loader"])  # type: ignore[union-attr]
-        random_state.restore_own(stored["random"])  # last: what came before may have drawn
+        gathering.begin(own)  # last: what came before may have drawn
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if self.trainer.world_size > 1:
+            self.share = self.trainer.train_dataloader.shares[batch_idx]  # type: ignore[union-attr]
+            self.factor = self.gradient_factor(batch)
+
+    def gradient_factor(self, batch: Any) -> float | Tensor:
+        """See `factor`; for losses that are not means over samples that all count alike."""
+        return self.share
+
+    def backward(self, loss: Tensor, *args: Any, **options: Any) -> None:
+        super().backward(loss * self.factor if self.trainer.world_size > 1 else loss, *args, **options)
 
     def on_train_epoch_start(self) -> None:
         for mean in self.train_means.values():
@@ -158,7 +201,9 @@ class Task(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         for name, mean in self.train_means.items():
-            self.log(f"train/{name}", mean.read(), sync_dist=True, batch_size=mean.count)
+            if self.trainer.world_size > 1:
+                mean.join(self.trainer.strategy)
+            self.log(f"train/{name}", mean.read(), batch_size=1)
 
     def take_over(self, trainer: pl.Trainer) -> None:
         """Called when the trainer is built: what a task that steps by itself does in its place."""

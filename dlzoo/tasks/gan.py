@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlzoo.errors import UserError, pick
+from dlzoo.gathering import of_all_ranks
 from dlzoo.specs import Classes, Spec
 from dlzoo.tasks.alternating import Alternating, Part, frozen
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
@@ -170,10 +171,10 @@ class Adversarial(Generating, Alternating):
         self.log_split("test")
 
     def log_split(self, split: str) -> None:
-        real, labels = (torch.cat(parts)[:NUM_COMPARED] for parts in zip(*self.real, strict=True))
+        real, labels = (of_all_ranks(torch.cat(parts))[:NUM_COMPARED] for parts in zip(*self.real, strict=True))
         self.real.clear()
         made = self.decode(self.draw(len(real), EVAL_SEED), labels)
-        self.log(f"{split}/energy_distance", energy_distance(real, made), sync_dist=True)
+        self.log(f"{split}/energy_distance", energy_distance(real, made))
 
     def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.net.generate(codes, self.condition(labels)).float()

@@ -129,7 +129,7 @@ class Player(Task):
     def on_train_epoch_end(self) -> None:
         for name, mean in self.train_means.items():
             if mean.count:
-                self.log(f"train/{name}", mean.read(), logger=False, batch_size=mean.count)
+                self.log(f"train/{name}", mean.read(), logger=False, batch_size=int(mean.count))
         for schedule in self.trainer.lr_scheduler_configs:
             if schedule.interval == "epoch":
                 schedule.scheduler.step(self.trainer.callback_metrics.get(self.monitor[0]))  # type: ignore[arg-type]

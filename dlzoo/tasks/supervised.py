@@ -132,13 +132,33 @@ class Supervised(Task):
         self.activities.clear()
         return total
 
+    def weight_of(self, target: Tensor, weight: Tensor | None = None) -> int | Tensor:
+        """What the mean loss of these samples counts beside that of others."""
+        factors = self.objective.weights(target, weight)
+        return len(target) if factors is None else factors.sum()
+
+    def gradient_factor(self, batch: Batch) -> float | Tensor:
+        _, target, *weight = batch
+        own = self.weight_of(target, *weight)
+        if isinstance(own, int):
+            return self.share
+        own = own * bool(self.share)
+        total = self.trainer.strategy.reduce(own.clone(), reduce_op="sum")
+        return own * self.trainer.world_size / total.clamp(min=1e-12)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target, *weight = batch
         outputs = self(x)
         loss = self.loss(outputs, target, *weight)
         with torch.no_grad():
             main = outputs[0] if isinstance(outputs, tuple) else outputs
-            self.track(len(target), loss=loss, **self.objective.train_measures(main, target))
+            count = self.weight_of(target, *weight)
+            measures = self.objective.train_measures(main, target)
+            if isinstance(count, int):
+                self.track(count, loss=loss, **measures)
+            else:
+                self.track(count, loss=loss)
+                self.track(len(target), **measures)
         return loss + self.penalty()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
@@ -153,7 +173,7 @@ class Supervised(Task):
         output = self(x)
         self.activities.clear()
         loss = self.loss(output, target, *weight)
-        self.eval_loss.update(loss, len(target))
+        self.eval_loss.update(loss, self.weight_of(target, *weight))
         self.eval_metrics.update(self.objective.predictions(output), target)
         return {"output": self.objective.reported(output), "target": target, "loss": loss}
 

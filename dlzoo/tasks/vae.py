@@ -143,6 +143,8 @@ class VariationalAutoencoder(Encoding, Generating):
         self.log("test/active_units", float(self.num_active))
 
     def log_split(self, split: str, names: tuple[str, ...]) -> None:
+        if self.trainer.world_size > 1:
+            self.unit_kl.join(self.trainer.strategy)
         if self.unit_kl.total is not None:
             self.num_active = int((self.unit_kl.total / self.unit_kl.count >= COLLAPSED).sum())
         self.log_dict({f"{split}/{name}": self.means[name].compute() for name in names})

@@ -1,0 +1,57 @@
+"""What ranks tell each other: rows that all are to see, and what each keeps in a checkpoint to go on exactly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed
+from lightning.fabric.utilities.apply_func import move_data_to_device
+from torch import Tensor
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from dlzoo import random_state
+from dlzoo.data.loaders import ranks
+
+Own = dict[str, Any]
+"""random: see random_state.py; means: {name: [total, count]}; carried: {name: tensor, or tuple of them}."""
+
+
+def of_all_ranks(rows: Tensor) -> Tensor:
+    """The rows (n, ...) of all ranks, which may have different numbers of them; all must call it."""
+    return torch.cat(gather_all_tensors(rows)) if ranks()[1] > 1 else rows
+
+
+def gathered(own: Own) -> list[Own]:
+    """What each rank has, by rank; all must call it."""
+    _, world = ranks()
+    if world == 1:
+        return [own]
+    found: list[Any] = [None] * world
+    torch.distributed.all_gather_object(found, move_data_to_device(own, "cpu"))  # another rank has no such device
+    return found
+
+
+def own_of(stored: list[Own]) -> Own:
+    """What this rank goes on with.
+
+    With another number of ranks it is the same run no more: the epoch's means so far are the first rank's to report,
+    nothing is carried, and each rank draws as if it had begun.
+    """
+    rank, world = ranks()
+    if len(stored) == world:
+        return stored[rank]
+    means: dict[str, list[Any]] = {}
+    for own in stored if rank == 0 else []:
+        for name, (total, count) in own["means"].items():
+            before = means.setdefault(name, [torch.zeros(()), 0])
+            means[name] = [before[0] if total is None else before[0] + total, before[1] + count]
+    return {"random": None, "means": means, "carried": {}}
+
+
+def begin(own: Own | None) -> None:
+    """Draw at random as this rank should: on from where it stopped, or at first otherwise than the other ranks."""
+    if own is not None and own["random"] is not None:
+        random_state.restore(own["random"])
+    else:
+        random_state.differ(ranks()[0])

@@ -1,0 +1,261 @@
+"""Several processes learn what one process learns, tell the same figures, leave one folder, and survive together."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Outcome
+from killing import differences, finish, left_by, words_of
+from rank_runs import QUICK, finish_ranks, start_ranks
+
+from dlzoo import ranks
+from dlzoo.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+reliability = pytest.mark.reliability
+
+CASES = {
+    "odd": "model=mlp data.batch_size=251 optimizer=adam trainer.gradient_clip_val=0.5 "
+    "trainer.accumulate_grad_batches=3",
+    "sgd": "model=mlp data.batch_size=256 optimizer=sgd scheduler=onecycle",
+    "weighted": "model=mlp data.batch_size=200 optimizer=momentum task.class_weights=balanced task.l2=0.001",
+    "idle": "model=mlp data.batch_size=323 optimizer=adam",  # 1294 rows: the last two are one rank's
+    "three": "model=lenet data.batch_size=250 optimizer=adam",
+    "reconstruction": "model=autoencoder data.batch_size=250 callbacks=[history,checkpoint,measures]",
+    "stateful": "model=gru data=air_passengers net.stateful=true data.window=8 data.batch_size=3",
+    "values": "model=mlp data=synthetic data.kind=friedman data.batch_size=150 data.eval_batch_size=30",
+}
+
+
+def log(folder: Path) -> str:
+    return (folder / "log.txt").read_text()
+
+
+def assert_close(one: dict[str, Any], other: dict[str, Any], place: str) -> None:
+    assert one.keys() == other.keys(), place
+    for name, a in one.items():
+        b = other[name]
+        if isinstance(a, torch.Tensor):
+            assert torch.allclose(a, b, rtol=0, atol=1e-6), f"{place}.{name}: {(a - b).abs().max()}"
+        else:
+            assert float(a) == pytest.approx(float(b), rel=2e-5, abs=2e-6), f"{place}.{name}"
+
+
+@pytest.mark.parametrize("case", [c if c == "odd" else pytest.param(c, marks=reliability) for c in CASES])
+def test_several_processes_learn_what_one_learns(case: str, tmp_path: Path) -> None:
+    """Weights to 1e-6, and each figure of each epoch and of the test."""
+    words = [*CASES[case].split(), *QUICK]
+    words = [word for word in words if case not in ("reconstruction",) or word != QUICK[-1]]
+    assert finish(tmp_path / "one", words) == 0, log(tmp_path / "one")
+    world = 3 if case == "three" else 2
+    assert finish_ranks(tmp_path / "several", words, world) == [0] * world, log(tmp_path / "several")
+    one, several = left_by(tmp_path / "one"), left_by(tmp_path / "several")
+    for name in ("best", "last"):
+        assert_close(one["weights"][name], several["weights"][name], name)
+    assert_close(one["metrics"], several["metrics"], "metrics")
+    assert len(one["rows"]) == len(several["rows"]) == 2
+    for row, other in zip(one["rows"], several["rows"], strict=True):
+        assert_close(row, other, f"epoch {row['epoch']}")
+    assert one["progress"] == several["progress"]
+    assert f"{world} x cpu" in log(tmp_path / "several")
+
+
+@reliability
+@pytest.mark.parametrize("family", ["vae", "gan", "averaged"])
+def test_other_families_train_on_several_processes(family: str, tmp_path: Path) -> None:
+    words = [*words_of(family), "trainer.max_epochs=1", "data.batch_size=300"]
+    assert finish_ranks(tmp_path, words) == [0, 0], log(tmp_path)
+    assert "test" in left_by(tmp_path)["metrics"].__str__()
+
+
+# Stopping and going on
+
+GOES_ON = [*words_of("classifier"), "data.batch_size=64"]  # dropout, BatchNorm, augmentation and a schedule
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert finish_ranks(folder, GOES_ON) == [0, 0], log(folder)
+    found = left_by(folder)
+    first, second = found["random"]
+    assert differences(first["random"]["torch"], second["random"]["torch"])  # each rank has a dropout of its own
+    return found
+
+
+def wait_for(path: Path, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, f"no {path}"
+        time.sleep(0.01)
+
+
+@reliability
+def test_killed_ranks_go_on_as_if_nothing_had_been(undisturbed: dict[str, Any], tmp_path: Path) -> None:
+    processes = start_ranks(tmp_path, GOES_ON)
+    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    for process in processes:
+        process.kill()
+        process.join()
+    assert finish_ranks(tmp_path, [*GOES_ON, "resume=auto"]) == [0, 0], log(tmp_path)
+    assert log(tmp_path).count("continues") == 1
+    assert differences(undisturbed, left_by(tmp_path)) == []
+
+
+@reliability
+def test_a_signal_to_one_rank_stops_all_after_the_same_step(undisturbed: dict[str, Any], tmp_path: Path) -> None:
+    processes = start_ranks(tmp_path, GOES_ON)
+    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    os.kill(processes[1].pid, signal.SIGTERM)
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [143, 143], log(tmp_path)
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["status"] == "interrupted"
+    assert log(tmp_path).count("stopped by SIGTERM") == 1
+    assert finish_ranks(tmp_path, [*GOES_ON, "resume=auto"]) == [0, 0], log(tmp_path)
+    assert differences(undisturbed, left_by(tmp_path)) == []
+
+
+def command(folder: Path, *starter: str) -> subprocess.Popen[bytes]:
+    """A run in a process group of its own, as from a terminal."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment |= {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    words = [sys.executable, *starter, str(ROOT / "train.py"), "trainer=ddp", *GOES_ON, "resume=auto"]
+    folder.mkdir(exist_ok=True)
+    with (folder / "log.txt").open("a") as file:
+        return subprocess.Popen(
+            [*words, "hydra.run.dir=run"], cwd=folder, stdout=file, stderr=file, env=environment, start_new_session=True
+        )
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+
+
+@reliability
+def test_torchrun_starts_again_when_a_worker_is_killed(undisturbed: dict[str, Any], tmp_path: Path) -> None:
+    process = command(tmp_path, *TORCHRUN, "--max-restarts=1")
+    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    os.kill(children(process.pid)[1], signal.SIGKILL)
+    assert process.wait(180) == 0, log(tmp_path)
+    assert "continues" in log(tmp_path)
+    assert "warning" not in log(tmp_path)
+    assert differences(undisturbed, left_by(tmp_path)) == []
+
+
+@reliability
+@pytest.mark.parametrize("starter", ["torchrun", "lightning"])
+def test_sigterm_to_the_starter_ends_all_ranks(starter: str, undisturbed: dict[str, Any], tmp_path: Path) -> None:
+    process = command(tmp_path, *(TORCHRUN if starter == "torchrun" else ()))
+    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    ranks_ = children(process.pid)
+    process.terminate()
+    assert process.wait(60) != 0
+    time.sleep(1)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in ranks_), log(tmp_path)
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["status"] == "interrupted", log(tmp_path)
+    assert finish_ranks(tmp_path, [*GOES_ON, "resume=auto"]) == [0, 0], log(tmp_path)
+    assert differences(undisturbed, left_by(tmp_path)) == []
+
+
+# Which rank this is
+
+STARTERS = {
+    "torchrun": {"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"},
+    "srun": {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "0"},
+    "lightning": {"LOCAL_RANK": "1", "NODE_RANK": "0", "WORLD_SIZE": "2"},
+    "a second machine": {"NODE_RANK": "1"},
+    "alone": {},
+    "alone in a job of SLURM": {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_PROCID": "0"},
+}
+
+
+@pytest.fixture(params=STARTERS)
+def starter(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name in [n for n in os.environ if n.startswith(("SLURM_", "TORCHELASTIC", "GROUP_"))]:
+        monkeypatch.delenv(name)
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in STARTERS[request.param].items():
+        monkeypatch.setenv(name, value)
+    return request.param
+
+
+def test_only_the_first_rank_makes_the_folder(starter: str) -> None:
+    is_first = starter.startswith("alone")
+    assert ranks.rank() == (0 if is_first else 1)
+    assert ranks.num_started() == (2 if starter in ("torchrun", "srun") else 1)
+    found = ranks.prepared(["model=mlp"])
+    if is_first or starter == "lightning":  # which hands on the first one's folder
+        assert found == ["model=mlp"]
+    else:
+        assert found[-1] == "hydra.output_subdir=null"
+        assert "dlzoo-rank-" in found[1]
+        assert ranks.prepared(["hydra.run.dir=here"]) == ["hydra.run.dir=here", "hydra.output_subdir=null"]
+
+
+def test_a_sweep_is_started_once(starter: str) -> None:
+    if starter not in ("torchrun", "srun"):
+        assert "-m" in ranks.prepared(["-m", "seed=0,1"])
+        return
+    with pytest.raises(UserError, match="here are 2 sweeps: start one without torchrun or srun"):
+        ranks.prepared(["-m", "seed=0,1"])
+
+
+def test_restarts_that_would_fail_are_foretold(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = STARTERS["torchrun"] | {
+        "RANK": "0",
+        "TORCHELASTIC_MAX_RESTARTS": "1",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    ranks.prepared([])
+    assert "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun" in capsys.readouterr().err
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "False")
+    ranks.prepared([])
+    assert capsys.readouterr().err == ""
+
+
+# Mistakes
+
+Train = Callable[..., Outcome]
+
+
+def test_torchrun_needs_a_trainer_for_its_processes(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (STARTERS["torchrun"] | {"RANK": "0", "LOCAL_RANK": "0"}).items():
+        monkeypatch.setenv(name, value)
+    done = train("trainer=cpu", "logger=none", "callbacks=none")
+    assert done.code == 2
+    assert "2 processes were started, but the trainer has 1: add trainer=ddp" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("trainer=fsdp", "trainer.accelerator=cpu"), "The strategy `fsdp` requires a GPU accelerator"),
+        (("trainer=fsdp",), "No supported gpu backend found"),
+        (("model=gan", "trainer=fsdp"), "trainer=fsdp cannot train nets that take turns: take trainer=ddp"),
+        (("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=0"), "devices"),
+    ],
+)
+def test_mistakes(words: tuple[str, ...], message: str, train: Train) -> None:
+    if torch.cuda.is_available() and words == ("trainer=fsdp",):
+        pytest.skip("there is a GPU")
+    done = train(*words, "logger=none", "callbacks=none")
+    assert (done.code, message in done.err, done.err.count("\n")) == (2, True, 1), done.err
