@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Outcome
+from omegaconf import OmegaConf
 
 from dlzoo import build, config
 from dlzoo.specs import Classes, ImageSpec
@@ -61,7 +62,8 @@ def test_an_experiment_runs_on_data_of_the_same_form(
     smaller += ["data.val_episodes=2", "data.test_episodes=2"] if "val_episodes" in cfg.data else []
     smaller += ["task.learn_after=200"] if "learn_after" in cfg.task else []
     weights = stand_in_weights(name, tmp_path, monkeypatch)
-    done = train(*words, *smaller, *weights, "callbacks=[history,checkpoint]")
+    own = OmegaConf.load(config.CONFIG_DIR / "experiment" / f"{name}.yaml").get("callbacks", {})  # it has options for
+    done = train(*words, *smaller, *weights, f"callbacks=[{','.join(['history', 'checkpoint', *own])}]")
     assert done.code == 0, done.err
     assert list(tmp_path.glob("outputs/*/*/results.json"))
 
