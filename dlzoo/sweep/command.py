@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from dlzoo import results
+from dlzoo import folders, results
 from dlzoo.errors import UserError
 from dlzoo.sweep import line as lines
 from dlzoo.sweep import report
@@ -41,6 +41,8 @@ def grid(line: Line) -> int:
     choices = {o.get_key_element(): o.sweep_string_iterator() for o in line.swept}
     points = itertools.product(*([f"{key}={value}" for value in values] for key, values in choices.items()))
     folder = Path(line.base.hydra.sweep.dir)
+    if not folders.is_given("hydra.sweep.dir", line.words):
+        folder = folders.claim(folder)
     metric = line.metric
     record = Record(line.shared, metric, "min" if metric is None else line.settings.direction(metric), [])
     with Runner() as runner:
@@ -77,7 +79,7 @@ def search(line: Line) -> int:
     assert metric is not None
     name = study_name(settings, space, line.words, line.base.hydra.runtime.choices)
     folder = Path(line.base.output_dir) / "sweeps" / name
-    if any(word.startswith("hydra.sweep.dir=") for word in line.words):
+    if folders.is_given("hydra.sweep.dir", line.words):
         folder = Path(line.base.hydra.sweep.dir)
     line.folder_of(0, spaces.words(space, spaces.sample(space)), folder)  # a key of the space may be misspelt
     study = Search(settings, space, metric, name, folder, line.base.trainer.get("max_epochs") or 0)
