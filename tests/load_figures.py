@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import multiprocessing
 import os
 import resource
 import sys
@@ -31,8 +32,8 @@ NOON = mock.Mock(**{"now.return_value.strftime.return_value": "noon"})
 """A clock that always says the same."""
 SHORT = "trainer.max_epochs=2 trainer.limit_train_batches=2 trainer.limit_val_batches=1 trainer.limit_test_batches=1"
 CPU = "trainer.accelerator=cpu"
-SIZE, BATCH_SIZE = 256, 16
-ROOM = 150
+SIZE, BATCH_SIZE = 256, 8
+ROOM = 200
 """Megabytes above what the process maps before the run begins, for nets, batches, libraries and threads."""
 
 
@@ -49,10 +50,12 @@ def train_in(folder: Path, words: Sequence[str]) -> None:
         train.main()
 
 
-def in_a_process(target: Any, *arguments: Any, timeout: float = 600) -> None:
+def in_a_process(target: Any, *arguments: Any, timeout: float = 400) -> None:
     process = FORKS.Process(target=target, args=arguments)
     process.start()
     process.join(timeout)
+    if process.exitcode is None:
+        process.kill()
     assert process.exitcode == 0, f"exit code {process.exitcode}"
 
 
@@ -111,6 +114,7 @@ def mapped() -> int:
 
 def train_within(folder: Path, words: Sequence[str], room: int) -> None:
     """A run under ``ulimit -v``; used.json says what it took."""
+    multiprocessing.set_start_method("fork", force=True)  # as for a command; this process has inherited forkserver
     ctypes.CDLL(None).mallopt(-8, 1)  # M_ARENA_MAX: else each thread of glibc maps 64 MB that it does not use
     idle, before = mapped(), megabytes()
     resource.setrlimit(resource.RLIMIT_AS, (idle + room * 2**20,) * 2)
