@@ -79,7 +79,8 @@ class Interruption(Observer):
 
     def leave(self) -> None:
         for signum, own in self.before.items():
-            signal.signal(signum, own)
+            if signal.getsignal(signum) == self.hear:  # else Lightning has put back its own, which held the whole run
+                signal.signal(signum, own)
         self.before.clear()
 
     def hear(self, signum: int, frame: FrameType | None) -> None:

@@ -230,23 +230,26 @@ def test_published_weights_are_checked_and_their_place_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is served under the name of the file is not that file: its checksum is in its name."""
+    from download_faults import QUICK
     from local_server import serving
 
+    monkeypatch.setattr("dlzoo.data.files.PATIENCE", QUICK)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     enum = models.ResNet18_Weights.DEFAULT
     name = Path(enum.url).name
     net = TorchvisionNet(ImageSpec(3, 224, 224, Classes(imagenet_classes())), name="resnet18", weights="imagenet")
-    load = torch.hub.load_state_dict_from_url
     with serving() as server:
+        monkeypatch.setattr(enum.value, "url", server.url + name)
         server.files[name] = b"something else"
-        monkeypatch.setattr(
-            "torchvision.models._api.load_state_dict_from_url", lambda _, *a, **k: load(server.url + name, *a, **k)
-        )
-        with pytest.raises(UserError, match=r"cannot be downloaded.*invalid hash"):
+        with pytest.raises(UserError, match=r"could not be downloaded.*a wrong checksum"):
             net.load_weights()
     with pytest.raises(UserError) as told:  # the server is gone
         net.load_weights()
-    assert f"put {name} into {tmp_path / 'home' / 'hub' / 'checkpoints'}" in str(told.value)
+    folder = tmp_path / "home" / "hub" / "checkpoints"
+    assert f"Put it into {folder} yourself (TORCH_HOME says where that is), or give net.weights=" in str(told.value)
+    (folder / name).write_bytes(b"something else")
+    with pytest.raises(UserError, match=r"is damaged.*Delete it"):
+        net.load_weights()
     state = models.resnet18(weights=None).state_dict()
     torch.save(state, tmp_path / "home" / "hub" / "checkpoints" / name)  # as the message says
     net.load_weights()

@@ -1,210 +1,244 @@
-"""Transfer: what learns, when and how fast; whole runs that make a trained net one's own; features kept."""
+"""Downloads that go wrong on the way: every fault that was thought of, several processes, and kills."""
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections.abc import Callable
+import hashlib
+import io
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from conftest import Outcome
-from torch import Tensor, nn
+from download_faults import CONTENT, FAULTS, QUICK, closed_port, inject
+from local_server import Server, serving
 
-from dlzoo import checkpoint, config, train
+from dlzoo.data import files, transfer
+from dlzoo.data.transfer import Patience
 from dlzoo.errors import UserError
-from dlzoo.specs import Classes, ImageSpec
-from dlzoo.tasks.transfer import Features, Finetune, Gradual, Scratch, Transfer
 
-Train = Callable[..., Outcome]
-QUICK = (
-    "trainer=cpu",
-    "callbacks=[progress,history,checkpoint]",
-    "logger=none",
-    "model=resnet20",
-    "data.batch_size=64",
-)
-WAYS = [Features(), Finetune(), Gradual()]
+MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
-def small_net(weights: str = "some.pth") -> Any:
-    from dlzoo.nets.torchvision_net import TorchvisionNet
-
-    return TorchvisionNet(ImageSpec(1, 8, 8, Classes(("a", "b"))), name="resnet20", weights=weights)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A checkpoint of a net that knows five digits."""
-    folder = tmp_path_factory.mktemp("trained")
-    words = [*QUICK, "data.train_per_class=60", "trainer.max_epochs=3", "optimizer.lr=5e-3"]
-    train.run(config.compose(words), folder, words)
-    return str(folder / "checkpoints" / "last.ckpt")
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PATIENCE", QUICK)
 
 
-def the_run(tmp_path: Path) -> Path:
-    return max(tmp_path.glob("outputs/*/*/results.json"), key=lambda file: file.stat().st_mtime_ns).parent
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as server:
+        server.files["a.bin"] = CONTENT
+        yield server
 
 
-def weights(run_dir: Path, name: str = "last") -> dict[str, Tensor]:
-    return checkpoint.read(run_dir / "checkpoints" / f"{name}.ckpt")["state_dict"]
+def download(folder: Path, *mirrors: str) -> Path:
+    return files.download("a.bin", md5=MD5, folder=folder, mirrors=mirrors)
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: type(way).__name__)
-def test_every_parameter_that_ever_learns_is_in_one_group(way: Transfer) -> None:
-    net = small_net()
-    groups = way.groups(net)
-    listed = [p for group in groups for p in group["params"]]
-    assert len(listed) == len({*listed})
-    wanted = net.head.parameters() if isinstance(way, Features) else net.parameters()
-    assert {*listed} == {*wanted}
-    assert groups[0]["name"] == "head"
-    assert groups[0]["factor"] == 1.0
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_ends_with_the_right_file_or_a_refusal(name: str, server: Server, tmp_path: Path) -> None:
+    fault = FAULTS[name]
+    outcome = inject(fault, server, tmp_path)
+    assert bool(outcome.message) == bool(fault.refused), outcome.message
+    assert outcome.num_asked == fault.num_asked
+    if fault.refused:
+        assert all(part in outcome.message for part in (fault.refused, "a.bin", str(tmp_path), "data_dir", "127.0.0.1"))
 
 
-def test_rates_fall_towards_the_input() -> None:
-    groups = Finetune(top=0.5, bottom=0.005).groups(small_net())
-    factors = [group["factor"] for group in groups[1:]]
-    assert factors[0] == pytest.approx(0.5)
-    assert factors[-1] == pytest.approx(0.005)
-    ratios = [b / a for a, b in itertools.pairwise(factors)]
-    assert ratios == pytest.approx([ratios[0]] * len(ratios))
-    assert ratios[0] < 1
+def test_what_broke_off_is_gone_on_with_and_not_fetched_again(server: Server, tmp_path: Path) -> None:
+    server.trouble = ["cut", "cut", ""]
+    download(tmp_path, server.url)
+    assert server.ranges == [None, f"bytes={len(CONTENT) // 2}-", f"bytes={len(CONTENT) * 3 // 4}-"]
 
 
-def test_stages_thaw_from_the_top() -> None:
-    way, num = Gradual(start=0.25, end=0.75), 10
-    frozen = [way.num_frozen(num, epoch / 20) for epoch in range(20)]
-    assert frozen[:5] == [10] * 5
-    assert frozen[5] == 9  # the highest alone
-    assert frozen[14] > 0
-    assert frozen[15:] == [0] * 5
-    assert frozen == sorted(frozen, reverse=True)
-    assert Gradual(start=0, end=0).num_frozen(num, 0.0) == 0
+def test_another_mirror_goes_on_where_the_first_broke_off(server: Server, tmp_path: Path) -> None:
+    server.trouble = ["cut", "404", ""]
+    download(tmp_path, server.url, server.url.rstrip("/"))
+    assert server.ranges[2] == f"bytes={len(CONTENT) // 2}-"
 
 
-@pytest.mark.parametrize(
-    ("way", "net", "message"),
-    [
-        (Features(), nn.Linear(2, 2), "transfer=features is for nets with a backbone.*Linear has none"),
-        (Finetune(), "none", "transfer=finetune needs a trained backbone: give net.weights"),
-        (Scratch(), "some.pth", r"transfer=scratch starts from fresh weights, but net\.weights=some\.pth"),
-    ],
-)
-def test_what_makes_no_sense_is_refused(way: Transfer, net: Any, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        way.check(small_net(net) if isinstance(net, str) else net)
+def test_what_came_is_kept_for_the_next_run(server: Server, tmp_path: Path) -> None:
+    server.trouble = ["cut", "404"]
+    with pytest.raises(UserError, match=r"HTTP 404.*0\.3 MB came and are kept"):
+        download(tmp_path, server.url)
+    server.trouble = [""]
+    download(tmp_path, server.url)
+    assert server.ranges[-1] == f"bytes={len(CONTENT) // 2}-"
 
 
-@pytest.mark.parametrize("options", [{"top": 0.0}, {"bottom": -1.0}])
-def test_rates_must_be_positive(options: dict[str, float]) -> None:
-    (key,) = options
-    with pytest.raises(UserError, match=rf"task\.transfer\.{key}="):
-        Finetune(**options)
+def test_pauses_double_and_differ() -> None:
+    random.seed(0)
+    patience = Patience(first_pause=1, longest_pause=20)
+    for failures, most in ((1, 1), (2, 2), (3, 4), (4, 8), (6, 20)):
+        pauses = [patience.pause(failures) for _ in range(50)]
+        assert most / 2 <= min(pauses) < max(pauses) <= most
+        assert len({*pauses}) > 40
 
 
-@pytest.mark.parametrize("way", ["features", "finetune", "gradual"])
-def test_a_run_moves_what_it_may(way: str, trained: str, train: Train, tmp_path: Path) -> None:
-    """Frozen features keep every tensor of the body, statistics included; the others change all of it."""
-    words = (f"transfer={way}", f"net.weights={trained}", "data.train_per_class=20", "trainer.max_epochs=4")
-    done = train(*QUICK, *words)
-    assert done.code == 0, done.err
-    assert "tensors loaded" in done.out
-    before, after = checkpoint.read(trained)["state_dict"], weights(the_run(tmp_path))
-    body = [name for name in before if name.startswith("net.body.")]
-    changed = [name for name in body if not torch.equal(before[name], after[name])]
-    assert changed == ([] if way == "features" else body)
-    assert not torch.equal(before["net.head.0.weight"], after["net.head.0.weight"])
+def test_the_pauses_of_a_download(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(transfer.time, "sleep", pauses.append)
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)
+    server.trouble, server.retry_after = ["500", "500", "429", ""], None
+    monkeypatch.setattr(files, "PATIENCE", Patience())
+    download(tmp_path, server.url)
+    assert pauses == [0.5, 1, 2]
+    pauses.clear()
+    server.trouble, server.retry_after = ["503", ""], "7"
+    download(tmp_path / "other", server.url)
+    assert pauses == [7]
 
 
-def test_the_rates_of_a_run_are_those_of_the_stages(trained: str, train: Train, tmp_path: Path) -> None:
-    words = (
-        "transfer=finetune",
-        f"net.weights={trained}",
-        "optimizer.lr=0.1",
-        "scheduler=cosine",
-        "task.transfer.top=0.5",
-    )
-    assert train(*QUICK, *words, "trainer.max_epochs=1", "trainer.limit_train_batches=1").code == 0
-    state = checkpoint.read(the_run(tmp_path) / "checkpoints" / "last.ckpt")["optimizer_states"][0]
-    assert [group["initial_lr"] for group in state["param_groups"]][:2] == pytest.approx([0.1, 0.05])
-    assert state["param_groups"][-1]["initial_lr"] == pytest.approx(0.003)
+def test_offline_fails_fast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PATIENCE", Patience())
+    started = time.monotonic()
+    with pytest.raises(UserError, match=r"the connection failed; .*the connection failed.*data_dir"):
+        download(tmp_path, closed_port(), closed_port())
+    assert time.monotonic() - started < 5
+    assert not (tmp_path / ".a.bin.part").exists()
 
 
-def test_kept_features_learn_what_frozen_ones_do(trained: str, train: Train, tmp_path: Path) -> None:
-    words = ("transfer=features", f"net.weights={trained}", "data.train_per_class=30", "trainer.max_epochs=3")
-    found = []
-    for more in ((), ("cache_features=true",)):
-        done = train(*QUICK, *words, *more)
-        assert done.code == 0, done.err
-        found.append((weights(the_run(tmp_path)), json.loads((the_run(tmp_path) / "results.json").read_text())))
-    (plain, results), (kept, results_kept) = found
-    for name, value in plain.items():
-        torch.testing.assert_close(kept[name], value)
-    for name, value in results["metrics"].items():
-        assert results_kept["metrics"][name] == pytest.approx(value, rel=1e-4), name
+def test_a_name_that_nobody_looks_up_does_not_hold_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(20))
+    monkeypatch.setattr(files, "PATIENCE", Patience(connect=0.1))
+    started = time.monotonic()
+    with pytest.raises(UserError, match=r"one\.example: no answer in time; two\.example"):
+        download(tmp_path, "http://one.example", "http://two.example")
+    assert time.monotonic() - started < 5
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("cache_features=true",), "cache_features=true keeps what a frozen backbone gives: take transfer=features"),
-        (("cache_features=true", "transfer=features", "augment=shift"), "take augment=none"),
-        (("cache_features=maybe",), "cache_features=maybe: this must be true or false"),
-    ],
-)
-def test_features_that_cannot_be_kept(words: tuple[str, ...], message: str, trained: str, train: Train) -> None:
-    done = train(*QUICK, f"net.weights={trained}", *words)
-    assert done.code == 2
-    assert message in done.err
-    assert done.err.count("\n") == 1
+def test_a_server_that_is_back_in_a_moment(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused before anything came: asked again in the next round."""
+    monkeypatch.setattr(files, "PATIENCE", Patience(first_pause=0.01))
+    looked_up: list[str] = []
+    real = transfer.find_host
+
+    def find_host(url: str, seconds: float) -> None:
+        import requests
+
+        looked_up.append(url)
+        if len(looked_up) < 3:
+            raise requests.exceptions.ConnectionError
+        real(url, seconds)
+
+    monkeypatch.setattr(transfer, "find_host", find_host)
+    download(tmp_path, server.url)
+    assert len(looked_up) == 3
 
 
-def test_a_continued_thawing_equals_one_that_never_stopped(trained: str, train: Train, tmp_path: Path) -> None:
-    """What is frozen depends on the epoch alone; with the schedule of the longer run in both."""
-    common = (*QUICK, "transfer=gradual", f"net.weights={trained}", "data.train_per_class=10", "optimizer=momentum")
-    assert train(*common, "trainer.max_epochs=4").code == 0
-    whole = weights(the_run(tmp_path))
-    stop = ("+trainer.limit_train_batches=1.0", "trainer.max_epochs=4", "callbacks.checkpoint.every_n_epochs=1")
-    assert (
-        train(*common, *stop, "callbacks.checkpoint.save_top_k=-1", "callbacks.checkpoint.filename='{epoch}'").code == 0
-    )
-    second = the_run(tmp_path) / "checkpoints" / "epoch=1.ckpt"
-    done = train(f"ckpt='{second}'", "trainer=cpu")
-    assert done.code == 0, done.err
-    continued = weights(second.parent.parent)
-    for name, value in whole.items():
-        assert torch.equal(continued[name], value), name
+def test_too_little_room_is_seen_before_anything_is_written(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 100_000))
+    with pytest.raises(UserError, match=rf"it needs 1 MB, and 0 MB are free in {tmp_path}"):
+        download(tmp_path, server.url)
+    assert not (tmp_path / ".a.bin.part").exists()
 
 
-def test_a_transferred_checkpoint_needs_no_other_file(trained: str, train: Train, tmp_path: Path) -> None:
-    """It is evaluated and predicts after the file of the weights is gone."""
-    file = tmp_path / "source.ckpt"
-    file.write_bytes(Path(trained).read_bytes())
-    words = ("transfer=features", f"net.weights={file}", "data.train_per_class=10", "trainer.max_epochs=1")
-    assert train(*QUICK, *words).code == 0
-    file.unlink()
-    task, _ = checkpoint.load_task(the_run(tmp_path) / "checkpoints" / "best.ckpt")
-    source = checkpoint.read(trained)["state_dict"]
-    net: Any = task.net
-    assert torch.equal(net.mean, source["net.mean"])
-    assert net(torch.rand(1, 1, 8, 8)).shape == (1, 10)
+def test_a_disk_that_fills_up_gets_its_room_back(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"a\.bin cannot be stored in .*No space left.*data_dir"):
+        download(tmp_path, server.url)
+    assert not (tmp_path / ".a.bin.part").exists()
 
 
-def test_a_continued_run_keeps_the_features_of_its_own_backbone(trained: str, train: Train, tmp_path: Path) -> None:
-    """Not those of fresh weights; and the file that the run started from is not needed again."""
-    file = tmp_path / "source.ckpt"
-    common = (*QUICK, "transfer=features", f"net.weights={file}", "data.train_per_class=30", "optimizer=momentum")
-    found = []
-    for kept in ("false", "true"):
-        file.write_bytes(Path(trained).read_bytes())
-        assert train(*common, f"cache_features={kept}", "trainer.max_epochs=2").code == 0
-        file.unlink()
-        last = the_run(tmp_path) / "checkpoints" / "last.ckpt"
-        done = train(f"ckpt='{last}'", "trainer.max_epochs=4")
-        assert done.code == 0, done.err
-        found.append(weights(last.parent.parent))
-    for name, value in found[0].items():
-        torch.testing.assert_close(found[1][name], value)
+def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(files, "PATIENCE", Patience(report=0))
+    download(tmp_path, server.url)
+    assert capfd.readouterr().err.splitlines()[-1] == "  0.5 of 0.5 MB"
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    download(tmp_path / "other", server.url)
+    assert "0%|" in terminal.getvalue()
+    assert "512k" in terminal.getvalue()
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from dlzoo.data import files
+folder, url, md5 = sys.argv[1:]
+files.download("a.bin", md5=md5, folder=Path(folder), mirrors=[url])
+"""
+
+
+def in_a_process(folder: Path, server: Server) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", CHILD, str(folder), server.url, MD5]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path: Path, num_bytes: int) -> None:
+    deadline = time.monotonic() + 30
+    while not path.exists() or path.stat().st_size < num_bytes:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_of_two_processes_one_fetches_and_the_other_waits(server: Server, tmp_path: Path) -> None:
+    server.trouble = ["stall", ""]  # the first holds the lock for two seconds
+    first = in_a_process(tmp_path, server)
+    wait_for(tmp_path / ".a.bin.part", len(CONTENT) // 2)
+    second = in_a_process(tmp_path, server)
+    assert "waiting for another process that downloads a.bin" in second.communicate(timeout=60)[1]
+    first.communicate(timeout=60)
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert server.ranges == [None, f"bytes={len(CONTENT) // 2}-"]
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_kill_in_the_middle_leaves_no_lock_and_the_next_goes_on(server: Server, tmp_path: Path) -> None:
+    server.trouble = ["stall", ""]
+    first = in_a_process(tmp_path, server)
+    wait_for(tmp_path / ".a.bin.part", len(CONTENT) // 2)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert (tmp_path / ".a.bin.lock").exists()
+    second = in_a_process(tmp_path, server)
+    assert "waiting" not in second.communicate(timeout=60)[1]
+    assert second.returncode == 0
+    assert server.ranges == [None, f"bytes={len(CONTENT) // 2}-"]
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.reliability
+def test_kills_at_random_moments_and_a_file_that_is_right_in_the_end(server: Server, tmp_path: Path) -> None:
+    server.trouble = ["slow"]
+    rng, kills = random.Random(0), 0
+    while not (tmp_path / "a.bin").exists():
+        process = in_a_process(tmp_path, server)
+        time.sleep(rng.uniform(0.2, 0.8))
+        process.kill()
+        process.wait()
+        kills += 1
+        assert kills < 60
+    assert kills > 3
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.reliability
+def test_five_processes_at_once_fetch_once(server: Server, tmp_path: Path) -> None:
+    server.trouble = ["slow"]
+    started = [in_a_process(tmp_path, server) for _ in range(5)]
+    said = [process.communicate(timeout=120)[1] for process in started]
+    assert [process.returncode for process in started] == [0] * 5
+    assert len(server.asked) == 1
+    assert sum("downloading" in text for text in said) == 1

@@ -1,25 +1,24 @@
 """Files of published data sets: found where they are, or downloaded once, never read damaged.
 
-A download goes to a temporary name and gets its own only when its checksum is right (pooch does both), so a file that
-was cut off is never seen under the name that is read.
+A download goes to a name of its own, ``.<name>.part``, and gets the one that is read only when its checksum is right.
+What came of one that was broken off, even by ``kill -9``, is kept, and the next one goes on from there. Of several
+processes that want the same file one fetches it, under a lock that the system takes back from the dead.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from dlzoo.data.transfer import Patience, Refused, Transfer, Unreached, say
 from dlzoo.errors import UserError
 
-TIMEOUT = (3.0, 10.0)
-"""Seconds to connect, and between two pieces of an answer."""
-
-TRIES = 2
-"""Of each mirror, and only where a download arrived damaged: who does not answer is not asked again."""
+PATIENCE = Patience()
 
 
 def folder_of(data_dir: str | os.PathLike[str], *parts: str) -> Path:
@@ -69,74 +68,86 @@ def download(
     sha256: str = "",
     folder: Path,
     mirrors: Sequence[str],
-    embedded: str = "data=digits",
+    key: str = "data_dir",
+    instead: str = "choose data that are embedded: data=digits",
 ) -> Path:
     """Fetch a file into a folder, from the first mirror that gives it undamaged.
 
     Args:
-        md5: the published checksum; or else ``sha256``.
+        md5: the published checksum; or else ``sha256``, of which the beginning is enough.
         mirrors: base URLs; ``name`` is appended.
-        embedded: the choice to offer where there is no network.
+        key: the setting or variable that says where the folder is.
+        instead: what else the user may do.
 
     Raises:
-        UserError: no mirror gave it, or the folder cannot be written; nothing is left behind then.
+        UserError: no mirror gave it, or the folder cannot be written.
     """
-    failures = []
-    refuse = f"{name} cannot be stored in {folder} (%s): choose another data_dir, or data that are embedded: {embedded}"
+    refuse = f"{name} cannot be stored in {folder} (%s): choose another {key}, or {instead}"
+    path, part = folder / name, folder / f".{name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise UserError(refuse % "you may not write there")
+        with _alone(path):
+            if not path.is_file():  # else it came while this process waited
+                say(f"downloading {name} to {folder}")
+                hint = f"Put it into {folder} yourself ({key} says where that is), or {instead}"
+                _fetch(name, md5 or sha256, "md5" if md5 else "sha256", part, mirrors, hint)
+                os.replace(part, path)
     except (FileExistsError, NotADirectoryError):
         raise UserError(refuse % "that is a file, or below one") from None
     except OSError as error:
-        raise UserError(refuse % error.strerror) from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(refuse % "you may not write there")
-    print(f"downloading {name} to {folder}", file=sys.stderr)
-    for mirror in mirrors:
-        try:
-            _fetch(f"{mirror.rstrip('/')}/{name}", f"sha256:{sha256}" if sha256 else f"md5:{md5}", folder / name)
-            return folder / name
-        except _Failure as failure:
-            failures.append(f"{urlsplit(mirror).netloc or mirror}: {failure}")
-        except OSError as error:
-            raise UserError(refuse % (error.strerror or error)) from None
-    raise UserError(
-        f"{name} could not be downloaded ({'; '.join(failures) or 'data.mirrors is empty'}). "
-        f"Put it into {folder} yourself, or choose data that are embedded: {embedded}"
-    )
+        with contextlib.suppress(OSError):
+            part.unlink()  # the disk may be full
+        raise UserError(refuse % (error.strerror or error)) from None
+    return path
 
 
-class _Failure(Exception):
-    """Why a mirror did not give a file, in words."""
+def _fetch(name: str, checksum: str, algorithm: str, part: Path, mirrors: Sequence[str], hint: str) -> None:
+    """Leave the right file in ``part``. Mirrors that did not answer are asked again if that was said quickly."""
+
+    def is_right() -> bool:
+        with part.open("rb") as file:
+            return hashlib.file_digest(file, algorithm).hexdigest().startswith(checksum)
+
+    if part.exists() and is_right():
+        return  # the process that fetched it died before it gave the file its name
+    started, rounds = time.monotonic(), 0
+    failures: dict[str, Refused] = {}
+    waiting = [*mirrors]
+    while waiting:
+        for mirror in [*waiting]:
+            try:
+                Transfer(f"{mirror.rstrip('/')}/{name}", part, is_right, PATIENCE).run()
+                return
+            except Refused as failure:
+                failures[mirror] = failure
+                if not isinstance(failure, Unreached):
+                    waiting.remove(mirror)
+        rounds += 1
+        pause = PATIENCE.pause(rounds)
+        if time.monotonic() + pause - started > PATIENCE.offline / 2:
+            break
+        time.sleep(pause)
+    reasons = "; ".join(f"{urlsplit(mirror).netloc or mirror}: {reason}" for mirror, reason in failures.items())
+    kept = f" {part.stat().st_size / 1e6:,.1f} MB came and are kept." if part.exists() else ""
+    raise UserError(f"{name} could not be downloaded ({reasons or 'data.mirrors is empty'}).{kept} {hint}")
 
 
-def _fetch(url: str, checksum: str, path: Path) -> None:
-    import pooch
-    from requests import exceptions as http
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock of a file; a process that must wait says so."""
+    import filelock
 
-    pooch.get_logger().setLevel("CRITICAL")
-    plain = {"Accept-Encoding": "identity"}  # else requests unpacks a .gz that a server calls gzip-encoded
-    get = pooch.HTTPDownloader(timeout=TIMEOUT, headers=plain, chunk_size=1 << 16, progressbar=sys.stderr.isatty())
-    for left in reversed(range(TRIES)):
-        try:
-            pooch.retrieve(url, checksum, path.name, path.parent, downloader=get)
-            path.chmod(0o666 & ~_umask())  # pooch's temporary files are for their owner alone
-            return
-        except http.HTTPError as error:
-            raise _Failure(f"HTTP {getattr(error.response, 'status_code', 'error')}") from None
-        except (http.ChunkedEncodingError, http.ContentDecodingError):
-            reason = "the connection broke off"
-        except http.Timeout:
-            raise _Failure("no answer in time") from None
-        except http.RequestException as error:
-            raise _Failure("the connection failed" if isinstance(error, http.ConnectionError) else f"{error}") from None
-        except ValueError:  # pooch's word for a wrong checksum
-            reason = "a wrong checksum"
-        if not left:
-            raise _Failure(reason)
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+    place = path.with_name(f".{path.name}.lock")
+    lock = filelock.FileLock(place)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        say(f"waiting for another process that downloads {path.name}")
+        lock.acquire(poll_interval=0.2)
+    try:
+        yield
+    finally:
+        place.unlink(missing_ok=True)  # filelock sees that the file it locked has no name any more, and begins anew
+        lock.release()

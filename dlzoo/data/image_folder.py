@@ -23,6 +23,7 @@ from dlzoo.data.base import InMemoryData, Placement
 from dlzoo.data.decode import EXTENSIONS, Decode, Fit, others, read_images
 from dlzoo.data.files import folder_of
 from dlzoo.data.loaders import Arrays, Batch, Loader, WorkerLoader
+from dlzoo.data.memory import free_megabytes
 from dlzoo.data.splits import holdout
 from dlzoo.errors import UserError
 from dlzoo.specs import Classes, ImageSpec, Target
@@ -46,7 +47,8 @@ class ImageFolder(InMemoryData):
         channels: 1 is grey, 3 is colour.
         fit: scale until the image covers the size and take its centre (crop), or change its proportions (squash).
         placement: decode once and keep the tensors as other data do (device, host), or decode in worker processes in
-            every epoch (workers); auto does the first where all images take no more than ``memory_mb``.
+            every epoch (workers); auto does the first where all images take no more than ``memory_mb``, and no more
+            than half of the memory that is free, whether the machine, a container or ``ulimit`` sets the limit.
         memory_mb: megabytes (2^20 bytes) that decoded images may take.
         num_workers: processes that decode; None is one for each processor, at most 4; 0 decodes in the main process.
         on_error: what to do about a file that cannot be read: stop, or leave it out with a warning. What was left out
@@ -122,7 +124,12 @@ class ImageFolder(InMemoryData):
         """Whether images are decoded in every epoch."""
         if self.always_workers or self.placement != "auto":
             return self.always_workers
-        return self._megabytes(len(self._files[0])) > self.memory_mb
+        return self._megabytes(len(self._files[0])) > min(self.memory_mb, self._free / 2)
+
+    @cached_property
+    def _free(self) -> float:
+        """Megabytes at the first look: later on the images themselves may have taken them."""
+        return free_megabytes()
 
     def load(self, split: Literal["train", "test"]) -> Arrays:
         """x: (N,) places in the list of files; the files of a ``val`` folder come behind those of ``train``."""
@@ -137,7 +144,14 @@ class ImageFolder(InMemoryData):
         return torch.arange(num_train), torch.arange(num_train, rows.num_rows)
 
     def read(self, rows: Arrays) -> Arrays:
-        return rows if self.in_workers else self._decoded(rows)
+        if self.in_workers:
+            return rows
+        if (size := self._megabytes(len(self._files[0]))) > self._free:
+            raise UserError(
+                f"the images of {self.path} take {size:,.0f} MB, and {self._free:,.0f} MB are free: "
+                "data.placement=workers decodes them in every epoch, or choose a smaller data.size"
+            )
+        return self._decoded(rows)
 
     def fit_parts(self, train: Arrays) -> Iterable[Tensor]:
         if not self.in_workers:

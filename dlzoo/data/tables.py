@@ -306,8 +306,8 @@ class CaliforniaHousing(KnownTable):
 
     def prepare_data(self) -> None:
         if self._file() is None:
-            embedded = "data=synthetic data.kind=friedman, or data=wine"
-            download("cal_housing.tgz", sha256=self.sha256, folder=self.folder, mirrors=self.mirrors, embedded=embedded)
+            instead = "choose data that are embedded: data=wine, or data=synthetic data.kind=friedman"
+            download("cal_housing.tgz", sha256=self.sha256, folder=self.folder, mirrors=self.mirrors, instead=instead)
 
     def raw(self) -> tuple[np.ndarray, np.ndarray]:
         path = self._file()

@@ -105,9 +105,9 @@ def fingerprint(rows: Arrays) -> str:
 
 
 def cache_folder() -> Path:
-    import pooch
+    import platformdirs
 
-    return Path(os.environ.get("DLZOO_CACHE_DIR") or pooch.os_cache("dlzoo")).expanduser()
+    return Path(os.environ.get("DLZOO_CACHE_DIR") or platformdirs.user_cache_dir("dlzoo")).expanduser()
 
 
 def keep(ruler: Ruler, path: Path) -> None:

@@ -16,14 +16,13 @@
 
 from __future__ import annotations
 
-import socket
-import urllib.error
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from dlzoo.data.files import damaged, download
 from dlzoo.errors import UserError
 from dlzoo.parts.backbone import Backbone, Body
 from dlzoo.parts.weights import Weights
@@ -49,7 +48,6 @@ NetName = Literal[
 ]
 SMALL_STEM = ("vgg", "resnet", "densenet")
 """Families that have a stem for small pictures here."""
-SECONDS_TO_CONNECT = 10.0
 
 
 class TorchvisionNet(Backbone):
@@ -91,19 +89,16 @@ class TorchvisionNet(Backbone):
             raise UserError("net.weights=imagenet: nobody publishes weights for resnet20; resnet18 has some")
         enum = torchvision.models.get_model_weights(self.name).DEFAULT
         source = f"net.weights=imagenet ({self.name}, {enum.name})"
-        before = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(SECONDS_TO_CONNECT)
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        mirror, _, name = enum.url.rpartition("/")
+        if not (folder / name).is_file():
+            checksum = Path(name).stem.rpartition("-")[2]  # torch's own way: the beginning of it is in the name
+            instead = "give net.weights=<file>, or net.weights=none"
+            download(name, sha256=checksum, folder=folder, key="TORCH_HOME", mirrors=[mirror], instead=instead)
         try:
-            tensors = enum.get_state_dict(progress=False, check_hash=True, weights_only=True)
-        except (urllib.error.URLError, OSError, RuntimeError) as error:
-            folder = Path(torch.hub.get_dir()) / "checkpoints"
-            reason = getattr(error, "reason", error)
-            raise UserError(
-                f"{source} cannot be downloaded ({reason}): put {Path(enum.url).name} into {folder}, or give "
-                "net.weights=<file>, or net.weights=none"
-            ) from None
-        finally:
-            socket.setdefaulttimeout(before)
+            tensors = enum.get_state_dict(progress=False, weights_only=True)
+        except Exception as error:  # what torch.load raises for a damaged file is of every kind
+            raise damaged(folder / name, f"{type(error).__name__} when it is read") from None
         return Weights(tensors, source, tuple(enum.meta["categories"]))
 
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from dlzoo import results
+from dlzoo import folders, results
 from dlzoo.errors import UserError
 from dlzoo.sweep import line as lines
 from dlzoo.sweep import report, resume
@@ -82,7 +82,7 @@ def search(line: Line) -> int:
     assert metric is not None
     name = study_name(settings, space, line.words, line.base.hydra.runtime.choices)
     folder = Path(line.base.output_dir) / "sweeps" / name
-    if any(word.startswith("hydra.sweep.dir=") for word in line.words):
+    if folders.is_given("hydra.sweep.dir", line.words):
         folder = Path(line.base.hydra.sweep.dir)
     line.folder_of(0, spaces.words(space, spaces.sample(space)), folder)  # a key of the space may be misspelt
     study = Search(settings, space, metric, name, folder, line.base.trainer.get("max_epochs") or 0)

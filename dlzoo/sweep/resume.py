@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from dlzoo import folders
 from dlzoo.resume import compared
 from dlzoo.sweep import record
 from dlzoo.sweep.line import Line
@@ -18,10 +19,10 @@ def of_grid(line: Line, points: Sequence[Sequence[str]]) -> tuple[Path, Record]:
     Trials that failed are run again, and one that was stopped goes on from its last checkpoint.
     """
     folder, metric = Path(line.base.hydra.sweep.dir), line.metric
+    given = folders.is_given("hydra.sweep.dir", line.words)
     new = Record(line.shared, metric, "min" if metric is None else line.settings.direction(metric), [])
     if line.base.resume != "auto":
-        return folder, new
-    given = any(word.startswith("hydra.sweep.dir=") for word in line.words)
+        return folder if given else folders.claim(folder), new
     for path in [folder] if given else sorted(Path(line.base.output_dir).glob("multirun/*/*/"), reverse=True):
         if not (path / record.FILE).is_file():
             continue
@@ -30,7 +31,7 @@ def of_grid(line: Line, points: Sequence[Sequence[str]]) -> tuple[Path, Record]:
         if is_same(known, line, points) and (given or len(done) < len(points)):
             print(f"continues {path}: {len(done)} of {len(points)} trials are done", flush=True)
             return path, replace(known, trials=done)
-    return folder, new
+    return folder if given else folders.claim(folder), new
 
 
 def is_same(known: Record, line: Line, points: Sequence[Sequence[str]]) -> bool:
