@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -16,7 +17,7 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlzoo import config, sweep
+from dlzoo import config, durable, sweep
 from dlzoo.errors import UserError
 from dlzoo.resume import resumed
 
@@ -92,7 +93,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
 
     from dlzoo import build, results
     from dlzoo.checkpoint import make_card, read, restore
-    from dlzoo.interruption import Interrupted
+    from dlzoo.interruption import Interrupted, listening
 
     _quiet()
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -117,14 +118,19 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     seconds = {"setup": time.perf_counter() - started}
     outcome = {**outcome_of(cfg, trainer, task), "seconds": seconds}
     try:
-        metrics = _fit_and_test(cfg, trainer, task, fit_data, data, seconds)
-    except Interrupted:
-        if trainer.is_global_zero:
+        with listening(trainer):
+            metrics = _fit_and_test(cfg, trainer, task, fit_data, data, seconds)
+    except Exception as error:
+        if trainer.is_global_zero and (trainer.global_step > 0 or isinstance(error, Interrupted)):
             metrics = task.last_metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
-            results.write(run_dir, outcome | _reached(cfg, trainer, metrics) | {"status": "interrupted"})
+            status = "interrupted" if isinstance(error, Interrupted) else "failed"
+            with contextlib.suppress(OSError):  # the disk may be full
+                results.write(run_dir, outcome | _reached(cfg, trainer, metrics) | {"status": status})
+        if isinstance(error, MisconfigurationException):
+            raise UserError(f"trainer or callbacks: {error}") from None
+        if not isinstance(error, UserError) and (cause := durable.refusal(error, run_dir)):
+            raise durable.unwritten(cause.filename or run_dir, cause) from None
         raise
-    except MisconfigurationException as error:
-        raise UserError(f"trainer or callbacks: {error}") from None
     outcome |= _reached(cfg, trainer, metrics) | {"status": "finished"}
     if trainer.is_global_zero:
         _log_hyperparameters(cfg, trainer, metrics)
