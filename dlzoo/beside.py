@@ -10,6 +10,7 @@ names it any more. So a kill between the two leaves the old pair.
 from __future__ import annotations
 
 import glob
+import pickle
 import secrets
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,10 @@ def remove_unused(ckpt: Path) -> None:
         return
     used = set()
     for path in filter(Path.is_file, (ckpt, previous_of(ckpt))):
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # reads no tensor
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # reads no tensor
+        except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError):
+            return  # damaged: not before another takes its place
         used.add(place(ckpt, content))
     for path in arrays:
         if path not in used:

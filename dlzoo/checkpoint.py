@@ -69,7 +69,7 @@ class CheckpointIO(TorchCheckpointIO):
         durable.remove_stale(path)
         beside.remove_unused(path)
         content = {**checkpoint, **beside.write(path, arrays), "dlzoo": self.card}
-        kept = path in self.own
+        kept = path in self.own and path.is_file()
         durable.write(path, lambda file: torch.save(content, file), keep=kept)
         self.own |= {path, before} if kept else {path}
         if before not in self.own:  # of another run

@@ -42,8 +42,8 @@ class Damaged(UserError):
 def unwritten(path: Path | str, error: OSError) -> UserError:
     """What to say of a file or folder that could not be written."""
     return UserError(
-        f"{path} could not be written: {error.strerror or error}; make room or choose another place with output_dir. "
-        "What was saved before stays as it was: the same command with resume=auto goes on from there"
+        f"{path} could not be written: {error.strerror or error}. What was saved before stays as it was: make room, "
+        "and the same command with resume=auto goes on from there; or choose another place with output_dir"
     )
 
 
@@ -92,11 +92,11 @@ def keep_previous(path: Path) -> None:
     before, link = previous_of(path), temporary_of(previous_of(path))
     try:
         os.link(path, link)
-    except OSError:  # no hard links on this file system: for a moment there is only the previous one
-        os.replace(path, before)
-        return
-    os.replace(link, before)
-    link.unlink(missing_ok=True)  # it is still there if both were names of one file already
+        os.replace(link, before)
+    except OSError:
+        os.replace(path, before)  # no hard links on this file system: for a moment there is only the previous one
+    finally:
+        link.unlink(missing_ok=True)  # it stays if both are names of one file already
 
 
 def temporary_of(path: Path) -> Path:
@@ -135,7 +135,7 @@ def seal(file: BinaryIO) -> None:
     """Add the digest to an archive that was just written."""
     file.seek(-22, os.SEEK_END)
     end = file.read()
-    assert end.startswith(END) and end.endswith(b"\0\0"), "an archive without a comment"
+    assert (end[:4], end[-2:]) == (END, b"\0\0"), "an archive without a comment"
     file.seek(-2, os.SEEK_END)
     file.write(struct.pack("<H", SEAL_LENGTH))
     file.seek(0)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -49,6 +50,11 @@ def main() -> None:
         if isinstance(error.__cause__, UserError):
             sys.exit(_complain(str(error.__cause__)))
         sys.exit(_complain(config.explain(error)))
+    except OSError as error:
+        if error.errno not in durable.NO_ROOM | durable.REFUSED:
+            raise
+        told = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+        sys.exit(_complain(f"{told}; output_dir says where runs are written, data_dir where data are"))
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
@@ -305,6 +311,13 @@ def _quiet() -> None:
     )
     for text in advice:
         warnings.filterwarnings("ignore", f".*{text}.*")
+    threading.excepthook = _hear_of_thread
+
+
+def _hear_of_thread(failed: Any) -> None:
+    """TensorBoard's writer fails in a thread, and then once more in ours, which says that a disk is full."""
+    if durable.refusal(failed.exc_value, Path()) is None:
+        threading.__excepthook__(failed)
 
 
 def _complain(message: str) -> int:
