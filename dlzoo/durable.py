@@ -138,9 +138,7 @@ def seal(file: BinaryIO) -> None:
     assert (end[:4], end[-2:]) == (END, b"\0\0"), "an archive without a comment"
     file.seek(-2, os.SEEK_END)
     file.write(struct.pack("<H", SEAL_LENGTH))
-    file.seek(0)
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-    file.seek(0, os.SEEK_END)
+    digest = digest_of(file, file.tell())
     file.write(SEAL % digest.encode())
 
 
@@ -158,7 +156,8 @@ def check(path: Path) -> None:
                     raise Damaged(path, "damaged: it is not what its digest says")
                 return
         with zipfile.ZipFile(path) as archive:
-            odd = [entry for entry in archive.infolist() if entry.compress_type or entry.external_attr]
+            # compressed, or a folder: neither PyTorch nor NumPy writes such
+            odd = [entry for entry in archive.infolist() if entry.compress_type or entry.external_attr & 0x10]
             bad = odd[0].filename if odd else archive.testzip()
     except zipfile.BadZipFile:
         raise Damaged(path, "cut off, damaged or not a checkpoint") from None
@@ -181,6 +180,7 @@ def stored_seal(file: BinaryIO) -> tuple[int, bytes]:
 
 
 def digest_of(file: BinaryIO, size: int) -> str:
+    """Of the first bytes of a file, which is then read up to there."""
     digest = hashlib.sha256()
     file.seek(0)
     while size > 0 and (chunk := file.read(min(size, 1 << 20))):
