@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +33,8 @@ def counts() -> Iterator[dict[str, tuple[Counter[str], int]]]:
         return
     phases = [name for name in PHASES if any(kills[name] for kills, _ in counted.values())]
     rows = [
-        [family, kills.total(), *(kills[name] for name in phases), runs, True] for family, (kills, runs) in counted.items()
+        [family, kills.total(), *(kills[name] for name in phases), runs, True]
+        for family, (kills, runs) in counted.items()
     ]
     total = ["all", *(sum(row[i] for row in rows) for i in range(1, len(phases) + 3)), True]  # type: ignore[misc]
     reliability.save(
@@ -54,7 +54,7 @@ def counts() -> Iterator[dict[str, tuple[Counter[str], int]]]:
 def test_killed_runs_end_as_the_run_that_was_never_killed(
     family: str, tmp_path: Path, counts: dict[str, tuple[Counter[str], int]]
 ) -> None:
-    words, draw, kills, runs = words_of(family), random.Random(f"{family}/{time.time_ns()}"), Counter[str](), 0
+    words, draw, kills, runs = words_of(family), random.Random(family), Counter[str](), 0
     assert finish(tmp_path / "whole", words) == 0, (tmp_path / "whole" / "log.txt").read_text()
     expected = left_by(tmp_path / "whole")
     while kills.total() < 13:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 from killing import FORKS, differences, finish, left_by, main_in, words_of
 
-from dlzoo import checkpoint
+from dlzoo import checkpoint, results
 from dlzoo.beside import NAME
+from dlzoo.callbacks.history import read_rows, write_rows
 
 STATEFUL = words_of("stateful")
 
@@ -136,3 +138,66 @@ def test_a_signal_at_any_moment_ends_a_run_well(
     assert json.loads((tmp_path / "run" / "results.json").read_text())["status"] == "interrupted"
     assert finish(tmp_path, [*STATEFUL, "resume=auto"]) == 0, said_by(tmp_path)
     assert differences(expected, left_by(tmp_path)) == []
+
+
+def test_a_row_that_is_cut_off_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    write_rows(path, [{"epoch": 1, "step": 4, "val/loss": 0.25}], ["epoch", "step", "val/loss"])
+    rows = read_rows(path)
+    with path.open("a", newline="") as file:
+        file.write("2,8,0.1")  # of 0.125
+    assert read_rows(path) == rows == [{"epoch": 1, "step": 4, "val/loss": 0.25}]
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_results_that_find_no_room_leave_the_old_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results.write(tmp_path, {"status": "interrupted"})
+    with monkeypatch.context() as faults, pytest.raises(OSError, match="No space left"):
+        faults.setattr(os, "replace", no_room)
+        results.write(tmp_path, {"status": "finished"})
+    assert results.read(tmp_path) == {"status": "interrupted"}
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def no_room(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_run_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    assert disturbed(tmp_path, STATEFUL, no_folders) == 2
+    said = said_by(tmp_path)
+    assert (
+        said == "error: run: Read-only file system; output_dir says where runs are written, data_dir where data are\n"
+    )
+
+
+def no_folders() -> None:
+    real = os.mkdir
+
+    def mkdir(path: Any, *mode: Any) -> None:
+        if str(path).endswith(".hydra"):
+            raise OSError(errno.EROFS, "Read-only file system", "run")
+        real(path, *mode)
+
+    os.mkdir = mkdir
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    """Too small for a third checkpoint; what others write, TensorBoard's thread too, may find no room either."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("this container may not mount")
+    try:
+        words = [word for word in STATEFUL if not word.startswith("logger=")]
+        assert finish(disk, [*words, "net.num_units=80"]) == 2
+        said = said_by(disk)
+        assert "could not be written: No space left on device" in said
+        assert "Traceback" not in said
+        for path in (disk / "run" / "checkpoints").glob("*.ckpt"):
+            assert checkpoint.read(path)["global_step"] > 0
+        assert not [*(disk / "run").rglob("*.tmp")]
+    finally:
+        subprocess.run(["umount", disk], check=True)
