@@ -1,7 +1,7 @@
 """What does a checkpoint every 30 seconds cost? ``python scripts/bench_saving.py``
 
-Short runs write checkpoints within epochs or after them; the median of their seconds, all that Lightning and the disk do
-included, is set against callbacks.last_checkpoint.every_minutes=0.5. The table goes to results/reliability/.
+Short runs write checkpoints within epochs or after them; the median of their seconds, all that Lightning and the disk
+do included, is set against callbacks.last_checkpoint.every_minutes=0.5. The table goes to results/reliability/.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ COMMON = "trainer.accelerator=cpu test=false logger=none"
 SUPERVISED = "trainer.max_epochs=1 trainer.limit_val_batches=1 callbacks.last_checkpoint.every_n_steps=3"
 RUNS = {
     "LeNet-5, Adam": f"model=lenet {SUPERVISED}",
-    "MLP of 10 million parameters, Adam": f"model=mlp net.hidden=[3100,3100] trainer.limit_train_batches=16 {SUPERVISED}",
+    "MLP of 10 million parameters, Adam": "model=mlp net.hidden=[3100,3100] trainer.limit_train_batches=16 "
+    f"{SUPERVISED}",
     "DQN with a buffer of 100,000 rows": "model=dqn data=cartpole data.steps_per_epoch=30000 data.val_episodes=1 "
     "task.buffer_size=100000 task.learn_after=1000000 trainer.max_epochs=7 ~callbacks.agents",
 }
@@ -44,9 +45,9 @@ def main(argv: Sequence[str]) -> None:
         command="python scripts/bench_saving.py",
         columns=["run", "parameters", "MB", "one checkpoint, s", "CPU time of it, s", "share of 30 s"],
         rows=rows,
-        note=f"Medians over the checkpoints of a run on {os.cpu_count()} cores, with a load of {os.getloadavg()[0]:.1f}. "
-        "All is counted: what Lightning gathers, writing, the digest, and waiting for the disk (fsync) that holds the "
-        "temporary folder.",
+        note=f"Medians over the checkpoints of a run on {os.cpu_count()} cores, while other work kept "
+        f"{os.getloadavg()[0]:.1f} of them busy. All is counted: what Lightning gathers, writing, the digest, "
+        "and waiting for the disk (fsync).",
     )
     print("\n".join(reliability.section(ROOT)))
     print(f"written to {path}", file=sys.stderr)

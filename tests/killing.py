@@ -102,7 +102,7 @@ def watched(folder: Path, words: Sequence[str], phase: Any) -> None:
 
 
 def kill_while(target: str, folder: Path, words: Sequence[str], seconds: float) -> str | None:
-    """Start a run, and kill it so many seconds after it begins to do this; what it did, or None where it ended before."""
+    """Start a run, and kill it so many seconds after it begins to do this; what it did, None if it had ended."""
     phase = FORKS.RawValue("i", 0)
     process = FORKS.Process(target=watched, args=(folder, [*words], phase))
     process.start()

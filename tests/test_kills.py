@@ -31,11 +31,9 @@ def counts() -> Iterator[dict[str, tuple[Counter[str], int]]]:
     yield counted
     if "DLZOO_WRITE_RESULTS" not in os.environ or counted.keys() != FAMILIES.keys():
         return
+    stored = counted.items()
     phases = [name for name in PHASES if any(kills[name] for kills, _ in counted.values())]
-    rows = [
-        [family, kills.total(), *(kills[name] for name in phases), runs, True]
-        for family, (kills, runs) in counted.items()
-    ]
+    rows = [[name, kills.total(), *(kills[phase] for phase in phases), runs, True] for name, (kills, runs) in stored]
     total = ["all", *(sum(row[i] for row in rows) for i in range(1, len(phases) + 3)), True]  # type: ignore[misc]
     reliability.save(
         Path(__file__).parents[1],
@@ -44,9 +42,9 @@ def counts() -> Iterator[dict[str, tuple[Counter[str], int]]]:
         command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/test_kills.py",
         columns=["family", "kills", *(f"while {name}" for name in phases), "runs", "identical"],
         rows=[*rows, total],
-        note="SIGKILL at random moments, each time followed by the same command with `resume=auto`. Identical: weights, "
-        "optimizer, schedule, random state, metrics and the rows of metrics.csv are, bit for bit, those of a run that "
-        "was never killed. On the CPU with `deterministic=true`.",
+        note="SIGKILL at random moments, each time followed by the same command with `resume=auto`. Identical: the "
+        "weights, optimizer, schedule, random state, metrics and the rows of metrics.csv are, bit for bit, those of a "
+        "run that was never killed. On the CPU with `deterministic=true`.",
     )
 
 
