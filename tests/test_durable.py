@@ -123,6 +123,16 @@ def test_the_one_before_takes_the_place_of_a_damaged_one(
     assert capsys.readouterr().err == ""
 
 
+def test_damaged_arrays_are_not_learnt_from(tmp_path: Path) -> None:
+    path = saved(tmp_path, 1, 2)
+    arrays = tmp_path / checkpoint.read(path)[beside.NAME]
+    content = arrays.read_bytes()
+    arrays.write_bytes(flipped(content, 8 * content.index(np.full(200, 2).tobytes()) + 3))
+    with pytest.raises(Damaged, match=r"last.ckpt is of no use: last.replay-.*.npz is damaged.*last.previous.ckpt"):
+        CheckpointIO(CARD).load_checkpoint(path)
+    assert checkpoint.read(path)["step"] == 2  # who only evaluates does not need them
+
+
 def test_who_reads_a_damaged_one_is_told_of_the_one_before(tmp_path: Path) -> None:
     path = saved(tmp_path, 1, 2)
     path.write_bytes(path.read_bytes()[:-200])
