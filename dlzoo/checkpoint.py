@@ -58,7 +58,7 @@ class CheckpointIO(TorchCheckpointIO):
         try:
             self.write(path, checkpoint)
         except (OSError, RuntimeError) as error:
-            cause = durable.refusal(error, path.parent)
+            cause = durable.os_error(error)
             if cause is None:
                 raise
             raise durable.unwritten(path, cause) from None

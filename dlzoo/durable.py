@@ -24,7 +24,6 @@ END = b"PK\x05\x06"
 SEAL = b"sha256:%s"
 SEAL_LENGTH = len(SEAL % (b"0" * 64))
 
-
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -48,16 +47,19 @@ def unwritten(path: Path | str, error: OSError) -> UserError:
 
 
 def refusal(error: BaseException | None, folder: Path) -> OSError | None:
-    """The operating system's word that a disk is full or ``folder`` is not to be written, if that is behind an error.
+    """What the operating system said, if an error comes from a full disk or from not being let write to ``folder``."""
+    cause = os_error(error)
+    if cause is None or cause.errno in NO_ROOM:
+        return cause
+    inside = cause.filename is not None and Path(cause.filename).resolve().is_relative_to(folder.resolve())
+    return cause if cause.errno in REFUSED and inside else None
 
-    PyTorch raises an error of its own while it handles that one.
-    """
+
+def os_error(error: BaseException | None) -> OSError | None:
+    """What the operating system said: PyTorch raises an error of its own while it handles that one."""
     while error is not None and not isinstance(error, OSError):
         error = error.__context__
-    if error is None or error.errno in NO_ROOM:
-        return error
-    inside = error.filename is not None and Path(error.filename).resolve().is_relative_to(folder.resolve())
-    return error if error.errno in REFUSED and inside else None
+    return error
 
 
 def previous_of(path: Path) -> Path:
@@ -161,9 +163,11 @@ def check(path: Path) -> None:
             bad = odd[0].filename if odd else archive.testzip()
     except zipfile.BadZipFile:
         raise Damaged(path, "cut off, damaged or not a checkpoint") from None
-    except (OSError, ValueError, EOFError, RuntimeError, NotImplementedError) as error:
-        if isinstance(error, UserError):
-            raise
+    except OSError as error:
+        raise Damaged(path, f"not readable: {error.strerror}") from None
+    except UserError:
+        raise
+    except (ValueError, EOFError, RuntimeError) as error:
         raise Damaged(path, f"damaged: {error}") from None
     if bad is not None:
         raise Damaged(path, f"damaged: its part {bad} is not what was written")

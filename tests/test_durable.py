@@ -261,17 +261,17 @@ def test_a_disk_that_fails_at_any_call(call: str, after: int, tmp_path: Path, mo
 
     def fail(*args: Any) -> Any:
         if next(calls) == after:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(errno.EIO, "Input/output error")
         return real(*args)
 
-    said = "last.ckpt could not be written: No space left on device"
+    said = "last.ckpt could not be written: Input/output error"
     with monkeypatch.context() as faults:
         faults.setattr(os, call, fail)
         try:
             saved(tmp_path, 3, io=io)
         except UserError as error:
             said = str(error)
-    assert "last.ckpt could not be written: No space left on device" in said
+    assert "last.ckpt could not be written: Input/output error" in said
     assert (step_of(checkpoint.whole(path)), step_of(previous_of(path))) in ((2, 1), (2, 2), (3, 2))
     saved(tmp_path, 4, io=io)
     assert (step_of(path), len([*tmp_path.iterdir()])) == (4, 4)
