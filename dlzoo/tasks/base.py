@@ -126,7 +126,7 @@ class Task(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What a run needs, beside what Lightning keeps, to go on as if it had never stopped."""
-        epoch = self.trainer.fit_loop.epoch_progress.current
+        epoch: Any = self.trainer.fit_loop.epoch_progress.current
         is_over = epoch.processed == epoch.ready  # then the next one has all batches
         checkpoint["continuation"] = {
             "random": random_state.capture_all(),
