@@ -43,18 +43,18 @@ def main(argv: Sequence[str]) -> None:
         "saving",
         title="What a checkpoint every 30 seconds costs",
         command="python scripts/bench_saving.py",
-        columns=["run", "parameters", "MB", "one checkpoint, s", "CPU time of it, s", "share of 30 s"],
+        columns=["run", "parameters", "MB", "one checkpoint, s", "share of 30 s", "its CPU time, s", "share of 30 s"],
         rows=rows,
-        note=f"Medians over the checkpoints of a run on {os.cpu_count()} cores, while other work kept "
-        f"{os.getloadavg()[0]:.1f} of them busy. All is counted: what Lightning gathers, writing, the digest, "
+        note=f"Medians over the checkpoints of a run on {os.cpu_count()} cores, beside other work "
+        f"(load {os.getloadavg()[0]:.1f}). All is counted: what Lightning gathers, writing, the digest, "
         "and waiting for the disk (fsync).",
     )
     print("\n".join(reliability.section(ROOT)))
     print(f"written to {path}", file=sys.stderr)
 
 
-def cost(words: Sequence[str]) -> tuple[int, float, float, float, str]:
-    """Parameters, megabytes on the disk, seconds of a checkpoint, CPU seconds of it, its share of 30 s."""
+def cost(words: Sequence[str]) -> tuple[int, float, float, str, float, str]:
+    """Parameters, megabytes of a checkpoint, the seconds that it takes and its CPU seconds, each as a share of 30 s."""
     from dlzoo import train
     from dlzoo.callbacks.last_checkpoint import LastCheckpoint
 
@@ -77,7 +77,7 @@ def cost(words: Sequence[str]) -> tuple[int, float, float, float, str]:
         size = sum(path.stat().st_size for path in last.parent.iterdir() if path.name.startswith("last."))
     kept = laps[len(laps) // 2 :]  # by then buffers are full, and there is a checkpoint before
     wall, cpu = (statistics.median(lap[i] for lap in kept) for i in (0, 1))
-    return outcome["num_parameters"], size / 2 / 1e6, wall, cpu, f"{wall / SECONDS:.2%}"
+    return outcome["num_parameters"], size / 2 / 1e6, wall, f"{wall / SECONDS:.2%}", cpu, f"{cpu / SECONDS:.2%}"
 
 
 if __name__ == "__main__":
