@@ -26,11 +26,10 @@ from dlzoo import commands, config, reliability
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 30
 COMMON = "trainer.accelerator=cpu test=false logger=none"
-SUPERVISED = "trainer.max_epochs=1 trainer.limit_val_batches=1 callbacks.last_checkpoint.every_n_steps=3"
+SUPERVISED = "trainer.max_epochs=4 trainer.limit_val_batches=1 callbacks.last_checkpoint.every_n_steps=3"
 RUNS = {
     "LeNet-5, Adam": f"model=lenet {SUPERVISED}",
-    "MLP of 10 million parameters, Adam": "model=mlp net.hidden=[3100,3100] trainer.limit_train_batches=16 "
-    f"{SUPERVISED}",
+    "MLP of 10 million parameters, Adam": f"model=mlp net.hidden=[3100,3100] {SUPERVISED}",
     "DQN with a buffer of 100,000 rows": "model=dqn data=cartpole data.steps_per_epoch=30000 data.val_episodes=1 "
     "task.buffer_size=100000 task.learn_after=1000000 trainer.max_epochs=7 ~callbacks.agents",
 }
