@@ -8,10 +8,8 @@ data are only built if they come from the packages that the house allows.
 
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
-import zipfile
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,9 @@ from hydra.utils import instantiate
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
-from dlzoo import beside
+from dlzoo import beside, durable
 from dlzoo.config import locate
+from dlzoo.durable import Damaged, previous_of
 from dlzoo.errors import UserError
 from dlzoo.specs import from_plain, to_plain
 from dlzoo.tasks.base import Task
@@ -43,49 +42,97 @@ def make_card(cfg: DictConfig, overrides: Sequence[str], spec: Any) -> dict[str,
 
 
 class CheckpointIO(TorchCheckpointIO):
-    """How Lightning writes and reads checkpoints here: with the card, atomically, and as plain data only."""
+    """How Lightning writes and reads checkpoints here: with the card, atomically, and as plain data only.
+
+    The checkpoint that was there before stays beside the new one, if it is of this run and whole.
+    """
 
     def __init__(self, card: dict[str, Any]) -> None:
         super().__init__()
         self.card = card
+        self.own: set[Path] = set()
+        """Whole files of this run, or of the one that it continues."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write(path, checkpoint.pop(beside.BESIDE, None))
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        path = Path(path).resolve()
         try:
-            with os.fdopen(handle, "wb") as file:
-                torch.save({**checkpoint, "dlzoo": self.card}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+            self.write(path, checkpoint)
+        except (OSError, RuntimeError) as error:
+            cause = durable.os_error(error)
+            if cause is None:
+                raise
+            raise durable.unwritten(path, cause) from None
+
+    def write(self, path: Path, checkpoint: dict[str, Any]) -> None:
+        arrays, before = checkpoint.pop(beside.BESIDE, None), previous_of(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.remove_stale(path)
+        beside.remove_unused(path)
+        content = {**checkpoint, **beside.write(path, arrays), "dlzoo": self.card}
+        kept = path in self.own and path.is_file()
+        durable.write(path, lambda file: torch.save(content, file), keep=kept)
+        self.own |= {path, before} if kept else {path}
+        if before not in self.own:  # of another run
+            before.unlink(missing_ok=True)
+        beside.remove_unused(path)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        return read(Path(path), map_location) | beside.read(Path(path))
+        path = Path(path).resolve()
+        content = read(path, map_location)
+        self.own |= {other for other in path.parent.glob("*.ckpt") if is_whole(other)}
+        return content | beside.read(path, content)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        super().remove_checkpoint(path)
+        previous_of(Path(path)).unlink(missing_ok=True)
+        beside.remove_unused(Path(path))
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint and the arrays beside it are what was written."""
+    try:
+        beside.check(path, read(path))
+    except UserError:
+        return False
+    return True
+
+
+def whole(path: Path) -> Path:
+    """The checkpoint to continue from: this one, or the one before it where this one is damaged, with a warning.
+
+    Raises:
+        UserError: neither can be used.
+    """
+    try:
+        beside.check(path, read(path))
+    except Damaged as damage:
+        before = previous_of(path)
+        if not is_whole(before):
+            raise
+        print(f"warning: {path} is {damage.reason}; {before}, the one before it, is used", file=sys.stderr)
+        return before
+    return path
 
 
 def read(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
     """The content of a checkpoint of this house.
 
     Raises:
-        UserError: no such file, not a checkpoint, truncated, made by something else or by another version, or holding
-            more than plain data.
+        UserError: no such file, not a checkpoint, made by something else or by another version, or holding more than
+            plain data; `Damaged`: cut off, or a bit is not what was written.
     """
     path = Path(path).expanduser()
     if not path.is_file():
+        if previous_of(path).is_file():
+            raise Damaged(path, "missing")
         raise UserError(f"ckpt={path}: there is no such file; runs keep theirs in <run folder>/checkpoints/")
+    durable.check(path)
     try:
         content = torch.load(path, map_location=map_location or "cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if zipfile.is_zipfile(path):
-            raise UserError(f"ckpt={path} holds more than plain data and is not loaded: {_first(error)}") from None
-        raise UserError(f"ckpt={path} is damaged or not a checkpoint") from None
+        raise UserError(f"ckpt={path} holds more than plain data and is not loaded: {_first(error)}") from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"ckpt={path} is damaged or cut off: {_first(error)}") from None
+        raise Damaged(path, f"damaged or not a checkpoint: {_first(error)}") from None
     card = content.get("dlzoo") if isinstance(content, dict) else None
     if not isinstance(card, dict) or "state_dict" not in content:
         raise UserError(f"ckpt={path} was not written by dlzoo: it has no config and spec")

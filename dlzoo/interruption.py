@@ -6,10 +6,12 @@ second Ctrl-C leaves at once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -63,6 +65,7 @@ class Interruption(Observer):
         self.listen(trainer)
 
     def listen(self, trainer: pl.Trainer) -> None:
+        """Hear signals from now on; again at each start, for Lightning's own handler would end the run unsaved."""
         if threading.current_thread() is not threading.main_thread():
             return
         self.launcher = trainer.strategy.launcher
@@ -70,12 +73,6 @@ class Interruption(Observer):
         for signum in heard:
             own = signal.signal(signum, self.hear)
             self.before.setdefault(signum, own)
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self.leave()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self.leave()
 
     def leave(self) -> None:
         for signum, own in self.before.items():
@@ -126,6 +123,17 @@ class Interruption(Observer):
         if self.signum == signal.SIGUSR1 and ranks.rank() == 0:
             requeue()
         raise Interrupted(self.signum)
+
+
+@contextlib.contextmanager
+def listening(trainer: pl.Trainer) -> Iterator[None]:
+    """From before the fit to after the test, so that no signal finds nobody listening between the two."""
+    listener = next(callback for callback in trainer.callbacks if isinstance(callback, Interruption))  # type: ignore[attr-defined]
+    listener.listen(trainer)
+    try:
+        yield
+    finally:
+        listener.leave()
 
 
 def requeue() -> None:

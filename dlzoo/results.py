@@ -35,8 +35,12 @@ def write(run_dir: Path, results: dict[str, Any]) -> Path:
     """``results.json`` in the run folder, written whole or not at all; NaN and infinities become null."""
     path = run_dir / "results.json"
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(_finite(results), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(json.dumps(_finite(results), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     return path
 
 

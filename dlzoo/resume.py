@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from dlzoo import config, ranks
+from dlzoo.durable import previous_of
 from dlzoo.errors import UserError
 
 NOT_COMPARED = ("ckpt", "resume", "hydra", "output_dir")
@@ -43,11 +44,18 @@ def resumed(argv: Sequence[str]) -> list[str]:
         if ranks.rank() == 0:
             print(f"continues {found}")
         ckpt = str(found)
-        argv = [*(word for word in argv if key_of(word) != "ckpt"), f"ckpt='{ckpt}'"]
-        given["ckpt"] = argv[-1]
     if ckpt in ("null", ""):
         return list(argv)
-    return with_words_of(ckpt, argv, given)
+    ckpt = whole(ckpt)
+    given["ckpt"] = f"ckpt='{ckpt}'"
+    return with_words_of(ckpt, [*(word for word in argv if key_of(word) != "ckpt"), given["ckpt"]], given)
+
+
+def whole(ckpt: str) -> str:
+    """The checkpoint, or the one before it, if this one is damaged and that one is not."""
+    from dlzoo import checkpoint
+
+    return str(checkpoint.whole(Path(ckpt).expanduser()))
 
 
 def with_words_of(ckpt: str, argv: Sequence[str], given: dict[str, str]) -> list[str]:
@@ -72,7 +80,7 @@ def newest(argv: Sequence[str], given: dict[str, str], *, unfinished: bool) -> P
     for run_dir in folders(given):
         path = run_dir / "checkpoints" / "last.ckpt"
         overrides = run_dir / ".hydra" / "overrides.yaml"
-        if not path.is_file() or not overrides.is_file():
+        if not (path.is_file() or previous_of(path).is_file()) or not overrides.is_file():
             continue
         if compared(OmegaConf.to_container(OmegaConf.load(overrides))) != wanted:  # type: ignore[arg-type]
             continue

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -17,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlzoo import config, ranks, sweep
+from dlzoo import config, durable, ranks, sweep
 from dlzoo.errors import UserError
 from dlzoo.resume import resumed
 
@@ -50,6 +52,11 @@ def main() -> None:
         if isinstance(error.__cause__, UserError):
             sys.exit(_complain(str(error.__cause__)))
         sys.exit(_complain(config.explain(error)))
+    except OSError as error:
+        if error.errno not in durable.NO_ROOM | durable.REFUSED:
+            raise
+        told = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+        sys.exit(_complain(f"{told}; output_dir says where runs are written, data_dir where data are"))
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
@@ -98,7 +105,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
 
     from dlzoo import build, results
     from dlzoo.checkpoint import make_card, read, restore
-    from dlzoo.interruption import Interrupted
+    from dlzoo.interruption import Interrupted, listening
 
     _quiet()
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -123,14 +130,19 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     seconds = {"setup": time.perf_counter() - started}
     outcome = {**outcome_of(cfg, trainer, task), "seconds": seconds}
     try:
-        metrics = _fit_and_test(cfg, trainer, task, fit_data, data, seconds)
-    except Interrupted:
-        if trainer.is_global_zero:
+        with listening(trainer):
+            metrics = _fit_and_test(cfg, trainer, task, fit_data, data, seconds)
+    except Exception as error:
+        if trainer.is_global_zero and (trainer.global_step > 0 or isinstance(error, Interrupted)):
             metrics = task.last_metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
-            results.write(run_dir, outcome | _reached(cfg, trainer, metrics) | {"status": "interrupted"})
+            status = "interrupted" if isinstance(error, Interrupted) else "failed"
+            with contextlib.suppress(OSError):  # the disk may be full
+                results.write(run_dir, outcome | _reached(cfg, trainer, metrics) | {"status": status})
+        if isinstance(error, MisconfigurationException):
+            raise UserError(f"trainer or callbacks: {error}") from None
+        if not isinstance(error, UserError) and (cause := durable.refusal(error, run_dir)):
+            raise durable.unwritten(cause.filename or run_dir, cause) from None
         raise
-    except MisconfigurationException as error:
-        raise UserError(f"trainer or callbacks: {error}") from None
     outcome |= _reached(cfg, trainer, metrics) | {"status": "finished"}
     if trainer.is_global_zero:
         _log_hyperparameters(cfg, trainer, metrics)
@@ -307,6 +319,13 @@ def _quiet() -> None:
     )
     for text in advice:
         warnings.filterwarnings("ignore", f".*{text}.*")
+    threading.excepthook = _hear_of_thread
+
+
+def _hear_of_thread(failed: Any) -> None:
+    """TensorBoard's writer fails in a thread, and then once more in ours, which says that a disk is full."""
+    if durable.refusal(failed.exc_value, Path()) is None:
+        threading.__excepthook__(failed)
 
 
 def _complain(message: str) -> int:

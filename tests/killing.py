@@ -7,6 +7,7 @@ import csv
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -74,6 +75,44 @@ def when(path: Path, process: Any, timeout: float = 60) -> None:
     deadline = time.monotonic() + timeout
     while not path.exists() and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.002)
+
+
+PHASES = ("starting", "training", "validating", "saving", "testing", "ending")
+
+
+def watched(folder: Path, words: Sequence[str], phase: Any) -> None:
+    """`main_in`, with what the run is doing in a number that other processes see."""
+    from dlzoo.checkpoint import CheckpointIO
+    from dlzoo.interruption import Interruption
+
+    def enter(name: str) -> Any:
+        return lambda *_: setattr(phase, "value", PHASES.index(name))
+
+    def save_checkpoint(self: Any, *args: Any, **options: Any) -> None:
+        before = PHASES[phase.value]
+        enter("saving")()
+        save(self, *args, **options)
+        enter(before)()
+
+    save, CheckpointIO.save_checkpoint = CheckpointIO.save_checkpoint, save_checkpoint  # type: ignore[method-assign]
+    hooks = {"train_batch_start": "training", "validation_start": "validating", "validation_end": "training"}
+    for hook, name in (hooks | {"test_epoch_start": "testing", "test_end": "ending"}).items():
+        setattr(Interruption, f"on_{hook}", enter(name))
+    main_in(folder, words)
+
+
+def kill_while(target: str, folder: Path, words: Sequence[str], seconds: float) -> str | None:
+    """Start a run, and kill it so many seconds after it begins to do this; what it did, None if it had ended."""
+    phase = FORKS.RawValue("i", 0)
+    process = FORKS.Process(target=watched, args=(folder, [*words], phase))
+    process.start()
+    deadline = time.monotonic() + 120
+    while PHASES[phase.value] != target and process.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.0005)
+    process.join(seconds)
+    process.kill()
+    process.join()
+    return PHASES[phase.value] if process.exitcode == -signal.SIGKILL else None
 
 
 def left_by(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import Outcome
 
-from dlzoo import checkpoint, config, train
+from dlzoo import beside, checkpoint, config, train
 from dlzoo.agents.replay import Rows
 from dlzoo.nets.q_network import QNetwork
 from dlzoo.specs import Actions, EnvSpec
@@ -201,7 +201,7 @@ VARIANTS = {
 def state(folder: Path) -> dict[str, Any]:
     """Everything that a last checkpoint knows of an agent: weights, optimizer, counters, random numbers, buffer."""
     content = checkpoint.read(folder / "checkpoints" / "last.ckpt")
-    arrays = folder / "checkpoints" / "last.replay.npz"
+    arrays = beside.place(folder / "checkpoints" / "last.ckpt", content)
     buffer = dict(np.load(arrays)) if arrays.exists() else {}
     optimizer = content["optimizer_states"]
     return {"weights": content["state_dict"], "optimizer": optimizer, "play": content["play"], "buffer": buffer}
@@ -243,14 +243,14 @@ def test_without_its_buffer_a_run_says_so_or_begins_with_an_empty_one(train: Tra
     folder = tmp_path / "run"
     assert train(*VARIANTS["dqn"], *PLAIN, *SMALL, "trainer.max_epochs=1", f"hydra.run.dir={folder}").code == 0
     ckpt = folder / "checkpoints" / "last.ckpt"
-    (folder / "checkpoints" / "last.replay.npz").unlink()
+    beside.place(ckpt, checkpoint.read(ckpt)).unlink()
     done = train(f"ckpt={ckpt}", "trainer.max_epochs=2")
     assert done.code == 2
     assert "replay buffer beside the checkpoint is missing" in done.err
     assert "task.keep_replay=false" in done.err
     done = train(f"ckpt={ckpt}", "trainer.max_epochs=2", "task.keep_replay=false")
     assert done.code == 0, done.err
-    assert not (folder / "checkpoints" / "last.replay.npz").exists()
+    assert not beside.place(ckpt, checkpoint.read(ckpt)).exists()
     play = state(folder)["play"]
     assert (play["num_steps"], play["num_updates"]) == (1000, (500 - 100) // 4 + 1 + (500 - 100) // 4 + 1)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import time
 from collections.abc import Callable
@@ -48,22 +47,6 @@ def test_a_run_killed_within_an_epoch_and_continued_is_the_same_run(family: str,
     assert finish(tmp_path, [*words_of(family), "resume=auto"]) == 0, (tmp_path / "log.txt").read_text()
     assert "continues" in (tmp_path / "log.txt").read_text()
     assert differences(whole(family)[0], left_by(tmp_path)) == []
-
-
-@pytest.mark.reliability
-@every_family
-def test_runs_killed_at_random_moments_are_the_same_run(family: str, whole: Any, tmp_path: Path) -> None:
-    expected, seconds = whole(family)
-    draw = random.Random(family)
-    for _ in range(17):
-        process = start(tmp_path, [*words_of(family), "resume=auto"])
-        process.join(draw.uniform(0, seconds))
-        process.kill()
-        process.join()
-        if process.exitcode == 0:
-            break
-    assert finish(tmp_path, [*words_of(family), "resume=auto"]) == 0, (tmp_path / "log.txt").read_text()
-    assert differences(expected, left_by(tmp_path)) == []
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

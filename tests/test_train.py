@@ -47,7 +47,8 @@ def test_the_default_run_reaches_its_figure_and_leaves_everything(train: Train, 
     pictures = {"learning_curves.png", "confusion_matrix.png", "predictions.png", "training_batch.png"}
     left = {path.name for path in run_dir.iterdir()}
     assert pictures | {"metrics.csv", "checkpoints", ".hydra", "report.txt"} <= left
-    assert {path.name for path in (run_dir / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    written = {"best.ckpt", "best.previous.ckpt", "last.ckpt", "last.previous.ckpt"}
+    assert {path.name for path in (run_dir / "checkpoints").iterdir()} == written
     with (run_dir / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["epoch"]) for row in rows] == list(range(1, 21))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,17 +95,20 @@ class History(EpochRows):
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a metrics.csv; a metric that was not measured in an epoch is left out of its row."""
     with path.open(newline="") as file:
+        lines = [line for line in file if line.endswith("\n")]  # the last one is cut off where the disk was full
         return [
             {k: int(v) if k in ("epoch", "step") else float(v) for k, v in row.items() if v}
-            for row in csv.DictReader(file)
+            for row in csv.DictReader(lines)
         ]
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
-    with path.open("w", newline="") as file:
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(as_text(row) for row in rows)
+    os.replace(temporary, path)  # a kill here must not lose the rows
 
 
 def as_text(row: dict[str, Any]) -> dict[str, str]:

@@ -66,8 +66,8 @@ class LastCheckpoint(Checkpoint):
         return trainer.strategy.broadcast(waited) if trainer.world_size > 1 else waited
 
     def save(self, trainer: pl.Trainer) -> None:
-        self.best_model_path = str(self.path)
         trainer.save_checkpoint(self.path)
+        self.best_model_path = str(self.path)
         self.saved_at = time.monotonic()
 
 

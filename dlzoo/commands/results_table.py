@@ -38,6 +38,7 @@ seed, in a grid after the words of its cell: ``transfer=features data.train_per_
 
 def write_table(root: Path) -> None:
     """RESULTS.md, and the last line of each experiment's header, from what is stored."""
+    from dlzoo import reliability
     from dlzoo.export import matrix
 
     rows, sections, not_run = [], [], []
@@ -68,6 +69,7 @@ def write_table(root: Path) -> None:
         *matrix.section(root),
     ]
     text += search_section(root)
+    text += reliability.section(root)
     for benchmark in sorted((root / "results").glob("*.md")):
         text += [benchmark.read_text(encoding="utf-8")]
     if not_run:

@@ -154,6 +154,8 @@ class Task(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What a run needs, beside what Lightning keeps, to go on as if it had never stopped."""
+        epoch: Any = self.trainer.fit_loop.epoch_progress.current
+        is_over = epoch.processed == epoch.ready  # then the next one has all batches
         own = {
             "random": random_state.capture(),
             "means": {name: [mean.total, mean.count] for name, mean in self.train_means.items()},
@@ -162,7 +164,7 @@ class Task(pl.LightningModule):
         checkpoint["continuation"] = {
             "ranks": gathering.gathered(own),
             "metrics": {name: float(value) for name, value in self.trainer.callback_metrics.items()},
-            "loader": _state_of(self.trainer.train_dataloader),
+            "loader": None if is_over else _state_of(self.trainer.train_dataloader),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

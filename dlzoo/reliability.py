@@ -1,0 +1,74 @@
+"""What was measured of reliability: a file for each measurement, a section of RESULTS.md from all of them.
+
+Each ``results/reliability/<part>.json`` holds ``{"title", "command", "columns", "rows", "note"}``, written by the
+command that it names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dlzoo.errors import UserError
+
+KEYS = ("title", "command", "columns", "rows", "note")
+
+
+def save(
+    root: Path, part: str, *, title: str, command: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], note: str
+) -> Path:
+    """Write ``results/reliability/<part>.json``."""
+    table = {"title": title, "command": command, "columns": list(columns), "rows": [*map(list, rows)], "note": note}
+    path = root / "results" / "reliability" / f"{part}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def section(root: Path) -> list[str]:
+    """A table for each file, in the order of their names."""
+    lines = []
+    for path in sorted((root / "results" / "reliability").glob("*.json")):
+        lines += table_lines(json.loads(path.read_text(encoding="utf-8")), path)
+    return ["## Reliability", "", *lines] if lines else []
+
+
+def table_lines(table: dict[str, Any], path: Path) -> list[str]:
+    """One measurement, as Markdown.
+
+    Raises:
+        UserError: the file lacks something, or a row does not fit the columns.
+    """
+    if missing := [key for key in KEYS if key not in table]:
+        raise UserError(f"{path} lacks {', '.join(missing)}; run again what wrote it")
+    for row in table["rows"]:
+        if len(row) != len(table["columns"]):
+            raise UserError(f"{path}: {row} does not fit the columns {', '.join(table['columns'])}")
+    return [
+        f"### {table['title']}",
+        "",
+        f"| {' | '.join(table['columns'])} |",
+        f"|{' --- |' * len(table['columns'])}",
+        *(f"| {' | '.join(map(cell, row))} |" for row in table["rows"]),
+        "",
+        *([table["note"], ""] if table["note"] else []),
+        f"From `{table['command']}`.",
+        "",
+    ]
+
+
+def cell(value: Any) -> str:
+    """What a table shows of a value.
+
+    >>> [cell(value) for value in (True, None, 12345, 0.01234567, "a|b")]
+    ['yes', '-', '12,345', '0.01235', 'a\\\\|b']
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "**no**"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
