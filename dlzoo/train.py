@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlzoo import config, sweep
-from dlzoo.errors import UserError
+from dlzoo.errors import RunFailed, UserError
 from dlzoo.resume import resumed
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ FAILED: list[str] = []
 
 
 def main() -> None:
-    """The command: exit code 0 when the run did what was asked, 2 for a mistake on the command line or in a file."""
+    """The command: exit code 0 when the run did what was asked, 1 when it had to end, 2 for a mistake of the words."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # we say ourselves what is wrong
     FAILED.clear()
     try:
@@ -48,6 +48,9 @@ def main() -> None:
         if isinstance(error.__cause__, UserError):
             sys.exit(_complain(str(error.__cause__)))
         sys.exit(_complain(config.explain(error)))
+    except RunFailed as error:
+        _complain(str(error), error.reason)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
@@ -90,9 +93,10 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     import lightning.pytorch as pl
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-    from dlzoo import build, results
+    from dlzoo import build, rerun, results
     from dlzoo.checkpoint import make_card, read, restore
     from dlzoo.interruption import Interrupted
+    from dlzoo.nonfinite import NonFinite
 
     _quiet()
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -119,10 +123,12 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     try:
         metrics = _fit_and_test(cfg, trainer, task, fit_data, data, seconds)
     except Interrupted:
-        if trainer.is_global_zero:
-            metrics = task.last_metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
-            results.write(run_dir, outcome | _reached(cfg, trainer, metrics) | {"status": "interrupted"})
+        _leave(cfg, trainer, task, run_dir, outcome | {"status": "interrupted"})
         raise
+    except NonFinite as error:
+        failure = rerun.explained(error)
+        _leave(cfg, trainer, task, run_dir, outcome | {"status": "failed", "reason": failure.reason})
+        raise failure from None
     except MisconfigurationException as error:
         raise UserError(f"trainer or callbacks: {error}") from None
     outcome |= _reached(cfg, trainer, metrics) | {"status": "finished"}
@@ -131,6 +137,15 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
         results.write(run_dir, outcome)
         results.show(outcome, run_dir)
     return outcome
+
+
+def _leave(cfg: DictConfig, trainer: pl.Trainer, task: Any, run_dir: Path, outcome: dict[str, Any]) -> None:
+    """What is known of a run that did not come to its end."""
+    from dlzoo import results
+
+    if trainer.is_global_zero:
+        metrics = task.last_metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
+        results.write(run_dir, outcome | _reached(cfg, trainer, metrics))
 
 
 def with_found_rate(cfg: DictConfig, task: Any, data: Any, run_dir: Path, overrides: list[str]) -> list[str]:
@@ -301,8 +316,8 @@ def _quiet() -> None:
         warnings.filterwarnings("ignore", f".*{text}.*")
 
 
-def _complain(message: str) -> int:
-    FAILED.append(message)
+def _complain(message: str, reason: str = "") -> int:
+    FAILED.append(reason or message)
     print(f"error: {message}", file=sys.stderr)
     return 2
 

@@ -106,6 +106,10 @@ class Loader(ABC):
             sizes[-2:] = [self.batch_size - 1, 2]
         return rows.split(sizes)
 
+    def rows_of(self, index: int) -> Tensor:
+        """The row numbers of one batch of the current epoch."""
+        return self.batches()[index]
+
     def __len__(self) -> int:
         n, (rank, world) = self.num_rows, ranks()
         share = n // world if self.shuffle else len(range(rank, n, world))

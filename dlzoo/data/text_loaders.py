@@ -112,7 +112,7 @@ class StreamLoader(Loader):
         super().__init__(max(len(tokens) - 1, 0), batch_size, shuffle=shuffle, seed=seed)
         self.num_steps = num_steps
         rank, world = ranks()
-        num_streams = min(batch_size * world, max(self.num_rows, 1))
+        self.num_streams = num_streams = min(batch_size * world, max(self.num_rows, 1))
         self.length = -(-self.num_rows // num_streams)
         text = torch.cat([tokens, tokens.new_full((num_streams * self.length + 1 - len(tokens),), PAD)])
         # ranks have equally many steps, and their streams lie side by side in the text
@@ -131,6 +131,11 @@ class StreamLoader(Loader):
 
     def __len__(self) -> int:
         return len(self.cuts())
+
+    def rows_of(self, index: int) -> Tensor:
+        """The numbers in the text of the first token of each stream in a batch."""
+        rank, world = ranks()
+        return torch.arange(rank, self.num_streams, world) * self.length + sum(self.cuts()[:index])
 
     def iterate(self, start: int) -> Iterator[Batch]:
         cuts = self.cuts()

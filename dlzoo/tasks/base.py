@@ -85,6 +85,8 @@ class Task(pl.LightningModule):
         self.train_means: dict[str, RunningMean] = {}
         self.last_metrics: dict[str, float] = {}
         """Of the run that is continued, as they were when its checkpoint was written."""
+        self.left_out = False
+        """Whether the step under way has numbers that are not finite, and changes nothing (dlzoo/nonfinite.py)."""
         self._continuation: dict[str, Any] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -159,6 +161,12 @@ class Task(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         for name, mean in self.train_means.items():
             self.log(f"train/{name}", mean.read(), sync_dist=True, batch_size=mean.count)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """A step that is left out does not move a schedule that counts steps."""
+        by_steps = any(c.scheduler is scheduler and c.interval == "step" for c in self.trainer.lr_scheduler_configs)
+        if not (self.left_out and by_steps):
+            super().lr_scheduler_step(scheduler, metric)
 
     def take_over(self, trainer: pl.Trainer) -> None:
         """Called when the trainer is built: what a task that steps by itself does in its place."""

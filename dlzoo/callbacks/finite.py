@@ -1,0 +1,254 @@
+"""Watches that losses and gradients are finite, and ends the run, or leaves the step out, before a weight is spoilt.
+
+The check is the kernel that loss scaling has for this: one pass over the loss and all gradients, which leaves a flag
+on the device. On a CPU the flag is read at once. On a GPU reading waits for all the work that lies before it, so flags
+are read every `LAG` steps, and before anything is saved or validated; the step that was wrong is known by its flag.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from dlzoo.callbacks.observer import Observer
+from dlzoo.callbacks.skipped import Skipped
+from dlzoo.errors import UserError
+from dlzoo.nonfinite import ELSEWHERE, Moment, NonFinite, is_finite, report
+
+OnNan = Literal["stop", "skip"]
+
+LAG = 20
+"""Steps between two looks at a GPU's flags."""
+MOST_BYTES = 64 * 2**20
+"""Of batches that are kept until their flags are read."""
+
+
+class Flag(NamedTuple):
+    """Whether what belongs to a moment was not finite, still on the device."""
+
+    moment: int
+    found: Tensor
+
+
+class FiniteWatch(Observer):
+    """Ends a run at the first step whose loss or gradients are not finite, or leaves such steps out.
+
+    With float16 the gradients are the loss scaler's to judge: it leaves steps out until its scale fits. Only if it
+    does so ``limit`` times on end, the run ends.
+
+    Args:
+        mode: stop, or skip.
+        limit: so many steps left out on end stop the run all the same.
+        card: of the run's checkpoints, for the file that shows the step again.
+    """
+
+    def __init__(self, *, mode: OnNan = "stop", limit: int = 20, card: dict[str, Any] | None = None) -> None:
+        self.mode = mode
+        self.limit = limit
+        self.card = card
+        self.every = 1
+        self.skipped = Skipped()
+        self.moments: list[Moment] = []
+        self.flags: list[Flag] = []
+        self.losses: list[Tensor] = []
+        self.before: dict[str, Any] | None = None
+        """The weights when flags were last read, if reading lags."""
+        self.hooks: list[Any] = []
+
+    # ------------------------------------------------------------------ beginning and end
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        task: Any = pl_module
+        device = trainer.strategy.root_device
+        self.parameters = [*task.parameters()]
+        self.buffers = [b for b in task.net.buffers() if b.is_floating_point()]
+        self.kept = [b.clone() for b in self.buffers]
+        self.found, self.one = torch.zeros((), device=device), torch.ones((), device=device)
+        self.moments, self.flags, self.losses = [], [], []
+        self.scaled_away = [0] * len(trainer.optimizers)
+        self.is_scaled = scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        waits = self.mode == "skip" or scaled or trainer.world_size > 1 or device.type == "cpu"
+        self.lag = 1 if waits else LAG
+        self.every = self.lag
+        self.before = None
+        self.on_after_backward = self.on_before_optimizer_step = None  # type: ignore[assignment,method-assign]
+        self.on_train_batch_end = None  # type: ignore[assignment,method-assign]
+        if scaled:
+            self.on_before_optimizer_step = self.judge_scaler  # type: ignore[method-assign]
+        elif task.automatic_optimization:
+            self.on_after_backward = self.check_all  # type: ignore[method-assign]
+        else:
+            step = self.check_own
+            self.hooks = [o.register_step_pre_hook(lambda o, *_: step(trainer, task, o)) for o in trainer.optimizers]
+        if self.mode == "skip":
+            self.begin_to_skip(trainer, task)
+
+    def begin_to_skip(self, trainer: pl.Trainer, task: Any) -> None:
+        if not task.goes_on_within_epochs:
+            raise UserError("on_nan=skip: what agents have seen stays in their memory; take on_nan=stop")
+        if any(isinstance(o, torch.optim.LBFGS) for o in trainer.optimizers):
+            raise UserError("on_nan=skip: lbfgs looks at a batch several times in a step; take on_nan=stop")
+        self.on_train_batch_end = self.end_batch  # type: ignore[method-assign]
+        if task.automatic_optimization and not self.is_scaled:
+            self.on_before_optimizer_step = self.leave_out  # type: ignore[method-assign]
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.leave()
+        self.read(trainer, pl_module)
+        self.skipped.tell(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        for hook in self.hooks:
+            hook.remove()
+        self.hooks = []
+
+    # ------------------------------------------------------------------ each batch
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self.every == 1:
+            self.moments.clear()
+            if self.kept:
+                torch._foreach_copy_(self.kept, self.buffers)
+        elif not self.moments:
+            self.keep_weights(trainer, batch)
+        moment = Moment.now(pl_module, batch, batch_idx)
+        self.moments.append(moment)
+        if self.mode == "skip":
+            self.skipped.begin(trainer, pl_module)
+
+    def keep_weights(self, trainer: pl.Trainer, batch: Any) -> None:
+        """A GPU's flags come late: what the steps until then began with."""
+        self.before = {k: v.clone() for k, v in trainer.strategy.lightning_module_state_dict().items()}
+        taken = sum(t.nbytes for t in batch if isinstance(t, Tensor)) if isinstance(batch, tuple | list) else 0
+        self.every = max(2, min(self.lag, MOST_BYTES // max(taken, 1)))
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+        self.losses.append(loss.detach())
+
+    def check_all(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """After each backward pass of a task with one optimizer, so that of several batches in a step each is named."""
+        self.check(trainer, pl_module, self.parameters)
+
+    def check_own(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer) -> None:
+        """Before an optimizer's step in a task that steps by itself."""
+        own = [p for group in optimizer.param_groups for p in group["params"]]
+        if not self.check(trainer, pl_module, own) and self.mode == "skip" and self.skipped.now:
+            self.skipped.leave_out(trainer, optimizer)
+
+    def judge_scaler(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer) -> None:
+        """With loss scaling: the loss must be finite, gradients sooner or later."""
+        own = [p for group in optimizer.param_groups for p in group["params"]]
+        which = trainer.optimizers.index(getattr(optimizer, "optimizer", optimizer))
+        self.scaled_away[which] = 0 if self.is_finite(trainer, own, with_loss=False) else self.scaled_away[which] + 1
+        if self.scaled_away[which] > self.limit or (self.losses and not is_finite(torch.stack(self.losses))):
+            self.react(trainer, pl_module)
+        self.losses.clear()
+
+    def check(self, trainer: pl.Trainer, pl_module: pl.LightningModule, parameters: list[Any]) -> bool:
+        """Whether all is well, as far as is known yet."""
+        if self.every > 1:
+            self.mark(parameters)
+            self.flags.append(Flag(len(self.moments) - 1, self.found.clone()))
+            self.losses.clear()
+            if len(self.flags) >= self.every:
+                self.read(trainer, pl_module)
+            return True
+        finite = self.is_finite(trainer, parameters)
+        if not finite:
+            self.react(trainer, pl_module)
+        self.losses.clear()
+        return finite
+
+    def is_finite(self, trainer: pl.Trainer, parameters: list[Any], *, with_loss: bool = True) -> bool:
+        self.mark(parameters, with_loss=with_loss)
+        if trainer.world_size > 1:  # all ranks must take the same way, also where each has its own part of the weights
+            self.found = trainer.strategy.reduce(self.found, reduce_op="max")  # type: ignore[assignment]
+        if not self.found.item():
+            return True
+        self.found = torch.zeros_like(self.one)
+        return False
+
+    @torch.no_grad()
+    def mark(self, parameters: list[Any], *, with_loss: bool = True) -> None:
+        """Raise the flag if a loss or a gradient is not finite. Times one: they stay as they are, bit for bit."""
+        values = [p.grad for p in parameters if p.grad is not None]
+        if with_loss:
+            values += self.losses
+        if len({(v.dtype, v.device) for v in values}) > 1:
+            kinds: dict[Any, list[Tensor]] = {}
+            for value in values:
+                kinds.setdefault((value.dtype, value.device), []).append(value)
+        else:
+            kinds = {None: values}
+        for same in kinds.values():
+            if same:
+                torch._amp_foreach_non_finite_check_and_unscale_(same, self.found, self.one)
+
+    # ------------------------------------------------------------------ what follows
+
+    def read(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the flags that are still on the device."""
+        if not self.flags:
+            return
+        found = torch.stack([flag.found for flag in self.flags]).tolist()
+        flags, moments = self.flags, self.moments
+        self.flags, self.moments = [], []
+        for flag, value in zip(flags, found, strict=True):
+            if value:
+                self.fail(trainer, pl_module, moments[flag.moment], behind=flag.moment)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.read(trainer, pl_module)
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
+        self.read(trainer, pl_module)
+
+    def react(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.mode == "stop":
+            self.fail(trainer, pl_module, self.moments[-1])
+        self.skipped.found(pl_module, self.losses)
+        if self.skipped.in_a_row > self.limit:
+            self.fail(trainer, pl_module, self.moments[-1])
+        for p in self.parameters if not self.is_scaled else ():
+            p.grad = None  # so that the optimizer has nothing to do, and gradients that are still to come stay clean
+
+    def leave_out(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer) -> None:
+        if self.skipped.now:
+            self.skipped.leave_out(trainer, optimizer)
+
+    def end_batch(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.skipped.is_bad and self.kept:
+            torch._foreach_copy_(self.buffers, self.kept)
+        self.skipped.end(trainer, pl_module, self.moments[-1])
+
+    def fail(self, trainer: pl.Trainer, pl_module: pl.LightningModule, moment: Moment, behind: int = 0) -> None:
+        """Write down what is known, and end the run."""
+        loss = self.losses[-1] if self.losses else None
+        if trainer.world_size > 1 and not self.is_own(trainer, loss):
+            raise NonFinite(ELSEWHERE)
+        state = self.before or self.state_before(trainer, pl_module)
+        in_a_row = self.skipped.in_a_row if self.skipped.in_a_row > self.limit else 0
+        raise report(trainer, pl_module, moment, loss, state, self.card, behind=behind, in_a_row=in_a_row)
+
+    def state_before(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """The weights did not move yet; what a layer notes in a forward pass did."""
+        if self.kept:
+            torch._foreach_copy_(self.buffers, self.kept)
+        return trainer.strategy.lightning_module_state_dict()
+
+    def is_own(self, trainer: pl.Trainer, loss: Tensor | None) -> bool:
+        """Whether this rank tells of it: its own loss is wrong, or none is and it is the first."""
+        own = loss is not None and not is_finite(loss)
+        wrong = trainer.strategy.reduce(self.one * own, reduce_op="max")
+        return own or (trainer.is_global_zero and not bool(wrong))
