@@ -110,8 +110,11 @@ def rerun(content: dict[str, Any], *, device: Literal["auto", "cpu"] = "auto") -
 
     from dlzoo import checkpoint
     from dlzoo.step_probe import Probe, take
+    from dlzoo.train import quiet
 
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quiet()
         probe = Probe()
         take(*checkpoint.build(content), content, probe, accelerator=device)
         findings = probe.findings()
@@ -126,9 +129,7 @@ def _function(content: dict[str, Any], device: Literal["auto", "cpu"]) -> str:
     from dlzoo.step_probe import Probe, take
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            take(*checkpoint.build(content), content, Probe(), accelerator=device, detect_anomaly=True)
+        take(*checkpoint.build(content), content, Probe(), accelerator=device, detect_anomaly=True)
     except RuntimeError as error:
         if match := re.search(r"Function '(\w+?)(Backward\d*)?' returned nan", str(error)):
             return f", by the derivative of {match[1]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -157,9 +158,22 @@ def take(
     loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total.completed = moment["step"]
     loop.epoch_loop.manual_optimization.optim_step_progress.total.completed = moment["step"]
     try:
-        trainer.fit(task, train_dataloaders=[tuple(moment["batch"])])
+        trainer.fit(task, train_dataloaders=Once(moment["batch"]))
     except Taken:
         pass
+
+
+class Once:
+    """A loader of one batch."""
+
+    def __init__(self, batch: Sequence[Tensor]) -> None:
+        self.batch = tuple(batch)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        yield self.batch
+
+    def __len__(self) -> int:
+        return 1
 
 
 class Begin(Observer):

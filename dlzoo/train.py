@@ -32,11 +32,16 @@ MISTAKES = (ValueError, TypeError)
 FAILED: list[str] = []
 """What the last command of this process complained of."""
 
+_exit_code = 0
+"""Of what Hydra called."""
+
 
 def main() -> None:
     """The command: exit code 0 when the run did what was asked, 1 when it had to end, 2 for a mistake of the words."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # we say ourselves what is wrong
+    global _exit_code
     FAILED.clear()
+    _exit_code = 0
     try:
         sys.argv[1:] = resumed(config.prepare(sys.argv[1:]))
         if sweep.is_asked(sys.argv[1:]):
@@ -48,9 +53,6 @@ def main() -> None:
         if isinstance(error.__cause__, UserError):
             sys.exit(_complain(str(error.__cause__)))
         sys.exit(_complain(config.explain(error)))
-    except RunFailed as error:
-        _complain(str(error), error.reason)
-        sys.exit(1)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
@@ -60,7 +62,7 @@ def main() -> None:
             raise
         print(f"\n{error}; the same command with resume=auto goes on from there", file=sys.stderr)
         sys.exit(128 + signum)
-    sys.exit(2 if FAILED else 0)
+    sys.exit(_exit_code)
 
 
 def job(cfg: DictConfig) -> None:
@@ -70,6 +72,8 @@ def job(cfg: DictConfig) -> None:
     run_dir = Path(hydra_cfg.runtime.output_dir)
     try:
         run(cfg, run_dir, list(hydra_cfg.overrides.task))
+    except RunFailed as error:
+        _complain(str(error), error.reason, code=1)
     except (UserError, OmegaConfBaseException, InstantiationException) as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         if not isinstance(cause, (UserError, OmegaConfBaseException, *MISTAKES)):
@@ -98,7 +102,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     from dlzoo.interruption import Interrupted
     from dlzoo.nonfinite import NonFinite
 
-    _quiet()
+    quiet()
     run_dir.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build.build_data(cfg)
@@ -296,7 +300,7 @@ def _flatten(node: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Keep to what a user can act on: Lightning's advice about workers and loggers does not concern our loaders."""
     import logging
 
@@ -316,10 +320,12 @@ def _quiet() -> None:
         warnings.filterwarnings("ignore", f".*{text}.*")
 
 
-def _complain(message: str, reason: str = "") -> int:
+def _complain(message: str, reason: str = "", code: int = 2) -> int:
+    global _exit_code
     FAILED.append(reason or message)
+    _exit_code = code
     print(f"error: {message}", file=sys.stderr)
-    return 2
+    return code
 
 
 if __name__ == "__main__":
