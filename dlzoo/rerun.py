@@ -134,5 +134,3 @@ def _function(content: dict[str, Any], device: Literal["auto", "cpu"]) -> str:
         if match := re.search(r"Function '(\w+?)(Backward\d*)?' returned nan", str(error)):
             return f", by the derivative of {match[1]}"
     return ""
-
-

@@ -51,7 +51,9 @@ class Probe(Observer):
         if lost:
             self.first = f"in the weights before the step: {lost[0]}" + f" and {len(lost) - 1} more" * (len(lost) > 1)
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         lost = [name for name, t in zip(("inputs", "target", "weight"), batch, strict=False) if not is_finite(t)]
         if lost and not self.first:
             self.first = f"in the {lost[0]} of the batch"
@@ -182,7 +184,9 @@ class Begin(Observer):
     def __init__(self, moment: dict[str, Any]) -> None:
         self.moment = moment
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         for name, value in self.moment["carried"].items():
             setattr(pl_module, name, move_data_to_device(value, pl_module.device))
         torch.set_rng_state(self.moment["random"]["torch"].cpu())
@@ -208,5 +212,3 @@ def _told(t: Tensor) -> str:
     span = f"{finite.min():.4g} to {finite.max():.4g}" if finite.numel() else "no finite number"
     lost = t.numel() - finite.numel()
     return f"{'x'.join(map(str, t.shape))}, {span}" + f", {lost:,} of {t.numel():,} not finite" * (lost > 0)
-
-

@@ -136,6 +136,8 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     except MisconfigurationException as error:
         raise UserError(f"trainer or callbacks: {error}") from None
     outcome |= _reached(cfg, trainer, metrics) | {"status": "finished"}
+    if cfg.get("on_nan") == "skip":
+        outcome["skipped_steps"] = task.skipped_steps
     if trainer.is_global_zero:
         _log_hyperparameters(cfg, trainer, metrics)
         results.write(run_dir, outcome)

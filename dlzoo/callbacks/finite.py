@@ -99,7 +99,7 @@ class FiniteWatch(Observer):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.leave()
         self.read(trainer, pl_module)
-        self.skipped.tell(trainer)
+        self.skipped.tell(trainer, pl_module)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self.leave()

@@ -19,7 +19,6 @@ class Skipped:
     """The account of a run, and what a batch must not have changed: running means, and what it hands on."""
 
     def __init__(self) -> None:
-        self.total = 0
         self.in_a_row = 0
         self.now = False
         """Whether the step under way is left out."""
@@ -62,10 +61,10 @@ class Skipped:
             return
         if self.is_counted:
             uncount(trainer)
-        self.total += 1
+        task.skipped_steps += 1
         self.now = self.is_counted = task.left_out = False
         if writer := tensorboard(trainer):
-            writer.add_scalar("train/skipped_steps", self.total, self.step)
+            writer.add_scalar("train/skipped_steps", task.skipped_steps, self.step)
 
     def undo(self, task: Any, moment: Moment) -> None:
         for name, mean in task.train_means.items():
@@ -89,10 +88,12 @@ class Skipped:
         if is_first:
             warn(trainer, f"{moment.place}: loss or gradients are not finite; the step is left out (on_nan=skip)")
 
-    def tell(self, trainer: pl.Trainer) -> None:
-        if self.total and trainer.is_global_zero:
-            s, were = ("", "was") if self.total == 1 else ("s", "were")
-            print(f"{self.total} step{s} {were} left out, beside {trainer.global_step} taken: see skipped_steps.csv")
+    def tell(self, trainer: pl.Trainer, task: Any) -> None:
+        if task.skipped_steps and trainer.is_global_zero:
+            s, were = ("", "was") if task.skipped_steps == 1 else ("s", "were")
+            print(
+                f"{task.skipped_steps} step{s} {were} left out, beside {trainer.global_step} taken: see skipped_steps.csv"
+            )
 
 
 def uncount(trainer: pl.Trainer) -> None:
@@ -105,5 +106,3 @@ def uncount(trainer: pl.Trainer) -> None:
     for part in (progress.total, progress.current):
         part.ready -= 1
         part.completed -= 1
-
-

@@ -87,6 +87,8 @@ class Task(pl.LightningModule):
         """Of the run that is continued, as they were when its checkpoint was written."""
         self.left_out = False
         """Whether the step under way has numbers that are not finite, and changes nothing (dlzoo/nonfinite.py)."""
+        self.skipped_steps = 0
+        """Steps that were left out so far."""
         self._continuation: dict[str, Any] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -134,11 +136,13 @@ class Task(pl.LightningModule):
             "carried": {name: getattr(self, name) for name in self.carried},
             "metrics": {name: float(value) for name, value in self.trainer.callback_metrics.items()},
             "loader": _state_of(self.trainer.train_dataloader),
+            "skipped_steps": self.skipped_steps,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._continuation = checkpoint.get("continuation")
         self.last_metrics = dict(self._continuation["metrics"]) if self._continuation else {}
+        self.skipped_steps = self._continuation.get("skipped_steps", 0) if self._continuation else 0
 
     def on_train_start(self) -> None:
         stored, self._continuation = self._continuation, None
