@@ -34,14 +34,6 @@ class Moment(NamedTuple):
     random: dict[str, Tensor]
     carried: dict[str, Any]
 
-    @classmethod
-    def now(cls, task: Any, batch: Any, batch_idx: int) -> Moment:
-        random = {"torch": torch.get_rng_state()}
-        if task.device.type == "cuda":
-            random["cuda"] = torch.cuda.get_rng_state()
-        carried = {name: getattr(task, name) for name in task.carried}
-        return cls(batch, batch_idx, task.global_step, task.current_epoch, random, carried)
-
     @property
     def place(self) -> str:
         return f"step {self.step + 1} (epoch {self.epoch + 1}, batch {self.batch_idx + 1})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -115,17 +116,18 @@ class Probe(Observer):
         self.gradients.clear()
 
     def first_in_gradients(self, task: nn.Module) -> str:
-        """Gradients come from the loss to the input: what passed on bad ones had good ones."""
-        before: tuple[str, str] | None = None
+        """Gradients come from the loss back to the input: who got finite ones and passed on others is to blame."""
+        finite_outputs = {label for kind, label, finite in self.gradients if kind == "output" and finite}
+        guilty = [label for kind, label, finite in self.gradients if not finite and kind == "input"]
+        guilty = [label for label in guilty if label in finite_outputs]
+        if guilty:  # a part and the first of its own parts share an input
+            inner = [label for label in guilty if label.startswith(guilty[0].split(" ")[0] + ".")]
+            return f"in the gradient of {[guilty[0], *inner][-1]}"
+        before = "the loss"
         for kind, label, finite in self.gradients:
-            if finite:
-                before = kind, label
-                continue
-            if before is None:
-                return f"in the gradient of the loss, at the {kind} of {label}"
-            if before == ("output", label) and kind == "input":
-                return f"in the gradient of {label}"
-            return f"in the gradient between {label} and {before[1]}"
+            if not finite:
+                return f"in the gradient between {before} and the {kind} of {label}"
+            before = label
         lost = [name for name, p in task.named_parameters() if p.grad is not None and not is_finite(p.grad)]
         return f"in the gradient of {lost[0]}" if lost else ""
 
@@ -155,14 +157,12 @@ def take(
         **options,
     )
     task.take_over(trainer)
-    loop = trainer.fit_loop
+    loop: Any = trainer.fit_loop
     loop.epoch_progress.current.processed = moment["epoch"]
     loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total.completed = moment["step"]
     loop.epoch_loop.manual_optimization.optim_step_progress.total.completed = moment["step"]
-    try:
+    with contextlib.suppress(Taken):
         trainer.fit(task, train_dataloaders=Once(moment["batch"]))
-    except Taken:
-        pass
 
 
 class Once:

@@ -57,35 +57,43 @@ class FiniteWatch(Observer):
         self.losses: list[Tensor] = []
         self.before: dict[str, Any] | None = None
         """The weights when flags were last read, if reading lags."""
-        self.hooks: list[Any] = []
+        self.carried: dict[str, Any] = {}
+        self.step: int | None = None
+        self.hooks: dict[str, Any] = {}
+        self.handles: list[Any] = []
 
     # ------------------------------------------------------------------ beginning and end
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         task: Any = pl_module
-        device = trainer.strategy.root_device
+        self.trainer, self.task, self.device = trainer, task, trainer.strategy.root_device
         self.parameters = [*task.parameters()]
+        self.is_uniform = len({(p.dtype, p.device) for p in self.parameters}) == 1
         self.buffers = [b for b in task.net.buffers() if b.is_floating_point()]
         self.kept = [b.clone() for b in self.buffers]
-        self.found, self.one = torch.zeros((), device=device), torch.ones((), device=device)
+        self.found, self.one = torch.zeros((), device=self.device), torch.ones((), device=self.device)
         self.moments, self.flags, self.losses = [], [], []
         self.scaled_away = [0] * len(trainer.optimizers)
-        self.is_scaled = scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-        waits = self.mode == "skip" or scaled or trainer.world_size > 1 or device.type == "cpu"
-        self.lag = 1 if waits else LAG
-        self.every = self.lag
+        self.is_scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        waits = self.mode == "skip" or self.is_scaled or trainer.world_size > 1 or self.device.type == "cpu"
+        self.lag = self.every = 1 if waits else LAG
         self.before = None
-        self.on_after_backward = self.on_before_optimizer_step = None  # type: ignore[assignment,method-assign]
-        self.on_train_batch_end = None  # type: ignore[assignment,method-assign]
-        if scaled:
-            self.on_before_optimizer_step = self.judge_scaler  # type: ignore[method-assign]
-        elif task.automatic_optimization:
-            self.on_after_backward = self.check_all  # type: ignore[method-assign]
-        else:
-            step = self.check_own
-            self.hooks = [o.register_step_pre_hook(lambda o, *_: step(trainer, task, o)) for o in trainer.optimizers]
+        self.on_train_batch_end = self.on_before_optimizer_step = None  # type: ignore[assignment,method-assign]
+        self.listen(trainer, task)
         if self.mode == "skip":
             self.begin_to_skip(trainer, task)
+
+    def listen(self, trainer: pl.Trainer, task: Any) -> None:
+        """Lightning calls the task's own hooks at each step in any case: there it costs nothing more to hear them."""
+        self.hooks = {"on_train_batch_start": self.begin_batch, "on_before_backward": self.losses.append}
+        if self.is_scaled:
+            self.on_before_optimizer_step = self.judge_scaler  # type: ignore[method-assign]
+        elif task.automatic_optimization:
+            self.hooks["on_after_backward"] = self.check_all
+        else:
+            self.handles = [o.register_step_pre_hook(lambda o, *_: self.check_own(o)) for o in trainer.optimizers]
+        for name, hook in self.hooks.items():
+            setattr(task, name, hook)
 
     def begin_to_skip(self, trainer: pl.Trainer, task: Any) -> None:
         if not task.goes_on_within_epochs:
@@ -97,105 +105,107 @@ class FiniteWatch(Observer):
             self.on_before_optimizer_step = self.leave_out  # type: ignore[method-assign]
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.leave()
-        self.read(trainer, pl_module)
+        self.leave(pl_module)
+        self.read()
         self.skipped.tell(trainer, pl_module)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self.leave()
+        self.leave(pl_module)
 
-    def leave(self) -> None:
-        for hook in self.hooks:
-            hook.remove()
-        self.hooks = []
+    def leave(self, task: Any) -> None:
+        for handle in self.handles:
+            handle.remove()
+        for name in self.hooks:
+            delattr(task, name)
+        self.handles, self.hooks = [], {}
 
     # ------------------------------------------------------------------ each batch
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        if self.every == 1:
-            self.moments.clear()
-            if self.kept:
-                torch._foreach_copy_(self.kept, self.buffers)
-        elif not self.moments:
-            self.keep_weights(trainer, batch)
-        moment = Moment.now(pl_module, batch, batch_idx)
-        self.moments.append(moment)
+    def begin_batch(self, batch: Any, batch_idx: int) -> None:
+        if self.kept and self.every == 1:
+            torch._foreach_copy_(self.kept, self.buffers)
+        self.begun = batch, batch_idx, torch.get_rng_state()
+        task = self.task
+        if task.carried or self.mode == "skip" or not task.automatic_optimization:
+            self.carried, self.step = {name: getattr(task, name) for name in task.carried}, task.global_step
         if self.mode == "skip":
-            self.skipped.begin(trainer, pl_module)
+            self.skipped.begin(self.trainer, task)
+        if self.lag > 1:
+            self.begin_lagging(batch)
 
-    def keep_weights(self, trainer: pl.Trainer, batch: Any) -> None:
-        """A GPU's flags come late: what the steps until then began with."""
-        self.before = {k: v.clone() for k, v in trainer.strategy.lightning_module_state_dict().items()}
-        taken = sum(t.nbytes for t in batch if isinstance(t, Tensor)) if isinstance(batch, tuple | list) else 0
-        self.every = max(2, min(self.lag, MOST_BYTES // max(taken, 1)))
+    def moment(self) -> Moment:
+        """When the batch under way began."""
+        task, (batch, batch_idx, state) = self.task, self.begun
+        random = {"torch": state}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state()
+        step = task.global_step if self.step is None else self.step
+        return Moment(batch, batch_idx, step, task.current_epoch, random, self.carried)
 
-    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        self.losses.append(loss.detach())
+    def begin_lagging(self, batch: Any) -> None:
+        """A GPU's flags come late: keep the weights that the steps until then begin with, and when they began."""
+        if not self.moments:
+            self.before = {k: v.clone() for k, v in self.trainer.strategy.lightning_module_state_dict().items()}
+            taken = sum(t.nbytes for t in batch if isinstance(t, Tensor)) if isinstance(batch, tuple | list) else 0
+            self.every = max(2, min(self.lag, MOST_BYTES // max(taken, 1)))
+        self.moments.append(self.moment())
 
-    def check_all(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def check_all(self) -> None:
         """After each backward pass of a task with one optimizer, so that of several batches in a step each is named."""
-        self.check(trainer, pl_module, self.parameters)
+        self.check(self.parameters)
 
-    def check_own(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer) -> None:
+    def check_own(self, optimizer: Optimizer) -> None:
         """Before an optimizer's step in a task that steps by itself."""
-        own = [p for group in optimizer.param_groups for p in group["params"]]
-        if not self.check(trainer, pl_module, own) and self.mode == "skip" and self.skipped.now:
-            self.skipped.leave_out(trainer, optimizer)
+        self.check([p for group in optimizer.param_groups for p in group["params"]])
+        if self.skipped.now:
+            self.skipped.leave_out(self.trainer, optimizer)
 
     def judge_scaler(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer) -> None:
         """With loss scaling: the loss must be finite, gradients sooner or later."""
         own = [p for group in optimizer.param_groups for p in group["params"]]
         which = trainer.optimizers.index(getattr(optimizer, "optimizer", optimizer))
-        self.scaled_away[which] = 0 if self.is_finite(trainer, own, with_loss=False) else self.scaled_away[which] + 1
-        if self.scaled_away[which] > self.limit or (self.losses and not is_finite(torch.stack(self.losses))):
-            self.react(trainer, pl_module)
+        losses = [*self.losses]
+        self.losses.clear()
+        self.scaled_away[which] = 0 if self.is_finite(own) else self.scaled_away[which] + 1
+        if self.scaled_away[which] > self.limit or not all(map(is_finite, losses)):
+            self.losses += losses
+            self.react()
         self.losses.clear()
 
-    def check(self, trainer: pl.Trainer, pl_module: pl.LightningModule, parameters: list[Any]) -> bool:
-        """Whether all is well, as far as is known yet."""
+    def check(self, parameters: list[Any]) -> None:
         if self.every > 1:
             self.mark(parameters)
             self.flags.append(Flag(len(self.moments) - 1, self.found.clone()))
-            self.losses.clear()
             if len(self.flags) >= self.every:
-                self.read(trainer, pl_module)
-            return True
-        finite = self.is_finite(trainer, parameters)
-        if not finite:
-            self.react(trainer, pl_module)
+                self.read()
+        elif not self.is_finite(parameters):
+            self.react()
         self.losses.clear()
-        return finite
 
-    def is_finite(self, trainer: pl.Trainer, parameters: list[Any], *, with_loss: bool = True) -> bool:
-        self.mark(parameters, with_loss=with_loss)
-        if trainer.world_size > 1:  # all ranks must take the same way, also where each has its own part of the weights
-            self.found = trainer.strategy.reduce(self.found, reduce_op="max")  # type: ignore[assignment]
+    def is_finite(self, parameters: list[Any]) -> bool:
+        self.mark(parameters)
+        if self.trainer.world_size > 1:  # all ranks must take the same way, also where each holds a part of the weights
+            self.found = self.trainer.strategy.reduce(self.found, reduce_op="max")
         if not self.found.item():
             return True
         self.found = torch.zeros_like(self.one)
         return False
 
-    @torch.no_grad()
-    def mark(self, parameters: list[Any], *, with_loss: bool = True) -> None:
+    def mark(self, parameters: list[Any]) -> None:
         """Raise the flag if a loss or a gradient is not finite. Times one: they stay as they are, bit for bit."""
         values = [p.grad for p in parameters if p.grad is not None]
-        if with_loss:
-            values += self.losses
-        if len({(v.dtype, v.device) for v in values}) > 1:
-            kinds: dict[Any, list[Tensor]] = {}
-            for value in values:
-                kinds.setdefault((value.dtype, value.device), []).append(value)
+        losses = [loss.detach() for loss in self.losses]
+        if self.is_uniform and all(loss.dtype == self.one.dtype for loss in losses):
+            values += losses
+            kinds: Any = (values,) if values else ()
         else:
-            kinds = {None: values}
-        for same in kinds.values():
-            if same:
-                torch._amp_foreach_non_finite_check_and_unscale_(same, self.found, self.one)
+            kinds = of_one_kind([*values, *losses])
+        for same in kinds:
+            torch._amp_foreach_non_finite_check_and_unscale_(same, self.found, self.one)
 
     # ------------------------------------------------------------------ what follows
 
-    def read(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def read(self) -> None:
         """Look at the flags that are still on the device."""
         if not self.flags:
             return
@@ -204,20 +214,20 @@ class FiniteWatch(Observer):
         self.flags, self.moments = [], []
         for flag, value in zip(flags, found, strict=True):
             if value:
-                self.fail(trainer, pl_module, moments[flag.moment], behind=flag.moment)
+                self.fail(moments[flag.moment], behind=flag.moment)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.read(trainer, pl_module)
+        self.read()
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
-        self.read(trainer, pl_module)
+        self.read()
 
-    def react(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def react(self) -> None:
         if self.mode == "stop":
-            self.fail(trainer, pl_module, self.moments[-1])
-        self.skipped.found(pl_module, self.losses)
+            self.fail(self.moment())
+        self.skipped.found(self.task, self.losses)
         if self.skipped.in_a_row > self.limit:
-            self.fail(trainer, pl_module, self.moments[-1])
+            self.fail(self.moment())
         for p in self.parameters if not self.is_scaled else ():
             p.grad = None  # so that the optimizer has nothing to do, and gradients that are still to come stay clean
 
@@ -230,25 +240,34 @@ class FiniteWatch(Observer):
     ) -> None:
         if self.skipped.is_bad and self.kept:
             torch._foreach_copy_(self.buffers, self.kept)
-        self.skipped.end(trainer, pl_module, self.moments[-1])
+        self.skipped.end(trainer, pl_module, self.moment())
 
-    def fail(self, trainer: pl.Trainer, pl_module: pl.LightningModule, moment: Moment, behind: int = 0) -> None:
+    def fail(self, moment: Moment, behind: int = 0) -> None:
         """Write down what is known, and end the run."""
-        loss = self.losses[-1] if self.losses else None
-        if trainer.world_size > 1 and not self.is_own(trainer, loss):
+        trainer, task = self.trainer, self.task
+        loss = self.losses[-1].detach() if self.losses else None
+        if trainer.world_size > 1 and not self.is_own(loss):
             raise NonFinite(ELSEWHERE)
-        state = self.before or self.state_before(trainer, pl_module)
+        state = self.before or self.state_before()
         in_a_row = self.skipped.in_a_row if self.skipped.in_a_row > self.limit else 0
-        raise report(trainer, pl_module, moment, loss, state, self.card, behind=behind, in_a_row=in_a_row)
+        raise report(trainer, task, moment, loss, state, self.card, behind=behind, in_a_row=in_a_row)
 
-    def state_before(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+    def state_before(self) -> dict[str, Any]:
         """The weights did not move yet; what a layer notes in a forward pass did."""
         if self.kept:
             torch._foreach_copy_(self.buffers, self.kept)
-        return trainer.strategy.lightning_module_state_dict()
+        return self.trainer.strategy.lightning_module_state_dict()
 
-    def is_own(self, trainer: pl.Trainer, loss: Tensor | None) -> bool:
+    def is_own(self, loss: Tensor | None) -> bool:
         """Whether this rank tells of it: its own loss is wrong, or none is and it is the first."""
         own = loss is not None and not is_finite(loss)
-        wrong = trainer.strategy.reduce(self.one * own, reduce_op="max")
-        return own or (trainer.is_global_zero and not bool(wrong))
+        wrong = self.trainer.strategy.reduce(self.one * own, reduce_op="max")
+        return own or (self.trainer.is_global_zero and not bool(wrong))
+
+
+def of_one_kind(values: list[Tensor]) -> list[list[Tensor]]:
+    """Tensors by type and device."""
+    kinds: dict[Any, list[Tensor]] = {}
+    for value in values:
+        kinds.setdefault((value.dtype, value.device), []).append(value)
+    return [*kinds.values()]

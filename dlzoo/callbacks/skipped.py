@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -37,7 +36,7 @@ class Skipped:
     def found(self, task: Any, losses: list[Tensor]) -> None:
         """A batch of the step under way is not finite."""
         self.is_bad = True
-        self.loss = float(losses[-1]) if losses else float("nan")
+        self.loss = float(losses[-1].detach()) if losses else float("nan")
         if not self.now:
             self.now = task.left_out = True
             self.in_a_row += 1
@@ -90,10 +89,9 @@ class Skipped:
 
     def tell(self, trainer: pl.Trainer, task: Any) -> None:
         if task.skipped_steps and trainer.is_global_zero:
-            s, were = ("", "was") if task.skipped_steps == 1 else ("s", "were")
-            print(
-                f"{task.skipped_steps} step{s} {were} left out, beside {trainer.global_step} taken: see skipped_steps.csv"
-            )
+            were = "step was" if task.skipped_steps == 1 else "steps were"
+            taken = trainer.global_step
+            print(f"{task.skipped_steps} {were} left out, beside {taken} taken: see skipped_steps.csv")
 
 
 def uncount(trainer: pl.Trainer) -> None:
