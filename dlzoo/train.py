@@ -90,6 +90,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
         UserError: the config holds a mistake, or the parts do not fit; nothing has been read or downloaded then.
     """
     started = time.perf_counter()
+    finds_batch_size = cfg.data.get("batch_size") == "auto" and is_batch_size_asked(cfg)
     config.check(cfg)
     if cfg.get("sweep"):
         raise UserError("sweep is for many runs: add -m")
@@ -97,7 +98,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     import lightning.pytorch as pl
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-    from dlzoo import build, rerun, results
+    from dlzoo import build, memory, rerun, results
     from dlzoo.checkpoint import make_card, read, restore
     from dlzoo.interruption import Interrupted
     from dlzoo.nonfinite import NonFinite
@@ -111,6 +112,10 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     data.prepare_data()
     data.setup("fit")
     task = build.build_task(cfg, data.spec)
+    if finds_batch_size:
+        overrides = with_found_batch_size(cfg, task, data, run_dir, overrides)
+        data = build.build_data(cfg)
+        data.setup("fit")
     if cfg.lr_find and cfg.ckpt is None:
         overrides = with_found_rate(cfg, task, data, run_dir, overrides)
     card = make_card(cfg, overrides, data.spec)
@@ -135,6 +140,12 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
         raise failure from None
     except MisconfigurationException as error:
         raise UserError(f"trainer or callbacks: {error}") from None
+    except (RuntimeError, MemoryError) as error:
+        if not memory.has_run_out(error):
+            raise
+        ended = memory.explain(error, cfg, trainer.strategy.root_device)
+        _leave(cfg, trainer, task, run_dir, outcome | {"status": "failed", "reason": ended.reason})
+        raise ended from None
     outcome |= _reached(cfg, trainer, metrics) | {"status": "finished"}
     if cfg.get("on_nan") == "skip":
         outcome["skipped_steps"] = task.skipped_steps
@@ -152,6 +163,28 @@ def _leave(cfg: DictConfig, trainer: pl.Trainer, task: Any, run_dir: Path, outco
     if trainer.is_global_zero:
         metrics = task.last_metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
         results.write(run_dir, outcome | _reached(cfg, trainer, metrics))
+
+
+def is_batch_size_asked(cfg: DictConfig) -> bool:
+    from dlzoo import batch_size
+
+    return batch_size.is_asked(cfg)
+
+
+def with_found_batch_size(cfg: DictConfig, task: Any, data: Any, run_dir: Path, overrides: list[str]) -> list[str]:
+    """Find ``data.batch_size``, and put it where ``auto`` stood: in the config, the overrides and ``.hydra``."""
+    from dlzoo import batch_size
+
+    search = batch_size.find(cfg, task, data, run_dir)
+    print(f"data.batch_size=auto: training with {search.size}; {search.end}", flush=True)
+    cfg.data.batch_size = search.size
+    path = run_dir / ".hydra" / "config.yaml"
+    if path.is_file():
+        stored = OmegaConf.load(path)
+        stored.data.batch_size = search.size
+        OmegaConf.save(stored, path)
+    others = [word for word in overrides if word.split("=")[0].lstrip("+") != "data.batch_size"]
+    return [*others, f"++data.batch_size={search.size}"]
 
 
 def with_found_rate(cfg: DictConfig, task: Any, data: Any, run_dir: Path, overrides: list[str]) -> list[str]:
@@ -195,6 +228,7 @@ def outcome_of(cfg: DictConfig, trainer: pl.Trainer, task: Any) -> dict[str, Any
     return {
         **OmegaConf.to_container(cfg.names),  # type: ignore[dict-item]
         "seed": cfg.seed,
+        "batch_size": cfg.data.get("batch_size"),
         "device": _device_name(trainer),
         "precision": str(trainer.precision),
         "num_parameters": build.num_parameters(task.net),
