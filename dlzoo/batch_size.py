@@ -66,6 +66,8 @@ def is_asked(cfg: DictConfig) -> bool:
     """Whether the size is to be found; a continued run keeps the one that was. The config then holds a number."""
     if cfg.data.get("batch_size") != "auto":
         return False
+    if cfg.data.get("consecutive"):
+        raise UserError("data.batch_size=auto: consecutive windows are cut by it; give a number")
     if cfg.ckpt is None:
         cfg.data.batch_size = START
         return True
@@ -83,8 +85,6 @@ def find(cfg: DictConfig, task: Task, data: DataModule, run_dir: Path) -> Search
     """
     if not task.goes_on_within_epochs:
         raise UserError("data.batch_size=auto: in a batch of play nothing is learnt at once; see task.batch_size")
-    if getattr(data, "consecutive", False):
-        raise UserError("data.batch_size=auto: consecutive windows are cut by it; give a number")
     search, before = Search(), data.batch_size
     try:
         size = START
