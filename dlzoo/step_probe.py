@@ -108,7 +108,7 @@ class Probe(Observer):
     def watch_gradients(self, kind: str, label: str, tensors: list[Tensor]) -> None:
         for t in tensors:
             if t.requires_grad:
-                t.register_hook(lambda g: self.gradients.append((kind, label, is_finite(g))))
+                t.register_hook(lambda g: self.gradients.append((kind, label, g is None or is_finite(g))))
 
     def judge_gradients(self, task: nn.Module) -> None:
         if not self.first:
