@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
 from dlzoo import ranks
+from dlzoo.callbacks.finite import FiniteWatch
 from dlzoo.checkpoint import CheckpointIO
 from dlzoo.config import CONFIG_DIR, arguments, locate
 from dlzoo.data.base import DataModule
@@ -89,6 +90,8 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
         any(isinstance(callback, kind) for callback in callbacks)
         for kind in (pl.callbacks.ProgressBar, pl.callbacks.Checkpoint)
     )
+    watch = FiniteWatch(mode=cfg.get("on_nan", "stop"), limit=cfg.get("skip_limit", 20), card=card)
+    callbacks.insert(0, watch)  # first, so that a step left out is none to the others
     callbacks.append(Interruption(run_dir / "checkpoints" / "last.ckpt"))
     own: dict[str, Any] = {"profiler": StepProfiler(run_dir)} if cfg.profile else {}
     if task.has_parts and cfg.trainer.get("strategy") == "fsdp":

@@ -47,6 +47,8 @@ SETTINGS = (
     "ckpt",
     "resume",
     "test",
+    "on_nan",
+    "skip_limit",
     "lr_find",
     "expect",
     "grid",
@@ -280,6 +282,11 @@ def _check_settings(cfg: DictConfig) -> None:
             raise UserError(f"{key}={cfg.get(key)}: this must be {_readable(hint)}") from None
     if cfg.get("lr_find") not in (True, False, "use"):
         raise UserError(f"lr_find={cfg.get('lr_find')}: this must be true, false or use")
+    if cfg.get("on_nan", "stop") not in ("stop", "skip"):
+        raise UserError(f"on_nan={cfg.on_nan}: this must be stop or skip")
+    limit = cfg.get("skip_limit", 1)
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        raise UserError(f"skip_limit={limit}: this must be a whole number, 1 or more")
     if cfg.seed < 0:
         raise UserError(f"seed={cfg.seed}: this must not be negative")
     grid = cfg.get("grid") or {}

@@ -17,6 +17,23 @@ class SpecError(UserError):
     """A net or task cannot work with what the data promises."""
 
 
+class RunFailed(Exception):
+    """A run that had to end although its words were right: exit code 1, and no traceback.
+
+    Args:
+        reason: in one sentence, for ``results.json`` and for a sweep's record.
+        details: what else is known, on lines of its own.
+    """
+
+    def __init__(self, reason: str, details: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"{self.reason}\n{self.details}" if self.details else self.reason
+
+
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """The end of an error sentence: the nearest right name, or all of them when none is near.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import sys
@@ -20,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlzoo import config, durable, ranks, sweep
-from dlzoo.errors import UserError
+from dlzoo.errors import RunFailed, UserError
 from dlzoo.resume import resumed
 
 if TYPE_CHECKING:
@@ -35,11 +34,16 @@ MISTAKES = (ValueError, TypeError)
 FAILED: list[str] = []
 """What the last command of this process complained of."""
 
+_exit_code = 0
+"""Of what Hydra called."""
+
 
 def main() -> None:
-    """The command: exit code 0 when the run did what was asked, 2 for a mistake on the command line or in a file."""
+    """The command: exit code 0 when the run did what was asked, 1 when it had to end, 2 for a mistake of the words."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # we say ourselves what is wrong
+    global _exit_code
     FAILED.clear()
+    _exit_code = 0
     try:
         words = config.prepare(sys.argv[1:])
         sys.argv[1:] = ranks.prepared(words if ranks.by_lightning() else resumed(words))
@@ -68,7 +72,7 @@ def main() -> None:
             print(f"\n{error}; the same command with resume=auto goes on from there", file=sys.stderr)
         # Lightning kills all ranks, the first too, when one that it started says that it has failed
         sys.exit(0 if ranks.by_lightning() else 128 + signum)
-    sys.exit(2 if FAILED else 0)
+    sys.exit(_exit_code)
 
 
 def job(cfg: DictConfig) -> None:
@@ -78,6 +82,8 @@ def job(cfg: DictConfig) -> None:
     run_dir = Path(hydra_cfg.runtime.output_dir)
     try:
         run(cfg, run_dir, list(hydra_cfg.overrides.task))
+    except RunFailed as error:
+        _complain(str(error), error.reason, code=1)
     except (UserError, OmegaConfBaseException, InstantiationException) as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         if not isinstance(cause, (UserError, OmegaConfBaseException, *MISTAKES)):
@@ -96,18 +102,18 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
         UserError: the config holds a mistake, or the parts do not fit; nothing has been read or downloaded then.
     """
     started = time.perf_counter()
+    finds_batch_size = cfg.data.get("batch_size") == "auto" and is_batch_size_asked(cfg)
     config.check(cfg)
     if cfg.get("sweep"):
         raise UserError("sweep is for many runs: add -m")
 
     import lightning.pytorch as pl
-    from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-    from dlzoo import build, results
+    from dlzoo import build, endings, results
     from dlzoo.checkpoint import make_card, read, restore
     from dlzoo.interruption import Interrupted, listening
 
-    _quiet()
+    quiet()
     run_dir.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build.build_data(cfg)
@@ -116,6 +122,10 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     data.prepare_data()
     data.setup("fit")
     task = build.build_task(cfg, data.spec)
+    if finds_batch_size:
+        overrides = with_found_batch_size(cfg, task, data, run_dir, overrides)
+        data = build.build_data(cfg)
+        data.setup("fit")
     if cfg.lr_find and cfg.ckpt is None:
         overrides = with_found_rate(cfg, task, data, run_dir, overrides)
     card = make_card(cfg, overrides, data.spec)
@@ -133,22 +143,43 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
         with listening(trainer):
             metrics = _fit_and_test(cfg, trainer, task, fit_data, data, seconds)
     except Exception as error:
-        if trainer.is_global_zero and (trainer.global_step > 0 or isinstance(error, Interrupted)):
+        ended = endings.explained(error, cfg, trainer, run_dir)
+        if trainer.is_global_zero and (trainer.global_step > 0 or isinstance(ended, Interrupted | RunFailed)):
             metrics = task.last_metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
-            status = "interrupted" if isinstance(error, Interrupted) else "failed"
-            with contextlib.suppress(OSError):  # the disk may be full
-                results.write(run_dir, outcome | _reached(cfg, trainer, metrics) | {"status": status})
-        if isinstance(error, MisconfigurationException):
-            raise UserError(f"trainer or callbacks: {error}") from None
-        if not isinstance(error, UserError) and (cause := durable.refusal(error, run_dir)):
-            raise durable.unwritten(cause.filename or run_dir, cause) from None
-        raise
+            endings.leave(run_dir, outcome | _reached(cfg, trainer, metrics), ended)
+        if ended is error:
+            raise
+        raise ended from None
     outcome |= _reached(cfg, trainer, metrics) | {"status": "finished"}
+    if cfg.get("on_nan") == "skip":
+        outcome["skipped_steps"] = task.skipped_steps
     if trainer.is_global_zero:
         _log_hyperparameters(cfg, trainer, metrics)
         results.write(run_dir, outcome)
         results.show(outcome, run_dir)
     return outcome
+
+
+def is_batch_size_asked(cfg: DictConfig) -> bool:
+    from dlzoo import batch_size
+
+    return batch_size.is_asked(cfg)
+
+
+def with_found_batch_size(cfg: DictConfig, task: Any, data: Any, run_dir: Path, overrides: list[str]) -> list[str]:
+    """Find ``data.batch_size``, and put it where ``auto`` stood: in the config, the overrides and ``.hydra``."""
+    from dlzoo import batch_size
+
+    search = batch_size.find(cfg, task, data, run_dir)
+    print(f"data.batch_size=auto: training with {search.size}; {search.end}", flush=True)
+    cfg.data.batch_size = search.size
+    path = run_dir / ".hydra" / "config.yaml"
+    if path.is_file():
+        stored = OmegaConf.load(path)
+        stored.data.batch_size = search.size
+        OmegaConf.save(stored, path)
+    others = [word for word in overrides if word.split("=")[0].lstrip("+") != "data.batch_size"]
+    return [*others, f"++data.batch_size={search.size}"]
 
 
 def with_found_rate(cfg: DictConfig, task: Any, data: Any, run_dir: Path, overrides: list[str]) -> list[str]:
@@ -194,6 +225,7 @@ def outcome_of(cfg: DictConfig, trainer: pl.Trainer, task: Any) -> dict[str, Any
     return {
         **OmegaConf.to_container(cfg.names),  # type: ignore[dict-item]
         "seed": cfg.seed,
+        "batch_size": cfg.data.get("batch_size"),
         "device": _device_name(trainer),
         "precision": str(trainer.precision),
         "num_parameters": build.num_parameters(task.net),
@@ -301,7 +333,7 @@ def _flatten(node: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Keep to what a user can act on: Lightning's advice about workers and loggers does not concern our loaders."""
     import logging
 
@@ -328,11 +360,13 @@ def _hear_of_thread(failed: Any) -> None:
         threading.__excepthook__(failed)
 
 
-def _complain(message: str) -> int:
-    FAILED.append(message)
+def _complain(message: str, reason: str = "", code: int = 2) -> int:
+    global _exit_code
+    FAILED.append(reason or message)
+    _exit_code = code
     if not ranks.by_lightning():  # the first rank says the same; torchrun may end it before it can
         print(f"error: {message}", file=sys.stderr)
-    return 2
+    return code
 
 
 if __name__ == "__main__":

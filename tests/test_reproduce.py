@@ -94,6 +94,28 @@ def test_what_is_done_is_not_run_again_unless_the_experiment_changed(
     assert launched[3:] == [(NAME, 1)]
 
 
+def test_what_changes_no_figure_is_not_run_again(
+    tmp_path: Path, launched: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs that are older than such a key, or had another value, are done; those with another test are not."""
+    run(tmp_path, monkeypatch, NAME, "--seeds", "1")
+    path = tmp_path / "outputs" / "reproduce" / NAME / "seed0" / ".hydra" / "config.yaml"
+    stored: Any = OmegaConf.load(path)
+    for key in ("on_nan", "skip_limit", "resume", "profile", "test", "lr_find", "sweep"):
+        stored.pop(key, None)
+    stored.callbacks.pop("last_checkpoint")
+    stored.callbacks.checkpoint.save_last = True
+    stored.logger = None
+    OmegaConf.save(stored, path)
+    run(tmp_path, monkeypatch, NAME, "--seeds", "1")
+    assert launched == [(NAME, 0)]
+    for key, value in {"test": False, "lr_find": "use"}.items():
+        OmegaConf.save({**stored, key: value}, path)
+        launched.clear()
+        run(tmp_path, monkeypatch, NAME, "--seeds", "1")
+        assert launched == [(NAME, 0)], key
+
+
 def test_missing_data_are_named_and_failures_fail(
     tmp_path: Path, launched: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

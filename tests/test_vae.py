@@ -12,7 +12,7 @@ from picture_runs import content, resume, run, same
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from dlzoo.errors import UserError
+from dlzoo.errors import RunFailed, UserError
 from dlzoo.nets.cvae import CVAE
 from dlzoo.nets.vae import VAE
 from dlzoo.specs import Classes, ImageSpec
@@ -146,12 +146,23 @@ def test_no_warning_without_a_reason(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert not (tmp_path / "warnings.txt").exists()
 
 
-def test_numbers_that_are_not_finite_end_the_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("model=vae", "optimizer=sgd", "optimizer.lr=1e12", "callbacks=[checkpoint,problems]")
-    found = run(tmp_path, *words, "trainer.max_epochs=5", "task.num_importance_samples=1")
-    assert found["epochs"] < 5
-    said = capsys.readouterr().err
-    assert "so training ends here: lower optimizer.lr, clip with trainer.gradient_clip_val=1" in said
+def test_numbers_that_are_not_finite_end_the_run(tmp_path: Path) -> None:
+    words = ("model=vae", "optimizer=sgd", "optimizer.lr=1e12", "callbacks=checkpoint")
+    with pytest.raises(RunFailed, match="the loss is "):
+        run(tmp_path, *words, "trainer.max_epochs=5", "task.num_importance_samples=1")
+
+
+def test_a_mean_that_is_not_finite_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured beside a finite loss."""
+    track = VariationalAutoencoder.track
+
+    def spoilt(self: VariationalAutoencoder, count: int, **means: torch.Tensor) -> None:
+        track(self, count, **means, measured=torch.tensor(float("nan")))
+
+    monkeypatch.setattr(VariationalAutoencoder, "track", spoilt)
+    words = ("model=vae", "callbacks=[checkpoint,problems]", "task.num_importance_samples=1")
+    assert run(tmp_path, *words, "trainer.max_epochs=5")["epochs"] == 1
+    assert "train/measured is nan in epoch 1, so training ends here" in (tmp_path / "warnings.txt").read_text()
 
 
 def test_a_conditional_vae_is_told_soft_labels_as_they_are() -> None:

@@ -16,12 +16,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from dlzoo import config, results
 from dlzoo.commands.results_table import cells_of, key_of, load, save, write_table
 from dlzoo.errors import UserError, nearest
 from dlzoo.resume import status
+
+CHANGES_NO_FIGURE = {
+    "names", "ckpt", "resume", "output_dir", "profile", "logger", "on_nan", "skip_limit",
+}  # fmt: skip
+"""Keys with which a run reaches the same: what was run with another value of them is done."""
+
+ONLY_LOOK = {
+    "last_checkpoint", "progress", "history", "graph", "weights", "problems", "gradient_norms", "gradient_flow",
+    "classification", "regression", "forecast", "samples", "text_samples", "text_mistakes", "film", "generative",
+    "adversaries", "agents", "codes", "sample_quality",
+}  # fmt: skip
+"""Callbacks that change nothing either. What codes and sample_quality measure is missed where a claim asks for it."""
+
+DEFAULTS: dict[str, Any] = {
+    "deterministic": False, "compile": False, "cache_features": False, "test": True, "lr_find": False, "sweep": None,
+    "expect": [], "grid": None, "transfer": None,
+}  # fmt: skip
+"""Of keys that came later than the first stored runs."""
 
 KEPT = ("seed", "model", "data", "device", "precision", "num_parameters", "epochs", "seconds", "metrics", "expect")
 
@@ -113,12 +131,17 @@ def is_done(run_dir: Path, name: str, words: Sequence[str]) -> bool:
         return False
     today = config.compose([f"experiment={name}", *words])
     stored: Any = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
-    with open_dict(today):
-        today.pop("names")
-    for cfg in (today, stored):
-        with open_dict(cfg):
-            cfg.pop("profile", None)  # changes nothing that is measured, and older runs have no such key
-    return stored == today
+    measured = results.read(run_dir)["metrics"]
+    return decisive(stored) == decisive(today) and all(claim.metric in measured for claim in today.expect)
+
+
+def decisive(cfg: DictConfig) -> dict[str, Any]:
+    """What of a config can change a figure; a key that older runs did not know stands for its default."""
+    plain: Any = OmegaConf.to_container(cfg, throw_on_missing=False)
+    plain = DEFAULTS | {key: value for key, value in plain.items() if key not in CHANGES_NO_FIGURE}
+    plain["callbacks"] = {k: v for k, v in (plain.get("callbacks") or {}).items() if k not in ONLY_LOOK}
+    plain["callbacks"].get("checkpoint", {}).pop("save_last", None)  # older runs had Lightning's last checkpoint
+    return plain
 
 
 def launch(name: str, words: Sequence[str], run_dir: Path) -> tuple[str | None, bool]:

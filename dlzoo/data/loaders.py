@@ -168,6 +168,10 @@ class Loader(ABC):
         self.shares = list(shares)
         return parts
 
+    def rows_of(self, index: int) -> Tensor:
+        """The row numbers of one batch of the current epoch."""
+        return self.batches()[index]
+
     def __len__(self) -> int:
         rank, world = ranks()
         num_rows = self.num_rows if self.shuffle else len(range(rank, self.num_rows, world))

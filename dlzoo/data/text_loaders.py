@@ -113,7 +113,7 @@ class StreamLoader(Loader):
         self.num_steps = num_steps
         rank, world = ranks()
         wanted = batch_size if shuffle else batch_size * world
-        num_streams = max(min(wanted, self.num_rows), 1)
+        self.num_streams = num_streams = max(min(wanted, self.num_rows), 1)
         self.length = -(-self.num_rows // num_streams)
         text = torch.cat([tokens, tokens.new_full((num_streams * self.length + 1 - len(tokens),), PAD)])
         self.targets = text[1:].view(num_streams, -1)
@@ -133,6 +133,11 @@ class StreamLoader(Loader):
 
     def __len__(self) -> int:
         return len(self.cuts())
+
+    def rows_of(self, index: int) -> Tensor:
+        """The numbers in the text of the first token of each stream in a batch."""
+        rank, world = ranks()
+        return torch.arange(rank, self.num_streams, world) * self.length + sum(self.cuts()[:index])
 
     def iterate(self, start: int) -> Iterator[Batch]:
         cuts = self.cuts()

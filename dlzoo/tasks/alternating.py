@@ -105,7 +105,7 @@ class Alternating(Task):
                 self.trainer.strategy.optimizer_step(optimizer.optimizer, _nothing)
         for config in self.trainer.lr_scheduler_configs:
             schedule: Any = config.scheduler
-            if config.interval == "step" and schedule.optimizer is optimizer.optimizer:
+            if config.interval == "step" and schedule.optimizer is optimizer.optimizer and not self.left_out:
                 schedule.step()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:

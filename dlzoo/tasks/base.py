@@ -103,6 +103,10 @@ class Task(pl.LightningModule):
         self.train_means: dict[str, RunningMean] = {}
         self.last_metrics: dict[str, float] = {}
         """Of the run that is continued, as they were when its checkpoint was written."""
+        self.left_out = False
+        """Whether the step under way has numbers that are not finite, and changes nothing (dlzoo/nonfinite.py)."""
+        self.skipped_steps = 0
+        """Steps that were left out so far."""
         self._continuation: dict[str, Any] | None = None
         self.share = 1.0
         """Of this rank's rows in the batch, times the number of ranks; 0: the rows count on another rank."""
@@ -165,11 +169,13 @@ class Task(pl.LightningModule):
             "ranks": gathering.gathered(own),
             "metrics": {name: float(value) for name, value in self.trainer.callback_metrics.items()},
             "loader": None if is_over else _state_of(self.trainer.train_dataloader),
+            "skipped_steps": self.skipped_steps,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._continuation = checkpoint.get("continuation")
         self.last_metrics = dict(self._continuation["metrics"]) if self._continuation else {}
+        self.skipped_steps = self._continuation.get("skipped_steps", 0) if self._continuation else 0
 
     def on_train_start(self) -> None:
         stored, self._continuation = self._continuation, None
@@ -206,6 +212,12 @@ class Task(pl.LightningModule):
             if self.trainer.world_size > 1:
                 mean.join(self.trainer.strategy)
             self.log(f"train/{name}", mean.read(), batch_size=1)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """A step that is left out does not move a schedule that counts steps."""
+        by_steps = any(c.scheduler is scheduler and c.interval == "step" for c in self.trainer.lr_scheduler_configs)
+        if not (self.left_out and by_steps):
+            super().lr_scheduler_step(scheduler, metric)
 
     def take_over(self, trainer: pl.Trainer) -> None:
         """Called when the trainer is built: what a task that steps by itself does in its place."""

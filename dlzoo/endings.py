@@ -1,0 +1,41 @@
+"""How a run ends that does not come to its end: what it says, and what it leaves."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig
+
+from dlzoo import durable, memory, rerun, results
+from dlzoo.errors import RunFailed, UserError
+from dlzoo.interruption import Interrupted
+from dlzoo.nonfinite import NonFinite
+
+
+def explained(error: Exception, cfg: DictConfig, trainer: pl.Trainer, run_dir: Path) -> Exception:
+    """What the user is told; the error itself where nothing is known of it, for that is a mistake of ours."""
+    if isinstance(error, NonFinite):
+        return rerun.explained(error)
+    if isinstance(error, MisconfigurationException):
+        return UserError(f"trainer or callbacks: {error}")
+    if isinstance(error, UserError | Interrupted):
+        return error
+    if isinstance(error, RuntimeError | MemoryError) and memory.has_run_out(error):
+        return memory.explain(error, cfg, trainer.strategy.root_device)
+    if cause := durable.refusal(error, run_dir):
+        return durable.unwritten(cause.filename or run_dir, cause)
+    return error
+
+
+def leave(run_dir: Path, outcome: dict[str, Any], error: Exception) -> None:
+    """``results.json`` with what is known, if there is room for it."""
+    if isinstance(error, Interrupted):
+        ended = {"status": "interrupted"}
+    else:
+        ended = {"status": "failed", "reason": error.reason if isinstance(error, RunFailed) else str(error)}
+    with contextlib.suppress(OSError):
+        results.write(run_dir, outcome | ended)

@@ -1,0 +1,127 @@
+"""How much memory there is, and what is said when it has run out."""
+
+from __future__ import annotations
+
+import os
+import re
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from dlzoo.errors import RunFailed
+
+UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+"""In messages of PyTorch's allocators, in lower case."""
+
+
+class OutOfMemory(RunFailed):
+    """The device, or the machine, has too little memory for the run."""
+
+
+def has_run_out(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in SIGNS)
+
+
+def explain(error: BaseException, cfg: DictConfig, device: torch.device) -> OutOfMemory:
+    """What was tried, how much was asked for, how much there is, and which key to change."""
+    evaluates = any("evaluation_loop" in frame.filename for frame in traceback.extract_tb(error.__traceback__))
+    key, size = ("data.eval_batch_size", cfg.data.get("eval_batch_size")) if evaluates else batch_size_of(cfg)
+    when = "in validation or test" if evaluates else "in training"
+    asked, free = amount_asked(str(error)), available(device)
+    wanted = f"{in_words(asked)} more were asked for" if asked else "it is not known how much was asked for"
+    remedy = f"lower {key}" + ("" if evaluates else ", or let data.batch_size=auto choose it")
+    return OutOfMemory(
+        f"out of memory on {device.type} {when} with {key}={size}: {wanted}, {in_words(free)} are free; {remedy}"
+    )
+
+
+def batch_size_of(cfg: DictConfig) -> tuple[str, Any]:
+    """The key of what lies in memory at once in training, and its value; a default is the class's to know."""
+    from dlzoo.config import locate
+
+    default = locate(cfg.data._target_, "data._target_").__init__.__kwdefaults__ or {}
+    return "data.batch_size", cfg.data.get("batch_size", default.get("batch_size", 128))
+
+
+def amount_asked(message: str) -> int:
+    """Bytes, as an allocator's message says; 0 if it does not.
+
+    >>> amount_asked("CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has …")
+    1610612736
+    >>> amount_asked("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000 bytes.")
+    4000
+    """
+    match = re.search(r"allocate\s+([\d.]+) (bytes|[KMGT]iB)", message)
+    return round(float(match[1]) * UNITS[match[2]]) if match else 0
+
+
+def available(device: torch.device) -> int:
+    """Bytes that can still be taken."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return min(_of_machine(), _of_group(), _of_limit())
+
+
+def resident() -> int:
+    """Bytes of memory that this process has now."""
+    return _line("/proc/self/status", "VmRSS:") or 0
+
+
+def highest() -> int:
+    """The most that it had since `forget_highest`, where the kernel can forget, else ever."""
+    return _line("/proc/self/status", "VmHWM:") or 0
+
+
+def forget_highest() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def in_words(count: int) -> str:
+    """
+    >>> in_words(1536 * 2**20), in_words(3 * 2**20)
+    ('1.50 GiB', '3.0 MiB')
+    """
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
+def _of_machine() -> int:
+    found = _line("/proc/meminfo", "MemAvailable:")
+    return found if found is not None else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def _of_group() -> int:
+    """What a container's limit leaves."""
+    try:
+        limit, taken = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+    except (OSError, ValueError):  # no such group, or no limit: max
+        return 2**63
+    return max(limit - taken, 0)
+
+
+def _of_limit() -> int:
+    """What ulimit -v leaves."""
+    try:
+        import resource
+    except ImportError:
+        return 2**63
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    taken = _line("/proc/self/status", "VmSize:")
+    return 2**63 if limit == resource.RLIM_INFINITY or taken is None else max(limit - taken, 0)
+
+
+def _line(path: str, name: str) -> int | None:
+    """Bytes from a line such as ``VmRSS:  1024 kB``."""
+    try:
+        lines = Path(path).read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)

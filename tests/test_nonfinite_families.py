@@ -1,0 +1,152 @@
+"""A fault at a known step of each kind of run: it is named, shown again from its file, and can be left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Outcome
+
+from dlzoo import checkpoint, rerun
+from dlzoo.callbacks import finite
+from dlzoo.callbacks.finite import FiniteWatch
+
+Train = Callable[..., Outcome]
+COMMON = ("trainer=cpu", "trainer.max_epochs=2", "logger=none", "callbacks=[history,checkpoint]")
+FEW = ("trainer.limit_train_batches=6", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1")
+TEXT = ("data=text_file", "data.num_steps=8", "data.batch_size=4")
+FAMILIES = {
+    "mlp": ("model=mlp", "net.norm=batch", "net.dropout=0.2", "augment=flips"),
+    "cnn": ("model=lenet",),
+    "vae": ("model=vae",),
+    "autoencoder": ("model=autoencoder",),
+    "gan": ("model=dcgan", "net.width=4"),
+    "critic": ("model=wgan_gp", "net.width=4", "task.discriminator_steps=2"),
+    "lstm": ("model=lstm", "data=air_passengers", "data.batch_size=8"),
+    "stateful": ("model=gru", "data=air_passengers", "net.stateful=true", "data.window=8", "data.batch_size=2"),
+    "text": ("model=char_rnn", *TEXT),
+    "accumulated": ("model=mlp", "trainer.accumulate_grad_batches=2"),
+    "clipped": ("model=mlp", "trainer.gradient_clip_val=1"),
+    "bfloat16": ("model=mlp", "trainer.precision=bf16-mixed"),
+}
+SHORT = ("gan", "stateful", "text")
+"""Tried each time; the others with -m reliability."""
+CASES = [pytest.param(name, marks=() if name in SHORT else pytest.mark.reliability) for name in FAMILIES]
+STEP = 3
+"""Batches before the fault."""
+
+
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Spoil the input of a batch, or, where that is no real number, a weight for this batch."""
+
+    def at(bad: int, *, weights: bool = False) -> None:
+        begin = FiniteWatch.begin_batch
+        kept: list[Any] = []
+
+        def begin_batch(self: FiniteWatch, batch: Any, batch_idx: int) -> None:
+            first = next(p for p in self.task.net.parameters() if p.requires_grad).data
+            if kept:
+                first.copy_(kept.pop())
+            if batch_idx == bad and self.task.current_epoch == 0:
+                if weights:
+                    kept.append(first.clone())
+                    first.fill_(float("inf"))
+                else:
+                    batch[0][0] = float("nan")
+            begin(self, batch, batch_idx)
+
+        monkeypatch.setattr(FiniteWatch, "begin_batch", begin_batch)
+
+    return at
+
+
+def words_of(name: str, tmp_path: Path) -> list[str]:
+    words = [*COMMON, *FAMILIES[name], *FEW]
+    if name == "text":
+        (tmp_path / "text.txt").write_text("all is well that ends well, said the cat\n" * 40)
+        words.append(f"data.path={tmp_path / 'text.txt'}")
+    return words
+
+
+def folder_in(tmp_path: Path) -> Path:
+    return max(tmp_path.glob("outputs/*/*/.hydra"), key=lambda file: file.stat().st_mtime_ns).parent
+
+
+def is_finite(state: dict[str, Any]) -> bool:
+    return all(bool(v.isfinite().all()) for v in state.values() if v.is_floating_point())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_fault_is_named_and_shown_again(name: str, train: Train, tmp_path: Path, poison: Any) -> None:
+    poison(STEP, weights=name == "text")
+    done = train(*words_of(name, tmp_path), "callbacks.last_checkpoint.every_n_steps=1")
+    assert done.code == 1, done.err
+    step = STEP // 2 + 1 if name == "accumulated" else STEP + 1
+    assert done.err.startswith(f"error: step {step} (epoch 1, batch {STEP + 1}): ")
+    where = "in the weights before the step" if name == "text" else "in the inputs of the batch"
+    assert f"first {where}" in done.err
+    folder = folder_in(tmp_path)
+    assert "rows     of train in this batch" in done.err
+    again = rerun.rerun(checkpoint.read(folder / "nonfinite.ckpt"))
+    assert again.first.startswith(where)
+    assert any(not layer.is_finite for layer in again.layers)
+    stored = checkpoint.read(folder / "checkpoints" / "last.ckpt")
+    assert is_finite(stored["state_dict"])
+    assert json.loads((folder / "results.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_step_is_left_out(name: str, train: Train, tmp_path: Path, poison: Any) -> None:
+    poison(STEP, weights=name == "text")
+    done = train(*words_of(name, tmp_path), "on_nan=skip")
+    assert done.code == 0, done.err
+    folder = folder_in(tmp_path)
+    results = json.loads((folder / "results.json").read_text())
+    stored = checkpoint.read(folder / "checkpoints" / "last.ckpt")
+    assert is_finite(stored["state_dict"])
+    assert results["skipped_steps"] == 1
+    batches = 6 if name == "accumulated" else 12
+    assert stored["global_step"] == results["steps"] == batches - 1 or name == "stateful"
+    assert all(value is not None for key, value in results["metrics"].items() if key.startswith("train/"))
+
+
+def test_an_agent_that_goes_wrong(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dlzoo.tasks.dqn import DQN
+
+    update, counts = DQN.update, []
+
+    def spoilt(self: DQN, lesson: Any) -> None:
+        counts.append(1)
+        update(self, lesson._replace(target=lesson.target * float("nan")) if len(counts) == 5 else lesson)
+
+    monkeypatch.setattr(DQN, "update", spoilt)
+    words = ("model=dqn", "data=cartpole", "data.steps_per_epoch=600", "data.val_episodes=2", "data.test_episodes=2")
+    words = (*COMMON, *words, "task.learn_after=200", "~trainer.log_every_n_steps")
+    done = train(*words)
+    assert done.code == 1, done.err
+    assert "the gradient of net." in done.err
+    assert "holds nan" in done.err
+    assert len(counts) == 5, "not one update more"
+    assert "on_nan=skip: what agents have seen stays" in train(*words, "on_nan=skip").err
+
+
+def test_flags_that_are_read_late(train: Train, tmp_path: Path, poison: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: the right step is named, and nothing is saved until the flags are read."""
+    start = FiniteWatch.listen
+
+    def listen(self: FiniteWatch, trainer: Any, task: Any) -> None:
+        self.lag = self.every = finite.LAG
+        start(self, trainer, task)
+
+    monkeypatch.setattr(FiniteWatch, "listen", listen)
+    poison(STEP)
+    done = train(*words_of("mlp", tmp_path), "callbacks.last_checkpoint.every_n_steps=6")
+    assert done.code == 1, done.err
+    assert done.err.startswith(f"error: step {STEP + 1} (epoch 1, batch {STEP + 1}): ")
+    assert "first in the inputs of the batch" in done.err
+    assert f"kept are those of {STEP} steps before" in done.err
+    assert not (folder_in(tmp_path) / "checkpoints" / "last.ckpt").exists()
