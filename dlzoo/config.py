@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import os
+import re
 import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -81,6 +82,7 @@ def prepare(argv: Sequence[str]) -> list[str]:
         UserError: a group, a name in a group, or the first part of a key does not exist.
     """
     flags, words = split(argv)
+    words = [readable(word) for word in words]
     known = groups([CONFIG_DIR, *extra_dirs(flags)])
     ready = []
     for word, override in zip(words, _parse(words), strict=True):
@@ -225,6 +227,31 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             words.append(word)
     return flags, words
+
+
+def quoted(key: str, text: object) -> str:
+    """``key="text"``, which Hydra reads as this text, whatever signs are in it.
+
+    >>> print(quoted("data.path", 'the "best" of'), quoted("data.path", "C:\\\\"))
+    data.path="the \\"best\\" of" data.path="C:\\\\"
+    """
+    text = re.sub(r'(\\*)"', r'\1\1\\"', f"{text}")
+    ends = re.sub(r"(\\+)$", r"\1\1", text)
+    return f'{key}="{ends}"'
+
+
+def readable(word: str) -> str:
+    """An override with its value in quotes, where Hydra's grammar does not know the signs in it.
+
+    So a path with accents, or a file named ``a,b.csv``, need no quotes that the shell would take away.
+    """
+    key, equals, value = word.partition("=")
+    is_path = bool(value) and os.path.exists(os.path.expanduser(value))
+    try:
+        override = OverridesParser.create().parse_override(word)
+        return quoted(key, value) if is_path and override.is_sweep_override() else word
+    except HydraException:
+        return quoted(key, value) if equals and (is_path or not value.startswith(("[", "{", "'", '"'))) else word
 
 
 def extra_dirs(flags: Sequence[str]) -> list[Path]:

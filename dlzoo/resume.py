@@ -42,7 +42,7 @@ def resumed(argv: Sequence[str]) -> list[str]:
             return list(argv)
         print(f"continues {found}")
         ckpt = str(found)
-        argv = [*(word for word in argv if key_of(word) != "ckpt"), f"ckpt='{ckpt}'"]
+        argv = [*(word for word in argv if key_of(word) != "ckpt"), config.quoted("ckpt", ckpt)]
         given["ckpt"] = argv[-1]
     if ckpt in ("null", ""):
         return list(argv)
@@ -61,7 +61,7 @@ def with_words_of(ckpt: str, argv: Sequence[str], given: dict[str, str]) -> list
     words = [word for key, word in stored.items() if key not in given and key not in ("ckpt", "resume")]
     folder = Path(ckpt).resolve().parent
     if folder.name == "checkpoints" and "hydra.run.dir" not in given:
-        argv = [*argv, f"hydra.run.dir='{folder.parent}'"]
+        argv = [*argv, config.quoted("hydra.run.dir", folder.parent)]
     return [*config.prepare(words), *argv]
 
 

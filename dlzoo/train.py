@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlzoo import config, sweep
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, one_line
 from dlzoo.resume import resumed
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def job(cfg: DictConfig) -> None:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         if not isinstance(cause, (UserError, OmegaConfBaseException, *MISTAKES)):
             raise
-        _complain(" ".join(str(cause).split()))
+        _complain(str(cause))
         if {path.name for path in run_dir.iterdir()} <= {".hydra"}:
             shutil.rmtree(run_dir)  # nothing was run
 
@@ -302,8 +302,8 @@ def _quiet() -> None:
 
 
 def _complain(message: str) -> int:
-    FAILED.append(message)
-    print(f"error: {message}", file=sys.stderr)
+    FAILED.append(one_line(message))
+    print(f"error: {FAILED[-1]}", file=sys.stderr)
     return 2
 
 

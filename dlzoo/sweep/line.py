@@ -49,7 +49,7 @@ class Line:
 
     def run_words(self, point: Sequence[str], folder: Path) -> list[str]:
         """The command line of a run that reports to the sweep."""
-        words = [*self.shared, *point, f"hydra.run.dir='{folder}'"]
+        words = [*self.shared, *point, config.quoted("hydra.run.dir", folder)]
         words.append("++callbacks.trial._target_=dlzoo.callbacks.trial.Trial")
         return words if self.metric is None else [*words, f"++callbacks.trial.metric={self.metric}"]
 
