@@ -24,6 +24,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
+from dlzoo import trust
 from dlzoo.errors import UserError, nearest
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -53,6 +54,9 @@ SETTINGS = (
     "names",
 )
 """The other keys at the top of a config."""
+
+BUILD_NOTHING = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion"}
+"""Flags of Hydra that only show something."""
 
 RUNTIME_ARGUMENTS = {
     "net": {"spec"},
@@ -106,14 +110,28 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     return with_names(cfg, cfg.hydra.runtime.choices)
 
 
-def compose_with_hydra(overrides: Sequence[str] = ()) -> DictConfig:
+def compose_with_hydra(overrides: Sequence[str] = (), flags: Sequence[str] = ()) -> DictConfig:
     """As `compose`, but as Hydra gives it: with its own node ``hydra``, and without ``names``."""
+    _, words = split(prepare([*flags, *overrides]))
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         try:
-            return hydra_compose("train", prepare([*overrides]), return_hydra_config=True)
+            return hydra_compose("train", [*words, *search_path(flags)], return_hydra_config=True)
         except HydraException as error:
             raise UserError(explain(error)) from None
+
+
+def check_hydra(argv: Sequence[str]) -> None:
+    """`UserError` if Hydra itself, before any check of ours, would build something that is no part of it.
+
+    Its own flags, such as ``--help``, build nothing.
+    """
+    flags, words = split(argv)
+    if other := {flag.split("=")[0] for flag in flags} & {"--config-path", "-cp", "--config-name", "-cn"}:
+        raise UserError(f"{min(other)}: a run starts from dlzoo's own train.yaml; add files of yours with --config-dir")
+    if not {*flags} & BUILD_NOTHING:
+        cfg = compose_with_hydra(words, flags)
+        trust.check_hydra(OmegaConf.to_container(cfg.hydra, resolve=False))
 
 
 def explain(error: Exception) -> str:
@@ -160,6 +178,8 @@ def check(cfg: DictConfig) -> None:
             if not isinstance(part, dict) or "_target_" not in part:
                 raise UserError(f"{path}: nothing reads this key; {nearest(str(key), {*node} - {key})}")
             for where, target_node in _targets(part, path):
+                target = target_node["_target_"]
+                trust.check_part(locate(target, f"{where}._target_"), target, name, where)
                 _check_arguments(target_node, where, RUNTIME_ARGUMENTS.get(name, set()) if where == path else set())
 
 
@@ -174,6 +194,8 @@ def with_names(cfg: DictConfig, choices: Any) -> DictConfig:
 
 def locate(target: str, key: str) -> Any:
     """The class or function that a ``_target_`` names; `UserError` with the nearest name if there is none."""
+    if not isinstance(target, str):
+        raise UserError(f"{key}={target}: this must be the name of a class, package.module.Name")
     module_name, _, name = target.rpartition(".")
     try:
         module = __import__(module_name, fromlist=[name])
@@ -183,6 +205,8 @@ def locate(target: str, key: str) -> Any:
         raise UserError(f"{key}={target}: there is no module {module_name}{_near_module(module_name)}") from None
     except ValueError:
         raise UserError(f"{key}={target} is not of the form package.module.Name") from None
+    except Exception as error:  # whatever the code of a module does
+        raise UserError(f"{key}={target}: {module_name} cannot be imported ({type(error).__name__}: {error})") from None
     if not hasattr(module, name):
         public = [n for n in vars(module) if not n.startswith("_")]
         raise UserError(f"{key}={target}: {module_name} has no {name}; {nearest(name, public)}")
@@ -255,7 +279,15 @@ def readable(word: str) -> str:
 
 
 def extra_dirs(flags: Sequence[str]) -> list[Path]:
-    return [Path(b) for a, b in itertools.pairwise(flags) if a in ("--config-dir", "-cd")]
+    """The folders of ``--config-dir``."""
+    joined = [flag.partition("=")[2] for flag in flags if flag.startswith("--config-dir=")]
+    return [Path(b) for a, b in itertools.pairwise(flags) if a in ("--config-dir", "-cd")] + [Path(f) for f in joined]
+
+
+def search_path(flags: Sequence[str]) -> list[str]:
+    """Those folders, as Hydra's compose wants them."""
+    folders = [quoted("", f"file://{path.resolve()}")[1:] for path in extra_dirs(flags)]
+    return [f"hydra.searchpath=[{','.join(folders)}]"] if folders else []
 
 
 def _parse(words: Sequence[str]) -> list[Override]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from dlzoo import config
+from dlzoo import config, trust
 from dlzoo.errors import UserError
 
 NOT_COMPARED = ("ckpt", "resume", "hydra", "output_dir")
@@ -53,8 +53,9 @@ def with_words_of(ckpt: str, argv: Sequence[str], given: dict[str, str]) -> list
     """The overrides of the run that wrote a checkpoint, then those given now, in its own folder."""
     from dlzoo.checkpoint import read
 
-    card = read(ckpt)["dlzoo"]
-    stored = {key_of(word): word for word in card["overrides"]}
+    overrides = read(ckpt)["dlzoo"]["overrides"]
+    trust.check_stored([word for word in overrides if key_of(word) not in given], ckpt)
+    stored = {key_of(word): word for word in overrides}
     for key in ("model", "data"):
         if key in given and given[key] != stored.get(key):
             raise UserError(f"{given[key]}: the run of ckpt={ckpt} is continued with its own {key}")

@@ -41,6 +41,7 @@ def main() -> None:
         sys.argv[1:] = resumed(config.prepare(sys.argv[1:]))
         if sweep.is_asked(sys.argv[1:]):
             sys.exit(sweep.run(sys.argv[1:]))
+        config.check_hydra(sys.argv[1:])
         hydra.main(config_path=str(config.CONFIG_DIR), config_name="train", version_base="1.3")(job)()
     except UserError as error:
         sys.exit(_complain(str(error)))

@@ -294,7 +294,7 @@ ROWS = "\n".join(f"{i},x{i % 2},{i % 3 + 0.5}" for i in range(30))
         (
             "a,b,y\n" + ROWS.replace("5", "ü"),
             {"encoding": "ascii"},
-            r"is not ascii text \(line 7, byte .*\); set data.encoding=latin-1",
+            r"is not ascii text \(line 2, .*\); set data.encoding=utf-8",
         ),
         (f"a,b,y\n{ROWS}", {"encoding": "ütf"}, "data.encoding=ütf"),
         (f"a,b,y\n1.500,z,3\n{ROWS}".replace(",", ";"), {"separator": ";", "decimal": ","}, "holds '1.500', but"),

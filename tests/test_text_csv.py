@@ -134,4 +134,4 @@ def test_a_mistake_in_the_file_is_one_line(train: Callable[..., Outcome], tmp_pa
     done = train("model=text_cnn", *words)
     assert done.code == 2
     assert done.err.count("\n") == 1
-    assert "is not utf-8-sig text" in done.err
+    assert "is not utf-8 text" in done.err
