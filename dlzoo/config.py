@@ -177,9 +177,11 @@ def check(cfg: DictConfig) -> None:
                 continue
             if not isinstance(part, dict) or "_target_" not in part:
                 raise UserError(f"{path}: nothing reads this key; {nearest(str(key), {*node} - {key})}")
-            for where, target_node in _targets(part, path):
+            found = [*_targets(part, path)]
+            for where, target_node in found:
                 target = target_node["_target_"]
                 trust.check_part(locate(target, f"{where}._target_"), target, name, where)
+            for where, target_node in found:
                 _check_arguments(target_node, where, RUNTIME_ARGUMENTS.get(name, set()) if where == path else set())
 
 
