@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 import os
 import re
 import typing
@@ -54,6 +55,9 @@ SETTINGS = (
     "names",
 )
 """The other keys at the top of a config."""
+
+LARGEST = 2**63 - 1
+"""What PyTorch can count to."""
 
 BUILD_NOTHING = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion"}
 """Flags of Hydra that only show something."""
@@ -333,8 +337,7 @@ def _check_settings(cfg: DictConfig) -> None:
             raise UserError(f"{key}={cfg.get(key)}: this must be {_readable(hint)}") from None
     if cfg.get("lr_find") not in (True, False, "use"):
         raise UserError(f"lr_find={cfg.get('lr_find')}: this must be true, false or use")
-    if cfg.seed < 0:
-        raise UserError(f"seed={cfg.seed}: this must not be negative")
+    _check_number("seed", cfg.seed)
     grid = cfg.get("grid") or {}
     if not all(isinstance(words, ListConfig) for words in grid.values()) or {*grid} not in (set(), {"rows", "columns"}):
         raise UserError("grid: it holds two lists of overrides, rows and columns: rows=[optimizer=sgd,optimizer=adam]")
@@ -368,6 +371,7 @@ def _check_arguments(node: dict[str, Any], path: str, filled_in: set[str]) -> No
             continue
         if key not in allowed:
             raise UserError(f"{path}.{key}: {node['_target_']} has no such option; {nearest(key, allowed)}")
+        _check_number(f"{path}.{key}", value)
         hint = allowed[key]
         if hint is inspect.Parameter.empty or (isinstance(value, dict) and "_target_" in value):
             continue
@@ -379,6 +383,19 @@ def _check_arguments(node: dict[str, Any], path: str, filled_in: set[str]) -> No
             if isinstance(value, list) and _fits(tuple(value), hint):  # YAML has no tuples
                 continue
             raise UserError(f"{path}.{key}={value}: {_wanted(value, hint)}") from None
+
+
+def _check_number(key: str, value: Any) -> None:
+    """`UserError` for numbers that no option can mean, also inside of lists: NaN, and more than 64 bits."""
+    for item in value if isinstance(value, list | tuple) else ():
+        _check_number(key, item)
+    if isinstance(value, float) and math.isnan(value):
+        raise UserError(f"{key}=nan: this must be a number")
+    if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+        raise UserError(f"{key}={value}: this is too large a number")
+    name = key.rpartition(".")[2]
+    if isinstance(value, int) and (name == "seed" or name.endswith("_seed")) and not 0 <= value < 2**32:
+        raise UserError(f"{key}={value}: this must not be negative, and below {2**32}")
 
 
 def check_value(value: Any, hint: Any, key: str) -> None:
