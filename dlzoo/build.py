@@ -17,14 +17,11 @@ from torch import nn
 from dlzoo.checkpoint import CheckpointIO
 from dlzoo.config import CONFIG_DIR, arguments, locate
 from dlzoo.data.base import DataModule
-from dlzoo.errors import SpecError, UserError
+from dlzoo.errors import MISTAKES, SpecError, UserError
 from dlzoo.interruption import Interruption
 from dlzoo.profiling import StepProfiler
 from dlzoo.specs import Classes, ImageSpec, Spec
 from dlzoo.tasks.base import Task
-
-MISTAKES = (ValueError, TypeError, RuntimeError, ArithmeticError)
-"""What PyTorch raises for an option that it cannot use."""
 
 
 def build_data(cfg: DictConfig) -> DataModule:
@@ -119,7 +116,7 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
             enable_progress_bar=has_bar,
             enable_checkpointing=has_checkpoint,
         )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
+    except (MisconfigurationException, *MISTAKES) as error:
         raise UserError(f"trainer: {error}") from None
     task.take_over(trainer)
     return trainer

@@ -59,6 +59,9 @@ SETTINGS = (
 LARGEST = 2**63 - 1
 """What PyTorch can count to."""
 
+MOST_LAYERS = 1000
+"""To build more would take longer than to notice the mistake."""
+
 BUILD_NOTHING = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion"}
 """Flags of Hydra that only show something."""
 
@@ -394,6 +397,8 @@ def _check_number(key: str, value: Any) -> None:
     if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
         raise UserError(f"{key}={value}: this is too large a number")
     name = key.rpartition(".")[2]
+    if name == "num_layers" and isinstance(value, int) and value > MOST_LAYERS:
+        raise UserError(f"{key}={value}: this is too many; at most {MOST_LAYERS}")
     if isinstance(value, int) and (name == "seed" or name.endswith("_seed")) and not 0 <= value < 2**32:
         raise UserError(f"{key}={value}: this must not be negative, and below {2**32}")
 

@@ -8,6 +8,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+MISTAKES = (ValueError, TypeError, RuntimeError, ArithmeticError)
+"""What PyTorch and Lightning raise while a part is built from options that it cannot use."""
+
 MOST_NAMES = 100
 """That a message lists."""
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlzoo import config, sweep
-from dlzoo.errors import UserError, one_line
+from dlzoo.errors import MISTAKES, UserError, one_line
 from dlzoo.resume import resumed
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 # torch, lightning and all that needs them are imported in run(): a typo and --help answer without them.
 
-
-MISTAKES = (ValueError, TypeError)
-"""What PyTorch and Lightning raise for an argument that they cannot use."""
 
 FAILED: list[str] = []
 """What the last command of this process complained of."""
