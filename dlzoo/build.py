@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from dlzoo.callbacks.finite import FiniteWatch
 from dlzoo.checkpoint import CheckpointIO
 from dlzoo.config import CONFIG_DIR, arguments, locate
 from dlzoo.data.base import DataModule
-from dlzoo.errors import SpecError, UserError
+from dlzoo.errors import MISTAKES, SpecError, UserError
 from dlzoo.interruption import Interruption
 from dlzoo.profiling import StepProfiler
 from dlzoo.specs import Classes, ImageSpec, Spec
@@ -72,8 +73,25 @@ def check_fit(cfg: DictConfig, data: DataModule) -> None:
     if isinstance(spec.target, Classes) and not spec.target.counts:  # known only once the data are read
         counts = (1,) * spec.target.num_outputs
         spec = dataclasses.replace(spec, target=dataclasses.replace(spec.target, counts=counts))
-    with torch.device("meta"):
-        build_task(cfg, spec)
+    try:
+        with torch.device("meta"):
+            net = build_task(cfg, spec).net
+        instantiate(cfg.optimizer, _partial_=True)([nn.Parameter(torch.zeros(1))])
+    except UserError:
+        raise
+    except MISTAKES as error:
+        raise UserError(f"model={model} or its optimizer cannot be built with these options: {error}") from None
+    _check_memory(net)
+
+
+def _check_memory(net: nn.Module) -> None:
+    """Refuse a net that is larger than the machine, before its memory is asked for."""
+    size = sum(p.numel() * p.element_size() for p in net.parameters())
+    if size > (memory := os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")):
+        raise UserError(
+            f"the net has {num_parameters(net):,} parameters, {size / 2**30:,.0f} GB, and this machine "
+            f"{memory / 2**30:,.0f} GB of memory: make the net (net.…) or its inputs smaller"
+        )
 
 
 def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, Any]) -> pl.Trainer:
@@ -108,7 +126,7 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
             enable_progress_bar=has_bar,
             enable_checkpointing=has_checkpoint,
         )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
+    except (MisconfigurationException, *MISTAKES) as error:
         raise UserError(f"trainer: {error}") from None
     if (started := ranks.num_started()) not in (1, trainer.world_size):
         raise UserError(

@@ -136,6 +136,10 @@ def read(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
     card = content.get("dlzoo") if isinstance(content, dict) else None
     if not isinstance(card, dict) or "state_dict" not in content:
         raise UserError(f"ckpt={path} was not written by dlzoo: it has no config and spec")
+    words = card.get("overrides")
+    are_words = isinstance(words, list) and all(isinstance(word, str) for word in words)
+    if not isinstance(card.get("config"), str) or not are_words:
+        raise UserError(f"ckpt={path} is damaged: its config is no text, or its overrides are no words")
     if card.get("format") != FORMAT:
         raise UserError(
             f"ckpt={path} has format {card.get('format')}, this version of dlzoo reads {FORMAT}; train it again or "

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 import os
+import re
 import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,6 +25,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
+from dlzoo import trust
 from dlzoo.errors import UserError, nearest
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -57,6 +60,15 @@ SETTINGS = (
 )
 """The other keys at the top of a config."""
 
+LARGEST = 2**63 - 1
+"""What PyTorch can count to."""
+
+MOST_LAYERS = 1000
+"""To build more would take longer than to notice the mistake."""
+
+BUILD_NOTHING = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion"}
+"""Flags of Hydra that only show something."""
+
 RUNTIME_ARGUMENTS = {
     "net": {"spec"},
     "task": {"net", "spec", "optimizer", "scheduler"},
@@ -85,6 +97,7 @@ def prepare(argv: Sequence[str]) -> list[str]:
         UserError: a group, a name in a group, or the first part of a key does not exist.
     """
     flags, words = split(argv)
+    words = [readable(word) for word in words]
     known = groups([CONFIG_DIR, *extra_dirs(flags)])
     ready = []
     for word, override in zip(words, _parse(words), strict=True):
@@ -108,14 +121,28 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     return with_names(cfg, cfg.hydra.runtime.choices)
 
 
-def compose_with_hydra(overrides: Sequence[str] = ()) -> DictConfig:
+def compose_with_hydra(overrides: Sequence[str] = (), flags: Sequence[str] = ()) -> DictConfig:
     """As `compose`, but as Hydra gives it: with its own node ``hydra``, and without ``names``."""
+    _, words = split(prepare([*flags, *overrides]))
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         try:
-            return hydra_compose("train", prepare([*overrides]), return_hydra_config=True)
+            return hydra_compose("train", [*words, *search_path(flags)], return_hydra_config=True)
         except HydraException as error:
             raise UserError(explain(error)) from None
+
+
+def check_hydra(argv: Sequence[str]) -> None:
+    """`UserError` if Hydra itself, before any check of ours, would build something that is no part of it.
+
+    Its own flags, such as ``--help``, build nothing.
+    """
+    flags, words = split(argv)
+    if other := {flag.split("=")[0] for flag in flags} & {"--config-path", "-cp", "--config-name", "-cn"}:
+        raise UserError(f"{min(other)}: a run starts from dlzoo's own train.yaml; add files of yours with --config-dir")
+    if not {*flags} & BUILD_NOTHING:
+        cfg = compose_with_hydra(words, flags)
+        trust.check_hydra(OmegaConf.to_container(cfg.hydra, resolve=False))
 
 
 def explain(error: Exception) -> str:
@@ -161,7 +188,11 @@ def check(cfg: DictConfig) -> None:
                 continue
             if not isinstance(part, dict) or "_target_" not in part:
                 raise UserError(f"{path}: nothing reads this key; {nearest(str(key), {*node} - {key})}")
-            for where, target_node in _targets(part, path):
+            found = [*_targets(part, path)]
+            for where, target_node in found:
+                target = target_node["_target_"]
+                trust.check_part(locate(target, f"{where}._target_"), target, name, where)
+            for where, target_node in found:
                 _check_arguments(target_node, where, RUNTIME_ARGUMENTS.get(name, set()) if where == path else set())
 
 
@@ -176,6 +207,8 @@ def with_names(cfg: DictConfig, choices: Any) -> DictConfig:
 
 def locate(target: str, key: str) -> Any:
     """The class or function that a ``_target_`` names; `UserError` with the nearest name if there is none."""
+    if not isinstance(target, str):
+        raise UserError(f"{key}={target}: this must be the name of a class, package.module.Name")
     module_name, _, name = target.rpartition(".")
     try:
         module = __import__(module_name, fromlist=[name])
@@ -185,6 +218,8 @@ def locate(target: str, key: str) -> Any:
         raise UserError(f"{key}={target}: there is no module {module_name}{_near_module(module_name)}") from None
     except ValueError:
         raise UserError(f"{key}={target} is not of the form package.module.Name") from None
+    except Exception as error:  # whatever the code of a module does
+        raise UserError(f"{key}={target}: {module_name} cannot be imported ({type(error).__name__}: {error})") from None
     if not hasattr(module, name):
         public = [n for n in vars(module) if not n.startswith("_")]
         raise UserError(f"{key}={target}: {module_name} has no {name}; {nearest(name, public)}")
@@ -237,8 +272,41 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return flags, words
 
 
+def quoted(key: str, text: object) -> str:
+    """``key="text"``, which Hydra reads as this text, whatever signs are in it.
+
+    >>> print(quoted("data.path", 'the "best" of'), quoted("data.path", "C:\\\\"))
+    data.path="the \\"best\\" of" data.path="C:\\\\"
+    """
+    text = re.sub(r'(\\*)"', r'\1\1\\"', f"{text}")
+    ends = re.sub(r"(\\+)$", r"\1\1", text)
+    return f'{key}="{ends}"'
+
+
+def readable(word: str) -> str:
+    """An override with its value in quotes, where Hydra's grammar does not know the signs in it.
+
+    So a path with accents, or a file named ``a,b.csv``, need no quotes that the shell would take away.
+    """
+    key, equals, value = word.partition("=")
+    is_path = bool(value) and os.path.exists(os.path.expanduser(value))
+    try:
+        override = OverridesParser.create().parse_override(word)
+        return quoted(key, value) if is_path and override.is_sweep_override() else word
+    except HydraException:
+        return quoted(key, value) if equals and (is_path or not value.startswith(("[", "{", "'", '"'))) else word
+
+
 def extra_dirs(flags: Sequence[str]) -> list[Path]:
-    return [Path(b) for a, b in itertools.pairwise(flags) if a in ("--config-dir", "-cd")]
+    """The folders of ``--config-dir``."""
+    joined = [flag.partition("=")[2] for flag in flags if flag.startswith("--config-dir=")]
+    return [Path(b) for a, b in itertools.pairwise(flags) if a in ("--config-dir", "-cd")] + [Path(f) for f in joined]
+
+
+def search_path(flags: Sequence[str]) -> list[str]:
+    """Those folders, as Hydra's compose wants them."""
+    folders = [quoted("", f"file://{path.resolve()}")[1:] for path in extra_dirs(flags)]
+    return [f"hydra.searchpath=[{','.join(folders)}]"] if folders else []
 
 
 def _parse(words: Sequence[str]) -> list[Override]:
@@ -287,8 +355,7 @@ def _check_settings(cfg: DictConfig) -> None:
     limit = cfg.get("skip_limit", 1)
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise UserError(f"skip_limit={limit}: this must be a whole number, 1 or more")
-    if cfg.seed < 0:
-        raise UserError(f"seed={cfg.seed}: this must not be negative")
+    _check_number("seed", cfg.seed)
     grid = cfg.get("grid") or {}
     if not all(isinstance(words, ListConfig) for words in grid.values()) or {*grid} not in (set(), {"rows", "columns"}):
         raise UserError("grid: it holds two lists of overrides, rows and columns: rows=[optimizer=sgd,optimizer=adam]")
@@ -322,6 +389,7 @@ def _check_arguments(node: dict[str, Any], path: str, filled_in: set[str]) -> No
             continue
         if key not in allowed:
             raise UserError(f"{path}.{key}: {node['_target_']} has no such option; {nearest(key, allowed)}")
+        _check_number(f"{path}.{key}", value)
         hint = allowed[key]
         if hint is inspect.Parameter.empty or (isinstance(value, dict) and "_target_" in value):
             continue
@@ -333,6 +401,21 @@ def _check_arguments(node: dict[str, Any], path: str, filled_in: set[str]) -> No
             if isinstance(value, list) and _fits(tuple(value), hint):  # YAML has no tuples
                 continue
             raise UserError(f"{path}.{key}={value}: {_wanted(value, hint)}") from None
+
+
+def _check_number(key: str, value: Any) -> None:
+    """`UserError` for numbers that no option can mean, also inside of lists: NaN, and more than 64 bits."""
+    for item in value if isinstance(value, list | tuple) else ():
+        _check_number(key, item)
+    if isinstance(value, float) and math.isnan(value):
+        raise UserError(f"{key}=nan: this must be a number")
+    if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+        raise UserError(f"{key}={value}: this is too large a number")
+    name = key.rpartition(".")[2]
+    if name == "num_layers" and isinstance(value, int) and value > MOST_LAYERS:
+        raise UserError(f"{key}={value}: this is too many; at most {MOST_LAYERS}")
+    if isinstance(value, int) and (name == "seed" or name.endswith("_seed")) and not 0 <= value < 2**32:
+        raise UserError(f"{key}={value}: this must not be negative, and below {2**32}")
 
 
 def check_value(value: Any, hint: Any, key: str) -> None:

@@ -8,6 +8,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+MISTAKES = (ValueError, TypeError, RuntimeError, ArithmeticError)
+"""What PyTorch and Lightning raise while a part is built from options that it cannot use."""
+
+MOST_NAMES = 100
+"""That a message lists."""
+
 
 class UserError(ValueError):
     """A mistake that the user can mend; the message names what was given, what is allowed and what to change."""
@@ -34,6 +40,22 @@ class RunFailed(Exception):
         return f"{self.reason}\n{self.details}" if self.details else self.reason
 
 
+def short(text: object, most: int = 60) -> str:
+    """A text that a message quotes, cut to its beginning and with nothing in it that a terminal would obey.
+
+    >>> short("a\\nb"), short("x" * 100, 10)
+    ('a\\\\nb', 'xxxxxxxxx…')
+    """
+    shown = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in f"{text}"[: most + 1])
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
+def one_line(error: BaseException | str, most: int = 1000) -> str:
+    """A message as a terminal shows it: one line of bounded length."""
+    text = short(" ".join(f"{error}".split()), 100 * most)
+    return text if len(text) <= most else f"{text[: most * 2 // 3]} … {text[-most // 3 :]}"
+
+
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """The end of an error sentence: the nearest right name, or all of them when none is near.
 
@@ -42,9 +64,12 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     >>> nearest("qqq", ["relu", "tanh"])
     'choose from: relu, tanh'
     """
-    names = sorted(allowed)
-    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else f"choose from: {', '.join(names) or '(nothing)'}"
+    names = sorted(name for name in allowed if len(name) < 200)  # comparing takes the square of the length
+    close = difflib.get_close_matches(str(word)[:200], names, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean '{short(close[0])}'?"
+    more = ", …" if len(names) > MOST_NAMES else ""
+    return f"choose from: {', '.join(map(short, names[:MOST_NAMES])) or '(nothing)'}{more}"
 
 
 def pick(name: str, table: Mapping[str, T], key: str) -> T:

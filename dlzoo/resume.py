@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from dlzoo import config, ranks
+from dlzoo import config, ranks, trust
 from dlzoo.durable import previous_of
 from dlzoo.errors import UserError
 
@@ -47,7 +47,7 @@ def resumed(argv: Sequence[str]) -> list[str]:
     if ckpt in ("null", ""):
         return list(argv)
     ckpt = whole(ckpt)
-    given["ckpt"] = f"ckpt='{ckpt}'"
+    given["ckpt"] = config.quoted("ckpt", ckpt)
     return with_words_of(ckpt, [*(word for word in argv if key_of(word) != "ckpt"), given["ckpt"]], given)
 
 
@@ -62,15 +62,16 @@ def with_words_of(ckpt: str, argv: Sequence[str], given: dict[str, str]) -> list
     """The overrides of the run that wrote a checkpoint, then those given now, in its own folder."""
     from dlzoo.checkpoint import read
 
-    card = read(ckpt)["dlzoo"]
-    stored = {key_of(word): word for word in card["overrides"]}
+    overrides = read(ckpt)["dlzoo"]["overrides"]
+    trust.check_stored([word for word in overrides if key_of(word) not in given], ckpt)
+    stored = {key_of(word): word for word in overrides}
     for key in ("model", "data"):
         if key in given and given[key] != stored.get(key):
             raise UserError(f"{given[key]}: the run of ckpt={ckpt} is continued with its own {key}")
     words = [word for key, word in stored.items() if key not in given and key not in ("ckpt", "resume")]
     folder = Path(ckpt).resolve().parent
     if folder.name == "checkpoints" and "hydra.run.dir" not in given:
-        argv = [*argv, f"hydra.run.dir='{folder.parent}'"]
+        argv = [*argv, config.quoted("hydra.run.dir", folder.parent)]
     return [*config.prepare(words), *argv]
 
 

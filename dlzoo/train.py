@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlzoo import config, durable, ranks, sweep
-from dlzoo.errors import RunFailed, UserError
+from dlzoo.errors import MISTAKES, RunFailed, UserError, one_line
 from dlzoo.resume import resumed
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 # torch, lightning and all that needs them are imported in run(): a typo and --help answer without them.
 
-
-MISTAKES = (ValueError, TypeError)
-"""What PyTorch and Lightning raise for an argument that they cannot use."""
 
 FAILED: list[str] = []
 """What the last command of this process complained of."""
@@ -49,6 +46,7 @@ def main() -> None:
         sys.argv[1:] = ranks.prepared(words if ranks.by_lightning() else resumed(words))
         if sweep.is_asked(sys.argv[1:]):
             sys.exit(sweep.run(sys.argv[1:]))
+        config.check_hydra(sys.argv[1:])
         hydra.main(config_path=str(config.CONFIG_DIR), config_name="train", version_base="1.3")(job)()
     except UserError as error:
         sys.exit(_complain(str(error)))
@@ -88,7 +86,7 @@ def job(cfg: DictConfig) -> None:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         if not isinstance(cause, (UserError, OmegaConfBaseException, *MISTAKES)):
             raise
-        _complain(" ".join(str(cause).split()))
+        _complain(str(cause))
         if hydra_cfg.mode == RunMode.MULTIRUN:
             raise  # one of the runs that Hydra sent off: it tells the command that did so
         if ranks.rank() == 0 and {path.name for path in run_dir.iterdir()} <= {".hydra"}:
@@ -362,6 +360,7 @@ def _hear_of_thread(failed: Any) -> None:
 
 def _complain(message: str, reason: str = "", code: int = 2) -> int:
     global _exit_code
+    message = message if reason else one_line(message)
     FAILED.append(reason or message)
     _exit_code = code
     if not ranks.by_lightning():  # the first rank says the same; torchrun may end it before it can

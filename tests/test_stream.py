@@ -81,7 +81,7 @@ def test_the_loaders_are_streams(tmp_path: Path) -> None:
         ("", {}, "holds no text"),
         ("abc", {}, r"a text of 3 tokens leaves .*data\.test_fraction=0\.1"),
         (TEXT, {"val_size": 5000}, r"data\.val_size=5000"),
-        (b"caf\xe9" * 100, {}, r"book\.txt is not utf-8-sig text \(byte 3 is 0xe9\); set data\.encoding"),
+        (b"caf\xe9" * 100, {}, r"book\.txt is not utf-8 text \(line 1, byte 3 is 0xe9\); set data\.encoding=latin-1"),
         (TEXT, {"encoding": "latin-9000"}, r"data\.encoding=latin-9000"),
         (TEXT, {"num_steps": 0}, r"data\.num_steps=0"),
         (TEXT, {"test_fraction": 0.0}, r"data\.test_fraction=0\.0"),

@@ -86,7 +86,9 @@ def test_other_separators_and_encodings(tmp_path: Path) -> None:
     found = data(tmp_path / "a.tsv", separator="\\t", encoding="latin-1")
     found.setup("fit")
     assert "caf\xe9" in found.spec.vocabulary  # type: ignore[union-attr]
-    with pytest.raises(UserError, match=r"a\.tsv is not utf-8-sig text; .*data\.encoding=latin-1"):
+    with pytest.raises(
+        UserError, match=r"a\.tsv is not utf-8 text \(line 2, byte 16 is 0xe9\); set data\.encoding=latin-1"
+    ):
         data(tmp_path / "a.tsv", separator="\\t").declare()
 
 
@@ -132,4 +134,4 @@ def test_a_mistake_in_the_file_is_one_line(train: Callable[..., Outcome], tmp_pa
     done = train("model=text_cnn", *words)
     assert done.code == 2
     assert done.err.count("\n") == 1
-    assert "is not utf-8-sig text" in done.err
+    assert "is not utf-8 text" in done.err

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from dlzoo.errors import UserError, nearest
+from dlzoo.errors import UserError, nearest, one_line
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -42,7 +42,7 @@ def execute(body: Callable[[Sequence[str]], None], usage: str | None) -> None:
                 body(argv)
         sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # who reads our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -106,7 +106,7 @@ def _value(key: str, text: str, hint: Any) -> Any:
 
 def existing(text: str, key: str) -> Path:
     """The file or folder that an option names; `UserError` with the nearest name beside it if there is none."""
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # Path.expanduser() fails where there is no such user
     if os.path.exists(path):
         return path
     if not os.path.isdir(path.parent):
@@ -126,6 +126,8 @@ def existing_file(text: str, key: str) -> Path:
     path = existing(text, key)
     if path.is_dir():
         raise UserError(f"{key}={text}: this is a folder; give a file")
+    if path.is_char_device() or path.is_block_device():
+        raise UserError(f"{key}={text}: this is a device; give a file")
     return path
 
 

@@ -260,6 +260,9 @@ def _override(cfg: DictConfig, words: Sequence[str]) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import OmegaConf
 
+    from dlzoo import config
+
+    words = [config.readable(word) for word in words]
     for word, override in zip(words, OverridesParser.create().parse_overrides(list(words)), strict=True):
         if override.is_sweep_override():
             raise UserError(f"{word}: give one value; a list is written [a,b]")

@@ -203,7 +203,7 @@ def _images(options: Options, spec: ImageSpec, cfg: DictConfig, source: Path | N
 
 def _rows(options: Options, spec: TableSpec, cfg: DictConfig, source: Path | None) -> Batches:
     """Rows are called by their number, from 1."""
-    from dlzoo.data.csv_table import read_table
+    from dlzoo.data.cells import read_table
     from dlzoo.data.tables import encode
 
     if source is not None and source.is_dir():
@@ -242,18 +242,15 @@ def _texts(options: Options, spec: TextSpec, source: Path | None) -> Batches:
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
+    from dlzoo.data.plain_text import read_text
+
     if source is not None and source.is_dir():
         raise UserError(f"input={options.input}: this is a folder, but the checkpoint takes {spec.describe()}: a file")
     lines = [options.input]
     if source is not None or options.input == "-":
-        content = cli.standard_input().getvalue() if source is None else source.read_bytes()
-        encoding = options.encoding or "utf-8-sig"
-        try:
-            lines = [line.strip() for line in content.decode(encoding).split("\n") if line.strip()]
-        except UnicodeDecodeError:
-            raise UserError(f"input={options.input} is not {encoding} text; set encoding, as to latin-1") from None
-        except LookupError:
-            raise UserError(f"encoding={encoding}: Python knows no such encoding; common are utf-8, latin-1") from None
+        file = cli.standard_input() if source is None else source
+        text = read_text(file, options.encoding or "utf-8-sig", "encoding")
+        lines = [line.strip() for line in text.split("\n") if line.strip()]
     if not lines:
         raise UserError(f"input={options.input} holds no text")
     for start in range(0, len(lines), BATCH_SIZE):

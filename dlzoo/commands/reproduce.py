@@ -146,7 +146,8 @@ def decisive(cfg: DictConfig) -> dict[str, Any]:
 
 def launch(name: str, words: Sequence[str], run_dir: Path) -> tuple[str | None, bool]:
     """Run one seed: (what went wrong or None, whether that is a failure rather than missing data)."""
-    command = [sys.executable, "-m", "dlzoo.train", f"experiment={name}", *words, f"hydra.run.dir='{run_dir}'"]
+    folder = config.quoted("hydra.run.dir", run_dir)
+    command = [sys.executable, "-m", "dlzoo.train", f"experiment={name}", *words, folder]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return None, False

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from dlzoo.data.csv_table import MISSING_MARKS, existing, read_table
+from dlzoo.commands import cli
+from dlzoo.data.cells import MISSING_MARKS, read_table
 from dlzoo.data.series import Series, SeriesData
 from dlzoo.data.tables import as_numbers
 from dlzoo.errors import UserError, nearest
@@ -57,7 +58,7 @@ class CsvSeries(SeriesData):
         }
 
     def series(self) -> Series:
-        path = existing(self.path, "data.path")
+        path = cli.existing_file(self.path, "data.path")
         return read_series(path, time=self.time, values=self.values, frequency=self.frequency, **self.format)
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dlzoo.commands import cli
+from dlzoo.data.cells import MISSING_MARKS, read_table
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.tables import TableData, as_numbers, as_text, encode
 from dlzoo.errors import UserError, nearest
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MISSING_MARKS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")
 FEW_VALUES = 20
 """A target of whole numbers is taken as classes up to this many different ones."""
 
@@ -106,7 +106,7 @@ class CsvTable(TableData):
     def _frames(self) -> list[pd.DataFrame]:
         """The rows of ``path`` and of ``test_path``, as text, without the dropped columns."""
         files = {"data.path": self.path} | ({"data.test_path": self.test_path} if self.test_path else {})
-        frames = [read_table(existing(path, key), **self.format) for key, path in files.items()]
+        frames = [read_table(cli.existing_file(path, key), **self.format) for key, path in files.items()]
         self._check_names(frames[0])
         own = frames[0].drop(columns=self.drop)
         for other in frames[1:]:
@@ -230,69 +230,6 @@ class CsvTable(TableData):
                 f"missing values in {', '.join(holes)}: set data.missing=impute (median or most frequent value of the "
                 "training rows), drop the columns with data.drop=[…], or complete the file"
             )
-
-
-def read_table(
-    path: Path | str,
-    *,
-    separator: str = ",",
-    decimal: Literal[".", ","] = ".",
-    encoding: str = "utf-8-sig",
-    missing_marks: Sequence[str] = MISSING_MARKS,
-) -> pd.DataFrame:
-    """The cells of a CSV file as text, for `encode`: numbers with a decimal point, missing values as NaN.
-
-    Raises:
-        UserError: the file is no CSV, has no rows, or two columns of one name.
-    """
-    import pandas as pd
-
-    separator = separator.replace("\\t", "\t")
-    if len(separator) != 1 or separator == decimal:
-        raise UserError(f"data.separator={separator!r} must be one sign, and not data.decimal={decimal!r}")
-    try:
-        cells = pd.read_csv(path, sep=separator, encoding=encoding, header=None, dtype=str, keep_default_na=False)
-    except pd.errors.EmptyDataError:
-        raise UserError(f"{path} is empty") from None
-    except pd.errors.ParserError as error:
-        raise UserError(f"{path}: {f'{error}'.strip()}; is data.separator={separator!r} right?") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not {encoding} text; if it is a CSV file, set data.encoding=latin-1") from None
-    except (OSError, EOFError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    except LookupError:
-        raise UserError(f"data.encoding={encoding}: Python knows no such encoding; common are utf-8, latin-1") from None
-    cells = cells.apply(lambda column: column.str.strip())
-    names = [str(name) for name in cells.iloc[0]]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UserError(f"{path}: several columns have the name {', '.join(map(repr, twice))}; rename them")
-    frame = cells.iloc[1:].set_axis(names, axis=1).reset_index(drop=True)
-    if frame.empty:
-        raise UserError(f"{path} has a header and no rows")
-    frame = frame.mask(frame.isin(["", *missing_marks]))
-    return frame if decimal == "." else frame.apply(_with_point)
-
-
-def _with_point(values: pd.Series) -> pd.Series:
-    """Numbers such as 1,5 as 1.5. A number with a point would be read wrongly in silence, so it is an error."""
-    pointed = values[values.str.fullmatch(r"[+-]?\d+\.[\d.,]+").eq(True)]
-    if len(pointed):
-        raise UserError(
-            f"column {values.name} holds {pointed.iloc[0]!r}, but data.decimal=',': remove the points that group "
-            "thousands, or set data.decimal=."
-        )
-    return values.str.replace(r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$", r"\1.\2", regex=True)
-
-
-def existing(path: str, key: str) -> Path:
-    file = Path(path).expanduser()
-    if file.is_file():
-        return file
-    if not file.parent.is_dir():
-        raise UserError(f"{key}={path}: there is no folder {file.parent.absolute()}")
-    beside = [f.name for f in file.parent.iterdir() if f.is_file() and f.suffix == file.suffix]
-    raise UserError(f"{key}={path}: there is no such file in {file.parent.absolute()}; {nearest(file.name, beside)}")
 
 
 def _finite(values: pd.Series, key: str) -> np.ndarray:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-import struct
+import contextlib
+import os
+import stat
+import threading
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -23,6 +27,11 @@ EXTENSIONS = (
 )  # fmt: skip
 """What Pillow reads without plug-ins."""
 
+LARGE = 20_000_000
+"""Pixels of an image that a process decodes alone, so that many threads do not take as many times its memory."""
+
+_alone = threading.Lock()
+
 
 @dataclass(frozen=True)
 class Decode:
@@ -38,18 +47,50 @@ class Decode:
 
     def __call__(self, path: str) -> np.ndarray:
         """`UserError` if the file cannot be read as an image."""
-        from PIL import Image, ImageOps
+        from PIL import Image
 
-        mode, size, smooth = "L" if self.channels == 1 else "RGB", (self.width, self.height), Image.Resampling.BILINEAR
+        mode, longest = "L" if self.channels == 1 else "RGB", max(self.width, self.height)
         try:
+            _check_file(path)
             with Image.open(path) as file:
                 # A JPEG can be decoded at 1/2, 1/4 or 1/8: twice the size wanted loses nothing that can be seen.
-                file.draft(mode, (2 * max(size), 2 * max(size)))
-                image = to_8_bits(ImageOps.exif_transpose(file), mode)
-            image = ImageOps.fit(image, size, smooth) if self.fit == "crop" else image.resize(size, smooth)
-        except (OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
-            raise UserError(f"{path} cannot be read as an image ({error})") from None
+                file.draft(mode, (2 * longest, 2 * longest))
+                with _alone if file.width * file.height > LARGE else contextlib.nullcontext():
+                    image = self._fitted(file, mode)
+        except Exception as error:  # a damaged file makes Pillow's many readers fail in as many ways
+            raise UserError(f"{path} cannot be read as an image ({_reason(error)})") from None
         return np.asarray(image).reshape(self.height, self.width, self.channels).transpose(2, 0, 1)
+
+    def _fitted(self, file: Image, mode: str) -> Image:
+        from PIL import Image, ImageOps
+
+        size, smooth = (self.width, self.height), Image.Resampling.BILINEAR
+        image = to_8_bits(ImageOps.exif_transpose(file), mode)
+        return ImageOps.fit(image, size, smooth) if self.fit == "crop" else image.resize(size, smooth)
+
+
+def _check_file(path: str) -> None:
+    """`ValueError` for what would be waited for, or read, without end; standard input has been read already."""
+    if not isinstance(path, str):
+        return
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is no file, but a folder, a pipe or a device")
+    if not found.st_size:
+        raise ValueError("the file is empty")
+
+
+def _reason(error: Exception) -> str:
+    """What Pillow complains of, without the path, in one line."""
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "its content is no image of a known kind"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, too many to decode"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(f"{error}".split()) or type(error).__name__
 
 
 def to_8_bits(image: Image, mode: str) -> Image:
@@ -86,8 +127,10 @@ def read_images(
         except UserError as error:
             problems[i] = str(error)
 
-    for _ in map(read, range(len(paths))):
-        pass
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, about large images and odd tags: they concern nobody here
+        for _ in map(read, range(len(paths))):
+            pass
     problems = dict(sorted(problems.items()))
     return (x[others(problems, len(paths))] if problems else x), problems
 

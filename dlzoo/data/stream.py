@@ -17,6 +17,7 @@ from torch import Tensor
 from dlzoo.commands import cli
 from dlzoo.data.files import folder_of
 from dlzoo.data.loaders import Loader
+from dlzoo.data.plain_text import content_of, read_text
 from dlzoo.data.published_text import SentimentSentences, prepare_sentences, read_sentences, sentence_files
 from dlzoo.data.text import Split, TokenData
 from dlzoo.data.text_loaders import StreamLoader
@@ -130,26 +131,18 @@ class TextFile(StreamData):
         self.encoding = encoding
 
     def text(self) -> str:
-        try:
-            return "\n".join(file.read_bytes().decode(self.encoding) for file in self._files)
-        except UnicodeDecodeError as error:
-            place = f"byte {error.start} is {error.object[error.start]:#x}"
-            message = f"data.path={self.path} is not {self.encoding} text ({place}); set data.encoding, as to latin-1"
-            raise UserError(message) from None
-        except LookupError:
-            message = f"data.encoding={self.encoding}: Python knows no such encoding; common are utf-8, latin-1"
-            raise UserError(message) from None
+        return "\n".join(read_text(file, self.encoding) for file in self._files)
 
     def fingerprint(self, part: str) -> str:
         total = hashlib.blake2b(self.encoding.encode(), digest_size=16)
         for file in self._files:
-            total.update(hashlib.blake2b(file.read_bytes()).digest())
+            total.update(hashlib.blake2b(content_of(file)).digest())
         return total.hexdigest()
 
     @property
     def _files(self) -> list[Path]:
         path = cli.existing(self.path, "data.path")
-        files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+        files = sorted(file for file in path.glob("*.txt") if file.is_file()) if path.is_dir() else [path]
         if not any(file.stat().st_size for file in files):
             raise UserError(f"data.path={self.path} holds no text" + " (.txt files)" * path.is_dir())
         return files

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from dlzoo.commands import cli
-from dlzoo.data.csv_table import read_table
+from dlzoo.data.cells import read_table
+from dlzoo.data.plain_text import content_of
 from dlzoo.data.splits import holdout
 from dlzoo.data.text import TextData
 from dlzoo.data.text_loaders import Texts
@@ -79,7 +80,7 @@ class TextCsv(TextData):
         return frame["text"].tolist(), [number[label] for label in frame["target"]]
 
     def fingerprint(self, part: str) -> str:
-        content = hashlib.blake2b(_file(self.paths[part], f"data.{part}").read_bytes(), digest_size=16).hexdigest()
+        content = hashlib.blake2b(content_of(_file(self.paths[part], f"data.{part}")), digest_size=16).hexdigest()
         return f"{content} {self.columns} {self.separator!r} {self.encoding} {self._target.names}"
 
     @cached_property

@@ -49,7 +49,7 @@ class Line:
 
     def run_words(self, point: Sequence[str], folder: Path) -> list[str]:
         """The command line of a run that reports to the sweep."""
-        words = [*self.shared, *point, f"hydra.run.dir='{folder}'"]
+        words = [*self.shared, *point, config.quoted("hydra.run.dir", folder)]
         words.append("++callbacks.trial._target_=dlzoo.callbacks.trial.Trial")
         return words if self.metric is None else [*words, f"++callbacks.trial.metric={self.metric}"]
 
@@ -81,7 +81,7 @@ def read(argv: Sequence[str]) -> Line:
                 f"{override.input_line}: choose one method; a list joins files: sweep=[hyperband,mlp_mnist]"
             )
     is_search = any(_key(override) == "sweep" for override in overrides)
-    found = settings.read(about, _search_path(flags))
+    found = settings.read(about, config.search_path(flags))
     given = {_key(override) for _, override in others}
     first = [word for word in found.words if word.split("=")[0].lstrip("+") not in given]
     fixed = [word for word, override in others if not override.is_sweep_override()]
@@ -92,7 +92,7 @@ def read(argv: Sequence[str]) -> Line:
 
 def composed(words: Sequence[str], flags: Sequence[str]) -> Any:
     """The config of a run with Hydra's node, whose references can be read."""
-    cfg = config.compose_with_hydra([*words, *_search_path(flags)])
+    cfg = config.compose_with_hydra(words, flags)
     HydraConfig.instance().set_config(cfg)
     return cfg
 
@@ -108,9 +108,3 @@ def parsed(words: Sequence[str]) -> list[Override]:
 
 def _key(override: Override) -> str:
     return override.key_or_group
-
-
-def _search_path(flags: Sequence[str]) -> list[str]:
-    """Further folders of configs (``--config-dir``), as Hydra's compose wants them."""
-    folders = [f"file://{path.resolve()}" for path in config.extra_dirs(flags)]
-    return [f"hydra.searchpath=[{','.join(folders)}]"] if folders else []
