@@ -7,12 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
+import torch
 from conftest import Outcome
+from lightning.pytorch.plugins.precision import MixedPrecision
 
 from dlzoo import checkpoint, rerun
 from dlzoo.callbacks import finite
 from dlzoo.callbacks.finite import FiniteWatch
+from dlzoo.nonfinite import NonFinite
 
 Train = Callable[..., Outcome]
 COMMON = ("trainer=cpu", "trainer.max_epochs=2", "logger=none", "callbacks=[history,checkpoint]")
@@ -150,3 +154,33 @@ def test_flags_that_are_read_late(train: Train, tmp_path: Path, poison: Any, mon
     assert "first in the inputs of the batch" in done.err
     assert f"kept are those of {STEP} steps before" in done.err
     assert not (folder_in(tmp_path) / "checkpoints" / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize(("factor", "ends_well"), [(1e3, True), (1e30, False)])
+def test_a_loss_scaler_may_look_for_its_scale(
+    factor: float, ends_well: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With float16 gradients overflow until the scale fits: no reason to stop, unless it goes on for ever."""
+    from dlzoo import build, config
+    from dlzoo.tasks.supervised import Supervised
+
+    mean_loss = Supervised._mean_loss
+    monkeypatch.setattr(Supervised, "_mean_loss", lambda self, *given: mean_loss(self, *given) * factor)
+    cfg = config.compose([*COMMON, "model=mlp", "net.hidden=[8]", "trainer.max_epochs=1"])
+    data = build.build_data(cfg)
+    data.setup("fit")
+    task = build.build_task(cfg, data.spec)
+    scaling = MixedPrecision("16-mixed", device="cpu", scaler=torch.amp.GradScaler("cpu", init_scale=2.0**16))
+    trainer = pl.Trainer(
+        accelerator="cpu", max_epochs=1, plugins=[scaling], callbacks=[FiniteWatch(limit=15)], logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
+        default_root_dir=str(tmp_path),
+    )  # fmt: skip
+    if ends_well:
+        trainer.fit(task, data)
+        assert scaling.scaler is not None
+        assert scaling.scaler.get_scale() < 2.0**16, "there were gradients that overflowed"
+        assert is_finite(task.state_dict())
+    else:
+        with pytest.raises(NonFinite, match=r"^step 16 \(epoch 1, batch 16\): "):
+            trainer.fit(task, data)
