@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,16 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return at
 
 
+@pytest.fixture(scope="module", autouse=True)
+def outcomes() -> Iterator[dict[str, dict[str, str]]]:
+    """What became of the faults, for RESULTS.md: DLZOO_RELIABILITY_OUT=results/reliability writes nonfinite.json."""
+    found: dict[str, dict[str, str]] = {"stop": {}, "skip": {}}
+    yield found
+    if folder := os.environ.get("DLZOO_RELIABILITY_OUT"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / "nonfinite.json").write_text(json.dumps(found, indent=2) + "\n")
+
+
 def words_of(name: str, tmp_path: Path) -> list[str]:
     words = [*COMMON, *FAMILIES[name], *FEW]
     if name == "text":
@@ -85,7 +96,9 @@ def is_finite(state: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_fault_is_named_and_shown_again(name: str, train: Train, tmp_path: Path, poison: Any) -> None:
+def test_the_fault_is_named_and_shown_again(
+    name: str, train: Train, tmp_path: Path, poison: Any, outcomes: Any
+) -> None:
     poison(STEP, weights=name == "text")
     done = train(*words_of(name, tmp_path), "callbacks.last_checkpoint.every_n_steps=1")
     assert done.code == 1, done.err
@@ -100,11 +113,13 @@ def test_the_fault_is_named_and_shown_again(name: str, train: Train, tmp_path: P
     assert any(not layer.is_finite for layer in again.layers)
     stored = checkpoint.read(folder / "checkpoints" / "last.ckpt")
     assert is_finite(stored["state_dict"])
-    assert json.loads((folder / "results.json").read_text())["status"] == "failed"
+    results = json.loads((folder / "results.json").read_text())
+    assert results["status"] == "failed"
+    outcomes["stop"][name] = results["reason"]
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_step_is_left_out(name: str, train: Train, tmp_path: Path, poison: Any) -> None:
+def test_the_step_is_left_out(name: str, train: Train, tmp_path: Path, poison: Any, outcomes: Any) -> None:
     poison(STEP, weights=name == "text")
     done = train(*words_of(name, tmp_path), "on_nan=skip")
     assert done.code == 0, done.err
@@ -116,6 +131,7 @@ def test_the_step_is_left_out(name: str, train: Train, tmp_path: Path, poison: A
     batches = 6 if name == "accumulated" else 12
     assert stored["global_step"] == results["steps"] == batches - 1 or name == "stateful"
     assert all(value is not None for key, value in results["metrics"].items() if key.startswith("train/"))
+    outcomes["skip"][name] = f"1 step left out, {results['steps']} taken, weights and means finite"
 
 
 def test_an_agent_that_goes_wrong(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
