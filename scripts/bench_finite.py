@@ -63,7 +63,7 @@ def steps(epochs: int, data_dir: str) -> tuple[list[float], list[float]]:
 
     laps: tuple[list[float], list[float]] = [], []
     listens = {name: getattr(FiniteWatch, name) for name in ("begin_batch", "check_all")}
-    state = {"started": 0.0, "block": 0}
+    state: dict[str, Any] = {"started": 0.0, "block": 0}
 
     def begin_batch(self: Any, batch: Any, batch_idx: int) -> None:
         now = time.perf_counter()
