@@ -14,7 +14,13 @@ from omegaconf import DictConfig
 from dlzoo.errors import RunFailed
 
 UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+SIGNS = (
+    "cuda error: out of memory",
+    "backend out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "alloc_failed",
+)
 """In messages of PyTorch's allocators, in lower case."""
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
+import torch
 from conftest import Outcome
+from lightning.pytorch.plugins.precision import MixedPrecision
 
 from dlzoo import checkpoint, rerun
 from dlzoo.callbacks import finite
 from dlzoo.callbacks.finite import FiniteWatch
+from dlzoo.nonfinite import NonFinite
 
 Train = Callable[..., Outcome]
 COMMON = ("trainer=cpu", "trainer.max_epochs=2", "logger=none", "callbacks=[history,checkpoint]")
@@ -64,6 +69,16 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return at
 
 
+@pytest.fixture(scope="module", autouse=True)
+def outcomes() -> Iterator[dict[str, dict[str, str]]]:
+    """What became of the faults, for RESULTS.md: DLZOO_RELIABILITY_OUT=results/reliability writes nonfinite.json."""
+    found: dict[str, dict[str, str]] = {"stop": {}, "skip": {}}
+    yield found
+    if folder := os.environ.get("DLZOO_RELIABILITY_OUT"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / "nonfinite.json").write_text(json.dumps(found, indent=2) + "\n")
+
+
 def words_of(name: str, tmp_path: Path) -> list[str]:
     words = [*COMMON, *FAMILIES[name], *FEW]
     if name == "text":
@@ -81,7 +96,9 @@ def is_finite(state: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_fault_is_named_and_shown_again(name: str, train: Train, tmp_path: Path, poison: Any) -> None:
+def test_the_fault_is_named_and_shown_again(
+    name: str, train: Train, tmp_path: Path, poison: Any, outcomes: Any
+) -> None:
     poison(STEP, weights=name == "text")
     done = train(*words_of(name, tmp_path), "callbacks.last_checkpoint.every_n_steps=1")
     assert done.code == 1, done.err
@@ -96,11 +113,13 @@ def test_the_fault_is_named_and_shown_again(name: str, train: Train, tmp_path: P
     assert any(not layer.is_finite for layer in again.layers)
     stored = checkpoint.read(folder / "checkpoints" / "last.ckpt")
     assert is_finite(stored["state_dict"])
-    assert json.loads((folder / "results.json").read_text())["status"] == "failed"
+    results = json.loads((folder / "results.json").read_text())
+    assert results["status"] == "failed"
+    outcomes["stop"][name] = results["reason"]
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_step_is_left_out(name: str, train: Train, tmp_path: Path, poison: Any) -> None:
+def test_the_step_is_left_out(name: str, train: Train, tmp_path: Path, poison: Any, outcomes: Any) -> None:
     poison(STEP, weights=name == "text")
     done = train(*words_of(name, tmp_path), "on_nan=skip")
     assert done.code == 0, done.err
@@ -112,6 +131,7 @@ def test_the_step_is_left_out(name: str, train: Train, tmp_path: Path, poison: A
     batches = 6 if name == "accumulated" else 12
     assert stored["global_step"] == results["steps"] == batches - 1 or name == "stateful"
     assert all(value is not None for key, value in results["metrics"].items() if key.startswith("train/"))
+    outcomes["skip"][name] = f"1 step left out, {results['steps']} taken, weights and means finite"
 
 
 def test_an_agent_that_goes_wrong(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,3 +170,33 @@ def test_flags_that_are_read_late(train: Train, tmp_path: Path, poison: Any, mon
     assert "first in the inputs of the batch" in done.err
     assert f"kept are those of {STEP} steps before" in done.err
     assert not (folder_in(tmp_path) / "checkpoints" / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize(("factor", "ends_well"), [(1e3, True), (1e30, False)])
+def test_a_loss_scaler_may_look_for_its_scale(
+    factor: float, ends_well: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With float16 gradients overflow until the scale fits: no reason to stop, unless it goes on for ever."""
+    from dlzoo import build, config
+    from dlzoo.tasks.supervised import Supervised
+
+    mean_loss = Supervised._mean_loss
+    monkeypatch.setattr(Supervised, "_mean_loss", lambda self, *given: mean_loss(self, *given) * factor)
+    cfg = config.compose([*COMMON, "model=mlp", "net.hidden=[8]", "trainer.max_epochs=1"])
+    data = build.build_data(cfg)
+    data.setup("fit")
+    task = build.build_task(cfg, data.spec)
+    scaling = MixedPrecision("16-mixed", device="cpu", scaler=torch.amp.GradScaler("cpu", init_scale=2.0**16))
+    trainer = pl.Trainer(
+        accelerator="cpu", max_epochs=1, plugins=[scaling], callbacks=[FiniteWatch(limit=15)], logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
+        default_root_dir=str(tmp_path),
+    )  # fmt: skip
+    if ends_well:
+        trainer.fit(task, data)
+        assert scaling.scaler is not None
+        assert scaling.scaler.get_scale() < 2.0**16, "there were gradients that overflowed"
+        assert is_finite(task.state_dict())
+    else:
+        with pytest.raises(NonFinite, match=r"^step 16 \(epoch 1, batch 16\): "):
+            trainer.fit(task, data)

@@ -165,8 +165,9 @@ def test_a_loss_that_is_no_number_is_a_failure(tmp_path: Path) -> None:
     assert process.returncode == 2
     lost, fine = records.read(the_sweep(tmp_path)).trials
     assert (lost.state, fine.state) == ("failed", "complete")
-    assert lost.reason.startswith("val/loss is ")
-    assert lost.epochs == 1, "there is nothing to train on"
+    assert lost.reason.startswith("step 2 (epoch 1, batch 2): the loss is ")
+    assert "; first in the output of net." in lost.reason
+    assert lost.epochs == 0, "there is nothing to train on"
     assert lost.reason in err
 
 
