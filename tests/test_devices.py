@@ -87,13 +87,13 @@ def test_other_families_train_on_several_processes(family: str, tmp_path: Path) 
 @reliability
 def test_a_search_over_runs_of_several_processes_is_one_search(tmp_path: Path) -> None:
     ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=1")
-    words = (*sweep_runs.QUICK, *ddp, "optimizer.lr=tag(log,interval(1e-3,1e-1))", "sweep=random", "sweep.trials=2")
+    words = (*sweep_runs.QUICK, *ddp, "optimizer.lr=tag(log,interval(1e-3,1e-1))", "sweep=random", "sweep.trials=1")
     process = sweep_runs.start(tmp_path, *words, "sweep.winner=none")
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     trials = records.read(sweep_runs.the_sweep(tmp_path)).trials
-    assert [t.state for t in trials] == ["complete"] * 2
-    assert len({t.value for t in trials}) == 2
+    assert [t.state for t in trials] == ["complete"]
+    assert json.loads((Path(trials[0].folder) / "results.json").read_text())["device"] == "2 x cpu"
 
 
 @reliability
@@ -177,6 +177,11 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def is_alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
 
@@ -199,8 +204,10 @@ def test_sigterm_to_the_starter_ends_all_ranks(starter: str, undisturbed: dict[s
     ranks_ = children(process.pid)
     process.terminate()
     assert process.wait(60) != 0
-    time.sleep(1)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in ranks_), log(tmp_path)
+    deadline = time.monotonic() + 20
+    while any(map(is_alive, ranks_)):
+        assert time.monotonic() < deadline, log(tmp_path)
+        time.sleep(0.1)
     assert json.loads((tmp_path / "run" / "results.json").read_text())["status"] == "interrupted", log(tmp_path)
     assert finish_ranks(tmp_path, [*GOES_ON, "resume=auto"]) == [0, 0], log(tmp_path)
     assert differences(undisturbed, left_by(tmp_path)) == []
