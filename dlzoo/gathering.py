@@ -12,6 +12,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from dlzoo import random_state
 from dlzoo.data.loaders import ranks
+from dlzoo.errors import UserError
 
 Own = dict[str, Any]
 """random: see random_state.py; means: {name: [total, count]}; carried: {name: tensor, or tuple of them}."""
@@ -22,7 +23,7 @@ def of_all_ranks(rows: Tensor) -> Tensor:
     return torch.cat(gather_all_tensors(rows)) if ranks()[1] > 1 else rows
 
 
-def gathered(own: Own) -> list[Own]:
+def gathered(own: Any) -> list[Any]:
     """What each rank has, by rank; all must call it."""
     _, world = ranks()
     if world == 1:
@@ -47,6 +48,12 @@ def own_of(stored: list[Own]) -> Own:
             before = means.setdefault(name, [torch.zeros(()), 0])
             means[name] = [before[0] if total is None else before[0] + total, before[1] + count]
     return {"random": None, "means": means, "carried": {}}
+
+
+def check_together(step: int) -> None:
+    """Ranks look for a checkpoint by themselves: they must have found the same one."""
+    if len({*(steps := gathered(step))}) > 1:
+        raise UserError(f"the processes go on from different steps, {steps}; start them again, or give ckpt=<file>")
 
 
 def begin(own: Own | None) -> None:

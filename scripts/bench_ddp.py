@@ -11,13 +11,17 @@ not the first; a speed-up is the median over rounds of the time of one process, 
 
 from __future__ import annotations
 
+import os
+import sys
+
+# A checkout need not be installed; and this folder must go at once, for its inspect.py is not Python's.
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
 import csv
 import itertools
 import json
-import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -25,13 +29,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
 from dlzoo.commands import cli
 from dlzoo.errors import UserError
 from scripts.bench_data import mnist_folder, read_mnist
 
+ROOT = Path(sys.path[0])
 NETS = {"mlp": "net.hidden=[512,512]", "lenet": ""}
 """A net that communicates much for what it computes, and one that does not."""
 BATCH_SIZE, NUM_STEPS, NUM_EPOCHS = 128, 100, 4
@@ -54,6 +56,7 @@ def main(argv: Sequence[str]) -> None:
         bare(argv[1])
         return
     options, _ = cli.parse(Options, argv)
+    Path(Options.out).parent.mkdir(exist_ok=True)
     out = cli.writable(options.out, "out")
     before = os.getloadavg()[0]
     times: Times = {net: {side: [] for side in SIDES} for net in NETS}

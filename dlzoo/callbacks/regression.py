@@ -10,15 +10,13 @@ from torch import Tensor
 
 from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import publish, spec_of
+from dlzoo.gathering import of_all_ranks
 from dlzoo.pictures import plots
 from dlzoo.specs import Values
 
 
 class RegressionReport(Observer):
-    """After a test: predicted_against_true.png, where the spec's target is `Values`.
-
-    With several ranks the picture shows the rows that the first one tested.
-    """
+    """After a test: predicted_against_true.png, where the spec's target is `Values`."""
 
     def __init__(self) -> None:
         self.pairs: list[tuple[Tensor, Tensor]] = []
@@ -42,8 +40,9 @@ class RegressionReport(Observer):
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         spec = spec_of(pl_module)
-        if self.pairs and trainer.is_global_zero and spec is not None and isinstance(spec.target, Values):
-            pred, true = (torch.cat(part) for part in zip(*self.pairs, strict=True))
-            figure = plots.predicted_against_true(pred, true, spec.target.names, spec.target.units)
-            publish(trainer, "predicted_against_true", figure)
+        if self.pairs and spec is not None and isinstance(spec.target, Values):
+            pred, true = (of_all_ranks(torch.cat(part)) for part in zip(*self.pairs, strict=True))
+            if trainer.is_global_zero:
+                figure = plots.predicted_against_true(pred, true, spec.target.names, spec.target.units)
+                publish(trainer, "predicted_against_true", figure)
         self.pairs = []

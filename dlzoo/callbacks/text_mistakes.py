@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import run_folder, spec_of, tensorboard
+from dlzoo.gathering import gathered
 from dlzoo.specs import Classes, TextSpec
 
 Mistake = tuple[float, int, int, int]  # probability of the wrong class, row, the class it is, the class said
@@ -17,8 +18,6 @@ Mistake = tuple[float, int, int, int]  # probability of the wrong class, row, th
 
 class TextMistakes(Observer):
     """After a test: mistakes.txt, the texts whose wrong class was given the highest probability, and the longest ones.
-
-    With several ranks these are the first rank's.
 
     Args:
         num_mistakes: texts of each of the two lists.
@@ -54,6 +53,7 @@ class TextMistakes(Observer):
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         spec, data = spec_of(pl_module), trainer.datamodule  # type: ignore[attr-defined]
+        self.mistakes = [mistake for own in gathered(self.mistakes) for mistake in own]
         if not self.mistakes or not hasattr(data, "texts") or not trainer.is_global_zero:
             return
         assert isinstance(spec, TextSpec)

@@ -132,7 +132,7 @@ class Task(pl.LightningModule):
 
     @property
     def running_loss(self) -> float:
-        """Mean training loss of the epoch so far (waits for the device)."""
+        """Mean training loss of the epoch so far, of this rank's samples (waits for the device)."""
         return self.train_means["loss"].read() if "loss" in self.train_means else float("nan")
 
     def track(self, count: int | Tensor, **means: Tensor) -> None:
@@ -179,7 +179,8 @@ class Task(pl.LightningModule):
 
     def on_train_start(self) -> None:
         stored, self._continuation = self._continuation, None
-        own = None if stored is None else gathering.own_of(stored["ranks"])
+        gathering.check_together(self.global_step)
+        own = None if stored is None else gathering.own_of(stored.get("ranks", []))
         if own is not None:
             for name, (total, count) in own["means"].items():
                 mean = self.train_means[name] = RunningMean()
