@@ -17,6 +17,7 @@ from killing import FORKS, differences, finish, left_by, main_in, words_of
 from dlzoo import checkpoint, results
 from dlzoo.beside import NAME
 from dlzoo.callbacks.history import read_rows, write_rows
+from scripts.bench_saving import cost
 
 STATEFUL = words_of("stateful")
 
@@ -201,3 +202,12 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         assert not [*(disk / "run").rglob("*.tmp")]
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_what_a_checkpoint_costs_is_measured() -> None:
+    words = "model=mlp net.hidden=[100] callbacks.last_checkpoint.every_n_steps=5 trainer.max_epochs=1"
+    num_parameters, megabytes, wall, share, _, _ = cost(words.split())
+    assert num_parameters == 64 * 100 + 100 + 100 * 10 + 10
+    assert 3 * 4 * num_parameters < 1e6 * megabytes < 3 * 4 * num_parameters + 100_000
+    assert 0 < wall < 5
+    assert share == f"{wall / 30:.2%}"
