@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
-import multiprocessing
 import os
 import resource
 import sys
@@ -33,7 +32,7 @@ NOON = mock.Mock(**{"now.return_value.strftime.return_value": "noon"})
 SHORT = "trainer.max_epochs=2 trainer.limit_train_batches=2 trainer.limit_val_batches=1 trainer.limit_test_batches=1"
 CPU = "trainer.accelerator=cpu"
 SIZE, BATCH_SIZE = 256, 8
-ROOM = 200
+ROOM = 120
 """Megabytes above what the process maps before the run begins, for nets, batches, libraries and threads."""
 
 
@@ -114,7 +113,6 @@ def mapped() -> int:
 
 def train_within(folder: Path, words: Sequence[str], room: int) -> None:
     """A run under ``ulimit -v``; used.json says what it took."""
-    multiprocessing.set_start_method("fork", force=True)  # as for a command; this process has inherited forkserver
     ctypes.CDLL(None).mallopt(-8, 1)  # M_ARENA_MAX: else each thread of glibc maps 64 MB that it does not use
     idle, before = mapped(), megabytes()
     resource.setrlimit(resource.RLIMIT_AS, (idle + room * 2**20,) * 2)
@@ -136,10 +134,14 @@ def write_pictures(folder: Path, num: int) -> None:
 
 
 def larger_than_memory(folder: Path, times: float = 10, room: int = ROOM, *words: str) -> dict[str, Any]:
-    """Train an epoch on pictures that decoded take so many times the memory there is."""
+    """Train an epoch on pictures that decoded take so many times the memory there is.
+
+    They are read batch by batch as by workers, but in the process itself, whose address space is the one that is
+    limited: each worker would have a limit of its own.
+    """
     num = int(times * room * 2**20 / (3 * SIZE**2)) // 2 * 2 + 2
     write_pictures(folder / "pictures", num)
-    own = f"model=softmax data=image_folder data.path={folder}/pictures data.size={SIZE} data.num_workers=1 {CPU} "
+    own = f"model=softmax data=image_folder data.path={folder}/pictures data.size={SIZE} data.num_workers=0 {CPU} "
     own += f"data.batch_size={BATCH_SIZE} data.eval_batch_size={BATCH_SIZE} trainer.max_epochs=1 hydra.run.dir=run "
     own += "callbacks=[progress,history,checkpoint] logger=none"
     in_a_process(train_within, folder, [*own.split(), *words], room)

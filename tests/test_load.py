@@ -171,13 +171,13 @@ def test_a_thousand_epochs_grow_nothing_but_their_records(tmp_path: Path) -> Non
     for name in ("tensors", "open files", "threads", "files"):
         assert late[name] == early[name], (early, late)
     assert late["objects"] < early["objects"] + 1000
-    assert late["memory"] < early["memory"] + 5
+    assert late["memory"] < early["memory"] + 10
     assert late["disk"] < early["disk"] + 1
 
 
 @pytest.mark.reliability
 @pytest.mark.skipif(sys.platform != "linux", reason="ulimit -v and /proc")
-def test_pictures_ten_times_larger_than_memory_train_in_workers(tmp_path: Path) -> None:
+def test_pictures_ten_times_larger_than_memory_train_batch_by_batch(tmp_path: Path) -> None:
     outcome = larger_than_memory(tmp_path)
     assert outcome["results"] is not None, outcome["said"][-2000:]
     assert outcome["results"]["status"] == "finished"
