@@ -119,7 +119,7 @@ def test_any_value_of_any_option(num: int, tmp_path: Path) -> None:
             build.check_fit(cfg, source)
             build.build_trainer(cfg, SomeTask(), tmp_path, {})  # type: ignore[arg-type]
 
-    explore(body, 100 * num, data=st.data())
+    explore(body, 50 * num, data=st.data())
 
 
 @both
@@ -138,7 +138,7 @@ def test_any_word(num: int) -> None:
         with answered():
             assert config._parse([config.quoted("data.path", text)])[0].value() == text
 
-    explore(body, 15 * num, words=st.lists(word, min_size=1, max_size=2))
+    explore(body, 8 * num, words=st.lists(word, min_size=1, max_size=2))
     explore(round_trip, 40 * num, text=st.text())
 
 
