@@ -8,6 +8,7 @@ are counted by the calendar, all others in seconds.
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +79,17 @@ def read_times(cells: pd.Series) -> pd.Series:
         raise UserError(f"row {_first(cells.isna()) + 1} has no {cells.name}: give each row its time")
     if cells.str.fullmatch(r"[+-]?\d{1,15}").all():
         return cells.astype("int64")
-    iso = pd.to_datetime(cells, format="ISO8601", errors="coerce")
-    times = iso if iso.notna().all() else pd.to_datetime(cells, errors="coerce")
+    zones = cells.str.extract(r":\d\d(?:\.\d+)?\s*(Z|[+-]\d\d:?\d\d)$")[0].fillna("none")
+    if (zones != zones.iloc[0]).any():
+        row = _first(zones != zones.iloc[0])
+        raise UserError(
+            f"column {cells.name}: {cells.iloc[row]!r} in row {row + 1} has the time zone {zones.iloc[row]}, those "
+            f"before it {zones.iloc[0]}: write all times in one"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pandas would say that it guesses
+        iso = pd.to_datetime(cells, format="ISO8601", errors="coerce")
+        times = iso if iso.notna().all() else pd.to_datetime(cells, errors="coerce")
     if times.isna().any():
         row = _first(times.isna())
         raise UserError(

@@ -223,7 +223,12 @@ class CsvTable(TableData):
         counts = frame.isna().sum()
         for name in [*self.targets, *([self.weight] if self.weight else [])]:
             if counts[name]:
-                raise UserError(f"{counts[name]} rows have no {name}: remove these rows (they cannot be imputed)")
+                rows = [str(row + 1) for row in frame.index[frame[name].isna()][:6]]
+                rows[5:] = ["…"] * bool(rows[5:])
+                raise UserError(
+                    f"{counts[name]} rows have no {name} (row {', '.join(rows)}): remove these rows (they cannot be "
+                    "imputed)"
+                )
         holes = [f"{name} ({counts[name]})" for name in features if counts[name]]
         if holes and self.missing == "refuse":
             raise UserError(
