@@ -76,7 +76,7 @@ def test_a_failure_leaves_the_old_file(
 
     name = "torch.save" if where == "in the middle of writing" else "os.replace"
     monkeypatch.setattr(name, fail)
-    with pytest.raises(type(error)):
+    with pytest.raises(UserError if isinstance(error, OSError) else KeyboardInterrupt):
         CheckpointIO(card()).save_checkpoint({"state_dict": {"w": torch.zeros(2)}}, path)
     assert path.read_bytes() == old
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
