@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import traceback
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from dlzoo import free_memory
 from dlzoo.errors import RunFailed
 
 UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -71,7 +73,10 @@ def available(device: torch.device) -> int:
     """Bytes that can still be taken."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return min(_of_machine(), _of_group(), _of_limit())
+    free = free_memory.free_megabytes()
+    if math.isinf(free):  # the system does not tell
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return max(int(free * free_memory.MEGABYTE), 0)
 
 
 def resident() -> int:
@@ -97,31 +102,6 @@ def in_words(count: int) -> str:
     ('1.50 GiB', '3.0 MiB')
     """
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
-
-
-def _of_machine() -> int:
-    found = _line("/proc/meminfo", "MemAvailable:")
-    return found if found is not None else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-
-
-def _of_group() -> int:
-    """What a container's limit leaves."""
-    try:
-        limit, taken = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
-    except (OSError, ValueError):  # no such group, or no limit: max
-        return 2**63
-    return max(limit - taken, 0)
-
-
-def _of_limit() -> int:
-    """What ulimit -v leaves."""
-    try:
-        import resource
-    except ImportError:
-        return 2**63
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    taken = _line("/proc/self/status", "VmSize:")
-    return 2**63 if limit == resource.RLIM_INFINITY or taken is None else max(limit - taken, 0)
 
 
 def _line(path: str, name: str) -> int | None:

@@ -233,7 +233,7 @@ def test_published_weights_are_checked_and_their_place_is_named(
     from download_faults import QUICK
     from local_server import serving
 
-    monkeypatch.setattr("dlzoo.data.files.PATIENCE", QUICK)
+    monkeypatch.setattr("dlzoo.files.PATIENCE", QUICK)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     enum = models.ResNet18_Weights.DEFAULT
     name = Path(enum.url).name

@@ -13,7 +13,7 @@ import pytest
 from download_faults import QUICK, closed_port
 from local_server import Server, public_folder, read_only, serving
 
-from dlzoo.data import files
+from dlzoo import files
 from dlzoo.errors import UserError
 
 CONTENT = gzip.compress(bytes(range(256)) * 1000)

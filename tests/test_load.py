@@ -20,7 +20,7 @@ from conftest import Outcome
 from killing import FORKS
 from load_figures import NOON, ROOM, at_once, in_a_row, larger_than_memory, many_epochs
 
-from dlzoo.data import memory
+from dlzoo import free_memory
 from dlzoo.folders import claim
 
 FEW = ("data=wine", "trainer.accelerator=cpu", "trainer.max_epochs=1", "callbacks=history", "logger=none")
@@ -101,22 +101,22 @@ def test_free_memory_is_the_least_of_what_machine_container_and_ulimit_leave(
     proc, group = tmp_path / "proc", tmp_path / "cgroup" / "jobs" / "mine"
     (proc / "self").mkdir(parents=True)
     group.mkdir(parents=True)
-    monkeypatch.setattr(memory, "PROC", proc)
-    monkeypatch.setattr(memory, "CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(free_memory, "PROC", proc)
+    monkeypatch.setattr(free_memory, "CGROUP", tmp_path / "cgroup")
     monkeypatch.setattr(resource, "getrlimit", lambda limit: (resource.RLIM_INFINITY,) * 2)
-    assert memory.free_megabytes() == float("inf")
+    assert free_memory.free_megabytes() == float("inf")
     (proc / "meminfo").write_text("MemTotal:  9000000 kB\nMemAvailable:  2048000 kB\n")
-    assert memory.free_megabytes() == 2000
+    assert free_memory.free_megabytes() == 2000
     (proc / "self" / "cgroup").write_text("3:cpu:/\n0::/jobs/mine\n")
     (group / "memory.max").write_text("max\n")
     (group / "memory.current").write_text("5\n")
-    assert memory.free_megabytes() == 2000
+    assert free_memory.free_megabytes() == 2000
     (group.parent / "memory.max").write_text(f"{1500 * 2**20}\n")
     (group.parent / "memory.current").write_text(f"{500 * 2**20}\n")
-    assert memory.free_megabytes() == 1000
+    assert free_memory.free_megabytes() == 1000
     (proc / "self" / "status").write_text("VmSize:\t  1024000 kB\nVmData:\t  102400 kB\n")
     monkeypatch.setattr(resource, "getrlimit", lambda limit: (1200 * 2**20,) * 2)
-    assert memory.free_megabytes() == 200
+    assert free_memory.free_megabytes() == 200
 
 
 @pytest.mark.reliability

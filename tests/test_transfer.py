@@ -19,9 +19,9 @@ import pytest
 from download_faults import CONTENT, FAULTS, QUICK, closed_port, inject
 from local_server import Server, serving
 
-from dlzoo.data import files, transfer
-from dlzoo.data.transfer import Patience
+from dlzoo import files, transfer
 from dlzoo.errors import UserError
+from dlzoo.transfer import Patience
 
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
@@ -174,7 +174,7 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(
 CHILD = """
 import sys
 from pathlib import Path
-from dlzoo.data import files
+from dlzoo import files
 folder, url, md5 = sys.argv[1:]
 files.download("a.bin", md5=md5, folder=Path(folder), mirrors=[url])
 """

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from dlzoo.data.base import InMemoryData, Placement
 from dlzoo.data.decode import EXTENSIONS, Decode, Fit, others, read_images
-from dlzoo.data.files import folder_of
 from dlzoo.data.loaders import Arrays, Batch, Loader, WorkerLoader
-from dlzoo.data.memory import free_megabytes
 from dlzoo.data.splits import holdout
 from dlzoo.errors import UserError
+from dlzoo.files import folder_of
+from dlzoo.free_memory import free_megabytes
 from dlzoo.specs import Classes, ImageSpec, Target
 
 Split = Literal["train", "val", "test"]

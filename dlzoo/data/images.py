@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from dlzoo.data.base import InMemoryData
-from dlzoo.data.files import check_md5, damaged, download, find, folder_of, read_bytes
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import UserError, nearest
+from dlzoo.files import check_md5, damaged, download, find, folder_of, read_bytes
 from dlzoo.specs import Classes, ImageSpec
 
 Split = Literal["train", "test"]

@@ -17,11 +17,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from dlzoo.data.files import damaged, download, find, folder_of, read_bytes
 from dlzoo.data.splits import holdout
 from dlzoo.data.text import TextData
 from dlzoo.data.text_loaders import Texts
 from dlzoo.errors import UserError
+from dlzoo.files import damaged, download, find, folder_of, read_bytes
 from dlzoo.specs import Classes
 
 

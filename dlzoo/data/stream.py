@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from dlzoo.commands import cli
-from dlzoo.data.files import folder_of
 from dlzoo.data.loaders import Loader
 from dlzoo.data.plain_text import content_of, read_text
 from dlzoo.data.published_text import SentimentSentences, prepare_sentences, read_sentences, sentence_files
 from dlzoo.data.text import Split, TokenData
 from dlzoo.data.text_loaders import StreamLoader
 from dlzoo.errors import UserError, at_least
+from dlzoo.files import folder_of
 from dlzoo.specs import NextTokens, TextSpec
 from dlzoo.tokenizer import UNKNOWN, Level
 

@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 
 from dlzoo.data.base import InMemoryData
-from dlzoo.data.files import damaged, download, find, folder_of, read_bytes
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.splits import holdout
 from dlzoo.errors import UserError, nearest
+from dlzoo.files import damaged, download, find, folder_of, read_bytes
 from dlzoo.specs import Classes, Column, Spec, TableSpec, Target, Values
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from dlzoo.data.files import damaged, download
 from dlzoo.errors import UserError
+from dlzoo.files import damaged, download
 from dlzoo.parts.backbone import Backbone, Body
 from dlzoo.parts.weights import Weights
 from dlzoo.specs import ImageSpec

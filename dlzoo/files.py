@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dlzoo.data.transfer import Patience, Refused, Transfer, Unreached, say
 from dlzoo.errors import UserError
+from dlzoo.transfer import Patience, Refused, Transfer, Unreached, say
 
 PATIENCE = Patience()
 
