@@ -15,7 +15,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dlzoo import config, durable, ranks, sweep
@@ -100,14 +100,14 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
         UserError: the config holds a mistake, or the parts do not fit; nothing has been read or downloaded then.
     """
     started = time.perf_counter()
-    finds_batch_size = cfg.data.get("batch_size") == "auto" and is_batch_size_asked(cfg)
+    finds_batch_size = cfg.data.get("batch_size") == "auto" and _finds_batch_size(cfg)
     config.check(cfg)
     if cfg.get("sweep"):
         raise UserError("sweep is for many runs: add -m")
 
     import lightning.pytorch as pl
 
-    from dlzoo import build, endings, results
+    from dlzoo import build, endings, found, outcome, results
     from dlzoo.checkpoint import make_card, read, restore
     from dlzoo.interruption import Interrupted, listening
 
@@ -121,14 +121,14 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     data.setup("fit")
     task = build.build_task(cfg, data.spec)
     if finds_batch_size:
-        overrides = with_found_batch_size(cfg, task, data, run_dir, overrides)
+        overrides = found.with_found_batch_size(cfg, task, data, run_dir, overrides)
         data = build.build_data(cfg)
         data.setup("fit")
     if cfg.lr_find and cfg.ckpt is None:
-        overrides = with_found_rate(cfg, task, data, run_dir, overrides)
+        overrides = found.with_found_rate(cfg, task, data, run_dir, overrides)
     card = make_card(cfg, overrides, data.spec)
     trainer = build.build_trainer(cfg, task, run_dir, card)
-    _announce(cfg, task, trainer)
+    outcome.announce(cfg, task, trainer)
     if cfg.ckpt is not None:
         restore(task, read(cfg.ckpt), cfg.ckpt)  # fit() does so too, but features are computed before it
     elif hasattr(task.net, "load_weights"):
@@ -136,7 +136,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
             print(line)
     fit_data = build.cached_features(task, data, trainer) if cfg.cache_features else data
     seconds = {"setup": time.perf_counter() - started}
-    outcome = {**outcome_of(cfg, trainer, task), "seconds": seconds}
+    told = {**outcome.outcome_of(cfg, trainer, task), "seconds": seconds}
     try:
         with listening(trainer):
             metrics = _fit_and_test(cfg, trainer, task, fit_data, data, seconds)
@@ -144,69 +144,36 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
         ended = endings.explained(error, cfg, trainer, run_dir)
         if trainer.is_global_zero and (trainer.global_step > 0 or isinstance(ended, Interrupted | RunFailed)):
             metrics = task.last_metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
-            endings.leave(run_dir, outcome | _reached(cfg, trainer, metrics), ended)
+            endings.leave(run_dir, told | outcome.reached(cfg, trainer, metrics), ended)
         if ended is error:
             raise
         raise ended from None
-    outcome |= _reached(cfg, trainer, metrics) | {"status": "finished"}
+    told |= outcome.reached(cfg, trainer, metrics) | {"status": "finished"}
     if cfg.get("on_nan") == "skip":
-        outcome["skipped_steps"] = task.skipped_steps
+        told["skipped_steps"] = task.skipped_steps
     if trainer.is_global_zero:
-        _log_hyperparameters(cfg, trainer, metrics)
-        results.write(run_dir, outcome)
-        results.show(outcome, run_dir)
-    return outcome
+        outcome.log_hyperparameters(cfg, trainer, metrics)
+        results.write(run_dir, told)
+        results.show(told, run_dir)
+    return told
 
 
-def is_batch_size_asked(cfg: DictConfig) -> bool:
+def _finds_batch_size(cfg: DictConfig) -> bool:
     from dlzoo import batch_size
 
     return batch_size.is_asked(cfg)
-
-
-def with_found_batch_size(cfg: DictConfig, task: Any, data: Any, run_dir: Path, overrides: list[str]) -> list[str]:
-    """Find ``data.batch_size``, and put it where ``auto`` stood: in the config, the overrides and ``.hydra``."""
-    from dlzoo import batch_size
-
-    search = batch_size.find(cfg, task, data, run_dir)
-    print(f"data.batch_size=auto: training with {search.size}; {search.end}", flush=True)
-    cfg.data.batch_size = search.size
-    path = run_dir / ".hydra" / "config.yaml"
-    if path.is_file():
-        stored = OmegaConf.load(path)
-        stored.data.batch_size = search.size
-        OmegaConf.save(stored, path)
-    others = [word for word in overrides if word.split("=")[0].lstrip("+") != "data.batch_size"]
-    return [*others, f"++data.batch_size={search.size}"]
-
-
-def with_found_rate(cfg: DictConfig, task: Any, data: Any, run_dir: Path, overrides: list[str]) -> list[str]:
-    """Test learning rates; with ``lr_find=use`` the config, the task and the overrides get the one suggested."""
-    from hydra.utils import instantiate
-
-    from dlzoo.lr_find import find
-
-    found = find(cfg, task, data, run_dir)
-    print(f"lr_find: lowest loss at {found.lowest:.2g}, steepest fall at {found.steepest:.2g}", end="; ")
-    if cfg.lr_find != "use":
-        print(f"suggested: optimizer.lr={found.suggestion:g}", flush=True)
-        return overrides
-    print(f"training with optimizer.lr={found.suggestion:g}", flush=True)
-    cfg.optimizer.lr = found.suggestion
-    task.optimizer = instantiate(cfg.optimizer, _partial_=True)
-    others = [word for word in overrides if word.split("=")[0].lstrip("+") not in ("lr_find", "optimizer.lr")]
-    return [*others, f"++optimizer.lr={found.suggestion:g}"]  # a run that is continued does not test again
 
 
 def _fit_and_test(
     cfg: DictConfig, trainer: pl.Trainer, task: Any, fit_data: Any, data: Any, seconds: dict[str, float]
 ) -> dict[str, float]:
     """The metrics; the seconds of both are added to ``seconds``."""
+    from dlzoo import outcome
     from dlzoo.checkpoint import read
 
     seconds["fit"] = _timed(lambda: trainer.fit(task, fit_data, ckpt_path=cfg.ckpt))
     metrics = task.last_metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
-    best, _ = _checkpoints(trainer)
+    best, _ = outcome.checkpoints(trainer)
     is_sharded = cfg.trainer.get("strategy") == "fsdp"  # then only Lightning knows which weights lie where
     if best is not None and not is_sharded:
         # Not as ckpt_path: with it EMAWeightAveraging puts back the weights that are not averaged.
@@ -216,119 +183,10 @@ def _fit_and_test(
     return metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
-def outcome_of(cfg: DictConfig, trainer: pl.Trainer, task: Any) -> dict[str, Any]:
-    """What ``results.json`` says of a run before it trains."""
-    from dlzoo import build, results
-
-    return {
-        **OmegaConf.to_container(cfg.names),  # type: ignore[dict-item]
-        "seed": cfg.seed,
-        "batch_size": cfg.data.get("batch_size"),
-        "device": _device_name(trainer),
-        "precision": str(trainer.precision),
-        "num_parameters": build.num_parameters(task.net),
-        "versions": results.versions(),
-        "commit": results.commit(),
-    }
-
-
-def _reached(cfg: DictConfig, trainer: pl.Trainer, metrics: dict[str, float]) -> dict[str, Any]:
-    """What it says when the run ends."""
-    from dlzoo import results
-
-    best, last = _checkpoints(trainer)
-    return {
-        "epochs": trainer.current_epoch,
-        "steps": trainer.global_step,
-        "metrics": metrics,
-        "expect": results.judge(OmegaConf.to_container(cfg.expect), metrics),  # type: ignore[arg-type]
-        "checkpoints": {"best": best, "last": last},
-    }
-
-
 def _timed(action: Any) -> float:
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
-
-
-def _checkpoints(trainer: pl.Trainer) -> tuple[str | None, str | None]:
-    """(best, last), from the first and the last callback that writes checkpoints."""
-    paths = [callback.best_model_path or None for callback in trainer.checkpoint_callbacks]  # type: ignore[attr-defined]
-    return (paths[0], paths[-1]) if paths else (None, None)
-
-
-def _announce(cfg: DictConfig, task: Any, trainer: pl.Trainer) -> None:
-    if not trainer.is_global_zero:
-        return
-    names = cfg.names
-    claim = f"experiment={names.experiment}: " if names.experiment else ""
-    print(f"{claim}{names.model} on {names.data}: {task.spec.describe()}; {_device_name(trainer)}, {trainer.precision}")
-    for line in _summary(task.net):
-        print(line)
-
-
-MOST_ROWS = 24
-"""Of the summary of a net; of a deeper one, blocks are shown instead of layers."""
-
-
-def _summary(net: Any) -> list[str]:
-    """Each layer with parameters: its place, its kind, its number of parameters."""
-    leaves = {name for name, m in net.named_modules() if any(True for _ in m.parameters(recurse=False))}
-    depth = max((name.count(".") for name in leaves), default=0)
-    places = leaves
-    while len(places) > MOST_ROWS and depth > 0:
-        depth -= 1
-        places = {".".join(name.split(".")[: depth + 1]) for name in leaves}
-    rows = []
-    for name, module in net.named_modules():
-        if name in places:
-            kind = str(module).replace("\n", " ")[:60] if name in leaves else type(module).__name__
-            rows.append((name, kind, sum(p.numel() for p in module.parameters(recurse=name not in leaves))))
-    width = max((len(name) for name, _, _ in rows), default=0)
-    kinds = max((len(kind) for _, kind, _ in rows), default=0)
-    lines = [f"  {name:{width}}  {kind:{kinds}}  {own:>10,}" for name, kind, own in rows]
-    return [*lines, f"  {'':{width}}  {'parameters':{kinds}}  {sum(own for _, _, own in rows):>10,}"]
-
-
-def _device_name(trainer: pl.Trainer) -> str:
-    import torch
-
-    device = trainer.strategy.root_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return f"{trainer.num_devices} x {name}" if trainer.num_devices > 1 else name
-
-
-def _log_hyperparameters(cfg: DictConfig, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
-    """The config beside the final metrics, so that TensorBoard's HPARAMS tab compares runs."""
-    from lightning.pytorch.loggers import TensorBoardLogger
-
-    told = ("seed", "net", "task", "data", "optimizer", "scheduler", "trainer")
-    flat = _flatten(OmegaConf.to_container(cfg, resolve=True))
-    aside = ("_target_", "data_dir", "data.seed", "deterministic", "log_every_n_steps", "summary", "sanity_val_steps")
-    params = {k: v for k, v in flat.items() if k.split(".")[0] in told and not k.endswith(aside)}
-    params |= {f"{group}": f"{name}" for group, name in cfg.names.items()}
-    params["optimizer"] = cfg.optimizer._target_.rpartition(".")[2]
-    params["scheduler"] = cfg.scheduler._target_.rpartition(".")[2]
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger) and cfg.callbacks and "trial" in cfg.callbacks:
-            continue  # dlzoo/sweep/tensorboard.py writes them, for all runs of the sweep together
-        if isinstance(logger, TensorBoardLogger):
-            final = {k: v for k, v in metrics.items() if k.startswith(("test/", "val/"))}
-            logger.log_hyperparams(params, final, step=trainer.global_step)
-        else:
-            logger.log_hyperparams(params)
-        logger.save()
-        logger.finalize("success")
-
-
-def _flatten(node: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(node, dict):
-        return {prefix: node if isinstance(node, int | float | str | bool) else str(node)}
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat
 
 
 def quiet() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import re
 import tarfile
 import zipfile
@@ -12,7 +14,7 @@ import pytest
 import torch
 from text_stand_ins import TELLING, add, write_imdb, write_sentences
 
-from dlzoo.data.published_text import Imdb, PublishedText, SentimentSentences
+from dlzoo.data.published_text import MOST_BYTES, Imdb, PublishedText, SentimentSentences, read_sentences
 from dlzoo.errors import UserError
 from dlzoo.specs import Classes, TextSpec
 from dlzoo.tokenizer import SPECIAL
@@ -163,6 +165,45 @@ def test_a_damaged_archive_is_refused(damage: str, folder: Path) -> None:
         write_imdb(folder, 58)
     with pytest.raises(UserError, match=re.escape(str(path)) + " is damaged"):
         Imdb(data_dir=folder).setup("fit")
+
+
+def test_an_archive_writes_nothing_wherever_its_names_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data_dir = tmp_path / "inside" / "data"
+    data_dir.parent.mkdir()
+    write_imdb(data_dir, 20, monkeypatch)
+    with gzip.open(data_dir / Imdb.archive) as packed:
+        content = io.BytesIO(packed.read())
+    with tarfile.open(fileobj=content, mode="a") as tar:
+        for name in ("../../evil.txt", f"{tmp_path}/evil.txt", "aclImdb/train/pos/../../../../evil.txt"):
+            add(tar, name, "evil")
+        link = tarfile.TarInfo("aclImdb/train/pos/99_9.txt")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+        pipe = tarfile.TarInfo("aclImdb/train/pos/98_9.txt")
+        pipe.type = tarfile.FIFOTYPE
+        tar.addfile(pipe)
+    (data_dir / Imdb.archive).write_bytes(gzip.compress(content.getvalue()))
+    before = {*tmp_path.rglob("*")}
+    texts, labels = Imdb(data_dir=data_dir).read_texts("train")
+    assert len(texts) == len(labels) == 20
+    assert {*tmp_path.rglob("*")} == before
+    assert not any("root:" in text or "evil" in text for text in texts)
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_imdb(tmp_path, 20, monkeypatch)
+    with gzip.open(tmp_path / Imdb.archive) as packed:
+        content = io.BytesIO(packed.read())
+    with tarfile.open(fileobj=content, mode="a") as tar:
+        add(tar, "aclImdb/train/pos/99_9.txt", "x" * (MOST_BYTES + 1))
+    (tmp_path / Imdb.archive).write_bytes(gzip.compress(content.getvalue()))
+    with pytest.raises(UserError, match="far larger"):
+        Imdb(data_dir=tmp_path).read_texts("train")
+    with zipfile.ZipFile(tmp_path / SentimentSentences.archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for name in SentimentSentences.names:
+            file.writestr(f"{SentimentSentences.folder}/{name}", "x" * (MOST_BYTES + 1))
+    with pytest.raises(UserError, match="far larger"):
+        read_sentences(tmp_path)
 
 
 @pytest.mark.parametrize("cls", [SentimentSentences, Imdb])

@@ -24,6 +24,9 @@ from dlzoo.errors import UserError
 from dlzoo.files import damaged, download, find, folder_of, read_bytes
 from dlzoo.specs import Classes
 
+MOST_BYTES = 1_000_000
+"""Of a file in an archive; the largest published one has 86 kB. Archives are read in place, and nothing is unpacked."""
+
 
 class PublishedText(TextData):
     """Texts that are published as files, with two classes.
@@ -112,7 +115,10 @@ def sentence_files(data_dir: Path) -> dict[str, bytes]:
         raise UserError(f"{cls.archive} is not in {data_dir}: call prepare_data() first, it downloads it")
     try:
         with zipfile.ZipFile(io.BytesIO(read_bytes(archive))) as file:
-            return {name: file.read(f"{cls.folder}/{name}") for name in cls.names}
+            members = {name: file.getinfo(f"{cls.folder}/{name}") for name in cls.names}
+            if max(member.file_size for member in members.values()) > MOST_BYTES:
+                raise damaged(archive, "a file in it is far larger than the published one")
+            return {name: file.read(member) for name, member in members.items()}
     except (zipfile.BadZipFile, KeyError, zlib.error) as error:
         raise damaged(archive, f"{error}") from None
 
@@ -195,6 +201,8 @@ class Imdb(PublishedText):
             with tarfile.open(self._archive) as tar:
                 for member in tar:
                     if member.isfile() and wanted.fullmatch(member.name):
+                        if member.size > MOST_BYTES:
+                            raise damaged(self._archive, f"{member.name} is far larger than any published review")
                         yield member.name, tar.extractfile(member).read()  # type: ignore[union-attr]
         except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
             raise damaged(self._archive, f"it cannot be read ({error})") from None
