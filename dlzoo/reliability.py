@@ -11,9 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, short
 
 KEYS = ("title", "command", "columns", "rows", "note")
+MOST_ROWS = 20
+"""Of a table that stands open; a longer one is folded."""
+MOST_SIGNS = 160
+"""Of a cell."""
 
 
 def save(
@@ -46,13 +50,18 @@ def table_lines(table: dict[str, Any], path: Path) -> list[str]:
     for row in table["rows"]:
         if len(row) != len(table["columns"]):
             raise UserError(f"{path}: {row} does not fit the columns {', '.join(table['columns'])}")
-    return [
-        f"### {table['title']}",
-        "",
+    lines = [
         f"| {' | '.join(table['columns'])} |",
         f"|{' --- |' * len(table['columns'])}",
         *(f"| {' | '.join(map(cell, row))} |" for row in table["rows"]),
         "",
+    ]
+    if len(table["rows"]) > MOST_ROWS:
+        lines = ["<details>", f"<summary>{len(table['rows'])} rows</summary>", "", *lines, "</details>", ""]
+    return [
+        f"### {table['title']}",
+        "",
+        *lines,
         *([table["note"], ""] if table["note"] else []),
         f"From `{table['command']}`.",
         "",
@@ -71,4 +80,4 @@ def cell(value: Any) -> str:
         return "yes" if value else "**no**"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
+    return f"{value:.4g}" if isinstance(value, float) else short(value, MOST_SIGNS).replace("|", "\\|")

@@ -1,7 +1,6 @@
-"""What does the watch over losses and gradients cost a step? ``python scripts/bench_finite.py [epochs=6] [out=…]``
+"""What does the watch over losses and gradients cost a step? ``python scripts/bench_finite.py [epochs=6]``
 
     epochs=6    of the MLP of scripts/bench.py (784-64-128-64-10, BatchNorm, Adam, batch 128) on MNIST
-    out=results/reliability/finite.json
 
 One run, in which the watch listens to every other block of `BLOCK` steps, and is deaf to those between; of both kinds
 the median step counts. So both share a process, its memory and whatever else the machine does.
@@ -16,7 +15,6 @@ import sys
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 import contextlib
-import json
 import statistics
 import tempfile
 import time
@@ -25,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlzoo import config
+from dlzoo import config, reliability
 from dlzoo.commands import cli
 from scripts import bench
 from scripts.bench_data import mnist_folder
@@ -37,7 +35,6 @@ BLOCK = 10
 @dataclass(frozen=True)
 class Options:
     epochs: int = 6
-    out: str = "results/reliability/finite.json"
 
 
 def main() -> None:
@@ -46,15 +43,18 @@ def main() -> None:
 
 def _main(argv: Sequence[str]) -> None:
     options, _ = cli.parse(Options, argv)
-    Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-    out = cli.writable(options.out, "out")
     with mnist_folder() as (data_dir, data):
-        watched, free = steps(options.epochs, str(data_dir))
-    figures = {"watched_us": 1e6 * statistics.median(watched), "free_us": 1e6 * statistics.median(free)}
-    told = figures | {"ratio": figures["watched_us"] / figures["free_us"], "most": MOST, "data": data}
-    told |= {"steps": len(watched) + len(free)} | bench.surroundings()
-    cli.write(out, (json.dumps(told, indent=2) + "\n").encode())
-    print(f"a step takes {figures['watched_us']:.0f} us, unwatched {figures['free_us']:.0f} us: {told['ratio']:.4f}")
+        watched, free = (1e6 * statistics.median(laps) for laps in steps(options.epochs, str(data_dir)))
+    reliability.save(
+        Path.cwd(),
+        "finite",
+        title="What the watch for NaN costs",
+        command="python scripts/bench_finite.py",
+        columns=("net", "a step, µs", "unwatched, µs", "ratio", "at most"),
+        rows=[("MLP 784-64-128-64-10", round(watched), round(free), watched / free, MOST)],
+        note=f"Medians of alternating blocks of steps in one run, on {data}, load {os.getloadavg()[0]:.1f}.",
+    )
+    print(f"a step takes {watched:.0f} us, unwatched {free:.0f} us: {watched / free:.4f}")
 
 
 def steps(epochs: int, data_dir: str) -> tuple[list[float], list[float]]:
