@@ -90,6 +90,7 @@ ODD = st.sampled_from(
 
 class SomeTask:
     monitor = ("val/loss", "min")
+    has_parts = False
 
     def take_over(self, trainer: Any) -> None: ...
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,7 +105,6 @@ def test_ten_bits_bring_both_weights_to_one(train: Callable[..., Outcome], folde
         assert (folder() / name).stat().st_size > 5_000
 
 
-@pytest.mark.filterwarnings("ignore:Encountered `nan`")
 def test_forty_bits_explode_and_clipping_cures_it(train: Callable[..., Outcome], folder: Callable[[], Path]) -> None:
     words = ["experiment=counting_rnn_40", "callbacks=[checkpoint,gradient_norms]", "logger=none"]
     cured = train(*words, "trainer.max_epochs=20")
@@ -114,6 +112,6 @@ def test_forty_bits_explode_and_clipping_cures_it(train: Callable[..., Outcome],
     reached = results.read(folder())["metrics"]["test/rmse"]
     assert reached < 4  # the bits' own spread is 3.2, and the mean 20
     plain = train(*words, "trainer.gradient_clip_val=null", "hydra.run.dir=" + str(folder().parent / "plain"))
-    assert plain.code == 0, plain.err
-    exploded = results.read(folder().parent / "plain")["metrics"]["test/rmse"]
-    assert exploded is None or math.isnan(exploded) or exploded > 100
+    assert plain.code == 1
+    assert "the loss is inf; first in the output of net (CountingRNN)" in plain.err
+    assert (folder().parent / "plain" / "gradient_norms.png").stat().st_size > 5_000

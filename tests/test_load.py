@@ -68,6 +68,7 @@ def test_processes_that_were_started_together_share_a_folder(
     from dlzoo import config
     from dlzoo.folders import OwnFolder
 
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("WORLD_SIZE", "2")
     for _ in range(2):
         cfg = config.compose_with_hydra([f"hydra.run.dir={tmp_path / 'run'}"])

@@ -7,6 +7,7 @@ are read every `LAG` steps, and before anything is saved or validated; the step 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import lightning.pytorch as pl
@@ -93,7 +94,7 @@ class FiniteWatch(Observer):
         else:
             self.handles = [o.register_step_pre_hook(lambda o, *_: self.check_own(o)) for o in trainer.optimizers]
         for name, hook in self.hooks.items():
-            setattr(task, name, hook)
+            setattr(task, name, after(getattr(task, name), hook))
 
     def begin_to_skip(self, trainer: pl.Trainer, task: Any) -> None:
         if not task.goes_on_within_epochs:
@@ -263,6 +264,17 @@ class FiniteWatch(Observer):
         own = loss is not None and not is_finite(loss)
         wrong = self.trainer.strategy.reduce(self.one * own, reduce_op="max")
         return own or (self.trainer.is_global_zero and not bool(wrong))
+
+
+def after(own: Callable[..., Any], hook: Callable[..., Any]) -> Callable[..., Any]:
+    """A hook of the task, which answers as it did, with one of ours behind it."""
+
+    def both(*given: Any) -> Any:
+        answer = own(*given)
+        hook(*given)
+        return answer
+
+    return both
 
 
 def of_one_kind(values: list[Tensor]) -> list[list[Tensor]]:

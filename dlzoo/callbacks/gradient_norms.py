@@ -9,11 +9,13 @@ from torch.optim import Optimizer
 
 from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import publish, tensorboard
+from dlzoo.nonfinite import NonFinite
 from dlzoo.pictures import series_plots
 
 
 class GradientNorms(Observer):
-    """The Euclidean norm of all gradients, before clipping: into TensorBoard, and gradient_norms.png after the fit."""
+    """The Euclidean norm of all gradients, before clipping: into TensorBoard, and gradient_norms.png after the fit,
+    also after one that ended because the gradients exploded."""
 
     def __init__(self) -> None:
         self.norms: list[float] = []
@@ -31,7 +33,14 @@ class GradientNorms(Observer):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.read(trainer)
 
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, NonFinite):  # the steps before it show how it came
+            self.show(trainer)
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.show(trainer)
+
+    def show(self, trainer: pl.Trainer) -> None:
         self.read(trainer)
         if self.norms and trainer.is_global_zero:
             clip = trainer.gradient_clip_val if trainer.gradient_clip_algorithm in (None, "norm") else None

@@ -3,7 +3,7 @@
 M. Mirza, S. Osindero, "Conditional Generative Adversarial Nets", 2014: the class, one-hot, beside the code and beside
 the picture. Differs as nets/gan.py does from its paper.
 
->>> from dlzoo import layers
+>>> from dlzoo.parts import layers
 >>> from dlzoo.specs import Classes
 >>> layers.num_parameters(CGAN(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
 1102353

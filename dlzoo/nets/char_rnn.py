@@ -4,7 +4,7 @@ I. Sutskever, J. Martens, G. Hinton, "Generating Text with Recurrent Neural Netw
 Sequences With Recurrent Neural Networks", 2013. Differs by a learnt embedding in place of one-hot inputs, one layer,
 and a cell to choose.
 
->>> from dlzoo.layers import num_parameters
+>>> from dlzoo.parts.layers import num_parameters
 >>> from dlzoo.tokenizer import Tokenizer
 >>> signs = TextSpec(NextTokens(100), Tokenizer("char"), vocabulary=tuple(map(chr, range(100))))
 >>> num_parameters(CharRNN(signs))  # 100*64 + 4*256*(64+256+2) + 256*100+100

@@ -1,7 +1,7 @@
 """No net at all: every action is worth the same, whatever is observed. The baseline of reinforcement learning.
 
 >>> from dlzoo.specs import Actions
->>> from dlzoo.layers import num_parameters
+>>> from dlzoo.parts.layers import num_parameters
 >>> num_parameters(Dice(EnvSpec("CartPole-v1", (4,), Actions(("0", "1")))))
 0
 """

@@ -5,7 +5,7 @@ The cells and their papers are in dlzoo/parts/recurrent.py. As a forecaster: J. 
 outputs are fed back (dlzoo/tasks/forecast.py).
 Differs by ``skip``: a linear map from the window to the output, so that the recurrent layer learns what is not linear.
 
->>> from dlzoo.layers import num_parameters
+>>> from dlzoo.parts.layers import num_parameters
 >>> from dlzoo.specs import Values
 >>> passengers = SeriesSpec(Values(("passengers",)), window=12, horizon=12)
 >>> num_parameters(Forecaster(passengers))  # 4 * (32 * (1 + 32) + 2 * 32) + 32 + 1

@@ -6,7 +6,7 @@ Z. Wang et al., "Dueling Network Architectures for Deep Reinforcement Learning",
 actions' advantages, less their mean, are computed apart.
 
 >>> from dlzoo.specs import Actions
->>> from dlzoo.layers import num_parameters
+>>> from dlzoo.parts.layers import num_parameters
 >>> num_parameters(QNetwork(EnvSpec("CartPole-v1", (4,), Actions(("0", "1"))), hidden=(256, 256)))
 67586
 >>> num_parameters(QNetwork(EnvSpec("ALE/Breakout-v5", (4, 84, 84), Actions(tuple("0123")))))

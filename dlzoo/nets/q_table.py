@@ -3,7 +3,7 @@
 C. J. C. H. Watkins, "Learning from Delayed Rewards", PhD thesis, Cambridge 1989.
 
 >>> from dlzoo.specs import Actions
->>> from dlzoo.layers import num_parameters
+>>> from dlzoo.parts.layers import num_parameters
 >>> num_parameters(QTable(StatesSpec("Taxi-v3", 500, Actions(tuple("012345")))))
 3000
 """

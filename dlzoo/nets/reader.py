@@ -4,7 +4,7 @@ The cells and their papers are in dlzoo/parts/recurrent.py. Pictures as sequence
 Le, N. Jaitly, G. E. Hinton, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units", 2015, which
 reads MNIST pixel by pixel; by rows it is 28 steps of 28 pixels.
 
->>> from dlzoo.layers import num_parameters
+>>> from dlzoo.parts.layers import num_parameters
 >>> from dlzoo.specs import Classes
 >>> mnist = ImageSpec(1, 28, 28, Classes(tuple("0123456789")))
 >>> num_parameters(Reader(mnist))  # 4 * (128 * (28 + 128) + 2 * 128) + 128 * 10 + 10

@@ -5,7 +5,7 @@ kernel size: embedding 256, dropout 0.3, 256 filters of 3 words, valid, ReLU, gl
 0.5, one logit. The source pads to 200 words and pools over the padding, too; here only windows within the text count,
 so that a text has the same output alone and in any batch.
 
->>> from dlzoo.layers import num_parameters
+>>> from dlzoo.parts.layers import num_parameters
 >>> from dlzoo.specs import Classes
 >>> reviews = TextSpec(Classes(("negative", "positive")), vocabulary=tuple(str(i) for i in range(10_000)))
 >>> num_parameters(TextCNN(reviews))  # 10000*256 + 256*256*3+256 + 256*128+128 + 128+1
