@@ -17,11 +17,12 @@ from torch import nn
 from dlzoo import ranks
 from dlzoo.callbacks.finite import FiniteWatch
 from dlzoo.checkpoint import CheckpointIO
-from dlzoo.config import CONFIG_DIR, arguments, locate
+from dlzoo.config import CONFIG_DIR
 from dlzoo.data.base import DataModule
 from dlzoo.errors import MISTAKES, SpecError, UserError
 from dlzoo.interruption import Interruption
 from dlzoo.profiling import StepProfiler
+from dlzoo.signatures import arguments, locate
 from dlzoo.specs import Classes, ImageSpec, Spec
 from dlzoo.tasks.base import Task
 

@@ -20,9 +20,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
 from dlzoo import beside, durable
-from dlzoo.config import locate
 from dlzoo.durable import Damaged, previous_of
 from dlzoo.errors import UserError
+from dlzoo.signatures import locate
 from dlzoo.specs import from_plain, to_plain
 from dlzoo.tasks.base import Task
 

@@ -51,7 +51,7 @@ def explain(error: BaseException, cfg: DictConfig, device: torch.device) -> OutO
 
 def batch_size_of(cfg: DictConfig) -> tuple[str, Any]:
     """The key of what lies in memory at once in training, and its value; a default is the class's to know."""
-    from dlzoo.config import locate
+    from dlzoo.signatures import locate
 
     default = locate(cfg.data._target_, "data._target_").__init__.__kwdefaults__ or {}
     return "data.batch_size", cfg.data.get("batch_size", default.get("batch_size", 128))

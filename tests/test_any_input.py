@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlzoo import build, config
+from dlzoo import build, config, signatures
 from dlzoo.data.csv_series import read_series
 from dlzoo.data.csv_table import CsvTable
 from dlzoo.data.decode import Decode
@@ -99,7 +99,9 @@ def places(cfg: Any) -> list[str]:
     """All options of a run, whether they stand in a file or in a signature alone."""
     nodes = [*config.NODES[:-2], *(f"callbacks.{name}" for name in cfg.callbacks)]
     targets = {node: OmegaConf.select(cfg, f"{node}._target_") for node in nodes}
-    found = [(node, ["_target_", "typo", *config.arguments(config.locate(t, ""))]) for node, t in targets.items()]
+    found = [
+        (node, ["_target_", "typo", *signatures.arguments(signatures.locate(t, ""))]) for node, t in targets.items()
+    ]
     return [*(f"{node}.{key}" for node, keys in found for key in keys), "seed", "deterministic", "net", "typo"]
 
 

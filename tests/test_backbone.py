@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from dlzoo import config
+from dlzoo import config, signatures
 from dlzoo.errors import SpecError, UserError
 from dlzoo.nets.timm_net import TimmNet
 from dlzoo.nets.torchvision_net import TorchvisionNet, imagenet_classes
@@ -46,7 +46,7 @@ def library_nets() -> Iterator[tuple[str, type[Backbone], str]]:
     """(model, class, name) of every config whose net is a backbone."""
     for file in sorted((config.CONFIG_DIR / "model").glob("*.yaml")):
         net: Any = OmegaConf.load(file).net  # type: ignore[union-attr]
-        cls = config.locate(net._target_, "net._target_")
+        cls = signatures.locate(net._target_, "net._target_")
         if issubclass(cls, Backbone) and not OmegaConf.is_missing(net, "name"):
             yield file.stem, cls, net.name
 

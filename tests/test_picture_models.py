@@ -13,14 +13,14 @@ from conftest import Outcome
 from omegaconf import OmegaConf
 from PIL import Image
 
-from dlzoo import config
+from dlzoo import config, signatures
 from dlzoo.measures import ruler
 from dlzoo.tasks.gan import Adversarial
 from dlzoo.tasks.generative import Encoding, Generating, PictureTask
 
 Train = Callable[..., Outcome]
 TASKS = {
-    name: config.locate(OmegaConf.load(config.CONFIG_DIR / "model" / f"{name}.yaml").task._target_, "task._target_")
+    name: signatures.locate(OmegaConf.load(config.CONFIG_DIR / "model" / f"{name}.yaml").task._target_, "task._target_")
     for name in config.groups()["model"]
 }
 MODELS = [name for name, task in TASKS.items() if issubclass(task, PictureTask)]
@@ -50,7 +50,7 @@ def the_run(tmp_path: Path) -> Path:
 
 
 def words_of(model: str) -> list[str]:
-    return ["task.num_importance_samples=2"] if "num_importance_samples" in config.arguments(TASKS[model]) else []
+    return ["task.num_importance_samples=2"] if "num_importance_samples" in signatures.arguments(TASKS[model]) else []
 
 
 def test_discovery_finds_the_models() -> None:

@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from dlzoo import build, config
+from dlzoo import build, config, signatures
 from dlzoo.errors import UserError
 from dlzoo.nets.filters import Filters
 from dlzoo.nets.lenet import LeNet
@@ -193,7 +193,7 @@ def small_classifiers() -> list[str]:
     found = []
     for name in build.fitting_models(spec):
         cfg = config.compose([f"model={name}"])
-        supervised = issubclass(config.locate(cfg.task._target_, "task"), Supervised)
+        supervised = issubclass(signatures.locate(cfg.task._target_, "task"), Supervised)
         if not supervised or OmegaConf.missing_keys(cfg.net):
             continue
         with torch.device("meta"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from dlzoo import signatures
 from dlzoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def load_pretrained(model: str, words: Sequence[str]) -> tuple[Task, DictConfig]
 
     cfg = config.compose([f"model={model}", *words])
     config.check(cfg)
-    net_class = config.locate(cfg.net._target_, "net._target_")
+    net_class = signatures.locate(cfg.net._target_, "net._target_")
     if not issubclass(net_class, Backbone):
         raise UserError(f"model={model} has no published weights: train it, then give ckpt=<run>/checkpoints/best.ckpt")
     if cfg.net.get("weights", "none") == "none":

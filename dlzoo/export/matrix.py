@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dlzoo import config, results
+from dlzoo import config, results, signatures
 from dlzoo.commands import cli
 from dlzoo.errors import UserError, nearest
 from dlzoo.export.command import SUFFIXES, TOLERANCE
@@ -116,7 +116,7 @@ def data_for(model: str) -> Sequence[str]:
     from dlzoo import build
 
     parts = config.compose([f"model={model}"])
-    net, task = (config.locate(part._target_, "_target_") for part in (parts.net, parts.task))
+    net, task = (signatures.locate(part._target_, "_target_") for part in (parts.net, parts.task))
     for words in DATA:
         spec = build.build_data(config.compose(words)).declare()
         if isinstance(spec, net.accepts) and isinstance(spec.target, task.targets):

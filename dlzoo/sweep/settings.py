@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
-from dlzoo import config
+from dlzoo import config, signatures
 from dlzoo.errors import UserError, at_least, nearest
 
 SamplerName = Literal["random", "tpe", "gp"]
@@ -81,7 +81,7 @@ def read(words: Sequence[str], extra: Sequence[str] = ()) -> Settings:
     for name, value in plain.items():
         if name not in fields:
             raise UserError(f"sweep.{name}: there is no such setting; {nearest(str(name), fields)}")
-        config.check_value(value, hints[name], f"sweep.{name}")
+        signatures.check_value(value, hints[name], f"sweep.{name}")
     found = Settings(**plain)
     at_least(1, "sweep", trials=found.trials, epochs=found.epochs, min_epochs=found.min_epochs)
     at_least(2, "sweep", factor=found.factor)
