@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -140,7 +141,12 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
 
 def _filled(node: DictConfig, ours: dict[str, Any]) -> Any:
     takes = arguments(locate(node._target_, "_target_"))
-    return instantiate(node, **{k: v for k, v in ours.items() if k in takes and k not in node})
+    try:
+        return instantiate(node, **{k: v for k, v in ours.items() if k in takes and k not in node})
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, MisconfigurationException):
+            raise
+        raise UserError(f"{node._target_.rpartition('.')[2]}: {error.__cause__}") from None
 
 
 def cached_features(task: Task, data: DataModule, trainer: pl.Trainer) -> DataModule:

@@ -132,7 +132,8 @@ def check_hydra(argv: Sequence[str]) -> None:
     if other := {flag.split("=")[0] for flag in flags} & {"--config-path", "-cp", "--config-name", "-cn"}:
         raise UserError(f"{min(other)}: a run starts from dlzoo's own train.yaml; add files of yours with --config-dir")
     if not {*flags} & BUILD_NOTHING:
-        cfg = compose_with_hydra(words, flags)
+        fixed = [word for word, parsed in zip(words, _parse(words), strict=True) if not parsed.is_sweep_override()]
+        cfg = compose_with_hydra(fixed, flags)
         trust.check_hydra(OmegaConf.to_container(cfg.hydra, resolve=False))
 
 
