@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import re
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -133,8 +134,7 @@ def test_the_reviews_of_the_archive_and_of_its_folder_are_the_same(folder: Path,
     assert all(text.endswith("\n\nThe end") for text in texts)
     assert "of no kind" not in texts
     assert not set(texts) & set(archive.read_texts("test")[0])
-    with tarfile.open(folder / Imdb.archive) as tar:
-        tar.extractall(tmp_path / "out", filter="data")
+    shutil.unpack_archive(folder / Imdb.archive, tmp_path / "out")
     unpacked = Imdb(data_dir=tmp_path / "out", mirrors=[])
     unpacked.prepare_data()
     assert unpacked.read_texts("train") == (texts, labels)
