@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from dlzoo.errors import UserError, nearest, one_line
+from dlzoo.errors import RunFailed, UserError, nearest, one_line
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -27,7 +27,8 @@ T = TypeVar("T")
 
 
 def execute(body: Callable[[Sequence[str]], None], usage: str | None) -> None:
-    """Do what ``sys.argv`` asks and leave: exit code 0 when it was done, 2 for a mistake, said in one line."""
+    """Do what ``sys.argv`` asks and leave: exit code 0 when it was done, 2 for a mistake, said in one line; 1 where a
+    run that it started had to end, and 128 more than a signal's number where that stopped it."""
     argv = sys.argv[1:]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what the terminal cannot show
@@ -44,12 +45,21 @@ def execute(body: Callable[[Sequence[str]], None], usage: str | None) -> None:
     except UserError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
+    except RunFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     except BrokenPipeError:  # who reads our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        signum = getattr(error, "signum", None)  # Interrupted, from a run that the command started; needs torch
+        if signum is None:
+            raise
+        print(f"\n{error}", file=sys.stderr)
+        sys.exit(128 + signum)
     sys.exit(0)
 
 
