@@ -48,8 +48,6 @@ def build_task(cfg: DictConfig, spec: Spec) -> Task:
     except SpecError as error:
         model, data = cfg.names.model, cfg.names.data
         raise SpecError(f"model={model} does not fit data={data}: {error}; {_fitting(spec)}") from None
-    if cfg.channels_last:
-        net.to(memory_format=torch.channels_last)
     if cfg.compile:
         net.compile()
     return task

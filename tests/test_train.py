@@ -174,18 +174,6 @@ def test_options_run(words: tuple[str, ...], train: Train, tmp_path: Path) -> No
     assert json.loads((the_run(tmp_path) / "results.json").read_text())["metrics"]["test/accuracy"] > 0.08
 
 
-def test_channels_last_convolutions_learn_the_same(train: Train, tmp_path: Path) -> None:
-    runs = []
-    for order in ("false", "true"):
-        done = train(*QUICK, "model=lenet", f"channels_last={order}", "trainer.limit_train_batches=4", "seed=1")
-        assert done.code == 0, done.err
-        runs.append(weights(the_run(tmp_path)))
-    conv = next(name for name, tensor in runs[1].items() if tensor.ndim == 4 and tensor.shape[1] > 1)
-    assert not runs[1][conv].is_contiguous(), "still in the default order"
-    for name, tensor in runs[0].items():
-        torch.testing.assert_close(runs[1][name], tensor, rtol=1e-4, atol=1e-5)
-
-
 def test_a_multirun_ends_with_one_table(train: Train, tmp_path: Path) -> None:
     done = train("-m", *QUICK, "trainer.max_epochs=1", "model=mlp,lenet", "seed=0,1")
     assert done.code == 0, done.err
