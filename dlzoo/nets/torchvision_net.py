@@ -79,7 +79,8 @@ class TorchvisionNet(Backbone):
         # Weights of the Inception nets came from TensorFlow, where pixels lie in [-1, 1].
         centred = {"mean": (0.5,) * 3, "std": (0.5,) * 3} if auxiliary else {}
         size = 32 if self.name == "resnet20" else 299 if self.name == "inception_v3" else 224
-        least = 299 if self.name == "inception_v3" else 1  # below it nothing is left for the auxiliary head
+        # Below it nothing is left for the auxiliary head of Inception, or behind VGG's five poolings.
+        least = 299 if self.name == "inception_v3" else 32 if self.name.startswith("vgg") else 1
         return Body(net, num_features, last_layer, size, auxiliary=auxiliary, least=least, **centred)
 
     def published(self) -> Weights:

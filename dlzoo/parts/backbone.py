@@ -109,7 +109,8 @@ class Backbone(nn.Module):
         self.last_layer, self.auxiliary = body.last_layer, body.auxiliary
         self.published_size = body.size
         self.head = _head(body.num_features, head, spec.target.num_outputs, dropout)
-        own_size = (spec.height, spec.width) if self.stem == "small" else (body.size, body.size)
+        small_size = (max(spec.height, body.least), max(spec.width, body.least))
+        own_size = small_size if self.stem == "small" else (body.size, body.size)
         self.size = own_size if size is None else (size, size)
         if min(self.size) < body.least:
             raise UserError(f"net.size={size}: this net needs at least {body.least} pixels; leave net.size out")
