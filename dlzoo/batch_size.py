@@ -62,10 +62,8 @@ class Search:
         return min(t.size for t in self.tried if t.rate >= NEARLY * fast)
 
 
-def is_asked(cfg: DictConfig) -> bool:
-    """Whether the size is to be found; a continued run keeps the one that was. The config then holds a number."""
-    if cfg.data.get("batch_size") != "auto":
-        return False
+def must_be_found(cfg: DictConfig) -> bool:
+    """Put a number for ``auto`` into the config; whether it is still to be found, for a continued run keeps its own."""
     if cfg.data.get("consecutive"):
         raise UserError("data.batch_size=auto: consecutive windows are cut by it; give a number")
     if cfg.ckpt is None:

@@ -39,7 +39,6 @@ SETTINGS = (
     "seed",
     "deterministic",
     "compile",
-    "channels_last",
     "cache_features",
     "profile",
     "data_dir",
@@ -199,6 +198,20 @@ def with_names(cfg: DictConfig, choices: Any) -> DictConfig:
     return cfg
 
 
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """A nest of dicts by dotted keys.
+
+    >>> flat({"net": {"hidden": [8], "_target_": "dlzoo.nets.mlp.MLP"}})
+    {'net.hidden': [8], 'net._target_': 'dlzoo.nets.mlp.MLP'}
+    """
+    if not isinstance(node, dict) or not node:
+        return {prefix: node}
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found |= flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
 def to_text(cfg: DictConfig) -> str:
     """The resolved config as YAML."""
     return OmegaConf.to_yaml(cfg, resolve=True)
@@ -301,7 +314,7 @@ def _check_settings(cfg: DictConfig) -> None:
     import typeguard
 
     types: dict[str, Any] = {"seed": int, "data_dir": str, "output_dir": str}
-    types |= dict.fromkeys(("deterministic", "compile", "channels_last", "cache_features", "profile", "test"), bool)
+    types |= dict.fromkeys(("deterministic", "compile", "cache_features", "profile", "test"), bool)
     for key, hint in types.items():
         try:
             typeguard.check_type(cfg.get(key), hint)

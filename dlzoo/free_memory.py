@@ -46,10 +46,15 @@ def _of_process() -> list[float]:
         import resource
     except ImportError:  # Windows
         return []
-    used = _fields(PROC / "self" / "status")
+    used = of_process()
     limits = {"VmSize": resource.RLIMIT_AS, "VmData": resource.RLIMIT_DATA}
     soft = {field: resource.getrlimit(limit)[0] for field, limit in limits.items()}
     return [most - used.get(field, 0.0) for field, most in soft.items() if most != resource.RLIM_INFINITY]
+
+
+def of_process() -> dict[str, float]:
+    """Bytes that this process takes, by the kernel's names for them: VmRSS, VmSize, …"""
+    return _fields(PROC / "self" / "status")
 
 
 def _fields(path: Path) -> dict[str, float]:

@@ -81,12 +81,12 @@ def available(device: torch.device) -> int:
 
 def resident() -> int:
     """Bytes of memory that this process has now."""
-    return _line("/proc/self/status", "VmRSS:") or 0
+    return int(free_memory.of_process().get("VmRSS", 0))
 
 
 def highest() -> int:
     """The most that it had since `forget_highest`, where the kernel can forget, else ever."""
-    return _line("/proc/self/status", "VmHWM:") or 0
+    return int(free_memory.of_process().get("VmHWM", 0))
 
 
 def forget_highest() -> None:
@@ -102,12 +102,3 @@ def in_words(count: int) -> str:
     ('1.50 GiB', '3.0 MiB')
     """
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
-
-
-def _line(path: str, name: str) -> int | None:
-    """Bytes from a line such as ``VmRSS:  1024 kB``."""
-    try:
-        lines = Path(path).read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)

@@ -125,16 +125,16 @@ def input_facts(batch: Any, rows: Tensor | None) -> list[str]:
     """A sentence for each tensor of a batch: shape, range, and which samples are not finite."""
     if not is_plain(batch):
         return []
-    return [describe(name, t, rows) for name, t in zip(("inputs", "target", "weight"), batch, strict=False)]
+    return [f"{name} {describe(t, rows)}" for name, t in zip(("inputs", "target", "weight"), batch, strict=False)]
 
 
-def describe(name: str, values: Tensor, rows: Tensor | None = None) -> str:
-    shape = "x".join(map(str, values.shape))
+def describe(values: Tensor, rows: Tensor | None = None) -> str:
+    """Shape, range and mean; and where numbers are not finite, how many, and in which of these rows."""
+    told = "x".join(map(str, values.shape))
     if not values.is_floating_point():
-        return f"{name} {shape}, {values.min()} to {values.max()}" if values.numel() else f"{name} {shape}"
+        return f"{told}, {values.min()} to {values.max()}" if values.numel() else told
     finite = values.isfinite()
     known = values[finite]
-    told = f"{name} {shape}"
     if known.numel():
         told += f", {known.min():.4g} to {known.max():.4g}, mean {known.double().mean():.4g}"
     if bad := int((~finite).sum()):

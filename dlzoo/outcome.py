@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
-from dlzoo import build, results
+from dlzoo import build, config, results
 
 MOST_ROWS = 24
 """Of the summary of a net; of a deeper one, blocks are shown instead of layers."""
@@ -85,9 +85,13 @@ def _device_name(trainer: pl.Trainer) -> str:
 def log_hyperparameters(cfg: DictConfig, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
     """The config beside the final metrics, so that TensorBoard's HPARAMS tab compares runs."""
     told = ("seed", "net", "task", "data", "optimizer", "scheduler", "trainer")
-    flat = _flatten(OmegaConf.to_container(cfg, resolve=True))
+    flat = config.flat(OmegaConf.to_container(cfg, resolve=True))
     aside = ("_target_", "data_dir", "data.seed", "deterministic", "log_every_n_steps", "summary", "sanity_val_steps")
-    params = {k: v for k, v in flat.items() if k.split(".")[0] in told and not k.endswith(aside)}
+    params = {
+        k: v if isinstance(v, int | float | str | bool) else str(v)
+        for k, v in flat.items()
+        if k.split(".")[0] in told and not k.endswith(aside)
+    }
     params |= {f"{group}": f"{name}" for group, name in cfg.names.items()}
     params["optimizer"] = cfg.optimizer._target_.rpartition(".")[2]
     params["scheduler"] = cfg.scheduler._target_.rpartition(".")[2]
@@ -101,12 +105,3 @@ def log_hyperparameters(cfg: DictConfig, trainer: pl.Trainer, metrics: dict[str,
             logger.log_hyperparams(params)
         logger.save()
         logger.finalize("success")
-
-
-def _flatten(node: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(node, dict):
-        return {prefix: node if isinstance(node, int | float | str | bool) else str(node)}
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat

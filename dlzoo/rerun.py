@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from dlzoo import paths
 from dlzoo.commands import cli
 from dlzoo.errors import UserError
 
@@ -62,7 +63,7 @@ def main() -> None:
 
 def _main(argv: Sequence[str]) -> None:
     options, _ = cli.parse(Options, argv)
-    path = cli.existing_file(options.ckpt, "ckpt")
+    path = paths.existing_file(options.ckpt, "ckpt")
     from dlzoo.checkpoint import read
 
     content = read(path)

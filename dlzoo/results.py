@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -12,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from dlzoo.paths import replaced
 
 
 def judge(expect: Sequence[dict[str, Any]], metrics: dict[str, float]) -> list[dict[str, Any]]:
@@ -34,13 +38,8 @@ def judge(expect: Sequence[dict[str, Any]], metrics: dict[str, float]) -> list[d
 def write(run_dir: Path, results: dict[str, Any]) -> Path:
     """``results.json`` in the run folder, written whole or not at all; NaN and infinities become null."""
     path = run_dir / "results.json"
-    temporary = path.with_suffix(".tmp")
-    try:
-        temporary.write_text(json.dumps(_finite(results), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replaced(path) as temporary:
+        temporary.write_text(json.dumps(finite(results), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return path
 
 
@@ -74,28 +73,48 @@ def commit() -> str | None:
         return None
 
 
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.csv; a metric that was not measured in an epoch is left out of its row."""
+    with path.open(newline="") as file:
+        lines = [line for line in file if line.endswith("\n")]  # the last one is cut off where the disk was full
+        return [
+            {k: int(v) if k in ("epoch", "step") else float(v) for k, v in row.items() if v}
+            for row in csv.DictReader(lines)
+        ]
+
+
 def show(results: dict[str, Any], run_dir: Path) -> None:
     """The last lines of a run: test figures, claims, the folder, and how to look at it in TensorBoard."""
     console = Console(highlight=False, soft_wrap=True)
-    table = Table(show_header=bool(results["expect"]), box=None, pad_edge=False, header_style="dim")
-    for heading in ("metric", "reached", "expected", "source"):
-        table.add_column(heading, justify="right" if heading == "reached" else "left")
-    claims = {claim["metric"]: claim for claim in results["expect"]}
-    for name, value in results["metrics"].items():
-        if name.startswith(("test/", "baseline/")) or name in claims:
-            table.add_row(name, format_metric(name, value), *_claim(claims.get(name)))
-    for name, claim in claims.items():
-        if name not in results["metrics"]:
-            table.add_row(name, "not measured", *_claim(claim))
+    claimed = {claim["metric"] for claim in results["expect"]}
+    measured = {
+        name: value
+        for name, value in results["metrics"].items()
+        if name.startswith(("test/", "baseline/")) or name in claimed
+    }
     seconds = results["seconds"]
     console.print()
-    console.print(table)
+    console.print(table(measured, results["expect"]))
     console.print(
         f"[dim]{results['epochs']} epochs in {seconds['fit']:.1f} s on {results['device']}, "
         f"{results['num_parameters']:,} parameters, seed {results['seed']}[/dim]"
     )
     shown = _short(run_dir)
     console.print(f"\nresults   {shown}\nlook      tensorboard --logdir {shown}")
+
+
+def table(metrics: dict[str, Any], expect: Sequence[dict[str, Any]]) -> Table:
+    """Metrics beside what is claimed of them; claims that none of them is about stand below."""
+    lines = Table(show_header=bool(expect), box=None, pad_edge=False, header_style="dim")
+    for heading in ("metric", "reached", "expected", "source"):
+        lines.add_column(heading, justify="right" if heading == "reached" else "left")
+    claims = {claim["metric"]: claim for claim in expect}
+    for name, value in metrics.items():
+        lines.add_row(name, format_metric(name, value), *_claim(claims.get(name)))
+    for name, claim in claims.items():
+        if name not in metrics:
+            lines.add_row(name, "not measured", *_claim(claim))
+    return lines
 
 
 def format_metric(name: str, value: float | None) -> str:
@@ -124,7 +143,7 @@ def _claim(claim: dict[str, Any] | None) -> tuple[str, str]:
         return "", ""
     sign, bound = (">=", claim["min"]) if "min" in claim else ("<=", claim["max"])
     mark = {True: "[green]met[/green]", False: "[red]missed[/red]", None: "?"}[claim["met"]]
-    return f"{sign} {format_metric(claim['metric'], bound)} {mark}", str(claim.get("source", ""))
+    return f"{sign} {format_metric(claim['metric'], bound)} {mark}", escape(str(claim.get("source", "")))
 
 
 def _short(path: Path) -> str:
@@ -132,9 +151,10 @@ def _short(path: Path) -> str:
     return relative if len(relative) < len(str(path)) else str(path)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """JSON knows no NaN and no infinity: they become null."""
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torchmetrics import Metric
 
 from dlzoo.callbacks.observer import Observer
+from dlzoo.nonfinite import describe, is_finite
 from dlzoo.rerun import Findings, Layer
 from dlzoo.tasks.base import Task
 
@@ -198,17 +199,5 @@ def floats(value: Any) -> list[Tensor]:
     return [t for t in tree_leaves(value) if isinstance(t, Tensor) and t.is_floating_point()]
 
 
-def is_finite(t: Tensor) -> bool:
-    return bool(torch.isfinite(t).all()) if t.is_floating_point() else True
-
-
 def told(tensors: list[Tensor]) -> str:
-    return "; ".join(_told(t) for t in tensors)
-
-
-def _told(t: Tensor) -> str:
-    t = t.detach()
-    finite = t[t.isfinite()]
-    span = f"{finite.min():.4g} to {finite.max():.4g}" if finite.numel() else "no finite number"
-    lost = t.numel() - finite.numel()
-    return f"{'x'.join(map(str, t.shape))}, {span}" + f", {lost:,} of {t.numel():,} not finite" * (lost > 0)
+    return "; ".join(describe(t.detach()) for t in tensors)

@@ -100,7 +100,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
         UserError: the config holds a mistake, or the parts do not fit; nothing has been read or downloaded then.
     """
     started = time.perf_counter()
-    finds_batch_size = cfg.data.get("batch_size") == "auto" and _finds_batch_size(cfg)
+    finds_batch_size = cfg.data.get("batch_size") == "auto" and _batch_size_must_be_found(cfg)
     config.check(cfg)
     if cfg.get("sweep"):
         raise UserError("sweep is for many runs: add -m")
@@ -158,10 +158,10 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     return told
 
 
-def _finds_batch_size(cfg: DictConfig) -> bool:
+def _batch_size_must_be_found(cfg: DictConfig) -> bool:
     from dlzoo import batch_size
 
-    return batch_size.is_asked(cfg)
+    return batch_size.must_be_found(cfg)
 
 
 def _fit_and_test(

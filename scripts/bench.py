@@ -50,7 +50,7 @@ from unittest import mock
 
 from omegaconf import DictConfig
 
-from dlzoo import config
+from dlzoo import config, paths
 from dlzoo.commands import cli
 from dlzoo.errors import UserError, nearest
 from scripts import bench_runs
@@ -125,13 +125,13 @@ def main(argv: Sequence[str]) -> None:
             raise UserError(f"{word}: there is no such measurement; {nearest(word, WHAT)}")
     if options.repeats < 1:
         raise UserError(f"repeats={options.repeats} must be at least 1")
-    out = cli.writable(options.out, "out")
+    out = paths.writable(options.out, "out")
     with mnist_folder() as (data_dir, data):
         rows = [row for name in what for row in measure(name, options.repeats, data_dir)]
     around = {**surroundings(), "data": data, "repeats": options.repeats}
     show(rows, around)
     report = {**around, "rows": [{**dataclasses.asdict(row), "met": row.met} for row in rows]}
-    cli.write(out, (json.dumps(report, indent=2) + "\n").encode())
+    paths.write(out, (json.dumps(report, indent=2) + "\n").encode())
 
 
 def measure(name: str, repeats: int, data_dir: Path) -> list[Row]:

@@ -33,7 +33,7 @@ from unittest import mock
 
 from omegaconf import DictConfig
 
-from dlzoo import config
+from dlzoo import config, paths
 from dlzoo.commands import cli
 from dlzoo.errors import UserError
 from scripts.bench import ROOT, surroundings, worker
@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> None:
     returns = [reference_return(seed) for seed in range(options.seeds)]
     text = section(laps, shares, returns, stable_baselines3.__version__)
     print(text)
-    cli.write(ROOT / "results" / "bench_agents.md", text.encode())
+    paths.write(ROOT / "results" / "bench_agents.md", text.encode())
 
 
 # ------------------------------------------------------------------ the two sides

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dlzoo import paths
 from dlzoo.commands import cli
 from dlzoo.errors import UserError
 from scripts.bench_data import mnist_folder, read_mnist
@@ -57,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
         return
     options, _ = cli.parse(Options, argv)
     Path(Options.out).parent.mkdir(exist_ok=True)
-    out = cli.writable(options.out, "out")
+    out = paths.writable(options.out, "out")
     before = os.getloadavg()[0]
     times: Times = {net: {side: [] for side in SIDES} for net in NETS}
     with mnist_folder() as (data_dir, _):
@@ -67,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
     found = table(times, options.rounds, (before, os.getloadavg()[0]))
     for row in [found["columns"], *found["rows"]]:
         print("  ".join(row))
-    cli.write(out, (json.dumps(found, indent=2) + "\n").encode())
+    paths.write(out, (json.dumps(found, indent=2) + "\n").encode())
 
 
 def seconds_of(side: str, net: str, data_dir: Path) -> float:

@@ -13,7 +13,7 @@ import torch
 from conftest import Outcome
 from killing import FORKS, main_in
 
-from dlzoo import batch_size, checkpoint, memory
+from dlzoo import batch_size, checkpoint, free_memory, memory
 from dlzoo.batch_size import Search, Tried
 from dlzoo.tasks.supervised import Supervised
 
@@ -159,7 +159,7 @@ def test_where_it_cannot_be_found(words: tuple[str, ...], message: str, train: T
 
 def limited(folder: Path, words: Sequence[str], num_bytes: int) -> None:
     """A run in a process that may take so much more memory than it has: ulimit -v."""
-    taken = memory._line("/proc/self/status", "VmSize:")
+    taken = int(free_memory.of_process()["VmSize"])
     assert taken is not None
     resource.setrlimit(resource.RLIMIT_AS, (taken + num_bytes, taken + num_bytes))
     main_in(folder, words)

@@ -16,7 +16,8 @@ from killing import FORKS, differences, finish, left_by, main_in, words_of
 
 from dlzoo import checkpoint, results
 from dlzoo.beside import NAME
-from dlzoo.callbacks.history import read_rows, write_rows
+from dlzoo.callbacks.history import write_rows
+from dlzoo.results import read_rows
 from scripts.bench_saving import cost
 
 STATEFUL = words_of("stateful")

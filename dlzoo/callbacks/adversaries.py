@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import lightning.pytorch as pl
 
-from dlzoo.callbacks.history import History, read_rows
+from dlzoo.callbacks.history import History
 from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import publish, run_folder
 from dlzoo.pictures import latent_plots
+from dlzoo.results import read_rows
 from dlzoo.tasks.gan import Adversarial
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import lightning.pytorch as pl
 
-from dlzoo.callbacks.history import read_rows
+from dlzoo import paths
 from dlzoo.callbacks.observer import Observer, at_rest
 from dlzoo.callbacks.writing import publish, run_folder, warn
-from dlzoo.commands import cli
 from dlzoo.errors import UserError
 from dlzoo.pictures import return_plots
+from dlzoo.results import read_rows
 from dlzoo.tasks.play import Player
 
 
@@ -59,4 +59,4 @@ class Agents(Observer):
             task.rng.bit_generator.state = generator
         for ending, content in {"gif": filming.gif([take]), "mp4": filming.mp4([take])}.items():
             if content is not None:
-                cli.write(run_folder(trainer) / f"film_{which}.{ending}", content)
+                paths.write(run_folder(trainer) / f"film_{which}.{ending}", content)

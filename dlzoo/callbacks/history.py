@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +10,9 @@ import lightning.pytorch as pl
 
 from dlzoo.callbacks.epochs import EpochRows, Row
 from dlzoo.callbacks.writing import publish, run_folder
+from dlzoo.paths import replaced
 from dlzoo.pictures import plots
+from dlzoo.results import read_rows
 
 
 class History(EpochRows):
@@ -92,23 +93,11 @@ class History(EpochRows):
             publish(trainer, "learning_curves", plots.learning_curves(self.rows, (self.monitor, self.mode)))
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.csv; a metric that was not measured in an epoch is left out of its row."""
-    with path.open(newline="") as file:
-        lines = [line for line in file if line.endswith("\n")]  # the last one is cut off where the disk was full
-        return [
-            {k: int(v) if k in ("epoch", "step") else float(v) for k, v in row.items() if v}
-            for row in csv.DictReader(lines)
-        ]
-
-
 def write_rows(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
+    with replaced(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(as_text(row) for row in rows)
-    os.replace(temporary, path)  # a kill here must not lose the rows
 
 
 def as_text(row: dict[str, Any]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlzoo import paths
 from dlzoo.commands import cli
 from dlzoo.errors import UserError
 
@@ -62,7 +63,7 @@ def command(argv: Sequence[str]) -> None:
     is_folder = [Path(word).expanduser().is_dir() or "=" not in word for word in argv]  # a folder's name may hold a =
     folders = [word for word, folder in zip(argv, is_folder, strict=True) if folder]
     options, _ = cli.parse(Options, [word for word, folder in zip(argv, is_folder, strict=True) if not folder])
-    output = cli.writable(options.output, "output")
+    output = paths.writable(options.output, "output")
     if output.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UserError(f"output={options.output}: the ending must be .png, .svg or .pdf")
     runs = [read_run(folder) for word in folders for folder in runs_under(word)]
@@ -81,7 +82,7 @@ def command(argv: Sequence[str]) -> None:
 
 def runs_under(word: str) -> list[Path]:
     """The folder itself if it is that of a run, else those of the runs in it."""
-    folder = cli.existing(word, "run")
+    folder = paths.existing(word, "run")
     if (folder / ".hydra" / "config.yaml").is_file():
         return [folder]
     found = sorted((path.parent.parent for path in folder.rglob(".hydra/config.yaml")), key=_numbered)
@@ -94,16 +95,16 @@ def read_run(folder: Path) -> Run:
     """All that a run has left so far."""
     from omegaconf import OmegaConf
 
-    from dlzoo import results
+    from dlzoo import config, results
 
     plain: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"))
     settings = {key: value for key, value in plain.items() if key not in UNTOLD}
     curves = folder / "metrics.csv"
     return Run(
         folder,
-        choices(folder) | {key: _short(key, value) for key, value in flat(settings).items()},
+        choices(folder) | {key: _short(key, value) for key, value in config.flat(settings).items()},
         results.read(folder) if (folder / "results.json").is_file() else {},
-        read_epochs(curves) if curves.is_file() else [],
+        results.read_rows(curves) if curves.is_file() else [],
     )
 
 
@@ -116,28 +117,6 @@ def choices(folder: Path) -> dict[str, Any]:
         return {}
     chosen: Any = OmegaConf.to_container(OmegaConf.load(path))
     return {key: value for key, value in chosen["hydra"]["runtime"]["choices"].items() if "/" not in key}
-
-
-def flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """A nest of dicts by dotted keys.
-
-    >>> flat({"net": {"hidden": [8], "_target_": "dlzoo.nets.mlp.MLP"}})
-    {'net.hidden': [8], 'net._target_': 'dlzoo.nets.mlp.MLP'}
-    """
-    if not isinstance(node, dict) or not node:
-        return {prefix: node}
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= flat(value, f"{prefix}.{key}" if prefix else str(key))
-    return found
-
-
-def read_epochs(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.csv."""
-    import csv
-
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

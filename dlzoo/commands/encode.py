@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from dlzoo import paths
 from dlzoo.commands import cli
 from dlzoo.errors import UserError
 
@@ -51,13 +52,13 @@ def command(argv: Sequence[str]) -> None:
     from dlzoo import config
 
     options, words = cli.parse(Options, argv, others=("data.",))
-    ckpt = cli.existing_file(options.ckpt, "ckpt")
-    output = cli.writable(options.output, "output", ckpt)
+    ckpt = paths.existing_file(options.ckpt, "ckpt")
+    output = paths.writable(options.output, "output", ckpt)
     if output.suffix.lower() not in (".npz", ".csv"):
         raise UserError(f"output={options.output}: the ending must be .npz or .csv")
     config.prepare([*([f"data={options.data}"] if options.data else []), *words])  # typos, before torch is imported
     found = encode(ckpt, data=options.data, overrides=words, split=options.split)
-    cli.write(output, as_npz(found) if output.suffix.lower() == ".npz" else as_csv(found))
+    paths.write(output, as_npz(found) if output.suffix.lower() == ".npz" else as_csv(found))
     num, size = found["codes"].shape
     print(f"codes   {output}: {num:,} of {size} numbers")
 

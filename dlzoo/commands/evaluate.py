@@ -22,7 +22,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import math
 import os
 import tempfile
 import warnings
@@ -31,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlzoo import paths
 from dlzoo.commands import cli
 from dlzoo.errors import UserError, at_least, nearest
 
@@ -72,7 +72,7 @@ def command(argv: Sequence[str]) -> None:
             raise UserError(f"trainer.{key}: a test takes no such option; {nearest(key, TRAINER_OPTIONS)}")
     config.prepare([*([f"data={options.data}"] if options.data else []), *words])  # typos, before torch is imported
     at_least(1, batch_size=options.batch_size)
-    ckpt = cli.existing_file(options.ckpt, "ckpt")
+    ckpt = paths.existing_file(options.ckpt, "ckpt")
     try:
         outcome = evaluate(ckpt, data=options.data, overrides=words, batch_size=options.batch_size)
     except (HydraException, OmegaConfBaseException) as error:
@@ -220,39 +220,20 @@ def show(outcome: dict[str, Any], *, as_json: bool = False) -> None:
     """The metrics as JSON, or as the table that a run prints."""
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
-    from dlzoo.results import format_metric
+    from dlzoo import results
 
     if as_json:
-        print(json.dumps(_finite(outcome), indent=2))
+        print(json.dumps(results.finite(outcome), indent=2))
         return
     console = Console(highlight=False, soft_wrap=True)
-    table = Table(show_header=bool(outcome["expect"]), box=None, pad_edge=False, header_style="dim")
-    for heading in ("metric", "reached", "expected", "source"):
-        table.add_column(heading, justify="right" if heading == "reached" else "left")
-    claims = {claim["metric"]: claim for claim in outcome["expect"]}
-    for name, value in outcome["metrics"].items():
-        table.add_row(name, format_metric(name, value), *_verdict(claims.get(name)))
-    console.print(table)
+    console.print(results.table(outcome["metrics"], outcome["expect"]))
     limit = outcome["limit_test_batches"]
     part = f", as far as trainer.limit_test_batches={limit}" if limit not in (None, 1.0) else ""
     console.print(
         f"[dim]{escape(str(outcome['model']))} on the test split of {escape(str(outcome['data']))}{part}; "
         f"{outcome['device']}, {outcome['precision']}, {outcome['num_parameters']:,} parameters[/dim]"
     )
-
-
-def _verdict(claim: dict[str, Any] | None) -> tuple[str, str]:
-    from rich.markup import escape
-
-    from dlzoo.results import format_metric
-
-    if claim is None:
-        return "", ""
-    sign, bound = (">=", claim["min"]) if "min" in claim else ("<=", claim["max"])
-    mark = "[green]met[/green]" if claim["met"] else "[red]missed[/red]"
-    return f"{sign} {format_metric(claim['metric'], bound)} {mark}", escape(str(claim.get("source", "")))
 
 
 def _override(cfg: DictConfig, words: Sequence[str]) -> None:
@@ -324,12 +305,3 @@ def _target(target: Any, same: int, most: int = 20) -> str:
 
 def _list(names: Sequence[str], most: int = 20) -> str:
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: they become null."""
-    if isinstance(value, dict):
-        return {key: _finite(v) for key, v in value.items()}
-    if isinstance(value, list):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

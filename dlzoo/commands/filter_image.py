@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlzoo import paths
 from dlzoo.commands import cli
 from dlzoo.errors import UserError, pick
 
@@ -58,13 +59,13 @@ def command(argv: Sequence[str]) -> None:
     kernels = list(dict.fromkeys(options.kernel.split(",")))
     for kernel in kernels:
         pick(kernel, KERNELS, "kernel")
-    source = cli.existing_file(options.input, "input")
+    source = paths.existing_file(options.input, "input")
     if options.output is not None and len(kernels) > 1:
         raise UserError(f"output={options.output} is one file for {len(kernels)} kernels: leave it out, or take one")
     if options.output is not None and Path(options.output).suffix.lower() != ".png":
         raise UserError(f"output={options.output}: a PNG is written, so the name must end in .png")
     default = {kernel: str(source.with_name(f"{source.stem}_{kernel}.png")) for kernel in kernels}
-    outputs = {kernel: cli.writable(options.output or default[kernel], "output", source) for kernel in kernels}
+    outputs = {kernel: paths.writable(options.output or default[kernel], "output", source) for kernel in kernels}
 
     x = read_picture(source, grey=options.grey)
     given = {"blur_size": options.size, "padding": options.padding, "num_padding": options.num_padding,
@@ -72,7 +73,7 @@ def command(argv: Sequence[str]) -> None:
     for kernel, path in outputs.items():
         y = apply(x, kernel, **{key: value for key, value in given.items() if value is not None})
         pixels, meaning = to_pixels(y, kernel)
-        cli.write(path, to_png(pixels))
+        paths.write(path, to_png(pixels))
         print(f"{kernel:8} {pixels.shape[2]} x {pixels.shape[1]} pixels, {meaning}   {path}")
 
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from dlzoo import paths
 from dlzoo.commands import cli
 from dlzoo.commands.records import FormatName, format_of, to_records, write_records
 from dlzoo.errors import UserError, at_least
@@ -59,11 +60,11 @@ def command(argv: Sequence[str]) -> None:
     """Forecast as the words of a command line say."""
     options, _ = cli.parse(Options, [word.removeprefix("data.") for word in argv])
     at_least(1, horizon=options.horizon)
-    ckpts = [cli.existing_file(text, "ckpt") for text in options.ckpt.split(",")]
-    source = None if options.input in (None, "-") else cli.existing_file(str(options.input), "input")
+    ckpts = [paths.existing_file(text, "ckpt") for text in options.ckpt.split(",")]
+    source = None if options.input in (None, "-") else paths.existing_file(str(options.input), "input")
     read = [*ckpts, *([source] if source else [])]
-    output = None if options.output is None else cli.writable(options.output, "output", *read)
-    picture = None if options.picture is None else cli.writable(options.picture, "picture", *read)
+    output = None if options.output is None else paths.writable(options.output, "output", *read)
+    picture = None if options.picture is None else paths.writable(options.picture, "picture", *read)
     if picture is not None and picture.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"picture={options.picture}: the name must end in .png, .pdf or .svg")
 

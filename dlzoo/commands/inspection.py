@@ -38,6 +38,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from dlzoo import paths
 from dlzoo.commands import cli
 from dlzoo.errors import UserError
 
@@ -93,8 +94,8 @@ def command(argv: Sequence[str]) -> None:
     options, words = cli.parse(Options, argv, others=("data.",))
     check_ranges(options)
     config.prepare([*([f"data={options.data}"] if options.data else []), *words])  # typos, before torch is imported
-    ckpt = cli.existing_file(options.ckpt, "ckpt")
-    source = None if options.input is None else cli.existing(options.input, "input")
+    ckpt = paths.existing_file(options.ckpt, "ckpt")
+    source = None if options.input is None else paths.existing(options.input, "input")
     inspect(options, words, ckpt, source, folder_for(options.output, ckpt))
 
 
@@ -279,7 +280,7 @@ def write(made: Iterator[tuple[str, Figure | str]], folder: Path) -> None:
             content = io.BytesIO()
             figure.savefig(content, format="png", dpi=figure.dpi)
             path = folder / f"{name}.png"
-            cli.write(path, content.getvalue())
+            paths.write(path, content.getvalue())
             with Image.open(content) as image:
                 writer.add_image(name, np.asarray(image.convert("RGB")), dataformats="HWC")
             print(f"{name:14}{path}")

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlzoo import paths
 from dlzoo.commands import cli
 from dlzoo.errors import UserError, at_least
 
@@ -44,8 +45,8 @@ def command(argv: Sequence[str]) -> None:
     at_least(1, episodes=options.episodes)
     if options.seed < 0:
         raise UserError(f"seed={options.seed}: this must not be negative")
-    ckpt = cli.existing_file(options.ckpt, "ckpt")
-    video = None if options.video is None else cli.writable(options.video, "video", ckpt)
+    ckpt = paths.existing_file(options.ckpt, "ckpt")
+    video = None if options.video is None else paths.writable(options.video, "video", ckpt)
     if video is not None and video.suffix.lower() not in ENDINGS:
         raise UserError(f"video={options.video}: a film ends in {' or '.join(ENDINGS)}")
 
@@ -79,5 +80,5 @@ def play(ckpt: Path, num_episodes: int, video: Path | None, seed: int) -> None:
         content = filming.gif(takes) if video.suffix.lower() == ".gif" else filming.mp4(takes)
         if content is None:
             raise UserError("video: MP4 needs the package imageio-ffmpeg: pip install 'dlzoo[rl]'; or write a .gif")
-        cli.write(video, content)
+        paths.write(video, content)
         print(f"film   {video}")

@@ -38,6 +38,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from dlzoo import paths
 from dlzoo.commands import cli, predict_pictures
 from dlzoo.commands.pretrained import load_pretrained
 from dlzoo.commands.records import FormatName, format_of, to_records, write_records
@@ -99,10 +100,10 @@ def command(argv: Sequence[str]) -> None:
         raise UserError("give ckpt=<run>/checkpoints/best.ckpt, or model=<a library's net> net.weights=imagenet")
     if net_words and options.ckpt is not None:
         raise UserError(f"{net_words[0]}: the net of a checkpoint is what it is; net.<option> goes with model=")
-    ckpt = None if options.ckpt is None else cli.existing_file(options.ckpt, "ckpt")
+    ckpt = None if options.ckpt is None else paths.existing_file(options.ckpt, "ckpt")
     source = _source(options.input)
     read = [path for path in (ckpt, source) if path is not None]
-    output = None if options.output is None else cli.writable(options.output, "output", *read)
+    output = None if options.output is None else paths.writable(options.output, "output", *read)
     format = format_of(options.format, output)
 
     if ckpt is not None:
@@ -112,7 +113,7 @@ def command(argv: Sequence[str]) -> None:
     else:
         task, cfg = load_pretrained(str(options.model), net_words)
     if source is None and options.input != "-" and task.spec.what != "texts":
-        cli.existing(options.input, "input")  # says that it is not there
+        paths.existing(options.input, "input")  # says that it is not there
     problems: list[str] = []
     top_k = options.top_k or (TOP_K if ckpt is not None else TOP_K_OF_MANY)
     found, target = batches(options, task.spec, cfg, source, problems), task.spec.target
@@ -175,7 +176,7 @@ def _source(text: str) -> Path | None:
     """The file or folder to read; None for standard input, and for what may be a text itself."""
     if text == "-" or (len(text.split()) > 1 and not os.path.exists(Path(text).expanduser())):
         return None
-    return cli.existing(text, "input")
+    return paths.existing(text, "input")
 
 
 def _images(options: Options, spec: ImageSpec, cfg: DictConfig, source: Path | None, problems: list[str]) -> Batches:

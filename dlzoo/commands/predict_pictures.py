@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlzoo.commands import cli
+from dlzoo import paths
 from dlzoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def reconstruct(task: Any, batches: Iterable[tuple[list[Any], Tensor]], folder: 
             records.append({"input": name, "values": {"squared_error": error}, "picture": file})
     if not records:
         return []
-    path = cli.write_folder(folder or FOLDER, "pictures", files)
+    path = paths.write_folder(folder or FOLDER, "pictures", files)
     print(f"pictures   {path}", file=sys.stderr)  # beside the table or the JSON on standard output
     return [record | {"picture": str(path / str(record["picture"]))} for record in records]
 

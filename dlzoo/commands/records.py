@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dlzoo.commands import cli
+from dlzoo import paths
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +48,7 @@ def write_records(records: Sequence[Record], target: Target, format: FormatName,
     if output is None:
         print(text, end="")
     else:
-        cli.write(output, text.encode("utf-8", errors="backslashreplace"))
+        paths.write(output, text.encode("utf-8", errors="backslashreplace"))
         print(f"predictions   {output}")
 
 

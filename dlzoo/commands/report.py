@@ -20,6 +20,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from dlzoo import paths
 from dlzoo.commands import cli
 from dlzoo.commands.compare import Run, choices, read_run
 from dlzoo.errors import UserError
@@ -70,11 +71,11 @@ def command(argv: Sequence[str]) -> None:
     options, _ = cli.parse(Options, [word for word in argv if word not in folders])
     if len(folders) != 1:
         raise UserError("give one run folder: report.py outputs/<date>/<time>-<model>-<data>")
-    folder = cli.existing(folders[0], "run")
+    folder = paths.existing(folders[0], "run")
     if not (folder / ".hydra" / "config.yaml").is_file():
         raise UserError(f"{folders[0]}: this is no run folder: a run leaves .hydra/config.yaml in its own")
-    output = cli.writable(options.output or str(folder / "report.html"), "output")
-    cli.write(output, page(read_run(folder)).encode())
+    output = paths.writable(options.output or str(folder / "report.html"), "output")
+    paths.write(output, page(read_run(folder)).encode())
     print(f"report   {output}")
 
 

@@ -29,6 +29,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dlzoo import paths
 from dlzoo.commands import cli
 from dlzoo.errors import UserError, nearest
 
@@ -64,7 +65,7 @@ def command(argv: Sequence[str]) -> None:
         words.append(SPELLED.get(key, key) + equals + text)
     own = [word for word in words if word.partition("=")[0] in kinds[0]]
     options, _ = cli.parse(Options, own)
-    ckpt = cli.existing_file(options.ckpt, "ckpt")
+    ckpt = paths.existing_file(options.ckpt, "ckpt")
 
     task, _ = cli.load(ckpt)
     sampler: Any = next((sampler for sampler in samplers if sampler.samples(task)), None)
@@ -72,13 +73,13 @@ def command(argv: Sequence[str]) -> None:
         raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) generates nothing; see scripts/predict.py")
     content = sampler.sample(task, cli.parse(sampler.Options, [word for word in words if word not in own])[0])
     if isinstance(content, dict):
-        folder = cli.write_folder(options.output or "samples", "output", content)
+        folder = paths.write_folder(options.output or "samples", "output", content)
         print(f"samples   {folder}")
     elif options.output is None:
         sys.stdout.write(content.decode())
     else:
-        output = cli.writable(options.output, "output", ckpt)
-        cli.write(output, content)
+        output = paths.writable(options.output, "output", ckpt)
+        paths.write(output, content)
         print(f"sample   {output}")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from dlzoo.commands import cli
+from dlzoo import paths
 from dlzoo.data.cells import MISSING_MARKS, read_table
 from dlzoo.data.series import Series, SeriesData
 from dlzoo.data.tables import as_numbers
@@ -58,7 +58,7 @@ class CsvSeries(SeriesData):
         }
 
     def series(self) -> Series:
-        path = cli.existing_file(self.path, "data.path")
+        path = paths.existing_file(self.path, "data.path")
         return read_series(path, time=self.time, values=self.values, frequency=self.frequency, **self.format)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlzoo.commands import cli
+from dlzoo import paths
 from dlzoo.data.cells import MISSING_MARKS, read_table
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.tables import TableData, as_numbers, as_text, encode
@@ -106,7 +106,7 @@ class CsvTable(TableData):
     def _frames(self) -> list[pd.DataFrame]:
         """The rows of ``path`` and of ``test_path``, as text, without the dropped columns."""
         files = {"data.path": self.path} | ({"data.test_path": self.test_path} if self.test_path else {})
-        frames = [read_table(cli.existing_file(path, key), **self.format) for key, path in files.items()]
+        frames = [read_table(paths.existing_file(path, key), **self.format) for key, path in files.items()]
         self._check_names(frames[0])
         own = frames[0].drop(columns=self.drop)
         for other in frames[1:]:

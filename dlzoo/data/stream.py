@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from dlzoo.commands import cli
+from dlzoo import paths
 from dlzoo.data.loaders import Loader
 from dlzoo.data.plain_text import content_of, read_text
 from dlzoo.data.published_text import SentimentSentences, prepare_sentences, read_sentences, sentence_files
@@ -141,7 +141,7 @@ class TextFile(StreamData):
 
     @property
     def _files(self) -> list[Path]:
-        path = cli.existing(self.path, "data.path")
+        path = paths.existing(self.path, "data.path")
         files = sorted(file for file in path.glob("*.txt") if file.is_file()) if path.is_dir() else [path]
         if not any(file.stat().st_size for file in files):
             raise UserError(f"data.path={self.path} holds no text" + " (.txt files)" * path.is_dir())

@@ -7,9 +7,9 @@ that is damaged is as good as none, and where nothing can be stored, text is cut
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import tempfile
 import zipfile
 import zlib
 from array import array
@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dlzoo.paths import replaced
 from dlzoo.tokenizer import VERSION, Tokenizer
 
 
@@ -79,13 +80,8 @@ def load(path: Path) -> Corpus | None:
 def save(path: Path, corpus: Corpus) -> None:
     """Store a corpus, whole or not at all."""
     words = np.frombuffer(json.dumps(corpus.words).encode(), np.uint8)
-    temporary = None
-    try:
+    # A cache is a convenience: without it the text is cut anew.
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
+        with replaced(path) as temporary, temporary.open("wb") as file:
             np.savez(file, words=words, tokens=corpus.tokens, starts=corpus.starts, labels=corpus.labels)
-        os.replace(temporary, path)
-    except OSError:  # a cache is a convenience: without it the text is cut anew
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from dlzoo.commands import cli
+from dlzoo import paths
 from dlzoo.data.cells import read_table
 from dlzoo.data.plain_text import content_of
 from dlzoo.data.splits import holdout
@@ -123,7 +123,7 @@ class TextCsv(TextData):
 
 
 def _file(path: str, key: str) -> Path:
-    return cli.existing_file(path, key)
+    return paths.existing_file(path, key)
 
 
 def _by_value(label: str) -> tuple[float, str]:

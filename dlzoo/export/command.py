@@ -34,6 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from dlzoo import paths
 from dlzoo.commands import cli
 from dlzoo.errors import UserError
 
@@ -76,10 +77,10 @@ def command(argv: Sequence[str]) -> None:
     config.prepare([*([f"data={options.data}"] if options.data else []), *words])  # typos, before torch is imported
     if options.quantize and options.format != "onnx":
         raise UserError(f"quantize={options.quantize} goes with format=onnx, not with format={options.format}")
-    ckpt = cli.existing_file(options.ckpt, "ckpt")
+    ckpt = paths.existing_file(options.ckpt, "ckpt")
     task, cfg = cli.load(ckpt)
     source = data_of(cfg, task, options.data, words)
-    output = cli.writable(options.output or default_name(cfg, options.format), "output", ckpt)
+    output = paths.writable(options.output or default_name(cfg, options.format), "output", ckpt)
     if output.suffix != SUFFIXES[options.format]:
         raise UserError(f"output={output}: the ending of format={options.format} is {SUFFIXES[options.format]}")
     view, verdict = export(task, cfg, source, output, options)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from dlzoo.data.loaders import Arrays, as_float
 from dlzoo.nets.lenet import LeNet
+from dlzoo.paths import replaced
 from dlzoo.specs import ImageSpec
 
 RECIPE = {"version": 1, "epochs": 4, "least_steps": 400, "batch_size": 128, "lr": 5e-3, "seed": 0}
@@ -114,9 +114,7 @@ def keep(ruler: Ruler, path: Path) -> None:
     """Write the weights whole or not at all; where the folder cannot be written to, the next run trains again."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            torch.save({name: weight.cpu() for name, weight in ruler.state_dict().items()}, file)
-        os.replace(temporary, path)
+        with replaced(path) as temporary:
+            torch.save({name: weight.cpu() for name, weight in ruler.state_dict().items()}, temporary)
     except OSError as error:
         print(f"{path} cannot be written ({error.strerror}); DLZOO_CACHE_DIR names another folder", file=sys.stderr)

@@ -58,7 +58,7 @@ def read_weights(file: str) -> Weights:
     Raises:
         UserError: no such file, damaged, or holding more than plain tensors.
     """
-    from dlzoo.commands.cli import existing_file
+    from dlzoo.paths import existing_file
 
     path = existing_file(file, "net.weights")
     key = f"net.weights={file}"

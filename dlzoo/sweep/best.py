@@ -12,6 +12,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from dlzoo import paths
 from dlzoo.commands import cli
 from dlzoo.errors import UserError
 from dlzoo.results import format_metric
@@ -27,7 +28,7 @@ def show(argv: Sequence[str]) -> None:
     """Print the command."""
     if len(argv) != 1:
         raise UserError("give one sweep folder: python scripts/best.py outputs/multirun/…")
-    record = records.read(cli.existing(argv[0], "the sweep folder"))
+    record = records.read(paths.existing(argv[0], "the sweep folder"))
     best = record.best()
     if best is None:
         raise UserError(f"{argv[0]}: no trial was measured on validation data, so none is the best")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dlzoo.commands import cli
+from dlzoo import paths
 from dlzoo.errors import UserError
 from dlzoo.sweep.worker import Epoch
 
@@ -107,7 +107,7 @@ class Record:
     def write(self, folder: Path) -> None:
         """``sweep.json`` and ``sweep.csv``, each whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
-        cli.write(folder / FILE, (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode())
+        paths.write(folder / FILE, (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode())
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         best = f"best {self.metric}"
@@ -118,7 +118,7 @@ class Record:
             params = [t.params.get(name, "") for name in self.param_names]
             told = [t.value, t.best_epoch, t.epochs, round(t.seconds, 2), t.state, *map(t.metrics.get, names)]
             writer.writerow([rank, t.number, *params, *told, t.reason, t.folder])
-        cli.write(folder / "sweep.csv", text.getvalue().encode())
+        paths.write(folder / "sweep.csv", text.getvalue().encode())
 
 
 def read(folder: Path) -> Record:
