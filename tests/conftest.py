@@ -114,3 +114,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of three classes with ten images each."""
+    from photo_folders import make_folder
+
+    return make_folder(tmp_path / "meine photos")
