@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests st
 
 import pytest
 import torch
+from local_server import Server, serving
 
 torch.set_num_threads(1)  # tests are small, and several processes may share the machine
 
@@ -122,3 +123,18 @@ def photos(tmp_path: Path) -> Path:
     from photo_folders import make_folder
 
     return make_folder(tmp_path / "meine photos")
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test waits for downloads as a user would."""
+    from download_faults import QUICK
+
+    monkeypatch.setattr("dlzoo.files.PATIENCE", QUICK)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A web server on this machine."""
+    with serving() as server:
+        yield server

@@ -118,6 +118,7 @@ def inject(fault: Fault, server: Server, folder: Path) -> Outcome:
         except UserError as error:
             message = str(error)
     seconds = time.monotonic() - started
+    assert not server.outlasted, "the server hung up before the download lost patience"
     if message:
         assert not (folder / "a.bin").exists()
     else:

@@ -9,12 +9,12 @@ import multiprocessing
 import os
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from waiting import wait_for
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["dlzoo.train", "dlzoo.build", "dlzoo.interruption", "kornia", "sklearn.datasets"])
@@ -70,11 +70,9 @@ def finish(folder: Path, words: Sequence[str], timeout: float = 120) -> int:
     return process.exitcode
 
 
-def when(path: Path, process: Any, timeout: float = 60) -> None:
-    """Wait until a file is there, or the process has ended."""
-    deadline = time.monotonic() + timeout
-    while not path.exists() and process.is_alive() and time.monotonic() < deadline:
-        time.sleep(0.002)
+def when(path: Path, process: Any) -> None:
+    """Wait until a run has written a file; a failure if it ends without."""
+    wait_for(path.exists, goes_on=process.is_alive, told=lambda: path)
 
 
 PHASES = ("starting", "training", "validating", "saving", "testing", "ending")
@@ -106,9 +104,8 @@ def kill_while(target: str, folder: Path, words: Sequence[str], seconds: float) 
     phase = FORKS.RawValue("i", 0)
     process = FORKS.Process(target=watched, args=(folder, [*words], phase))
     process.start()
-    deadline = time.monotonic() + 120
-    while PHASES[phase.value] != target and process.is_alive() and time.monotonic() < deadline:
-        time.sleep(0.0005)
+    # The run may end before it does this, for it may have been killed in it before: the answer says so.
+    wait_for(lambda: PHASES[phase.value] == target or not process.is_alive())
     process.join(seconds)
     process.kill()
     process.join()

@@ -29,6 +29,10 @@ class Server:
         self.takes_ranges = True
         self.has_tags = True
         self.retry_after: str | None = None
+        self.silence = 30.0
+        """Seconds after which it hangs up itself; `outlasted` says that nobody had lost patience before."""
+        self.outlasted = False
+        self.closing = threading.Event()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -105,23 +109,33 @@ class Answer:
     def stall(self) -> None:
         """Half comes, then nothing."""
         self.cut()
-        time.sleep(2)
+        self.hush()
 
     def trickle(self) -> None:
-        """A byte now and then, for ever."""
+        """A byte now and then."""
+        end = time.monotonic() + self.server.silence
         for value in self.head():
             self.send(bytes([value]))
-            time.sleep(0.05)
+            if self.server.closing.wait(0.05):
+                return
+            if time.monotonic() > end:
+                self.server.outlasted = True
+                return
 
     def slow(self) -> None:
         """Two seconds for all of it."""
         body = self.head()
         for i in range(0, len(body), len(self.content) // 100):
             self.send(body[i : i + len(self.content) // 100])
-            time.sleep(0.02)
+            time.sleep(0.02)  # what the answer is: slow; nobody waits for it to be over
 
     def silent(self) -> None:
-        time.sleep(2)
+        """Nothing comes at all."""
+        self.hush()
+
+    def hush(self) -> None:
+        """Say nothing until the test is over, or for as long as the server can."""
+        self.server.outlasted |= not self.server.closing.wait(self.server.silence)
 
     def damaged(self) -> None:
         """A wrong byte."""
@@ -188,6 +202,7 @@ def serving() -> Iterator[Server]:
     threading.Thread(target=server.httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     with mock.patch.dict(os.environ, NO_PROXY="127.0.0.1"):
         yield server
+    server.closing.set()
     server.httpd.shutdown()
     server.httpd.server_close()
 

@@ -226,14 +226,19 @@ def test_a_missing_file_is_named() -> None:
         small_resnet(weights="nowhere/w.pth").load_weights()
 
 
+def test_small_pictures_grow_to_what_a_net_needs() -> None:
+    net = TorchvisionNet(ImageSpec(1, 8, 40, Classes(("a", "b"))), name="vgg16").eval()
+    assert net.size == (32, 40)  # VGG halves its maps five times
+    assert net(torch.rand(2, 1, 8, 40)).shape == (2, 2)
+    assert small_resnet(ImageSpec(1, 8, 8, Classes(("a", "b")))).size == (8, 8)
+
+
 def test_published_weights_are_checked_and_their_place_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is served under the name of the file is not that file: its checksum is in its name."""
-    from download_faults import QUICK
     from local_server import serving
 
-    monkeypatch.setattr("dlzoo.files.PATIENCE", QUICK)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     enum = models.ResNet18_Weights.DEFAULT
     name = Path(enum.url).name

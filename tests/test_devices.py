@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 from conftest import Outcome
 from killing import differences, finish, left_by, words_of
 from rank_runs import QUICK, finish_ranks, start_ranks
+from waiting import wait_for
 
 from dlzoo import ranks
 from dlzoo import sweep as sweeps
@@ -128,17 +128,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-def wait_for(path: Path, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < deadline, f"no {path}"
-        time.sleep(0.01)
+def wait_for_checkpoint(folder: Path) -> None:
+    wait_for((folder / "run" / "checkpoints" / "last.ckpt").exists, told=lambda: log(folder))
 
 
 @reliability
 def test_killed_ranks_go_on_as_if_nothing_had_been(undisturbed: dict[str, Any], tmp_path: Path) -> None:
     processes = start_ranks(tmp_path, GOES_ON)
-    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    wait_for_checkpoint(tmp_path)
     for process in processes:
         process.kill()
         process.join()
@@ -150,7 +147,7 @@ def test_killed_ranks_go_on_as_if_nothing_had_been(undisturbed: dict[str, Any], 
 @reliability
 def test_a_signal_to_one_rank_stops_all_after_the_same_step(undisturbed: dict[str, Any], tmp_path: Path) -> None:
     processes = start_ranks(tmp_path, GOES_ON)
-    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    wait_for_checkpoint(tmp_path)
     os.kill(processes[1].pid, signal.SIGTERM)
     for process in processes:
         process.join(60)
@@ -188,7 +185,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 @reliability
 def test_torchrun_starts_again_when_a_worker_is_killed(undisturbed: dict[str, Any], tmp_path: Path) -> None:
     process = command(tmp_path, *TORCHRUN, "--max-restarts=1")
-    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    wait_for_checkpoint(tmp_path)
     os.kill(children(process.pid)[1], signal.SIGKILL)
     assert process.wait(180) == 0, log(tmp_path)
     assert "continues" in log(tmp_path)
@@ -200,14 +197,11 @@ def test_torchrun_starts_again_when_a_worker_is_killed(undisturbed: dict[str, An
 @pytest.mark.parametrize("starter", ["torchrun", "lightning"])
 def test_sigterm_to_the_starter_ends_all_ranks(starter: str, undisturbed: dict[str, Any], tmp_path: Path) -> None:
     process = command(tmp_path, *(TORCHRUN if starter == "torchrun" else ()))
-    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    wait_for_checkpoint(tmp_path)
     ranks_ = children(process.pid)
     process.terminate()
     assert process.wait(60) != 0
-    deadline = time.monotonic() + 20
-    while any(map(is_alive, ranks_)):
-        assert time.monotonic() < deadline, log(tmp_path)
-        time.sleep(0.1)
+    wait_for(lambda: not any(map(is_alive, ranks_)), told=lambda: log(tmp_path), seconds=20)
     assert json.loads((tmp_path / "run" / "results.json").read_text())["status"] == "interrupted", log(tmp_path)
     assert finish_ranks(tmp_path, [*GOES_ON, "resume=auto"]) == [0, 0], log(tmp_path)
     assert differences(undisturbed, left_by(tmp_path)) == []

@@ -6,29 +6,17 @@ import gzip
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from download_faults import QUICK, closed_port
-from local_server import Server, public_folder, read_only, serving
+from download_faults import closed_port
+from local_server import Server, public_folder, read_only
 
 from dlzoo import files
 from dlzoo.errors import UserError
 
 CONTENT = gzip.compress(bytes(range(256)) * 1000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "PATIENCE", QUICK)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with serving() as server:
-        yield server
 
 
 def download(folder: Path, *mirrors: str) -> Path:

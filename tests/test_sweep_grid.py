@@ -12,7 +12,8 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
-from sweep_runs import QUICK, Train, start, the_sweep, wait_for
+from sweep_runs import QUICK, Train, start, the_sweep
+from waiting import wait_for
 
 from dlzoo.sweep import best
 from dlzoo.sweep import record as records
@@ -142,7 +143,7 @@ def test_trials_that_fail_do_not_end_the_sweep(tmp_path: Path) -> None:
 def test_a_killed_grid_goes_on_where_it_was(tmp_path: Path) -> None:
     words = (*QUICK, "optimizer.lr=1e-3,1e-2", "trainer.max_epochs=40", "resume=auto")
     process = start(tmp_path, *words)
-    wait_for(lambda: [*tmp_path.glob("multirun/*/*/1-*/checkpoints/last.ckpt")], process)
+    wait_for(lambda: [*tmp_path.glob("multirun/*/*/1-*/checkpoints/last.ckpt")], goes_on=lambda: process.poll() is None)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     first, second = records.read(the_sweep(tmp_path)).trials

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweep_runs import QUICK, Train, start, the_sweep, wait_for
+from sweep_runs import QUICK, Train, start, the_sweep
+from waiting import wait_for
 
 from dlzoo import checkpoint, config
 from dlzoo.commands.results_table import search_section
@@ -33,7 +34,7 @@ def test_a_search_that_was_stopped_goes_on(how: signal.Signals, tmp_path: Path) 
     def second_trial_trains() -> bool:
         return any(tmp_path.glob("sweeps/*/1-*/metrics.csv"))
 
-    wait_for(second_trial_trains, process)
+    wait_for(second_trial_trains, goes_on=lambda: process.poll() is None)
     process.send_signal(how)
     process.communicate()
     assert process.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130}[how]

@@ -12,12 +12,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from download_faults import CONTENT, FAULTS, QUICK, closed_port, inject
-from local_server import Server, serving
+from download_faults import CONTENT, FAULTS, closed_port, inject
+from local_server import Server
+from waiting import wait_for
 
 from dlzoo import files, transfer
 from dlzoo.errors import UserError
@@ -26,16 +26,10 @@ from dlzoo.transfer import Patience
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "PATIENCE", QUICK)
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with serving() as server:
-        server.files["a.bin"] = CONTENT
-        yield server
+def server(server: Server) -> Server:
+    server.files["a.bin"] = CONTENT
+    return server
 
 
 def download(folder: Path, *mirrors: str) -> Path:
@@ -185,17 +179,15 @@ def in_a_process(folder: Path, server: Server) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(path: Path, num_bytes: int) -> None:
-    deadline = time.monotonic() + 30
-    while not path.exists() or path.stat().st_size < num_bytes:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+def half_is_there(folder: Path) -> bool:
+    part = folder / ".a.bin.part"
+    return part.exists() and part.stat().st_size >= len(CONTENT) // 2
 
 
 def test_of_two_processes_one_fetches_and_the_other_waits(server: Server, tmp_path: Path) -> None:
-    server.trouble = ["stall", ""]  # the first holds the lock for two seconds
+    server.trouble, server.silence = ["stall", ""], 2  # so long the first holds the lock
     first = in_a_process(tmp_path, server)
-    wait_for(tmp_path / ".a.bin.part", len(CONTENT) // 2)
+    wait_for(lambda: half_is_there(tmp_path))
     second = in_a_process(tmp_path, server)
     assert "waiting for another process that downloads a.bin" in second.communicate(timeout=60)[1]
     first.communicate(timeout=60)
@@ -208,7 +200,7 @@ def test_of_two_processes_one_fetches_and_the_other_waits(server: Server, tmp_pa
 def test_kill_in_the_middle_leaves_no_lock_and_the_next_goes_on(server: Server, tmp_path: Path) -> None:
     server.trouble = ["stall", ""]
     first = in_a_process(tmp_path, server)
-    wait_for(tmp_path / ".a.bin.part", len(CONTENT) // 2)
+    wait_for(lambda: half_is_there(tmp_path))
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert (tmp_path / ".a.bin.lock").exists()
@@ -225,7 +217,7 @@ def test_kills_at_random_moments_and_a_file_that_is_right_in_the_end(server: Ser
     rng, kills = random.Random(0), 0
     while not (tmp_path / "a.bin").exists():
         process = in_a_process(tmp_path, server)
-        time.sleep(rng.uniform(0.2, 0.8))
+        time.sleep(rng.uniform(0.2, 0.8))  # the random moment of the kill
         process.kill()
         process.wait()
         kills += 1
