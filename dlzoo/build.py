@@ -164,9 +164,9 @@ def cached_features(task: Task, data: DataModule, trainer: pl.Trainer) -> DataMo
 
 
 def use_safe_optimizer(cfg: DictConfig) -> None:
-    """Fused optimizers unscale gradients themselves, so with float16 they cannot be clipped: use the plain ones."""
-    trainer = cfg.trainer
-    if trainer.get("gradient_clip_val") and trainer.get("precision") == "16-mixed" and cfg.optimizer.get("fused"):
+    """With float16, fused optimizers undo the loss scaling within their step, where gradients can be neither clipped
+    nor measured: use the plain ones."""
+    if cfg.trainer.get("precision") == "16-mixed" and cfg.optimizer.get("fused"):
         with open_dict(cfg):
             cfg.optimizer.fused = None
 

@@ -19,7 +19,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from dlzoo import ranks
+from dlzoo import gathering, ranks
 from dlzoo.callbacks.last_checkpoint import can_go_on_from
 from dlzoo.callbacks.observer import Observer
 
@@ -99,7 +99,7 @@ class Interruption(Observer):
     def ask(self, trainer: pl.Trainer) -> bool:
         """Whether any rank has heard a signal; all of them must ask."""
         signum = torch.tensor(self.signum or 0, device=trainer.strategy.root_device)
-        self.signum = int(trainer.strategy.reduce(signum, reduce_op="max")) or None
+        self.signum = int(gathering.largest(signum)) or None
         return self.signum is not None
 
     def stop_training(

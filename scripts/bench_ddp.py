@@ -84,7 +84,7 @@ def seconds_of(side: str, net: str, data_dir: Path) -> float:
                 *(f"trainer={'ddp' if processes == '2' else 'cpu'}", "trainer.accelerator=cpu", "test=false"),
                 *(f"data.batch_size={BATCH_SIZE}", f"trainer.limit_train_batches={NUM_STEPS}", "logger=none"),
                 *("trainer.limit_val_batches=0", f"trainer.max_epochs={NUM_EPOCHS}", "callbacks=history"),
-                *("optimizer=adam", f"hydra.run.dir={folder}"),
+                *("optimizer=adam", "optimizer.fused=null", f"hydra.run.dir={folder}"),
             ]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "DLZOO_DATA_DIR": str(data_dir), "PYTHONPATH": str(ROOT)}
         done = subprocess.run(

@@ -17,6 +17,7 @@ import sweep_runs
 import torch
 from conftest import Outcome
 from killing import differences, finish, left_by, words_of
+from rank_nets import BAD_STEP
 from rank_runs import QUICK, finish_ranks, start_ranks
 from waiting import wait_for
 
@@ -72,6 +73,22 @@ def test_several_processes_learn_what_one_learns(case: str, tmp_path: Path) -> N
         assert_close(row, other, f"epoch {row['epoch']}")
     assert one["progress"] == several["progress"]
     assert f"{world} x cpu" in log(tmp_path / "several")
+
+
+@pytest.mark.parametrize("mode", [pytest.param("stop", marks=reliability), "skip"])
+def test_a_loss_that_is_infinite_on_one_rank_concerns_all(mode: str, tmp_path: Path) -> None:
+    """Its gradients are finite there, so without a word between the ranks the others would take the step."""
+    words = ["model=mlp", "net._target_=rank_nets.OneInfiniteLoss", f"on_nan={mode}", "optimizer=adam", *QUICK]
+    codes = finish_ranks(tmp_path, words)
+    said = log(tmp_path)
+    if mode == "skip":
+        assert codes == [0, 0], said
+        assert "1 step was left out" in said
+        assert left_by(tmp_path)["progress"] == [2, 2 * -(-1294 // 32) - 1, "finished"]
+    else:
+        assert codes == [1, 1], said
+        assert f"step {BAD_STEP} (epoch 1, batch {BAD_STEP})" in said
+        assert (tmp_path / "run" / "nonfinite-rank1.ckpt").is_file()
 
 
 @reliability

@@ -102,15 +102,42 @@ def test_a_loss_falls_where_it_should(name: str) -> None:
     assert generator[1] < generator[0]
 
 
-def test_the_gradient_penalty_of_a_linear_critic_is_known() -> None:
+def test_the_penalties_of_a_linear_critic_are_known() -> None:
     net = Small(SPEC)
     net.discriminator = nn.Linear(16, 1)
-    task = Adversarial(net, SPEC, gradient_penalty=10.0)
     slope = 2 * net.discriminator.weight.norm()  # pixels are doubled on their way in
-    found = task.slope(torch.rand(5, 1, 4, 4), torch.rand(5, 1, 4, 4), None)
-    torch.testing.assert_close(found, (slope - 1).square())
+    x, made = torch.rand(5, 1, 4, 4), torch.rand(5, 1, 4, 4)
+    found = Adversarial(net, SPEC, gradient_penalty=10.0).penalty(x, made, None)
+    torch.testing.assert_close(found, 10 * (slope - 1).square())
+    found = Adversarial(net, SPEC, real_penalty=3.0).penalty(x, made, None)
+    torch.testing.assert_close(found, 1.5 * slope.square())
     found.backward()
     assert net.discriminator.weight.grad is not None
+
+
+def test_the_penalty_at_real_pictures_is_there() -> None:
+    """A critic with a kink: its slope at real pictures is another than at made ones."""
+    net = Small(SPEC)
+    net.discriminator = nn.Sequential(nn.Linear(16, 1, bias=False), nn.ReLU())
+    nn.init.ones_(net.discriminator[0].weight)
+    task = Adversarial(net, SPEC, real_penalty=1.0)
+    bright, dark = torch.ones(5, 1, 4, 4), torch.zeros(5, 1, 4, 4)
+    assert float(task.penalty(bright, dark, None)) == pytest.approx(0.5 * (2 * 4) ** 2)
+    assert float(task.penalty(dark, bright, None)) == 0
+
+
+def test_a_penalty_that_comes_seldom_counts_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses: list[float] = []
+    backward = Adversarial.backward_part
+
+    def note(task: Adversarial, loss: Tensor) -> None:
+        losses.append(float(loss))
+        backward(task, loss)
+
+    monkeypatch.setattr(Adversarial, "backward_part", note)
+    monkeypatch.setattr(Adversarial, "penalty", lambda *_: 100.0)
+    fit(options={"real_penalty": 1.0, "penalty_every": 3})
+    assert [round(loss, -2) for loss in losses[::2]] == [300, 0, 0, 300]  # every other loss is the generator's
 
 
 def test_the_energy_distance_is_its_definition() -> None:
@@ -274,11 +301,11 @@ def test_logged_steps_are_those_of_training(tmp_path: Path) -> None:
     assert [e.step for e in events.Scalars("train/generator_loss_step")] == [3, 6, 9, 12]
 
 
-def test_fused_optimizers_and_clipping_in_half_precision_are_kept_apart() -> None:
-    words = ["model=gan", "optimizer.fused=true", "trainer.gradient_clip_val=1", "trainer.precision=16-mixed"]
-    cfg = config.compose(words)
+@pytest.mark.parametrize(("precision", "fused"), [("16-mixed", None), ("bf16-mixed", True)])
+def test_optimizers_that_undo_the_loss_scaling_themselves_are_not_used(precision: str, fused: bool | None) -> None:
+    cfg = config.compose(["model=gan", f"trainer.precision={precision}"])
     build.use_safe_optimizer(cfg)
-    assert cfg.optimizer.fused is None
+    assert cfg.optimizer.fused is fused
 
 
 def test_it_learns_digits(tmp_path: Path) -> None:

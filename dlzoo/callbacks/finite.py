@@ -13,8 +13,10 @@ from typing import Any, Literal, NamedTuple
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from dlzoo import gathering
 from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.skipped import Skipped
 from dlzoo.errors import UserError
@@ -168,10 +170,14 @@ class FiniteWatch(Observer):
         losses = [*self.losses]
         self.losses.clear()
         self.scaled_away[which] = 0 if self.is_finite(own) else self.scaled_away[which] + 1
-        if self.scaled_away[which] > self.limit or not all(map(is_finite, losses)):
+        if self.scaled_away[which] > self.limit or not self.are_finite(losses):
             self.losses += losses
             self.react()
         self.losses.clear()
+
+    def are_finite(self, losses: list[Tensor]) -> bool:
+        """On all ranks."""
+        return not gathering.largest(self.one * (not all(map(is_finite, losses)))).item()
 
     def check(self, parameters: list[Any]) -> None:
         if self.every > 1:
@@ -185,12 +191,19 @@ class FiniteWatch(Observer):
 
     def is_finite(self, parameters: list[Any]) -> bool:
         self.mark(parameters)
-        if self.trainer.world_size > 1:  # all ranks must take the same way, also where each holds a part of the weights
-            self.found = self.trainer.strategy.reduce(self.found, reduce_op="max")
+        if self.trainer.world_size > 1 and not self.has_mean_gradients:  # all ranks must take the same way
+            gathering.largest(self.found)
         if not self.found.item():
             return True
         self.found = torch.zeros_like(self.one)
         return False
+
+    @property
+    def has_mean_gradients(self) -> bool:
+        """Whether the gradients are those of all ranks, so that each sees the same. They are NaN where a loss was not
+        finite (dlzoo/tasks/base.py)."""
+        model: Any = self.trainer.strategy.model
+        return isinstance(model, DistributedDataParallel) and model.require_backward_grad_sync
 
     def mark(self, parameters: list[Any]) -> None:
         """Raise the flag if a loss or a gradient is not finite. Times one: they stay as they are, bit for bit."""
@@ -262,7 +275,7 @@ class FiniteWatch(Observer):
     def is_own(self, loss: Tensor | None) -> bool:
         """Whether this rank tells of it: its own loss is wrong, or none is and it is the first."""
         own = loss is not None and not is_finite(loss)
-        wrong = self.trainer.strategy.reduce(self.one * own, reduce_op="max")
+        wrong = gathering.largest(self.one * own)
         return own or (self.trainer.is_global_zero and not bool(wrong))
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+from dlzoo import gathering
 from dlzoo.errors import UserError
 
 
@@ -63,7 +65,9 @@ class LastCheckpoint(Checkpoint):
         if self.every_minutes is None:
             return False
         waited = time.monotonic() - self.saved_at >= 60 * self.every_minutes
-        return trainer.strategy.broadcast(waited) if trainer.world_size > 1 else waited
+        if trainer.world_size > 1:  # clocks differ, and all must save
+            waited = bool(gathering.largest(torch.tensor(float(waited), device=trainer.strategy.root_device)))
+        return waited
 
     def save(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self.path)

@@ -202,7 +202,10 @@ class Task(pl.LightningModule):
         return self.share
 
     def backward(self, loss: Tensor, *args: Any, **options: Any) -> None:
-        super().backward(loss * self.factor if self.trainer.world_size > 1 else loss, *args, **options)
+        if self.trainer.world_size > 1:
+            nothing = loss.detach() - loss.detach()  # of a loss that is not finite: NaN, which all gradients become
+            loss = loss * (self.factor + nothing)  # and their mean over the ranks, so each rank sees it
+        super().backward(loss, *args, **options)
 
     def on_train_epoch_start(self) -> None:
         for mean in self.train_means.values():

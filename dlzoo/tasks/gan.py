@@ -2,7 +2,8 @@
 
 I. Goodfellow et al., "Generative Adversarial Nets", NeurIPS 2014, with its non-saturating loss. To choose: least
 squares (X. Mao et al., ICCV 2017), hinge (J. Lim, J. Ye, 2017), and Wasserstein with a gradient penalty (I. Gulrajani
-et al., "Improved Training of Wasserstein GANs", NeurIPS 2017).
+et al., "Improved Training of Wasserstein GANs", NeurIPS 2017). A penalty on the slope at real pictures lets any of them
+settle (L. Mescheder et al., "Which Training Methods for GANs do actually Converge?", ICML 2018: R1).
 """
 
 from __future__ import annotations
@@ -63,6 +64,9 @@ class Adversarial(Generating, Alternating):
         discriminator_steps: of the discriminator for one of the generator.
         label_smoothing: what real pictures lack to be called certainly real, for bce (T. Salimans et al., 2016).
         gradient_penalty: times the squared distance from 1 of the slope's norm, between real and made pictures.
+        real_penalty: times half the squared norm of the slope at real pictures.
+        penalty_every: discriminator steps from one penalty to the next, which counts as many times (T. Karras et al.,
+            CVPR 2020: lazy regularization).
     """
 
     monitor = ("val/energy_distance", "min")
@@ -79,10 +83,14 @@ class Adversarial(Generating, Alternating):
         discriminator_steps: int = 1,
         label_smoothing: float = 0.0,
         gradient_penalty: float = 0.0,
+        real_penalty: float = 0.0,
+        penalty_every: int = 1,
     ) -> None:
         super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
         if discriminator_steps < 1:
             raise UserError(f"task.discriminator_steps={discriminator_steps} must be at least 1")
+        if penalty_every < 1:
+            raise UserError(f"task.penalty_every={penalty_every} must be at least 1")
         if label_smoothing and loss != "bce":
             raise UserError(f"task.label_smoothing is for task.loss=bce; {loss} has no labels to smooth")
         self.losses = pick(loss, LOSSES, "task.loss")
@@ -91,6 +99,8 @@ class Adversarial(Generating, Alternating):
         self.discriminator_steps = discriminator_steps
         self.label_smoothing = label_smoothing
         self.gradient_penalty = gradient_penalty
+        self.real_penalty = real_penalty
+        self.penalty_every = penalty_every
         self.latent_dim = self.net.latent_dim
         self.waiting: list[tuple[Tensor, Tensor | None]] = []
         """Codes and conditions of the batches of this step, for the generator's turn."""
@@ -126,7 +136,8 @@ class Adversarial(Generating, Alternating):
         else:
             loss = self.losses.real(real).mean()
         loss = loss + self.losses.made(fake).mean()
-        penalty = self.gradient_penalty * self.slope(x, made, condition) if self.gradient_penalty else 0.0
+        is_due = self.global_step % self.penalty_every == 0
+        penalty = self.penalty_every * self.penalty(x, made, condition) if is_due else 0.0
         self.backward_part(loss + penalty)
         with torch.no_grad():
             shown = torch.sigmoid if self.loss_name == "bce" else torch.clone
@@ -145,13 +156,23 @@ class Adversarial(Generating, Alternating):
         self.update(GENERATOR)
         return total
 
-    def slope(self, x: Tensor, made: Tensor, condition: Tensor | None) -> Tensor:
-        """Mean of (|d discriminator / d picture| - 1)^2 at random places between real and made pictures."""
+    def penalty(self, x: Tensor, made: Tensor, condition: Tensor | None) -> Tensor | float:
+        """On the slopes of the discriminator, weighted."""
+        total: Tensor | float = 0.0
         with torch.autocast(x.device.type, enabled=False):  # squares of slopes overflow in half precision
-            share = torch.rand(len(x), 1, 1, 1, device=x.device)
-            between = torch.lerp(made.float(), x.float(), share).requires_grad_()
-            (slopes,) = torch.autograd.grad(self.net.discriminate(between, condition).sum(), between, create_graph=True)
-        return (slopes.flatten(1).norm(dim=1) - 1).square().mean()
+            if self.gradient_penalty:
+                between = torch.lerp(made.float(), x.float(), torch.rand(len(x), 1, 1, 1, device=x.device))
+                slopes = self.slopes(between, condition).norm(dim=1)
+                total = total + self.gradient_penalty * (slopes - 1).square().mean()
+            if self.real_penalty:
+                total = total + self.real_penalty / 2 * self.slopes(x.float(), condition).square().sum(1).mean()
+        return total
+
+    def slopes(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        """d discriminator / d picture, (B, C * H * W), for pictures (B, C, H, W)."""
+        x = x.detach().requires_grad_()
+        (slopes,) = torch.autograd.grad(self.net.discriminate(x, condition).sum(), x, create_graph=True)
+        return slopes.flatten(1)
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
