@@ -11,7 +11,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from dlzoo import durable, memory, rerun, results
-from dlzoo.errors import RunFailed, UserError
+from dlzoo.data.loaders import PATIENCE_SECONDS
+from dlzoo.errors import RunFailed, UserError, one_line
 from dlzoo.interruption import Interrupted
 from dlzoo.nonfinite import NonFinite
 
@@ -26,6 +27,12 @@ def explained(error: Exception, cfg: DictConfig, trainer: pl.Trainer, run_dir: P
         return error
     if isinstance(error, RuntimeError | MemoryError) and memory.has_run_out(error):
         return memory.explain(error, cfg, trainer.strategy.root_device)
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader "):  # timed out, or a worker was killed
+        return RunFailed(
+            f"of the processes that read the data, one has died or gave nothing for {PATIENCE_SECONDS} seconds; "
+            "usually the memory does not suffice for them: lower data.num_workers (0 reads without them) or "
+            f"data.batch_size ({one_line(error, 100)})"
+        )
     if cause := durable.refusal(error, run_dir):
         return durable.unwritten(cause.filename or run_dir, cause)
     return error

@@ -49,6 +49,16 @@ def explain(error: BaseException, cfg: DictConfig, device: torch.device) -> OutO
     )
 
 
+def before_training(error: BaseException) -> str:
+    """The same, of memory that was not there for the data or the net."""
+    asked, free = amount_asked(str(error)), in_words(available(torch.device("cpu")))
+    wanted = f"{in_words(asked)} more were asked for, " if asked else ""
+    return (
+        f"out of memory before training, while the data were read or the net was built: {wanted}{free} are free; take "
+        "fewer rows, or a smaller net"
+    )
+
+
 def batch_size_of(cfg: DictConfig) -> tuple[str, Any]:
     """The key of what lies in memory at once in training, and its value; a default is the class's to know."""
     from dlzoo.signatures import locate

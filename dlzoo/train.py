@@ -91,6 +91,12 @@ def job(cfg: DictConfig) -> None:
             raise  # one of the runs that Hydra sent off: it tells the command that did so
         if ranks.rank() == 0 and {path.name for path in run_dir.iterdir()} <= {".hydra"}:
             shutil.rmtree(run_dir)  # nothing was run
+    except (MemoryError, RuntimeError) as error:
+        from dlzoo import memory
+
+        if not memory.has_run_out(error):
+            raise
+        _complain(memory.before_training(error), code=1)
 
 
 def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from conftest import Outcome
 from killing import FORKS, main_in
 
-from dlzoo import batch_size, checkpoint, free_memory, memory
+from dlzoo import batch_size, build, checkpoint, free_memory, memory
 from dlzoo.batch_size import Search, Tried
 from dlzoo.tasks.supervised import Supervised
 
@@ -67,6 +67,19 @@ def test_a_batch_of_the_validation_is_another_key(train: Train, monkeypatch: pyt
     assert done.code == 1
     assert "in validation or test with data.eval_batch_size=77: 3.0 MiB more were asked for" in done.err
     assert "auto" not in done.err
+
+
+@pytest.mark.parametrize("place", ["build_data", "build_task"])
+def test_it_can_run_out_before_training(place: str, train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise MemoryError("Unable to allocate 3.73 GiB for an array with shape (1000, 1000, 1000)")
+
+    monkeypatch.setattr(build, place, fail)
+    done = train(*PLAIN)
+    assert done.code == 1
+    assert "error: out of memory before training" in done.err
+    assert "3.73 GiB more were asked for" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_other_errors_are_not_taken_for_it() -> None:

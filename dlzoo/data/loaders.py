@@ -195,6 +195,10 @@ class TensorLoader(Loader):
             yield tuple(t.index_select(0, rows) for t in self.tensors)  # 3 times as fast as t[rows] on a CPU
 
 
+PATIENCE_SECONDS = 300
+"""That workers have for a batch: one without memory for a thread stays silent for ever."""
+
+
 class WorkerLoader(Loader):
     """Batches that worker processes read while the model trains.
 
@@ -235,6 +239,7 @@ class WorkerLoader(Loader):
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
             generator=torch.Generator().manual_seed(self.seed),  # else it draws from the model's random numbers
+            timeout=PATIENCE_SECONDS if self.num_workers else 0,
         )
         return map(self.receive, workers)
 

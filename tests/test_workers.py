@@ -1,0 +1,57 @@
+"""Worker processes that die or fall silent end the run with a sentence, not with a hang."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Outcome
+
+from dlzoo.data import image_folder, loaders
+
+Train = Callable[..., Outcome]
+
+
+def be_killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def be_silent() -> None:
+    time.sleep(60)
+
+
+def run_out() -> None:
+    raise MemoryError
+
+
+FAULTS = {
+    "killed": (be_killed, "of the processes that read the data, one has died"),
+    "silent": (be_silent, "gave nothing for 300 seconds"),
+    "out of memory": (run_out, "out of memory on cpu in training with data.batch_size=8"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_worker_in_trouble(name: str, photos: Path, train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault, message = FAULTS[name]
+    read = image_folder.read_images
+
+    def read_images(*given: Any) -> Any:
+        if multiprocessing.parent_process() is not None:
+            fault()
+        return read(*given)
+
+    monkeypatch.setattr(image_folder, "read_images", read_images)
+    monkeypatch.setattr(loaders, "PATIENCE_SECONDS", 2)
+    words = ("model=mlp", "data=image_folder", f"data.path={photos}", "data.size=8", "data.batch_size=8", "logger=none")
+    done = train(*words, "data.placement=workers", "data.num_workers=2", "trainer.max_epochs=1", "callbacks=none")
+    assert done.code == 1, done.err
+    assert message in done.err
+    assert "data.num_workers" in done.err or name == "out of memory"
+    assert "Traceback" not in done.err
