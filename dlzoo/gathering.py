@@ -11,16 +11,22 @@ from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from dlzoo import random_state
-from dlzoo.data.loaders import ranks
 from dlzoo.errors import UserError
 
 Own = dict[str, Any]
 """random: see random_state.py; means: {name: [total, count]}; carried: {name: tensor, or tuple of them}."""
 
 
+def rank_and_world() -> tuple[int, int]:
+    """(rank, world size) of this process; (0, 1) outside distributed training."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
 def of_all_ranks(rows: Tensor) -> Tensor:
     """The rows (n, ...) of all ranks, which may have different numbers of them; all must call it."""
-    return torch.cat(gather_all_tensors(rows)) if ranks()[1] > 1 else rows
+    return torch.cat(gather_all_tensors(rows)) if rank_and_world()[1] > 1 else rows
 
 
 def largest(own: Tensor) -> Tensor:
@@ -28,14 +34,14 @@ def largest(own: Tensor) -> Tensor:
 
     Not Lightning's ``reduce``: before each reduction that waits at a barrier, which doubles what a small one costs.
     """
-    if ranks()[1] > 1:
+    if rank_and_world()[1] > 1:
         torch.distributed.all_reduce(own, torch.distributed.ReduceOp.MAX)
     return own
 
 
 def gathered(own: Any) -> list[Any]:
     """What each rank has, by rank; all must call it."""
-    _, world = ranks()
+    _, world = rank_and_world()
     if world == 1:
         return [own]
     found: list[Any] = [None] * world
@@ -49,7 +55,7 @@ def own_of(stored: list[Own]) -> Own:
     With another number of ranks it is the same run no more: the epoch's means so far are the first rank's to report,
     nothing is carried, and each rank draws as if it had begun.
     """
-    rank, world = ranks()
+    rank, world = rank_and_world()
     if len(stored) == world:
         return stored[rank]
     means: dict[str, list[Any]] = {}
@@ -71,4 +77,4 @@ def begin(own: Own | None) -> None:
     if own is not None and own["random"] is not None:
         random_state.restore(own["random"])
     else:
-        random_state.differ(ranks()[0])
+        random_state.differ(rank_and_world()[0])

@@ -10,7 +10,7 @@ from dlzoo.errors import UserError
 
 
 def test_with_as_many_ranks_each_goes_on_with_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathering, "ranks", lambda: (1, 2))
+    monkeypatch.setattr(gathering, "rank_and_world", lambda: (1, 2))
     stored = [{"random": 0, "means": {}, "carried": {}}, {"random": 1, "means": {}, "carried": {}}]
     assert gathering.own_of(stored) is stored[1]
 
@@ -23,7 +23,7 @@ def test_with_another_number_the_first_goes_on_with_the_means_of_all(
         {"random": 0, "means": {"loss": [torch.tensor(6.0), 3]}, "carried": {"state": torch.ones(1)}},
         {"random": 1, "means": {"loss": [torch.tensor(1.0), 2], "kl": [None, 0]}, "carried": {}},
     ]
-    monkeypatch.setattr(gathering, "ranks", lambda: (rank, 3))
+    monkeypatch.setattr(gathering, "rank_and_world", lambda: (rank, 3))
     means = {"loss": [torch.tensor(7.0), 5], "kl": [torch.tensor(0.0), 0]} if rank == 0 else {}
     assert gathering.own_of(stored) == {"random": None, "means": means, "carried": {}}
 

@@ -62,7 +62,7 @@ def epochs(data: ImageFolder, num: int = 2) -> Iterator[list[tuple[list[tuple[in
 def test_memory_and_workers_give_the_same_batches(
     photos: Path, rank: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loaders, "ranks", lambda: rank)
+    monkeypatch.setattr(loaders, "rank_and_world", lambda: rank)
     common: dict[str, Any] = {"path": photos, "size": 8, "batch_size": 4, "seed": 5, "standardize": True}
     memory = ImageFolder(placement="host", **common)
     workers = ImageFolder(placement="workers", num_workers=2, **common)

@@ -25,7 +25,7 @@ def rows_of(x: Tensor) -> list[int]:
 
 
 def as_rank(monkeypatch: pytest.MonkeyPatch, rank: int, world: int) -> None:
-    for name in ("dlzoo.data.loaders.ranks", "dlzoo.data.text_loaders.ranks"):
+    for name in ("dlzoo.data.loaders.rank_and_world", "dlzoo.data.text_loaders.rank_and_world"):
         monkeypatch.setattr(name, lambda: (rank, world))
 
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
-import torch.distributed
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dlzoo.errors import UserError
+from dlzoo.gathering import rank_and_world
 
 Batch = tuple[Tensor, ...]
 
@@ -100,7 +100,7 @@ class Loader(ABC):
         self.shares: list[float] = []
         """Of this rank in each training batch of the epoch, see `part_of`."""
         self._stored: dict[str, int] | None = None
-        _, world = ranks()
+        _, world = rank_and_world()
         if shuffle and batch_size < world:
             raise UserError(
                 f"data.batch_size={batch_size} is the batch of all {world} processes together, so some would have no "
@@ -154,14 +154,14 @@ class Loader(ABC):
 
     def eval_rows(self) -> Tensor:
         """This rank's row numbers in validation and test."""
-        rank, world = ranks()
+        rank, world = rank_and_world()
         return torch.arange(rank, self.num_rows, world)
 
     def batches(self, device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
         """The row numbers of each batch of this rank."""
         if not self.shuffle:
             return self.eval_rows().to(device).split(self.batch_size) if self.num_rows else ()
-        rank, world = ranks()
+        rank, world = rank_and_world()
         least = 2 if self.batch_size >= 2 * world else 1
         whole = self.whole_batches(self.order().to(device))
         parts, shares = zip(*(part_of(batch, rank, world, least) for batch in whole), strict=True)
@@ -173,7 +173,7 @@ class Loader(ABC):
         return self.batches()[index]
 
     def __len__(self) -> int:
-        rank, world = ranks()
+        rank, world = rank_and_world()
         num_rows = self.num_rows if self.shuffle else len(range(rank, self.num_rows, world))
         return -(-num_rows // self.batch_size)
 
@@ -254,10 +254,3 @@ class _Reader(Dataset[Any]):
 
 def _as_it_is(batch: Any) -> Any:
     return batch
-
-
-def ranks() -> tuple[int, int]:
-    """(rank, world size) of this process; (0, 1) outside distributed training."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1

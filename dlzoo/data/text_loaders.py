@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dlzoo.data.loaders import Batch, Loader, ranks
+from dlzoo.data.loaders import Batch, Loader
+from dlzoo.gathering import rank_and_world
 from dlzoo.tokenizer import PAD
 
 POOL = 20
@@ -111,7 +112,7 @@ class StreamLoader(Loader):
     ) -> None:
         super().__init__(max(len(tokens) - 1, 0), batch_size, shuffle=shuffle, seed=seed)
         self.num_steps = num_steps
-        rank, world = ranks()
+        rank, world = rank_and_world()
         wanted = batch_size if shuffle else batch_size * world
         self.num_streams = num_streams = max(min(wanted, self.num_rows), 1)
         self.length = -(-self.num_rows // num_streams)
@@ -136,12 +137,12 @@ class StreamLoader(Loader):
 
     def rows_of(self, index: int) -> Tensor:
         """The numbers in the text of the first token of each stream in a batch."""
-        rank, world = ranks()
+        rank, world = rank_and_world()
         return torch.arange(rank, self.num_streams, world) * self.length + sum(self.cuts()[:index])
 
     def iterate(self, start: int) -> Iterator[Batch]:
         cuts = self.cuts()
         if self.shuffle:
             whole, own = ((y != PAD).sum(0).split(cuts) for y in (self.targets, self.y))
-            self.shares = [float(o.sum() * ranks()[1] / w.sum()) for o, w in zip(own, whole, strict=True)]
+            self.shares = [float(o.sum() * rank_and_world()[1] / w.sum()) for o, w in zip(own, whole, strict=True)]
         yield from zip(self.x.split(cuts, 1)[start:], self.y.split(cuts, 1)[start:], strict=True)
