@@ -165,8 +165,10 @@ def cached_features(task: Task, data: DataModule, trainer: pl.Trainer) -> DataMo
 
 def use_safe_optimizer(cfg: DictConfig) -> None:
     """With float16, fused optimizers undo the loss scaling within their step, where gradients can be neither clipped
-    nor measured: use the plain ones."""
-    if cfg.trainer.get("precision") == "16-mixed" and cfg.optimizer.get("fused"):
+    nor measured; and Lightning clips for none of them in mixed precision, bfloat16 too: use the plain ones."""
+    precision = cfg.trainer.get("precision")
+    clips = cfg.trainer.get("gradient_clip_val") and precision == "bf16-mixed"
+    if (precision == "16-mixed" or clips) and cfg.optimizer.get("fused"):
         with open_dict(cfg):
             cfg.optimizer.fused = None
 

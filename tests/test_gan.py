@@ -301,9 +301,17 @@ def test_logged_steps_are_those_of_training(tmp_path: Path) -> None:
     assert [e.step for e in events.Scalars("train/generator_loss_step")] == [3, 6, 9, 12]
 
 
-@pytest.mark.parametrize(("precision", "fused"), [("16-mixed", None), ("bf16-mixed", True)])
-def test_optimizers_that_undo_the_loss_scaling_themselves_are_not_used(precision: str, fused: bool | None) -> None:
-    cfg = config.compose(["model=gan", f"trainer.precision={precision}"])
+@pytest.mark.parametrize(
+    ("words", "fused"),
+    [
+        (["trainer.precision=16-mixed"], None),
+        (["trainer.precision=bf16-mixed", "trainer.gradient_clip_val=1"], None),
+        (["trainer.precision=bf16-mixed"], True),
+        (["trainer.gradient_clip_val=1"], True),
+    ],
+)
+def test_fused_optimizers_are_used_where_they_can_be(words: list[str], fused: bool | None) -> None:
+    cfg = config.compose(["model=gan", *words])
     build.use_safe_optimizer(cfg)
     assert cfg.optimizer.fused is fused
 

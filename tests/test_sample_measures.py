@@ -38,6 +38,18 @@ def test_the_inception_score_counts_classes_that_are_certain() -> None:
     assert inception_score(torch.zeros(40, 5)) == pytest.approx(1, rel=1e-3)
 
 
+def test_the_inception_score_neither_draws_from_nor_depends_on_the_random_numbers_of_the_run() -> None:
+    """Or a run that was killed in its test would end otherwise, in the last digit."""
+    logits = 3 * torch.randn(500, 10, generator=torch.Generator().manual_seed(1))
+    found = set()
+    for seed in range(40):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        found.add(inception_score(logits))
+        assert before.equal(torch.get_rng_state())
+    assert len(found) == 1
+
+
 def brute(points: Tensor, others: Tensor, k: int) -> float:
     inside = 0
     for p in points:

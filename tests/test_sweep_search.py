@@ -21,6 +21,7 @@ from dlzoo.sweep import line as lines
 from dlzoo.sweep import record as records
 from dlzoo.sweep import space as spaces
 from dlzoo.sweep.record import Record, Trial
+from dlzoo.sweep.runner import Runner
 from dlzoo.sweep.space import Choice, Range
 
 SEARCH = (*QUICK, "optimizer.lr=tag(log,interval(1e-3,1e-1))", "sweep=random")
@@ -53,6 +54,33 @@ def test_a_search_that_was_stopped_goes_on(how: signal.Signals, tmp_path: Path) 
     lost_rate = next(word for word in lost if "optimizer.lr=" in word).lstrip("+")
     assert lost_rate in {word for t in trials for word in t.words}, "what was lost is tried again"
     assert len({t.words[0] for t in trials}) == 3
+
+
+class Careless:
+    """Its destructor runs into Ctrl-C, which Python prints and forgets."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_is_not_lost_in_a_destructor(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    def stopped_before_a_trial() -> None:
+        with Runner() as runner:
+            Careless()
+            runner.run(["model=mlp"], tmp_path, lambda epoch: False)
+
+    def stopped_after_the_last() -> None:
+        with Runner():
+            Careless()
+
+    for sweep in (stopped_before_a_trial, stopped_after_the_last):
+        with pytest.raises(KeyboardInterrupt):
+            sweep()
+    assert [*tmp_path.iterdir()] == []
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_two_processes_share_a_study(tmp_path: Path) -> None:

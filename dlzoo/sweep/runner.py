@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
+from typing import Any
 
 from dlzoo.sweep import worker
 from dlzoo.sweep.worker import Ended, Epoch
@@ -19,16 +21,35 @@ PATIENCE = 20.0
 
 
 class Runner:
-    """``with Runner() as runner: runner.run(words, folder, …)``; the process starts with the first trial."""
+    """``with Runner() as runner: runner.run(words, folder, …)``; the process starts with the first trial.
+
+    Ctrl-C ends it even if it comes while a destructor runs, from which Python lets no `KeyboardInterrupt` out.
+    """
 
     def __init__(self) -> None:
         self._process: multiprocessing.process.BaseProcess | None = None
+        self._is_interrupted = False
+        self._before: Any = None
 
     def __enter__(self) -> Runner:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._hear)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
         self._stop()
+        if kind is None:
+            self._obey()
+
+    def _hear(self, signum: int, frame: FrameType | None) -> None:
+        self._is_interrupted = True
+        raise KeyboardInterrupt
+
+    def _obey(self) -> None:
+        if self._is_interrupted:
+            raise KeyboardInterrupt
 
     def run(
         self,
@@ -45,10 +66,12 @@ class Runner:
             on_epoch: says whether the trial must stop.
             on_wait: called now and then while the trial is silent.
         """
+        self._obey()
         self._start()
         try:
             self._connection.send((list(words), folder))
             while True:
+                self._obey()
                 if not self._connection.poll(SIGN_OF_LIFE):
                     on_wait()
                     continue
