@@ -152,8 +152,8 @@ def table(times: Times, rounds: int, loads: tuple[float, float]) -> dict[str, An
             rows.append([net, who, *shown, f"{speedup:.2f}", f"{speedup / 2:.0%}", f"{beside:.2f}"])
     note = (
         f"A step of {BATCH_SIZE} pictures in all, of MNIST; one thread a process, gloo, torch {torch.__version__}, "
-        f"{os.cpu_count()} cores; medians over {rounds} rounds in which the four took turns. Load "
-        f"{loads[0]:.1f} before and {loads[1]:.1f} after, the bench's own two processes included."
+        f"{os.cpu_count()} cores; medians over {rounds} rounds in which the four took turns, with "
+        f"load {loads[0]:.1f} before and {loads[1]:.1f} after, the bench's own two processes included."
     )
     title = "Two processes on two cores"
     return {"title": title, "command": "python scripts/bench_ddp.py", "columns": columns, "rows": rows, "note": note}
