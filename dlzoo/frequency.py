@@ -23,6 +23,8 @@ SECONDS = {"week": 604_800, "day": 86_400, "hour": 3_600, "minute": 60, "second"
 MONTHS = {"year": 12, "quarter": 3, "month": 1}
 SEASONS = {"quarter": 4, "month": 12, "week": 52, "day": 7, "hour": 24, "minute": 60, "second": 60}
 """Units in the season that such data usually have: a year, a week, a day, an hour, a minute."""
+AS = "2024-01-31 or 2024-01-31 18:00"
+"""How times are best written."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +90,18 @@ def read_times(cells: pd.Series) -> pd.Series:
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pandas would say that it guesses
-        iso = pd.to_datetime(cells, format="ISO8601", errors="coerce")
-        times = iso if iso.notna().all() else pd.to_datetime(cells, errors="coerce")
+        try:
+            iso = pd.to_datetime(cells, format="ISO8601", errors="coerce")
+            times = iso if iso.notna().all() else pd.to_datetime(cells, errors="coerce")
+        except ValueError:  # the only one that coerce lets through: time zones in other writings, or taken for some
+            raise UserError(
+                f"column {cells.name}: its times are not all in one time zone; write all of them as {AS}"
+            ) from None
     if times.isna().any():
         row = _first(times.isna())
         raise UserError(
             f"column {cells.name}: {cells.iloc[row]!r} in row {row + 1} is no time like those before it; write times "
-            "as 2024-01-31 or 2024-01-31 18:00, or name another column with data.time="
+            f"as {AS}, or name another column with data.time="
         )
     return times
 

@@ -97,3 +97,8 @@ def test_a_frequency_that_is_none(text: str) -> None:
 def test_rows_are_continued_by_their_number() -> None:
     assert following(times("2024-01-01", "2024-03-05"), Step(1, "row"), 2) == ["+1", "+2"]
     assert frequency.times("2024-01-01", "row", 3).tolist() == [1, 2, 3]
+
+
+def test_time_zones_of_any_writing_must_be_one() -> None:
+    with pytest.raises(UserError, match="column when: its times are not all in one time zone; write all of them as"):
+        times("2020-01-06T10+01", "2020-01-07T10+02")
