@@ -23,7 +23,7 @@ def be_killed() -> None:
 
 
 def be_silent() -> None:
-    time.sleep(60)
+    time.sleep(60)  # longer than the patience of the test; a run that waits for its end ends well, and fails the test
 
 
 def run_out() -> None:

@@ -136,7 +136,7 @@ class Adversarial(Generating, Alternating):
         else:
             loss = self.losses.real(real).mean()
         loss = loss + self.losses.made(fake).mean()
-        is_due = self.global_step % self.penalty_every == 0
+        is_due = (self.gradient_penalty or self.real_penalty) and self.global_step % self.penalty_every == 0
         penalty = self.penalty_every * self.penalty(x, made, condition) if is_due else 0.0
         self.backward_part(loss + penalty)
         with torch.no_grad():
