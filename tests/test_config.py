@@ -143,3 +143,9 @@ def test_help_and_group_typos_do_not_import_torch(argv: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("optimizer", sorted(set(config.groups()["optimizer"]) - {"lbfgs"}))
+def test_an_agent_learns_by_any_optimizer(optimizer: str) -> None:
+    """What model=dqn says of its optimizer is no option of one kind only."""
+    config.check(config.compose(["model=dqn", "data=cartpole", f"optimizer={optimizer}"]))
