@@ -66,7 +66,8 @@ RUNS = {
     "filters": "model=filters",
     "resnet20": "model=resnet20 trainer.limit_train_batches=3",
     "resnet20_features": "model=resnet20 transfer=features net.weights={resnet20} trainer.limit_train_batches=3",
-    "resnet20_cached": "model=resnet20 transfer=features cache_features=true net.weights={resnet20} trainer.limit_train_batches=3",
+    "resnet20_cached": "model=resnet20 transfer=features cache_features=true net.weights={resnet20} "
+    "trainer.limit_train_batches=3",
     "resnet20_finetuned": "model=resnet20 transfer=finetune net.weights={resnet20} trainer.limit_train_batches=3",
     "resnet20_gradual": "model=resnet20 transfer=gradual net.weights={resnet20} trainer.limit_train_batches=3",
     "vgg16": "model=vgg16 trainer.limit_train_batches=1 trainer.max_epochs=1 data.batch_size=2 "
@@ -157,11 +158,8 @@ def run(overrides: Sequence[str], folder: Path) -> dict[str, Any]:
     from dlzoo import train
 
     torch.set_num_threads(1)
-    silence = io.StringIO()
-    with recorded_losses() as losses, contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            outcome = train.run(config.compose(overrides), folder, list(overrides))
+    with recorded_losses() as losses, quiet():
+        outcome = train.run(config.compose(overrides), folder, list(overrides))
     content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True, map_location="cpu")
     return {
         "losses": losses,
@@ -170,6 +168,15 @@ def run(overrides: Sequence[str], folder: Path) -> dict[str, Any]:
         "steps": outcome["steps"],
         "weights": digest_of(content["state_dict"]),
     }
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without what a run prints."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def digest_of(state_dict: dict[str, Any]) -> str:
