@@ -10,6 +10,7 @@ import os
 import random
 import resource
 import signal
+import stat
 import sys
 import tempfile
 import zipfile
@@ -86,6 +87,37 @@ def flipped(content: bytes, bit: int) -> bytes:
     changed = bytearray(content)
     changed[bit // 8] ^= 1 << bit % 8
     return bytes(changed)
+
+
+# What reaches the disk
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_then_its_name_is(
+    keep: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a machine that loses its power may be left with an empty file of that name."""
+    path, done = tmp_path / "last.ckpt", list[tuple[Any, ...]]()
+    durable.write(path, lambda file: torch.save({"w": torch.zeros(3)}, file))
+    fsync, replace = os.fsync, os.replace
+
+    def seen_fsync(handle: int) -> None:
+        found = os.fstat(handle)
+        done.append(("folder" if stat.S_ISDIR(found.st_mode) else "file", found.st_ino, found.st_size))
+        fsync(handle)
+
+    def seen_replace(source: Any, target: Any) -> None:
+        done.append(("name", Path(target)))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", seen_fsync)
+    monkeypatch.setattr(os, "replace", seen_replace)
+    durable.write(path, lambda file: torch.save({"w": torch.ones(3000)}, file), keep=keep)
+    monkeypatch.undo()
+    new, folder = path.stat(), tmp_path.stat()
+    before = [("name", previous_of(path))] if keep else []
+    assert done[:-1] == [("file", new.st_ino, new.st_size), *before, ("name", path)], "all of it, and then its name"
+    assert done[-1][:2] == ("folder", folder.st_ino)
 
 
 # Damage

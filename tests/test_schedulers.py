@@ -78,6 +78,19 @@ def test_plateau_after_a_warm_up() -> None:
     assert seen[25] == seen[39] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(("mode", "better"), [("min", -1.0), ("max", 1.0)])
+def test_plateau_waits_for_the_metric_to_improve_in_its_own_direction(mode: str, better: float) -> None:
+    plan = PLAN._replace(mode=mode, monitor="val/score")
+    for sign, lowered in ((1, False), (-1, True)):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+        (watched,) = schedulers.plateau(optimizer, plan, patience=1, factor=0.25)
+        assert (watched["monitor"], watched["interval"]) == ("val/score", "epoch")
+        for epoch in range(1, 4):
+            assert optimizer.param_groups[0]["lr"] == 2.0, f"before epoch {epoch}: it has patience"
+            watched["scheduler"].step(5 + sign * better * epoch)
+        assert optimizer.param_groups[0]["lr"] == (0.5 if lowered else 2.0)
+
+
 @pytest.mark.parametrize("name", BY_STEP)
 def test_a_continued_run_follows_the_longer_plan(name: str) -> None:
     optimizer, scheduler = make(name)

@@ -1,0 +1,170 @@
+"""What supervised tasks minimise and measure, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+from math import exp, log
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from dlzoo.errors import UserError
+from dlzoo.specs import Classes, Values
+from dlzoo.tasks.objectives import ClassObjective, ValueObjective
+
+TWO = Classes(("cat", "dog"), counts=(30, 10))
+THREE = Classes(("a", "b", "c"))
+LOGITS = torch.tensor([[0.0, log(3)], [log(3), 0.0], [0.0, 0.0], [0.0, log(7)]])
+"""Probabilities of the second class: 3/4, 1/4, 1/2, 7/8."""
+LABELS = torch.tensor([1, 1, 0, 0])
+
+
+def weights_of(objective: ClassObjective) -> list[float]:
+    assert isinstance(objective.class_weights, Tensor)
+    return objective.class_weights.tolist()
+
+
+# Class weights
+
+
+def test_balanced_weights_are_inverse_to_the_counts() -> None:
+    """n / (K n_k): the rare class counts more, and the mean weight of a training row is 1."""
+    objective = ClassObjective(TWO, class_weights="balanced")
+    assert weights_of(objective) == pytest.approx([40 / (2 * 30), 40 / (2 * 10)])
+    assert objective.weights(torch.tensor([0, 1, 1]), None).tolist() == pytest.approx([2 / 3, 2, 2])
+
+
+def test_balanced_classes_contribute_alike() -> None:
+    """Each class's rows together have the weight n / K."""
+    counts = (5, 17, 1)
+    weights = weights_of(ClassObjective(Classes(("a", "b", "c"), counts), class_weights="balanced"))
+    assert [w * n for w, n in zip(weights, counts, strict=True)] == pytest.approx([23 / 3] * 3)
+
+
+def test_a_class_without_rows_counts_as_one_with_one() -> None:
+    weights = weights_of(ClassObjective(Classes(("a", "b"), (9, 0)), class_weights="balanced"))
+    assert weights == pytest.approx([10 / (2 * 9), 10 / 2])
+
+
+def test_given_weights_are_taken_as_they_are() -> None:
+    objective = ClassObjective(TWO, class_weights=[1, 4])
+    assert weights_of(objective) == [1.0, 4.0]
+    assert "class_weights" not in objective.state_dict(), "they come from the config"
+
+
+def test_weights_of_a_mixed_target_are_mixed() -> None:
+    objective = ClassObjective(TWO, class_weights=[1, 4])
+    target = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.75, 0.25]])
+    assert objective.weights(target, None).tolist() == [1.0, 4.0, 1.75]
+
+
+def test_class_weights_and_sample_weights_multiply() -> None:
+    each = torch.tensor([1.0, 2.0, 3.0])
+    labels = torch.tensor([0, 1, 0])
+    assert ClassObjective(TWO, class_weights=[1, 4]).weights(labels, each).tolist() == [1.0, 8.0, 3.0]
+    assert ClassObjective(TWO).weights(labels, each) is each
+    assert ClassObjective(TWO).weights(labels, None) is None
+
+
+@pytest.mark.parametrize(
+    ("target", "given", "message"),
+    [
+        (Classes(("cat", "dog")), "balanced", "class_weights=balanced needs the class counts"),
+        (TWO, [1.0], r"task\.class_weights has 1 numbers, but there are 2 classes: cat, dog"),
+        (TWO, [1.0, 2.0, 3.0], "has 3 numbers"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(target: Classes, given: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        ClassObjective(target, class_weights=given)
+
+
+# Classes
+
+
+def test_the_criterion_of_classes_is_one_loss_for_each_row() -> None:
+    expected = [log(4 / 3), log(4), log(2), log(8)]  # -log of the label's probability; of row 2: 3/4 is the first's
+    found = ClassObjective(TWO).criterion(LOGITS, torch.tensor([1, 1, 0, 0]))
+    torch.testing.assert_close(found, torch.tensor(expected))
+
+
+def test_options_of_the_loss_arrive() -> None:
+    smooth = ClassObjective(TWO, label_smoothing=0.5).criterion(LOGITS[:1], LABELS[:1])
+    assert smooth.item() == pytest.approx(0.75 * log(4 / 3) + 0.25 * log(4))
+    row, p = torch.tensor([[log(3), 0.0]]), 3 / 4  # sigmoids 3/4 and 1/2
+    focal = ClassObjective(TWO, loss="focal", gamma=3.0).criterion(row, torch.tensor([0]))
+    assert focal.item() == pytest.approx(((1 - p) ** 3 * -log(p) + 0.5**3 * log(2)) / 2)
+
+
+def test_one_logit_is_that_of_the_second_class() -> None:
+    objective, z = ClassObjective(TWO), torch.tensor([[log(3)], [-log(3)]])
+    torch.testing.assert_close(objective.probabilities(z), torch.tensor([[1 / 4, 3 / 4], [3 / 4, 1 / 4]]))
+    assert objective.predictions(z).tolist() == [1, 0]
+    torch.testing.assert_close(objective.criterion(z, torch.tensor([1, 1])), torch.tensor([log(4 / 3), log(4)]))
+    assert objective.reported(z).tolist() == objective.logits(z).tolist()
+    assert objective.reported(z).shape == (2, 2)
+
+
+def test_probabilities_and_predictions() -> None:
+    objective = ClassObjective(THREE)
+    z = torch.tensor([[0.0, log(2), log(5)], [1.0, 0.0, 0.0]])
+    torch.testing.assert_close(objective.probabilities(z)[0], torch.tensor([1 / 8, 2 / 8, 5 / 8]))
+    assert objective.predictions(z).tolist() == [2, 0]
+    assert objective.reported(z) is z
+
+
+def test_metrics_of_classes() -> None:
+    """Labels 0 0 0 1 2, predictions 0 0 1 1 0. F1 of the classes: 2 * 2 / (3 + 3), 2 * 1 / (1 + 2), 0."""
+    metrics = ClassObjective(THREE).metrics()
+    found = metrics(torch.tensor([0, 0, 1, 1, 0]), torch.tensor([0, 0, 0, 1, 2]))
+    assert {name: value.item() for name, value in found.items()} == pytest.approx(
+        {"accuracy": 3 / 5, "f1": (2 / 3 + 2 / 3 + 0) / 3}
+    )
+
+
+def test_training_accuracy_also_of_mixed_targets() -> None:
+    objective = ClassObjective(TWO)  # predictions 1, 0, 0, 1
+    assert objective.train_measures(LOGITS, LABELS)["accuracy"].item() == pytest.approx(2 / 4)
+    mixed = torch.tensor([[0.4, 0.6], [0.9, 0.1], [0.7, 0.3], [0.8, 0.2]])
+    assert objective.train_measures(LOGITS, mixed)["accuracy"].item() == pytest.approx(3 / 4)
+
+
+# Values
+
+
+def test_metrics_of_values_are_in_the_target_s_units() -> None:
+    """Errors 1, 1, 4 around a mean of 2: squares 18 against 8 in all."""
+    found = ValueObjective(Values(("y",))).metrics()(
+        torch.tensor([[1.0], [1.0], [8.0]]), torch.tensor([[0.0], [2.0], [4.0]])
+    )
+    assert {name: value.item() for name, value in found.items()} == pytest.approx(
+        {"rmse": (18 / 3) ** 0.5, "mae": 2.0, "r2": 1 - 18 / 8}
+    )
+
+
+def test_values_have_a_loss_for_each_row_and_no_weights_of_their_own() -> None:
+    objective = ValueObjective(Values(("x", "y")))
+    output, target = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[1.0, 4.0], [3.0, 1.0]])
+    assert objective.criterion(output, target).tolist() == [2.0, 5.0]
+    assert objective.weights(target, None) is None
+    assert objective.weights(target, target) is target
+    assert objective.train_measures(output, target) == {}
+    huber = ValueObjective(Values(("y",)), loss="huber", delta=2.0)
+    assert huber.criterion(torch.tensor([[5.0]]), torch.tensor([[0.0]])).item() == pytest.approx(2 * (5 - 1))
+
+
+def test_predictions_of_values_are_what_the_loss_s_output_stands_for() -> None:
+    rates = ValueObjective(Values(("n",)), loss="poisson")
+    assert rates.predictions(torch.tensor([[2.0]])).item() == pytest.approx(exp(2))
+    assert rates.reported(torch.tensor([[2.0]])).item() == pytest.approx(exp(2))
+    half = ValueObjective(Values(("y",))).predictions(torch.tensor([[2.5]], dtype=torch.bfloat16))
+    assert (half.item(), half.dtype) == (2.5, torch.float)
+
+
+@pytest.mark.parametrize(
+    ("objective", "monitor"),
+    [(ClassObjective(TWO), ("val/loss", "min")), (ValueObjective(Values(("y",))), ("val/rmse", "min"))],
+)
+def test_what_chooses_the_best(objective: ClassObjective | ValueObjective, monitor: tuple[str, str]) -> None:
+    assert objective.monitor == monitor
