@@ -55,7 +55,7 @@ def pixels(rows: Arrays) -> Tensor:
 
 
 def test_cached_features_are_those_of_the_net_in_evaluation(tmp_path: Path) -> None:
-    """A net that was just made is in training mode: BatchNorm would take each batch's statistics, and change its own."""
+    """A new net is in training mode: BatchNorm would take each batch's statistics, and change its own."""
     task, data = task_of(tmp_path), Shades(batch_size=4, eval_batch_size=7, seed=3)
     assert task.net.training
     before = {name: value.clone() for name, value in task.net.state_dict().items()}

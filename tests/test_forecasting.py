@@ -17,6 +17,11 @@ def test_errors_by_hand() -> None:
     assert errors(forecast, truth, [4.0]) == pytest.approx({"rmse": 5**0.5, "mae": 2, "mape": 1, "mase": 0.5})
 
 
+def test_mase_divides_by_the_scale_of_each_column() -> None:
+    forecast, truth = torch.tensor([[1.0, 1.0]]), torch.tensor([[2.0, 4.0]])
+    assert errors(forecast, truth, [0.5, 2.0])["mase"] == (1 / 0.5 + 3 / 2) / 2
+
+
 def test_what_cannot_be_divided_by_is_left_out() -> None:
     assert set(errors(torch.ones(2, 1), torch.tensor([[0.0], [2.0]]), [0.0])) == {"rmse", "mae"}
     assert set(errors(torch.ones(1, 2), torch.ones(1, 2), [1.0, 0.0])) == {"rmse", "mae", "mape"}
@@ -46,7 +51,13 @@ def test_seasons_repeat_and_rise() -> None:
 @pytest.mark.parametrize(("num", "period", "names"), [
     (30, 1, {"naive", "holt_winters"}),
     (30, 12, {"naive", "seasonal_naive", "seasonal_naive_drift", "holt_winters"}),
-    (20, 12, {"naive", "seasonal_naive"}),
+    (24, 12, {"naive", "seasonal_naive", "seasonal_naive_drift", "holt_winters"}),
+    (23, 12, {"naive", "seasonal_naive"}),
+    (12, 12, {"naive", "seasonal_naive"}),
+    (11, 12, {"naive"}),
+    (6, 2, {"naive", "seasonal_naive", "seasonal_naive_drift"}),
+    (10, 1, {"naive", "holt_winters"}),
+    (9, 1, {"naive"}),
     (5, 12, {"naive"}),
 ])  # fmt: skip
 def test_methods_that_the_history_is_long_enough_for(num: int, period: int, names: set[str]) -> None:
@@ -55,6 +66,22 @@ def test_methods_that_the_history_is_long_enough_for(num: int, period: int, name
     found = baselines(VALUES[:num].expand(-1, 2), 4, period)
     assert set(found) == names
     assert all(values.shape == (4, 2) and values.isfinite().all() for values in found.values())
+
+
+SEASON = torch.tensor([0.5, 1.0, 2.0, 0.5], dtype=torch.double).repeat(8)[:, None]
+RISING = torch.arange(20.0, 52, dtype=torch.double)[:, None]
+
+
+@pytest.mark.parametrize(
+    "series",
+    [RISING * SEASON / 200, RISING + 10 * SEASON - 60, RISING + 10 * SEASON - 25, RISING],
+    ids=["small, the season a factor", "negative, the season a term", "zero at once", "no season"],
+)
+def test_holt_winters_goes_on_with_a_pure_season_and_trend(series: torch.Tensor) -> None:
+    pytest.importorskip("statsmodels")
+    assert forecasting.has_statsmodels()
+    found = forecasting.holt_winters(series[:-4], 4, 1 if series is RISING else 4)
+    torch.testing.assert_close(found, series[-4:], rtol=0.01, atol=0.01)
 
 
 def test_without_statsmodels_the_rest_stays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,6 +191,12 @@ def test_losses_of_vectors_refuse_a_single_value(name: ValueLossName) -> None:
         value_loss(name)(torch.zeros(4, 1), torch.zeros(4, 1))
 
 
+def test_two_values_are_a_vector() -> None:
+    output, target = torch.tensor([[3.0, 4.0], [0.0, 0.0]]), torch.tensor([[4.0, 3.0], [0.5, 0.5]])
+    assert value_loss("cosine_similarity")(output, target)[0].item() == pytest.approx(1 - 24 / 25)
+    assert value_loss("kl")(output, target)[1].item() == pytest.approx(0)
+
+
 @pytest.mark.parametrize(
     ("make", "key"),
     [

@@ -93,8 +93,9 @@ def test_options_of_the_loss_arrive() -> None:
     smooth = ClassObjective(TWO, label_smoothing=0.5).criterion(LOGITS[:1], LABELS[:1])
     assert smooth.item() == pytest.approx(0.75 * log(4 / 3) + 0.25 * log(4))
     row, p = torch.tensor([[log(3), 0.0]]), 3 / 4  # sigmoids 3/4 and 1/2
-    focal = ClassObjective(TWO, loss="focal", gamma=3.0).criterion(row, torch.tensor([0]))
-    assert focal.item() == pytest.approx(((1 - p) ** 3 * -log(p) + 0.5**3 * log(2)) / 2)
+    for options, gamma in (({"gamma": 3.0}, 3), ({}, 2)):  # Lin et al. found 2 best
+        focal = ClassObjective(TWO, loss="focal", **options).criterion(row, torch.tensor([0]))
+        assert focal.item() == pytest.approx(((1 - p) ** gamma * -log(p) + 0.5**gamma * log(2)) / 2)
 
 
 def test_one_logit_is_that_of_the_second_class() -> None:
@@ -125,7 +126,7 @@ def test_metrics_of_classes() -> None:
 
 def test_training_accuracy_also_of_mixed_targets() -> None:
     objective = ClassObjective(TWO)  # predictions 1, 0, 0, 1
-    assert objective.train_measures(LOGITS, LABELS)["accuracy"].item() == pytest.approx(2 / 4)
+    assert objective.train_measures(LOGITS, torch.tensor([1, 1, 0, 1]))["accuracy"].item() == pytest.approx(3 / 4)
     mixed = torch.tensor([[0.4, 0.6], [0.9, 0.1], [0.7, 0.3], [0.8, 0.2]])
     assert objective.train_measures(LOGITS, mixed)["accuracy"].item() == pytest.approx(3 / 4)
 
@@ -150,8 +151,9 @@ def test_values_have_a_loss_for_each_row_and_no_weights_of_their_own() -> None:
     assert objective.weights(target, None) is None
     assert objective.weights(target, target) is target
     assert objective.train_measures(output, target) == {}
-    huber = ValueObjective(Values(("y",)), loss="huber", delta=2.0)
-    assert huber.criterion(torch.tensor([[5.0]]), torch.tensor([[0.0]])).item() == pytest.approx(2 * (5 - 1))
+    for options, delta in (({"delta": 2.0}, 2), ({}, 1)):
+        huber = ValueObjective(Values(("y",)), loss="huber", **options)
+        assert huber.criterion(torch.tensor([[5.0]]), torch.tensor([[0.0]])).item() == delta * (5 - delta / 2)
 
 
 def test_predictions_of_values_are_what_the_loss_s_output_stands_for() -> None:

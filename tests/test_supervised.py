@@ -57,10 +57,8 @@ def measured(folder: Path, rows: Arrays, target: Classes | Values, **options: An
     """Metrics of an epoch and a test."""
     data = Rows(rows, target)
     task = Supervised(Identity(), data.spec, optimizer=lambda p: torch.optim.SGD(p, lr=0.1), **options)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = pl.Trainer(
-        default_root_dir=folder, accelerator="cpu", max_epochs=1, enable_model_summary=False, num_sanity_val_steps=0, **quiet
-    )  # fmt: skip
+    quiet = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False)
+    trainer = pl.Trainer(default_root_dir=folder, accelerator="cpu", max_epochs=1, num_sanity_val_steps=0, **quiet)
     trainer.fit(task, datamodule=data)
     found = dict(trainer.callback_metrics)
     trainer.test(task, datamodule=data, verbose=False)
@@ -129,3 +127,183 @@ def test_a_running_mean_of_unequal_batches() -> None:
     assert mean.read() == 0.0
     mean.add(torch.tensor(5.0), torch.tensor(0.0))
     assert mean.read() == 0.0, "no row, no mean"
+
+
+# Losses and penalties
+
+
+def task_with(net: nn.Module, target: Classes | Values = VALUES, num_features: int = 1, **options: Any) -> Supervised:
+    return Supervised(net, spec_of(target, num_features), **options)
+
+
+OUTPUT, TARGET = torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0], [1.0]])  # squares 1 and 4
+
+
+def test_the_loss_of_a_batch_is_the_weighted_mean_of_its_rows() -> None:
+    task = task_with(Identity())
+    assert task.loss(OUTPUT, TARGET).item() == 2.5
+    assert task.loss(OUTPUT, TARGET, torch.tensor([3.0, 1.0])).item() == 7 / 4
+    assert task.loss(OUTPUT, TARGET, torch.zeros(2)).item() == 0.0, "no row counts"
+    assert task.weight_of(TARGET) == 2
+    assert float(task.weight_of(TARGET, torch.tensor([3.0, 1.5]))) == 4.5
+
+
+def test_values_are_squared_and_classes_have_cross_entropy_unless_told_otherwise() -> None:
+    assert task_with(Identity(), loss="mae").loss(OUTPUT, TARGET).item() == 1.5
+    assert task_with(Identity(), loss="huber", delta=0.5).loss(OUTPUT, TARGET).item() == pytest.approx(
+        (0.5 * (1 - 0.25) + 0.5 * (2 - 0.25)) / 2
+    )
+    logits, labels = torch.tensor([[log(3), 0.0]]), torch.tensor([0])
+    assert task_with(Identity(), CLASSES).loss(logits, labels).item() == pytest.approx(log(4 / 3))
+    smooth = task_with(Identity(), CLASSES, label_smoothing=0.5).loss(logits, labels).item()
+    assert smooth == pytest.approx(0.75 * log(4 / 3) + 0.25 * log(4))
+    focal = [task_with(Identity(), CLASSES, loss="focal", gamma=g).loss(logits, labels).item() for g in (0.0, 1.0)]
+    assert focal == pytest.approx([(log(4 / 3) + log(2)) / 2, (log(4 / 3) / 4 + log(2) / 2) / 2])
+
+
+def test_auxiliary_outputs_count_as_their_weights_say() -> None:
+    task = task_with(Identity(), loss_weights=(1.0, 0.25))
+    both = (OUTPUT, OUTPUT + 1)  # squares of the second: 4 and 9
+    assert task.loss(both, TARGET).item() == 2.5 + 0.25 * 6.5
+    with pytest.raises(UserError, match=r"the net has 3 outputs, but task\.loss_weights=\[1\.0, 0\.25\]"):
+        task.loss((*both, OUTPUT), TARGET)
+
+
+def small_net() -> nn.Sequential:
+    """Weights 1, -2 and 3, -4; biases 5 and 6, 7; a norm's 8."""
+    net = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.LayerNorm(2), nn.Linear(2, 1))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([[1.0], [-2.0]]))
+        net[3].weight.copy_(torch.tensor([[3.0, -4.0]]))
+        for constant, value in ((net[0].bias, 5.0), (net[3].bias, 6.0), (net[2].weight, 8.0)):
+            constant.fill_(value)
+    return net
+
+
+def test_weight_penalties_leave_biases_and_norms_alone() -> None:
+    assert float(task_with(small_net()).penalty()) == 0.0
+    assert float(task_with(small_net(), l1=0.5).penalty()) == 0.5 * (1 + 2 + 3 + 4)
+    assert float(task_with(small_net(), l2=0.5).penalty()) == 0.5 * (1 + 4 + 9 + 16)
+    assert float(task_with(small_net(), l1=1.0, l2=2.0).penalty()) == 10 + 2 * 30
+
+
+def test_activity_penalties_are_means_of_what_the_activations_gave_and_are_taken_once() -> None:
+    x = torch.tensor([[0.0], [3.0]])  # before the ReLU: 5, 5 and 8, -1
+    for options, expected in (
+        ({"activity_l1": 0.5}, 0.5 * (5 + 5 + 8 + 0) / 4),
+        ({"activity_l2": 0.5}, 0.5 * (25 + 25 + 64 + 0) / 4),
+    ):
+        task = task_with(small_net(), **options)
+        task(x)
+        assert float(task.penalty()) == expected
+        assert float(task.penalty()) == 0.0
+    assert task_with(small_net()).activities == []
+
+
+def test_the_penalty_is_in_what_is_learned_but_not_in_what_is_reported(tmp_path: Path) -> None:
+    rows = Arrays(torch.tensor(ERRORS)[:, None], torch.zeros(7, 1))
+    data = Rows(rows, VALUES)
+    net = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(net.weight)
+    task = Supervised(net, data.spec, l2=0.5, activity_l1=1.0)
+    tracked: dict[str, float] = {}
+    task.track = lambda count, **means: tracked.update(means, count=count)  # type: ignore[method-assign]
+    x, y = rows.x[:2], rows.y[:2]
+    assert task.training_step((x, y), 0).item() == 2.5 + 0.5
+    assert (float(tracked["loss"]), tracked["count"]) == (2.5, 2)
+    found = task.measure((x, y))
+    assert found["loss"].item() == 2.5
+    assert torch.equal(found["output"], x)
+    assert torch.equal(found["target"], y)
+
+
+def test_measuring_keeps_no_activities() -> None:
+    task = task_with(small_net(), activity_l1=1.0)
+    task.measure((torch.ones(2, 1), torch.ones(2, 1)))
+    assert task.activities == []
+
+
+def test_the_training_measures_are_those_of_the_main_output() -> None:
+    logits = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
+    net = nn.Identity()
+    task = task_with(net, CLASSES, 2, loss_weights=(1.0, 0.5))
+    task.forward = lambda x: (logits, -logits)  # type: ignore[method-assign]
+    tracked: dict[str, float] = {}
+    task.track = lambda count, **means: tracked.update(means)  # type: ignore[method-assign]
+    task.training_step((logits, torch.tensor([1, 1])), 0)
+    assert float(tracked["accuracy"]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: Classification(nn.Identity(), spec_of(VALUES, 1)), SpecError, "learns classes, but the data gives v"),
+        (lambda: Regression(nn.Identity(), spec_of(CLASSES, 1)), SpecError, "learns values, but the data gives c"),
+        (lambda: task_with(nn.Identity(), class_weights="balanced"), UserError, "class_weights are for classes"),
+    ],
+)
+def test_targets_that_do_not_fit_are_refused(make: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_the_metric_that_chooses_is_the_objective_s() -> None:
+    assert task_with(nn.Identity()).monitor == ("val/rmse", "min")
+    assert task_with(nn.Identity(), CLASSES).monitor == ("val/loss", "min")
+
+
+# Optimizers and schedules
+
+
+class Told:
+    """What a task asks of its trainer before the fit."""
+
+    estimated_stepping_batches: float = 120.0
+    num_training_batches = 7.0
+    accumulate_grad_batches = 2
+
+
+def planned(monitor: tuple[str, str], **changes: Any) -> Plan:
+    plans: list[Plan] = []
+
+    def scheduler(optimizer: torch.optim.Optimizer, plan: Plan) -> list[dict[str, Any]]:
+        plans.append(plan)
+        return []
+
+    task = task_with(nn.Linear(1, 1), optimizer=lambda p: torch.optim.SGD(p, lr=0.1), scheduler=scheduler)
+    task.monitor = monitor
+    task._trainer = type("Trainer", (Told,), changes)()
+    task._fabric = None
+    optimizers, schedules = task.configure_optimizers()
+    assert ([type(o) for o in optimizers], schedules) == ([torch.optim.SGD], [])
+    return plans[0]
+
+
+def test_a_schedule_is_told_the_steps_of_the_run_and_the_metric_with_its_direction() -> None:
+    """Seven batches, two of which make one step, are four steps: the last stands alone."""
+    assert planned(("val/reward", "max")) == Plan(120, 4, "val/reward", "max")
+    assert planned(("val/loss", "min"), accumulate_grad_batches=1) == Plan(120, 7, "val/loss", "min")
+    assert planned(("val/loss", "min"), estimated_stepping_batches=float("inf")).total_steps == UNLIMITED
+
+
+def test_a_group_s_factor_multiplies_its_rate() -> None:
+    task = task_with(nn.Linear(1, 1), optimizer=lambda p: torch.optim.SGD(p, lr=0.5))
+    a, b = task.net.parameters()
+    optimizer = task.make_optimizer([{"params": [a], "factor": 0.25}, {"params": [b]}])
+    assert [group["lr"] for group in optimizer.param_groups] == [0.125, 0.5]
+    assert [p for group in task.configure_optimizers().param_groups for p in group["params"]] == [a, b]
+
+
+def test_an_optimizer_that_is_missing_or_wrong_is_said() -> None:
+    with pytest.raises(UserError, match="optimizer is missing"):
+        task_with(nn.Linear(1, 1)).configure_optimizers()
+    with pytest.raises(UserError, match="optimizer: Invalid learning rate: -1"):
+        task_with(nn.Linear(1, 1), optimizer=lambda p: torch.optim.SGD(p, lr=-1)).configure_optimizers()
+
+
+def test_inputs_are_standardised_unless_the_net_does_so() -> None:
+    spec = TableSpec((Column("x"),), VALUES, mean=(3.0,), std=(2.0,))
+    net = nn.Identity()
+    assert Supervised(net, spec)(torch.tensor([[7.0]])).item() == 2.0
+    net.standardizes = True  # type: ignore[assignment]
+    assert Supervised(net, spec)(torch.tensor([[7.0]])).item() == 7.0

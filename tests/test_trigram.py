@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import pytest
 import torch
 
-from dlzoo.measures.trigram import Trigram
+from dlzoo.measures.trigram import Trigram, _Order
 
 
 def test_shares_sum_to_one_whatever_the_context() -> None:
@@ -36,6 +37,15 @@ def test_by_hand() -> None:
     assert model.probability([1, 2], 3) == pytest.approx(trigram)
     assert model.perplexity([2, 3]) == pytest.approx(1 / bigram)
     assert model.perplexity([1, 2, 3]) == pytest.approx((model.probability([1], 2) * trigram) ** -0.5)
+
+
+def test_the_discount_is_that_of_kneser_and_ney() -> None:
+    """n1 / (n1 + 2 n2), of two tokens that were counted once and three that were counted twice."""
+    order = _Order({(): Counter({1: 1, 2: 1, 3: 2, 4: 2, 5: 2, 6: 9})})
+    assert order.discount == 2 / (2 + 2 * 3)
+    assert order.interpolate((), 3, lower=0.1) == pytest.approx((2 - 0.25 + 6 * 0.25 * 0.1) / 17)
+    assert order.interpolate((), 7, lower=0.1) == pytest.approx(6 * 0.25 * 0.1 / 17)
+    assert order.interpolate((8,), 7, lower=0.1) == 0.1
 
 
 def test_it_beats_a_bigram_where_two_tokens_tell() -> None:
