@@ -157,8 +157,12 @@ def test_values_are_squared_and_classes_have_cross_entropy_unless_told_otherwise
     assert task_with(Identity(), CLASSES).loss(logits, labels).item() == pytest.approx(log(4 / 3))
     smooth = task_with(Identity(), CLASSES, label_smoothing=0.5).loss(logits, labels).item()
     assert smooth == pytest.approx(0.75 * log(4 / 3) + 0.25 * log(4))
-    focal = [task_with(Identity(), CLASSES, loss="focal", gamma=g).loss(logits, labels).item() for g in (0.0, 1.0)]
-    assert focal == pytest.approx([(log(4 / 3) + log(2)) / 2, (log(4 / 3) / 4 + log(2) / 2) / 2])
+    for options, gamma in (({"gamma": 0.0}, 0), ({"gamma": 1.0}, 1), ({}, 2)):
+        focal = task_with(Identity(), CLASSES, loss="focal", **options).loss(logits, labels).item()
+        assert focal == pytest.approx((log(4 / 3) / 4**gamma + log(2) / 2**gamma) / 2)
+    assert task_with(Identity(), loss="huber").loss(OUTPUT, TARGET).item() == (0.5 + 1.5) / 2
+    assert task_with(Identity(), loss_weights=(0.5,)).loss((OUTPUT,), TARGET).item() == 1.25
+    assert task_with(Identity()).loss((OUTPUT,), TARGET).item() == 2.5
 
 
 def test_auxiliary_outputs_count_as_their_weights_say() -> None:

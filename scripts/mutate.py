@@ -1,0 +1,160 @@
+"""Mutation testing: change one place of a module at a time, and see whether the default tests notice.
+
+    python scripts/mutate.py dlzoo/losses.py [dlzoo/tasks/base.py …]      # survivors are printed
+    DLZOO_WRITE_RESULTS=1 python scripts/mutate.py                        # all modules, and counts for RESULTS.md
+
+A mutant runs the tests that execute the changed function, quickest first, until one fails. The tests are imported once;
+each mutant is a fork of that process with the changed code put into the functions that are there. Tests that start
+processes are not among them: they would see the unchanged files. What survives is either killed by a new test or
+explained in scripts/mutants.yaml.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[0] = str(ROOT)  # here lies an inspect.py
+
+import argparse
+import importlib
+import json
+import os
+import random
+import signal
+import time
+import types
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import yaml
+
+from dlzoo import reliability
+from scripts.mutations import mutants, put_in
+
+TESTS = yaml.safe_load((ROOT / "scripts" / "mutants.yaml").read_text(encoding="utf-8"))
+"""``tests``: module -> names of test files; ``explained``: module -> {mutant: why no test need notice}."""
+
+
+def reasons(module: str) -> dict[str, str]:
+    """``equivalent: …`` or ``explained: …`` for each mutant that need not fall."""
+    return TESTS["explained"].get(module) or {}
+
+
+class Mutation:
+    """A pytest plugin: in place of a run, one with a note of what each test executes, then one for each mutant."""
+
+    def __init__(self, modules: list[str], share: float) -> None:
+        self.share = share
+        self.files = {str(ROOT / module): module for module in modules}
+        self.executed: dict[tuple[str, str], set[str]] = defaultdict(set)
+        self.seconds: dict[str, float] = {}
+        self.failed = False
+        self.survivors: dict[str, list[str]] = {module: [] for module in modules}
+        self.found: Counter[str] = Counter()
+        self.tried: Counter[str] = Counter()
+
+    def profile(self, frame: types.FrameType, event: str, _: Any) -> None:
+        if event == "call" and frame.f_code.co_filename in self.files:
+            name = frame.f_code.co_qualname.partition(".<")[0]
+            self.executed[frame.f_code.co_filename, name].add(self.test)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Any:
+        before = getattr(self, "test", "")
+        if fixturedef.scope != "function":
+            self.test = request.node.nodeid  # of all tests of the file
+        try:
+            return (yield)
+        finally:
+            self.test = before
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        self.failed |= report.failed
+
+    def run(self, item: Any, following: Any = None) -> bool:
+        """Whether a test passes."""
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        return not self.failed
+
+    def pytest_runtestloop(self, session: Any) -> bool:
+        items = session.items
+        for i, item in enumerate(items):
+            self.test, started = item.nodeid, time.monotonic()
+            sys.setprofile(self.profile)
+            passed = self.run(item, items[i + 1] if i + 1 < len(items) else None)
+            sys.setprofile(None)
+            self.seconds[item.nodeid] = time.monotonic() - started
+            if not passed:
+                raise SystemExit(f"{item.nodeid} fails without any mutant")
+        if self.is_noticed(items, lambda: None):
+            raise SystemExit("a test fails when it is run again without any mutant")
+        for path, module in self.files.items():
+            imported = importlib.import_module(module.removesuffix(".py").replace("/", "."))
+            for change, tree in mutants(Path(path).read_text(encoding="utf-8")):
+                self.found[module] += 1
+                if random.Random(change.label).random() >= self.share:
+                    continue
+                self.tried[module] += 1
+                tests = self.executed.get((path, ".".join(change.scope))) or {item.nodeid for item in items}
+                chosen = [item for item in items if not tests.isdisjoint((item.nodeid, item.nodeid.partition("::")[0]))]
+                if not self.is_noticed(chosen, partial(put_in, imported, change, tree)):
+                    self.survivors[module].append(change.label)
+                    if change.label not in reasons(module):
+                        print(f"\nsurvives: {module}: {change.label}", flush=True)
+        return True
+
+    def is_noticed(self, items: list[Any], change: Callable[[], None]) -> bool:
+        """Whether a test fails after a change, in a fork of this process."""
+        if child := os.fork():
+            return os.waitpid(child, 0)[1] != 0
+        signal.alarm(int(60 + 10 * sum(self.seconds[item.nodeid] for item in items)))  # it may never end
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, 1), os.dup2(quiet, 2)
+        passed = False
+        try:
+            change()
+            passed = all(self.run(item) for item in sorted(items, key=lambda item: self.seconds[item.nodeid]))
+        finally:
+            os._exit(0 if passed else 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("modules", nargs="*", help=f"of {', '.join(TESTS['tests'])}; all")
+    parser.add_argument("--share", type=float, default=1.0, help="of the mutants, chosen by their text")
+    given = parser.parse_args()
+    chosen = given.modules or [*TESTS["tests"]]
+    os.chdir(ROOT)
+    files = sorted({f"tests/test_{name}.py" for module in chosen for name in TESTS["tests"][module].split()})
+    mutation = Mutation(chosen, given.share)
+    pytest.main(["-q", "-x", "-p", "no:cacheprovider", *files], plugins=[mutation])
+    columns = ["module", "mutants", "tried", "killed", "equivalent", "explained", "open"]
+    file = ROOT / "results" / "reliability" / "mutants.json"
+    rows = {row[0]: row for row in json.loads(file.read_text())["rows"]} if file.is_file() else {}
+    for module in chosen:
+        tried, left = mutation.tried[module], mutation.survivors[module]
+        why = Counter(reasons(module).get(label, "open").partition(":")[0] for label in left)
+        counts = [mutation.found[module], tried, tried - len(left), *(why[name] for name in columns[4:])]
+        rows[module] = [module, *counts]
+        print(dict(zip(columns, rows[module], strict=True)))
+    if "DLZOO_WRITE_RESULTS" in os.environ:
+        reliability.save(
+            ROOT,
+            "mutants",
+            title="Mutants",
+            command="DLZOO_WRITE_RESULTS=1 python scripts/mutate.py",
+            columns=columns,
+            rows=[rows[module] for module in TESTS["tests"] if module in rows],
+            note="One change of a module at a time (a comparison, an operator, a number, an argument, a statement); "
+            "killed: a default test fails. Equivalent: nothing that can be observed changes. Explained: why no test "
+            "notices stands in scripts/mutants.yaml, as for the equivalent ones.",
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,274 @@
+"""What every task has in common, beside a trainer that answers what it is asked: means, steps, checkpoints, ranks."""
+
+from __future__ import annotations
+
+import math
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dlzoo.errors import UserError
+from dlzoo.specs import Column, TableSpec, Values
+from dlzoo.tasks.base import RunningMean, Task, stop_searching_for_cuda
+
+SPEC = TableSpec((Column("x"),), Values(("y",)))
+
+
+class Noted:
+    """A logger."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[dict[str, float], int]] = []
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        self.rows.append((metrics, step))
+
+
+class Carrying(Task):
+    carried = ("memory",)
+    memory: Any = None
+
+
+def trainer_with(**answers: Any) -> SimpleNamespace:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.25)
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    progress = SimpleNamespace(current=SimpleNamespace(processed=3, ready=4))
+    common: dict[str, Any] = {
+        "loggers": [], "log_every_n_steps": 3, "global_step": 0, "current_epoch": 2, "optimizers": [optimizer],
+        "world_size": 1, "strategy": strategy, "callback_metrics": {"val/loss": torch.tensor(0.5)},
+        "fit_loop": SimpleNamespace(epoch_progress=progress), "train_dataloader": None, "lr_scheduler_configs": [],
+    }  # fmt: skip
+    return SimpleNamespace(**common | answers)
+
+
+def task_in(trainer: Any, cls: type[Task] = Task) -> Any:
+    task = cls(nn.Linear(1, 1), SPEC)
+    task._trainer = trainer
+    return task
+
+
+# Means
+
+
+def test_means_are_added_and_logged_every_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = Noted()
+    trainer = trainer_with(loggers=[logger])
+    task = task_in(trainer)
+    assert math.isnan(task.running_loss), "there was no step"
+    for step in range(7):
+        monkeypatch.setattr(type(task), "global_step", step)
+        task.track(step + 1, loss=torch.tensor(float(step)))
+    assert task.running_loss == sum(step * (step + 1) for step in range(7)) / 28
+    expected = [({"train/loss_step": float(s), "lr": 0.25, "epoch": 2}, s) for s in (0, 3, 6)]
+    assert logger.rows == expected
+    task.on_train_epoch_start()
+    assert task.running_loss == 0.0, "another epoch begins"
+
+
+def test_rows_that_count_on_another_rank_are_not_counted_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Task, "global_step", 1)
+    task = task_in(trainer_with())
+    task.track(2, loss=torch.tensor(1.0))
+    task.share = 0.0
+    task.track(2, loss=torch.tensor(9.0))
+    assert task.running_loss == 1.0
+
+
+class Two:
+    """A strategy of two ranks, the other of which has this total and count."""
+
+    root_device = torch.device("cpu")
+
+    def __init__(self, *other: float) -> None:
+        self.other = torch.tensor(other, dtype=torch.double)
+
+    def reduce(self, own: Tensor, reduce_op: str) -> Tensor:
+        assert (reduce_op, own.dtype) == ("sum", torch.double)
+        return own + self.other
+
+
+def test_ranks_join_their_sums() -> None:
+    mean = RunningMean()
+    mean.add(torch.tensor(2.0), 3)
+    mean.join(Two(10.0, 1.0))  # type: ignore[arg-type]
+    assert mean.read() == 16 / 4
+    nothing = RunningMean()
+    nothing.join(Two(10.0, 4.0))  # type: ignore[arg-type]
+    assert nothing.read() == 2.5
+    columns = RunningMean()
+    columns.add(torch.tensor([1.0, 2.0]), 2)
+    columns.join(Two(4.0, 8.0, 2.0))  # type: ignore[arg-type]
+    assert (columns.total / columns.count).tolist() == [6 / 4, 12 / 4]  # type: ignore[operator]
+    assert columns.total.dtype == torch.float  # type: ignore[union-attr]
+
+
+def test_the_epoch_s_means_are_logged_and_those_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for world, expected in ((1, 2.0), (2, 16 / 4)):
+        task = task_in(trainer_with(world_size=world, strategy=Two(10.0, 1.0)))
+        logged: dict[str, float] = {}
+        monkeypatch.setattr(task, "log", lambda name, value, **_: logged.update({name: value}))  # noqa: B023
+        task.train_means["loss"] = RunningMean()
+        task.train_means["loss"].add(torch.tensor(2.0), 3)
+        task.on_train_epoch_end()
+        assert logged == {"train/loss": expected}
+
+
+# Steps
+
+
+def test_the_learning_rate_is_that_of_the_first_group() -> None:
+    a, b = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+    first = torch.optim.SGD([{"params": [a], "lr": 0.5}, {"params": [b], "lr": 0.1}])
+    second = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.9)
+    assert task_in(trainer_with(optimizers=[first, second])).learning_rate == 0.5
+    assert task_in(trainer_with(optimizers=[])).learning_rate == 0.0
+
+
+@pytest.mark.parametrize(("left_out", "interval", "moves"), [
+    (False, "step", True), (True, "step", False), (False, "epoch", True), (True, "epoch", True),
+])  # fmt: skip
+def test_a_step_that_is_left_out_moves_no_schedule_of_steps(left_out: bool, interval: str, moves: bool) -> None:
+    steps: list[Any] = []
+    scheduler = SimpleNamespace(step=lambda *metric: steps.append(metric))
+    other = SimpleNamespace(scheduler=None, interval="step")
+    mine = SimpleNamespace(scheduler=scheduler, interval=interval)
+    task = task_in(trainer_with(lr_scheduler_configs=[other, mine]))
+    task.left_out = left_out
+    task.lr_scheduler_step(scheduler, None)
+    assert bool(steps) == moves
+
+
+def gradient(task: Any, value: float) -> float:
+    """Of a loss 3 w at w = 1, times ``value``."""
+    w = nn.Parameter(torch.ones(1))
+    task.backward((3 * w * value).sum())
+    assert w.grad is not None
+    return w.grad.item()
+
+
+def test_a_rank_s_gradient_counts_by_its_share_and_what_is_not_finite_reaches_all() -> None:
+    alone = task_in(trainer_with())
+    alone.factor = 0.5
+    assert gradient(alone, 1.0) == 3.0
+    one_of_two = task_in(trainer_with(world_size=2))
+    one_of_two.factor = 0.5
+    assert gradient(one_of_two, 1.0) == 1.5
+    one_of_two.factor = 0.0
+    assert gradient(one_of_two, 1.0) == 0.0
+    assert math.isnan(gradient(one_of_two, float("inf")))
+
+
+def test_the_share_of_a_batch_is_the_loader_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = SimpleNamespace(shares=[1.2, 0.8])
+    task = task_in(trainer_with(world_size=2, train_dataloader=loader))
+    task.on_train_batch_start(None, 1)
+    assert (task.share, task.factor) == (0.8, 0.8)
+    alone = task_in(trainer_with(train_dataloader=loader))
+    alone.on_train_batch_start(None, 1)
+    assert (alone.share, alone.factor) == (1.0, 1.0)
+
+
+# Checkpoints
+
+
+def continued(checkpoint: dict[str, Any], **answers: Any) -> Any:
+    """Another task that goes on from a checkpoint."""
+    task = task_in(trainer_with(**answers), Carrying)
+    task.on_load_checkpoint(checkpoint)
+    return task
+
+
+class Loader:
+    def __init__(self) -> None:
+        self.state: Any = {"epoch": 2, "position": 3}
+
+    def state_dict(self) -> Any:
+        return self.state
+
+    def load_state_dict(self, state: Any) -> None:
+        self.state = state
+
+
+def test_a_checkpoint_holds_all_that_a_run_goes_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Task, "global_step", 5)
+    task = task_in(trainer_with(train_dataloader=Loader()), Carrying)
+    task.track(4, loss=torch.tensor(2.0))
+    task.memory, task.skipped_steps = torch.tensor([1.0, 2.0]), 7
+    stored: dict[str, Any] = {}
+    task.on_save_checkpoint(stored)
+    expected = torch.rand(3)  # what is drawn next
+    loader = Loader()
+    loader.state = None
+    other = continued(stored, train_dataloader=loader)
+    assert (other.skipped_steps, other.last_metrics) == (7, {"val/loss": 0.5})
+    other.on_train_start()
+    assert torch.equal(torch.rand(3), expected)
+    assert other.running_loss == 2.0
+    other.track(4, loss=torch.tensor(4.0))
+    assert other.running_loss == 3.0
+    assert other.memory.tolist() == [1.0, 2.0]
+    assert loader.state == {"epoch": 2, "position": 3}
+    torch.rand(1)
+    after = torch.get_rng_state()
+    other.on_train_start()
+    assert torch.equal(torch.get_rng_state(), after), "it is taken up once"
+
+
+def test_after_an_epoch_the_next_has_all_batches() -> None:
+    progress = SimpleNamespace(current=SimpleNamespace(processed=4, ready=4))
+    trainer = trainer_with(train_dataloader=Loader(), fit_loop=SimpleNamespace(epoch_progress=progress))
+    stored: dict[str, Any] = {}
+    task_in(trainer).on_save_checkpoint(stored)
+    assert stored["continuation"]["loader"] is None
+    loader = Loader()
+    other = continued(stored, train_dataloader=loader)
+    loader.state = "untouched"
+    other.on_train_start()
+    assert loader.state == "untouched"
+
+
+def test_a_checkpoint_of_an_older_version_holds_less() -> None:
+    task = continued({})
+    assert (task.last_metrics, task.skipped_steps) == ({}, 0)
+    task.on_train_start()
+    stored: dict[str, Any] = {}
+    task_in(trainer_with(train_dataloader=object())).on_save_checkpoint(stored)  # of a source of one's own
+    assert stored["continuation"]["loader"] is None
+    del stored["continuation"]["skipped_steps"]
+    assert continued(stored).skipped_steps == 0
+
+
+# Small things
+
+
+def test_optimizers_are_refused_in_a_sentence() -> None:
+    for error in (ValueError("bad rate"), TypeError("no such option"), RuntimeError("not here")):
+        task = task_in(trainer_with())
+
+        def refuse(parameters: Any, error: Exception = error) -> Any:
+            raise error
+
+        task.optimizer = refuse
+        with pytest.raises(UserError, match=f"optimizer: {error}"):
+            task.make_optimizer([])
+
+
+def test_what_lightning_notes_at_each_hook_is_an_attribute_and_parameters_are_registered() -> None:
+    task = task_in(trainer_with())
+    task._current_fx_name = "training_step"
+    assert task._current_fx_name == "training_step"
+    task.more = nn.Linear(1, 1)
+    assert "more.weight" in dict(task.named_parameters())
+
+
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_where_there_is_no_gpu_pytorch_need_not_ask_again(has_gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    stop_searching_for_cuda()
+    assert ("PYTORCH_NVML_BASED_CUDA_CHECK" in os.environ) == has_gpu
+    stop_searching_for_cuda()

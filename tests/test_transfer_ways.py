@@ -1,0 +1,110 @@
+"""Ways of transfer: which stages are frozen when, and how fast each learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dlzoo.errors import UserError
+from dlzoo.tasks.transfer import Features, Finetune, Gradual, Scratch, Transfer
+
+
+class Staged(nn.Module):
+    """Three stages of one layer each, a head, and a note of what was frozen."""
+
+    def __init__(self, weights: str = "imagenet") -> None:
+        super().__init__()
+        self.weights = weights
+        self.head = nn.Linear(1, 1)
+        self.body = nn.ModuleList(nn.Linear(1, 1) for _ in range(3))
+        self.stages = [[layer] for layer in self.body]
+        self.frozen: list[int] = []
+
+    def freeze(self, num_stages: int) -> None:
+        self.frozen.append(num_stages)
+
+
+def groups(way: Transfer, net: Staged) -> list[tuple[str, float]]:
+    """(name, factor) of each group; its parameters must be those of that part."""
+    found = way.groups(net)
+    parts = {"head": net.head, **{f"stage{i}": layer for i, layer in enumerate(net.body)}}
+    for group in found:
+        assert [*map(id, group["params"])] == [*map(id, parts[group["name"]].parameters())]
+    return [(group["name"], pytest.approx(group["factor"])) for group in found]  # type: ignore[misc]
+
+
+def test_features_freeze_all_stages_and_only_the_head_learns() -> None:
+    net, way = Staged(), Features()
+    for done in (0.0, 0.5, 1.0):
+        way.apply(net, done)
+    assert net.frozen == [3, 3, 3]
+    assert groups(way, net) == [("head", 1.0)]
+    assert not way.changes
+
+
+def test_finetuning_learns_the_more_slowly_the_closer_to_the_input() -> None:
+    """A geometric row: 0.03, 0.09 ..., 0.3; of a single stage the bottom's."""
+    net, way = Staged(), Finetune(top=0.4, bottom=0.1)
+    way.apply(net, 0.0)
+    assert net.frozen == [0]
+    assert groups(way, net) == [("head", 1.0), ("stage2", 0.4), ("stage1", 0.2), ("stage0", 0.1)]
+    assert Finetune().rates(3) == pytest.approx([0.03, 0.03 * 10**0.5, 0.3])
+    assert Finetune().rates(1) == [0.03]
+    assert not way.changes
+
+
+def test_stages_thaw_from_the_top_one_after_another() -> None:
+    """Of five stages the highest at a fifth of the run, the lowest at three fifths, those between at equal distances."""
+    way = Gradual()
+    shares = {0.0: 5, 0.19: 5, 0.2: 4, 0.29: 4, 0.31: 3, 0.41: 2, 0.51: 1, 0.59: 1, 0.6: 0, 1.0: 0}
+    assert {done: way.num_frozen(5, done) for done in shares} == shares
+    assert [way.num_frozen(1, done) for done in (0.1, 0.3, 0.6)] == [1, 0, 0]
+    assert way.changes
+    net = Staged()
+    way.apply(net, 0.0)
+    way.apply(net, 1.0)
+    assert net.frozen == [3, 0]
+    assert [name for name, _ in groups(way, net)] == ["head", "stage2", "stage1", "stage0"]
+    assert way.rates(3) == Finetune().rates(3)
+
+
+def test_all_stages_may_thaw_at_once() -> None:
+    way = Gradual(start=0.5, end=0.5)
+    assert [way.num_frozen(4, done) for done in (0.0, 0.49, 0.5, 1.0)] == [4, 4, 0, 0]
+
+
+def test_from_scratch_all_learns_at_one_rate() -> None:
+    net, way = Staged(weights="none"), Scratch()
+    way.check(net)
+    way.check(nn.Linear(1, 1))
+    way.apply(net, 0.0)
+    assert net.frozen == []
+    (group,) = way.groups(net)
+    assert len(group["params"]) == len([*net.parameters()])
+    assert "factor" not in group
+
+
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        (lambda: Features().check(nn.Linear(1, 1)), r"transfer=features is for nets with a backbone.*Linear has none"),
+        (lambda: Gradual().check(Staged(weights="none")), r"transfer=gradual needs a trained backbone"),
+        (lambda: Scratch().check(Staged()), r"transfer=scratch starts from fresh weights, but net\.weights=imagenet"),
+        (lambda: Finetune(top=0.0), r"task\.transfer\.top=0\.0 must be above 0"),
+        (lambda: Finetune(bottom=-1.0), r"task\.transfer\.bottom=-1\.0"),
+        (lambda: Gradual(start=0.7), r"task\.transfer\.start=0\.7 and end=0\.6"),
+        (lambda: Gradual(start=-0.1), r"start=-0\.1"),
+        (lambda: Gradual(end=1.1), r"end=1\.1"),
+    ],
+)
+def test_mistakes(check: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check()
+
+
+def test_bounds_are_allowed() -> None:
+    assert Gradual(start=0.0, end=1.0).num_frozen(3, torch.tensor(0.0).item()) == 2
+    Features().check(Staged())
