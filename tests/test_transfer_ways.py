@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,9 @@ import torch
 from torch import nn
 
 from dlzoo.errors import UserError
+from dlzoo.specs import Column, TableSpec, Values
+from dlzoo.tasks.base import RunningMean
+from dlzoo.tasks.supervised import Supervised
 from dlzoo.tasks.transfer import Features, Finetune, Gradual, Scratch, Transfer
 
 
@@ -57,7 +61,7 @@ def test_finetuning_learns_the_more_slowly_the_closer_to_the_input() -> None:
 
 
 def test_stages_thaw_from_the_top_one_after_another() -> None:
-    """Of five stages the highest at a fifth of the run, the lowest at three fifths, those between at equal distances."""
+    """Of five stages the highest at a fifth of the run, the lowest at three fifths, the others evenly between."""
     way = Gradual()
     shares = {0.0: 5, 0.19: 5, 0.2: 4, 0.29: 4, 0.31: 3, 0.41: 2, 0.51: 1, 0.59: 1, 0.6: 0, 1.0: 0}
     assert {done: way.num_frozen(5, done) for done in shares} == shares
@@ -108,3 +112,58 @@ def test_mistakes(check: Any, message: str) -> None:
 def test_bounds_are_allowed() -> None:
     assert Gradual(start=0.0, end=1.0).num_frozen(3, torch.tensor(0.0).item()) == 2
     Features().check(Staged())
+
+
+# In a supervised task
+
+
+def task_of(way: Transfer, net: nn.Module, epoch: int = 0, world_size: int = 1, epochs: int | None = 10) -> Supervised:
+    spec = TableSpec((Column("x"),), Values(("y",)))
+    task = Supervised(net, spec, optimizer=lambda p: torch.optim.SGD(p, lr=1.0), transfer=way)
+    task._trainer = SimpleNamespace(current_epoch=epoch, max_epochs=epochs, world_size=world_size)  # type: ignore[assignment]
+    return task
+
+
+def test_the_optimizer_gets_the_groups_and_their_rates() -> None:
+    task = task_of(Finetune(top=0.4, bottom=0.1), net := Staged())
+    optimizer = task.make_optimizer(task.learnable())
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1.0, 0.4, 0.2, 0.1])
+    plain = task_of(Scratch(), Staged(weights="none"))
+    assert len([*plain.learnable()[0]["params"]]) == len([*net.parameters()])
+
+
+@pytest.mark.parametrize(("epoch", "frozen"), [(0, 3), (1, 3), (2, 2), (4, 1), (6, 0), (9, 0)])
+def test_stages_thaw_by_the_share_of_epochs_that_are_over(epoch: int, frozen: int) -> None:
+    task = task_of(Gradual(), net := Staged(), epoch)
+    task.train_means["loss"] = RunningMean()
+    task.train_means["loss"].add(torch.tensor(1.0), 1)
+    task.on_train_epoch_start()
+    assert net.frozen == [frozen]
+    assert task.running_loss == 0.0
+
+
+def test_in_a_run_without_an_end_all_has_thawed() -> None:
+    task_of(Gradual(), net := Staged(), epoch=1, epochs=None).on_train_epoch_start()
+    assert net.frozen == [0]
+
+
+def test_several_processes_and_stages_that_thaw_do_not_go_together() -> None:
+    with pytest.raises(UserError, match=r"transfer=gradual thaws stages.*trainer=auto"):
+        task_of(Gradual(), Staged(), world_size=2).on_train_epoch_start()
+    task_of(Finetune(), net := Staged(), world_size=2).on_train_epoch_start()
+    assert net.frozen == [0]
+
+
+def test_a_way_that_does_not_fit_the_net_is_refused_at_once() -> None:
+    with pytest.raises(UserError, match="is for nets with a backbone"):
+        task_of(Features(), nn.Linear(1, 1))
+
+
+def test_without_a_way_all_learns_and_each_epoch_begins_anew() -> None:
+    spec = TableSpec((Column("x"),), Values(("y",)))
+    task = Supervised(net := nn.Linear(1, 1), spec)
+    assert [*task.learnable()] == [*net.parameters()]
+    task.train_means["loss"] = RunningMean()
+    task.train_means["loss"].add(torch.tensor(1.0), 1)
+    task.on_train_epoch_start()
+    assert task.running_loss == 0.0
