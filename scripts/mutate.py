@@ -132,7 +132,7 @@ def main() -> None:
     os.chdir(ROOT)
     files = sorted({f"tests/test_{name}.py" for module in chosen for name in TESTS["tests"][module].split()})
     mutation = Mutation(chosen, given.share)
-    pytest.main(["-q", "-x", "-p", "no:cacheprovider", *files], plugins=[mutation])
+    pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--capture=sys", *files], plugins=[mutation])
     columns = ["module", "mutants", "tried", "killed", "equivalent", "explained", "open"]
     file = ROOT / "results" / "reliability" / "mutants.json"
     rows = {row[0]: row for row in json.loads(file.read_text())["rows"]} if file.is_file() else {}

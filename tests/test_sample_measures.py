@@ -13,7 +13,15 @@ from torch import Tensor
 
 from dlzoo.data.digits import Digits
 from dlzoo.measures import ruler
-from dlzoo.measures.sample_measures import class_shares, frechet, inception_score, precision_recall
+from dlzoo.measures.sample_measures import (
+    Reading,
+    among,
+    class_shares,
+    frechet,
+    inception_score,
+    measures,
+    precision_recall,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +81,31 @@ def test_precision_and_recall_are_their_definitions() -> None:
         1.0,
         pytest.approx(brute(real, one, 3)),
     )  # collapsed: precise, but little recalled
+
+
+def test_all_measures_of_made_pictures_beside_real_ones() -> None:
+    """Sure of more than nine tenths: two of four."""
+    p = torch.tensor([0.97, 0.91, 0.89, 0.5])
+    made = Reading(torch.randn(4, 2), torch.stack([p, 1 - p], 1).log())
+    real = Reading(torch.randn(30, 2) * 0.5, torch.randn(30, 2))
+    found = measures(made, real)
+    precision, recall = precision_recall(made.features, real.features)
+    assert found == {
+        "frechet": frechet(made.features, real.features),
+        "inception_score": inception_score(made.logits),
+        "confident_share": 0.5,
+        "precision": precision,
+        "recall": recall,
+    }
+    assert precision != recall
+    assert frechet(made.features, real.features) == pytest.approx(frechet(real.features, made.features), rel=1e-3)
+    assert measures(made, real, sure=0.95)["confident_share"] == 0.25
+
+
+def test_of_few_pictures_fewer_neighbours_are_asked() -> None:
+    """Of two, each has one neighbour, at the distance 1: both reach as far."""
+    two = torch.tensor([[0.0], [1.0]])
+    assert among(torch.tensor([[2.0], [2.1], [-1.0], [0.5]]), two, 3) == 0.75
 
 
 def test_shares_of_classes() -> None:

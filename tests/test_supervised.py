@@ -143,9 +143,41 @@ def test_the_loss_of_a_batch_is_the_weighted_mean_of_its_rows() -> None:
     task = task_with(Identity())
     assert task.loss(OUTPUT, TARGET).item() == 2.5
     assert task.loss(OUTPUT, TARGET, torch.tensor([3.0, 1.0])).item() == 7 / 4
+    assert task.loss(OUTPUT, TARGET, torch.tensor([3.0, 1.0]) / 1000).item() == pytest.approx(7 / 4)
     assert task.loss(OUTPUT, TARGET, torch.zeros(2)).item() == 0.0, "no row counts"
     assert task.weight_of(TARGET) == 2
     assert float(task.weight_of(TARGET, torch.tensor([3.0, 1.5]))) == 4.5
+
+
+class Rank:
+    """A trainer of one of two ranks; the rows of the other have the weight 1."""
+
+    world_size = 2
+
+    def __init__(self, other: float = 1.0) -> None:
+        self.strategy, self.other = self, other
+
+    def reduce(self, own: Tensor, reduce_op: str) -> Tensor:
+        assert reduce_op == "sum", "not the mean, which is the default"
+        return own.add_(self.other)  # in place, as torch.distributed does
+
+
+def test_a_rank_s_gradient_counts_as_the_weights_of_its_rows() -> None:
+    """The mean over both ranks of factor times mean loss is the weighted mean of all rows."""
+    task, weights = task_with(Identity()), torch.tensor([2.0, 1.0])
+    task.share = 1.2
+    assert task.gradient_factor((OUTPUT, TARGET)) == 1.2, "rows that count alike: their number"
+    for scale in (1.0, 0.001):
+        task._trainer = Rank(scale)  # type: ignore[assignment]
+        assert float(task.gradient_factor((OUTPUT, TARGET, scale * weights))) == pytest.approx(3 * 2 / (3 + 1))
+    task._trainer = Rank()  # type: ignore[assignment]
+    balanced = task_with(Identity(), CLASSES, class_weights=[1.0, 4.0])
+    balanced._trainer = task._trainer
+    assert float(balanced.gradient_factor((OUTPUT, torch.tensor([0, 1])))) == pytest.approx(5 * 2 / (5 + 1))
+    task.share = 0.0
+    assert float(task.gradient_factor((OUTPUT, TARGET, weights))) == 0.0, "its rows count on the other rank"
+    task._trainer = Rank(0.0)  # type: ignore[assignment]
+    assert float(task.gradient_factor((OUTPUT, TARGET, weights))) == 0.0
 
 
 def test_values_are_squared_and_classes_have_cross_entropy_unless_told_otherwise() -> None:
