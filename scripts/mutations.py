@@ -68,7 +68,8 @@ class Change(ast.NodeTransformer):
             return node
         for other in alternatives(node):
             if self.number == 0:
-                before, after = (ast.unparse(ast.fix_missing_locations(n)).replace("\n", " ") for n in (node, other))
+                both = (getattr(n, "test", n) if isinstance(node, ast.If) else n for n in (node, other))
+                before, after = (ast.unparse(ast.fix_missing_locations(n)).replace("\n", " ") for n in both)
                 after = "nothing" if after.startswith("if 0:") else after.partition(" if True else ")[0]
                 self.label = f"{'.'.join(self.scope)}: {before} -> {after}"
                 return other

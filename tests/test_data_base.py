@@ -187,6 +187,9 @@ def test_training_batches_are_shuffled_by_seed_and_epoch_and_others_are_in_order
     assert first != second
     assert sorted(chain(*first)) == sorted(chain(*second)) == numbers(data, "train")
     assert rows_in(Table(val_size=6, batch_size=5).train_dataloader()) == first
+    split, order = Table(val_last=True), Table(val_last=True, seed=1)
+    assert numbers(split, "train") == numbers(order, "train")
+    assert rows_in(split.train_dataloader()) != rows_in(order.train_dataloader())
     val = numbers(data, "val")
     assert rows_in(data.val_dataloader()) == [val[:4], val[4:]]
     assert rows_in(data.test_dataloader()) == [list(range(i, i + 4)) for i in (100, 104, 108)]
@@ -195,6 +198,7 @@ def test_training_batches_are_shuffled_by_seed_and_epoch_and_others_are_in_order
 
 def test_overfitting_a_few_batches_sees_the_same_in_each_epoch() -> None:
     data = Table(val_size=6, batch_size=5)
+    assert hasattr(data.train_dataloader(), "sampler")
     data.trainer = type("Trainer", (), {"overfit_batches": 2})()
     data._home = lambda num_bytes: torch.device("cpu")  # type: ignore[method-assign]
     assert not hasattr(data.train_dataloader(), "sampler"), "nothing tells it of epochs"
@@ -280,3 +284,10 @@ class InOrder(Table):
 def test_mistakes(make: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         make()
+
+
+def test_the_least_that_is_allowed_and_what_holds_by_default() -> None:
+    data = Table(batch_size=1, eval_batch_size=1, train_per_class=1)
+    assert [len(rows) for rows in rows_in(data.train_dataloader())] == [1, 1, 1]
+    data = Table()
+    assert (data.batch_size, data.eval_batch_size, data.seed, data.placement) == (128, 512, 0, "auto")

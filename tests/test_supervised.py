@@ -27,12 +27,12 @@ def spec_of(target: Classes | Values, num_features: int) -> TableSpec:
 
 
 class Rows(InMemoryData):
-    """The same rows in every split, in batches of three."""
+    """The same rows for training and validation, in batches of three; the first five are the test."""
 
     def __init__(self, rows: Arrays, target: Classes | Values) -> None:
         super().__init__(batch_size=3, eval_batch_size=3)
         self.target = target
-        self._arrays = {"train": rows, "val": rows, "test": rows}
+        self._arrays = {"train": rows, "val": rows, "test": rows.take(torch.arange(5))}
         self.spec = self.declare()
 
     def declare(self) -> TableSpec:
@@ -73,22 +73,22 @@ SAMPLE_WEIGHTS = [1.0, 0.0, 2.0, 1.0, 0.5, 0.5, 3.0]
 
 
 def test_the_loss_of_an_epoch_is_the_mean_over_rows_not_over_batches(tmp_path: Path) -> None:
-    rows = Arrays(torch.tensor(ERRORS)[:, None], torch.zeros(7, 1))
-    found = measured(tmp_path, rows, VALUES)
+    y = torch.arange(7.0)[:, None]  # squares around their mean: 28 in all, 10 of the first five
+    found = measured(tmp_path, Arrays(y + torch.tensor(ERRORS)[:, None], y), VALUES)
     mean = sum(e * e for e in ERRORS) / 7  # 20; the mean of validation's three batch means is 26.4
-    for split in ("train", "val", "test"):
-        assert found[f"{split}/loss"] == pytest.approx(mean)
-    for split in ("val", "test"):
-        assert found[f"{split}/rmse"] == pytest.approx(mean**0.5)
-        assert found[f"{split}/mae"] == pytest.approx(4)
+    assert found["train/loss"] == found["val/loss"] == pytest.approx(mean)
+    assert found["test/loss"] == pytest.approx(55 / 5)
+    assert (found["val/rmse"], found["test/rmse"]) == pytest.approx((mean**0.5, 11**0.5))
+    assert (found["val/mae"], found["test/mae"]) == pytest.approx((4, 3))
+    assert (found["val/r2"], found["test/r2"]) == pytest.approx((1 - 140 / 28, 1 - 55 / 10))
 
 
 def test_the_loss_of_an_epoch_is_weighted_by_sample_weights(tmp_path: Path) -> None:
     rows = Arrays(torch.tensor(ERRORS)[:, None], torch.zeros(7, 1), torch.tensor(SAMPLE_WEIGHTS))
     found = measured(tmp_path, rows, VALUES)
-    mean = sum(w * e * e for w, e in zip(SAMPLE_WEIGHTS, ERRORS, strict=True)) / 8
-    for split in ("train", "val", "test"):
-        assert found[f"{split}/loss"] == pytest.approx(mean)
+    squares = [w * e * e for w, e in zip(SAMPLE_WEIGHTS, ERRORS, strict=True)]
+    assert found["train/loss"] == found["val/loss"] == pytest.approx(sum(squares) / 8)
+    assert found["test/loss"] == pytest.approx(sum(squares[:5]) / 4.5)
 
 
 P = [0.75, 0.5, 0.25, 0.9, 0.1, 0.5, 0.8]
@@ -109,10 +109,13 @@ def test_the_loss_and_the_accuracy_of_classes(tmp_path: Path, class_weights: Any
         (class_weights[label] if class_weights else 1) * (w if weighted else 1)
         for w, label in zip(SAMPLE_WEIGHTS, LABELS, strict=True)
     ]
-    mean = sum(w * loss for w, loss in zip(weights, losses, strict=True)) / sum(weights)
-    for split in ("train", "val", "test"):
-        assert found[f"{split}/loss"] == pytest.approx(mean, rel=1e-5)
-        assert found[f"{split}/accuracy"] == pytest.approx(sum(RIGHT) / 7)
+    for split, num in (("train", 7), ("val", 7), ("test", 5)):
+        total = sum(w * loss for w, loss in zip(weights[:num], losses, strict=False))
+        assert found[f"{split}/loss"] == pytest.approx(total / sum(weights[:num]), rel=1e-5)
+        assert found[f"{split}/accuracy"] == pytest.approx(sum(RIGHT[:num]) / num)
+    # predicted 0 0 1 0 1 0 0 of 0 0 1 1 0 1 0; in the test 0 0 1 0 1 of 0 0 1 1 0
+    assert found["val/f1"] == pytest.approx((2 * 3 / (5 + 4) + 2 * 1 / (2 + 3)) / 2)
+    assert found["test/f1"] == pytest.approx((2 * 2 / (3 + 3) + 2 * 1 / (2 + 2)) / 2)
 
 
 def test_a_running_mean_of_unequal_batches() -> None:
@@ -216,11 +219,15 @@ def small_net() -> nn.Sequential:
     return net
 
 
+def penalty_of(task: Supervised) -> float:
+    return torch.as_tensor(task.penalty()).item()
+
+
 def test_weight_penalties_leave_biases_and_norms_alone() -> None:
-    assert float(task_with(small_net()).penalty()) == 0.0
-    assert float(task_with(small_net(), l1=0.5).penalty()) == 0.5 * (1 + 2 + 3 + 4)
-    assert float(task_with(small_net(), l2=0.5).penalty()) == 0.5 * (1 + 4 + 9 + 16)
-    assert float(task_with(small_net(), l1=1.0, l2=2.0).penalty()) == 10 + 2 * 30
+    assert penalty_of(task_with(small_net())) == 0.0
+    assert penalty_of(task_with(small_net(), l1=0.5)) == 0.5 * (1 + 2 + 3 + 4)
+    assert penalty_of(task_with(small_net(), l2=0.5)) == 0.5 * (1 + 4 + 9 + 16)
+    assert penalty_of(task_with(small_net(), l1=1.0, l2=2.0)) == 10 + 2 * 30
 
 
 def test_activity_penalties_are_means_of_what_the_activations_gave_and_are_taken_once() -> None:
@@ -231,8 +238,8 @@ def test_activity_penalties_are_means_of_what_the_activations_gave_and_are_taken
     ):
         task = task_with(small_net(), **options)
         task(x)
-        assert float(task.penalty()) == expected
-        assert float(task.penalty()) == 0.0
+        assert penalty_of(task) == expected
+        assert penalty_of(task) == 0.0
     assert task_with(small_net()).activities == []
 
 

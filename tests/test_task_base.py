@@ -51,6 +51,19 @@ def task_in(trainer: Any, cls: type[Task] = Task) -> Any:
     return task
 
 
+def test_what_holds_of_a_task_that_says_nothing_else() -> None:
+    task = Task(nn.Linear(1, 1), SPEC)
+    assert task.spec is SPEC
+    assert (task.monitor, task.carried, task.has_parts, task.goes_on_within_epochs) == (
+        ("val/loss", "min"),
+        (),
+        False,
+        True,
+    )
+    assert (task.left_out, task.skipped_steps, task.share, task.factor) == (False, 0, 1.0, 1.0)
+    assert (task.train_means, task.last_metrics) == ({}, {})
+
+
 # Means
 
 
