@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dlzoo import gathering
 from dlzoo.errors import UserError
 from dlzoo.specs import Column, TableSpec, Values
 from dlzoo.tasks.base import RunningMean, Task, stop_searching_for_cuda
@@ -175,6 +176,22 @@ def test_a_rank_s_gradient_counts_by_its_share_and_what_is_not_finite_reaches_al
     assert math.isnan(gradient(one_of_two, float("inf")))
 
 
+def test_options_of_a_backward_pass_arrive() -> None:
+    w = nn.Parameter(torch.ones(1))
+    loss = (w * w).sum()
+    for _ in range(2):
+        task_in(trainer_with()).backward(loss, retain_graph=True)
+    assert w.grad is not None
+    assert w.grad.item() == 4
+
+
+def test_ranks_that_go_on_from_different_steps_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Task, "global_step", 5)
+    monkeypatch.setattr(gathering, "gathered", lambda own: [own, 7])
+    with pytest.raises(UserError, match=r"different steps, \[5, 7\]"):
+        task_in(trainer_with()).on_train_start()
+
+
 def test_the_share_of_a_batch_is_the_loader_s(monkeypatch: pytest.MonkeyPatch) -> None:
     loader = SimpleNamespace(shares=[1.2, 0.8])
     task = task_in(trainer_with(world_size=2, train_dataloader=loader))
@@ -258,6 +275,22 @@ def test_a_checkpoint_of_an_older_version_holds_less() -> None:
 # Small things
 
 
+class Stepping(Task):
+    def training_step(self, batch: Any, batch_idx: int) -> None: ...
+
+
+def test_the_signature_that_lightning_reads_at_each_step_is_there_already() -> None:
+    assert [*vars(Stepping.training_step)["__signature__"].parameters] == ["self", "batch", "batch_idx"]
+    assert "__signature__" not in vars(Task.training_step), "it is Lightning's own"
+
+
+def test_an_optimizer_may_be_changed_for_a_part() -> None:
+    task = task_in(trainer_with())
+    task.optimizer = lambda parameters, **options: torch.optim.SGD(parameters, **{"lr": 0.1, **options})
+    assert task.make_optimizer(task.parameters(), lr=0.9).param_groups[0]["lr"] == 0.9
+    assert task.configure_optimizers().param_groups[0]["lr"] == 0.1
+
+
 def test_optimizers_are_refused_in_a_sentence() -> None:
     for error in (ValueError("bad rate"), TypeError("no such option"), RuntimeError("not here")):
         task = task_in(trainer_with())
@@ -282,6 +315,8 @@ def test_what_lightning_notes_at_each_hook_is_an_attribute_and_parameters_are_re
 def test_where_there_is_no_gpu_pytorch_need_not_ask_again(has_gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
-    stop_searching_for_cuda()
+    task = task_in(trainer_with())
+    task.optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.1)
+    task.configure_optimizers()
     assert ("PYTORCH_NVML_BASED_CUDA_CHECK" in os.environ) == has_gpu
-    stop_searching_for_cuda()
+    stop_searching_for_cuda()  # again
