@@ -56,8 +56,18 @@ def test_finetuning_learns_the_more_slowly_the_closer_to_the_input() -> None:
     assert net.frozen == [0]
     assert groups(way, net) == [("head", 1.0), ("stage2", 0.4), ("stage1", 0.2), ("stage0", 0.1)]
     assert Finetune().rates(3) == pytest.approx([0.03, 0.03 * 10**0.5, 0.3])
+    assert Finetune().rates(2) == pytest.approx([0.03, 0.3])
     assert Finetune().rates(1) == [0.03]
     assert not way.changes
+
+
+class AllButTheLowest(Transfer):
+    def num_frozen(self, num_stages: int, done: float) -> int:
+        return 1
+
+
+def test_a_way_that_names_no_rates_has_one_rate() -> None:
+    assert groups(AllButTheLowest(), Staged()) == [("head", 1.0), ("stage2", 1.0), ("stage1", 1.0)]
 
 
 def test_stages_thaw_from_the_top_one_after_another() -> None:
@@ -73,6 +83,7 @@ def test_stages_thaw_from_the_top_one_after_another() -> None:
     assert net.frozen == [3, 0]
     assert [name for name, _ in groups(way, net)] == ["head", "stage2", "stage1", "stage0"]
     assert way.rates(3) == Finetune().rates(3)
+    assert Gradual(top=0.4, bottom=0.1).rates(3) == pytest.approx([0.1, 0.2, 0.4])
 
 
 def test_all_stages_may_thaw_at_once() -> None:
