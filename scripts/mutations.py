@@ -48,10 +48,10 @@ def alternatives(node: ast.AST) -> Iterator[ast.AST]:
         if len(first) == 2 and not any(isinstance(arg, ast.Starred) for arg in first):
             yield with_(node, args=[*reversed(first), *node.args[2:]])
         yield from (with_(node, keywords=keywords[:i] + keywords[i + 1 :]) for i in range(len(keywords)))
-    dropped = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
-    dropped |= isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute | ast.Subscript)
-    if dropped or isinstance(node, ast.AugAssign | ast.Raise):
-        yield ast.If(ast.Constant(0), [node], [])
+    sets = isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute | ast.Subscript)
+    calls = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    if isinstance(node, ast.stmt) and (sets or calls or isinstance(node, ast.AugAssign | ast.Raise)):
+        yield ast.If(ast.Constant(0), [node], [])  # nothing, but its names are still used
 
 
 class Change(ast.NodeTransformer):
