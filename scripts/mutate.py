@@ -38,6 +38,7 @@ from scripts.mutations import mutants, put_in
 
 TESTS = yaml.safe_load((ROOT / "scripts" / "mutants.yaml").read_text(encoding="utf-8"))
 """``tests``: module -> names of test files; ``explained``: module -> {mutant: why no test need notice}."""
+COLUMNS = ["module", "mutants", "tried", "killed", "equivalent", "explained", "open"]
 
 
 def reasons(module: str) -> dict[str, str]:
@@ -123,6 +124,21 @@ class Mutation:
             os._exit(0 if passed else 1)
 
 
+def save(rows: dict[str, list[Any]]) -> None:
+    """Counts for RESULTS.md, of the modules that were looked at."""
+    reliability.save(
+        ROOT,
+        "mutants",
+        title="Mutants",
+        command="DLZOO_WRITE_RESULTS=1 python scripts/mutate.py",
+        columns=COLUMNS,
+        rows=[rows[module] for module in TESTS["tests"] if module in rows],
+        note="One change of a module at a time (a comparison, an operator, a number, an argument, a statement). Killed: "
+        "a default test fails. Equivalent: nothing that can be observed changes; explained: it changes nothing that is "
+        "promised. Why, stands for each in scripts/mutants.yaml.",
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="*", help=f"of {', '.join(TESTS['tests'])}; all")
@@ -133,27 +149,16 @@ def main() -> None:
     files = sorted({f"tests/test_{name}.py" for module in chosen for name in TESTS["tests"][module].split()})
     mutation = Mutation(chosen, given.share)
     pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--capture=sys", *files], plugins=[mutation])
-    columns = ["module", "mutants", "tried", "killed", "equivalent", "explained", "open"]
     file = ROOT / "results" / "reliability" / "mutants.json"
     rows = {row[0]: row for row in json.loads(file.read_text())["rows"]} if file.is_file() else {}
     for module in chosen:
         tried, left = mutation.tried[module], mutation.survivors[module]
         why = Counter(reasons(module).get(label, "open").partition(":")[0] for label in left)
-        counts = [mutation.found[module], tried, tried - len(left), *(why[name] for name in columns[4:])]
+        counts = [mutation.found[module], tried, tried - len(left), *(why[name] for name in COLUMNS[4:])]
         rows[module] = [module, *counts]
-        print(dict(zip(columns, rows[module], strict=True)))
+        print(dict(zip(COLUMNS, rows[module], strict=True)))
     if "DLZOO_WRITE_RESULTS" in os.environ:
-        reliability.save(
-            ROOT,
-            "mutants",
-            title="Mutants",
-            command="DLZOO_WRITE_RESULTS=1 python scripts/mutate.py",
-            columns=columns,
-            rows=[rows[module] for module in TESTS["tests"] if module in rows],
-            note="One change of a module at a time (a comparison, an operator, a number, an argument, a statement); "
-            "killed: a default test fails. Equivalent: nothing that can be observed changes. Explained: why no test "
-            "notices stands in scripts/mutants.yaml, as for the equivalent ones.",
-        )
+        save(rows)
 
 
 if __name__ == "__main__":
