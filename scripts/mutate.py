@@ -133,9 +133,9 @@ def save(rows: dict[str, list[Any]]) -> None:
         command="DLZOO_WRITE_RESULTS=1 python scripts/mutate.py",
         columns=COLUMNS,
         rows=[rows[module] for module in TESTS["tests"] if module in rows],
-        note="One change of a module at a time (a comparison, an operator, a number, an argument, a statement). Killed: "
-        "a default test fails. Equivalent: nothing that can be observed changes; explained: it changes nothing that is "
-        "promised. Why, stands for each in scripts/mutants.yaml.",
+        note="One change of a module at a time: a comparison, an operator, a number, an argument, a statement. Killed: "
+        "a default test fails. Equivalent: nothing that can be observed changes; explained: nothing that is promised "
+        "does. The reason for each stands in scripts/mutants.yaml.",
     )
 
 

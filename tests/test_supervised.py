@@ -249,11 +249,11 @@ def test_the_penalty_is_in_what_is_learned_but_not_in_what_is_reported(tmp_path:
     net = nn.Linear(1, 1, bias=False)
     nn.init.ones_(net.weight)
     task = Supervised(net, data.spec, l2=0.5, activity_l1=1.0)
-    tracked: dict[str, float] = {}
+    tracked: dict[str, Any] = {}
     task.track = lambda count, **means: tracked.update(means, count=count)  # type: ignore[method-assign]
     x, y = rows.x[:2], rows.y[:2]
     assert task.training_step((x, y), 0).item() == 2.5 + 0.5
-    assert (float(tracked["loss"]), tracked["count"]) == (2.5, 2)
+    assert (tracked["loss"].item(), tracked["count"]) == (2.5, 2)
     found = task.measure((x, y))
     assert found["loss"].item() == 2.5
     assert torch.equal(found["output"], x)
