@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,7 +19,7 @@ from dlzoo.data.digits import Digits
 from dlzoo.errors import SpecError, UserError
 from dlzoo.nets.autoencoder import Autoencoder
 from dlzoo.specs import Classes, ImageSpec
-from dlzoo.tasks.autoencoder import Autoencoding, bernoulli_kl, jacobian_norm
+from dlzoo.tasks.autoencoder import Autoencoding, bernoulli_kl, errors, jacobian_norm
 from dlzoo.tasks.stacked import StackedAutoencoding
 
 SPEC = ImageSpec(1, 4, 4, Classes(("a", "b")))
@@ -59,6 +60,42 @@ def test_noise_is_what_its_name_says() -> None:
 def test_wrong_noise(name: Any, level: float) -> None:
     with pytest.raises(UserError, match=r"task\.noise"):
         corruption(name, level)
+
+
+# Errors
+
+
+def test_errors_by_hand() -> None:
+    """Two pictures of two pixels, said to be 1/2 and 3/4 bright."""
+    logits = torch.tensor([0.0, math.log(3)]).expand(2, 2).view(2, 1, 1, 2)
+    found = errors(logits, torch.tensor([[0.0, 1.0], [0.5, 0.75]]).view(2, 1, 1, 2))
+    quarters = math.log(4) - 0.75 * math.log(3)  # the entropy of 3/4
+    assert found["mse"].tolist() == pytest.approx([(1 / 4 + 1 / 16) / 2, 0])
+    assert found["bce"].tolist() == pytest.approx([(math.log(2) + math.log(4 / 3)) / 2, (math.log(2) + quarters) / 2])
+
+
+@pytest.mark.parametrize("loss", ["mse", "bce"])
+def test_metrics_are_means_over_pictures_and_the_loss_is_the_one_of_its_name(loss: Any) -> None:
+    task, x = task_of(loss=loss).eval(), torch.rand(4, 1, 4, 4)
+    logged: dict[str, float] = {}
+    task.log_dict = lambda metrics: logged.update({k: v.item() for k, v in metrics.items()})  # type: ignore[method-assign]
+    with torch.no_grad():
+        logits = task.net.decode(task.net.encode(x))
+        expected = errors(logits, x)
+        for part in x.split(3):
+            found = task.validation_step((part, torch.zeros(len(part))), 0)
+        task.log_split("val")
+        assert task.loss(logits, x).item() == pytest.approx(expected[loss].mean().item())
+    assert logged == pytest.approx(
+        {f"val/{name}": expected[of].mean().item() for name, of in (("mse", "mse"), ("bce", "bce"), ("loss", loss))}
+    )
+    torch.testing.assert_close(found["error"], expected["mse"][3:])
+    torch.testing.assert_close(found["code"], task.net.encode(x[3:]))
+    torch.testing.assert_close(task.reconstruct(x), logits.sigmoid())
+    with torch.no_grad():
+        task.test_step((x[:1], torch.zeros(1)), 0)
+        task.log_split("test")
+    assert logged["test/mse"] == pytest.approx(expected["mse"][0].item()), "validation is forgotten"
 
 
 # Penalties
