@@ -62,6 +62,12 @@ def test_the_rule_sees_standardised_inputs(monkeypatch: pytest.MonkeyPatch) -> N
     assert task.net.linear.weight.tolist() == [[0.5, 2.0]]
 
 
+def test_it_steps_by_itself_and_takes_the_options_of_any_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, _ = perceptron(2, monkeypatch)
+    assert not task.automatic_optimization
+    assert PerceptronRule(task.net, task.spec, label_smoothing=0.5, l1=2.0).l1 == 2.0
+
+
 def test_two_classes_are_one_wish_and_more_are_one_hot(monkeypatch: pytest.MonkeyPatch) -> None:
     assert perceptron(2, monkeypatch)[0].wanted(torch.tensor([0, 1]), 1).tolist() == [[0], [1]]
     assert perceptron(3, monkeypatch)[0].wanted(torch.tensor([2, 0]), 3).tolist() == [[0, 0, 1], [1, 0, 0]]
@@ -98,6 +104,36 @@ def test_a_value_moves_towards_the_reward_and_what_follows() -> None:
     assert task._errors[2] == 8.0, "errors have no sign"
 
 
+class Corridor:
+    """From state 0 each action earns 1 and leads to 0 again."""
+
+    def __init__(self) -> None:
+        self.observations = np.array([0])
+        self.finished = [(7.0, 3)]
+
+    def step(self, actions: np.ndarray) -> Transitions:
+        return step(0, int(actions[0]), 1.0, 0)
+
+
+def test_a_block_of_steps_learns_at_the_rate_of_the_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one action: 0 + (1 + 0 - 0) / 4, then 1/4 + (1 + 1/8 - 1/4) / 4."""
+    task = q_learning(gamma=0.5, epsilon_start=0.0, epsilon_end=0.0)
+    optimizer = torch.optim.SGD(task.net.parameters(), lr=0.25)
+    monkeypatch.setattr(task, "_count", lambda num: None)
+    task._trainer = trainer_with(
+        optimizers=[optimizer], max_steps=-1, is_last_batch=False, lr_scheduler_configs=[], num_training_batches=2
+    )
+    task.training_step((Corridor(), 2), 0)
+    assert task.num_steps == task.num_asked == 2
+    assert task.table[0].tolist() == [0.25 + 0.875 / 4, 0.0]
+    assert task.train_means["td_error"].read() == (1 + 0.875) / 2
+    task.training_step((Corridor(), 0), 1)
+    assert task.train_means["td_error"].read() == (1 + 0.875) / 2, "no step, no error"
+    assert task.train_means["return"].read() == 7
+    task.training_step((Corridor(), 1), 1)
+    assert task.train_means["td_error"].count == 3
+
+
 def test_exploration_falls_along_a_line_and_then_stays() -> None:
     task = q_learning(epsilon_start=0.9, epsilon_end=0.1, epsilon_steps=200)
     found = []
@@ -106,7 +142,7 @@ def test_exploration_falls_along_a_line_and_then_stays() -> None:
         found.append(task.epsilon)
     assert found == pytest.approx([0.9, 0.7, 0.5, 0.1, 0.1])
     assert task.figures() == {"epsilon": pytest.approx(0.1)}
-    assert (q_learning().epsilon, q_learning().gamma) == (1.0, 0.99)
+    assert (q_learning().epsilon, q_learning().gamma, q_learning().epsilon_steps) == (1.0, 0.99, 10_000)
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])
@@ -118,6 +154,8 @@ def test_the_share_of_random_actions_is_epsilon(epsilon: float) -> None:
     actions = np.concatenate([task.explore(np.zeros(100, dtype=int)) for _ in range(100)])
     assert (actions == 0).mean() == pytest.approx(epsilon / 2, abs=0.02)
     assert {*actions.tolist()} <= {0, 1}
+    if 0 < epsilon < 1:
+        assert 0 < (task.explore(np.zeros(1000, dtype=int)) == 0).mean() < epsilon, "each draws its own"
 
 
 @pytest.mark.parametrize(
