@@ -82,6 +82,32 @@ def test_a_failure_leaves_the_old_file(
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 
 
+def test_an_error_that_is_not_the_disk_s_is_not_taken_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*given: Any) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr("torch.save", fail)
+    with pytest.raises(RuntimeError, match=r"^a fault of ours$"):
+        CheckpointIO(card()).save_checkpoint({"state_dict": {}}, tmp_path / "deeper" / "still" / "a.ckpt")
+    assert [*(tmp_path / "deeper" / "still").iterdir()] == []
+
+
+def test_a_run_keeps_what_it_wrote_and_takes_away_what_another_left(tmp_path: Path) -> None:
+    path, before = tmp_path / "last.ckpt", tmp_path / "last.previous.ckpt"
+
+    def save(io: CheckpointIO, step: int) -> list[int | None]:
+        io.save_checkpoint({"state_dict": {}, "step": step}, path)
+        return [read(file)["step"] if file.is_file() else None for file in (path, before)]
+
+    first, second = CheckpointIO(card()), CheckpointIO(card())
+    assert [save(first, 1), save(first, 2), save(first, 3)] == [[1, None], [2, 1], [3, 2]]
+    assert save(second, 4) == [4, None]
+    assert save(second, 5) == [5, 4]
+    third = CheckpointIO(card())
+    assert third.load_checkpoint(path)["step"] == 5  # it goes on from there
+    assert save(third, 6) == [6, 5]
+
+
 def test_results_are_equal_after_reload(folder: Path, ckpt: Path) -> None:
     task, cfg = load_task(ckpt)
     x, y, _ = build_data(cfg).arrays("test")
@@ -157,6 +183,27 @@ def test_what_is_no_checkpoint_is_refused(name: str, ckpt: Path, tmp_path: Path)
     assert SPOILT[name] in str(caught.value)
     assert str(path) in str(caught.value)
     assert not (tmp_path / "harm").exists()
+
+
+ODD: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "no card": (lambda content: content.pop("dlzoo"), "was not written by dlzoo"),
+    "a card that is text": (lambda content: content.update(dlzoo="x"), "was not written by dlzoo"),
+    "no weights": (lambda content: content.pop("state_dict"), "was not written by dlzoo"),
+    "a config that is no text": (
+        lambda content: content["dlzoo"].update(config={}),
+        "is damaged: its config is no text",
+    ),
+    "no overrides": (lambda content: content["dlzoo"].pop("overrides"), "its overrides are no words"),
+    "an override that is a number": (lambda content: content["dlzoo"]["overrides"].append(1), "its overrides are no w"),
+    "no format": (lambda content: content["dlzoo"].pop("format"), "has format None, this version of dlzoo reads 1"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_lacks_a_part_is_refused(name: str, ckpt: Path, tmp_path: Path) -> None:
+    change, message = ODD[name]
+    with pytest.raises(UserError, match=message):
+        read(changed(ckpt, tmp_path / "x.ckpt", change))
 
 
 @pytest.mark.parametrize("name", ["nothing.ckpt", "."])
