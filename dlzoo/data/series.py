@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dlzoo.data.base import InMemoryData
+from dlzoo.data.fingerprint import hash_rows
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader
 from dlzoo.errors import UserError, at_least
 from dlzoo.frequency import Step, label
@@ -154,6 +156,21 @@ class SeriesData(InMemoryData):
         lag = spec.period if len(known) > spec.period else 1
         scales = (known[lag:] - known[:-lag]).abs().mean(0)
         return dataclasses.replace(spec, transform=transform, scales=tuple(scales.tolist()))
+
+    def fit_ids(self) -> tuple[np.ndarray, np.ndarray]:
+        horizon = self.declare().horizon
+        steps = self._step_ids()
+        return steps[: -2 * horizon], steps[-2 * horizon : -horizon]
+
+    def test_ids(self) -> np.ndarray:
+        return self._step_ids()[-self.declare().horizon :]
+
+    def _step_ids(self) -> np.ndarray:
+        """A step is known by its time and its values."""
+        from pandas.util import hash_pandas_object
+
+        times = hash_pandas_object(self.whole.times, index=False).to_numpy().astype(np.int64)
+        return hash_rows(torch.from_numpy(times), self.whole.values)
 
     def _origin(self, num_after: int) -> Arrays:
         """One forecast: the raw values before its origin and ``horizon`` after it, ``num_after`` before the end."""
