@@ -22,7 +22,7 @@ from dlzoo.specs import Spec, from_plain, to_plain
 
 HARMLESS = ("batch_size", "eval_batch_size", "placement", "augment", "memory_mb", "num_workers", "mirrors")
 """Options of data that neither choose rows nor fit anything on them."""
-MOST_DIGITS = 60
+MOST_SIGNS = 200
 """Of an option's value in a message."""
 
 
@@ -74,7 +74,7 @@ def check_unseen(ckpt: Any, cfg: DictConfig, data: DataModule, *, is_own: bool) 
         return
     test = data.test_ids()
     overlap = stored.overlap(test)
-    if not stored.is_tested_by(test):
+    if not stored.is_tested_by(test, may_repeat=not is_own):
         raise UserError(
             f"ckpt={ckpt} has learned from {overlap.share:.0%} of these test rows: "
             f"{_now(stored, data.fit_fingerprint(), cfg)}{_changed(content, cfg)}. Test it on rows that are new to "
@@ -122,7 +122,7 @@ def _source(cfg: DictConfig) -> str:
 
 def _changed(content: dict[str, Any], cfg: DictConfig) -> str:
     """The options of the data that are others than those of the run."""
-    then, now = (OmegaConf.to_container(node.data) for node in (checkpoint.config_of(content), cfg))
+    then, now = (OmegaConf.to_container(node.data, resolve=True) for node in (checkpoint.config_of(content), cfg))
     assert isinstance(then, dict)
     assert isinstance(now, dict)
     keys = [key for key in {**then, **now} if key not in HARMLESS and then.get(key) != now.get(key)]
@@ -132,7 +132,7 @@ def _changed(content: dict[str, Any], cfg: DictConfig) -> str:
 
 def _short(value: Any) -> str:
     text = "not given" if value is None else str(value)
-    return text if len(text) <= MOST_DIGITS else f"{text[:MOST_DIGITS]}…"
+    return text if len(text) <= MOST_SIGNS else f"{text[:MOST_SIGNS]}…"
 
 
 def _warn_of_age(ckpt: Any) -> None:

@@ -28,11 +28,13 @@ from dlzoo.errors import UserError
 SAMPLE_SIZE = 4096
 """Hashes in a checkpoint: 37 kB. Of 60,000 rows one in fifteen is found again, of a test with 1,000 of them, 68."""
 TOLERATED = 0.05
-"""Share of test rows that may equal rows of the run beyond what its own rows repeat, with a warning: real tables hold
-the same row twice."""
+"""Share of test rows that may equal rows of the run, with a warning: real tables hold the same row twice."""
 CHUNK_ROWS = 4096
 CONTEXT = 8
 """Tokens that decide whether a running text is cut behind them."""
+LEAD = 24
+"""Tokens before a piece of running text that belong to it: a short piece alone may stand in any text."""
+BLOCK_TOKENS = 1 << 20
 CUT_BITS = 5
 """A running text is cut behind one token in 2^5."""
 
@@ -78,11 +80,18 @@ class Fingerprint:
             test = test[test <= sample[-1]]
         return Overlap(int(np.isin(test, sample).sum()), len(test))
 
-    def is_tested_by(self, test: np.ndarray) -> bool:
-        """Whether a test on these rows says something about new ones: no more were seen than repeat by themselves."""
+    def is_tested_by(self, test: np.ndarray, *, may_repeat: bool = False) -> bool:
+        """Whether a test on these rows says something about new ones.
+
+        Args:
+            test: (N,) uint64.
+            may_repeat: whether as many of them may equal rows of the run as its own rows equal one another: where rows
+                are drawn anew from few different ones, as ten binary digits are, those that were seen come again.
+        """
         overlap = self.overlap(test)
-        spread = 3 * (self.repeated * (1 - self.repeated) / max(overlap.looked_at, 1)) ** 0.5
-        return overlap.share <= self.repeated + TOLERATED + spread
+        expected = self.repeated if may_repeat else 0.0
+        spread = 3 * (expected * (1 - expected) / max(overlap.looked_at, 1)) ** 0.5
+        return overlap.share <= expected + TOLERATED + spread
 
     def to_plain(self) -> dict[str, Any]:
         """For a checkpoint; `from_plain` inverts it."""
@@ -153,7 +162,7 @@ def hash_texts(words: Sequence[str], tokens: np.ndarray, starts: np.ndarray, lab
 
 
 def hash_pieces(words: Sequence[str], tokens: np.ndarray) -> np.ndarray:
-    """A hash (N,) uint64 of each piece of a running text, whatever stands before it.
+    """A hash (N,) uint64 of each piece of a running text, wherever it stands.
 
     The text is cut where the `CONTEXT` tokens before say so, as in A. Muthitacharoen, B. Chen, D. Mazières, "A
     Low-bandwidth Network File System", 2001: what is put in at its beginning moves no other cut.
@@ -161,7 +170,7 @@ def hash_pieces(words: Sequence[str], tokens: np.ndarray) -> np.ndarray:
     Args:
         tokens: (T,) places in ``words``.
     """
-    table, block = hash_names(words), 1 << 20
+    table, block = hash_names(words), BLOCK_TOKENS
     odd = np.array([pow(0x9E3779B97F4A7C15, k + 1, 1 << 64) for k in range(CONTEXT)], np.uint64)
     cuts: list[np.ndarray] = [np.zeros(1, np.int64)]
     for start in range(0, len(tokens), block):
@@ -173,7 +182,7 @@ def hash_pieces(words: Sequence[str], tokens: np.ndarray) -> np.ndarray:
         places = np.flatnonzero(mixed >> np.uint64(64 - CUT_BITS) == 0)
         cuts.append(places + max(start - CONTEXT + 1, 0) + CONTEXT)  # behind the last token of the window
     places = np.unique(np.append(np.concatenate(cuts), len(tokens)))
-    return _numbers([_hash(table[tokens[a:b]].tobytes()) for a, b in itertools.pairwise(places)])
+    return _numbers([_hash(table[tokens[max(a - LEAD, 0) : b]].tobytes()) for a, b in itertools.pairwise(places)])
 
 
 def _split(ids: np.ndarray) -> Split:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Split = Literal["train", "test"]
+NUM_LEADING = 3
+"""Steps before a step that belong to what it is known by: one value alone may stand anywhere."""
 NO_SEASON = 12
 """Window and horizon where nothing says how long a season is."""
 
@@ -166,11 +168,10 @@ class SeriesData(InMemoryData):
         return self._step_ids()[-self.declare().horizon :]
 
     def _step_ids(self) -> np.ndarray:
-        """A step is known by its time and its values."""
-        from pandas.util import hash_pandas_object
-
-        times = hash_pandas_object(self.whole.times, index=False).to_numpy().astype(np.int64)
-        return hash_rows(torch.from_numpy(times), self.whole.values)
+        """A step is known by its values and those of the steps before it, whatever their dates."""
+        values = self.whole.values
+        before = [torch.cat([values[:1].expand(lag, -1), values[:-lag]]) for lag in range(1, NUM_LEADING + 1)]
+        return hash_rows(values, *before)
 
     def _origin(self, num_after: int) -> Arrays:
         """One forecast: the raw values before its origin and ``horizon`` after it, ``num_after`` before the end."""

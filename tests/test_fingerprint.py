@@ -1,0 +1,254 @@
+"""What rows are known by: the same are known again, others are not, and no run is tested on rows it learned from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from changing_data import CHANGES, COMMON, READERS, call, first_rows, path_of, share_seen
+from small_runs import changed
+
+from dlzoo import config, train
+from dlzoo.commands import evaluate
+from dlzoo.data import fingerprint
+from dlzoo.data.digits import Digits
+from dlzoo.data.fingerprint import SAMPLE_SIZE, from_plain, hash_pieces, hash_rows, hash_texts, of_rows
+from dlzoo.errors import UserError
+
+every_reader = pytest.mark.parametrize("name", READERS)
+
+
+def numbers(start: int, end: int) -> np.ndarray:
+    """Ids of rows that hold the whole numbers from start to end."""
+    return hash_rows(torch.arange(start, end))
+
+
+def test_a_row_is_known_by_all_that_it_holds() -> None:
+    x = torch.arange(12, dtype=torch.uint8).view(3, 2, 2)
+    y = torch.tensor([0, 1, 0])
+    ids = hash_rows(x, y)
+    assert len({*ids.tolist()}) == 3
+    assert (hash_rows(x.flip(0), y.flip(0)) == ids[::-1]).all()
+    for other_x, other_y in ((x, y.flip(0).roll(1)), (x.transpose(1, 2), y)):
+        assert (hash_rows(other_x, other_y) != ids).any()
+    many = torch.arange(3 * fingerprint.CHUNK_ROWS + 5)
+    assert len(np.unique(hash_rows(many))) == len(many)
+    assert (hash_rows(many)[-7:] == hash_rows(many[-7:])).all()
+
+
+def test_a_text_is_known_by_its_words_whatever_their_numbers() -> None:
+    starts, labels = np.array([0, 2, 2, 3]), np.array([0, 1, 1])
+    ids = hash_texts(["a", "b", "c"], np.array([0, 1, 2]), starts, labels)
+    assert (hash_texts(["x", "c", "b", "a"], np.array([3, 2, 1]), starts, labels) == ids).all()
+    assert (hash_texts(["a", "b", "c"], np.array([0, 1, 2]), starts, 1 - labels) != ids).all()
+
+
+def test_a_running_text_is_known_again_behind_what_is_put_in_before_it() -> None:
+    letters = [chr(97 + i) for i in range(26)]
+    text = np.random.default_rng(0).integers(0, 26, 20_000)
+    before, after = hash_pieces(letters, text), hash_pieces(letters, np.concatenate([[3, 5, 8], text]))
+    assert len(before) > 300
+    assert np.isin(after, before).mean() > 0.99
+    text[10_000] = (text[10_000] + 1) % 26
+    assert 0 < (~np.isin(hash_pieces(letters, text), before)).sum() < 20
+    for short in range(12):
+        assert len(hash_pieces(letters, text[:short])) == min(short, 1)
+
+
+def test_blocks_of_a_running_text_are_cut_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = np.random.default_rng(0).integers(0, 4, 5000)
+    whole = hash_pieces("abcd", text)
+    monkeypatch.setattr(fingerprint, "BLOCK_TOKENS", 97)
+    assert (hash_pieces("abcd", text) == whole).all()
+
+
+@pytest.mark.parametrize("num", [100, 60_000])
+def test_rows_that_were_seen_are_found_among_others(num: int) -> None:
+    rows = of_rows(numbers(0, num), numbers(num, num + num // 10))
+    assert rows.is_tested_by(numbers(2 * num, 3 * num))
+    assert rows.overlap(numbers(2 * num, 3 * num)).seen == 0
+    for test in (numbers(0, num // 2), numbers(num, num + num // 10), numbers(num - num // 5, 2 * num)):
+        assert rows.overlap(test).share == pytest.approx(np.isin(test, numbers(0, num + num // 10)).mean(), abs=0.05)
+        assert not rows.is_tested_by(test)
+    assert len(rows.sample) == min(num + num // 10, SAMPLE_SIZE)
+
+
+def test_rows_that_repeat_by_themselves_are_no_reproach() -> None:
+    """Of 10 binary digits there are 1024: a fair test holds sequences that were trained on."""
+    draw = np.random.default_rng(0)
+    train, val, test = (numbers(0, 1024)[draw.integers(0, 1024, n)] for n in (900, 100, 250))
+    rows = of_rows(train, val)
+    assert rows.overlap(test).share > 0.5
+    assert rows.is_tested_by(test, may_repeat=True)
+    assert not rows.is_tested_by(test)
+    assert not rows.is_tested_by(train, may_repeat=True)
+
+
+def test_a_checkpoint_holds_it_as_plain_data() -> None:
+    rows = of_rows(numbers(0, 300), numbers(300, 400))
+    assert from_plain(rows.to_plain(), "x.ckpt") == rows
+    assert from_plain(None, "x.ckpt") is None
+    empty = of_rows(*Digits.__mro__[2].fit_ids(None))  # type: ignore[attr-defined]  # data without rows
+    assert from_plain(empty.to_plain(), "x.ckpt") == empty
+    assert empty.is_tested_by(np.empty(0, np.uint64))
+
+
+SPOILT = {
+    "no dict": [1, 2],
+    "no split": {"train": None},
+    "sample of text": {"sample": ["a"]},
+    "sample of floats": {"sample": [0.5]},
+    "negative": {"sample": [-1]},
+    "too large": {"sample": [2**64]},
+    "not sorted": {"sample": [3, 2]},
+    "too long": {"sample": list(range(SAMPLE_SIZE + 1))},
+    "no sample": {"sample": 3},
+    "rows": {"train": {"num_rows": "many", "digest": "x"}},
+    "digest": {"train": {"num_rows": 3, "digest": 5}},
+    "share": {"repeated": 2.0},
+    "nan": {"repeated": float("nan")},
+    "text": {"repeated": "x"},
+}
+
+
+@pytest.mark.parametrize("value", SPOILT.values(), ids=SPOILT.keys())
+def test_what_is_none_is_refused(value: Any) -> None:
+    rows = of_rows(numbers(0, 300), numbers(300, 400)).to_plain()
+    with pytest.raises(UserError, match=r"ckpt=x.ckpt is damaged: what it says of its training rows is no fingerprint"):
+        from_plain(rows | value if isinstance(value, dict) else value, "x.ckpt")
+
+
+@every_reader
+def test_each_reader_knows_its_rows(name: str, tmp_path: Path) -> None:
+    """Each change of the data is seen; the ids tell of a test what a comparison of the rows themselves does."""
+    reader, path = READERS[name], path_of(name, tmp_path)
+    rows = first_rows(reader)
+    reader.write(path, rows)
+    before = reader.build(path)
+    known = before.fit_fingerprint()
+    assert known == reader.build(path).fit_fingerprint()
+    before.setup("fit")
+    assert before.fit_fingerprint() == known  # whatever was asked for first
+    assert known.overlap(before.test_ids()).seen == 0
+    for change in CHANGES.values():
+        reader.write(path, change(reader, rows))
+        after = reader.build(path)
+        same = name == "images" and sorted(change(reader, rows)) in (sorted(rows), sorted(rows * 2))
+        assert known.same_rows(after.fit_fingerprint()) == same
+        share = share_seen(reader, before, after)
+        assert known.is_tested_by(after.test_ids()) == (share <= fingerprint.TOLERATED)
+        if name != "running text":  # of which a comparison takes other pieces
+            assert known.overlap(after.test_ids()).share == pytest.approx(share)
+
+
+def test_pictures_are_not_opened_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = READERS["images"]
+    reader.write(tmp_path, first_rows(reader))
+    known = reader.build(tmp_path).fit_fingerprint()
+    opened = []
+    monkeypatch.setattr("dlzoo.data.image_folder.read_images", lambda *args: opened.append(args))
+    data = reader.build(tmp_path, placement="workers", num_workers=0)
+    assert data.fit_fingerprint() == known
+    assert len(data.test_ids()) == 24
+    assert not opened
+
+
+def test_a_folder_may_lie_elsewhere_and_a_picture_that_went_to_the_test_is_known_again(tmp_path: Path) -> None:
+    reader = READERS["images"]
+    reader.write(tmp_path / "a" / "train", list(range(60)))
+    reader.write(tmp_path / "a" / "test", list(range(60, 80)))
+    known = reader.build(tmp_path / "a").fit_fingerprint()
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert reader.build(tmp_path / "b").fit_fingerprint() == known
+    reader.write(tmp_path / "b" / "test", list(range(10)))
+    assert known.overlap(reader.build(tmp_path / "b").test_ids()).share == 1
+
+
+def test_hashes_are_for_good() -> None:
+    """Checkpoints hold them: another process, machine or version must find the same."""
+    assert hash_rows(torch.arange(2)).tolist() == [8794265229978523055, 11979365913534242684]
+    assert hash_texts(["a", "b"], np.array([1, 0]), np.array([0, 2]), np.array([1])).tolist() == [5849207749514863419]
+    assert hash_pieces(["a", "b"], np.array([1, 0, 0])).tolist() == [400511630956234628]
+    assert Digits().fit_fingerprint().train.digest == "f50186daf50067298fbbe300cf40cefc"
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run on noise: rows.csv and run/."""
+    folder, reader = tmp_path_factory.mktemp("noise"), READERS["table"]
+    reader.write(folder / "rows.csv", first_rows(reader))
+    words = [*reader.words(folder / "rows.csv"), *COMMON]
+    train.run(config.compose(words), folder / "run", words)
+    return folder
+
+
+def best(noise: Path) -> Path:
+    return noise / "run" / "checkpoints" / "best.ckpt"
+
+
+@pytest.fixture
+def grown(noise: Path, tmp_path: Path) -> Path:
+    """The same file with ten rows more, under another name."""
+    reader = READERS["table"]
+    path = tmp_path / "grown.csv"
+    reader.write(path, CHANGES["10 rows more"](reader, first_rows(reader)))
+    return path
+
+
+def test_a_grown_table_is_refused_when_a_run_is_continued(noise: Path, grown: Path, tmp_path: Path) -> None:
+    words = (f"ckpt={best(noise)}", f"data.path={grown}", "trainer.max_epochs=3", f"hydra.run.dir={tmp_path / 'run'}")
+    code, said = call(train.main, *words)
+    assert code == 2, said
+    for part in ("trained on 86 rows and validated on 10, and", "now gives 94 and 10", "grown.csv, which was ", "anew"):
+        assert part in said
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_grown_table_is_refused_when_a_checkpoint_is_evaluated(noise: Path, grown: Path) -> None:
+    code, said = call(evaluate.main, f"ckpt={best(noise)}", f"data.path={grown}")
+    assert code == 2, said
+    assert "has learned from 77% of these test rows" in said
+    assert "Test it on rows that are new to it" in said
+    code, said = call(evaluate.main, f"ckpt={best(noise)}", "json=true")
+    assert code == 0, said
+    assert "warning" not in said
+
+
+def test_new_rows_are_evaluated(noise: Path, tmp_path: Path) -> None:
+    reader = READERS["table"]
+    reader.write(tmp_path / "new.csv", [reader.row(5000 + i) for i in range(100)])
+    code, said = call(evaluate.main, f"ckpt={best(noise)}", f"data.path={tmp_path / 'new.csv'}")
+    assert code == 0, said
+    assert "warning" not in said
+    reader.write(tmp_path / "new.csv", [reader.row(5000 + i) for i in range(10)])
+    code, said = call(evaluate.main, f"ckpt={best(noise)}", f"data.test_path={tmp_path / 'new.csv'}")
+    assert code == 0, said
+    code, said = call(evaluate.main, f"ckpt={best(noise)}", f"data.test_path={noise / 'rows.csv'}")
+    assert code == 2
+    assert "learned from 80% of these test rows" in said
+
+
+@pytest.mark.parametrize("word", ["data.val_fraction=0.3", "seed=1", "data.seed=1", "data.test_seed=1",
+                                  "data.train_on_val=true", "data.test_fraction=0.4", "data.standardize=false",
+                                  "data.drop=[a]"])  # fmt: skip
+def test_options_that_change_the_split_or_what_is_fitted_are_refused(word: str, noise: Path, tmp_path: Path) -> None:
+    words = (f"ckpt={best(noise)}", "trainer.max_epochs=3", f"hydra.run.dir={tmp_path / 'run'}", word)
+    code, said = call(train.main, *words)
+    assert code == 2, said
+    assert "cannot be continued: it" in said
+    key, value = word.split("=")
+    changed_to = {"true": True, "false": False, "[a]": ["a"]}.get(value, value)
+    assert f"data.{key.removeprefix('data.')}={changed_to}, which was " in said
+
+
+def test_a_checkpoint_from_before_is_taken_with_a_warning(noise: Path, tmp_path: Path) -> None:
+    old = changed(best(noise), tmp_path / "old.ckpt", lambda content: content["dlzoo"].pop("rows"))
+    code, said = call(evaluate.main, f"ckpt={old}")
+    assert code == 0, said
+    assert "was written before checkpoints said which rows they learned from" in said
+    code, said = call(train.main, f"ckpt={old}", "trainer.max_epochs=3", f"hydra.run.dir={tmp_path / 'run'}")
+    assert code == 0, said
+    assert said.count("is not checked") == 1
