@@ -111,7 +111,7 @@ READERS = {
         sentence,
         lambda path, rows: path.write_text("\n".join(rows)) and None,
         lambda path, **options: TextFile(path=str(path), **options),
-        lambda path: ["model=char_rnn", "net.hidden_size=8", "data=text_file", f"data.path={path}"],
+        lambda path: ["model=char_rnn", "net.num_units=8", "data=text_file", f"data.path={path}"],
         pieces_of,
         num_rows=300,
     ),
