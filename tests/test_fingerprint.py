@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from changing_data import CHANGES, COMMON, READERS, call, first_rows, path_of, share_seen
+from changing_data import CHANGES, COMMON, READERS, call, first_rows, path_of, sentence, share_seen, write_csv
 from small_runs import changed
 
 from dlzoo import config, train
+from dlzoo.checkpoint import load_task
 from dlzoo.commands import evaluate
 from dlzoo.data import fingerprint
+from dlzoo.data.cells import read_table
 from dlzoo.data.digits import Digits
 from dlzoo.data.fingerprint import SAMPLE_SIZE, from_plain, hash_pieces, hash_rows, hash_texts, of_rows
+from dlzoo.data.loaders import Arrays
+from dlzoo.data.splits import holdout
+from dlzoo.data.tables import encode
 from dlzoo.errors import UserError
+from dlzoo.specs import Classes, Column
+from dlzoo.tokenizer import UNKNOWN
 
 every_reader = pytest.mark.parametrize("name", READERS)
 
@@ -252,3 +260,71 @@ def test_a_checkpoint_from_before_is_taken_with_a_warning(noise: Path, tmp_path:
     code, said = call(train.main, f"ckpt={old}", "trainer.max_epochs=3", f"hydra.run.dir={tmp_path / 'run'}")
     assert code == 0, said
     assert said.count("is not checked") == 1
+
+
+def test_a_table_is_tested_with_what_was_fitted_in_training(tmp_path: Path) -> None:
+    """Categories, fill values, mean, deviation and classes are the checkpoint's, whatever other rows would give."""
+    towns, other = ["Ulm", "Bonn", ""], ["Ulm", "Rom", "Oslo"]
+    for name, names, scale in (("rows", towns, 1), ("new", other, 50)):
+        rows = [[f"{scale * i}.5" if i % 7 else "", names[i % 3], "ab"[i % 2]] for i in range(60)]
+        write_csv(tmp_path / f"{name}.csv", ["size", "town", "label"], rows)
+    words = ["model=mlp", "net.hidden=[8]", "data=csv", f"data.path={tmp_path / 'rows.csv'}", "data.target=label"]
+    words += [*COMMON, "data.missing=impute"]
+    train.run(config.compose(words), tmp_path / "run", words)
+    ckpt = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    told = ["data.missing=refuse", "data.test_fraction=0.9", "json=true"]
+    code, said = call(evaluate.main, f"ckpt={ckpt}", f"data.path={tmp_path / 'new.csv'}", *told)
+    assert code == 0, said
+    assert "column town: training saw no 'Oslo', 'Rom'" in said
+    task, _ = load_task(ckpt)
+    assert task.spec.columns[1] == Column("town", categories=("Bonn", "Ulm"), fill=task.spec.columns[1].fill)  # type: ignore[union-attr]
+    frame = read_table(tmp_path / "new.csv")
+    labels = torch.tensor([["a", "b"].index(label) for label in frame["label"]])
+    _, test = holdout(Arrays(labels, labels), Classes(("a", "b")), 0.9, seed=0)
+    with pytest.warns(UserWarning, match="training saw no"), torch.no_grad():
+        right = task(encode(frame, task.spec.columns)).argmax(1) == labels  # type: ignore[union-attr]
+    assert json.loads(said[said.index("{") :])["metrics"]["test/accuracy"] == pytest.approx(right[test].float().mean())
+
+
+def test_texts_are_tested_with_the_vocabulary_and_the_classes_of_training(tmp_path: Path) -> None:
+    for name, extra in (("rows", ""), ("new", "never seen words ")):
+        rows = [[extra + sentence(i + 900 * len(extra)), ["no", "yes"][i % 2]] for i in range(60)]
+        write_csv(tmp_path / f"{name}.csv", ["text", "label"], rows)
+    build = READERS["texts"].build
+    trained = build(tmp_path / "rows.csv")
+    trained.setup("fit")
+    data = build(tmp_path / "new.csv")
+    data.adopt(trained.spec)
+    test = data.arrays("test")  # type: ignore[attr-defined]
+    first = test.tokens[: test.starts[1]].tolist()
+    assert first == trained.spec.encode(data.texts("test")[0])  # type: ignore[attr-defined, union-attr]
+    assert first[:3] == [UNKNOWN] * 3
+    assert data.spec == trained.spec
+    rows[3][1] = "perhaps"
+    write_csv(tmp_path / "new.csv", ["text", "label"], rows)
+    data = build(tmp_path / "new.csv")
+    data.adopt(trained.spec)
+    with pytest.raises(UserError, match=r"row 4 has the label 'perhaps' in label, .*; they know: no, yes"):
+        data.setup("test")
+
+
+@pytest.mark.parametrize("name", ["table", "texts", "images"])
+def test_other_training_rows_do_not_change_the_figures_of_the_same_test_rows(name: str, tmp_path: Path) -> None:
+    """Means, deviations, vocabularies and categories are the checkpoint's: nothing is fitted anew."""
+    reader, is_folder = READERS[name], name == "images"
+    train_name, test_name = ("train", "test") if is_folder else ("rows.csv", "test.csv")
+    for folder, start in (("a", 0), ("b", 700)):
+        (tmp_path / folder).mkdir()
+        for part, first, num in ((train_name, start, 60), (test_name, 400, 20)):
+            reader.write(tmp_path / folder / part, [reader.row(first + i) for i in range(num)])
+    paths = {folder: tmp_path / folder / ("" if is_folder else "rows.csv") for folder in ("a", "b")}
+    words = [*reader.words(paths["a"]), *COMMON]
+    words += [] if name == "texts" else ["data.standardize=true"]
+    words += [] if is_folder else [f"data.test_path={tmp_path / 'a' / 'test.csv'}"]
+    metrics = train.run(config.compose(words), tmp_path / "run", words)["metrics"]
+    ckpt = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    code, said = call(evaluate.main, f"ckpt={ckpt}", f"data.path={paths['b']}", "json=true")
+    assert code == 0, said
+    found = json.loads(said[said.index("{") :])["metrics"]
+    assert found == {key: value for key, value in metrics.items() if key.startswith("test/")}
+    assert found
