@@ -46,7 +46,7 @@ def check_continued(cfg: DictConfig, data: DataModule, rows: Fingerprint) -> Non
             "learned from would validate or test it: give it the rows and options of its run, or train anew, without "
             "ckpt= and resume="
         )
-    fields = different_fields(from_plain(content["dlzoo"]["spec"]), data.spec)
+    fields = different_fields(from_plain(content["dlzoo"].get("spec")), data.spec)
     if fields:
         raise UserError(
             f"ckpt={cfg.ckpt} cannot be continued: its {', '.join(fields)} (from its training rows and the options of "
@@ -91,7 +91,7 @@ def check_unseen(ckpt: Any, cfg: DictConfig, data: DataModule, *, is_own: bool) 
         )
 
 
-def different_fields(stored: Spec, now: Spec) -> list[str]:
+def different_fields(stored: Any, now: Spec) -> list[str]:
     """The parts of a spec in which two differ; numbers may do so by rounding."""
     if type(stored) is not type(now):
         return ["kind of data"]
@@ -122,7 +122,8 @@ def _source(cfg: DictConfig) -> str:
 
 def _changed(content: dict[str, Any], cfg: DictConfig) -> str:
     """The options of the data that are others than those of the run."""
-    then, now = (OmegaConf.to_container(node.data, resolve=True) for node in (checkpoint.config_of(content), cfg))
+    now = OmegaConf.to_container(cfg.data, resolve=True)
+    then = OmegaConf.to_container(checkpoint.config_of(content).get("data") or OmegaConf.create({}))
     assert isinstance(then, dict)
     assert isinstance(now, dict)
     keys = [key for key in {**then, **now} if key not in HARMLESS and then.get(key) != now.get(key)]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from changing_data import CHANGES, COMMON, READERS, call, first_rows, path_of, sentence, share_seen, write_csv
+from photo_folders import CLASSES
 from small_runs import changed
 
 from dlzoo import config, train
@@ -19,6 +20,7 @@ from dlzoo.data import fingerprint
 from dlzoo.data.cells import read_table
 from dlzoo.data.digits import Digits
 from dlzoo.data.fingerprint import SAMPLE_SIZE, from_plain, hash_pieces, hash_rows, hash_texts, of_rows
+from dlzoo.data.image_folder import ImageFolder
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.splits import holdout
 from dlzoo.data.tables import encode
@@ -82,6 +84,15 @@ def test_rows_that_were_seen_are_found_among_others(num: int) -> None:
         assert rows.overlap(test).share == pytest.approx(np.isin(test, numbers(0, num + num // 10)).mean(), abs=0.05)
         assert not rows.is_tested_by(test)
     assert len(rows.sample) == min(num + num // 10, SAMPLE_SIZE)
+
+
+def test_rows_are_the_same_only_if_training_and_validation_are() -> None:
+    rows = of_rows(numbers(0, 90), numbers(90, 100))
+    assert rows.same_rows(of_rows(numbers(0, 90), numbers(90, 100)))
+    assert not rows.same_rows(of_rows(numbers(0, 90), numbers(91, 101)))
+    assert not rows.same_rows(of_rows(numbers(1, 91), numbers(90, 100)))
+    assert not rows.same_rows(of_rows(numbers(0, 90)[::-1], numbers(90, 100)))
+    assert not rows.same_rows(of_rows(numbers(0, 100), numbers(90, 100)))
 
 
 def test_rows_that_repeat_by_themselves_are_no_reproach() -> None:
@@ -162,6 +173,21 @@ def test_pictures_are_not_opened_for_it(tmp_path: Path, monkeypatch: pytest.Monk
     assert data.fit_fingerprint() == known
     assert len(data.test_ids()) == 24
     assert not opened
+
+
+def test_a_picture_of_another_size_or_class_is_another(photos: Path) -> None:
+    def ids() -> list[int]:
+        return sorted(
+            np.concatenate([*ImageFolder(path=photos).fit_ids(), ImageFolder(path=photos).test_ids()]).tolist()
+        )
+
+    before, file = ids(), photos / CLASSES[0] / "bild 1.png"
+    file.write_bytes(file.read_bytes() + b"more")
+    assert len({*before} & {*ids()}) == 29
+    file.rename(photos / CLASSES[1] / "bild 100.png")
+    moved = ids()
+    (photos / CLASSES[1] / "bild 100.png").rename(photos / CLASSES[2] / "bild 100.png")
+    assert len({*moved} & {*ids()}) == 29
 
 
 def test_a_folder_may_lie_elsewhere_and_a_picture_that_went_to_the_test_is_known_again(tmp_path: Path) -> None:
@@ -262,6 +288,7 @@ def test_a_checkpoint_from_before_is_taken_with_a_warning(noise: Path, tmp_path:
     assert said.count("is not checked") == 1
 
 
+@pytest.mark.filterwarnings("always:column town")
 def test_a_table_is_tested_with_what_was_fitted_in_training(tmp_path: Path) -> None:
     """Categories, fill values, mean, deviation and classes are the checkpoint's, whatever other rows would give."""
     towns, other = ["Ulm", "Bonn", ""], ["Ulm", "Rom", "Oslo"]

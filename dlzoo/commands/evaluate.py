@@ -13,8 +13,9 @@ Options:
     json                    true for JSON (false)
 
 Data directories: data.data_dir wins, then the one of the run, and where that does not exist DLZOO_DATA_DIR. The data
-must fit the checkpoint: the same shape, columns and classes, in the same order. Exit code 0 when it was tested, 2 for
-a mistake.
+must fit the checkpoint: the same shape, columns and classes, in the same order; what was fitted in training (means,
+vocabularies, categories, fill values) is the checkpoint's. Rows that it has learned from are no test: where a file has
+grown or its split has changed, they are found, and refused. Exit code 0 when it was tested, 2 for a mistake.
 """
 
 from __future__ import annotations

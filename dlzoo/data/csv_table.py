@@ -48,7 +48,8 @@ class CsvTable(TableData):
         missing: refuse, or impute (median of a column of numbers, most frequent name of another).
         missing_marks: what stands for a missing value, beside an empty cell.
         max_categories: a column of more different names is refused as an id.
-        test_path: a file of test rows, with the same columns, instead of ``test_fraction``.
+        test_path: a file of test rows, with the same columns, instead of ``test_fraction``; its rows are read when the
+            test begins.
         separator: between cells; ``\\t`` is a tab.
         decimal: the sign before decimals.
         encoding: of the file, by Python's name, such as latin-1.

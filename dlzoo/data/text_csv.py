@@ -34,7 +34,8 @@ class TextCsv(TextData):
         path: the file; .gz, .bz2 and .xz are read as they are.
         text: the column of texts.
         target: the column of labels.
-        test_path: a file of test rows, with the same columns, instead of ``test_fraction``.
+        test_path: a file of test rows, with the same columns, instead of ``test_fraction``; its rows are read when the
+            test begins.
         test_fraction: share of the rows that is the test set, stratified.
         test_seed: chooses the test rows; not the run's seed, so that runs can be compared.
         separator: between cells; ``\\t`` is a tab.
