@@ -44,6 +44,7 @@ def test_a_row_is_known_by_all_that_it_holds() -> None:
     assert (hash_rows(x.flip(0), y.flip(0)) == ids[::-1]).all()
     for other_x, other_y in ((x, y.flip(0).roll(1)), (x.transpose(1, 2), y)):
         assert (hash_rows(other_x, other_y) != ids).any()
+    assert len(hash_rows(x[:0], y[:0])) == 0
     many = torch.arange(3 * fingerprint.CHUNK_ROWS + 5)
     assert len(np.unique(hash_rows(many))) == len(many)
     assert (hash_rows(many)[-7:] == hash_rows(many[-7:])).all()
