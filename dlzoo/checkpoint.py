@@ -20,6 +20,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
 from dlzoo import beside, durable
+from dlzoo.data.fingerprint import Fingerprint
 from dlzoo.durable import Damaged, previous_of
 from dlzoo.errors import UserError
 from dlzoo.signatures import locate
@@ -31,13 +32,14 @@ ALLOWED = {"net": ("dlzoo.nets.",), "task": ("dlzoo.tasks.",), "data": ("dlzoo.d
 """Where the ``_target_``s of a checkpoint may come from; everything else in it stays data."""
 
 
-def make_card(cfg: DictConfig, overrides: Sequence[str], spec: Any) -> dict[str, Any]:
-    """What a checkpoint must hold beside the weights to be rebuilt."""
+def make_card(cfg: DictConfig, overrides: Sequence[str], spec: Any, rows: Fingerprint | None = None) -> dict[str, Any]:
+    """What a checkpoint must hold beside the weights to be rebuilt, and of the rows that it learned from."""
     return {
         "format": FORMAT,
         "config": OmegaConf.to_yaml(cfg, resolve=True),
         "overrides": list(overrides),
         "spec": to_plain(spec),
+        "rows": rows.to_plain() if rows is not None else None,
     }
 
 

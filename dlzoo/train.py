@@ -113,7 +113,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
 
     import lightning.pytorch as pl
 
-    from dlzoo import build, endings, found, outcome, results
+    from dlzoo import build, changed_data, endings, found, outcome, results
     from dlzoo.checkpoint import make_card, read, restore
     from dlzoo.interruption import Interrupted, listening
 
@@ -125,6 +125,9 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     build.use_safe_optimizer(cfg)
     data.prepare_data()
     data.setup("fit")
+    rows = data.fit_fingerprint()
+    if cfg.ckpt is not None:
+        changed_data.check_continued(cfg, data, rows)
     task = build.build_task(cfg, data.spec)
     if finds_batch_size:
         overrides = found.with_found_batch_size(cfg, task, data, run_dir, overrides)
@@ -132,7 +135,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
         data.setup("fit")
     if cfg.lr_find and cfg.ckpt is None:
         overrides = found.with_found_rate(cfg, task, data, run_dir, overrides)
-    card = make_card(cfg, overrides, data.spec)
+    card = make_card(cfg, overrides, data.spec, rows)
     trainer = build.build_trainer(cfg, task, run_dir, card)
     outcome.announce(cfg, task, trainer)
     if cfg.ckpt is not None:

@@ -67,8 +67,10 @@ def test_test_rows_of_their_own(tmp_path: Path) -> None:
     assert found.arrays("test").y.tolist() == [1, 0]
     assert found.arrays("train").num_rows + found.arrays("val").num_rows == 60
     write(tmp_path / "test.csv", [["0", "Lovely phone", "superb"]])
-    with pytest.raises(UserError, match=r"no row of data\.path has the label 'superb'"):
-        data(tmp_path / "train.csv", test_path=str(tmp_path / "test.csv")).declare()
+    found = data(tmp_path / "train.csv", test_path=str(tmp_path / "test.csv"))
+    found.setup("fit")
+    with pytest.raises(UserError, match=r"data\.test_path=.*test\.csv: row 1 has the label 'superb'.*know: bad, fine"):
+        found.setup("test")
 
 
 def test_a_line_of_ten_megabytes(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ Options:
     json                    true for JSON (false)
 
 Data directories: data.data_dir wins, then the one of the run, and where that does not exist DLZOO_DATA_DIR. The data
-must fit the checkpoint: the same shape, columns and classes, in the same order. Exit code 0 when it was tested, 2 for
-a mistake.
+must fit the checkpoint: the same shape, columns and classes, in the same order; what was fitted in training (means,
+vocabularies, categories, fill values) is the checkpoint's. Rows that it has learned from are no test: where a file has
+grown or its split has changed, they are found, and refused. Exit code 0 when it was tested, 2 for a mistake.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def evaluate(
     """
     import lightning.pytorch as pl
 
-    from dlzoo import build, results
+    from dlzoo import build, changed_data, results
 
     task, stored = cli.load(ckpt)
     cfg = composed(stored, data, overrides)
@@ -103,7 +104,8 @@ def evaluate(
     source = build_data(cfg, task.spec)
     if batch_size is not None:
         source.eval_batch_size = batch_size
-    source.adopt(task.spec)
+    source.prepare_data()
+    changed_data.check_unseen(ckpt, cfg, source, is_own=is_own(data, overrides))
     with tempfile.TemporaryDirectory() as nowhere:  # for what measures draw
         trainer = _build_trainer(cfg, nowhere)
         trainer.test(task, source, verbose=False)
@@ -158,8 +160,16 @@ def composed(stored: DictConfig, data: str | None, overrides: Sequence[str]) -> 
     return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[return-value]
 
 
+def is_own(data: str | None, overrides: Sequence[str]) -> bool:
+    """Whether the data of the run are meant, as they are."""
+    return data is None and not any(word.startswith("data.") for word in overrides)
+
+
 def build_data(cfg: DictConfig, trained: Spec) -> DataModule:
-    """The data of a config made by `composed`; nothing is downloaded. `UserError` if they do not fit the checkpoint."""
+    """The data of a config made by `composed`, which encode their rows as the checkpoint has learned to.
+
+    Nothing is downloaded. `UserError` if they do not fit the checkpoint.
+    """
     from hydra.errors import InstantiationException
 
     from dlzoo import build
@@ -170,6 +180,7 @@ def build_data(cfg: DictConfig, trained: Spec) -> DataModule:
         if isinstance(error.__cause__, ValueError | TypeError):
             raise UserError(str(error.__cause__)) from None
         raise
+    source.adopt(trained)
     check_fit(trained, source.declare(), f"data={cfg.names.data}")
     return source
 

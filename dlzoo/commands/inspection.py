@@ -116,7 +116,7 @@ def inspect(options: Options, words: Sequence[str], ckpt: Path, source: Path | N
     given = None if source is None else read_input(task, cfg, source, options, problems)
     found = None
     if given is None or options.data or words:
-        data = open_data(task, cfg, options.data, words)
+        data = open_data(ckpt, task, cfg, options.data, words)
         found = recognise(task, data, num_first=options.num, num_mistakes=options.mistakes, limit=options.limit)
         print("\n".join(found.in_words(task.spec.target.names)))
     write(draw(task, given or first_of(found), found, options), folder)
@@ -163,18 +163,24 @@ def load_classifier(ckpt: Path) -> tuple[Supervised, DictConfig]:
     return task.to("cuda" if torch.cuda.is_available() else "cpu"), cfg
 
 
-def open_data(task: Supervised, stored: DictConfig, data: str | None, words: Sequence[str]) -> DataModule:
-    """The data whose test split is to be recognised."""
+def open_data(
+    ckpt: Path, task: Supervised, stored: DictConfig, data: str | None, words: Sequence[str]
+) -> DataModule:  # fmt: skip
+    """The data whose test split is to be recognised, of which the checkpoint has seen no row."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from dlzoo import config
+    from dlzoo import changed_data, config
     from dlzoo.commands import evaluate
 
     try:
-        return evaluate.build_data(evaluate.composed(stored, data, words), task.spec)
+        cfg = evaluate.composed(stored, data, words)
+        source = evaluate.build_data(cfg, task.spec)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(config.explain(error)) from None
+    source.prepare_data()
+    changed_data.check_unseen(ckpt, cfg, source, is_own=evaluate.is_own(data, words))
+    return source
 
 
 def read_input(

@@ -12,9 +12,11 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dlzoo.data.fingerprint import Fingerprint, hash_rows, of_rows
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader
 from dlzoo.data.splits import few, holdout
 from dlzoo.errors import UserError, at_least
@@ -98,7 +100,26 @@ class DataModule(pl.LightningDataModule):
         return torch.cat([keep, held]).unique() if self.train_on_val else keep
 
     def adopt(self, spec: Spec) -> None:
-        """Give test batches as a trained model of this spec wants them; for sources that fit how inputs are made."""
+        """Give test batches as a trained model of this spec wants them; for sources that fit how inputs are made.
+
+        To be called before anything else is asked of the source.
+        """
+
+    def fit_ids(self) -> tuple[np.ndarray, np.ndarray]:
+        """What the training and the validation rows are known by, each (N,) uint64; the test rows are not read.
+
+        An id says what a row holds, whatever its number and its split. Data without rows, as environments are, have
+        none.
+        """
+        return np.empty(0, np.uint64), np.empty(0, np.uint64)
+
+    def test_ids(self) -> np.ndarray:
+        """What the test rows are known by, (N,) uint64."""
+        return np.empty(0, np.uint64)
+
+    def fit_fingerprint(self) -> Fingerprint:
+        """What a checkpoint holds of the rows that a run learns from and is validated on."""
+        return of_rows(*self.fit_ids())
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, ...], dataloader_idx: int) -> tuple[Tensor, ...]:
         """`prepared`, then training batches are augmented, all on the device."""
@@ -120,6 +141,8 @@ class InMemoryData(DataModule):
         super().__init__(**common)
         self.placement = placement
         self._arrays: dict[str, Arrays] = {}
+        self._rows: dict[str, Arrays] = {}
+        """What `load` gave of each split: where `read` does nothing, the same as ``_arrays``."""
 
     @abstractmethod
     def load(self, split: Literal["train", "test"]) -> Arrays:
@@ -127,15 +150,32 @@ class InMemoryData(DataModule):
 
     def setup(self, stage: str | None = None) -> None:
         if stage in (None, "fit", "validate") and "train" not in self._arrays:
-            rows = self.load("train")
-            keep, held = self.split(rows, self.declare().target)
-            keep = self.for_training(keep, held)
-            if self.train_per_class is not None:
-                keep = few(rows, keep, self.declare().target, self.train_per_class, seed=self.seed)
-            self._arrays |= {"train": self.read(rows.take(keep)), "val": self.read(rows.take(held))}
+            self._rows |= self.fit_rows()
+            self._arrays |= {split: self.read(self._rows[split]) for split in ("train", "val")}
             self.spec = with_counts(self.fit_spec(self._arrays["train"]), self._arrays["train"].y)
         if stage in (None, "test", "predict") and "test" not in self._arrays:
-            self._arrays["test"] = self.read(self.load("test"))
+            self._rows["test"] = self.load("test")
+            self._arrays["test"] = self.read(self._rows["test"])
+
+    def fit_rows(self) -> dict[str, Arrays]:
+        """The rows of ``train`` and ``val`` as `load` gives them."""
+        rows = self.load("train")
+        keep, held = self.split(rows, self.declare().target)
+        keep = self.for_training(keep, held)
+        if self.train_per_class is not None:
+            keep = few(rows, keep, self.declare().target, self.train_per_class, seed=self.seed)
+        return {"train": rows.take(keep), "val": rows.take(held)}
+
+    def fit_ids(self) -> tuple[np.ndarray, np.ndarray]:
+        rows = self._rows if "train" in self._rows else self.fit_rows()
+        return self.ids_of(rows["train"]), self.ids_of(rows["val"])
+
+    def test_ids(self) -> np.ndarray:
+        return self.ids_of(self._rows["test"] if "test" in self._rows else self.load("test"))
+
+    def ids_of(self, rows: Arrays) -> np.ndarray:
+        """What rows are known by, (N,) uint64: all that `load` gives of them."""
+        return hash_rows(*(column for column in rows if column is not None))
 
     def split(self, rows: Arrays, target: Target) -> tuple[Tensor, Tensor]:
         """Numbers of the rows of ``train`` that are for training, and of those held out for validation."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import lzma
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from dlzoo.data.plain_text import read_text
+from dlzoo.data.plain_text import OPEN, read_text
 from dlzoo.errors import UserError, short
 
 if TYPE_CHECKING:
@@ -57,6 +59,29 @@ def read_table(
         raise UserError(f"{path} has a header and no rows")
     frame = frame.mask(frame.isin(["", *missing_marks]))
     return frame if decimal == "." else frame.apply(_with_point)
+
+
+def read_header(path: Path, *, separator: str = ",", encoding: str = "utf-8-sig") -> list[str]:
+    """The names of the columns: the first line alone is looked at, for a file whose rows are not to be read yet.
+
+    Raises:
+        UserError: the file cannot be read, or its first line is no header.
+    """
+    separator = separator.replace("\\t", "\t")
+    try:
+        with OPEN.get(path.suffix.lower(), open)(path, "rt", encoding=encoding, newline="") as file:
+            lines = csv.reader(file, delimiter=separator)
+            header = next((row for row in lines if len(row) > 1 or "".join(row).strip()), [])
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise UserError(f"{path} cannot be read: {reason}") from None
+    except LookupError:
+        raise UserError(f"data.encoding={encoding}: Python knows no such encoding; common are utf-8, latin-1") from None
+    except (ValueError, csv.Error) as error:  # UnicodeError is a ValueError
+        raise UserError(f"{path} does not begin with a line of {encoding} text that is a header: {error}") from None
+    if not header:
+        raise UserError(f"{path} is empty")
+    return [name.strip() for name in header]
 
 
 def _check_shape(text: str, separator: str, path: object) -> None:

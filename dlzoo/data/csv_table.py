@@ -2,11 +2,13 @@
 
 What a column is (numbers or names), its categories and its fill value are read off the training rows only; validation
 and test rows are then encoded as new rows would be. The features are all columns but the target, the weight and those
-in ``drop``.
+in ``drop``. A file of test rows is read when they are asked for and decides nothing: before, its first line is looked
+at, so that columns that it lacks are told of early.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from functools import cached_property
@@ -17,11 +19,11 @@ import torch
 from torch import Tensor
 
 from dlzoo import paths
-from dlzoo.data.cells import MISSING_MARKS, read_table
+from dlzoo.data.cells import MISSING_MARKS, read_header, read_table
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.tables import TableData, as_numbers, as_text, encode
 from dlzoo.errors import UserError, nearest
-from dlzoo.specs import Classes, Column, TableSpec, Target, Values
+from dlzoo.specs import Classes, Column, Spec, TableSpec, Values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +48,8 @@ class CsvTable(TableData):
         missing: refuse, or impute (median of a column of numbers, most frequent name of another).
         missing_marks: what stands for a missing value, beside an empty cell.
         max_categories: a column of more different names is refused as an id.
-        test_path: a file of test rows, with the same columns, instead of ``test_fraction``.
+        test_path: a file of test rows, with the same columns, instead of ``test_fraction``; its rows are read when the
+            test begins.
         separator: between cells; ``\\t`` is a tab.
         decimal: the sign before decimals.
         encoding: of the file, by Python's name, such as latin-1.
@@ -86,51 +89,78 @@ class CsvTable(TableData):
             "encoding": encoding,
             "missing_marks": tuple(missing_marks),
         }
+        self._adopted: TableSpec | None = None
         if not self.targets:
             raise UserError("data.target=[] is empty; name the column to predict")
 
+    def adopt(self, spec: Spec) -> None:
+        """Columns, categories, fill values and classes are the trained model's."""
+        if isinstance(spec, TableSpec):
+            self._adopted = spec
+
     def declare(self) -> TableSpec:
+        if self.test_path is not None:
+            self._check_header(self.test_path)
         return self._fitted[0]
 
     def table(self) -> Arrays:
-        """The rows of ``path``, then those of ``test_path``."""
+        """The rows of ``path``."""
         return self._fitted[1]
 
-    def split_test(self, rows: Arrays, target: Target) -> tuple[Tensor, Tensor]:
+    def load(self, split: Literal["train", "test"]) -> Arrays:
         if self.test_path is None:
-            return super().split_test(rows, target)
-        order, num_own = torch.arange(rows.num_rows), len(self._frames[0])
-        return order[:num_own], order[num_own:]
+            return super().load(split)
+        return self.table() if split == "train" else self._test_rows(self.test_path)
 
     @cached_property
-    def _frames(self) -> list[pd.DataFrame]:
-        """The rows of ``path`` and of ``test_path``, as text, without the dropped columns."""
-        files = {"data.path": self.path} | ({"data.test_path": self.test_path} if self.test_path else {})
-        frames = [read_table(paths.existing_file(path, key), **self.format) for key, path in files.items()]
-        self._check_names(frames[0])
-        own = frames[0].drop(columns=self.drop)
-        for other in frames[1:]:
-            absent = [name for name in own.columns if name not in other.columns]
-            if absent:
-                raise UserError(f"data.test_path={self.test_path} lacks columns of data.path: {', '.join(absent)}")
-        return [frame[own.columns] for frame in frames]
+    def _frame(self) -> pd.DataFrame:
+        """The rows of ``path``, as text, without the dropped columns."""
+        frame = read_table(paths.existing_file(self.path, "data.path"), **self.format)
+        self._check_names(frame)
+        return frame.drop(columns=self.drop)
+
+    def _check_header(self, test_path: str) -> None:
+        """Refuse a file of test rows that is not there or lacks columns, without a look at its rows."""
+        style = {key: self.format[key] for key in ("separator", "encoding")}
+        names = read_header(paths.existing_file(test_path, "data.test_path"), **style)
+        if absent := [name for name in self._frame.columns if name not in names]:
+            raise UserError(f"data.test_path={test_path} lacks columns of data.path: {', '.join(absent)}")
+
+    def _test_rows(self, test_path: str) -> Arrays:
+        """The rows of a file of their own, encoded as those that the model predicts."""
+        self._check_header(test_path)
+        spec = self.declare()
+        try:
+            frame = read_table(paths.existing_file(test_path, "data.test_path"), **self.format)
+            return self._encoded(frame[self._frame.columns], spec)
+        except UserError as error:
+            raise UserError(f"data.test_path={test_path}: {error}") from None
 
     @cached_property
     def _fitted(self) -> tuple[TableSpec, Arrays]:
-        import pandas as pd
-
-        frame = pd.concat(self._frames, ignore_index=True)
+        """What is fitted on the training rows, unless it was adopted, and all rows of ``path``."""
+        frame = self._frame
+        if self._adopted is not None:
+            spec = dataclasses.replace(self._adopted, target=self._target(frame), mean=(), std=())
+            return spec, self._encoded(frame, spec)
         features = [name for name in frame.columns if name not in (*self.targets, self.weight)]
-        self._check_missing(frame, features)
-        target, y = self._classes(frame) if self._has_classes(frame) else self._values(frame)
+        self._check_missing(frame, features, impute=self.missing == "impute")
+        target = self._target(frame)
+        y = self._encoded_target(frame, target)
         rows = Arrays(torch.empty(len(frame), 0), y, self._weights(frame))
-        own, _ = self.split_test(rows, target)
+        own = self.split_test(rows, target)[0] if self.test_path is None else torch.arange(len(frame))
         train = own[self.split(rows.take(own), target)[0]]
         if isinstance(target, Classes):
             _check_all_present(target, y[train])
         seen = frame.iloc[train.numpy()]
         columns = tuple(self._fit_column(seen[name]) for name in features)
         return TableSpec(columns, target), rows._replace(x=encode(frame[features], columns))
+
+    def _encoded(self, frame: pd.DataFrame, spec: TableSpec) -> Arrays:
+        """Rows as a model of this spec wants them."""
+        columns = [column.name for column in spec.columns if column.name in frame.columns]
+        self._check_missing(frame, columns, impute=True)  # encode() says which column has nothing to impute
+        return Arrays(encode(frame, spec.columns), self._encoded_target(frame, spec.target), self._weights(frame))
 
     def _fit_column(self, values: pd.Series) -> Column:
         name, impute = str(values.name), self.missing == "impute"
@@ -163,7 +193,30 @@ class CsvTable(TableData):
                  self.targets[0], num_different, found, other)  # fmt: skip
         return few
 
-    def _classes(self, frame: pd.DataFrame) -> tuple[Classes, Tensor]:
+    def _target(self, frame: pd.DataFrame) -> Classes | Values:
+        """What is to be predicted, as the rows of ``path`` say."""
+        known = self._adopted.target if self._adopted is not None else None
+        if known is not None and self.problem == "auto" and len(self.targets) == 1:
+            return known if isinstance(known, Classes) else Values(tuple(self.targets))
+        if not self._has_classes(frame):
+            return self._values(frame)
+        return known if isinstance(known, Classes) else self._classes(frame)
+
+    def _encoded_target(self, frame: pd.DataFrame, target: Classes | Values) -> Tensor:
+        """(N,) int64 labels, or (N, D) float32 values."""
+        if isinstance(target, Values):
+            columns = [_finite(frame[name], "data.target") for name in self.targets]
+            return torch.from_numpy(np.stack(columns, axis=1))
+        label, text = {name: i for i, name in enumerate(target.names)}, frame[self.targets[0]]
+        strange = np.flatnonzero(~text.isin(target.names))
+        if len(strange):
+            raise UserError(
+                f"row {strange[0] + 1} has the label {text.iloc[strange[0]]!r} in {text.name}, which the training rows "
+                f"do not know; they know: {', '.join(target.names[:20])}{', …' if len(target.names) > 20 else ''}"
+            )
+        return torch.tensor([label[name] for name in text])
+
+    def _classes(self, frame: pd.DataFrame) -> Classes:
         if len(self.targets) > 1:
             raise UserError(f"data.target={self.targets}: classes need one column; several are for regression")
         text = frame[self.targets[0]]
@@ -178,15 +231,14 @@ class CsvTable(TableData):
                 f"{alone[0]!r}; add rows or remove these, or if they are values write plain numbers and set "
                 "data.problem=regression"
             )
-        label = {name: i for i, name in enumerate(names)}
-        return Classes(tuple(names)), torch.tensor([label[name] for name in text])
+        return Classes(tuple(names))
 
-    def _values(self, frame: pd.DataFrame) -> tuple[Values, Tensor]:
-        columns = [_finite(frame[name], "data.target") for name in self.targets]
-        for name, column in zip(self.targets, columns, strict=True):
+    def _values(self, frame: pd.DataFrame) -> Values:
+        for name in self.targets:
+            column = _finite(frame[name], "data.target")
             if np.all(column == column[0]):
                 raise UserError(f"data.target={name} is {column[0]:g} in all rows: there is nothing to learn")
-        return Values(tuple(self.targets)), torch.from_numpy(np.stack(columns, axis=1))
+        return Values(tuple(self.targets))
 
     def _weights(self, frame: pd.DataFrame) -> Tensor | None:
         if self.weight is None:
@@ -219,7 +271,7 @@ class CsvTable(TableData):
                     "data.drop=[''] leaves it out"
                 )
 
-    def _check_missing(self, frame: pd.DataFrame, features: Sequence[str]) -> None:
+    def _check_missing(self, frame: pd.DataFrame, features: Sequence[str], *, impute: bool) -> None:
         counts = frame.isna().sum()
         for name in [*self.targets, *([self.weight] if self.weight else [])]:
             if counts[name]:
@@ -230,7 +282,7 @@ class CsvTable(TableData):
                     "imputed)"
                 )
         holes = [f"{name} ({counts[name]})" for name in features if counts[name]]
-        if holes and self.missing == "refuse":
+        if holes and not impute:
             raise UserError(
                 f"missing values in {', '.join(holes)}: set data.missing=impute (median or most frequent value of the "
                 "training rows), drop the columns with data.drop=[…], or complete the file"

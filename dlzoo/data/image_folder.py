@@ -16,11 +16,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dlzoo.data.base import InMemoryData, Placement
 from dlzoo.data.decode import EXTENSIONS, Decode, Fit, others, read_images
+from dlzoo.data.fingerprint import hash_names
 from dlzoo.data.loaders import Arrays, Batch, Loader, WorkerLoader
 from dlzoo.data.splits import holdout
 from dlzoo.errors import UserError
@@ -153,6 +155,16 @@ class ImageFolder(InMemoryData):
             )
         return self._decoded(rows)
 
+    def ids_of(self, rows: Arrays) -> np.ndarray:
+        """A picture is known by its class, its name there and its size in bytes, whatever its split: none is opened."""
+        paths, classes, folders = self._files[0], self._layout.classes, self._layout.folders.values()
+        roots = [[os.path.join(folder, name, "") for folder in folders] for name in classes]
+        names = []
+        for i, label in zip(rows.x.tolist(), rows.y.tolist(), strict=True):
+            path, root = paths[i], next(root for root in roots[label] if paths[i].startswith(root))
+            names.append(f"{classes[label]}/{path[len(root) :]} {size_of(path)}")
+        return hash_names(names)
+
     def fit_parts(self, train: Arrays) -> Iterable[Tensor]:
         if not self.in_workers:
             return super().fit_parts(train)
@@ -284,6 +296,14 @@ def images_in(path: Path) -> Iterator[str]:
         for name in files:
             if os.path.splitext(name)[1].lower() in EXTENSIONS and not name.startswith("."):
                 yield os.path.join(folder, name)
+
+
+def size_of(path: str) -> int:
+    """In bytes; -1 of a file that is gone, which is told of when it is to be decoded."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
 
 
 def num_processors() -> int:

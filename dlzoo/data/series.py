@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dlzoo.data.base import InMemoryData
+from dlzoo.data.fingerprint import hash_rows
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader
 from dlzoo.errors import UserError, at_least
 from dlzoo.frequency import Step, label
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Split = Literal["train", "test"]
+NUM_LEADING = 3
+"""Steps before a step that belong to what it is known by: one value alone may stand anywhere."""
 NO_SEASON = 12
 """Window and horizon where nothing says how long a season is."""
 
@@ -154,6 +158,20 @@ class SeriesData(InMemoryData):
         lag = spec.period if len(known) > spec.period else 1
         scales = (known[lag:] - known[:-lag]).abs().mean(0)
         return dataclasses.replace(spec, transform=transform, scales=tuple(scales.tolist()))
+
+    def fit_ids(self) -> tuple[np.ndarray, np.ndarray]:
+        horizon = self.declare().horizon
+        steps = self._step_ids()
+        return steps[: -2 * horizon], steps[-2 * horizon : -horizon]
+
+    def test_ids(self) -> np.ndarray:
+        return self._step_ids()[-self.declare().horizon :]
+
+    def _step_ids(self) -> np.ndarray:
+        """A step is known by its values and those of the steps before it, whatever their dates."""
+        values = self.whole.values
+        before = [torch.cat([values[:1].expand(lag, -1), values[:-lag]]) for lag in range(1, NUM_LEADING + 1)]
+        return hash_rows(values, *before)
 
     def _origin(self, num_after: int) -> Arrays:
         """One forecast: the raw values before its origin and ``horizon`` after it, ``num_after`` before the end."""

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dlzoo import paths
+from dlzoo.data.fingerprint import hash_pieces
 from dlzoo.data.loaders import Loader
 from dlzoo.data.plain_text import content_of, read_text
 from dlzoo.data.published_text import SentimentSentences, prepare_sentences, read_sentences, sentence_files
@@ -96,6 +98,19 @@ class StreamData(TokenData):
 
     def load(self, split: Literal["train", "test"]) -> Any:
         return self.arrays(split)
+
+    def fit_ids(self) -> tuple[np.ndarray, np.ndarray]:
+        train, val, _ = self._piece_ids()
+        return train, val
+
+    def test_ids(self) -> np.ndarray:
+        return self._piece_ids()[2]
+
+    def _piece_ids(self) -> list[np.ndarray]:
+        """The pieces of each part, which are known by their tokens, whatever the vocabulary."""
+        corpus = self.corpus("all")
+        ends = np.cumsum(self._sizes(len(corpus.tokens)))
+        return [hash_pieces(corpus.words, tokens) for tokens in np.split(corpus.tokens, ends[:-1])]
 
     def _sizes(self, n: int) -> list[int]:
         """Tokens for training, validation and test."""

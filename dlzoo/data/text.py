@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dlzoo.data import text_cache
 from dlzoo.data.base import InMemoryData, with_counts
+from dlzoo.data.fingerprint import hash_texts
 from dlzoo.data.loaders import Loader
 from dlzoo.data.splits import holdout
 from dlzoo.data.text_cache import Corpus
@@ -155,15 +156,32 @@ class TextData(TokenData):
         texts = _as_texts(corpus).take(rows, spec.max_length, spec.keep)
         return dataclasses.replace(texts, tokens=table[texts.tokens])
 
+    def fit_ids(self) -> tuple[np.ndarray, np.ndarray]:
+        part, rows = self.place("train")
+        corpus = self.corpus(part)
+        ids, (_, train), (_, val) = self._ids(corpus), *self._fit_places(part, rows, corpus)
+        return ids[train.numpy()], ids[val.numpy()]
+
+    def test_ids(self) -> np.ndarray:
+        part, rows = self.place("test")
+        return self._ids(self.corpus(part))[rows.numpy()]
+
+    def _ids(self, corpus: Corpus) -> np.ndarray:
+        """A text is known by its tokens, whatever the vocabulary, and its label."""
+        return hash_texts(corpus.words, corpus.tokens, corpus.starts, corpus.labels)
+
+    def _fit_places(self, part: str, rows: Tensor, corpus: Corpus) -> list[tuple[str, Tensor]]:
+        """Where the training and the validation rows are, of the rows of ``train`` in a part of the source."""
+        texts = Texts(torch.empty(0), torch.empty(0), torch.from_numpy(corpus.labels)[rows])
+        keep, held = holdout(texts, self.target(), self._val_size, seed=self.seed, last=self.val_last)
+        return [(part, rows[self.for_training(keep, held)]), (part, rows[held])]
+
     def _set_up_fit(self) -> None:
         part, rows = self.place("train")
         corpus = self.corpus(part)
-        texts = _as_texts(corpus).take(rows)
-        keep, held = holdout(texts, self.target(), self._val_size, seed=self.seed, last=self.val_last)
-        keep = self.for_training(keep, held)
-        self._places |= {"train": (part, rows[keep]), "val": (part, rows[held])}
+        self._places |= zip(("train", "val"), self._fit_places(part, rows, corpus), strict=True)
         if not self._adopted:
-            train = texts.take(keep)
+            train = _as_texts(corpus).take(self._places["train"][1])
             vocabulary = self.fit_vocabulary(corpus.words, train.tokens)
             self.spec = with_counts(dataclasses.replace(self.declare(), vocabulary=vocabulary), train.y)
         self._texts |= {split: self.encode(corpus, self._places[split][1]) for split in ("train", "val")}

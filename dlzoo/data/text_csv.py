@@ -1,8 +1,12 @@
-"""Labelled text of the user's own: a CSV file with a column of texts and a column of labels."""
+"""Labelled text of the user's own: a CSV file with a column of texts and a column of labels.
+
+A file of test rows is read when they are asked for and decides nothing: before, its first line is looked at.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,13 +15,13 @@ import torch
 from torch import Tensor
 
 from dlzoo import paths
-from dlzoo.data.cells import read_table
+from dlzoo.data.cells import read_header, read_table
 from dlzoo.data.plain_text import content_of
 from dlzoo.data.splits import holdout
 from dlzoo.data.text import TextData
 from dlzoo.data.text_loaders import Texts
 from dlzoo.errors import UserError, nearest
-from dlzoo.specs import Classes
+from dlzoo.specs import Classes, Spec, TextSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +34,8 @@ class TextCsv(TextData):
         path: the file; .gz, .bz2 and .xz are read as they are.
         text: the column of texts.
         target: the column of labels.
-        test_path: a file of test rows, with the same columns, instead of ``test_fraction``.
+        test_path: a file of test rows, with the same columns, instead of ``test_fraction``; its rows are read when the
+            test begins.
         test_fraction: share of the rows that is the test set, stratified.
         test_seed: chooses the test rows; not the run's seed, so that runs can be compared.
         separator: between cells; ``\\t`` is a tab.
@@ -61,9 +66,22 @@ class TextCsv(TextData):
         self.test_seed = test_seed
         self.separator = separator
         self.encoding = encoding
+        self._frames: dict[str, pd.DataFrame] = {}
 
     def target(self) -> Classes:
         return self._target
+
+    def adopt(self, spec: Spec) -> None:
+        """The classes, too, are the trained model's."""
+        super().adopt(spec)
+        if isinstance(spec.target, Classes):
+            self._target = spec.target  # what a cached_property would find
+
+    def declare(self) -> TextSpec:
+        if "test_path" in self.paths:
+            path = _file(self.paths["test_path"], "data.test_path")
+            self._check_columns(read_header(path, separator=self.separator, encoding=self.encoding), path)
+        return super().declare()
 
     def place(self, split: Literal["train", "test"]) -> tuple[str, Tensor]:
         part = "test_path" if split == "test" and "test_path" in self.paths else "path"
@@ -75,8 +93,15 @@ class TextCsv(TextData):
         return part, own if split == "train" else test
 
     def read_texts(self, part: str) -> tuple[list[str], list[int]]:
-        frame = self._frames[part]
-        number = {name: i for i, name in enumerate(self._target.names)}
+        frame, names = self._frame(part), self._target.names
+        strange = frame.index[~frame["target"].isin(names)]
+        if len(strange):
+            raise UserError(
+                f"data.{part}={self.paths[part]}: row {strange[0] + 1} has the label "
+                f"{frame['target'][strange[0]]!r} in {self.columns['target']}, which the training rows do not know; "
+                f"they know: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
+            )
+        number = {name: i for i, name in enumerate(names)}
         return frame["text"].tolist(), [number[label] for label in frame["target"]]
 
     def fingerprint(self, part: str) -> str:
@@ -86,7 +111,7 @@ class TextCsv(TextData):
     @cached_property
     def _target(self) -> Classes:
         """The labels of the training file, in order; numbers by their value."""
-        counts = self._frames["path"]["target"].value_counts()
+        counts = self._frame("path")["target"].value_counts()
         names = sorted(counts.index, key=_by_value)
         key = f"data.target={self.columns['target']}"
         if len(names) == 1:
@@ -95,24 +120,19 @@ class TextCsv(TextData):
         if alone:
             few = f"{len(alone)} of {len(names)} classes have a single row, such as {alone[0]!r}"
             raise UserError(f"{key}: {few}; add rows or remove these, or name the column that holds the labels")
-        strange = set(self._frames.get("test_path", {"target": ()})["target"]) - set(names)
-        if strange:
-            path = self.paths["test_path"]
-            raise UserError(f"data.test_path={path}: no row of data.path has the label {min(strange)!r}")
         return Classes(tuple(names))
 
-    @cached_property
-    def _frames(self) -> dict[str, pd.DataFrame]:
-        """The columns "text" and "target" of each file, complete."""
-        return {part: self._read(part) for part in self.paths}
+    def _frame(self, part: str) -> pd.DataFrame:
+        """The columns "text" and "target" of a file, complete; read once."""
+        if part not in self._frames:
+            self._frames[part] = self._read(part)
+        return self._frames[part]
 
     def _read(self, part: str) -> pd.DataFrame:
         path = _file(self.paths[part], f"data.{part}")
         frame = read_table(path, separator=self.separator, encoding=self.encoding, missing_marks=())
-        for key, name in self.columns.items():
-            if name not in frame.columns:
-                hint = "" if frame.shape[1] > 1 else "; if it is several columns, change data.separator"
-                raise UserError(f"data.{key}={name}: {path} has no such column; {nearest(name, frame.columns)}{hint}")
+        self._check_columns(list(frame.columns), path)
+        for name in self.columns.values():
             empty = frame.index[frame[name].isna()]
             if len(empty):
                 rows = ", ".join(str(row + 1) for row in empty[:5]) + (", …" if len(empty) > 5 else "")
@@ -120,6 +140,12 @@ class TextCsv(TextData):
                     f"{path}: {name} is empty in {len(empty)} of {len(frame)} rows ({rows}): complete or remove them"
                 )
         return frame[list(self.columns.values())].set_axis(list(self.columns), axis=1)
+
+    def _check_columns(self, names: Sequence[str], path: Path) -> None:
+        for key, name in self.columns.items():
+            if name not in names:
+                hint = "" if len(names) > 1 else "; if it is several columns, change data.separator"
+                raise UserError(f"data.{key}={name}: {path} has no such column; {nearest(name, names)}{hint}")
 
 
 def _file(path: str, key: str) -> Path:

@@ -86,8 +86,12 @@ def command(argv: Sequence[str]) -> None:
     view, verdict = export(task, cfg, source, output, options)
     show(view, output, verdict)
     if options.quantize:
+        from dlzoo import changed_data
+        from dlzoo.commands import evaluate
         from dlzoo.export import quantize
 
+        tested = evaluate.composed(cfg, options.data, words)
+        changed_data.check_unseen(ckpt, tested, source, is_own=evaluate.is_own(options.data, words))
         quantize.command(view, source, output)
 
 
@@ -186,7 +190,6 @@ def data_of(stored: DictConfig, task: Any, data: str | None, words: Sequence[str
     source = evaluate.build_data(cfg, task.spec)
     source.prepare_data()
     source.setup("test")
-    source.adopt(task.spec)
     return source
 
 
