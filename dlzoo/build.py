@@ -113,7 +113,7 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
     callbacks.append(Interruption(run_dir / "checkpoints" / "last.ckpt"))
     own: dict[str, Any] = {"profiler": StepProfiler(run_dir)} if cfg.profile else {}
     if task.has_parts and cfg.trainer.get("strategy") == "fsdp":
-        raise UserError("trainer=fsdp cannot train nets that take turns: take trainer=ddp")
+        raise UserError("trainer=fsdp cannot train nets of which only a part learns at a time: take trainer=ddp")
     if task.has_parts and cfg.trainer.get("strategy") == "ddp":
         own["strategy"] = "ddp_find_unused_parameters_true"
     try:

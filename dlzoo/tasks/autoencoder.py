@@ -91,7 +91,8 @@ class Autoencoding(Encoding):
         if self.activity_l2:
             total = total + self.activity_l2 * codes.square().mean()
         if self.sparsity_weight:
-            total = total + self.sparsity_weight * bernoulli_kl(self.sparsity, codes.float().mean(0)).sum()
+            activity = self.batch_mean(codes.float().mean(0))
+            total = total + self.sparsity_weight * bernoulli_kl(self.sparsity, activity).sum()
         if self.contraction:
             total = total + self.contraction * jacobian_norm(given, codes).mean()
         return total

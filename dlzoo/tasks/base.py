@@ -76,7 +76,7 @@ class Task(pl.LightningModule):
     carried: ClassVar[tuple[str, ...]] = ()
     """Attributes (tensors, or tuples of them) that a training batch hands on to the next; checkpoints hold them."""
 
-    has_parts: ClassVar[bool] = False
+    has_parts: bool = False
     """Whether a backward pass goes through some of the parameters only, which DDP must be told."""
 
     goes_on_within_epochs: ClassVar[bool] = True
@@ -109,9 +109,8 @@ class Task(pl.LightningModule):
         """Steps that were left out so far."""
         self._continuation: dict[str, Any] | None = None
         self.share = 1.0
-        """Of this rank's rows in the batch, times the number of ranks; 0: the rows count on another rank."""
-        self.factor: float | Tensor = 1.0
-        """Times the gradient of this rank's loss, so that their mean over the ranks is that of the whole batch."""
+        """Of this rank's rows in the batch, times the number of ranks; 0: the rows count on another rank. Gradients are
+        multiplied by it, so that their mean over the ranks is the gradient of a mean over the whole batch's rows."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -195,17 +194,28 @@ class Task(pl.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if self.trainer.world_size > 1:
             self.share = self.trainer.train_dataloader.shares[batch_idx]  # type: ignore[union-attr]
-            self.factor = self.gradient_factor(batch)
 
-    def gradient_factor(self, batch: Any) -> float | Tensor:
-        """See `factor`; for losses that are not means over samples that all count alike."""
-        return self.share
+    def batch_mean(self, mean: Tensor) -> Tensor:
+        """The mean over the rows of all ranks, of which this rank's rows have this mean; see dlzoo/gathering.py."""
+        return gathering.batch_mean(mean, self.share)
 
     def backward(self, loss: Tensor, *args: Any, **options: Any) -> None:
         if self.trainer.world_size > 1:
             nothing = loss.detach() - loss.detach()  # of a loss that is not finite: NaN, which all gradients become
-            loss = loss * (self.factor + nothing)  # and their mean over the ranks, so each rank sees it
+            loss = loss * (self.share + nothing)  # and their mean over the ranks, so each rank sees it
         super().backward(loss, *args, **options)
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        """L-BFGS reads the loss to choose its steps: on each rank that of the whole batch, or they would part."""
+        closure = optimizer_closure
+        if self.trainer.world_size > 1 and closure is not None and isinstance(optimizer.optimizer, torch.optim.LBFGS):
+
+            def closure() -> Tensor:
+                return gathering.whole_mean(optimizer_closure(), self.share)
+
+        super().optimizer_step(epoch, batch_idx, optimizer, closure)
 
     def on_train_epoch_start(self) -> None:
         for mean in self.train_means.values():

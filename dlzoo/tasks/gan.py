@@ -102,8 +102,8 @@ class Adversarial(Generating, Alternating):
         self.real_penalty = real_penalty
         self.penalty_every = penalty_every
         self.latent_dim = self.net.latent_dim
-        self.waiting: list[tuple[Tensor, Tensor | None]] = []
-        """Codes and conditions of the batches of this step, for the generator's turn."""
+        self.waiting: list[tuple[Tensor, Tensor | None, float]] = []
+        """Codes, conditions and shares of the batches of this step, for the generator's turn."""
         self.real: list[tuple[Tensor, Tensor]] = []
 
     def parts(self) -> list[Part]:
@@ -121,7 +121,7 @@ class Adversarial(Generating, Alternating):
         with torch.set_grad_enabled(keeps):
             made = self.net.generate(codes, condition)
         measured = self.discriminator_backward(x, made.detach(), condition)
-        self.waiting.append((codes, condition))
+        self.waiting.append((codes, condition, self.share))
         if self.is_last_of_step(batch_idx):
             self.update(DISCRIMINATOR, counts=True)
             if is_generators_turn:
@@ -144,15 +144,16 @@ class Adversarial(Generating, Alternating):
             return {"discriminator_loss": loss, "d_real": shown(real).mean(), "d_fake": shown(fake).mean()}
 
     def generator_step(self, made: Tensor | None) -> Tensor:
-        """Move the generator by the codes of this step; their pictures may be there already. Returns its loss."""
+        """Move the generator by the codes of this step; their pictures may be there already. Returns its loss, which is
+        that of all ranks."""
         total = torch.zeros((), device=self.device)
         self.part_optimizer(GENERATOR).zero_grad()
         with frozen(self.net.discriminator):
-            for codes, condition in self.waiting:
+            for codes, condition, self.share in self.waiting:
                 pictures = self.net.generate(codes, condition) if made is None else made
                 loss = self.losses.generator(self.net.discriminate(pictures, condition).float()).mean()
                 self.backward_part(loss)
-                total += loss.detach() / len(self.waiting)
+                total += self.batch_mean(loss.detach()) / len(self.waiting)
         self.update(GENERATOR)
         return total
 
