@@ -22,6 +22,7 @@ from dlzoo.config import CONFIG_DIR
 from dlzoo.data.base import DataModule
 from dlzoo.errors import MISTAKES, SpecError, UserError
 from dlzoo.interruption import Interruption
+from dlzoo.launcher import Strategy
 from dlzoo.profiling import StepProfiler
 from dlzoo.signatures import arguments, locate
 from dlzoo.specs import Classes, ImageSpec, Spec
@@ -114,8 +115,8 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
     own: dict[str, Any] = {"profiler": StepProfiler(run_dir)} if cfg.profile else {}
     if task.has_parts and cfg.trainer.get("strategy") == "fsdp":
         raise UserError("trainer=fsdp cannot train nets of which only a part learns at a time: take trainer=ddp")
-    if task.has_parts and cfg.trainer.get("strategy") == "ddp":
-        own["strategy"] = "ddp_find_unused_parameters_true"
+    if cfg.trainer.get("strategy") == "ddp":
+        own["strategy"] = Strategy(find_unused_parameters=task.has_parts)
     try:
         trainer = instantiate(cfg.trainer, _partial_=True)(
             **own,
