@@ -134,6 +134,7 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
             f"{started} processes were started, but the trainer has {trainer.world_size}: add trainer=ddp, and leave "
             "out trainer.devices and trainer.num_nodes, which follow torchrun and srun"
         )
+    task.drawn_so_far = torch.get_rng_state()
     task.take_over(trainer)
     return trainer
 

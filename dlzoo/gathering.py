@@ -14,7 +14,8 @@ from dlzoo import random_state
 from dlzoo.errors import UserError
 
 Own = dict[str, Any]
-"""random: see random_state.py; means: {name: [total, count]}; carried: {name: tensor, or tuple of them}."""
+"""random: see random_state.py; means: {name: [total, count]}; carried: {name: tensor, or tuple of them}; shared:
+the state of the generator that draws alike on all ranks."""
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -103,6 +104,21 @@ def check_together(step: int) -> None:
     """Ranks look for a checkpoint by themselves: they must have found the same one."""
     if len({*(steps := gathered(step))}) > 1:
         raise UserError(f"the processes go on from different steps, {steps}; start them again, or give ckpt=<file>")
+
+
+def shared_generator(own: Own | None, drawn_so_far: Tensor | None, device: torch.device) -> torch.Generator:
+    """In the same state on all ranks: that of a checkpoint, or at first that in which one process would begin.
+
+    To be called before `begin`, for until then all ranks have drawn the same.
+    """
+    stored = None if own is None else own.get("shared")
+    if stored is None and device.type == "cuda":
+        stored = torch.cuda.get_rng_state(device)
+    elif stored is None:
+        stored = torch.get_rng_state() if drawn_so_far is None else drawn_so_far
+    generator = torch.Generator(device)
+    generator.set_state(stored.cpu())
+    return generator
 
 
 def begin(own: Own | None) -> None:

@@ -160,6 +160,10 @@ class StreamLoader(Loader):
     def __len__(self) -> int:
         return len(self.cuts())
 
+    def places(self, index: int) -> tuple[Tensor, int]:
+        rank, world = rank_and_world()
+        return torch.arange(rank, self.num_streams, world), self.num_streams
+
     def rows_of(self, index: int) -> Tensor:
         """The numbers in the text of the first token of each stream in a batch."""
         rank, world = rank_and_world()

@@ -16,6 +16,7 @@ from torchmetrics import MeanMetric
 
 from dlzoo.corruption import NoiseName, corruption
 from dlzoo.errors import UserError
+from dlzoo.noise import Noise
 from dlzoo.specs import Spec
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.generative import Encoding
@@ -94,15 +95,15 @@ class Autoencoding(Encoding):
             activity = self.batch_mean(codes.float().mean(0))
             total = total + self.sparsity_weight * bernoulli_kl(self.sparsity, activity).sum()
         if self.contraction:
-            total = total + self.contraction * jacobian_norm(given, codes).mean()
+            total = total + self.contraction * jacobian_norm(given, codes, self.noise).mean()
         return total
 
-    def corrupt(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return self._corrupt(x, generator)
+    def corrupt(self, x: Tensor, noise: Noise | None = None) -> Tensor:
+        return self._corrupt(x, noise or self.noise)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         x = batch[0]
-        codes = self.encode(self.corrupt(x, self.eval_noise))
+        codes = self.encode(self.corrupt(x, self.eval_noise.of_next(len(x))))
         found = errors(self.net.decode(codes), x)
         for name, each in found.items():
             self.means[name].update(each)
@@ -144,11 +145,12 @@ def bernoulli_kl(wanted: float, found: Tensor) -> Tensor:
     return p * (p / found).log() + (1 - p) * ((1 - p) / (1 - found)).log()
 
 
-def jacobian_norm(x: Tensor, codes: Tensor) -> Tensor:
+def jacobian_norm(x: Tensor, codes: Tensor, noise: Noise) -> Tensor:
     """An unbiased estimate of the squared Frobenius norm of d codes / d x, (B,).
 
     |J|^2 is the mean of |v J|^2 over v ~ N(0, 1) (M. F. Hutchinson, 1990): one backward pass for a code of any size,
     where the sum itself takes one for each unit.
     """
-    (slopes,) = torch.autograd.grad(codes, x, torch.randn_like(codes), create_graph=True)
+    directions = noise.normal(codes.shape, codes.device, codes.dtype)
+    (slopes,) = torch.autograd.grad(codes, x, directions, create_graph=True)
     return slopes.square().flatten(1).sum(1)

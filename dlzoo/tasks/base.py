@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from dlzoo import gathering, random_state
 from dlzoo.errors import UserError
+from dlzoo.noise import Drawn, Noise, Shared
 from dlzoo.parts.layers import Standardize
 from dlzoo.schedulers import UNLIMITED, Plan
 from dlzoo.specs import Classes, Spec, Values
@@ -108,6 +109,12 @@ class Task(pl.LightningModule):
         self.skipped_steps = 0
         """Steps that were left out so far."""
         self._continuation: dict[str, Any] | None = None
+        self.noise: Noise = Drawn()
+        """Random numbers for the rows of the training batch under way."""
+        self._shared: torch.Generator | None = None
+        """In the same state on all ranks."""
+        self.drawn_so_far: Tensor | None = None
+        """The state of torch's random numbers on the CPU when all was built; Lightning seeds several processes anew."""
         self.share = 1.0
         """Of this rank's rows in the batch, times the number of ranks; 0: the rows count on another rank. Gradients are
         multiplied by it, so that their mean over the ranks is the gradient of a mean over the whole batch's rows."""
@@ -163,6 +170,7 @@ class Task(pl.LightningModule):
             "random": random_state.capture(),
             "means": {name: [mean.total, mean.count] for name, mean in self.train_means.items()},
             "carried": {name: getattr(self, name) for name in self.carried},
+            "shared": None if self._shared is None else self._shared.get_state(),
         }
         checkpoint["continuation"] = {
             "ranks": gathering.gathered(own),
@@ -189,11 +197,16 @@ class Task(pl.LightningModule):
         if stored is not None and stored["loader"] is not None:
             # Lightning hands it on too early, or not at all where a schedule has asked for the number of batches
             self.trainer.train_dataloader.load_state_dict(stored["loader"])  # type: ignore[union-attr]
+        if self.trainer.world_size > 1:
+            self._shared = gathering.shared_generator(own, self.drawn_so_far, self.device)
         gathering.begin(own)  # last: what came before may have drawn
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if self.trainer.world_size > 1:
-            self.share = self.trainer.train_dataloader.shares[batch_idx]  # type: ignore[union-attr]
+            loader: Any = self.trainer.train_dataloader
+            self.share = loader.shares[batch_idx]
+            assert self._shared is not None
+            self.noise = Shared(self._shared, *loader.places(batch_idx))
 
     def batch_mean(self, mean: Tensor) -> Tensor:
         """The mean over the rows of all ranks, of which this rank's rows have this mean; see dlzoo/gathering.py."""

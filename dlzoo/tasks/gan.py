@@ -115,7 +115,7 @@ class Adversarial(Generating, Alternating):
         if not self.waiting:  # not after the step: callbacks look at gradients when a batch ends
             self.part_optimizer(DISCRIMINATOR).zero_grad()
         condition = self.condition(target)
-        codes = torch.randn(len(x), self.latent_dim, device=x.device)
+        codes = self.noise.normal((len(x), self.latent_dim), x.device)
         is_generators_turn = (self.global_step + 1) % self.discriminator_steps == 0
         keeps = is_generators_turn and self.accumulate == 1  # then one generation serves both nets
         with torch.set_grad_enabled(keeps):
@@ -162,7 +162,8 @@ class Adversarial(Generating, Alternating):
         total: Tensor | float = 0.0
         with torch.autocast(x.device.type, enabled=False):  # squares of slopes overflow in half precision
             if self.gradient_penalty:
-                between = torch.lerp(made.float(), x.float(), torch.rand(len(x), 1, 1, 1, device=x.device))
+                shares = self.noise.uniform((len(x), 1, 1, 1), x.device)
+                between = torch.lerp(made.float(), x.float(), shares)
                 slopes = self.slopes(between, condition).norm(dim=1)
                 total = total + self.gradient_penalty * (slopes - 1).square().mean()
             if self.real_penalty:

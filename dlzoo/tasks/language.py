@@ -66,7 +66,7 @@ class Language(Task):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, y = batch
         logits, state = self.advance(x, self.train_state)
-        forgotten = torch.rand(len(x), 1, device=x.device) < self.forget
+        forgotten = self.noise.uniform((len(x), 1), x.device) < self.forget
         self.train_state = _map(state, lambda part: part.detach().masked_fill(forgotten, 0))
         count = (y != PAD).sum()
         loss = cross_entropy(logits, y).sum() / count.clamp(min=1)
