@@ -16,9 +16,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
 from dlzoo import ranks
+from dlzoo.batch_norm import BatchNormOverRanks
 from dlzoo.callbacks.finite import FiniteWatch
 from dlzoo.checkpoint import CheckpointIO
-from dlzoo.config import CONFIG_DIR
+from dlzoo.config import CONFIG_DIR, on_gpus
 from dlzoo.data.base import DataModule
 from dlzoo.errors import MISTAKES, SpecError, UserError
 from dlzoo.interruption import Interruption
@@ -115,14 +116,17 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
     own: dict[str, Any] = {"profiler": StepProfiler(run_dir)} if cfg.profile else {}
     if task.has_parts and cfg.trainer.get("strategy") == "fsdp":
         raise UserError("trainer=fsdp cannot train nets of which only a part learns at a time: take trainer=ddp")
+    plugins: list[Any] = [CheckpointIO(card)]
     if cfg.trainer.get("strategy") == "ddp":
+        if not on_gpus(cfg.trainer.accelerator):
+            plugins.append(BatchNormOverRanks())
         own["strategy"] = Strategy(find_unused_parameters=task.has_parts)
     try:
         trainer = instantiate(cfg.trainer, _partial_=True)(
             **own,
             callbacks=callbacks,
             logger=loggers or False,
-            plugins=[CheckpointIO(card)],
+            plugins=plugins,
             default_root_dir=str(run_dir),
             enable_progress_bar=has_bar,
             enable_checkpointing=has_checkpoint,

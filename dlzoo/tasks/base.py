@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dlzoo import gathering, random_state
+from dlzoo.batch_norm import WholeBatchNorm
 from dlzoo.errors import UserError
 from dlzoo.noise import Drawn, Noise, Shared
 from dlzoo.parts.layers import Standardize
@@ -113,6 +114,7 @@ class Task(pl.LightningModule):
         """Random numbers for the rows of the training batch under way."""
         self._shared: torch.Generator | None = None
         """In the same state on all ranks."""
+        self._norms: list[WholeBatchNorm] = []
         self.drawn_so_far: Tensor | None = None
         """The state of torch's random numbers on the CPU when all was built; Lightning seeds several processes anew."""
         self.share = 1.0
@@ -198,15 +200,22 @@ class Task(pl.LightningModule):
             # Lightning hands it on too early, or not at all where a schedule has asked for the number of batches
             self.trainer.train_dataloader.load_state_dict(stored["loader"])  # type: ignore[union-attr]
         if self.trainer.world_size > 1:
+            self._norms = [layer for layer in self.net.modules() if isinstance(layer, WholeBatchNorm)]
             self._shared = gathering.shared_generator(own, self.drawn_so_far, self.device)
         gathering.begin(own)  # last: what came before may have drawn
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if self.trainer.world_size > 1:
             loader: Any = self.trainer.train_dataloader
-            self.share = loader.shares[batch_idx]
+            self.take_share(loader.shares[batch_idx])
             assert self._shared is not None
             self.noise = Shared(self._shared, *loader.places(batch_idx))
+
+    def take_share(self, share: float) -> None:
+        """What follows is of rows that count so much, see `share`."""
+        self.share = share
+        for norm in self._norms:
+            norm.share = share
 
     def batch_mean(self, mean: Tensor) -> Tensor:
         """The mean over the rows of all ranks, of which this rank's rows have this mean; see dlzoo/gathering.py."""

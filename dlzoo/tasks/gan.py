@@ -149,7 +149,8 @@ class Adversarial(Generating, Alternating):
         total = torch.zeros((), device=self.device)
         self.part_optimizer(GENERATOR).zero_grad()
         with frozen(self.net.discriminator):
-            for codes, condition, self.share in self.waiting:
+            for codes, condition, share in self.waiting:
+                self.take_share(share)
                 pictures = self.net.generate(codes, condition) if made is None else made
                 loss = self.losses.generator(self.net.discriminate(pictures, condition).float()).mean()
                 self.backward_part(loss)
