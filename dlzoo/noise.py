@@ -21,9 +21,9 @@ GOLDEN, FIRST, SECOND = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECC
 class Noise(Protocol):
     """Draws for the rows of a batch: shapes are (B, ...)."""
 
-    def normal(self, shape: Sequence[int], device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor: ...
+    def normal(self, shape: Sequence[int], device: torch.device, dtype: torch.dtype | None = None) -> Tensor: ...
 
-    def uniform(self, shape: Sequence[int], device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor: ...
+    def uniform(self, shape: Sequence[int], device: torch.device, dtype: torch.dtype | None = None) -> Tensor: ...
 
 
 class Drawn:
@@ -32,10 +32,10 @@ class Drawn:
     def __init__(self, generator: torch.Generator | None = None) -> None:
         self.generator = generator
 
-    def normal(self, shape: Sequence[int], device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+    def normal(self, shape: Sequence[int], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
         return torch.randn(tuple(shape), generator=self.generator, device=device, dtype=dtype)
 
-    def uniform(self, shape: Sequence[int], device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+    def uniform(self, shape: Sequence[int], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
         return torch.rand(tuple(shape), generator=self.generator, device=device, dtype=dtype)
 
 
@@ -52,10 +52,10 @@ class Shared(Drawn):
         self.places = places
         self.num_rows = num_rows
 
-    def normal(self, shape: Sequence[int], device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+    def normal(self, shape: Sequence[int], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
         return super().normal((self.num_rows, *shape[1:]), device, dtype)[self.places]
 
-    def uniform(self, shape: Sequence[int], device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+    def uniform(self, shape: Sequence[int], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
         return super().uniform((self.num_rows, *shape[1:]), device, dtype)[self.places]
 
 
@@ -71,14 +71,14 @@ class ByRow:
         self.rows = rows
         self.num_draws = 0
 
-    def normal(self, shape: Sequence[int], device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+    def normal(self, shape: Sequence[int], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
         """By G. E. P. Box, M. E. Muller, 1958."""
         bits = self.bits(shape, device)
         radius, angle = fraction(bits >> 40), fraction(bits)
-        return ((-2 * (1 - radius).log()).sqrt() * (2 * math.pi * angle).cos()).to(dtype)
+        return ((-2 * (1 - radius).log()).sqrt() * (2 * math.pi * angle).cos()).to(dtype or torch.get_default_dtype())
 
-    def uniform(self, shape: Sequence[int], device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
-        return fraction(self.bits(shape, device)).to(dtype)
+    def uniform(self, shape: Sequence[int], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+        return fraction(self.bits(shape, device)).to(dtype or torch.get_default_dtype())
 
     def bits(self, shape: Sequence[int], device: torch.device) -> Tensor:
         """int64 of this shape. splitmix64 (G. L. Steele, D. Lea, C. H. Flood, OOPSLA 2014) of the place of each."""

@@ -1,14 +1,11 @@
-"""One process and two that stay alive and train what they are sent, so that comparing them costs no imports.
-
-Random numbers of the steps (dropout apart, which is an option) can be held constant in all of them: what is left must
-then be equal, and whatever is not is a mistake and not a matter of what each process has drawn.
-"""
+"""One process and two that stay alive and train what they are sent, so that comparing them costs no imports."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import io
+import json
 import os
 import signal
 import socket
@@ -29,52 +26,41 @@ PLAIN = (
 )
 
 
-def constant_like(kind: str) -> Any:
-    """In place of ``torch.rand`` and its kin: the same for each row, so that a row's place in a batch does not matter."""
-    real = getattr(torch, kind)
-
-    def drawn(*shape: Any, **options: Any) -> torch.Tensor:
-        if kind == "randperm":  # batches are in order: each row is mixed with itself
-            return torch.arange(*shape) if options.get("generator") is None else real(*shape, **options)
-        x = real(*shape, **options)
-        if x.ndim < 2:
-            return torch.full_like(x, 0.3)
-        row = torch.linspace(0.05, 0.95, x[0].numel(), dtype=x.dtype, device=x.device).view(x.shape[1:])
-        return (row if kind.startswith("rand") and "n" not in kind[4:] else 2 * row - 1).expand_as(x).clone()
-
-    return drawn
-
-
 @contextlib.contextmanager
-def constant_noise() -> Iterator[None]:
-    with contextlib.ExitStack() as patches:
-        for kind in ("rand", "randn", "rand_like", "randn_like", "randperm"):
-            patches.enter_context(mock.patch.object(torch, kind, constant_like(kind)))
-        patches.enter_context(
-            mock.patch("torch.distributions.Beta.sample", lambda self, shape=(): torch.full(tuple(shape), 0.3))
-        )
+def mixed_with_itself() -> Iterator[None]:
+    """MixUp blends rows that one process has, so which ones it blends is held constant: each with itself."""
+    randperm = torch.randperm
+
+    def in_order(num: int, **options: Any) -> torch.Tensor:
+        return randperm(num, **options) if options else torch.arange(num)
+
+    def same(self: Any, shape: Any = ()) -> torch.Tensor:
+        return torch.full(tuple(shape), 0.3)
+
+    with mock.patch.object(torch, "randperm", in_order), mock.patch("torch.distributions.Beta.sample", same):
         yield
 
 
-def train_in(folder: Path, words: Sequence[str], is_constant: bool) -> dict[str, Any]:
+def train_in(folder: Path, words: Sequence[str]) -> None:
     from dlzoo import config, train
 
     torch.set_num_threads(1)
-    with constant_noise() if is_constant else contextlib.nullcontext():
-        return train.run(config.compose([*PLAIN, *words]), folder, list(words))
+    cfg = config.compose([*PLAIN, *words])
+    with mixed_with_itself():
+        train.run(cfg, folder, list(words))
 
 
 def serve(connection: Any, environment: dict[str, str]) -> None:
     """Train what comes, until nothing does; answers with an error's text, or None."""
     os.environ.update(environment)
     while (job := connection.recv()) is not None:
-        folder, words, is_constant, port = job
+        folder, words, port = job
         os.environ["MASTER_PORT"] = str(port)
         error = None
         said = io.StringIO()
         try:
             with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-                train_in(folder, words, is_constant)
+                train_in(folder, words)
         except BaseException as caught:
             error = f"{type(caught).__name__}: {caught}"
             if type(caught).__name__ not in ("UserError", "SpecError", "RunFailed"):
@@ -111,14 +97,14 @@ class Group:
             there.close()
             self.members.append((process, here))
 
-    def send(self, folder: Path, words: Sequence[str], is_constant: bool = True) -> None:
+    def send(self, folder: Path, words: Sequence[str]) -> None:
         if not self.members:
             self.start()
         folder.mkdir(parents=True, exist_ok=True)
         words = [*words, "trainer=ddp"] if self.world > 1 else [*words]
         port = free_port()
         for _, connection in self.members:
-            connection.send((folder, words, is_constant, port))
+            connection.send((folder, words, port))
 
     def answers(self, seconds: float = 60) -> list[str | None]:
         """What went wrong on each; a process that does not answer counts as hanging."""
@@ -144,8 +130,6 @@ class Group:
 
 def left_in(folder: Path) -> dict[str, Any]:
     """Weights and metrics: {name: tensor or float}."""
-    import json
-
     left: dict[str, Any] = {}
     stored = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     left |= {f"weights {name}": value for name, value in stored["state_dict"].items()}

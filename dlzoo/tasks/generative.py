@@ -86,4 +86,5 @@ class Generating(PictureTask):
 
     def draw(self, num: int, seed: int) -> Tensor:
         """Codes (num, D), the same on every device."""
-        return torch.randn(num, self.latent_dim, generator=torch.Generator().manual_seed(seed)).to(self.device)
+        draw = torch.Generator().manual_seed(seed)
+        return torch.randn(num, self.latent_dim, generator=draw, dtype=torch.float32).to(next(self.net.parameters()))
