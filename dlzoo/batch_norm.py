@@ -52,7 +52,9 @@ class WholeBatchNorm(_BatchNorm):
         """Move the running statistics, as BatchNorm does."""
         total = torch.tensor(float(count * bool(self.share)), device=mean.device)
         torch.distributed.all_reduce(total)
-        assert self.num_batches_tracked is not None and self.running_mean is not None and self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
         self.num_batches_tracked.add_(1)
         step = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), step)

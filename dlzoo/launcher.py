@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -56,21 +57,30 @@ class Launcher(_SubprocessScriptLauncher):
     def _call_children_scripts(self) -> None:
         super()._call_children_scripts()
         self.children, self.procs = self.procs, []  # those of which Lightning knows it would watch by itself
-        watch(lambda: any(child.poll() for child in self.children))
+        watch(self.has_lost)
+
+    def has_lost(self) -> bool | None:
+        codes = [child.poll() for child in self.children]
+        return None if not any(code is None or code for code in codes) else any(codes)
 
     def kill(self, signum: Any) -> None:
         for child in self.children:
             child.send_signal(signum)
 
 
-def watch(is_lost: Callable[[], bool], every: float = LOOK_EVERY, grace: float = GRACE) -> threading.Thread:
-    """Look for the death of another process; end this one ``grace`` seconds later, if it has not ended by then."""
-    over = threading.Event()
+def watch(is_lost: Callable[[], bool | None], every: float = LOOK_EVERY, grace: float = GRACE) -> threading.Thread:
+    """Look for the death of another process; end this one ``grace`` seconds later, if it has not ended by then.
+
+    Args:
+        is_lost: None: all others have ended well.
+    """
 
     def run() -> None:
-        while not is_lost():
-            over.wait(every)
-        over.wait(grace)
+        while (lost := is_lost()) is False:
+            time.sleep(every)
+        if lost is None:
+            return
+        time.sleep(grace)
         print(f"\nerror: {RankLost(ranks.rank())}", file=sys.stderr, flush=True)
         os._exit(1)
 

@@ -16,6 +16,7 @@ from torchmetrics import MeanMetric
 
 from dlzoo.corruption import NoiseName, corruption
 from dlzoo.errors import UserError
+from dlzoo.losses import widen
 from dlzoo.noise import Noise
 from dlzoo.specs import Spec
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
@@ -92,7 +93,7 @@ class Autoencoding(Encoding):
         if self.activity_l2:
             total = total + self.activity_l2 * codes.square().mean()
         if self.sparsity_weight:
-            activity = self.batch_mean(codes.float().mean(0))
+            activity = self.batch_mean(widen(codes).mean(0))
             total = total + self.sparsity_weight * bernoulli_kl(self.sparsity, activity).sum()
         if self.contraction:
             total = total + self.contraction * jacobian_norm(given, codes, self.noise).mean()
@@ -128,12 +129,12 @@ class Autoencoding(Encoding):
         return self.net.encode(self.standardize(x))
 
     def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.net.decode(codes).float().sigmoid()
+        return widen(self.net.decode(codes)).sigmoid()
 
 
 def errors(logits: Tensor, x: Tensor) -> dict[str, Tensor]:
     """Of each picture, (B,), a mean over its pixels."""
-    logits = logits.float()
+    logits = widen(logits)
     bce = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
     return {"mse": (logits.sigmoid() - x).square().flatten(1).mean(1), "bce": bce.flatten(1).mean(1)}
 

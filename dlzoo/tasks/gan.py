@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dlzoo.errors import UserError, pick
 from dlzoo.gathering import of_all_ranks
+from dlzoo.losses import widen
 from dlzoo.specs import Classes, Spec
 from dlzoo.tasks.alternating import Alternating, Part, frozen
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
@@ -130,7 +131,7 @@ class Adversarial(Generating, Alternating):
         self.track(len(x), **measured)
 
     def discriminator_backward(self, x: Tensor, made: Tensor, condition: Tensor | None) -> dict[str, Tensor]:
-        real, fake = self.net.discriminate(x, condition).float(), self.net.discriminate(made, condition).float()
+        real, fake = widen(self.net.discriminate(x, condition)), widen(self.net.discriminate(made, condition))
         if self.label_smoothing:
             loss = torch.lerp(self.losses.real(real), self.losses.made(real), self.label_smoothing).mean()
         else:
@@ -152,7 +153,7 @@ class Adversarial(Generating, Alternating):
             for codes, condition, share in self.waiting:
                 self.take_share(share)
                 pictures = self.net.generate(codes, condition) if made is None else made
-                loss = self.losses.generator(self.net.discriminate(pictures, condition).float()).mean()
+                loss = self.losses.generator(widen(self.net.discriminate(pictures, condition))).mean()
                 self.backward_part(loss)
                 total += self.batch_mean(loss.detach()) / len(self.waiting)
         self.update(GENERATOR)
@@ -164,11 +165,11 @@ class Adversarial(Generating, Alternating):
         with torch.autocast(x.device.type, enabled=False):  # squares of slopes overflow in half precision
             if self.gradient_penalty:
                 shares = self.noise.uniform((len(x), 1, 1, 1), x.device)
-                between = torch.lerp(made.float(), x.float(), shares)
+                between = torch.lerp(widen(made), widen(x), shares)
                 slopes = self.slopes(between, condition).norm(dim=1)
                 total = total + self.gradient_penalty * (slopes - 1).square().mean()
             if self.real_penalty:
-                total = total + self.real_penalty / 2 * self.slopes(x.float(), condition).square().sum(1).mean()
+                total = total + self.real_penalty / 2 * self.slopes(widen(x), condition).square().sum(1).mean()
         return total
 
     def slopes(self, x: Tensor, condition: Tensor | None) -> Tensor:
@@ -201,7 +202,7 @@ class Adversarial(Generating, Alternating):
         self.log(f"{split}/energy_distance", energy_distance(real, made))
 
     def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.net.generate(codes, self.condition(labels)).float()
+        return widen(self.net.generate(codes, self.condition(labels)))
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
@@ -229,7 +230,7 @@ class ConditionalAdversarial(Adversarial):
 def energy_distance(x: Tensor, y: Tensor) -> Tensor:
     """2 E|x - y| - E|x - x'| - E|y - y'| of pictures (N, C, H, W), by Euclidean distance, without comparing a picture
     with itself."""
-    x, y = x.flatten(1).float(), y.flatten(1).float()
+    x, y = widen(x.flatten(1)), widen(y.flatten(1))
 
     def within(a: Tensor) -> Tensor:
         return torch.cdist(a, a).sum() / max(len(a) * (len(a) - 1), 1)

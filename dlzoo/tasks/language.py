@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from dlzoo.errors import UserError
+from dlzoo.losses import widen
 from dlzoo.parts.recurrent import State
 from dlzoo.specs import NextTokens, TextSpec
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
@@ -104,7 +104,7 @@ class Language(Task):
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """(B, T, V), (B, T) -> (B, T) nats; 0 where there is no target."""
-    return F.cross_entropy(logits.flatten(0, 1).float(), y.flatten(), ignore_index=PAD, reduction="none").view(y.shape)
+    return F.cross_entropy(widen(logits.flatten(0, 1)), y.flatten(), ignore_index=PAD, reduction="none").view(y.shape)
 
 
 def measures(loss: float, spec: TextSpec) -> dict[str, float]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from dlzoo.errors import UserError
+from dlzoo.losses import widen
 from dlzoo.noise import Noise
 from dlzoo.specs import Classes, Spec
 from dlzoo.tasks.base import OptimizerFactory, RunningMean, SchedulerFactory
@@ -94,7 +95,7 @@ class VariationalAutoencoder(Encoding, Generating):
         """Reconstruction (B,) and KL of each unit (B, D), which add up to -ELBO, and the mean codes (B, D)."""
         condition = self.condition(labels)
         mean, log_var = self.net.encode(self.standardize(x), condition)
-        mean, log_var = mean.float(), log_var.float()
+        mean, log_var = widen(mean), widen(log_var)
         code = mean + (log_var / 2).exp() * noise.normal(mean.shape, mean.device)
         logits = self.net.decode(code, condition)
         return cross_entropy(logits, x), gaussian_kl(mean, log_var), mean
@@ -128,7 +129,7 @@ class VariationalAutoencoder(Encoding, Generating):
         """-log of the mean over K codes of p(x, z) / q(z | x): (B,). It tends to -log p(x) from above as K grows."""
         condition = self.condition(labels)
         mean, log_var = self.net.encode(self.standardize(x), condition)
-        mean, std = mean.float(), (log_var.float() / 2).exp()
+        mean, std = widen(mean), (widen(log_var) / 2).exp()
         log_sum = x.new_full((len(x),), -torch.inf)
         for _ in range(self.num_importance_samples):
             unit = noise.normal(mean.shape, x.device)
@@ -181,7 +182,7 @@ class ConditionalVAE(VariationalAutoencoder):
 
 def cross_entropy(logits: Tensor, x: Tensor) -> Tensor:
     """In nats, summed over the pixels of each image: (B,)."""
-    each = F.binary_cross_entropy_with_logits(logits.float(), x, reduction="none")
+    each = F.binary_cross_entropy_with_logits(widen(logits), x, reduction="none")
     return each.flatten(1).sum(1)
 
 
