@@ -270,6 +270,9 @@ class Task(pl.LightningModule):
             optimizer = self.optimizer(parameters, **changes)
         except (ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"optimizer: {error}") from None
+        if isinstance(optimizer, torch.optim.LBFGS) and not self.automatic_optimization:
+            raise UserError("optimizer=lbfgs looks at the loss of a batch several times in a step, and this model has no "
+                            "one loss for it: take optimizer=adam or sgd")  # fmt: skip
         for group in optimizer.param_groups:
             group["lr"] = group["lr"] * group.get("factor", 1.0)
         return optimizer
