@@ -271,8 +271,10 @@ class Task(pl.LightningModule):
         except (ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"optimizer: {error}") from None
         if isinstance(optimizer, torch.optim.LBFGS) and not self.automatic_optimization:
-            raise UserError("optimizer=lbfgs looks at the loss of a batch several times in a step, and this model has no "
-                            "one loss for it: take optimizer=adam or sgd")  # fmt: skip
+            raise UserError(
+                "optimizer=lbfgs looks at the loss of a batch several times in a step, which this model takes by itself: "
+                "take another, such as optimizer=adam"
+            )
         for group in optimizer.param_groups:
             group["lr"] = group["lr"] * group.get("factor", 1.0)
         return optimizer
