@@ -272,8 +272,8 @@ class Task(pl.LightningModule):
             raise UserError(f"optimizer: {error}") from None
         if isinstance(optimizer, torch.optim.LBFGS) and not self.automatic_optimization:
             raise UserError(
-                "optimizer=lbfgs looks at the loss of a batch several times in a step, which this model takes by itself: "
-                "take another, such as optimizer=adam"
+                "optimizer=lbfgs looks at the loss of a batch several times in a step, "
+                "which this model takes by itself: take another, such as optimizer=adam"
             )
         for group in optimizer.param_groups:
             group["lr"] = group["lr"] * group.get("factor", 1.0)
