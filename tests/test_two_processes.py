@@ -26,7 +26,7 @@ BOOK = "data=text_file data.path={folder}/book.txt data.batch_size=6 data.num_st
 REVIEWS = "data=text_csv data.path={folder}/reviews.csv data.text=text data.target=label data.batch_size=17"
 SERIES = "data=air_passengers data.window=8 data.batch_size=13"
 VALUES = "data=synthetic data.kind=friedman data.batch_size=47"
-TRAINED = "net.weights={folder}/trained.pth"
+TRAINED = "net.weights={folder}/trained.pth net.strict=false"  # its first layer is for larger pictures
 
 FAMILIES = {
     "linear": f"model=linear {VALUES}",
@@ -238,6 +238,7 @@ def test_every_combination_of_a_family(
         try:
             found = compare(groups, words_of(family, optimizer, beside, trained), tmp_path / f"{i}")
             count["refused"] += isinstance(found, str)
+            assert isinstance(found, dict) or (optimizer, beside) != ("sgd", "plain"), found
             if isinstance(found, dict):
                 assert_equal(found)
         except AssertionError as error:
