@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
@@ -230,14 +231,20 @@ class Task(pl.LightningModule):
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
-        """L-BFGS reads the loss to choose its steps: on each rank that of the whole batch, or they would part."""
         closure = optimizer_closure
-        if self.trainer.world_size > 1 and closure is not None and isinstance(optimizer.optimizer, torch.optim.LBFGS):
-
-            def closure() -> Tensor:
-                return gathering.whole_mean(optimizer_closure(), self.share)
-
+        if closure is not None and isinstance(optimizer.optimizer, torch.optim.LBFGS):
+            closure = partial(self._evaluated, closure)
         super().optimizer_step(epoch, batch_idx, optimizer, closure)
+
+    def _evaluated(self, closure: Callable[[], Any]) -> Any:
+        """What L-BFGS reads of a batch: it chooses its steps by the loss, which on each rank must be that of the whole
+        batch; and it takes a gradient apart only if it is contiguous, which those of maps with channels last are not.
+        """
+        loss = closure()
+        for p in self.parameters():
+            if p.grad is not None:
+                p.grad = p.grad.contiguous()
+        return loss if self.trainer.world_size == 1 else gathering.whole_mean(loss, self.share)
 
     def on_train_epoch_start(self) -> None:
         for mean in self.train_means.values():

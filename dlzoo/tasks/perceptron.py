@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dlzoo.errors import UserError
 from dlzoo.gathering import summed
 from dlzoo.tasks.supervised import Batch, Classification
 
@@ -27,6 +28,10 @@ class PerceptronRule(Classification):
 
     def wanted(self, target: Tensor, num_units: int) -> Tensor:
         """(B, U): one unit says the second of two classes, else each unit says one class."""
+        if target.ndim > 1:
+            raise UserError(
+                "the perceptron's rule knows right and wrong only, and augment= mixes classes: leave it out"
+            )
         one_hot = F.one_hot(target, self.spec.target.num_outputs).float()
         return one_hot[:, -num_units:]
 
