@@ -334,7 +334,7 @@ def test_torchrun_needs_a_trainer_for_its_processes(train: Train, monkeypatch: p
         (("trainer=fsdp",), "No supported gpu backend found"),
         (
             ("model=gan", "trainer=fsdp"),
-            "trainer=fsdp cannot train nets of which only a part learns at a time: take trainer=ddp",
+            "trainer=fsdp cannot train nets of which only a part learns at a time",
         ),
         (("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=0"), "devices"),
     ],

@@ -29,9 +29,7 @@ class PerceptronRule(Classification):
     def wanted(self, target: Tensor, num_units: int) -> Tensor:
         """(B, U): one unit says the second of two classes, else each unit says one class."""
         if target.ndim > 1:
-            raise UserError(
-                "the perceptron's rule knows right and wrong only, and augment= mixes classes: leave it out"
-            )
+            raise UserError("the perceptron's rule needs one class a row, but augment= mixes classes: leave that out")
         one_hot = F.one_hot(target, self.spec.target.num_outputs).float()
         return one_hot[:, -num_units:]
 
