@@ -75,7 +75,7 @@ def test_the_watch_is_lightnings_no_more(monkeypatch: pytest.MonkeyPatch) -> Non
     """It would end the first process by SIGKILL."""
     monkeypatch.setattr(subprocess_script._SubprocessScriptLauncher, "_call_children_scripts", start)
     monkeypatch.setattr(launcher, "watch", lambda is_lost: None)
-    strategy = Strategy(cluster_environment=subprocess_script.ClusterEnvironment)  # type: ignore[arg-type,type-abstract]
+    strategy = Strategy(cluster_environment=subprocess_script.ClusterEnvironment)  # type: ignore[arg-type]
     strategy._configure_launcher()
     made: Any = strategy.launcher
     made._call_children_scripts()
