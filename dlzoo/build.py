@@ -16,12 +16,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
 from dlzoo import ranks
+from dlzoo.batch_norm import BatchNormOverRanks
 from dlzoo.callbacks.finite import FiniteWatch
 from dlzoo.checkpoint import CheckpointIO
-from dlzoo.config import CONFIG_DIR
+from dlzoo.config import CONFIG_DIR, on_gpus
 from dlzoo.data.base import DataModule
 from dlzoo.errors import MISTAKES, SpecError, UserError
 from dlzoo.interruption import Interruption
+from dlzoo.launcher import Strategy
 from dlzoo.profiling import StepProfiler
 from dlzoo.signatures import arguments, locate
 from dlzoo.specs import Classes, ImageSpec, Spec
@@ -113,15 +115,18 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
     callbacks.append(Interruption(run_dir / "checkpoints" / "last.ckpt"))
     own: dict[str, Any] = {"profiler": StepProfiler(run_dir)} if cfg.profile else {}
     if task.has_parts and cfg.trainer.get("strategy") == "fsdp":
-        raise UserError("trainer=fsdp cannot train nets that take turns: take trainer=ddp")
-    if task.has_parts and cfg.trainer.get("strategy") == "ddp":
-        own["strategy"] = "ddp_find_unused_parameters_true"
+        raise UserError("trainer=fsdp cannot train nets of which only a part learns at a time: take trainer=ddp")
+    plugins: list[Any] = [CheckpointIO(card)]
+    if cfg.trainer.get("strategy") == "ddp":
+        if not on_gpus(cfg.trainer.accelerator):
+            plugins.append(BatchNormOverRanks())
+        own["strategy"] = Strategy(find_unused_parameters=task.has_parts)
     try:
         trainer = instantiate(cfg.trainer, _partial_=True)(
             **own,
             callbacks=callbacks,
             logger=loggers or False,
-            plugins=[CheckpointIO(card)],
+            plugins=plugins,
             default_root_dir=str(run_dir),
             enable_progress_bar=has_bar,
             enable_checkpointing=has_checkpoint,
@@ -133,6 +138,7 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
             f"{started} processes were started, but the trainer has {trainer.world_size}: add trainer=ddp, and leave "
             "out trainer.devices and trainer.num_nodes, which follow torchrun and srun"
         )
+    task.drawn_so_far = torch.get_rng_state()
     task.take_over(trainer)
     return trainer
 

@@ -30,7 +30,7 @@ CONFIG_DIR = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "con
 """The YAML files: inside an installed wheel, beside the package in a checkout."""
 
 OmegaConf.register_new_resolver("mixed_precision", lambda: _mixed_precision(), replace=True)
-OmegaConf.register_new_resolver("sync_batchnorm", lambda accelerator: _sync_batchnorm(accelerator), replace=True)
+OmegaConf.register_new_resolver("sync_batchnorm", lambda accelerator: on_gpus(accelerator), replace=True)
 
 NODES = ("net", "task", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 """The parts of a run that are built from a ``_target_``, or from several."""
@@ -223,7 +223,7 @@ def _mixed_precision() -> str:
     return "16-mixed" if torch.cuda.is_available() and not torch.cuda.is_bf16_supported() else "bf16-mixed"
 
 
-def _sync_batchnorm(accelerator: str) -> bool:
+def on_gpus(accelerator: str) -> bool:
     import torch
 
     return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()

@@ -9,24 +9,25 @@ import torch
 from torch import Tensor
 
 from dlzoo.errors import UserError, pick
+from dlzoo.noise import Noise
 
 NoiseName = Literal["none", "gaussian", "masking", "salt_and_pepper", "uniform"]
-Corrupt = Callable[[Tensor, torch.Generator | None], Tensor]
+Corrupt = Callable[[Tensor, Noise], Tensor]
 
 
 def corruption(name: NoiseName, level: float) -> Corrupt:
-    """x (B, C, H, W), generator -> the same, noisy.
+    """x (B, C, H, W), noise -> the same, noisy.
 
     ``gaussian`` adds N(0, level) and clips; ``uniform`` adds numbers between -level and level and clips; ``masking``
     sets a share ``level`` of the pixels to 0 and ``salt_and_pepper`` to 0 or 1 (P. Vincent et al., "Stacked Denoising
     Autoencoders", JMLR 11, 2010). A pixel is lost in all its channels.
     """
     table: dict[str, Corrupt] = {
-        "none": lambda x, generator: x,
-        "gaussian": lambda x, generator: (x + level * normal(x, generator)).clamp(0, 1),
-        "uniform": lambda x, generator: (x + level * (2 * uniform(x.shape, x, generator) - 1)).clamp(0, 1),
-        "masking": lambda x, generator: x * (per_pixel(x, generator) >= level),
-        "salt_and_pepper": lambda x, generator: salt_and_pepper(x, level, generator),
+        "none": lambda x, noise: x,
+        "gaussian": lambda x, noise: (x + level * noise.normal(x.shape, x.device, x.dtype)).clamp(0, 1),
+        "uniform": lambda x, noise: (x + level * (2 * noise.uniform(x.shape, x.device, x.dtype) - 1)).clamp(0, 1),
+        "masking": lambda x, noise: x * (per_pixel(x, noise) >= level),
+        "salt_and_pepper": lambda x, noise: salt_and_pepper(x, level, noise),
     }
     corrupt = pick(name, table, "task.noise")
     if level < 0 or (level > 1 and name in ("masking", "salt_and_pepper")):
@@ -35,18 +36,10 @@ def corruption(name: NoiseName, level: float) -> Corrupt:
     return corrupt
 
 
-def salt_and_pepper(x: Tensor, level: float, generator: torch.Generator | None) -> Tensor:
-    chance = per_pixel(x, generator)
+def salt_and_pepper(x: Tensor, level: float, noise: Noise) -> Tensor:
+    chance = per_pixel(x, noise)
     return torch.where(chance < level / 2, 0.0, torch.where(chance < level, 1.0, x))
 
 
-def normal(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-
-
-def uniform(shape: torch.Size, x: Tensor, generator: torch.Generator | None) -> Tensor:
-    return torch.rand(shape, generator=generator, device=x.device, dtype=x.dtype)
-
-
-def per_pixel(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    return uniform(x[:, :1].shape, x, generator)
+def per_pixel(x: Tensor, noise: Noise) -> Tensor:
+    return noise.uniform(x[:, :1].shape, x.device, x.dtype)

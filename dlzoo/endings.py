@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 
 from dlzoo import durable, memory, rerun, results
 from dlzoo.data.loaders import PATIENCE_SECONDS
-from dlzoo.errors import RunFailed, UserError, one_line
+from dlzoo.errors import RankLost, RunFailed, UserError, one_line
 from dlzoo.interruption import Interrupted
+from dlzoo.launcher import is_lost_connection
 from dlzoo.nonfinite import NonFinite
 
 
@@ -27,6 +28,8 @@ def explained(error: Exception, cfg: DictConfig, trainer: pl.Trainer, run_dir: P
         return error
     if isinstance(error, RuntimeError | MemoryError) and memory.has_run_out(error):
         return memory.explain(error, cfg, trainer.strategy.root_device)
+    if trainer.world_size > 1 and is_lost_connection(error):
+        return RankLost(trainer.global_rank)
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader "):  # timed out, or a worker was killed
         return RunFailed(
             f"of the processes that read the data, one has died or gave nothing for {PATIENCE_SECONDS} seconds; "

@@ -40,6 +40,21 @@ class RunFailed(Exception):
         return f"{self.reason}\n{self.details}" if self.details else self.reason
 
 
+class RankLost(RunFailed):
+    """Another process of a run is gone, so the exchange of gradients broke off.
+
+    Args:
+        rank: of this process, which has to end too.
+    """
+
+    def __init__(self, rank: int) -> None:
+        super().__init__(
+            f"rank {rank} stops, because another process of the run has ended: what it said stands above; if it said "
+            "nothing it was killed, perhaps for want of memory; the same command with resume=auto goes on from the "
+            "last checkpoint"
+        )
+
+
 def short(text: object, most: int = 60) -> str:
     """A text that a message quotes, cut to its beginning and with nothing in it that a terminal would obey.
 

@@ -14,7 +14,8 @@ from dlzoo import random_state
 from dlzoo.errors import UserError
 
 Own = dict[str, Any]
-"""random: see random_state.py; means: {name: [total, count]}; carried: {name: tensor, or tuple of them}."""
+"""random: see random_state.py; means: {name: [total, count]}; carried: {name: tensor, or tuple of them}; shared:
+the state of the generator that draws alike on all ranks."""
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -25,8 +26,41 @@ def rank_and_world() -> tuple[int, int]:
 
 
 def of_all_ranks(rows: Tensor) -> Tensor:
-    """The rows (n, ...) of all ranks, which may have different numbers of them; all must call it."""
-    return torch.cat(gather_all_tensors(rows)) if rank_and_world()[1] > 1 else rows
+    """The validation or test rows (n, ...) of all ranks in the order of the data; all must call it.
+
+    Rank r of W has each W-th row from the r-th on, so the ranks may have different numbers of them.
+    """
+    _, world = rank_and_world()
+    if world == 1:
+        return rows
+    parts = gather_all_tensors(rows)
+    places = [torch.arange(len(part), device=rows.device) * world + rank for rank, part in enumerate(parts)]
+    return torch.cat(parts)[torch.cat(places).argsort()]
+
+
+def batch_mean(mean: Tensor, share: float) -> Tensor:
+    """The mean over a whole training batch, of which this rank's rows have this mean; all must call it.
+
+    Whatever is no mean over samples, such as a penalty on the mean of an activity, is computed from this. Its gradient
+    is that of the local mean: a task multiplies each gradient by the share, and DDP takes the mean over the ranks.
+
+    Args:
+        mean: of this rank's rows, any shape.
+        share: see `dlzoo.data.loaders.part_of`.
+    """
+    return mean if rank_and_world()[1] == 1 else mean + (whole_mean(mean, share) - mean.detach())
+
+
+def whole_mean(mean: Tensor, share: float) -> Tensor:
+    """`batch_mean` without a gradient, and the same on all ranks, bit for bit."""
+    return summed(mean.detach() * share if share else torch.zeros_like(mean)) / rank_and_world()[1]
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum over all ranks, in place; all must call it, and all get the same, bit for bit."""
+    if rank_and_world()[1] > 1:
+        torch.distributed.all_reduce(values)
+    return values
 
 
 def largest(own: Tensor) -> Tensor:
@@ -70,6 +104,21 @@ def check_together(step: int) -> None:
     """Ranks look for a checkpoint by themselves: they must have found the same one."""
     if len({*(steps := gathered(step))}) > 1:
         raise UserError(f"the processes go on from different steps, {steps}; start them again, or give ckpt=<file>")
+
+
+def shared_generator(own: Own | None, drawn_so_far: Tensor | None, device: torch.device) -> torch.Generator:
+    """In the same state on all ranks: that of a checkpoint, or at first that in which one process would begin.
+
+    To be called before `begin`, for until then all ranks have drawn the same.
+    """
+    stored = None if own is None else own.get("shared")
+    if stored is None and device.type == "cuda":
+        stored = torch.cuda.get_rng_state(device)
+    elif stored is None:
+        stored = torch.get_rng_state() if drawn_so_far is None else drawn_so_far
+    generator = torch.Generator(device)
+    generator.set_state(stored.cpu())
+    return generator
 
 
 def begin(own: Own | None) -> None:

@@ -91,7 +91,7 @@ def value_link(name: ValueLossName) -> Callable[[Tensor], Tensor]:
 
 def _soften(loss: Loss, label_smoothing: float, output: Tensor, target: Tensor) -> Tensor:
     """Labels become probabilities."""
-    output, num_classes = _widen(output), output.shape[1]
+    output, num_classes = widen(output), output.shape[1]
     t = (F.one_hot(target, num_classes) if target.ndim == 1 else target).to(output.dtype)
     if label_smoothing:
         t = t * (1 - label_smoothing) + label_smoothing / num_classes
@@ -104,10 +104,10 @@ def _match(loss: Loss, name: str, output: Tensor, target: Tensor) -> Tensor:
         raise ValueError(f"output {tuple(output.shape)} and target {tuple(target.shape)} must have one shape (B, D)")
     if name in ("cosine_similarity", "kl") and output.shape[1] < 2:
         raise UserError(f"task.loss={name} compares vectors, but the target is one value; mse, mae and huber take one")
-    return loss(_widen(output), target)
+    return loss(widen(output), target)
 
 
-def _widen(output: Tensor) -> Tensor:
+def widen(output: Tensor) -> Tensor:
     """Half precision becomes float32, as autocast does for PyTorch's own losses."""
     return output.float() if output.dtype in (torch.float16, torch.bfloat16) else output
 
@@ -117,7 +117,7 @@ def _mean(each: Callable[..., Tensor], output: Tensor, target: Tensor) -> Tensor
 
 
 def _cross_entropy(output: Tensor, target: Tensor, *, label_smoothing: float) -> Tensor:
-    output = _widen(output)
+    output = widen(output)
     if target.ndim > 1:
         target = target.to(output.dtype)
     return F.cross_entropy(output, target, reduction="none", label_smoothing=label_smoothing)

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dlzoo import config, durable, ranks, sweep
-from dlzoo.errors import MISTAKES, RunFailed, UserError, one_line
+from dlzoo.errors import MISTAKES, RankLost, RunFailed, UserError, one_line
 from dlzoo.resume import resumed
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def job(cfg: DictConfig) -> None:
     try:
         run(cfg, run_dir, list(hydra_cfg.overrides.task))
     except RunFailed as error:
-        _complain(str(error), error.reason, code=1)
+        _complain(str(error), error.reason, code=1, everywhere=isinstance(error, RankLost))
     except (UserError, OmegaConfBaseException, InstantiationException) as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         if not isinstance(cause, (UserError, OmegaConfBaseException, *MISTAKES)):
@@ -146,17 +146,17 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     fit_data = build.cached_features(task, data, trainer) if cfg.cache_features else data
     seconds = {"setup": time.perf_counter() - started}
     told = {**outcome.outcome_of(cfg, trainer, task), "seconds": seconds}
-    try:
-        with listening(trainer):
+    with listening(trainer):  # also while it ends: torchrun sends a signal when another process has died
+        try:
             metrics = _fit_and_test(cfg, trainer, task, fit_data, data, seconds)
-    except Exception as error:
-        ended = endings.explained(error, cfg, trainer, run_dir)
-        if trainer.is_global_zero and (trainer.global_step > 0 or isinstance(ended, Interrupted | RunFailed)):
-            metrics = task.last_metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
-            endings.leave(run_dir, told | outcome.reached(cfg, trainer, metrics), ended)
-        if ended is error:
-            raise
-        raise ended from None
+        except Exception as error:
+            ended = endings.explained(error, cfg, trainer, run_dir)
+            if trainer.is_global_zero and (trainer.global_step > 0 or isinstance(ended, Interrupted | RunFailed)):
+                metrics = task.last_metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
+                endings.leave(run_dir, told | outcome.reached(cfg, trainer, metrics), ended)
+            if ended is error:
+                raise
+            raise ended from None
     told |= outcome.reached(cfg, trainer, metrics) | {"status": "finished"}
     if cfg.get("on_nan") == "skip":
         told["skipped_steps"] = task.skipped_steps
@@ -225,13 +225,13 @@ def _hear_of_thread(failed: Any) -> None:
         threading.__excepthook__(failed)
 
 
-def _complain(message: str, reason: str = "", code: int = 2) -> int:
+def _complain(message: str, reason: str = "", code: int = 2, *, everywhere: bool = False) -> int:
     global _exit_code
     message = message if reason else one_line(message)
     FAILED.append(reason or message)
     _exit_code = code
-    if not ranks.by_lightning():  # the first rank says the same; torchrun may end it before it can
-        print(f"error: {message}", file=sys.stderr)
+    if everywhere or not ranks.by_lightning():  # the first rank says the same; torchrun may end it before it can
+        print(f"error: {message}", file=sys.stderr, flush=True)
     return code
 
 

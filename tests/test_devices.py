@@ -224,6 +224,35 @@ def test_sigterm_to_the_starter_ends_all_ranks(starter: str, undisturbed: dict[s
     assert differences(undisturbed, left_by(tmp_path)) == []
 
 
+def test_a_killed_rank_is_a_sentence_on_the_others(tmp_path: Path) -> None:
+    words = ["model=mlp", "data.batch_size=512", *QUICK, "trainer.max_epochs=100000"]
+    processes = start_ranks(tmp_path, words)
+    wait_for_checkpoint(tmp_path)
+    processes[1].kill()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [1, -signal.SIGKILL], log(tmp_path)
+    assert log(tmp_path).count("error: rank 0 stops, because another process of the run has ended") == 1
+    assert "Traceback" not in log(tmp_path)
+    assert "another process" in json.loads((tmp_path / "run" / "results.json").read_text())["reason"]
+
+
+@reliability
+@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("starter", ["torchrun", "lightning"])
+def test_a_killed_process_of_a_command_is_a_sentence_on_the_other(starter: str, victim: int, tmp_path: Path) -> None:
+    process = command(tmp_path, *(TORCHRUN if starter == "torchrun" else ()))
+    wait_for_checkpoint(tmp_path)
+    started = children(process.pid)
+    both = started if starter == "torchrun" else [process.pid, *started]
+    os.kill(both[victim], signal.SIGKILL)
+    assert process.wait(90) != 0
+    wait_for(lambda: not any(map(is_alive, both)), told=lambda: log(tmp_path), seconds=60)
+    assert f"error: rank {1 - victim} stops, because another process of the run has ended" in log(tmp_path)
+    assert "gloo" not in log(tmp_path)
+    assert starter == "torchrun" or "Traceback" not in log(tmp_path)  # torchrun has one of its own
+
+
 # Which rank this is
 
 STARTERS = {
@@ -303,7 +332,10 @@ def test_torchrun_needs_a_trainer_for_its_processes(train: Train, monkeypatch: p
     [
         (("trainer=fsdp", "trainer.accelerator=cpu"), "The strategy `fsdp` requires a GPU accelerator"),
         (("trainer=fsdp",), "No supported gpu backend found"),
-        (("model=gan", "trainer=fsdp"), "trainer=fsdp cannot train nets that take turns: take trainer=ddp"),
+        (
+            ("model=gan", "trainer=fsdp"),
+            "trainer=fsdp cannot train nets of which only a part learns at a time",
+        ),
         (("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=0"), "devices"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlzoo.data.text_loaders import BucketLoader, StreamLoader, Texts
+from dlzoo.data.text_loaders import BucketLoader, PassageLoader, StreamLoader, Texts
 from dlzoo.tokenizer import PAD
 
 
@@ -91,10 +91,9 @@ def test_long_texts_are_cut(keep: Any) -> None:
 @pytest.mark.parametrize(
     ("n", "batch_size", "num_steps"), [(1000, 4, 16), (1001, 4, 7), (11, 4, 3), (5, 8, 2), (2, 1, 1)]
 )
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_each_token_but_the_first_is_a_target_once(n: int, batch_size: int, num_steps: int, shuffle: bool) -> None:
+def test_each_token_but_the_first_is_a_target_once(n: int, batch_size: int, num_steps: int) -> None:
     tokens = torch.arange(1, n + 1)
-    loader = StreamLoader(tokens, batch_size, num_steps=num_steps, shuffle=shuffle, seed=1)
+    loader = StreamLoader(tokens, batch_size, num_steps=num_steps, seed=1)
     for epoch in range(3):
         loader.set_epoch(epoch)
         batches = list(loader)
@@ -109,21 +108,38 @@ def test_each_token_but_the_first_is_a_target_once(n: int, batch_size: int, num_
 
 
 def test_cuts_fall_elsewhere_in_each_training_epoch() -> None:
-    loader = StreamLoader(torch.arange(1, 1001), 4, num_steps=16, shuffle=True)
+    loader = StreamLoader(torch.arange(1, 1001), 4, num_steps=16)
     cuts = []
     for epoch in (0, 1, 2, 3, 1):
         loader.sampler.set_epoch(epoch)
         cuts.append(loader.cuts())
     assert len({*map(tuple, cuts)}) >= 3
     assert cuts[1] == cuts[4]
-    assert len({*StreamLoader(torch.arange(1, 1001), 4, num_steps=16).cuts()[:-1]}) == 1
+
+
+@pytest.mark.parametrize(("n", "num_steps", "length"), [(1000, 16, 16), (1000, 500, 63), (5, 8, 1), (2, 8, 1)])
+def test_passages_are_those_of_the_text_whatever_the_batch_and_the_ranks(
+    n: int, num_steps: int, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def passages(batch_size: int, rank: int, world: int) -> list[tuple[list[int], list[int]]]:
+        as_rank(monkeypatch, rank, world)
+        batches = list(PassageLoader(torch.arange(1, n + 1), batch_size, num_steps=num_steps))
+        assert max(len(x) for x, _ in batches) <= batch_size
+        return [(a.tolist(), b.tolist()) for x, y in batches for a, b in zip(x, y, strict=True)]
+
+    whole = passages(3, 0, 1)
+    assert whole == passages(100, 0, 1)
+    assert {len(x) for x, _ in whole} == {length}
+    assert [token for _, y in whole for token in y if token != PAD] == list(range(2, n + 1))
+    if len(whole) > 1:
+        assert sorted(whole) == sorted([*passages(3, 0, 2), *passages(3, 1, 2)])
 
 
 def test_ranks_share_the_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     seen, shapes = [], []
     for rank in (0, 1):
         as_rank(monkeypatch, rank, 2)
-        batches = list(StreamLoader(torch.arange(1, 1002), 4, num_steps=16, shuffle=True))
+        batches = list(StreamLoader(torch.arange(1, 1002), 4, num_steps=16))
         seen += [target for _, y in batches for target in y[y != PAD].tolist()]
         shapes.append([x.shape for x, _ in batches])
     assert sorted(seen) == list(range(2, 1002))

@@ -14,6 +14,7 @@ from torch import Tensor
 from dlzoo.callbacks.observer import Observer, at_rest
 from dlzoo.data.loaders import Arrays, as_float
 from dlzoo.gathering import of_all_ranks
+from dlzoo.noise import EvalNoise
 from dlzoo.specs import Classes
 from dlzoo.tasks.generative import Encoding
 
@@ -95,9 +96,9 @@ def measure(task: Encoding, train: Arrays, test: Arrays, probe_steps: int) -> di
 
 def corrupted(task: Encoding, rows: Arrays) -> Iterator[Tensor]:
     """Pictures as the net is given them when it is judged by what it makes of them, in batches."""
-    noise = torch.Generator(task.device).manual_seed(0)
+    noise = EvalNoise(0)
     for x in rows.x.split(BATCH_SIZE):
-        yield task.corrupt(as_float(x.to(task.device)), noise)
+        yield task.corrupt(as_float(x.to(task.device)), noise.of_next(len(x)))
 
 
 def encode(task: Encoding, rows: Arrays) -> np.ndarray:

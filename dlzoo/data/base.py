@@ -124,6 +124,8 @@ class DataModule(pl.LightningDataModule):
     def on_after_batch_transfer(self, batch: tuple[Tensor, ...], dataloader_idx: int) -> tuple[Tensor, ...]:
         """`prepared`, then training batches are augmented, all on the device."""
         x, y, *rest = self.prepared(batch)
+        if self.trainer is not None:
+            x = self.trainer.precision_plugin.convert_input(x)  # bytes were no floats yet when Lightning did so
         if self.augment is not None and self.trainer is not None and self.trainer.training:
             self.augment.num_classes = self.spec.target.num_outputs  # type: ignore[assignment]
             x, y = self.augment(x, y)

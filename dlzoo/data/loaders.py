@@ -99,6 +99,8 @@ class Loader(ABC):
         """Batches that were taken from the iteration that began last."""
         self.shares: list[float] = []
         """Of this rank in each training batch of the epoch, see `part_of`."""
+        self._sizes: list[int] = []
+        """Of the epoch's training batches, of all ranks together."""
         self._stored: dict[str, int] | None = None
         _, world = rank_and_world()
         if shuffle and batch_size < world:
@@ -161,12 +163,20 @@ class Loader(ABC):
         """The row numbers of each batch of this rank."""
         if not self.shuffle:
             return self.eval_rows().to(device).split(self.batch_size) if self.num_rows else ()
-        rank, world = rank_and_world()
-        least = 2 if self.batch_size >= 2 * world else 1
         whole = self.whole_batches(self.order().to(device))
-        parts, shares = zip(*(part_of(batch, rank, world, least) for batch in whole), strict=True)
-        self.shares = list(shares)
+        parts, shares = zip(*map(self.part_of, whole), strict=True)
+        self.shares, self._sizes = list(shares), [len(batch) for batch in whole]
         return parts
+
+    def part_of(self, batch: Tensor) -> tuple[Tensor, float]:
+        """This rank's rows of a training batch, and its share."""
+        rank, world = rank_and_world()
+        return part_of(batch, rank, world, least=2 if self.batch_size >= 2 * world else 1)
+
+    def places(self, index: int) -> tuple[Tensor, int]:
+        """Where this rank's rows stand in a training batch of the epoch, (n,), and how many it has."""
+        num_rows = self._sizes[index]
+        return self.part_of(torch.arange(num_rows))[0], num_rows
 
     def rows_of(self, index: int) -> Tensor:
         """The row numbers of one batch of the current epoch."""

@@ -21,7 +21,7 @@ from dlzoo.data.loaders import Loader
 from dlzoo.data.plain_text import content_of, read_text
 from dlzoo.data.published_text import SentimentSentences, prepare_sentences, read_sentences, sentence_files
 from dlzoo.data.text import Split, TokenData
-from dlzoo.data.text_loaders import StreamLoader
+from dlzoo.data.text_loaders import PassageLoader, StreamLoader
 from dlzoo.errors import UserError, at_least
 from dlzoo.files import folder_of
 from dlzoo.specs import NextTokens, TextSpec
@@ -36,7 +36,7 @@ class StreamData(TokenData):
 
     Args:
         num_steps: tokens of a training batch in each of its ``batch_size`` streams; gradients go back so far.
-        eval_num_steps: the same for validation and test, where it changes nothing but the memory taken.
+        eval_num_steps: tokens of a passage in validation and test, see `PassageLoader`.
         test_fraction: share of the text that is for testing.
         line_breaks: words only: whether the end of a line is a token.
     """
@@ -49,7 +49,7 @@ class StreamData(TokenData):
         level: Level = "char",
         lower: bool = False,
         num_steps: int = 64,
-        eval_num_steps: int = 256,
+        eval_num_steps: int = 1024,
         eval_batch_size: int = 16,
         test_fraction: float = 0.1,
         line_breaks: bool = True,
@@ -128,8 +128,9 @@ class StreamData(TokenData):
     def _loader(self, split: Split, batch_size: int, shuffle: bool = False) -> Loader:
         tokens = self.arrays(split)
         tokens = tokens.to(self._home(tokens.numel() * tokens.element_size()))
-        num_steps = self.num_steps if split == "train" else self.eval_num_steps
-        return StreamLoader(tokens, batch_size, num_steps=num_steps, shuffle=shuffle, seed=self.seed)
+        if shuffle:
+            return StreamLoader(tokens, batch_size, num_steps=self.num_steps, seed=self.seed)
+        return PassageLoader(tokens, batch_size, num_steps=self.eval_num_steps)
 
 
 class TextFile(StreamData):

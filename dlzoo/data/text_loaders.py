@@ -13,6 +13,8 @@ from dlzoo.data.loaders import Batch, Loader
 from dlzoo.gathering import rank_and_world
 from dlzoo.tokenizer import PAD
 
+FEWEST = 16
+"""Passages of a text in validation and test."""
 POOL = 20
 """Batches whose rows are sorted by length together: long enough for little padding, short enough to stay random."""
 
@@ -93,40 +95,63 @@ class BucketLoader(Loader):
             yield self.texts.padded(rows), self.texts.y[rows]
 
 
-class StreamLoader(Loader):
-    """Batches (x, y), each (B, T), of one long text that is read in B parallel streams, for truncated BPTT.
+def in_rows(tokens: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
+    """A text (N,) as x and y, both (num_rows, T): y is x moved on by one token, so every token but the first is a
+    target exactly once. Where the text does not fill the rows, `PAD` stands behind its end, which is no target."""
+    length = -(-max(len(tokens) - 1, 0) // num_rows)
+    text = torch.cat([tokens, tokens.new_full((num_rows * length + 1 - len(tokens),), PAD)])
+    return text[:-1].view(num_rows, -1), text[1:].view(num_rows, -1)
 
-    A row of a batch goes on where the same row of the batch before ended, so that a net's state can be carried over.
-    y is x moved on by one token: every token but the first is a target exactly once an epoch. Where the text does not
-    fill the streams, `PAD` stands behind its end, which is no target. In training the first batch has a length of its
-    own each epoch, so that the cuts fall elsewhere.
+
+class PassageLoader(Loader):
+    """Batches (x, y), each (B, T), of the passages of one long text, for validation and test: see `in_rows`.
+
+    How long they are depends on the text alone, and each is read by itself, so that neither the size of a batch nor
+    the number of ranks has a say in what is measured.
 
     Args:
         tokens: (N,) int64.
-        batch_size: streams, in training of all ranks together, else of each.
+        batch_size: passages, of each rank.
+        num_steps: tokens of a passage at most; a short text has `FEWEST` passages nevertheless.
+    """
+
+    def __init__(self, tokens: Tensor, batch_size: int, *, num_steps: int) -> None:
+        num_targets = max(len(tokens) - 1, 1)
+        length = min(num_steps, -(-num_targets // FEWEST))
+        self.x, self.y = in_rows(tokens, -(-num_targets // length))
+        super().__init__(len(self.x), batch_size)
+
+    def iterate(self, start: int) -> Iterator[Batch]:
+        for rows in self.batches(self.x.device)[start:]:
+            yield self.x[rows], self.y[rows]
+
+
+class StreamLoader(Loader):
+    """Batches (x, y), each (B, T), of one long text that is read in B parallel streams, for truncated BPTT: `in_rows`.
+
+    A row of a batch goes on where the same row of the batch before ended, so that a net's state can be carried over.
+    The first batch has a length of its own each epoch, so that the cuts fall elsewhere.
+
+    Args:
+        tokens: (N,) int64.
+        batch_size: streams, of all ranks together.
         num_steps: tokens of each stream in a batch.
     """
 
-    def __init__(
-        self, tokens: Tensor, batch_size: int, *, num_steps: int, shuffle: bool = False, seed: int = 0
-    ) -> None:
-        super().__init__(max(len(tokens) - 1, 0), batch_size, shuffle=shuffle, seed=seed)
+    def __init__(self, tokens: Tensor, batch_size: int, *, num_steps: int, seed: int = 0) -> None:
+        super().__init__(max(len(tokens) - 1, 0), batch_size, shuffle=True, seed=seed)
         self.num_steps = num_steps
         rank, world = rank_and_world()
-        wanted = batch_size if shuffle else batch_size * world
-        self.num_streams = num_streams = max(min(wanted, self.num_rows), 1)
-        self.length = -(-self.num_rows // num_streams)
-        text = torch.cat([tokens, tokens.new_full((num_streams * self.length + 1 - len(tokens),), PAD)])
-        self.targets = text[1:].view(num_streams, -1)
+        self.num_streams = max(min(batch_size, self.num_rows), 1)
+        x, self.targets = in_rows(tokens, self.num_streams)
+        self.length = x.shape[1]
         # ranks have equally many steps, and their streams lie side by side in the text
-        self.x, self.y = (part.view(num_streams, -1)[rank::world] for part in (text[:-1], text[1:]))
+        self.x, self.y = x[rank::world], self.targets[rank::world]
 
     def cuts(self) -> list[int]:
         """The lengths of the epoch's batches."""
-        first = 0
-        if self.shuffle:
-            draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-            first = int(torch.randint(self.num_steps, (1,), generator=draw))
+        draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        first = int(torch.randint(self.num_steps, (1,), generator=draw))
         lengths = [min(first, self.length)] if first else []
         while left := self.length - sum(lengths):
             lengths.append(min(self.num_steps, left))
@@ -135,6 +160,10 @@ class StreamLoader(Loader):
     def __len__(self) -> int:
         return len(self.cuts())
 
+    def places(self, index: int) -> tuple[Tensor, int]:
+        rank, world = rank_and_world()
+        return torch.arange(rank, self.num_streams, world), self.num_streams
+
     def rows_of(self, index: int) -> Tensor:
         """The numbers in the text of the first token of each stream in a batch."""
         rank, world = rank_and_world()
@@ -142,7 +171,6 @@ class StreamLoader(Loader):
 
     def iterate(self, start: int) -> Iterator[Batch]:
         cuts = self.cuts()
-        if self.shuffle:
-            whole, own = ((y != PAD).sum(0).split(cuts) for y in (self.targets, self.y))
-            self.shares = [float(o.sum() * rank_and_world()[1] / w.sum()) for o, w in zip(own, whole, strict=True)]
+        whole, own = ((y != PAD).sum(0).split(cuts) for y in (self.targets, self.y))
+        self.shares = [float(o.sum() * rank_and_world()[1] / w.sum()) for o, w in zip(own, whole, strict=True)]
         yield from zip(self.x.split(cuts, 1)[start:], self.y.split(cuts, 1)[start:], strict=True)

@@ -163,6 +163,7 @@ class Backbone(nn.Module):
     def freeze(self, num_stages: int) -> None:
         """Hold the lowest stages as they are, in evaluation mode, and let the others learn."""
         self.num_frozen = num_stages
+        self.body.requires_grad_(num_stages < len(self.stages))  # the auxiliary heads have nothing to learn alone
         for i, stage in enumerate(self.stages):
             for module in stage:
                 module.requires_grad_(i >= num_stages)

@@ -16,6 +16,8 @@ from torchmetrics import MeanMetric
 
 from dlzoo.corruption import NoiseName, corruption
 from dlzoo.errors import UserError
+from dlzoo.losses import widen
+from dlzoo.noise import Noise
 from dlzoo.specs import Spec
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.generative import Encoding
@@ -91,17 +93,18 @@ class Autoencoding(Encoding):
         if self.activity_l2:
             total = total + self.activity_l2 * codes.square().mean()
         if self.sparsity_weight:
-            total = total + self.sparsity_weight * bernoulli_kl(self.sparsity, codes.float().mean(0)).sum()
+            activity = self.batch_mean(widen(codes).mean(0))
+            total = total + self.sparsity_weight * bernoulli_kl(self.sparsity, activity).sum()
         if self.contraction:
-            total = total + self.contraction * jacobian_norm(given, codes).mean()
+            total = total + self.contraction * jacobian_norm(given, codes, self.noise).mean()
         return total
 
-    def corrupt(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return self._corrupt(x, generator)
+    def corrupt(self, x: Tensor, noise: Noise | None = None) -> Tensor:
+        return self._corrupt(x, noise or self.noise)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         x = batch[0]
-        codes = self.encode(self.corrupt(x, self.eval_noise))
+        codes = self.encode(self.corrupt(x, self.eval_noise.of_next(len(x))))
         found = errors(self.net.decode(codes), x)
         for name, each in found.items():
             self.means[name].update(each)
@@ -126,12 +129,12 @@ class Autoencoding(Encoding):
         return self.net.encode(self.standardize(x))
 
     def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.net.decode(codes).float().sigmoid()
+        return widen(self.net.decode(codes)).sigmoid()
 
 
 def errors(logits: Tensor, x: Tensor) -> dict[str, Tensor]:
     """Of each picture, (B,), a mean over its pixels."""
-    logits = logits.float()
+    logits = widen(logits)
     bce = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
     return {"mse": (logits.sigmoid() - x).square().flatten(1).mean(1), "bce": bce.flatten(1).mean(1)}
 
@@ -143,11 +146,12 @@ def bernoulli_kl(wanted: float, found: Tensor) -> Tensor:
     return p * (p / found).log() + (1 - p) * ((1 - p) / (1 - found)).log()
 
 
-def jacobian_norm(x: Tensor, codes: Tensor) -> Tensor:
+def jacobian_norm(x: Tensor, codes: Tensor, noise: Noise) -> Tensor:
     """An unbiased estimate of the squared Frobenius norm of d codes / d x, (B,).
 
     |J|^2 is the mean of |v J|^2 over v ~ N(0, 1) (M. F. Hutchinson, 1990): one backward pass for a code of any size,
     where the sum itself takes one for each unit.
     """
-    (slopes,) = torch.autograd.grad(codes, x, torch.randn_like(codes), create_graph=True)
+    directions = noise.normal(codes.shape, codes.device, codes.dtype)
+    (slopes,) = torch.autograd.grad(codes, x, directions, create_graph=True)
     return slopes.square().flatten(1).sum(1)

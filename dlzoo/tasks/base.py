@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dlzoo import gathering, random_state
+from dlzoo.batch_norm import WholeBatchNorm
 from dlzoo.errors import UserError
+from dlzoo.noise import Drawn, Noise, Shared
 from dlzoo.parts.layers import Standardize
 from dlzoo.schedulers import UNLIMITED, Plan
 from dlzoo.specs import Classes, Spec, Values
@@ -76,7 +79,7 @@ class Task(pl.LightningModule):
     carried: ClassVar[tuple[str, ...]] = ()
     """Attributes (tensors, or tuples of them) that a training batch hands on to the next; checkpoints hold them."""
 
-    has_parts: ClassVar[bool] = False
+    has_parts: bool = False
     """Whether a backward pass goes through some of the parameters only, which DDP must be told."""
 
     goes_on_within_epochs: ClassVar[bool] = True
@@ -108,10 +111,16 @@ class Task(pl.LightningModule):
         self.skipped_steps = 0
         """Steps that were left out so far."""
         self._continuation: dict[str, Any] | None = None
+        self.noise: Noise = Drawn()
+        """Random numbers for the rows of the training batch under way."""
+        self._shared: torch.Generator | None = None
+        """In the same state on all ranks."""
+        self._norms: list[WholeBatchNorm] = []
+        self.drawn_so_far: Tensor | None = None
+        """The state of torch's random numbers on the CPU when all was built; Lightning seeds several processes anew."""
         self.share = 1.0
-        """Of this rank's rows in the batch, times the number of ranks; 0: the rows count on another rank."""
-        self.factor: float | Tensor = 1.0
-        """Times the gradient of this rank's loss, so that their mean over the ranks is that of the whole batch."""
+        """Of this rank's rows in the batch, times the number of ranks; 0: the rows count on another rank. Gradients are
+        multiplied by it, so that their mean over the ranks is the gradient of a mean over the whole batch's rows."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -164,6 +173,7 @@ class Task(pl.LightningModule):
             "random": random_state.capture(),
             "means": {name: [mean.total, mean.count] for name, mean in self.train_means.items()},
             "carried": {name: getattr(self, name) for name in self.carried},
+            "shared": None if self._shared is None else self._shared.get_state(),
         }
         checkpoint["continuation"] = {
             "ranks": gathering.gathered(own),
@@ -190,22 +200,51 @@ class Task(pl.LightningModule):
         if stored is not None and stored["loader"] is not None:
             # Lightning hands it on too early, or not at all where a schedule has asked for the number of batches
             self.trainer.train_dataloader.load_state_dict(stored["loader"])  # type: ignore[union-attr]
+        if self.trainer.world_size > 1:
+            self._norms = [layer for layer in self.net.modules() if isinstance(layer, WholeBatchNorm)]
+            self._shared = gathering.shared_generator(own, self.drawn_so_far, self.device)
         gathering.begin(own)  # last: what came before may have drawn
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if self.trainer.world_size > 1:
-            self.share = self.trainer.train_dataloader.shares[batch_idx]  # type: ignore[union-attr]
-            self.factor = self.gradient_factor(batch)
+            loader: Any = self.trainer.train_dataloader
+            self.take_share(loader.shares[batch_idx])
+            assert self._shared is not None
+            self.noise = Shared(self._shared, *loader.places(batch_idx))
 
-    def gradient_factor(self, batch: Any) -> float | Tensor:
-        """See `factor`; for losses that are not means over samples that all count alike."""
-        return self.share
+    def take_share(self, share: float) -> None:
+        """What follows is of rows that count so much, see `share`."""
+        self.share = share
+        for norm in self._norms:
+            norm.share = share
+
+    def batch_mean(self, mean: Tensor) -> Tensor:
+        """The mean over the rows of all ranks, of which this rank's rows have this mean; see dlzoo/gathering.py."""
+        return gathering.batch_mean(mean, self.share)
 
     def backward(self, loss: Tensor, *args: Any, **options: Any) -> None:
         if self.trainer.world_size > 1:
             nothing = loss.detach() - loss.detach()  # of a loss that is not finite: NaN, which all gradients become
-            loss = loss * (self.factor + nothing)  # and their mean over the ranks, so each rank sees it
+            loss = loss * (self.share + nothing)  # and their mean over the ranks, so each rank sees it
         super().backward(loss, *args, **options)
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        closure = optimizer_closure
+        if closure is not None and isinstance(optimizer.optimizer, torch.optim.LBFGS):
+            closure = partial(self._evaluated, closure)
+        super().optimizer_step(epoch, batch_idx, optimizer, closure)
+
+    def _evaluated(self, closure: Callable[[], Any]) -> Any:
+        """What L-BFGS reads of a batch: it chooses its steps by the loss, which on each rank must be that of the whole
+        batch; and it takes a gradient apart only if it is contiguous, which those of maps with channels last are not.
+        """
+        loss = closure()
+        for p in self.parameters():
+            if p.grad is not None:
+                p.grad = p.grad.contiguous()
+        return loss if self.trainer.world_size == 1 else gathering.whole_mean(loss, self.share)
 
     def on_train_epoch_start(self) -> None:
         for mean in self.train_means.values():
@@ -238,6 +277,11 @@ class Task(pl.LightningModule):
             optimizer = self.optimizer(parameters, **changes)
         except (ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"optimizer: {error}") from None
+        if isinstance(optimizer, torch.optim.LBFGS) and not self.automatic_optimization:
+            raise UserError(
+                "optimizer=lbfgs looks at the loss of a batch several times in a step, "
+                "which this model takes by itself: take another, such as optimizer=adam"
+            )
         for group in optimizer.param_groups:
             group["lr"] = group["lr"] * group.get("factor", 1.0)
         return optimizer

@@ -103,7 +103,7 @@ class Forecast(Task):
         A stateful net reads the whole history first; any other sees the last window of it.
         """
         spec = self.spec
-        known = spec.transform.apply(history)[None].to(self.device, torch.float32)  # (1, N - lost, D)
+        known = spec.transform.apply(history)[None].to(next(self.parameters()))  # (1, N - lost, D)
         steps = self.read_on(known, horizon) if self.stateful else self.feed_back(known[:, -spec.window :], horizon)
         return spec.transform.invert(steps[0].to(history), history)
 
@@ -126,7 +126,7 @@ class Forecast(Task):
     def one_step_loss(self, history: Tensor, future: Tensor) -> float:
         """The training loss on what follows, each value from the true ones before it: it compares with train/loss."""
         spec, horizon = self.spec, len(future)
-        known = spec.transform.apply(torch.cat([history, future])).to(self.device, torch.float32)
+        known = spec.transform.apply(torch.cat([history, future])).to(next(self.parameters()))
         if self.stateful:
             output = self.net.steps(known[None])[0][0, -horizon - 1 : -1]  # type: ignore[operator]
         else:

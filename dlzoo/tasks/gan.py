@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dlzoo.errors import UserError, pick
 from dlzoo.gathering import of_all_ranks
+from dlzoo.losses import widen
 from dlzoo.specs import Classes, Spec
 from dlzoo.tasks.alternating import Alternating, Part, frozen
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
@@ -102,8 +103,8 @@ class Adversarial(Generating, Alternating):
         self.real_penalty = real_penalty
         self.penalty_every = penalty_every
         self.latent_dim = self.net.latent_dim
-        self.waiting: list[tuple[Tensor, Tensor | None]] = []
-        """Codes and conditions of the batches of this step, for the generator's turn."""
+        self.waiting: list[tuple[Tensor, Tensor | None, float]] = []
+        """Codes, conditions and shares of the batches of this step, for the generator's turn."""
         self.real: list[tuple[Tensor, Tensor]] = []
 
     def parts(self) -> list[Part]:
@@ -115,13 +116,13 @@ class Adversarial(Generating, Alternating):
         if not self.waiting:  # not after the step: callbacks look at gradients when a batch ends
             self.part_optimizer(DISCRIMINATOR).zero_grad()
         condition = self.condition(target)
-        codes = torch.randn(len(x), self.latent_dim, device=x.device)
+        codes = self.noise.normal((len(x), self.latent_dim), x.device)
         is_generators_turn = (self.global_step + 1) % self.discriminator_steps == 0
         keeps = is_generators_turn and self.accumulate == 1  # then one generation serves both nets
         with torch.set_grad_enabled(keeps):
             made = self.net.generate(codes, condition)
         measured = self.discriminator_backward(x, made.detach(), condition)
-        self.waiting.append((codes, condition))
+        self.waiting.append((codes, condition, self.share))
         if self.is_last_of_step(batch_idx):
             self.update(DISCRIMINATOR, counts=True)
             if is_generators_turn:
@@ -130,7 +131,7 @@ class Adversarial(Generating, Alternating):
         self.track(len(x), **measured)
 
     def discriminator_backward(self, x: Tensor, made: Tensor, condition: Tensor | None) -> dict[str, Tensor]:
-        real, fake = self.net.discriminate(x, condition).float(), self.net.discriminate(made, condition).float()
+        real, fake = widen(self.net.discriminate(x, condition)), widen(self.net.discriminate(made, condition))
         if self.label_smoothing:
             loss = torch.lerp(self.losses.real(real), self.losses.made(real), self.label_smoothing).mean()
         else:
@@ -144,15 +145,17 @@ class Adversarial(Generating, Alternating):
             return {"discriminator_loss": loss, "d_real": shown(real).mean(), "d_fake": shown(fake).mean()}
 
     def generator_step(self, made: Tensor | None) -> Tensor:
-        """Move the generator by the codes of this step; their pictures may be there already. Returns its loss."""
+        """Move the generator by the codes of this step; their pictures may be there already. Returns its loss, which is
+        that of all ranks."""
         total = torch.zeros((), device=self.device)
         self.part_optimizer(GENERATOR).zero_grad()
         with frozen(self.net.discriminator):
-            for codes, condition in self.waiting:
+            for codes, condition, share in self.waiting:
+                self.take_share(share)
                 pictures = self.net.generate(codes, condition) if made is None else made
-                loss = self.losses.generator(self.net.discriminate(pictures, condition).float()).mean()
+                loss = self.losses.generator(widen(self.net.discriminate(pictures, condition))).mean()
                 self.backward_part(loss)
-                total += loss.detach() / len(self.waiting)
+                total += self.batch_mean(loss.detach()) / len(self.waiting)
         self.update(GENERATOR)
         return total
 
@@ -161,11 +164,12 @@ class Adversarial(Generating, Alternating):
         total: Tensor | float = 0.0
         with torch.autocast(x.device.type, enabled=False):  # squares of slopes overflow in half precision
             if self.gradient_penalty:
-                between = torch.lerp(made.float(), x.float(), torch.rand(len(x), 1, 1, 1, device=x.device))
+                shares = self.noise.uniform((len(x), 1, 1, 1), x.device)
+                between = torch.lerp(widen(made), widen(x), shares)
                 slopes = self.slopes(between, condition).norm(dim=1)
                 total = total + self.gradient_penalty * (slopes - 1).square().mean()
             if self.real_penalty:
-                total = total + self.real_penalty / 2 * self.slopes(x.float(), condition).square().sum(1).mean()
+                total = total + self.real_penalty / 2 * self.slopes(widen(x), condition).square().sum(1).mean()
         return total
 
     def slopes(self, x: Tensor, condition: Tensor | None) -> Tensor:
@@ -198,7 +202,7 @@ class Adversarial(Generating, Alternating):
         self.log(f"{split}/energy_distance", energy_distance(real, made))
 
     def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.net.generate(codes, self.condition(labels)).float()
+        return widen(self.net.generate(codes, self.condition(labels)))
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
@@ -226,7 +230,7 @@ class ConditionalAdversarial(Adversarial):
 def energy_distance(x: Tensor, y: Tensor) -> Tensor:
     """2 E|x - y| - E|x - x'| - E|y - y'| of pictures (N, C, H, W), by Euclidean distance, without comparing a picture
     with itself."""
-    x, y = x.flatten(1).float(), y.flatten(1).float()
+    x, y = widen(x.flatten(1)), widen(y.flatten(1))
 
     def within(a: Tensor) -> Tensor:
         return torch.cdist(a, a).sum() / max(len(a) * (len(a) - 1), 1)

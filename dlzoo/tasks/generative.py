@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dlzoo.gathering import rank_and_world
+from dlzoo.noise import EvalNoise, Noise
 from dlzoo.specs import ImageSpec
 from dlzoo.tasks.base import Task
 
@@ -32,7 +34,7 @@ class PictureTask(Task):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.eval_noise: torch.Generator | None = None
+        self.eval_noise = EvalNoise(EVAL_SEED)
 
     @property
     def is_conditional(self) -> bool:
@@ -54,7 +56,7 @@ class PictureTask(Task):
         yield from ()
 
     def on_validation_epoch_start(self) -> None:
-        self.eval_noise = torch.Generator(self.device).manual_seed(EVAL_SEED + self.global_rank)
+        self.eval_noise = EvalNoise(EVAL_SEED, *rank_and_world())
 
     def on_test_epoch_start(self) -> None:
         self.on_validation_epoch_start()
@@ -71,8 +73,9 @@ class Encoding(PictureTask):
         """Pictures -> what their codes say."""
         return self.decode(self.encode(x, labels), labels)
 
-    def corrupt(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """What the net is given in place of x: x itself, unless it learns to clean pictures."""
+    def corrupt(self, x: Tensor, noise: Noise | None = None) -> Tensor:
+        """What the net is given in place of x: x itself, unless it learns to clean pictures. The noise of training
+        unless given."""
         return x
 
 
@@ -83,4 +86,5 @@ class Generating(PictureTask):
 
     def draw(self, num: int, seed: int) -> Tensor:
         """Codes (num, D), the same on every device."""
-        return torch.randn(num, self.latent_dim, generator=torch.Generator().manual_seed(seed)).to(self.device)
+        draw = torch.Generator().manual_seed(seed)
+        return torch.randn(num, self.latent_dim, generator=draw, dtype=torch.float32).to(next(self.net.parameters()))

@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from dlzoo.errors import UserError
+from dlzoo.losses import widen
 from dlzoo.parts.recurrent import State
 from dlzoo.specs import NextTokens, TextSpec
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
@@ -19,13 +19,17 @@ from dlzoo.tokenizer import PAD
 
 Batch = tuple[Tensor, Tensor]
 
+EVAL_STEPS = 256
+"""Tokens of a passage that are read at once in validation and test: changes nothing but the memory taken."""
+
 
 class Language(Task):
     """Cross-entropy of the next token.
 
     Each row of a batch goes on where the same row of the batch before ended, so the net's state is carried over, but
     gradients stop at the border (P. Werbos, "Backpropagation Through Time", 1990; truncated as in R. Williams, J. Peng,
-    1990). The state is forgotten when an epoch, a validation or a test begins.
+    1990). The state is forgotten when an epoch begins. In validation and test each row is a passage of its own, which
+    is read from its beginning without a state.
 
     Metrics: perplexity, e to the mean loss of a token, and for characters also the bits of each, the loss / ln 2.
 
@@ -54,7 +58,6 @@ class Language(Task):
         self.forget = forget
         self.eval_loss = MeanMetric()
         self.train_state: State | None = None
-        self.eval_state: State | None = None  # its own: a validation within an epoch leaves training alone
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
@@ -63,17 +66,12 @@ class Language(Task):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, y = batch
         logits, state = self.advance(x, self.train_state)
-        forgotten = torch.rand(len(x), 1, device=x.device) < self.forget
+        forgotten = self.noise.uniform((len(x), 1), x.device) < self.forget
         self.train_state = _map(state, lambda part: part.detach().masked_fill(forgotten, 0))
-        loss = cross_entropy(logits, y).sum() / (y != PAD).sum().clamp(min=1)
-        self.track(y.numel(), loss=loss)
+        count = (y != PAD).sum()
+        loss = cross_entropy(logits, y).sum() / count.clamp(min=1)
+        self.track(count, loss=loss)
         return loss
-
-    def on_validation_epoch_start(self) -> None:
-        self.eval_state = None
-
-    def on_test_epoch_start(self) -> None:
-        self.eval_state = None
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.measure(batch)
@@ -82,9 +80,10 @@ class Language(Task):
         self.measure(batch)
 
     def measure(self, batch: Batch) -> None:
-        x, y = batch
-        logits, self.eval_state = self.advance(x, self.eval_state)
-        self.eval_loss.update(cross_entropy(logits, y), (y != PAD).float())
+        state: State | None = None
+        for x, y in zip(*(part.split(EVAL_STEPS, 1) for part in batch), strict=True):
+            logits, state = self.advance(x, state)
+            self.eval_loss.update(cross_entropy(logits, y), (y != PAD).float())
 
     def on_validation_epoch_end(self) -> None:
         self.log_split("val")
@@ -105,7 +104,7 @@ class Language(Task):
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """(B, T, V), (B, T) -> (B, T) nats; 0 where there is no target."""
-    return F.cross_entropy(logits.flatten(0, 1).float(), y.flatten(), ignore_index=PAD, reduction="none").view(y.shape)
+    return F.cross_entropy(widen(logits.flatten(0, 1)), y.flatten(), ignore_index=PAD, reduction="none").view(y.shape)
 
 
 def measures(loss: float, spec: TextSpec) -> dict[str, float]:

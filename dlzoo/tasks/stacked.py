@@ -27,6 +27,8 @@ class StackedAutoencoding(Autoencoding):
         pretrain_epochs: of each layer; the rest of trainer.max_epochs is for the whole.
     """
 
+    has_parts = True
+
     def __init__(self, *args: Any, pretrain_epochs: int = 3, **options: Any) -> None:
         super().__init__(*args, **options)
         if pretrain_epochs < 0:

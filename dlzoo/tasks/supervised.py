@@ -82,6 +82,7 @@ class Supervised(Task):
         self.transfer = transfer
         if transfer is not None:
             transfer.check(net)
+            self.has_parts = transfer.changes
         self.activities: list[Tensor] = []
         if activity_l1 or activity_l2:
             for module in net.modules():
@@ -95,14 +96,14 @@ class Supervised(Task):
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
-        if self.transfer is None:
-            return
-        if self.transfer.changes and self.trainer.world_size > 1:
-            raise UserError(
-                "transfer=gradual thaws stages that DDP does not know of; train on one device: trainer=auto"
-            )
-        done = self.current_epoch / max(self.trainer.max_epochs or 1, 1)
-        self.transfer.apply(self.net, done)
+        if self.transfer is not None:
+            done = self.current_epoch / max(self.trainer.max_epochs or 1, 1)
+            self.transfer.apply(self.net, done)
+
+    def setup(self, stage: str) -> None:
+        """What never learns is frozen before DDP asks what does."""
+        if stage == "fit" and self.transfer is not None and not self.transfer.changes:
+            self.transfer.apply(self.net, 0.0)
 
     def loss(self, outputs: Tensor | tuple[Tensor, ...], target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The data loss: without penalties, so that train and validation compare."""
@@ -118,7 +119,15 @@ class Supervised(Task):
     def _mean_loss(self, output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         each = self.objective.criterion(output, target)
         factors = self.objective.weights(target, weight)
-        return each.mean() if factors is None else (each * factors).sum() / factors.sum().clamp(min=1e-12)
+        return each.mean() if factors is None else (each * factors).sum() / self._total(factors)
+
+    def _total(self, factors: Tensor) -> Tensor:
+        """The sum of these factors; in training this rank's part, by its rows, of the sum over all ranks."""
+        if self.training and self.trainer.world_size > 1:
+            total = self.batch_mean(factors.mean()) * len(factors)
+        else:
+            total = factors.sum()
+        return total.clamp(min=1e-12)
 
     def penalty(self) -> Tensor | float:
         """What the regularisers add to the loss in training."""
@@ -135,16 +144,7 @@ class Supervised(Task):
     def weight_of(self, target: Tensor, weight: Tensor | None = None) -> int | Tensor:
         """What the mean loss of these samples counts beside that of others."""
         factors = self.objective.weights(target, weight)
-        return len(target) if factors is None else factors.sum()
-
-    def gradient_factor(self, batch: Batch) -> float | Tensor:
-        _, target, *weight = batch
-        own = self.weight_of(target, *weight)
-        if isinstance(own, int):
-            return self.share
-        own = own * bool(self.share)
-        total = self.trainer.strategy.reduce(own.clone(), reduce_op="sum")
-        return own * self.trainer.world_size / total.clamp(min=1e-12)
+        return len(target) if factors is None else self._total(factors)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target, *weight = batch

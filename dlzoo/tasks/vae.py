@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from dlzoo.errors import UserError
+from dlzoo.losses import widen
+from dlzoo.noise import Noise
 from dlzoo.specs import Classes, Spec
 from dlzoo.tasks.base import OptimizerFactory, RunningMean, SchedulerFactory
 from dlzoo.tasks.generative import Encoding, Generating
@@ -71,7 +73,7 @@ class VariationalAutoencoder(Encoding, Generating):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target, *_ = batch
-        reconstruction, kl, _ = self.bound(self.pixels(x), target)
+        reconstruction, kl, _ = self.bound(self.pixels(x, self.noise), target, self.noise)
         reconstruction, kl = reconstruction.mean(), kl.sum(1).mean()
         loss = reconstruction + self.kl_factor(batch_idx) * kl
         self.track(len(x), loss=loss, reconstruction=reconstruction, kl=kl)
@@ -83,54 +85,57 @@ class VariationalAutoencoder(Encoding, Generating):
         epochs = self.current_epoch + batch_idx / self.trainer.num_training_batches
         return self.beta * min(1.0, epochs / self.kl_warmup)
 
-    def pixels(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def pixels(self, x: Tensor, noise: Noise) -> Tensor:
         """x as it is, or drawn as bits."""
         if self.binarize == "none":
             return x
-        return (torch.rand(x.shape, generator=generator, device=x.device) < x).to(x.dtype)
+        return (noise.uniform(x.shape, x.device) < x).to(x.dtype)
 
-    def bound(
-        self, x: Tensor, labels: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def bound(self, x: Tensor, labels: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstruction (B,) and KL of each unit (B, D), which add up to -ELBO, and the mean codes (B, D)."""
         condition = self.condition(labels)
         mean, log_var = self.net.encode(self.standardize(x), condition)
-        mean, log_var = mean.float(), log_var.float()
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-        logits = self.net.decode(mean + (log_var / 2).exp() * noise, condition)
+        mean, log_var = widen(mean), widen(log_var)
+        code = mean + (log_var / 2).exp() * noise.normal(mean.shape, mean.device)
+        logits = self.net.decode(code, condition)
         return cross_entropy(logits, x), gaussian_kl(mean, log_var), mean
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return {"code": self.measure(batch, self.eval_noise.of_next(len(batch[0])))}
+
+    def measure(self, batch: Batch, noise: Noise) -> Tensor:
+        """Add a batch's bounds to the metrics; the mean codes (B, D)."""
         x, target, *_ = batch
-        x = self.pixels(x, self.eval_noise)
-        reconstruction, kl, mean = self.bound(x, target, self.eval_noise)
+        x = self.pixels(x, noise)
+        reconstruction, kl, mean = self.bound(x, target, noise)
         total = kl.sum(1)
         self.means["loss"].update(reconstruction + self.beta * total)
         self.means["neg_elbo"].update(reconstruction + total)
         self.means["reconstruction"].update(reconstruction)
         self.means["kl"].update(total)
         self.unit_kl.add(kl.mean(0), len(x))
-        return {"code": mean}
+        return mean
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         x, target, *_ = batch
-        code = self.validation_step(batch, batch_idx)["code"]
-        self.means["nll"].update(self.importance_nll(self.pixels(x, self.eval_noise), target))
+        noise = self.eval_noise.of_next(len(x))
+        code = self.measure(batch, noise)
+        self.means["nll"].update(self.importance_nll(self.pixels(x, noise), target, noise))
         error = (self.decode(code, target) - x).square().flatten(1).mean(1)
         self.means["mse"].update(error)
         return {"code": code, "error": error}
 
-    def importance_nll(self, x: Tensor, labels: Tensor) -> Tensor:
+    def importance_nll(self, x: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         """-log of the mean over K codes of p(x, z) / q(z | x): (B,). It tends to -log p(x) from above as K grows."""
         condition = self.condition(labels)
         mean, log_var = self.net.encode(self.standardize(x), condition)
-        mean, std = mean.float(), (log_var.float() / 2).exp()
+        mean, std = widen(mean), (widen(log_var) / 2).exp()
         log_sum = x.new_full((len(x),), -torch.inf)
         for _ in range(self.num_importance_samples):
-            noise = torch.randn(mean.shape, generator=self.eval_noise, device=x.device)
-            z = mean + std * noise
+            unit = noise.normal(mean.shape, x.device)
+            z = mean + std * unit
             # log p(z) - log q(z | x): the constants of both Gaussians cancel
-            log_ratio = (noise.square() / 2 + std.log() - z.square() / 2).sum(1)
+            log_ratio = (unit.square() / 2 + std.log() - z.square() / 2).sum(1)
             logits = self.net.decode(z, condition)
             log_sum = torch.logaddexp(log_sum, log_ratio - cross_entropy(logits, x))
         return math.log(self.num_importance_samples) - log_sum
@@ -177,7 +182,7 @@ class ConditionalVAE(VariationalAutoencoder):
 
 def cross_entropy(logits: Tensor, x: Tensor) -> Tensor:
     """In nats, summed over the pixels of each image: (B,)."""
-    each = F.binary_cross_entropy_with_logits(logits.float(), x, reduction="none")
+    each = F.binary_cross_entropy_with_logits(widen(logits), x, reduction="none")
     return each.flatten(1).sum(1)
 
 

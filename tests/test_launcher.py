@@ -1,0 +1,91 @@
+"""Processes that watch one another, and what is said when one of them is gone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from killing import FORKS
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies.launchers import subprocess_script
+
+from dlzoo import launcher
+from dlzoo.errors import RankLost
+from dlzoo.launcher import Launcher, Strategy, is_lost_connection, watch
+
+
+def test_lightning_still_has_what_is_overridden() -> None:
+    said = "Lightning has moved what dlzoo/launcher.py overrides: see its docstring"
+    assert hasattr(DDPStrategy, "_configure_launcher"), said
+    assert hasattr(subprocess_script._SubprocessScriptLauncher, "_call_children_scripts"), said
+    assert hasattr(subprocess_script, "_launch_process_observer"), said
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:561] Connection closed by peer"), True),
+        (torch.distributed.DistBackendError("NCCL error"), True),
+        (torch.distributed.DistNetworkError("no answer"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("gloo"), False),
+    ],
+)
+def test_an_exchange_that_broke_off_is_known(error: Exception, lost: bool) -> None:
+    assert is_lost_connection(error) is lost
+
+
+def child(code: str) -> subprocess.Popen[Any]:
+    return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def launched(*children: subprocess.Popen[Any]) -> Launcher:
+    made = Launcher(None, len(children) + 1, 1)
+    made.children = [*children]
+    return made
+
+
+def test_the_first_process_knows_how_the_others_do() -> None:
+    waiting, ended, failed = child("input()"), child(""), child("raise SystemExit(3)")
+    ended.wait()
+    failed.wait()
+    assert launched(waiting, ended).has_lost() is False
+    assert launched(ended).has_lost() is None
+    assert launched(waiting, failed).has_lost() is True
+    launched(waiting).kill(15)
+    assert waiting.wait(10) == -15
+
+
+def hang(is_lost: bool | None) -> None:
+    watch(lambda: is_lost, every=0.01, grace=0.01).join()
+
+
+@pytest.mark.parametrize(("is_lost", "code"), [(True, 1), (None, 0)])
+def test_a_process_that_waits_for_ever_is_ended(is_lost: bool | None, code: int) -> None:
+    process = FORKS.Process(target=hang, args=(is_lost,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == code
+
+
+def test_the_watch_is_lightnings_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would end the first process by SIGKILL."""
+    monkeypatch.setattr(subprocess_script._SubprocessScriptLauncher, "_call_children_scripts", start)
+    monkeypatch.setattr(launcher, "watch", lambda is_lost: None)
+    strategy = Strategy(cluster_environment=subprocess_script.ClusterEnvironment)  # type: ignore[arg-type]
+    strategy._configure_launcher()
+    made: Any = strategy.launcher
+    made._call_children_scripts()
+    assert made.procs == []
+    assert made.children == ["a process"]
+
+
+def start(self: Any) -> None:
+    self.procs = ["a process"]
+
+
+def test_the_sentence() -> None:
+    assert "rank 3 stops, because another process of the run has ended" in str(RankLost(3))
