@@ -214,17 +214,17 @@ def _refuse_strangers(node: Any, place: str, modules: tuple[str, ...], trusted: 
     for where, value in trust.walk(node, place):
         key = where.rpartition(".")[2]
         if key == "_target_":
-            _check_target(value, where, modules, trusted)
+            _check_target(value, where, place, modules, trusted)
         elif re.match(r"_\w+_(\[|$)", key):
             raise UserError(f"the checkpoint's config has {where}: dlzoo gives its parts no such option")
         elif reason := trust.forbidden(where, value):
             raise UserError(f"the checkpoint's config has {where}={short(value)}: {reason}")
 
 
-def _check_target(target: Any, where: str, modules: tuple[str, ...], trusted: Trust) -> None:
+def _check_target(target: Any, where: str, node: str, modules: tuple[str, ...], trusted: Trust) -> None:
     is_text = isinstance(target, str)
     if is_text and trusted.names(target):
-        trusted.find(target, where)
+        trust.check_part(trusted.find(target, where), target, node, where.removesuffix("._target_"))
         return
     found = locate(target, where) if is_text and target.startswith(modules) else None
     if not isinstance(found, type) or not found.__module__.startswith(modules):

@@ -1,8 +1,8 @@
 """The YAML files that Hydra reads: ours are as we wrote them, those of ``--config-dir`` are a stranger's.
 
-A stranger's file may refer to other keys (``${seed}``), and to what Hydra knows of this start (``${hydra:…}``,
-``${now:…}``), to nothing else: not to the environment, which may hold secrets, and not to resolvers that make nodes out of text,
-where a check would not find them. Its defaults stay inside of the folders that were given.
+A stranger's file may refer to other keys (``${seed}``), and to what Hydra knows of this start (``${hydra:…}`` and
+``${now:…}``), but to nothing else: not to the environment, which may hold secrets, and not to resolvers that make nodes
+out of text, where a check would not find them. Its defaults stay inside of the folders that were given.
 """
 
 from __future__ import annotations

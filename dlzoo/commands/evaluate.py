@@ -14,8 +14,8 @@ Options:
     json                    true for JSON (false)
 
 Published data are read in data.data_dir, else in DLZOO_DATA_DIR, else in data/: no folder that a checkpoint names is
-written to. The data must fit the checkpoint: the same shape, columns and classes, in the same order. Exit code 0 when it was tested, 2 for
-a mistake.
+written to. The data must fit the checkpoint: the same shape, columns and classes, in the same order. Exit code 0 when
+it was tested, 2 for a mistake.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def composed(stored: DictConfig, data: str | None, overrides: Sequence[str], tru
     Other data bring their own defaults, the run's seed and no claims; limits on the number of batches were meant for
     the run's own data.
     """
-    from omegaconf import OmegaConf, open_dict
+    from omegaconf import open_dict
 
     from dlzoo import config
     from dlzoo.signatures import arguments, locate
