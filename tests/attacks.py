@@ -190,9 +190,8 @@ def writes(canary: Path) -> Iterator[Attack]:
     )  # fmt: skip
     up = "../" * 12
     values: tuple[Any, ...] = (
-        str(canary),
-        f"{up[:-1]}{canary}", "~/canary", "http://127.0.0.1:9/x", f"file://{canary}",
-        "${oc.env:HOME}/canary", [str(canary)], "${now:%Y}/../../../canary", "${hydra:runtime.cwd}/../canary", "canary_module",
+        str(canary), f"{up[:-1]}{canary}", "~/canary", "http://127.0.0.1:9/x", f"file://{canary}", [str(canary)],
+        "${oc.env:HOME}/canary", "${now:%Y}/../../../canary", "${hydra:runtime.cwd}/../canary", "canary_module",
         ["canary_module"],
     )  # fmt: skip
     for key, value in itertools.product(keys, values):
