@@ -9,6 +9,7 @@ of the ``with``.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 import threading
@@ -29,8 +30,8 @@ CHANGES = {
     "os.utime", "shutil.rmtree", "shutil.move", "shutil.copyfile", "sqlite3.connect",
 }  # fmt: skip
 """Events whose arguments are paths that are changed."""
-SOURCES = {"shutil.copyfile": 1, "os.link": 1, "os.symlink": 1}
-"""Of which only the arguments from this one on are changed."""
+SOURCES = {"shutil.copyfile", "os.link", "os.symlink"}
+"""Of which the first path is only read."""
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 HARMLESS = ("/dev/null", "/dev/tty", "/dev/shm/", "/proc/self/")
 
@@ -59,13 +60,18 @@ class Watch:
         elif event in CONNECTIONS:
             self.violations.append(f"{event} {args!r}"[:300])
         elif event in CHANGES:
-            for path in args[SOURCES.get(event, 0) :]:
-                self.see_path(event, path)
+            paths = [arg for arg in args if isinstance(arg, str | bytes | os.PathLike)]
+            numbers = [] if event == "os.truncate" else [arg for arg in args if isinstance(arg, int)]
+            folders = numbers[-len(paths) :]  # descriptors of the folders that relative paths start from, or -1
+            for path, folder in itertools.zip_longest(paths[::-1], folders[::-1], fillvalue=-1):
+                if path is not paths[0] or event not in SOURCES:
+                    self.see_path(event, path, folder if isinstance(folder, int) else -1)
 
-    def see_path(self, event: str, path: Any) -> None:
+    def see_path(self, event: str, path: Any, folder: int = -1) -> None:
         if not isinstance(path, str | bytes | os.PathLike):
             return  # a descriptor, whose file was opened before
-        text = os.path.realpath(os.fsdecode(os.fspath(path)))
+        base = os.readlink(f"/proc/self/fd/{folder}") if folder >= 0 else ""
+        text = os.path.realpath(os.path.join(base, os.fsdecode(os.fspath(path))))
         if text.startswith(HARMLESS) or "__pycache__" in text or text == ":memory:":
             return
         if not any(text == folder or text.startswith(folder + os.sep) for folder in self.allowed):

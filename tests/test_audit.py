@@ -38,6 +38,7 @@ ACTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "another thread": (in_a_thread, "open"),
     "a removal": (lambda folder: (folder / "old").unlink(), "os.remove"),
     "a rename": (lambda folder: (folder / "old").rename(folder / "new"), "os.rename"),
+    "a tree": (lambda folder: shutil.rmtree(folder), "os.remove"),
     "a folder": (lambda folder: (folder / "new").mkdir(), "os.mkdir"),
     "a link": (lambda folder: (folder / "new").symlink_to(folder / "old"), "os.symlink"),
     "a copy": (lambda folder: shutil.copyfile(folder / "old", folder / "new"), "shutil.copyfile"),
@@ -64,6 +65,9 @@ def test_what_is_allowed_is_not_held_against_anyone(tmp_path: Path) -> None:
         (Path(__file__)).read_text()
         shutil.copyfile(__file__, tmp_path / "copy")
         subprocess.run(["true"], check=True)
+        (tmp_path / "folder" / "inner").mkdir(parents=True)
+        (tmp_path / "folder" / "inner" / "file").touch()
+        shutil.rmtree(tmp_path / "folder")
     assert violations == []
 
 
