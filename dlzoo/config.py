@@ -173,6 +173,10 @@ def _composed(words: Sequence[str], flags: Sequence[str]) -> tuple[DictConfig, b
             cfg = hydra_compose("train", [*words, *search_path(flags)], return_hydra_config=True)
         except HydraException as error:
             raise UserError(explain(error)) from None
+        except RecursionError:
+            raise UserError(
+                f"{', '.join(dict.fromkeys(files.foreign))}: the defaults of this file lead to it"
+            ) from None
     return cfg, bool(files.foreign)
 
 

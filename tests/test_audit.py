@@ -38,7 +38,7 @@ ACTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "another thread": (in_a_thread, "open"),
     "a removal": (lambda folder: (folder / "old").unlink(), "os.remove"),
     "a rename": (lambda folder: (folder / "old").rename(folder / "new"), "os.rename"),
-    "a tree": (lambda folder: shutil.rmtree(folder), "os.remove"),
+    "a tree": (lambda folder: shutil.rmtree(folder / "tree"), "os.remove"),
     "a folder": (lambda folder: (folder / "new").mkdir(), "os.mkdir"),
     "a link": (lambda folder: (folder / "new").symlink_to(folder / "old"), "os.symlink"),
     "a copy": (lambda folder: shutil.copyfile(folder / "old", folder / "new"), "shutil.copyfile"),
@@ -49,6 +49,8 @@ ACTS: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_it_is_seen(name: str, tmp_path: Path) -> None:
     act, event = ACTS[name]
     (tmp_path / "old").write_text("old")
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "leaf").touch()
     with audited() as violations:
         act(tmp_path)
     assert any(violation.startswith(event) for violation in violations), violations

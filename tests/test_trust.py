@@ -502,3 +502,25 @@ def test_no_folder_of_a_checkpoint_is_written_to(ckpt: Path, tmp_path: Path) -> 
 
     cfg = load_task(changed(ckpt, tmp_path / "spoilt.ckpt", spoil))[1]
     assert not {"data_dir", "mirrors"} & {*cfg.data}
+
+
+SEARCHES = {
+    "words: [net._target_=canary_module.Net]": "sweep brings the word net._target_=canary_module.Net",
+    "words: [output_dir=/tmp/x]": "where a run writes is for the command line",
+    "words: ['hydra.run.dir=/tmp/x']": "sweep brings the word hydra.run.dir=/tmp/x",
+    "space: {net._target_: [canary_module.Net]}": "sweep brings the word net._target_=canary_module.Net",
+    "space: {hydra.run.dir: [/tmp/x]}": "sweep brings the word hydra.run.dir=/tmp/x",
+    "space: {net.dropout: ['{_target_: os.system}']}": "sweep brings the word net.dropout={_target_: os.system}",
+    "storage: 'sqlite:////tmp/x'": "sweep.storage=sqlite:////tmp/x is set by a file",
+    "name: ../../x": "sweep.name=../../x: this names a folder",
+}
+
+
+@pytest.mark.parametrize("text", SEARCHES)
+def test_a_search_stays_inside_of_the_run(
+    text: str, canary: Path, tmp_path: Path, train: Callable[..., Outcome]
+) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "mine.yaml").write_text(f"{text}\n")
+    words = ["--config-dir", str(tmp_path), "-m", "sweep=[random,mine]", "optimizer.lr=interval(0.1,0.2)"]
+    refused(train(*words), canary, SEARCHES[text])
