@@ -82,7 +82,7 @@ def read(argv: Sequence[str]) -> Line:
                 f"{override.input_line}: choose one method; a list joins files: sweep=[hyperband,mlp_mnist]"
             )
     is_search = any(_key(override) == "sweep" for override in overrides)
-    found = settings.read(about, config.search_path(flags))
+    found = settings.read(about, flags)
     settings.check_files(found, Trust.of(words), config.known_keys(flags))
     given = {_key(override) for _, override in others}
     first = [word for word in found.words if word.split("=")[0].lstrip("+") not in given]

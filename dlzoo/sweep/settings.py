@@ -70,13 +70,13 @@ class Settings:
         raise UserError(f"sweep.metric={metric}: give sweep.mode=min or sweep.mode=max with it")
 
 
-def read(words: Sequence[str], extra: Sequence[str] = ()) -> Settings:
-    """The settings from the words about ``sweep``, with ``extra`` for Hydra.
+def read(words: Sequence[str], flags: Sequence[str] = ()) -> Settings:
+    """The settings from the words about ``sweep``, with Hydra's flags.
 
     Raises:
         UserError: an unknown setting or one of the wrong type.
     """
-    plain: Any = OmegaConf.to_container(config.compose([*words, *extra]).get("sweep") or OmegaConf.create({}))
+    plain: Any = OmegaConf.to_container(config.compose_with_hydra(words, flags).get("sweep") or OmegaConf.create({}))
     fields = {entry.name for entry in dataclasses.fields(Settings)}
     hints = typing.get_type_hints(Settings)
     for name, value in plain.items():
