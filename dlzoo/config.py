@@ -242,7 +242,7 @@ def check(cfg: DictConfig, overrides: Sequence[str] = (), packages: Sequence[str
     if {*trust.packages_of(cfg.get("trust"))} - {*trusted.packages}:
         raise UserError(f"trust={cfg.trust} is set by a file: it is for the command line")
     OmegaConf.resolve(cfg)
-    plain = OmegaConf.to_container(cfg, throw_on_missing=False)
+    plain: Any = OmegaConf.to_container(cfg, throw_on_missing=False)
     assert isinstance(plain, dict)
     trust.check_places(plain, trusted)
     for name in NODES:

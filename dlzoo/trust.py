@@ -196,7 +196,8 @@ def typed_values(words: Sequence[str]) -> dict[str, Any]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    parser, found = OverridesParser.create(), {}
+    parser = OverridesParser.create()
+    found: dict[str, Any] = {}
     for word in words:
         try:
             override = parser.parse_override(word)
