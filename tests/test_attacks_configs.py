@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -92,7 +93,7 @@ class Victim:
         sys.modules.pop("canary_module", None)
         if self.canary.exists():
             violations.append("the canary was written")
-            self.canary.unlink()
+            shutil.rmtree(self.canary) if self.canary.is_dir() else self.canary.unlink()
         return Result(code, err.getvalue(), violations)
 
 
