@@ -19,7 +19,7 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from dlzoo import memory
 from dlzoo.data.base import DataModule
@@ -69,9 +69,12 @@ def must_be_found(cfg: DictConfig) -> bool:
     if cfg.ckpt is None:
         cfg.data.batch_size = START
         return True
-    from dlzoo.checkpoint import read
+    from dlzoo.checkpoint import plain_config, read
 
-    cfg.data.batch_size = OmegaConf.create(read(cfg.ckpt)["dlzoo"]["config"]).data.batch_size
+    stored = (plain_config(read(cfg.ckpt)).get("data") or {}).get("batch_size")
+    if not isinstance(stored, int):
+        raise UserError(f"data.batch_size=auto: ckpt={cfg.ckpt} does not say what was found; give a number")
+    cfg.data.batch_size = stored
     return False
 
 

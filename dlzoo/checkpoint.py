@@ -9,6 +9,7 @@ data are only built if they come from the packages that the house allows.
 from __future__ import annotations
 
 import pickle
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,13 +20,14 @@ from hydra.utils import instantiate
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
-from dlzoo import beside, durable
+from dlzoo import beside, durable, trust
 from dlzoo.data.fingerprint import Fingerprint
 from dlzoo.durable import Damaged, previous_of
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, short
 from dlzoo.signatures import locate
 from dlzoo.specs import from_plain, to_plain
 from dlzoo.tasks.base import Task
+from dlzoo.trust import Trust
 
 FORMAT = 1
 ALLOWED = {"net": ("dlzoo.nets.",), "task": ("dlzoo.tasks.",), "data": ("dlzoo.data.",)}
@@ -33,11 +35,14 @@ ALLOWED = {"net": ("dlzoo.nets.",), "task": ("dlzoo.tasks.",), "data": ("dlzoo.d
 
 
 def make_card(cfg: DictConfig, overrides: Sequence[str], spec: Any, rows: Fingerprint | None = None) -> dict[str, Any]:
-    """What a checkpoint must hold beside the weights to be rebuilt, and of the rows that it learned from."""
+    """What a checkpoint must hold beside the weights to be rebuilt, and of the rows that it learned from; whom its user
+    trusts is no part of it."""
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    plain.pop("trust", None)
     return {
         "format": FORMAT,
-        "config": OmegaConf.to_yaml(cfg, resolve=True),
-        "overrides": list(overrides),
+        "config": OmegaConf.to_yaml(OmegaConf.create(plain)),
+        "overrides": [word for word in overrides if word.partition("=")[0].lstrip("+") != "trust"],
         "spec": to_plain(spec),
         "rows": rows.to_plain() if rows is not None else None,
     }
@@ -150,30 +155,51 @@ def read(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
     return content
 
 
-def config_of(content: dict[str, Any]) -> DictConfig:
+def config_of(content: dict[str, Any], packages: Sequence[str] = ()) -> DictConfig:
     """The config of a checkpoint, with every ``_target_`` in its net, task and data checked against the allow-list.
 
+    Where its run wrote, and what it would download from, is left out: the defaults hold, or what is given now.
+
+    Args:
+        packages: whose parts the user trusts.
+
     Raises:
-        UserError: a target that is not allowed, named with its place.
+        UserError: a target that is not allowed, a reference, or an address, named with its place.
+    """
+    plain = plain_config(content)
+    if isinstance(plain.get("data"), dict):
+        plain["data"] = {key: value for key, value in plain["data"].items() if key not in trust.WRITTEN}
+    for node, modules in ALLOWED.items():
+        _refuse_strangers(plain.get(node) or {}, node, modules, Trust(tuple(packages)))
+    return OmegaConf.create(plain)
+
+
+def plain_config(content: dict[str, Any]) -> dict[str, Any]:
+    """The config of a checkpoint as data.
+
+    Raises:
+        UserError: it has a reference, or says whom to trust.
     """
     cfg = OmegaConf.create(content["dlzoo"]["config"])
     assert isinstance(cfg, DictConfig)
-    for node, packages in ALLOWED.items():
-        _refuse_strangers(OmegaConf.to_container(cfg.get(node) or OmegaConf.create({})), node, packages)
-    return cfg
+    plain: Any = OmegaConf.to_container(cfg, resolve=False)
+    trust.check_plain(plain, "", "the checkpoint's config")
+    if plain.get("trust") is not None:
+        raise UserError("the checkpoint's config names packages to trust: that is for the command line")
+    return plain
 
 
-def load_task(path: str | Path) -> tuple[Task, DictConfig]:
+def load_task(path: str | Path, packages: Sequence[str] = ()) -> tuple[Task, DictConfig]:
     """The trained task on the CPU in evaluation mode, and its config; the data are not needed."""
     content = read(path)
-    task, cfg = build(content)
+    task, cfg = build(content, packages)
     restore(task, content, path)
     return task.eval(), cfg
 
 
-def build(content: dict[str, Any]) -> tuple[Task, DictConfig]:
+def build(content: dict[str, Any], packages: Sequence[str] = ()) -> tuple[Task, DictConfig]:
     """The task that the card of a checkpoint describes, with fresh weights, and its config."""
-    cfg = config_of(content)
+    cfg = config_of(content, packages)
     spec = from_plain(content["dlzoo"]["spec"])
     net = instantiate(cfg.net, _partial_=True)(spec)
     return instantiate(cfg.task, _partial_=True)(net, spec), cfg
@@ -187,26 +213,31 @@ def restore(task: Task, content: dict[str, Any], path: str | Path) -> None:
         raise UserError(f"ckpt={path} does not fit the net that it names: {_first(error)}") from None
 
 
-def _refuse_strangers(node: Any, place: str, packages: tuple[str, ...]) -> None:
-    if isinstance(node, dict):
-        target = node.get("_target_")
-        if target is not None:
-            found = None
-            if isinstance(target, str) and target.startswith(packages):
-                found = locate(target, f"{place}._target_")
-            if not isinstance(found, type) or not found.__module__.startswith(packages):
-                raise UserError(
-                    f"the checkpoint wants to build {place}._target_={target}; only classes from "
-                    f"{', '.join(p + '*' for p in packages)} are allowed"
-                )
-        for key, value in node.items():
-            _refuse_strangers(value, f"{place}.{key}", packages)
-    elif isinstance(node, list):
-        for i, value in enumerate(node):
-            _refuse_strangers(value, f"{place}[{i}]", packages)
-    elif isinstance(node, str) and "${" in node:  # it could bring in a _target_ from where nobody looked
+def _refuse_strangers(node: Any, place: str, modules: tuple[str, ...], trusted: Trust) -> None:
+    for where, value in trust.walk(node, place):
+        key = where.rpartition(".")[2]
+        if key == "_target_":
+            _check_target(value, where, place, modules, trusted)
+        elif re.match(r"_\w+_(\[|$)", key):
+            raise UserError(f"the checkpoint's config has {where}: dlzoo gives its parts no such option")
+        elif reason := trust.forbidden(where, value):
+            raise UserError(f"the checkpoint's config has {where}={short(value)}: {reason}")
+
+
+def _check_target(target: Any, where: str, node: str, modules: tuple[str, ...], trusted: Trust) -> None:
+    is_text = isinstance(target, str)
+    if is_text and trusted.names(target):
+        trust.check_part(trusted.find(target, where), target, node, where.removesuffix("._target_"))
+        return
+    found = locate(target, where) if is_text and target.startswith(modules) else None
+    if not isinstance(found, type) or not found.__module__.startswith(modules):
+        root = short(target).partition(".")[0]
+        own = is_text and found is None and root not in trust.NOT_TRUSTED
         raise UserError(
-            f"the checkpoint's config has the reference {place}={node}; dlzoo writes none into a checkpoint"
+            f"the checkpoint wants to build {where}={short(target)}; only classes from "
+            f"{', '.join(f'{module}*' for module in modules)} are allowed"
+            + own
+            * f", or from a package that you trust: add trust={root}"
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from dlzoo import signatures, trust
-from dlzoo.errors import UserError, nearest
+from dlzoo.config_files import CheckedFiles
+from dlzoo.errors import UserError, nearest, short
+from dlzoo.trust import Trust
 
 _PACKAGE = Path(__file__).resolve().parent
 CONFIG_DIR = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
@@ -52,6 +54,7 @@ SETTINGS = (
     "expect",
     "grid",
     "sweep",
+    "trust",
     "names",
 )
 """The other keys at the top of a config."""
@@ -80,6 +83,11 @@ def groups(config_dirs: Sequence[Path] | None = None) -> dict[str, list[str]]:
     return {group: sorted(names) for group, names in sorted(found.items())}
 
 
+def known_keys(flags: Sequence[str] = ()) -> list[str]:
+    """What an override may begin with: nodes, settings and groups."""
+    return [*NODES, *SETTINGS, *groups([CONFIG_DIR, *extra_dirs(flags)])]
+
+
 def prepare(argv: Sequence[str]) -> list[str]:
     """The command line as Hydra should see it.
 
@@ -94,10 +102,13 @@ def prepare(argv: Sequence[str]) -> list[str]:
         key = override.key_or_group
         if key in known:
             for name in _names(override):
-                if name not in known[key] and not name.startswith("/"):
+                if name not in known[key]:
                     raise UserError(f"{key}={name}: there is no such {key}; {nearest(name, known[key])}")
             ready.append(word)
         elif key.split(".")[0].split("/")[0] == "hydra" or "@" in word.split("=")[0]:
+            if "/" in key or override.package is not None:
+                for name in _names(override):
+                    _check_name(key, name)
             ready.append(word)
         else:
             _check_key(key, known)
@@ -112,14 +123,19 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
 
 
 def compose_with_hydra(overrides: Sequence[str] = (), flags: Sequence[str] = ()) -> DictConfig:
-    """As `compose`, but as Hydra gives it: with its own node ``hydra``, and without ``names``."""
+    """As `compose`, but as Hydra gives it: with its own node ``hydra``, and without ``names``.
+
+    Raises:
+        UserError: a mistake, or a file of ``--config-dir`` that sets what is for the command line alone.
+    """
     _, words = split(prepare([*flags, *overrides]))
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        try:
-            return hydra_compose("train", [*words, *search_path(flags)], return_hydra_config=True)
-        except HydraException as error:
-            raise UserError(explain(error)) from None
+    cfg, has_foreign = _composed(words, flags)
+    if has_foreign:
+        own, _ = _composed([word for word in words if word.lstrip("+~").startswith("hydra")], flags)
+        _check_untouched(cfg, own, trust.typed_values(words))
+    if not isinstance(cfg.get("seed"), int):  # stands in the name of a folder, before anything else is checked
+        raise UserError(f"seed={cfg.get('seed')}: this must be a whole number")
+    return cfg
 
 
 def check_hydra(argv: Sequence[str]) -> None:
@@ -131,9 +147,63 @@ def check_hydra(argv: Sequence[str]) -> None:
     if other := {flag.split("=")[0] for flag in flags} & {"--config-path", "-cp", "--config-name", "-cn"}:
         raise UserError(f"{min(other)}: a run starts from dlzoo's own train.yaml; add files of yours with --config-dir")
     if not {*flags} & BUILD_NOTHING:
-        fixed = [word for word, parsed in zip(words, _parse(words), strict=True) if not parsed.is_sweep_override()]
-        cfg = compose_with_hydra(fixed, flags)
-        trust.check_hydra(OmegaConf.to_container(cfg.hydra, resolve=False))
+        for variant in _variants(words):
+            cfg = compose_with_hydra(variant, flags)
+            trust.check_hydra(OmegaConf.to_container(cfg.hydra, resolve=False))
+
+
+def _variants(words: Sequence[str]) -> Iterator[list[str]]:
+    """Command lines without sweeps: each value of each sweep is in one of them at least."""
+    parsed = [*zip(words, _parse(words), strict=True)]
+    fixed = [word for word, override in parsed if not override.is_sweep_override()]
+    swept = [override for _, override in parsed if override.is_discrete_sweep()]
+    choices = [[f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()] for o in swept]
+    yield [*fixed, *(values[0] for values in choices)]
+    for i, values in enumerate(choices):
+        for value in values[1:]:
+            yield [*fixed, *(value if k == i else other[0] for k, other in enumerate(choices))]
+
+
+def _composed(words: Sequence[str], flags: Sequence[str]) -> tuple[DictConfig, bool]:
+    """What Hydra makes of these words, and whether files other than ours had a part in it."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        files = CheckedFiles.take_the_place_of_hydras()
+        try:
+            cfg = hydra_compose("train", [*words, *search_path(flags)], return_hydra_config=True)
+        except HydraException as error:
+            raise UserError(explain(error)) from None
+        except RecursionError:
+            raise UserError(
+                f"{', '.join(dict.fromkeys(files.foreign))}: the defaults of this file lead to it"
+            ) from None
+    return cfg, bool(files.foreign)
+
+
+FOR_THE_COMMAND_LINE = ("output_dir", "data_dir", "ckpt", "resume", "trust")
+"""Settings that no file but our own sets."""
+
+
+def _check_untouched(cfg: DictConfig, own: DictConfig, typed: Mapping[str, Any]) -> None:
+    """`UserError` if files that are not ours changed Hydra's settings, or others that say where a run writes."""
+
+    def plain(config: DictConfig) -> dict[str, Any]:
+        return flat(_settings_of_hydra(OmegaConf.to_container(config.hydra, resolve=False)), "hydra")
+
+    ours, now = plain(own), plain(cfg)
+    for key in sorted({*ours, *now}):
+        if ours.get(key) != now.get(key):
+            raise UserError(f"{key}={short(now.get(key))} is set by a file: Hydra's settings are for the command line")
+    for key in FOR_THE_COMMAND_LINE:
+        raw, usual = (config._get_node(key) for config in (cfg, own))
+        if key not in typed and f"{raw}" != f"{usual}":
+            raise UserError(f"{key}={short(raw)} is set by a file: it is for the command line")
+
+
+def _settings_of_hydra(node: Any) -> dict[str, Any]:
+    """Hydra's node without what it notes there of this start."""
+    job = {k: v for k, v in node["job"].items() if k not in ("override_dirname", "num", "id", "name", "config_name")}
+    return {k: v for k, v in node.items() if k not in ("overrides", "runtime", "searchpath", "mode")} | {"job": job}
 
 
 def explain(error: Exception) -> str:
@@ -152,8 +222,12 @@ def explain(error: Exception) -> str:
     return text
 
 
-def check(cfg: DictConfig) -> None:
-    """Hold every key of a composed config against the argument that it becomes.
+def check(cfg: DictConfig, overrides: Sequence[str] = (), packages: Sequence[str] = ()) -> None:
+    """Hold every key of a composed config against the argument that it becomes; its references are resolved for good.
+
+    Args:
+        overrides: what was typed: only that may name parts that nobody vouched for, and places outside of the run.
+        packages: that the user trusts besides ``trust=`` of the overrides.
 
     Raises:
         UserError: a key that nothing reads, a ``_target_`` that does not exist, an argument that it does not take, or
@@ -164,8 +238,13 @@ def check(cfg: DictConfig) -> None:
         if key not in NODES and key not in SETTINGS:
             raise UserError(f"{key}: nothing reads this key; {nearest(str(key), [*NODES, *SETTINGS])}")
     _check_settings(cfg)
-    plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
+    trusted = Trust.of(overrides, packages)
+    if {*trust.packages_of(cfg.get("trust"))} - {*trusted.packages}:
+        raise UserError(f"trust={cfg.trust} is set by a file: it is for the command line")
+    OmegaConf.resolve(cfg)
+    plain: Any = OmegaConf.to_container(cfg, throw_on_missing=False)
     assert isinstance(plain, dict)
+    trust.check_places(plain, trusted)
     for name in NODES:
         node = plain.get(name)
         several = name in ("callbacks", "logger")
@@ -182,7 +261,7 @@ def check(cfg: DictConfig) -> None:
             found = [*signatures.targets(part, path)]
             for where, target_node in found:
                 target = target_node["_target_"]
-                trust.check_part(signatures.locate(target, f"{where}._target_"), target, name, where)
+                trust.check_part(trusted.find(target, f"{where}._target_"), target, name, where)
             for where, target_node in found:
                 signatures.check_arguments(
                     target_node, where, RUNTIME_ARGUMENTS.get(name, set()) if where == path else set()
@@ -299,6 +378,12 @@ def _names(override: Override) -> Iterator[str]:
     values = value.list if isinstance(value, ChoiceSweep) else value if isinstance(value, list) else [value]
     for item in values:
         yield from (str(v) for v in (item if isinstance(item, list) else [item]) if v is not None)
+
+
+def _check_name(group: str, name: str) -> None:
+    """`UserError` if the name of a config is a path that leaves its group."""
+    if name.startswith("/") or ".." in name.split("/"):
+        raise UserError(f"{group}={short(name)}: this is a path, not the name of a config")
 
 
 def _check_key(key: str, known: dict[str, list[str]]) -> None:

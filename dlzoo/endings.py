@@ -16,12 +16,13 @@ from dlzoo.errors import RankLost, RunFailed, UserError, one_line
 from dlzoo.interruption import Interrupted
 from dlzoo.launcher import is_lost_connection
 from dlzoo.nonfinite import NonFinite
+from dlzoo.trust import packages_behind
 
 
 def explained(error: Exception, cfg: DictConfig, trainer: pl.Trainer, run_dir: Path) -> Exception:
     """What the user is told; the error itself where nothing is known of it, for that is a mistake of ours."""
     if isinstance(error, NonFinite):
-        return rerun.explained(error)
+        return rerun.explained(error, packages_behind(cfg.net._target_, cfg.task._target_))
     if isinstance(error, MisconfigurationException):
         return UserError(f"trainer or callbacks: {error}")
     if isinstance(error, UserError | Interrupted):

@@ -1,6 +1,6 @@
 """Take a step again whose numbers were not finite, and say where that begins.
 
-    python scripts/rerun_step.py ckpt=outputs/…/nonfinite.ckpt [device=auto]
+    python scripts/rerun_step.py ckpt=outputs/…/nonfinite.ckpt [device=auto] [trust=mypkg]
 
 The file was left by a run that ended with such a step. Nothing else is needed: no data, no config. Each part of the
 net is watched, forward and backward, and listed with the range of its outputs; the first that turned finite numbers
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 class Options:
     ckpt: str
     device: Literal["auto", "cpu"] = "auto"
+    trust: str | None = None
 
 
 @dataclass
@@ -65,25 +66,30 @@ def _main(argv: Sequence[str]) -> None:
     options, _ = cli.parse(Options, argv)
     path = paths.existing_file(options.ckpt, "ckpt")
     from dlzoo.checkpoint import read
+    from dlzoo.trust import packages_in
 
     content = read(path)
     if "moment" not in content:
         raise UserError(f"ckpt={path} is a usual checkpoint; this wants the nonfinite.ckpt that a failed run left")
     print(content["wrong"])
-    found = rerun(content, device=options.device)
+    found = rerun(content, device=options.device, packages=packages_in(options.trust))
     print(found.table())
     print(f"first: {found.first}" if found.first else "this time all numbers are finite")
 
 
-def explained(error: NonFinite) -> NonFinite:
-    """The error with what the step shows when it is run again from its file, which is also written as text."""
+def explained(error: NonFinite, packages: Sequence[str] = ()) -> NonFinite:
+    """The error with what the step shows when it is run again from its file, which is also written as text.
+
+    Args:
+        packages: of the user's own, whose parts the run is made of.
+    """
     from dlzoo.checkpoint import read
     from dlzoo.nonfinite import TEXT, NonFinite
 
     if error.file is None:
         return NonFinite(error.reason, error.facts)
     try:
-        found = rerun(read(error.file))
+        found = rerun(read(error.file), packages=packages)
     except Exception as problem:  # the report must not fall to what it is about
         found = Findings(first=f"unknown: the step could not be run again ({type(problem).__name__}: {problem})")
     first = found.first or "unknown: run again from its file, the step is finite"
@@ -104,7 +110,9 @@ def remedy(first: str) -> str:
     return "a lower optimizer.lr, trainer.gradient_clip_val=1, trainer.precision=32-true, or on_nan=skip"
 
 
-def rerun(content: dict[str, Any], *, device: Literal["auto", "cpu"] = "auto") -> Findings:
+def rerun(
+    content: dict[str, Any], *, device: Literal["auto", "cpu"] = "auto", packages: Sequence[str] = ()
+) -> Findings:
     """Take the step of a ``nonfinite.ckpt`` once more, on a task that is built for it and thrown away."""
     import torch
 
@@ -116,20 +124,20 @@ def rerun(content: dict[str, Any], *, device: Literal["auto", "cpu"] = "auto") -
         warnings.simplefilter("ignore")
         quiet()
         probe = Probe()
-        take(*checkpoint.build(content), content, probe, accelerator=device)
+        take(*checkpoint.build(content, packages), content, probe, accelerator=device)
         findings = probe.findings()
         if findings.first.startswith("in the gradient"):
-            findings.first += _function(content, device)
+            findings.first += _function(content, device, packages)
     return findings
 
 
-def _function(content: dict[str, Any], device: Literal["auto", "cpu"]) -> str:
+def _function(content: dict[str, Any], device: Literal["auto", "cpu"], packages: Sequence[str]) -> str:
     """Which function's derivative it was, by autograd's anomaly mode; empty where that sees no nan."""
     from dlzoo import checkpoint
     from dlzoo.step_probe import Probe, take
 
     try:
-        take(*checkpoint.build(content), content, Probe(), accelerator=device, detect_anomaly=True)
+        take(*checkpoint.build(content, packages), content, Probe(), accelerator=device, detect_anomaly=True)
     except RuntimeError as error:
         if match := re.search(r"Function '(\w+?)(Backward\d*)?' returned nan", str(error)):
             return f", by the derivative of {match[1]}"

@@ -16,9 +16,10 @@ from omegaconf import OmegaConf
 
 from dlzoo import config, ranks, trust
 from dlzoo.durable import previous_of
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, short
+from dlzoo.trust import Trust
 
-NOT_COMPARED = ("ckpt", "resume", "hydra", "output_dir")
+NOT_COMPARED = ("ckpt", "resume", "hydra", "output_dir", "trust")
 """Keys that may differ between a run and the command that continues it."""
 
 
@@ -63,8 +64,14 @@ def with_words_of(ckpt: str, argv: Sequence[str], given: dict[str, str]) -> list
     from dlzoo.checkpoint import read
 
     overrides = read(ckpt)["dlzoo"]["overrides"]
-    trust.check_stored([word for word in overrides if key_of(word) not in given], ckpt)
-    stored = {key_of(word): word for word in overrides}
+    flags, typed = config.split(argv)
+    known = config.known_keys(flags)
+    fresh = [word for word in overrides if key_of(word) not in given]
+    followed = trust.check_stored(fresh, f"ckpt={ckpt}", Trust.of(typed), known)
+    for word in fresh:
+        if word not in followed and key_of(word) not in NOT_COMPARED and ranks.rank() == 0:
+            print(f"warning: {short(word)} of {ckpt} is not followed: give it again if it still holds", file=sys.stderr)
+    stored = {key_of(word): word for word in [*followed, *(word for word in overrides if word not in fresh)]}
     for key in ("model", "data"):
         if key in given and given[key] != stored.get(key):
             raise UserError(f"{given[key]}: the run of ckpt={ckpt} is continued with its own {key}")
@@ -72,7 +79,7 @@ def with_words_of(ckpt: str, argv: Sequence[str], given: dict[str, str]) -> list
     folder = Path(ckpt).resolve().parent
     if folder.name == "checkpoints" and "hydra.run.dir" not in given:
         argv = [*argv, config.quoted("hydra.run.dir", folder.parent)]
-    return [*config.prepare(words), *argv]
+    return [*config.prepare([*flags, *words])[len(flags) :], *argv]
 
 
 def newest(argv: Sequence[str], given: dict[str, str], *, unfinished: bool) -> Path | None:

@@ -22,7 +22,10 @@ MOST_LAYERS = 1000
 
 
 def locate(target: str, key: str) -> Any:
-    """The class or function that a ``_target_`` names; `UserError` with the nearest name if there is none."""
+    """The class or function that a ``_target_`` names; `UserError` with the nearest name if there is none.
+
+    It imports the module. A name that a file or a checkpoint gives must have passed `trust.Trust.check_target`.
+    """
     if not isinstance(target, str):
         raise UserError(f"{key}={target}: this must be the name of a class, package.module.Name")
     module_name, _, name = target.rpartition(".")
@@ -74,13 +77,16 @@ def check_arguments(node: dict[str, Any], path: str, filled_in: set[str]) -> Non
     target = locate(node["_target_"], f"{path}._target_")
     allowed = {k: v for k, v in arguments(target).items() if k not in filled_in}
     for key, value in node.items():
-        if key.startswith("_") and key.endswith("_"):
+        if key in ("_target_", "_partial_"):
             continue
         if key not in allowed:
             raise UserError(f"{path}.{key}: {node['_target_']} has no such option; {nearest(key, allowed)}")
         check_number(f"{path}.{key}", value)
         hint = allowed[key]
-        if hint is inspect.Parameter.empty or (isinstance(value, dict) and "_target_" in value):
+        if isinstance(value, dict) and "_target_" in value:
+            _check_nested(value, hint, f"{path}.{key}")
+            continue
+        if hint is inspect.Parameter.empty:
             continue
         if value == "???":
             raise UserError(f"{path}.{key} is missing: give {path}.{key}=…")
@@ -90,6 +96,22 @@ def check_arguments(node: dict[str, Any], path: str, filled_in: set[str]) -> Non
             if isinstance(value, list) and _fits(tuple(value), hint):  # YAML has no tuples
                 continue
             raise UserError(f"{path}.{key}={value}: {_wanted(value, hint)}") from None
+
+
+def _check_nested(node: dict[str, Any], hint: Any, path: str) -> None:
+    """`UserError` if what is built inside of a part is not of the kind that its option wants."""
+    if hint in (inspect.Parameter.empty, Any):
+        return
+    found = locate(node["_target_"], f"{path}._target_")
+    if not (isinstance(found, type) and any(issubclass(found, kind) for kind in _classes(hint))):
+        raise UserError(f"{path}._target_={node['_target_']} is not built: this must be {readable(hint)}")
+
+
+def _classes(hint: Any) -> list[type]:
+    """The classes that an annotation names, plain values left out."""
+    if inspect.isclass(hint) and typing.get_origin(hint) is None:
+        return [] if hint in (int, float, str, bool, type(None)) else [hint]
+    return [kind for part in typing.get_args(hint) for kind in _classes(part)]
 
 
 def check_number(key: str, value: Any) -> None:

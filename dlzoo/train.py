@@ -107,7 +107,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     """
     started = time.perf_counter()
     finds_batch_size = cfg.data.get("batch_size") == "auto" and _batch_size_must_be_found(cfg)
-    config.check(cfg)
+    config.check(cfg, overrides)
     if cfg.get("sweep"):
         raise UserError("sweep is for many runs: add -m")
 

@@ -57,7 +57,7 @@ def test_typos_of_groups_and_keys(word: str, message: str) -> None:
 @pytest.mark.parametrize(("word", "message"), WRONG.items())
 def test_wrong_options_and_values(word: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        config.check(config.compose([word]))
+        config.check(config.compose([word]), [word])
     assert message in str(caught.value)
 
 

@@ -122,17 +122,16 @@ def test_a_table_may_lie_elsewhere(folder_of: Callable[[str], Path], terminal: T
         moved.rename(folder / "houses.csv")
 
 
-@pytest.mark.parametrize("exists", [True, False])
-def test_data_dir(exists: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that a checkpoint names is not used, for data would be downloaded into it."""
     stored_dir, here = tmp_path / "stored", tmp_path / "here"
     stored = OmegaConf.create(config.to_text(config.compose(["data=mnist", f"data_dir={stored_dir}"])))
     assert isinstance(stored, type(OmegaConf.create({})))
-    if exists:
-        stored_dir.mkdir()
+    stored_dir.mkdir()
     monkeypatch.delenv("DLZOO_DATA_DIR", raising=False)
-    assert evaluate.composed(stored, None, []).data.data_dir == str(stored_dir)
+    assert evaluate.composed(stored, None, []).data.data_dir == "data"
     monkeypatch.setenv("DLZOO_DATA_DIR", str(here))
-    assert evaluate.composed(stored, None, []).data.data_dir == str(stored_dir if exists else here)
+    assert evaluate.composed(stored, None, []).data.data_dir == str(here)
     assert evaluate.composed(stored, None, ["data.data_dir=/third"]).data.data_dir == "/third"
     assert evaluate.composed(stored, "fashion_mnist", []).data.data_dir == str(here)
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-from collections.abc import Callable
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from conftest import Outcome
+from PIL import Image
 from small_runs import Terminal, changed, run, with_target
 
-from dlzoo import config, trust
+from dlzoo import config, signatures, trust
 from dlzoo import train as train_module
-from dlzoo.commands import encode, evaluate, predict
+from dlzoo.checkpoint import load_task
+from dlzoo.commands import encode, evaluate, inspection, predict
 from dlzoo.errors import UserError
+from dlzoo.export import command as export_command
+from dlzoo.resume import resumed
 
 PLACES = {
     "net": "net: %s",
@@ -41,6 +50,9 @@ LOGGING = {
     "factory": {"formatters": {"x": {"()": "os.system", "command": "touch {}"}}},
     "handler": {"handlers": {"x": {"class": "subprocess.Popen", "args": "touch {}", "shell": True}}},
 }
+
+
+TARGET = re.compile(r"^(?!#).*_target_: *([\w.]+)", re.M)
 
 
 @pytest.fixture
@@ -72,7 +84,8 @@ CASES += [(target, place) for target in TARGETS for place in ("net", "inside dat
 def test_a_file_of_config(target: str, place: str, canary: Path, tmp_path: Path, train: Callable[..., Outcome]) -> None:
     node = yaml(TARGETS[target], canary)
     done = train(*experiment(tmp_path, PLACES[place] % node))
-    refused(done, canary, f"_target_={TARGETS[target]['_target_']}")
+    said = "is set by a file" if place == "Hydra's callbacks" else f"_target_={TARGETS[target]['_target_']}"
+    refused(done, canary, said)
 
 
 @pytest.mark.parametrize("name", LOGGING)
@@ -81,7 +94,29 @@ def test_a_file_of_config_that_logs(
     node: str, name: str, canary: Path, tmp_path: Path, train: Callable[..., Outcome]
 ) -> None:
     text = yaml({"hydra": {node: {"version": 1, **LOGGING[name]}}}, canary)
-    refused(train(*experiment(tmp_path, text)), canary, "only classes of logging.")
+    refused(train(*experiment(tmp_path, text)), canary, "Hydra's settings are for the command line")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "handlers.x.class=logging.os.system", "handlers.x.class=subprocess.Popen",
+        "handlers.x={class: logging.StreamHandler, stream: 'ext://os.system'}", "handlers.x='${names}'",
+    ],
+)  # fmt: skip
+def test_logging_on_the_command_line(setting: str, canary: Path, train: Callable[..., Outcome]) -> None:
+    refused(train(f"++hydra.job_logging.{setting}"), canary, "is not built")
+
+
+@pytest.mark.parametrize("factory", ["os.system", "logging.os.system", "${names}"])
+def test_what_makes_a_formatter(factory: str) -> None:
+    with pytest.raises(UserError, match="only classes of logging are"):
+        trust.check_hydra({"job_logging": {"formatters": {"x": {"()": factory}}}})
+
+
+def test_hydras_plug_ins_on_the_command_line(canary: Path, train: Callable[..., Outcome]) -> None:
+    refused(train("+hydra.callbacks.mine._target_=os.system"), canary, "it is no plug-in and no callback of Hydra")
+    refused(train("+hydra.callbacks.mine='${names}'"), canary, "not as a reference")
 
 
 def test_these_would_be_called_without_the_checks(
@@ -89,11 +124,15 @@ def test_these_would_be_called_without_the_checks(
 ) -> None:
     """Else the tests above would pass for a wrong reason: Hydra refuses os.system itself, but not all that writes."""
     node = yaml(TARGETS["zipfile.ZipFile"], canary)
+    monkeypatch.setattr(config, "_check_untouched", lambda *_: None)
     monkeypatch.setattr(trust, "check_hydra", lambda node: None)
     train(*experiment(tmp_path, PLACES["Hydra's callbacks"] % node), "seed=-1")
     assert canary.exists()
     canary.unlink()
     monkeypatch.setattr(trust, "check_part", lambda *_: None)
+    monkeypatch.setattr(trust, "check_places", lambda *_: None)
+    monkeypatch.setattr(trust.Trust, "check_target", lambda *_: None)
+    monkeypatch.setattr(trust.Trust, "find", lambda _, target, place: signatures.locate(target, place))
     with pytest.raises(AttributeError):  # when it is built, as it is no callback
         train(*experiment(tmp_path, PLACES["callbacks"] % node))
     assert canary.exists()
@@ -107,19 +146,162 @@ def test_words_of_the_command_line(canary: Path, train: Callable[..., Outcome]) 
     refused(train("--config-name", "mine"), canary, "add files of yours with --config-dir")
 
 
-def test_a_part_of_the_users_own_is_as_good_as_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_parts.py").write_text(
-        "import torch, lightning.pytorch as pl\nfrom dlzoo.nets.mlp import MLP\n"
-        "class Net(MLP): pass\nclass Adam(torch.optim.Adam): pass\nclass Watch(pl.Callback): pass\n"
-        "class Mirror(torch.nn.Module): pass\n"
-    )
+PARTS = """
+import os, pathlib, torch, lightning.pytorch as pl
+from os import system
+from dlzoo.nets.mlp import MLP
+pathlib.Path(__file__).with_name("imported").touch()
+class Net(MLP): pass
+class Adam(torch.optim.Adam): pass
+class Watch(pl.Callback): pass
+class Mirror(torch.nn.Module): pass
+def harm(*args, **kwargs): pass
+"""
+OWN = [
+    "net._target_=my_parts.Net",
+    "optimizer._target_=my_parts.Adam",
+    "++callbacks.mine._target_=my_parts.Watch",
+    "++data.augment._target_=my_parts.Mirror",
+]
+
+
+@pytest.fixture
+def my_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package of the user's own; the file that is there once it was imported."""
+    (tmp_path / "my_parts.py").write_text(PARTS)
     monkeypatch.syspath_prepend(tmp_path)
-    words = [
-        "net._target_=my_parts.Net",
-        "optimizer._target_=my_parts.Adam",
-        "++callbacks.mine._target_=my_parts.Watch",
-    ]
-    config.check(config.compose([*words, "++data.augment._target_=my_parts.Mirror"]))
+    sys.modules.pop("my_parts", None)
+    yield tmp_path / "imported"
+    sys.modules.pop("my_parts", None)
+
+
+def test_a_part_of_the_users_own_is_as_good_as_ours(my_parts: Path) -> None:
+    config.check(config.compose(OWN), OWN)
+    assert my_parts.exists()
+
+
+def test_a_part_that_a_file_names_needs_trust(
+    my_parts: Path, canary: Path, tmp_path: Path, train: Callable[..., Outcome]
+) -> None:
+    words = [*experiment(tmp_path, "net: {_target_: my_parts.Net}"), "trainer=smoke", "trainer.accelerator=cpu"]
+    words += ["callbacks=checkpoint", "data=digits"]
+    refused(train(*words), canary, "net._target_=my_parts.Net is not built: a config or a checkpoint may not name it; ")
+    refused(train(*words), canary, "add trust=my_parts")
+    refused(train(*words, "net._target_=dlzoo.nets.mlp.MLPP"), canary, "did you mean 'MLP'")
+    assert not my_parts.exists()
+    assert train(*words, "trust=my_parts").code == 0
+    assert my_parts.exists()
+
+
+@pytest.mark.parametrize("target", ["my_parts.system", "my_parts.os.system", "my_parts.harm", "my_parts.MLP"])
+def test_what_a_trusted_package_does_not_hold(
+    target: str, my_parts: Path, canary: Path, tmp_path: Path, train: Callable[..., Outcome]
+) -> None:
+    done = train(*experiment(tmp_path, f"net: {{_target_: {target}}}"), "trust=my_parts")
+    assert (done.code, done.err.count("\n"), canary.exists()) == (2, 1, False), done
+
+
+@pytest.mark.parametrize("name", ["os", "torch", "lightning.pytorch", "dlzoo", "'1x'", "[a,3]"])
+def test_not_every_package_can_be_trusted(name: str, canary: Path, train: Callable[..., Outcome]) -> None:
+    refused(train(f"trust={name}"), canary, "trust=")
+
+
+def test_a_plug_in_is_trusted(my_parts: Path, canary: Path, tmp_path: Path, train: Callable[..., Outcome]) -> None:
+    words = experiment(tmp_path, "net: {_target_: my_parts.Net}")
+    info = tmp_path / "my_dist-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-dist\nVersion: 1.0\n")
+    refused(train(*words), canary, "add trust=my_parts")
+    (info / "entry_points.txt").write_text("[dlzoo.plugins]\nmine = my_parts\n")
+    importlib.invalidate_caches()
+    words += ["trainer=smoke", "trainer.accelerator=cpu", "callbacks=checkpoint", "data=digits"]
+    assert train(*words).code == 0
+
+
+def test_every_listed_part_is_what_it_says() -> None:
+    import torch
+
+    kinds = {
+        "torch.optim.": torch.optim.Optimizer,
+        "lightning.pytorch.callbacks.": pl.Callback,
+        "lightning.pytorch.loggers.": pl.loggers.Logger,
+        "lightning.pytorch.profilers.": pl.profilers.Profiler,
+        "lightning.pytorch.strategies.": pl.strategies.Strategy,
+        "lightning.pytorch.Trainer": pl.Trainer,
+    }
+    for name in trust.LISTED:
+        kind = next(kind for start, kind in kinds.items() if name.startswith(start))
+        assert issubclass(signatures.locate(name, ""), kind), name
+    optimizers = {name for name, cls in vars(torch.optim).items() if isinstance(cls, type)} - {"Optimizer"}
+    assert {f"torch.optim.{name}" for name in optimizers} <= trust.LISTED
+
+
+def test_every_target_of_ours_is_allowed() -> None:
+    found = [target for file in config.CONFIG_DIR.rglob("*.yaml") for target in TARGET.findall(file.read_text())]
+    assert len(found) > 100
+    for target in {*found} - {"dlzoo.folders.OwnFolder"}:
+        trust.Trust().check_target(target, "")
+
+
+def test_names_are_decided_without_importing_torch() -> None:
+    program = (
+        "import sys; from dlzoo import trust; t = trust.Trust(); t.check_target('torch.optim.Adam', 'x')\n"
+        "try: t.check_target('torch.optim.Adamm', 'x')\n"
+        "except ValueError as error: print(error)\n"
+        "print({'torch', 'lightning', 'hydra'} & {*sys.modules})"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert "did you mean 'torch.optim.Adam'" in said
+    assert said.splitlines()[-1] == "set()"
+
+
+def test_hydra_reads_its_files_through_ours(tmp_path: Path) -> None:
+    """`dlzoo.config_files` takes the place of a part that is internal to Hydra: this says when it has moved."""
+    experiment(tmp_path, "seed: 3")
+    flags = ["--config-dir", str(tmp_path)]
+    assert config._composed(["experiment=mine", *config.search_path(flags)], flags)[1]
+    assert not config._composed(["experiment=lenet_mnist"], [])[1]
+
+
+OUTSIDE = {
+    "output_dir: /tmp/x": "output_dir=/tmp/x is set by a file",
+    "data_dir: /tmp/x": "data_dir=/tmp/x is set by a file",
+    "trust: my_parts": "trust=my_parts is set by a file",
+    "ckpt: /tmp/x": "ckpt=/tmp/x is set by a file",
+    "data: {data_dir: /tmp/x}": "data.data_dir=/tmp/x is not followed",
+    "data: {mirrors: ['http://127.0.0.1:9']}": "data.mirrors",
+    "callbacks: {checkpoint: {dirpath: /tmp/x}}": "callbacks.checkpoint.dirpath=/tmp/x is not followed",
+    "callbacks: {checkpoint: {filename: ../../x}}": "it leads out of the run's folder",
+    "trainer: {profiler: {_target_: lightning.pytorch.profilers.SimpleProfiler, dirpath: /tmp/x}}": "trainer.profiler",
+    "hydra: {run: {dir: /tmp/x}}": "hydra.run.dir=/tmp/x is set by a file",
+    "hydra: {sweep: {subdir: ../../x}}": "hydra.sweep.subdir",
+    "hydra: {output_subdir: ../x}": "hydra.output_subdir",
+    "hydra: {job: {chdir: true}}": "hydra.job.chdir",
+    "hydra: {searchpath: ['file:///tmp']}": "searchpath",
+    "seed: ../../x": "seed=../../x: this must be a whole number",
+    "defaults: [{override /optimizer: ../../../x}]": "is a path",
+    "defaults: [{override /optimizer: /../x}]": "is a path",
+    "net: {dropout: '${oc.env:HOME}'}": "not by oc.env:",
+    "net: {dropout: \"${oc.create:${oc.decode:'{a: 1}'}}\"}": "not by oc.create:",
+    "net: {dropout: '${oc.${trainer.accelerator}:HOME}'}": "is not followed",
+    "net: {dropout: '${oc.'}": "no viable alternative",
+    "defaults: [{override /optimizer: '${oc.env:HOME}'}]": "not by oc.env:",
+    "net: {_args_: [1]}": "net._args_: dlzoo.nets.mlp.MLP has no such option",
+    "net: {dropout: {_target_: dlzoo.data.digits.Digits}}": "net.dropout._target_=dlzoo.data.digits.Digits",
+}
+
+
+@pytest.mark.parametrize("text", OUTSIDE)
+def test_a_file_stays_inside_of_the_run(
+    text: str, canary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    words = [*experiment(tmp_path, text), "data=mnist"]
+    folder = [] if "hydra" in text else [f"hydra.run.dir={tmp_path / 'run'}"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *words, *folder])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        train_module.main()
+    refused(Outcome(int(left.value.code or 0), "", capsys.readouterr().err), canary, OUTSIDE[text])
 
 
 # ------------------------------------------------------------------------------------------------ checkpoints
@@ -139,6 +321,20 @@ WORDS = {
     "Hydra's callback": ["+hydra.callbacks.mine._target_=os.system", "+hydra.callbacks.mine.command='touch {}'"],
     "a place of Hydra's": ["+callbacks@hydra.callbacks=default"],
     "a flag": ["--config-dir=/tmp"],
+    "a target out of text": ["net.dropout=${{oc.create:${{oc.decode:'{{_targ${{oc.decode:et}}_: os.system}}'}}}}"],
+    "a reference": ["net.dropout=${{seed}}"],
+    "a nested target": ["++net.dropout={{x: [{{_target_: os.system, command: 'touch {}'}}]}}"],
+    "a list of arguments": ["++net._args_=[1]"],
+    "a target of PyTorch's": ["++net.dropout._target_=torch.distributed.elastic.multiprocessing.SubprocessHandler"],
+    "whom to trust": ["trust=os"],
+    "a search": ["sweep.storage='sqlite:///{}'"],
+    "a sweep": ["seed=1,2"],
+    "a group's place": ["optimizer@hydra.callbacks=adam"],
+    "a group of Hydra's": ["hydra/launcher=basic"],
+    "no override": ["net"],
+    "an address": ["++data.path='http://127.0.0.1:9/x.csv'"],
+    "a path out of the run": ["++callbacks.checkpoint.filename='../../x'"],
+    "an unknown key": ["nett.hidden=[8]"],
 }
 
 
@@ -206,3 +402,125 @@ def test_every_run_is_checked(monkeypatch: pytest.MonkeyPatch, train: Callable[.
     train("data=digits")
     assert len(asked) == 1
     assert "callbacks" in asked[0]
+
+
+NEVER_FOLLOWED = ["data_dir=/tmp/x", "++callbacks.checkpoint.dirpath=/tmp/x", "++data.mirrors=['http://127.0.0.1:9']"]
+
+
+@pytest.mark.parametrize("word", NEVER_FOLLOWED)
+def test_where_a_checkpoints_run_wrote_is_not_followed(word: str, ckpt: Path, tmp_path: Path, capsys: Any) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["dlzoo"]["overrides"] = ["data=digits", "net.hidden=[8]", word]
+
+    spoilt = changed(ckpt, tmp_path / "spoilt.ckpt", change)
+    key = word.lstrip("+").partition("=")[0]
+    words = resumed([f"ckpt={spoilt}"])
+    assert not any(key in each for each in words)
+    assert f"warning: {word}"[:30] in capsys.readouterr().err
+    again = resumed([f"ckpt={spoilt}", word])
+    assert word in again
+
+
+def test_files_that_a_run_reads_are_followed(ckpt: Path, tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["dlzoo"]["overrides"] = ["data=csv", "data.path=/tmp/rows.csv", "net.weights=/tmp/w.pt"]
+
+    spoilt = changed(ckpt, tmp_path / "spoilt.ckpt", change)
+    assert {"++data.path=/tmp/rows.csv", "++net.weights=/tmp/w.pt"} <= {*resumed([f"ckpt={spoilt}"])}
+
+
+@pytest.fixture(scope="module")
+def own_ckpt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Of a net of the user's own."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "own_parts.py").write_text("from dlzoo.nets.mlp import MLP\nclass Net(MLP): pass\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        run(folder / "run", "data=digits", "trainer.max_epochs=1", "net.hidden=[8]", "net._target_=own_parts.Net")
+        yield folder / "run" / "checkpoints" / "best.ckpt"
+
+
+@pytest.mark.parametrize("name", ["predict", "evaluate", "export", "inspect"])
+def test_a_net_of_the_users_own_in_every_command(
+    name: str, own_ckpt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    command, *words = {
+        "predict": (predict, f"input={tmp_path / 'a.png'}"),
+        "evaluate": (evaluate,),
+        "export": (export_command, f"output={tmp_path / 'net.safetensors'}", "format=safetensors"),
+        "inspect": (inspection, f"input={tmp_path / 'a.png'}", f"output={tmp_path / 'looks'}"),
+    }[name]
+    terminal = Terminal(monkeypatch, capsys)
+    said = terminal.mistake(command.main, f"ckpt={own_ckpt}", *words)
+    assert "wants to build net._target_=own_parts.Net" in said
+    assert "add trust=own_parts" in said
+    assert terminal(command.main, f"ckpt={own_ckpt}", "trust=own_parts", *words).code == 0
+
+
+def test_a_run_of_the_users_own_net_is_continued(own_ckpt: Path, canary: Path, train: Callable[..., Outcome]) -> None:
+    words = [f"ckpt={own_ckpt}", "trainer.max_epochs=2", f"hydra.run.dir={canary.parent / 'run'}"]
+    refused(train(*words), canary, "add trust=own_parts")
+    assert train(*words, "trust=own_parts").code == 0
+    assert train(*words, "net._target_=own_parts.Net").code == 0
+    card = torch.load(canary.parent / "run" / "checkpoints" / "last.ckpt", weights_only=True)["dlzoo"]
+    assert "trust" not in card["config"]
+    assert not any("trust" in word for word in card["overrides"])
+
+
+def test_every_command_that_loads_a_checkpoint_takes_trust() -> None:
+    loading = [*Path(config.__file__).parent.rglob("*.py")]
+    loading = [file for file in loading if "cli.load(" in file.read_text() and file.name != "matrix.py"]
+    assert len(loading) >= 7
+    assert [file.name for file in loading if "trust" not in file.read_text()] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("trust: os\n", "names packages to trust"),
+        ("evil: ${oc.env:HOME}\n", "has the reference evil=${oc.env:HOME}"),
+        ("names: {x: ['${seed}']}\n", "has the reference"),
+    ],
+)
+def test_the_config_of_a_checkpoint_is_data(change: str, said: str, ckpt: Path, tmp_path: Path) -> None:
+    def spoil(content: dict[str, Any]) -> None:
+        lines = [line for line in content["dlzoo"]["config"].splitlines(True) if not line.startswith(("trust:",))]
+        kept = "".join(lines)
+        content["dlzoo"]["config"] = kept.partition("names:")[0] + change if "names" in change else kept + change
+
+    with pytest.raises(UserError) as caught:
+        load_task(changed(ckpt, tmp_path / "spoilt.ckpt", spoil))
+    assert said in str(caught.value)
+
+
+def test_no_folder_of_a_checkpoint_is_written_to(ckpt: Path, tmp_path: Path) -> None:
+    def spoil(content: dict[str, Any]) -> None:
+        content["dlzoo"]["config"] = content["dlzoo"]["config"].replace(
+            "data:\n", f"data:\n  data_dir: {tmp_path}/x\n  mirrors: ['http://127.0.0.1:9']\n", 1
+        )
+
+    cfg = load_task(changed(ckpt, tmp_path / "spoilt.ckpt", spoil))[1]
+    assert not {"data_dir", "mirrors"} & {*cfg.data}
+
+
+SEARCHES = {
+    "words: [net._target_=canary_module.Net]": "sweep brings the word net._target_=canary_module.Net",
+    "words: [output_dir=/tmp/x]": "where a run writes is for the command line",
+    "words: ['hydra.run.dir=/tmp/x']": "sweep brings the word hydra.run.dir=/tmp/x",
+    "space: {net._target_: [canary_module.Net]}": "sweep brings the word net._target_=canary_module.Net",
+    "space: {hydra.run.dir: [/tmp/x]}": "sweep brings the word hydra.run.dir=/tmp/x",
+    "space: {net.dropout: ['{_target_: os.system}']}": "sweep brings the word net.dropout={_target_: os.system}",
+    "storage: 'sqlite:////tmp/x'": "sweep.storage=sqlite:////tmp/x is set by a file",
+    "name: ../../x": "sweep.name=../../x: this names a folder",
+}
+
+
+@pytest.mark.parametrize("text", SEARCHES)
+def test_a_search_stays_inside_of_the_run(
+    text: str, canary: Path, tmp_path: Path, train: Callable[..., Outcome]
+) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "mine.yaml").write_text(f"{text}\n")
+    words = ["--config-dir", str(tmp_path), "-m", "sweep=[random,mine]", "optimizer.lr=interval(0.1,0.2)"]
+    refused(train(*words), canary, SEARCHES[text])

@@ -129,16 +129,22 @@ def standard_input() -> StandardInput:
     return StandardInput(content)
 
 
-def load(ckpt: Path) -> tuple[Task, DictConfig]:
-    """The trained task, on the CPU, and its config; the mistakes that a foreign card can hold are said in words."""
+def load(ckpt: Path, trust: str | None = None) -> tuple[Task, DictConfig]:
+    """The trained task, on the CPU, and its config; the mistakes that a foreign card can hold are said in words.
+
+    Args:
+        trust: the packages of the user's own whose parts may be built, as the option ``trust`` names them.
+    """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
     from dlzoo.checkpoint import load_task
+    from dlzoo.trust import packages_in
 
+    packages = packages_in(trust)
     try:
-        return load_task(ckpt)
+        return load_task(ckpt, packages)
     except UserError:
         raise
     except (

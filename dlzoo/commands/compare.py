@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
-UNTOLD = ("output_dir", "expect", "grid", "names", "profile", "logger")
+UNTOLD = ("output_dir", "expect", "grid", "names", "profile", "logger", "trust")
 """Keys of a config that say nothing of how a run was trained."""
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#9A9A9A")

@@ -8,6 +8,7 @@ Options:
     data             a name of configs/data; else the data of its own config, with its own splits
     data.<option>    changes an option of the data, such as data.path=photos
     split            train, val or test (test)
+    trust            a package of yours whose parts the checkpoint names
     output           codes.npz: arrays codes (N, D), labels, names of the classes and errors; codes.csv: a row each
                      with its label, its error and the numbers of its code (codes.npz)
 
@@ -39,6 +40,7 @@ class Options:
     ckpt: str
     data: str | None = None
     split: Literal["train", "val", "test"] = "test"
+    trust: str | None = None
     output: str = "codes.npz"
 
 
@@ -57,7 +59,7 @@ def command(argv: Sequence[str]) -> None:
     if output.suffix.lower() not in (".npz", ".csv"):
         raise UserError(f"output={options.output}: the ending must be .npz or .csv")
     config.prepare([*([f"data={options.data}"] if options.data else []), *words])  # typos, before torch is imported
-    found = encode(ckpt, data=options.data, overrides=words, split=options.split)
+    found = encode(ckpt, data=options.data, overrides=words, split=options.split, trust=options.trust)
     paths.write(output, as_npz(found) if output.suffix.lower() == ".npz" else as_csv(found))
     num, size = found["codes"].shape
     print(f"codes   {output}: {num:,} of {size} numbers")
@@ -69,6 +71,7 @@ def encode(
     data: str | None = None,
     overrides: Sequence[str] = (),
     split: Literal["train", "val", "test"] = "test",
+    trust: str | None = None,
 ) -> dict[str, np.ndarray]:
     """codes (N, D), labels (N,) or values (N, D), names of the classes or values, errors (N,).
 
@@ -81,10 +84,10 @@ def encode(
     from dlzoo.commands import evaluate
     from dlzoo.tasks.generative import Encoding
 
-    task, stored = cli.load(ckpt)
+    task, stored = cli.load(ckpt, trust)
     if not isinstance(task, Encoding):
         raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) makes no codes of pictures; autoencoders do")
-    cfg = evaluate.composed(stored, data, overrides)
+    cfg = evaluate.composed(stored, data, overrides, trust)
     source: Any = evaluate.build_data(cfg, task.spec)
     source.prepare_data()
     rows = source.arrays(split)

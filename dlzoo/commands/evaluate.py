@@ -10,12 +10,14 @@ Options:
     data.<option>           changes an option of the data, such as data.path=rows.csv
     batch_size              of the test batches; else as in the run
     trainer.<option>        accelerator, precision, deterministic or limit_test_batches; else as in the run
+    trust                   a package of yours whose parts the checkpoint names: trust=mypkg, or trust=[a,b]
     json                    true for JSON (false)
 
-Data directories: data.data_dir wins, then the one of the run, and where that does not exist DLZOO_DATA_DIR. The data
-must fit the checkpoint: the same shape, columns and classes, in the same order; what was fitted in training (means,
-vocabularies, categories, fill values) is the checkpoint's. Rows that it has learned from are no test: where a file has
-grown or its split has changed, they are found, and refused. Exit code 0 when it was tested, 2 for a mistake.
+Published data are read in data.data_dir, else in DLZOO_DATA_DIR, else in data/: no folder that a checkpoint names is
+written to. The data must fit the checkpoint: the same shape, columns and classes, in the same order; what was fitted in
+training (means, vocabularies, categories, fill values) is the checkpoint's. Rows that it has learned from are no test:
+where a file has grown or its split has changed, they are found, and refused. Exit code 0 when it was tested, 2 for a
+mistake.
 """
 
 from __future__ import annotations
@@ -23,7 +25,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -51,6 +52,7 @@ class Options:
     ckpt: str
     data: str | None = None
     batch_size: int | None = None
+    trust: str | None = None
     json: bool = False
 
 
@@ -75,20 +77,26 @@ def command(argv: Sequence[str]) -> None:
     at_least(1, batch_size=options.batch_size)
     ckpt = paths.existing_file(options.ckpt, "ckpt")
     try:
-        outcome = evaluate(ckpt, data=options.data, overrides=words, batch_size=options.batch_size)
+        outcome = evaluate(ckpt, data=options.data, overrides=words, batch_size=options.batch_size, trust=options.trust)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(config.explain(error)) from None
     show(outcome, as_json=options.json)
 
 
 def evaluate(
-    ckpt: Path, *, data: str | None = None, overrides: Sequence[str] = (), batch_size: int | None = None
+    ckpt: Path,
+    *,
+    data: str | None = None,
+    overrides: Sequence[str] = (),
+    batch_size: int | None = None,
+    trust: str | None = None,
 ) -> dict[str, Any]:
     """Test a checkpoint: metrics, claims with what was reached, and what they depend on.
 
     Args:
         data: a name of configs/data; None is the data of the checkpoint's own config.
         overrides: words ``data.<option>=…`` and ``trainer.<option>=…``.
+        trust: packages whose parts the checkpoint may name.
 
     Raises:
         UserError: a checkpoint that is not to be loaded, data that do not fit it or are not there.
@@ -97,8 +105,8 @@ def evaluate(
 
     from dlzoo import build, changed_data, results
 
-    task, stored = cli.load(ckpt)
-    cfg = composed(stored, data, overrides)
+    task, stored = cli.load(ckpt, trust)
+    cfg = composed(stored, data, overrides, trust)
     _quiet()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     source = build_data(cfg, task.spec)
@@ -124,15 +132,17 @@ def evaluate(
     }
 
 
-def composed(stored: DictConfig, data: str | None, overrides: Sequence[str]) -> DictConfig:
+def composed(stored: DictConfig, data: str | None, overrides: Sequence[str], trust: str | None = None) -> DictConfig:
     """A checked config whose data are to be tested on.
 
     Other data bring their own defaults, the run's seed and no claims; limits on the number of batches were meant for
     the run's own data.
     """
-    from omegaconf import OmegaConf, open_dict
+    from omegaconf import open_dict
 
     from dlzoo import config
+    from dlzoo.signatures import arguments, locate
+    from dlzoo.trust import packages_in
 
     plain = ["callbacks=measures", "logger=none", f"seed={stored.get('seed', 0)}"]
     ours = stored.get("trainer") or {}
@@ -146,9 +156,8 @@ def composed(stored: DictConfig, data: str | None, overrides: Sequence[str]) -> 
             cfg.data = stored.data
             cfg.expect = stored.get("expect") or []
             cfg.names.data = stored.names.data
-        here = os.environ.get("DLZOO_DATA_DIR")
-        if here and "data_dir" in cfg.data and not Path(str(cfg.data.data_dir)).expanduser().is_dir():
-            cfg.data.data_dir = here
+            if "data_dir" in arguments(locate(cfg.data._target_, "data._target_")):
+                cfg.data.data_dir = cfg.data_dir
         _override(cfg, [word for word in overrides if word.startswith("data.")])
     if kept.get("accelerator") != "cpu":
         kept["accelerator"] = "auto"  # the run's accelerator may not be here
@@ -156,8 +165,8 @@ def composed(stored: DictConfig, data: str | None, overrides: Sequence[str]) -> 
         cfg.data.pop("augment", None)  # only training batches are augmented
         cfg.trainer.update(kept)
     _override(cfg, [word for word in overrides if word.startswith("trainer.")])
-    config.check(cfg)
-    return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[return-value]
+    config.check(cfg, overrides, packages_in(trust))
+    return cfg
 
 
 def is_own(data: str | None, overrides: Sequence[str]) -> bool:

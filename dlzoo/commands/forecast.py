@@ -11,6 +11,7 @@ Options:
     picture    a file for the picture: history, truth where it is known, forecast with one standard deviation
     format     table, json or csv; else as the ending of output says, or a table
     output     a file to write instead of the terminal
+    trust      a package of yours whose parts the checkpoint names
     separator, decimal, encoding     of the CSV file; else as in training
 
 With several checkpoints the table has their mean and standard deviation (n - 1). Exit code 0 when it was forecast, 2
@@ -49,6 +50,7 @@ class Options:
     separator: str | None = None
     decimal: Literal[".", ","] | None = None
     encoding: str | None = None
+    trust: str | None = None
 
 
 def main() -> None:
@@ -68,7 +70,7 @@ def command(argv: Sequence[str]) -> None:
     if picture is not None and picture.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"picture={options.picture}: the name must end in .png, .pdf or .svg")
 
-    loaded = [_load(ckpt) for ckpt in ckpts]
+    loaded = [_load(ckpt, options.trust) for ckpt in ckpts]
     _check_alike([task.spec for task, _ in loaded], ckpts)
     task, cfg = loaded[0]
     known = _known(options, task.spec, cfg, source)
@@ -112,10 +114,10 @@ def labels(known: Series, horizon: int) -> list[str]:
     return frequency.following(known.times, known.step, horizon)
 
 
-def _load(ckpt: Path) -> tuple[Forecast, DictConfig]:
+def _load(ckpt: Path, trust: str | None) -> tuple[Forecast, DictConfig]:
     from dlzoo.tasks.forecast import Forecast
 
-    task, cfg = cli.load(ckpt)
+    task, cfg = cli.load(ckpt, trust)
     if not isinstance(task, Forecast):
         raise UserError(f"ckpt={ckpt} takes {task.spec.describe()}, not a series: see scripts/predict.py")
     return task, cfg

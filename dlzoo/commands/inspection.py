@@ -16,6 +16,7 @@ Options:
     mistakes        wrongly recognised test pictures shown, those that the net was surest of (12)
     limit           test pictures to recognise; else all
     invert, fit     of input, as in scripts/predict.py
+    trust           a package of yours whose parts the checkpoint names
     output          the folder for the pictures; else inspect/ in the run's folder
 
 It writes, there and into TensorBoard:
@@ -69,6 +70,7 @@ class Options:
     limit: int | None = None
     invert: bool = False
     fit: Literal["crop", "squash"] | None = None
+    trust: str | None = None
     output: str | None = None
 
 
@@ -109,14 +111,14 @@ def inspect(options: Options, words: Sequence[str], ckpt: Path, source: Path | N
     from dlzoo.measures.recognition import recognise
     from dlzoo.pictures import trace
 
-    task, cfg = load_classifier(ckpt)
+    task, cfg = load_classifier(ckpt, options.trust)
     if options.layer:  # a typo, before the test split is read
         trace.find(trace.look(task, task.spec.example(1)[0].to(task.device)).layers, options.layer)
     problems: list[str] = []
     given = None if source is None else read_input(task, cfg, source, options, problems)
     found = None
     if given is None or options.data or words:
-        data = open_data(ckpt, task, cfg, options.data, words)
+        data = open_data(ckpt, task, cfg, options.data, words, options.trust)
         found = recognise(task, data, num_first=options.num, num_mistakes=options.mistakes, limit=options.limit)
         print("\n".join(found.in_words(task.spec.target.names)))
     write(draw(task, given or first_of(found), found, options), folder)
@@ -145,14 +147,14 @@ def folder_for(output: str | None, ckpt: Path) -> Path:
     return folder
 
 
-def load_classifier(ckpt: Path) -> tuple[Supervised, DictConfig]:
+def load_classifier(ckpt: Path, trust: str | None = None) -> tuple[Supervised, DictConfig]:
     """The trained task, on the GPU if there is one, and its config. `UserError` if it does not classify pictures."""
     import torch
 
     from dlzoo.specs import Classes, ImageSpec
     from dlzoo.tasks.supervised import Supervised
 
-    task, cfg = cli.load(ckpt)
+    task, cfg = cli.load(ckpt, trust)
     if not isinstance(task.spec, ImageSpec) or not isinstance(task.spec.target, Classes):
         raise UserError(
             f"ckpt={ckpt}: only classifiers of pictures can be looked into, but this takes {task.spec.describe()} and "
@@ -164,8 +166,13 @@ def load_classifier(ckpt: Path) -> tuple[Supervised, DictConfig]:
 
 
 def open_data(
-    ckpt: Path, task: Supervised, stored: DictConfig, data: str | None, words: Sequence[str]
-) -> DataModule:  # fmt: skip
+    ckpt: Path,
+    task: Supervised,
+    stored: DictConfig,
+    data: str | None,
+    words: Sequence[str],
+    trust: str | None = None,
+) -> DataModule:
     """The data whose test split is to be recognised, of which the checkpoint has seen no row."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -174,7 +181,7 @@ def open_data(
     from dlzoo.commands import evaluate
 
     try:
-        cfg = evaluate.composed(stored, data, words)
+        cfg = evaluate.composed(stored, data, words, trust)
         source = evaluate.build_data(cfg, task.spec)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(config.explain(error)) from None

@@ -9,6 +9,7 @@ Options:
     episodes  how many (3)
     video     a film of them all, .gif or .mp4 (none)
     seed      of the starts (0)
+    trust     a package of yours whose parts the checkpoint names
 
 Exit code 0 when it was done, 2 for a mistake.
 """
@@ -32,6 +33,7 @@ class Options:
     episodes: int = 3
     video: str | None = None
     seed: int = 0
+    trust: str | None = None
 
 
 def main() -> None:
@@ -50,10 +52,10 @@ def command(argv: Sequence[str]) -> None:
     if video is not None and video.suffix.lower() not in ENDINGS:
         raise UserError(f"video={options.video}: a film ends in {' or '.join(ENDINGS)}")
 
-    play(ckpt, options.episodes, video, options.seed)
+    play(ckpt, options.episodes, video, options.seed, options.trust)
 
 
-def play(ckpt: Path, num_episodes: int, video: Path | None, seed: int) -> None:
+def play(ckpt: Path, num_episodes: int, video: Path | None, seed: int, trust: str | None = None) -> None:
     """Play episodes, say what each earned, and write the film."""
     import statistics
 
@@ -62,7 +64,7 @@ def play(ckpt: Path, num_episodes: int, video: Path | None, seed: int) -> None:
     from dlzoo.pictures import filming
     from dlzoo.tasks.play import Player
 
-    task, cfg = cli.load(ckpt)
+    task, cfg = cli.load(ckpt, trust)
     if not isinstance(task, Player):
         raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) plays nothing; see scripts/predict.py")
     data = instantiate(cfg.data, seed=seed)

@@ -18,6 +18,7 @@ Options:
     top_k      how many classes to tell, the most probable first (3; with model 5)
     format     table, json or csv; else as the ending of output says, or a table
     output     a file to write instead of the terminal
+    trust      a package of yours whose parts the checkpoint names
     pictures   the folder for what an autoencoder makes of the images (reconstructions)
     invert     true for dark digits on light paper, where the training images were light on dark (false)
     fit        crop: scale until the image covers the size and take its centre; squash: give up its proportions; else
@@ -75,6 +76,7 @@ class Options:
     separator: str | None = None
     decimal: Literal[".", ","] | None = None
     encoding: str | None = None
+    trust: str | None = None
 
     FOR = {
         "images": ("invert", "fit"),
@@ -107,7 +109,7 @@ def command(argv: Sequence[str]) -> None:
     format = format_of(options.format, output)
 
     if ckpt is not None:
-        task, cfg = cli.load(ckpt)
+        task, cfg = cli.load(ckpt, options.trust)
         if task.spec.what not in Options.FOR:
             raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) plays; see scripts/play.py")
     else:

@@ -30,7 +30,7 @@ def load_pretrained(model: str, words: Sequence[str]) -> tuple[Task, DictConfig]
     from dlzoo.specs import Classes, ImageSpec
 
     cfg = config.compose([f"model={model}", *words])
-    config.check(cfg)
+    config.check(cfg, words)
     net_class = signatures.locate(cfg.net._target_, "net._target_")
     if not issubclass(net_class, Backbone):
         raise UserError(f"model={model} has no published weights: train it, then give ckpt=<run>/checkpoints/best.ckpt")

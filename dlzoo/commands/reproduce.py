@@ -24,7 +24,7 @@ from dlzoo.errors import UserError, nearest
 from dlzoo.resume import status
 
 CHANGES_NO_FIGURE = {
-    "names", "ckpt", "resume", "output_dir", "profile", "logger", "on_nan", "skip_limit",
+    "names", "ckpt", "resume", "output_dir", "profile", "logger", "on_nan", "skip_limit", "trust",
 }  # fmt: skip
 """Keys with which a run reaches the same: what was run with another value of them is done."""
 

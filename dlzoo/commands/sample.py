@@ -5,6 +5,7 @@
 
 Options:
     ckpt         the checkpoint; nothing else of its run is needed
+    trust        a package of yours whose parts the checkpoint names
     output       where to: a file for text (the terminal), a folder for pictures (samples)
   of text:
     prompt       how the text begins (nothing)
@@ -44,6 +45,7 @@ SPELLED = {"class": "class_name"}
 @dataclass(frozen=True, kw_only=True)
 class Options:
     ckpt: str
+    trust: str | None = None
     output: str | None = None
 
 
@@ -67,7 +69,7 @@ def command(argv: Sequence[str]) -> None:
     options, _ = cli.parse(Options, own)
     ckpt = paths.existing_file(options.ckpt, "ckpt")
 
-    task, _ = cli.load(ckpt)
+    task, _ = cli.load(ckpt, options.trust)
     sampler: Any = next((sampler for sampler in samplers if sampler.samples(task)), None)
     if sampler is None:
         raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) generates nothing; see scripts/predict.py")

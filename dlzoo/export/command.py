@@ -17,6 +17,7 @@ Options:
                      training rows; and a table of size, accuracy on the test split and latency of both
     data             a name of configs/data, whose test rows the file is verified on; else the checkpoint's own
     data.<option>    changes an option of the data, such as data.data_dir=/elsewhere
+    trust            a package of yours whose parts the checkpoint names
 
 The file begins with raw inputs: pixels from 0 to 255, features that are not standardised, values of a series; texts as
 the numbers of their tokens. The batch size is free, and so is a text's length. Names of classes, units, columns and the
@@ -62,6 +63,7 @@ class Options:
     part: Literal["decoder"] | None = None
     quantize: Literal["int8"] | None = None
     data: str | None = None
+    trust: str | None = None
 
 
 def main() -> None:
@@ -78,8 +80,8 @@ def command(argv: Sequence[str]) -> None:
     if options.quantize and options.format != "onnx":
         raise UserError(f"quantize={options.quantize} goes with format=onnx, not with format={options.format}")
     ckpt = paths.existing_file(options.ckpt, "ckpt")
-    task, cfg = cli.load(ckpt)
-    source = data_of(cfg, task, options.data, words)
+    task, cfg = cli.load(ckpt, options.trust)
+    source = data_of(cfg, task, options.data, words, options.trust)
     output = paths.writable(options.output or default_name(cfg, options.format), "output", ckpt)
     if output.suffix != SUFFIXES[options.format]:
         raise UserError(f"output={output}: the ending of format={options.format} is {SUFFIXES[options.format]}")
@@ -182,11 +184,11 @@ def few_of(view: View, inputs: tuple[Tensor, ...], num: int) -> tuple[Tensor, ..
     )
 
 
-def data_of(stored: DictConfig, task: Any, data: str | None, words: Sequence[str]) -> Any:
+def data_of(stored: DictConfig, task: Any, data: str | None, words: Sequence[str], trust: str | None = None) -> Any:
     """The data that the file is verified on, ready to give test batches."""
     from dlzoo.commands import evaluate
 
-    cfg = evaluate.composed(stored, data, words)
+    cfg = evaluate.composed(stored, data, words, trust)
     source = evaluate.build_data(cfg, task.spec)
     source.prepare_data()
     source.setup("test")

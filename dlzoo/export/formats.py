@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from dlzoo import checkpoint
 from dlzoo.errors import UserError
 from dlzoo.export.views import Tensors, View
+from dlzoo.trust import packages_behind
 
 Run = Callable[..., Tensors]
 Metadata = dict[str, Any]
@@ -150,7 +151,8 @@ def card_of(task: Any, cfg: Any) -> Metadata:
 
 def rebuilt(metadata: Metadata, weights: dict[str, Tensor], view: View) -> Run:
     """The answers of the net that the card describes, with these weights."""
-    task, _ = checkpoint.build({"dlzoo": metadata["card"]})
+    packages = packages_behind(type(view.trained).__module__, type(view.trained.net).__module__)
+    task, _ = checkpoint.build({"dlzoo": metadata["card"]}, packages)
     task.net.load_state_dict(weights)
     return type(view)(task.eval()).expected
 

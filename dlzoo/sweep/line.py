@@ -17,6 +17,7 @@ from dlzoo import config
 from dlzoo.errors import UserError
 from dlzoo.sweep import settings
 from dlzoo.sweep.settings import Settings
+from dlzoo.trust import Trust
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ def read(argv: Sequence[str]) -> Line:
                 f"{override.input_line}: choose one method; a list joins files: sweep=[hyperband,mlp_mnist]"
             )
     is_search = any(_key(override) == "sweep" for override in overrides)
-    found = settings.read(about, config.search_path(flags))
+    found = settings.read(about, flags)
+    settings.check_files(found, Trust.of(words), config.known_keys(flags))
     given = {_key(override) for _, override in others}
     first = [word for word in found.words if word.split("=")[0].lstrip("+") not in given]
     fixed = [word for word, override in others if not override.is_sweep_override()]

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
-from dlzoo import config, signatures
-from dlzoo.errors import UserError, at_least, nearest
+from dlzoo import config, signatures, trust
+from dlzoo.errors import UserError, at_least, nearest, short
+from dlzoo.trust import Trust
 
 SamplerName = Literal["random", "tpe", "gp"]
 PrunerName = Literal["none", "median", "halving", "hyperband"]
@@ -69,13 +70,13 @@ class Settings:
         raise UserError(f"sweep.metric={metric}: give sweep.mode=min or sweep.mode=max with it")
 
 
-def read(words: Sequence[str], extra: Sequence[str] = ()) -> Settings:
-    """The settings from the words about ``sweep``, with ``extra`` for Hydra.
+def read(words: Sequence[str], flags: Sequence[str] = ()) -> Settings:
+    """The settings from the words about ``sweep``, with Hydra's flags.
 
     Raises:
         UserError: an unknown setting or one of the wrong type.
     """
-    plain: Any = OmegaConf.to_container(config.compose([*words, *extra]).get("sweep") or OmegaConf.create({}))
+    plain: Any = OmegaConf.to_container(config.compose_with_hydra(words, flags).get("sweep") or OmegaConf.create({}))
     fields = {entry.name for entry in dataclasses.fields(Settings)}
     hints = typing.get_type_hints(Settings)
     for name, value in plain.items():
@@ -86,3 +87,26 @@ def read(words: Sequence[str], extra: Sequence[str] = ()) -> Settings:
     at_least(1, "sweep", trials=found.trials, epochs=found.epochs, min_epochs=found.min_epochs)
     at_least(2, "sweep", factor=found.factor)
     return found
+
+
+def check_files(found: Settings, trusted: Trust, known: Sequence[str]) -> None:
+    """`UserError` if the files of a sweep do more than choose options of a run: they are passed on from hand to hand.
+
+    Args:
+        known: what an override may begin with.
+    """
+    texts = [f"{key}={value}" for key, entry in found.space.items() for value in _values(entry)]
+    for word in (*found.words, *texts):
+        if trust.check_stored([word], "sweep", trusted, known) != [word]:
+            raise UserError(f"sweep brings the word {short(word)}: where a run writes is for the command line")
+    if found.storage is not None and "sweep.storage" not in trusted.typed:
+        raise UserError(f"sweep.storage={short(found.storage)} is set by a file: give it on the command line")
+    if found.name is not None and ("/" in found.name or found.name in (".", "..")):
+        raise UserError(f"sweep.name={short(found.name)}: this names a folder, and is no path")
+
+
+def _values(entry: Any) -> list[Any]:
+    """Of an entry of a space: its choices; any value stands for those of a range."""
+    if isinstance(entry, list):
+        return entry
+    return [choice for part in entry.values() for choice in _values(part)] if isinstance(entry, dict) else [0]

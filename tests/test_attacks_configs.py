@@ -1,0 +1,192 @@
+"""Whatever a stranger writes into a config or a checkpoint: no process, no connection, nothing written outside of the
+run, no traceback.
+
+``DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/test_attacks_configs.py`` writes the counts for RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from attacks import CANARY_MODULE, Attack, drawn, payloads, writes
+from audit import audited
+from small_runs import changed, run
+
+from dlzoo import config, reliability, train, trust
+from dlzoo.commands import evaluate
+
+FEW, MANY = 30, 400
+PLAIN = ["data=digits", "callbacks=checkpoint", "logger=none", "trainer=smoke", "trainer.accelerator=cpu"]
+
+
+class Result(NamedTuple):
+    code: int | None
+    """None: an exception that nobody answered."""
+    err: str
+    violations: list[str]
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether it ended well, or with one line that says why not."""
+        lines = [line for line in self.err.splitlines() if not line.startswith("warning: ")]
+        if self.code == 0:
+            return True
+        return (
+            self.code in (1, 2) and len(lines) == 1 and lines[0].startswith("error: ") and "Traceback" not in self.err
+        )
+
+
+class Victim:
+    """Someone who uses what an attacker sent."""
+
+    def __init__(self, folder: Path, ckpt: Path) -> None:
+        self.folder = folder
+        self.ckpt = ckpt
+        self.canary = folder / "canary"
+        self.number = 0
+
+    def uses(self, attack: Attack) -> Result:
+        self.number += 1
+        here = self.folder / str(self.number)
+        (here / "cwd").mkdir(parents=True)
+        for path, text in attack.files.items():
+            file = here / "config" / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        spoilt = changed(self.ckpt, here / "spoilt.ckpt", lambda content: spoil(content, attack))
+        output = f"output_dir={here / 'outputs'}"
+        if attack.files:
+            words = ["--config-dir", str(here / "config"), "experiment=mine", *PLAIN, output]
+            return self.call(train.main, words, here)
+        if attack.words:
+            return self.call(train.main, [f"ckpt={spoilt}", "trainer.max_epochs=2", output], here)
+        return self.call(evaluate.main, [f"ckpt={spoilt}"], here)
+
+    def call(self, main: Callable[[], None], words: list[str], here: Path) -> Result:
+        code: int | None = None
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(io.StringIO()) as err:
+            patch.setattr(sys, "argv", ["command", *words])
+            patch.setattr(tempfile, "tempdir", str(here / "outputs"))
+            patch.chdir(here / "cwd")
+            (here / "outputs").mkdir()
+            with (
+                contextlib.redirect_stdout(io.StringIO()),
+                audited(here / "outputs", canaries=["canary_module"], programs=["git"]) as violations,
+            ):
+                try:
+                    main()
+                except SystemExit as left:
+                    code = left.code if isinstance(left.code, int) else 0
+                except Exception as error:
+                    print(f"Traceback: {type(error).__name__}: {error}", file=sys.stderr)
+        sys.modules.pop("canary_module", None)
+        if self.canary.exists():
+            violations.append("the canary was written")
+            shutil.rmtree(self.canary) if self.canary.is_dir() else self.canary.unlink()
+        return Result(code, err.getvalue(), violations)
+
+
+def spoil(content: dict[str, Any], attack: Attack) -> None:
+    content["dlzoo"]["overrides"] = [*PLAIN, "net.hidden=[8]", "trainer.max_epochs=1", *attack.words]
+    if attack.nodes:
+        cfg = yaml.safe_load(content["dlzoo"]["config"])
+        content["dlzoo"]["config"] = yaml.safe_dump(merged(cfg, attack.nodes))
+
+
+def merged(node: Any, change: Any) -> Any:
+    if isinstance(node, dict) and isinstance(change, dict) and "_target_" not in change:
+        return node | {key: merged(node.get(key), value) for key, value in change.items()}
+    return change
+
+
+@pytest.fixture(scope="module")
+def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+    folder = tmp_path_factory.mktemp("victim")
+    run(folder / "run", "data=digits", "trainer.max_epochs=1")
+    (folder / "modules").mkdir()
+    (folder / "modules" / "canary_module.py").write_text(CANARY_MODULE)
+    (folder / "outside.yaml").write_text("_target_: canary_module.Net\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder / "modules")
+        yield Victim(folder, folder / "run" / "checkpoints" / "best.ckpt")
+
+
+def broken_by(victim: Victim, attacks: list[Attack]) -> Iterator[tuple[Attack, Result]]:
+    for attack in attacks:
+        result = victim.uses(attack)
+        if result.violations or not result.is_answered:
+            yield attack, result
+
+
+def test_a_few_attacks(victim: Victim) -> None:
+    assert [*broken_by(victim, drawn(victim.canary, FEW))] == []
+
+
+@pytest.mark.reliability
+def test_many_attacks(victim: Victim) -> None:
+    attacks = drawn(victim.canary, MANY, seed=1)
+    broken = [*broken_by(victim, attacks)]
+    if "DLZOO_WRITE_RESULTS" in os.environ:
+        bad = {id(attack) for attack, _ in broken}
+        tried = Counter(kind_of(attack) for attack in attacks)
+        failed = Counter(kind_of(attack) for attack in attacks if id(attack) in bad)
+        reliability.save(
+            Path(__file__).parents[1],
+            "attacks_configs",
+            title="Configs and overrides by a stranger",
+            command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/test_attacks_configs.py",
+            columns=["brought by", "tried", "broken"],
+            rows=[*([kind, tried[kind], failed[kind]] for kind in sorted(tried)), ["all", len(attacks), len(broken)]],
+            note="Generated: what runs a program, imports a module, writes a file or connects, at every place of a "
+            "config, nested, behind references, made out of text, and as names of groups. Broken: a process, a "
+            "connection, a file outside of the run's folder, an import (all seen by an audit hook), or a traceback.",
+        )
+    assert broken == []
+
+
+def kind_of(attack: Attack) -> str:
+    if attack.files:
+        return "files of --config-dir"
+    return "overrides in a checkpoint" if attack.words else "the config in a checkpoint"
+
+
+def test_without_the_checks_they_would_harm(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the tests above would pass for a wrong reason."""
+    from dlzoo import checkpoint
+
+    node = payloads(victim.canary)["import of a class"]
+    words = [f"++net._target_={node['_target_']}"]
+    attacks = [Attack("words", {}, words, {}), Attack("config", {}, [], {"net": node})]
+    text = "# @package _global_\nnet: {_target_: canary_module.Net}\n"
+    attacks.append(Attack("file", {"experiment/mine.yaml": text}, [], {}))
+    text = f"# @package _global_\nhydra: {{run: {{dir: {victim.canary}}}}}\n"
+    attacks.append(Attack("folder", {"experiment/mine.yaml": text}, [], {}))
+    assert [*broken_by(victim, attacks)] == []
+    monkeypatch.setattr(trust.Trust, "check_target", lambda *_: None)
+    monkeypatch.setattr(trust.Trust, "names", lambda *_: True)
+    monkeypatch.setattr(config, "_check_untouched", lambda *_: None)
+    monkeypatch.setattr(checkpoint, "ALLOWED", dict.fromkeys(checkpoint.ALLOWED, ("",)))
+    results = [victim.uses(attack) for attack in attacks]
+    assert [bool(result.violations) for result in results] == [True] * 4, results
+
+
+def test_secrets_stay_where_they_are(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No text of the environment gets into what a run leaves."""
+    monkeypatch.setenv("HOME", "/home/a-secret")
+    text = '# @package _global_\nexpect: [{metric: test/accuracy, min: 0.1, source: "${oc.env:HOME}"}]\n'
+    result = victim.uses(Attack("a secret", {"experiment/mine.yaml": text}, [], {}))
+    assert (result.code, result.violations) == (2, []), result
+    assert "not by oc.env" in result.err
+    assert "a-secret" not in result.err
+    assert len([*writes(victim.canary)]) > 100
