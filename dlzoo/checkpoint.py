@@ -181,7 +181,7 @@ def restore(task: Task, content: dict[str, Any], path: str | Path) -> None:
     """Put the weights of a checkpoint into a task; `UserError` if its net is another."""
     try:
         task.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"ckpt={path} does not fit the net that it names: {_first(error)}") from None
 
 

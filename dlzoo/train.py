@@ -175,7 +175,7 @@ def _fit_and_test(
 ) -> dict[str, float]:
     """The metrics; the seconds of both are added to ``seconds``."""
     from dlzoo import outcome
-    from dlzoo.checkpoint import read
+    from dlzoo.checkpoint import read, restore
 
     seconds["fit"] = _timed(lambda: trainer.fit(task, fit_data, ckpt_path=cfg.ckpt))
     metrics = task.last_metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -183,7 +183,7 @@ def _fit_and_test(
     is_sharded = cfg.trainer.get("strategy") == "fsdp"  # then only Lightning knows which weights lie where
     if best is not None and not is_sharded:
         # Not as ckpt_path: with it EMAWeightAveraging puts back the weights that are not averaged.
-        task.load_state_dict(read(best)["state_dict"])
+        restore(task, read(best), best)
     ckpt = best if is_sharded else None
     seconds["test"] = _timed(lambda: trainer.test(task, data, ckpt_path=ckpt, verbose=False)) if cfg.test else 0.0
     return metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 
+from dlzoo import resume_state
 from dlzoo.callbacks.epochs import EpochRows, Row
 from dlzoo.callbacks.writing import publish, run_folder
 from dlzoo.paths import replaced
@@ -40,11 +41,17 @@ class History(EpochRows):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self.stored = checkpoint.get("history", {})
+        self.stored = resume_state.mapping(checkpoint.get("history", {}), "history")
+        if self.stored:
+            resume_state.number(self.stored.get("lr"), "history.lr")
+        if (row := self.stored.get("row")) is not None:
+            resume_state.counter(resume_state.mapping(row, "history.row").get("epoch"), "history.row.epoch")
+            for name, value in row.items():
+                resume_state.number(value, f"history.row.{name}")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        self._lr = self.stored.get("lr", self._lr)
+        self._lr = float(self.stored.get("lr", self._lr))
         self.read(trainer, pl_module)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
