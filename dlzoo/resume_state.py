@@ -9,6 +9,7 @@ zeros. What is left that cannot be restored is said in a sentence by `restoring`
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -436,7 +437,7 @@ def fits(value: Any, like: Any, place: str, *, unlimited: bool = False) -> None:
             refuse(place, describe(value), "nothing")
     elif is_number(like):
         number(value, place)
-        if not unlimited and not abs(value) < LARGEST:
+        if math.isfinite(like) and not unlimited and not abs(value) < LARGEST:
             refuse(place, describe(value), "a finite number")
     elif type(value) is not type(like):
         refuse(place, describe(value), describe(like))
