@@ -19,7 +19,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
-from dlzoo import beside, durable
+from dlzoo import beside, durable, untrusted
 from dlzoo.durable import Damaged, previous_of
 from dlzoo.errors import UserError
 from dlzoo.signatures import locate
@@ -54,7 +54,7 @@ class CheckpointIO(TorchCheckpointIO):
         """Whole files of this run, or of the one that it continues."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        path = Path(path).resolve()
+        path = placed(Path(path))
         try:
             self.write(path, checkpoint)
         except (OSError, RuntimeError) as error:
@@ -86,6 +86,11 @@ class CheckpointIO(TorchCheckpointIO):
         super().remove_checkpoint(path)
         previous_of(Path(path)).unlink(missing_ok=True)
         beside.remove_unused(Path(path))
+
+
+def placed(path: Path) -> Path:
+    """An absolute path whose last part is as it was given: a link there is replaced, not followed."""
+    return path.parent.resolve() / path.name
 
 
 def is_whole(path: Path) -> bool:
@@ -140,6 +145,10 @@ def read(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
     are_words = isinstance(words, list) and all(isinstance(word, str) for word in words)
     if not isinstance(card.get("config"), str) or not are_words:
         raise UserError(f"ckpt={path} is damaged: its config is no text, or its overrides are no words")
+    untrusted.check_yaml(card["config"], f"ckpt={path}: its config")
+    weights = content["state_dict"]
+    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
+        raise UserError(f"ckpt={path} is damaged: its state_dict is no mapping of names to tensors")
     if card.get("format") != FORMAT:
         raise UserError(
             f"ckpt={path} has format {card.get('format')}, this version of dlzoo reads {FORMAT}; train it again or "

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def export(task: Any, cfg: DictConfig, source: Any, output: Path, options: Optio
     format = FORMATS[options.format]
     view = view_of(task, options.part).eval()
     inputs = view.real_inputs(source, NUM_VERIFIED)
-    temporary = output.with_name(f".{output.stem}.tmp{output.suffix}")
+    temporary = output.with_name(f".{output.stem}.{secrets.token_hex(8)}{output.suffix}")
     metadata = metadata_of(task, cfg, view, options)
     try:
         try:
