@@ -167,9 +167,8 @@ def check(path: Path) -> None:
     try:
         with path.open("rb") as file:
             sealed, digest = stored_seal(file)
-            if sealed:
-                if SEAL % digest_of(file, sealed).encode() != digest:
-                    raise Damaged(path, "damaged: it is not what its digest says")
+            if sealed and SEAL % digest_of(file, sealed).encode() != digest:
+                raise Damaged(path, "damaged: it is not what its digest says")
         with zipfile.ZipFile(path) as archive:
             # A digest says only that the file is as its last author left it.
             bad = packed_part(archive, path) or (None if sealed else archive.testzip())

@@ -62,7 +62,7 @@ class Unpacked(io.RawIOBase):
     def __init__(self, path: Path, most: int) -> None:
         self.path = path
         self.left = most
-        self.file = gzip.open(path)
+        self.file = gzip.open(path)  # noqa: SIM115  # closed with this stream
 
     def readable(self) -> bool:
         return True

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from dlzoo import csv_files
 from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import publish, run_folder, spec_of, tensorboard
 from dlzoo.pictures import plots
@@ -73,7 +73,7 @@ def write_report(trainer: pl.Trainer, counts: Tensor, names: tuple[str, ...]) ->
     (folder / "report.txt").write_text(text)
     table = classification_report(true, predicted, output_dict=True, **given)
     with (folder / "report.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
+        writer = csv_files.Writer(file)
         writer.writerow(["class", "precision", "recall", "f1", "support"])
         for name in (*names, "macro avg", "weighted avg"):
             precision, recall, f1, support = table[name].values()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dlzoo import paths
+from dlzoo import csv_files, paths
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,7 +67,7 @@ def _csv(records: Sequence[Record]) -> str:
         headings = [f"{what}_{i + 1}" for i in range(len(first["predictions"])) for what in ("class", "probability")]
         rows = [[cell for guess in record["predictions"] for cell in guess.values()] for record in records]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv_files.Writer(text, lineterminator="\n")
     writer.writerow(["input", *headings])
     writer.writerows([record["input"], *row] for record, row in zip(records, rows, strict=True))
     return text.getvalue()

@@ -24,8 +24,9 @@ from dlzoo.errors import UserError
 from dlzoo.files import Unpacked, damaged, download, find, folder_of, read_bytes
 from dlzoo.specs import Classes
 
-MOST_BYTES = 1_000_000
 MOST_PACKED, MOST_UNPACKED = 200_000_000, 1 << 30
+"""Of an archive, and of all that is in it."""
+MOST_BYTES = 1_000_000
 """Of a file in an archive; the largest published one has 86 kB. Archives are read in place, and nothing is unpacked."""
 
 

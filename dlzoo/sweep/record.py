@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
 import json
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dlzoo import paths, results, run_files, untrusted
+from dlzoo import csv_files, paths, results, run_files, untrusted
 from dlzoo.errors import UserError
 from dlzoo.sweep.worker import Epoch
 
@@ -132,7 +131,7 @@ class Record:
         folder.mkdir(parents=True, exist_ok=True)
         paths.write(folder / FILE, (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode())
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv_files.Writer(text, lineterminator="\n")
         best = f"best {self.metric}"
         names = self.metric_names
         heads = ["rank", "trial", *self.param_names, best, "best epoch", "epochs", "seconds", "state", *names, "reason"]
