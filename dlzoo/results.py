@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dlzoo import run_files, untrusted
-from dlzoo.errors import UserError, short
+from dlzoo.errors import UserError, short, visible
 from dlzoo.paths import replaced
 
 TEXTS = ("experiment", "model", "data", "device", "precision", "commit", "status", "reason")
@@ -165,10 +165,10 @@ def table(metrics: dict[str, Any], expect: Sequence[dict[str, Any]]) -> Table:
         lines.add_column(heading, justify="right" if heading == "reached" else "left")
     claims = {claim["metric"]: claim for claim in expect}
     for name, value in metrics.items():
-        lines.add_row(name, format_metric(name, value), *_claim(claims.get(name)))
+        lines.add_row(_cell(name), format_metric(name, value), *_claim(claims.get(name)))
     for name, claim in claims.items():
         if name not in metrics:
-            lines.add_row(name, "not measured", *_claim(claim))
+            lines.add_row(_cell(name), "not measured", *_claim(claim))
     return lines
 
 
@@ -193,12 +193,17 @@ def is_share(name: str) -> bool:
     return what == "f1" or any(word in what for word in ("accuracy", "share", "mape"))
 
 
+def _cell(text: object) -> str:
+    """A text of somebody else's in a table of rich's."""
+    return escape(visible(text, keep=""))
+
+
 def _claim(claim: dict[str, Any] | None) -> tuple[str, str]:
     if claim is None:
         return "", ""
     sign, bound = (">=", claim["min"]) if "min" in claim else ("<=", claim["max"])
     mark = {True: "[green]met[/green]", False: "[red]missed[/red]", None: "?"}[claim["met"]]
-    return f"{sign} {format_metric(claim['metric'], bound)} {mark}", escape(str(claim.get("source", "")))
+    return f"{sign} {format_metric(claim['metric'], bound)} {mark}", _cell(claim.get("source", ""))
 
 
 def _short(path: Path) -> str:

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dlzoo import config, durable, ranks, sweep
-from dlzoo.errors import MISTAKES, RunFailed, UserError, one_line
+from dlzoo.errors import MISTAKES, RunFailed, UserError, one_line, visible
 from dlzoo.resume import resumed
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def _hear_of_thread(failed: Any) -> None:
 
 def _complain(message: str, reason: str = "", code: int = 2) -> int:
     global _exit_code
-    message = message if reason else one_line(message)
+    message = visible(message) if reason else one_line(message)
     FAILED.append(reason or message)
     _exit_code = code
     if not ranks.by_lightning():  # the first rank says the same; torchrun may end it before it can

@@ -11,6 +11,7 @@ from torch import Tensor
 from dlzoo import csv_files
 from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import publish, run_folder, spec_of, tensorboard
+from dlzoo.errors import visible
 from dlzoo.pictures import plots
 from dlzoo.specs import Classes
 
@@ -67,7 +68,11 @@ def write_report(trainer: pl.Trainer, counts: Tensor, names: tuple[str, ...]) ->
         cells.repeat_interleave(counts.flatten()).numpy()
         for cells in torch.cartesian_prod(torch.arange(len(names)), torch.arange(len(names))).T
     )
-    given = {"labels": range(len(names)), "target_names": names, "zero_division": 0}
+    given = {
+        "labels": range(len(names)),
+        "target_names": [visible(name, keep="") for name in names],
+        "zero_division": 0,
+    }
     text = classification_report(true, predicted, digits=4, **given)
     folder = run_folder(trainer)
     (folder / "report.txt").write_text(text)

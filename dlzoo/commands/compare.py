@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlzoo import paths, run_files
 from dlzoo.commands import cli
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, short, visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -140,7 +140,7 @@ def show(runs: Sequence[Run]) -> None:
     names = letters(len(runs))
     for name, run in zip(names, runs, strict=True):
         state = "" if run.results else "   (has not ended, or failed)"
-        console.print(f"{name}  {os.path.relpath(run.folder)}{state}", markup=False)
+        console.print(f"{name}  {visible(os.path.relpath(run.folder), keep='')}{state}", markup=False)
     differ = differences([run.config for run in runs])
     console.print()
     console.print(_table("config", names, differ) if differ else "The configs are the same.")
@@ -232,7 +232,11 @@ def _table(heading: str, names: Sequence[str], rows: Mapping[str, Sequence[str]]
         table.add_column(name, justify="right")
     for key, values in rows.items():
         table.add_row(
-            Text(key), *(Text(value if len(value) <= MOST_SIGNS else value[:MOST_SIGNS] + "…") for value in values)
+            Text(short(key, 200)),
+            *(
+                Text(visible(value if len(value) <= MOST_SIGNS else value[:MOST_SIGNS] + "…", keep=""))
+                for value in values
+            ),
         )
     return table
 

@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from dlzoo import paths
 from dlzoo.commands import cli
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, visible
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -216,7 +216,7 @@ def show(view: View, output: Path, verdict: Verdict) -> None:
     for what, ports in (("input", view.inputs), ("output", view.outputs)):
         for port in ports:
             shape = ", ".join(map(str, port.shape))
-            print(f"{what:8} {port.name} {port.dtype} ({shape}): {port.meaning}")
+            print(visible(f"{what:8} {port.name} {port.dtype} ({shape}): {port.meaning}", keep=""))
     print(f"verified on {verdict.num} real inputs, in a batch and alone: largest difference {verdict.difference:.1e}")
     if verdict.spread < 10 * TOLERANCE:
         print("warning: the checkpoint answers all of them nearly alike, so that little is verified", file=sys.stderr)
