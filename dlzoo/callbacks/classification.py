@@ -68,11 +68,8 @@ def write_report(trainer: pl.Trainer, counts: Tensor, names: tuple[str, ...]) ->
         cells.repeat_interleave(counts.flatten()).numpy()
         for cells in torch.cartesian_prod(torch.arange(len(names)), torch.arange(len(names))).T
     )
-    given = {
-        "labels": range(len(names)),
-        "target_names": [visible(name, keep="") for name in names],
-        "zero_division": 0,
-    }
+    names = tuple(visible(name, keep="") for name in names)
+    given = {"labels": range(len(names)), "target_names": names, "zero_division": 0}
     text = classification_report(true, predicted, digits=4, **given)
     folder = run_folder(trainer)
     (folder / "report.txt").write_text(text)

@@ -233,10 +233,7 @@ def _table(heading: str, names: Sequence[str], rows: Mapping[str, Sequence[str]]
     for key, values in rows.items():
         table.add_row(
             Text(short(key, 200)),
-            *(
-                Text(visible(value if len(value) <= MOST_SIGNS else value[:MOST_SIGNS] + "…", keep=""))
-                for value in values
-            ),
+            *(Text(short(value, MOST_SIGNS + 1)) for value in values),
         )
     return table
 
