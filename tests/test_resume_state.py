@@ -88,7 +88,7 @@ def test_a_tensor_of_another_shape_or_kind_is_refused(name: str, change: Callabl
     entries = state["state"][0]
     key = max((k for k, v in entries.items() if isinstance(v, torch.Tensor)), key=lambda k: entries[k].numel())
     entries[key] = change(entries[key])
-    with pytest.raises(UserError, match=rf"state\[0\]\.{key}"):
+    with pytest.raises(UserError, match=r"state\[0\]"):
         check(state, name)
 
 
