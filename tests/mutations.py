@@ -25,6 +25,11 @@ import torch
 from audit import audited
 from killing import FORKS
 
+FORKS.set_forkserver_preload([
+    "dlzoo.train", "dlzoo.build", "dlzoo.interruption", "dlzoo.commands.evaluate", "dlzoo.commands.report",
+    "dlzoo.commands.compare", "dlzoo.pictures.plots", "kornia", "sklearn.datasets",
+])  # fmt: skip
+
 Place = tuple[Any, ...]
 
 ABSENT = object()

@@ -7,6 +7,7 @@ tests/test_attacks_files.py`` writes the counts for RESULTS.md.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import csv
 import io
@@ -14,6 +15,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from mutations import ABSENT, Ending, Mutation, call, chosen, fresh, mutations, 
 from test_untrusted import BAD_YAML, LAUGHS
 
 from dlzoo import durable, reliability
+from dlzoo.commands import report
+from dlzoo.errors import UserError
 
 COMMON = "trainer.accelerator=cpu logger=none callbacks=[checkpoint,history]"
 FAMILIES = {
@@ -41,13 +45,9 @@ QUICK = {
     "adam, EMA, early stopping": [
         (("optimizer_states", 0, "state", 0, "exp_avg"), "shorter"),
         (("optimizer_states", 0, "state", 1, "exp_avg_sq"), "one value"),
-        (("lr_schedulers", 0, "best"), "a string"),
-        (("callbacks",), "a list"),
         (("loops", "fit_loop", "epoch_progress", "current", "completed"), "negative"),
         (("continuation", "ranks", 0, "random", "numpy", 2), "large"),
-        (("continuation", "metrics"), "nested lists"),
         (("state_dict",), "a string"),
-        (("averaging_state",), "a mapping"),
         (("pytorch-lightning_version",), "NaN"),
     ]
 }
@@ -93,8 +93,9 @@ def tally() -> Iterator[Tally]:
         command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/test_attacks_files.py",
         columns=["what was changed", "mutations", "refused in a sentence", "traceback, crash or something touched"],
         rows=[*rows, ["all", *(sum(row[i] for row in rows) for i in (1, 2, 3))]],
-        note="One node of a file is removed or becomes of another kind, length, shape or size; then the command runs in "
-        "a process of its own under an audit hook. What is not refused ran to its end: the change meant nothing to it.",
+        note="One node of a file is removed or becomes of another kind, length, shape or size; then the command runs "
+        "in a process of its own under an audit hook. What is not refused ran to its end: the change meant nothing "
+        "to it.",
     )
 
 
@@ -124,7 +125,7 @@ def test_a_changed_checkpoint_is_a_sentence(family: str, template: Callable[[str
     assert continued(work).code == 0  # what is not changed goes on
     for place, name in QUICK[family]:
         ending = tried(Mutation(place, name), work, stored, content, evaluates=False)
-        assert ending.is_well and ending.code == 2, (place, name, str(ending))
+        assert (ending.is_well, ending.code) == (True, 2), (place, name, str(ending))
         assert f"ckpt={work.resolve() / LAST}" in ending.text or f"ckpt={LAST}" in ending.text, ending
 
 
@@ -136,7 +137,7 @@ def test_any_change_of_a_checkpoint_ends_well(
     work, stored = template(family)
     content = torch.load(stored / LAST, weights_only=True)
     every = [m for m in mutations(content) if m.place[0] != "dlzoo" or m.place[1:2] == ("spec",)]
-    resumed, tested = chosen(every, 40), chosen([m for m in every if m.place[0] in ("dlzoo", "state_dict")], 12, seed=1)
+    resumed, tested = chosen(every, 30), chosen([m for m in every if m.place[0] in ("dlzoo", "state_dict")], 8, seed=1)
     endings = [
         (str(m), tried(m, work, stored, content, evaluates))
         for ms, evaluates in ((resumed, False), (tested, True))
@@ -245,28 +246,35 @@ SPOILT: dict[str, tuple[str, str | bytes]] = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_hand_edited_run_folder_is_a_sentence(command: str, runs: tuple[Path, Path]) -> None:
+def test_a_hand_edited_run_folder_is_a_sentence(
+    command: str, runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     work, stored = runs
+    module, words = COMMANDS[command]
+    monkeypatch.chdir(work)
     for what, (name, content) in SPOILT.items():
-        fresh(stored, work)
-        path = work / "run" / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        ending = read_by(command, work)
-        assert ending.is_well and ending.code == 2 and name in ending.text, (what, str(ending))
+        fresh(stored / "run", work / "run")
+        (work / "run" / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        with pytest.raises(UserError) as refused:
+            import_module(module).command(words)
+        assert name in str(refused.value), what
 
 
-def test_a_link_out_of_a_run_folder_is_not_carried_into_its_page(runs: tuple[Path, Path]) -> None:
+def test_a_link_out_of_a_run_folder_is_not_carried_into_its_page(
+    runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     work, stored = runs
     for name in ("notes.txt", "warnings.txt", "results.json", "metrics.csv", "report.csv", ".hydra/config.yaml"):
         fresh(stored, work)
+        monkeypatch.chdir(work)
         secret = work / "secret"
         secret.write_text("{'password': 123}")
         path = work / "run" / name
         path.unlink(missing_ok=True)
         path.symlink_to(secret)
-        ending = read_by("report", work)
         page = work / "run" / "report.html"
-        assert ending.is_well, ending
+        with contextlib.suppress(UserError):
+            report.command(["run"])
         assert not page.is_file() or "password" not in page.read_text(), name
 
 
@@ -280,7 +288,7 @@ def test_any_change_of_a_run_folder_ends_well(command: str, runs: tuple[Path, Pa
     ]  # fmt: skip
     endings = []
     for name, (content, dump) in files_of(stored / "run").items():
-        for mutation in chosen(mutations(copy.deepcopy(content), names), 12):
+        for mutation in chosen(mutations(copy.deepcopy(content), names), 9):
             fresh(stored, work)
             changed = mutation(content)
             (work / "run" / name).write_text(dump(changed if changed is not ABSENT else None), encoding="utf-8")
@@ -293,7 +301,6 @@ def test_any_change_of_a_run_folder_ends_well(command: str, runs: tuple[Path, Pa
 
 def test_a_sealed_checkpoint_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
     from dlzoo.checkpoint import read
-    from dlzoo.errors import UserError
     from dlzoo.parts.weights import read_weights
 
     stored, packed = tmp_path / "stored.pt", tmp_path / "packed.ckpt"
@@ -320,7 +327,7 @@ def test_a_temporary_name_cannot_be_foreseen_and_a_link_is_replaced(tmp_path: Pa
     path.symlink_to(mine)
     (folder / f".last.ckpt.{os.getpid()}.tmp").symlink_to(mine)
     durable.write(path, lambda file: torch.save([1], file))
-    assert not path.is_symlink() and mine.read_text() == "precious"
+    assert (path.is_symlink(), mine.read_text()) == (False, "precious")
     names = {durable.temporary_of(path).name for _ in range(10)}
     assert len(names) == 10
     paths.write(folder / "a.txt", b"a")
@@ -336,7 +343,7 @@ def test_a_checkpoint_is_not_written_through_a_link(tmp_path: Path) -> None:
     mine.write_text("precious")
     path.symlink_to(mine)
     CheckpointIO({}).save_checkpoint({"state_dict": {}}, path)
-    assert not path.is_symlink() and mine.read_text() == "precious"
+    assert (path.is_symlink(), mine.read_text()) == (False, "precious")
 
 
 def test_a_class_name_is_no_formula_and_no_command_of_the_terminal(tmp_path: Path) -> None:

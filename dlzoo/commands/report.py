@@ -110,12 +110,12 @@ def about(run: Run, chosen: dict[str, Any]) -> str:
     seconds, claim = run.results.get("seconds", {}).get("fit"), chosen.get("experiment")
     parts = {
         "{} epochs": run.results.get("epochs"),
-        "{} s": None if seconds is None else f"{seconds:.1f}",
-        "on {}": run.results.get("device"),
-        "{:,} parameters": run.results.get("num_parameters"),
-        "seed {}": run.results.get("seed"),
+        " in {:.1f} s": seconds,
+        " on {}": run.results.get("device"),
+        ", {:,} parameters": run.results.get("num_parameters"),
+        ", seed {}": run.results.get("seed"),
     }
-    told = ", ".join(form.format(value) for form, value in parts.items() if value is not None)
+    told = "".join(form.format(value) for form, value in parts.items() if value is not None)
     return f"{run.folder.name}{f', experiment {claim}' if claim else ''}: {told}"
 
 
