@@ -180,12 +180,12 @@ class Transfer:
         tag = answer.headers.get("ETag", "")
         self.validator = "" if tag.startswith("W/") else tag or answer.headers.get("Last-Modified", "")
         rest = answer.raw.length_remaining or 0
-        if start + rest > self.most:
-            raise self.too_long(f"{(start + rest) / MEGABYTE:,.1f} MB")
         free = shutil.disk_usage(self.part.parent).free
         if rest > free:
             sizes = f"{rest / MEGABYTE:,.0f} MB, and {free / MEGABYTE:,.0f} MB are free"
             raise Refused(f"it needs {sizes} in {self.part.parent}")
+        if start + rest > self.most:
+            raise self.too_long(f"{(start + rest) / MEGABYTE:,.1f} MB")
         self.read(answer.raw, start, start + rest)
 
     def read(self, body: Any, start: int, total: int) -> None:
