@@ -41,6 +41,20 @@ def is_inside(folder: Path, path: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
+def check_links(folder: Path) -> None:
+    """Refuse a run folder with a link to outside of it: what the run writes would go there.
+
+    Raises:
+        UserError: names the link.
+    """
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not is_inside(folder, path):
+            raise UserError(
+                f"{path} is a link to outside of the run's folder, and what the run writes would go there: replace it "
+                "by what it stands for, or choose another folder (hydra.run.dir, output_dir)"
+            )
+
+
 def config(folder: Path) -> dict[str, Any]:
     """The run's config, references not resolved."""
     path = find(folder, CONFIG)

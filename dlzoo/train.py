@@ -113,12 +113,13 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
 
     import lightning.pytorch as pl
 
-    from dlzoo import build, endings, found, outcome, results
+    from dlzoo import build, endings, found, outcome, results, run_files
     from dlzoo.checkpoint import make_card, read, restore
     from dlzoo.interruption import Interrupted, listening
 
     quiet()
     run_dir.mkdir(parents=True, exist_ok=True)
+    run_files.check_links(run_dir)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build.build_data(cfg)
     build.check_fit(cfg, data)

@@ -346,6 +346,20 @@ def test_a_checkpoint_is_not_written_through_a_link(tmp_path: Path) -> None:
     assert (path.is_symlink(), mine.read_text()) == (False, "precious")
 
 
+def test_a_run_does_not_write_through_a_link(tmp_path: Path) -> None:
+    from small_runs import run
+
+    mine, folder = tmp_path / "mine", tmp_path / "run"
+    folder.mkdir()
+    mine.write_text("precious")
+    for name in ("metrics.csv", "report.txt"):
+        (folder / name).symlink_to(mine)
+        with pytest.raises(UserError, match=f"{name} is a link to outside"):
+            run(folder, "model=mlp", "data=digits")
+        (folder / name).unlink()
+    assert mine.read_text() == "precious"
+
+
 def test_a_class_name_is_no_formula_and_no_command_of_the_terminal(tmp_path: Path) -> None:
     from dlzoo.commands.records import render
     from dlzoo.specs import Classes
