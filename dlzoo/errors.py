@@ -47,8 +47,8 @@ def visible(text: object, keep: str = "\n\t") -> str:
     Args:
         keep: signs that stay although they are not printed.
 
-    >>> visible("a\x1b[2Jb\u202ec")
-    'a\\x1b[2Jb\\u202ec'
+    >>> print(visible("a\\x1b[2Jb"))
+    a\\x1b[2Jb
     """
     text = f"{text}"
     if text.isprintable():

@@ -14,6 +14,7 @@ import os
 import random
 import shutil
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -195,6 +196,7 @@ def call(folder: Path, module: str, words: Sequence[str], timeout: float = 120) 
 
 def _body(folder: Path, module: str, words: Sequence[str]) -> None:
     os.chdir(folder)
+    tempfile.tempdir = str(folder)
     torch.set_num_threads(1)
     with (folder / "log.txt").open("w") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         main = import_module(module).main
