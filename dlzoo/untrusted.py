@@ -80,9 +80,10 @@ def check_yaml(text: str, source: object) -> None:
     try:
         for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             if isinstance(event, yaml.AliasEvent):
-                if any(anchor == event.anchor for anchor, _ in opened):
-                    raise UserError(f"{source} holds a node that contains itself (*{event.anchor[:20]})")
-                nodes += sizes.get(event.anchor, 1)
+                name = event.anchor or ""
+                if any(anchor == name for anchor, _ in opened):
+                    raise UserError(f"{source} holds a node that contains itself (*{name[:20]})")
+                nodes += sizes.get(name, 1)
             elif isinstance(event, yaml.CollectionStartEvent):
                 opened.append((event.anchor, nodes))
                 nodes += 1
