@@ -7,7 +7,6 @@ Of all that fit, the smallest within a tenth of the fastest is taken: larger one
 
 from __future__ import annotations
 
-import csv
 import gc
 import time
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from dlzoo import memory
+from dlzoo import csv_files, memory
 from dlzoo.data.base import DataModule
 from dlzoo.errors import UserError
 from dlzoo.lr_find import copy_of, random_states_kept
@@ -204,6 +203,6 @@ def wait(trainer: pl.Trainer) -> None:
 def write(search: Search, run_dir: Path) -> None:
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / "batch_size.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
+        writer = csv_files.Writer(file)
         writer.writerow(["batch_size", "rows_per_second", "mib"])
         writer.writerows([t.size, f"{t.rate:.1f}", f"{t.num_bytes / 2**20:.1f}"] for t in search.tried)

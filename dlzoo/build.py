@@ -25,6 +25,7 @@ from dlzoo.errors import MISTAKES, SpecError, UserError
 from dlzoo.interruption import Interruption
 from dlzoo.launcher import Strategy
 from dlzoo.profiling import StepProfiler
+from dlzoo.resume_state import CheckedConnector
 from dlzoo.signatures import arguments, locate
 from dlzoo.specs import Classes, ImageSpec, Spec
 from dlzoo.tasks.base import Task
@@ -133,6 +134,7 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
         )
     except (MisconfigurationException, *MISTAKES) as error:
         raise UserError(f"trainer: {error}") from None
+    trainer._checkpoint_connector = CheckedConnector(trainer)
     if (started := ranks.num_started()) not in (1, trainer.world_size):
         raise UserError(
             f"{started} processes were started, but the trainer has {trainer.world_size}: add trainer=ddp, and leave "

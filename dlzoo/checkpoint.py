@@ -20,7 +20,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
-from dlzoo import beside, durable, trust
+from dlzoo import beside, durable, trust, untrusted
 from dlzoo.data.fingerprint import Fingerprint
 from dlzoo.durable import Damaged, previous_of
 from dlzoo.errors import UserError, short
@@ -61,7 +61,7 @@ class CheckpointIO(TorchCheckpointIO):
         """Whole files of this run, or of the one that it continues."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        path = Path(path).resolve()
+        path = placed(Path(path))
         try:
             self.write(path, checkpoint)
         except (OSError, RuntimeError) as error:
@@ -93,6 +93,11 @@ class CheckpointIO(TorchCheckpointIO):
         super().remove_checkpoint(path)
         previous_of(Path(path)).unlink(missing_ok=True)
         beside.remove_unused(Path(path))
+
+
+def placed(path: Path) -> Path:
+    """An absolute path whose last part is as it was given: a link there is replaced, not followed."""
+    return path.parent.resolve() / path.name
 
 
 def is_whole(path: Path) -> bool:
@@ -147,6 +152,10 @@ def read(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
     are_words = isinstance(words, list) and all(isinstance(word, str) for word in words)
     if not isinstance(card.get("config"), str) or not are_words:
         raise UserError(f"ckpt={path} is damaged: its config is no text, or its overrides are no words")
+    untrusted.check_yaml(card["config"], f"ckpt={path}: its config")
+    weights = content["state_dict"]
+    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
+        raise UserError(f"ckpt={path} is damaged: its state_dict is no mapping of names to tensors")
     if card.get("format") != FORMAT:
         raise UserError(
             f"ckpt={path} has format {card.get('format')}, this version of dlzoo reads {FORMAT}; train it again or "
@@ -209,7 +218,7 @@ def restore(task: Task, content: dict[str, Any], path: str | Path) -> None:
     """Put the weights of a checkpoint into a task; `UserError` if its net is another."""
     try:
         task.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"ckpt={path} does not fit the net that it names: {_first(error)}") from None
 
 

@@ -7,13 +7,15 @@ than the file's. So the archive's comment holds a digest of everything before it
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import re
+import secrets
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -73,20 +75,31 @@ def write(path: Path, save: Callable[[BinaryIO], Any], *, keep: bool = False) ->
     Args:
         keep: the old one stays as `previous_of` it.
     """
-    temporary = temporary_of(path)
-    try:
-        with temporary.open("w+b") as file:
-            save(file)
-            seal(file)
-            file.flush()
-            os.fsync(file.fileno())
+    with temporary_file(path) as (temporary, file):
+        save(file)
+        seal(file)
+        file.flush()
+        os.fsync(file.fileno())
         if keep:
             keep_previous(path)
         os.replace(temporary, path)
+    sync(path.parent)
+
+
+@contextlib.contextmanager
+def temporary_file(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """A new file beside ``path``, with a name that nobody can foresee; it is gone if an error leaves the block.
+
+    Who may write into the folder could put a link where the file is to be; a link is not followed.
+    """
+    temporary = temporary_of(path)
+    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            yield temporary, file
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync(path.parent)
 
 
 def keep_previous(path: Path) -> None:
@@ -102,7 +115,8 @@ def keep_previous(path: Path) -> None:
 
 
 def temporary_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """A name beside ``path`` that tells `remove_stale` whose it is, and that nobody can foresee."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.{os.getpid()}.tmp")
 
 
 def remove_stale(path: Path) -> None:
@@ -153,14 +167,11 @@ def check(path: Path) -> None:
     try:
         with path.open("rb") as file:
             sealed, digest = stored_seal(file)
-            if sealed:
-                if SEAL % digest_of(file, sealed).encode() != digest:
-                    raise Damaged(path, "damaged: it is not what its digest says")
-                return
+            if sealed and SEAL % digest_of(file, sealed).encode() != digest:
+                raise Damaged(path, "damaged: it is not what its digest says")
         with zipfile.ZipFile(path) as archive:
-            # compressed, or a folder: neither PyTorch nor NumPy writes such
-            odd = [entry for entry in archive.infolist() if entry.compress_type or entry.external_attr & 0x10]
-            bad = odd[0].filename if odd else archive.testzip()
+            # A digest says only that the file is as its last author left it.
+            bad = packed_part(archive, path) or (None if sealed else archive.testzip())
     except zipfile.BadZipFile:
         raise Damaged(path, "cut off, damaged or not a checkpoint") from None
     except OSError as error:
@@ -171,6 +182,27 @@ def check(path: Path) -> None:
         raise Damaged(path, f"damaged: {error}") from None
     if bad is not None:
         raise Damaged(path, f"damaged: its part {bad} is not what was written")
+
+
+def packed_part(archive: zipfile.ZipFile, path: Path) -> str | None:
+    """A part that neither PyTorch nor NumPy writes: compressed, a folder, or standing for more bytes than there are.
+
+    A megabyte of them can be more than a machine's memory.
+    """
+    entries, size = archive.infolist(), path.stat().st_size
+    odd = (e.filename for e in entries if e.compress_type or e.external_attr & 0x10 or e.file_size != e.compress_size)
+    if (first := next(odd, None)) is not None:
+        return first
+    return entries[0].filename if sum(entry.file_size for entry in entries) > size else None
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is an archive with such a part; one that is no archive is not."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return packed_part(archive, path) is not None
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError):
+        return False
 
 
 def stored_seal(file: BinaryIO) -> tuple[int, bytes]:

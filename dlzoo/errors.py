@@ -55,13 +55,29 @@ class RankLost(RunFailed):
         )
 
 
+def visible(text: object, keep: str = "\n\t") -> str:
+    """A text of somebody else's as it may be shown: signs that a terminal would obey, or that turn the direction of
+    what follows, are written out.
+
+    Args:
+        keep: signs that stay although they are not printed.
+
+    >>> print(visible("a\\x1b[2Jb"))
+    a\\x1b[2Jb
+    """
+    text = f"{text}"
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() or sign in keep else repr(sign)[1:-1] for sign in text)
+
+
 def short(text: object, most: int = 60) -> str:
     """A text that a message quotes, cut to its beginning and with nothing in it that a terminal would obey.
 
     >>> short("a\\nb"), short("x" * 100, 10)
     ('a\\\\nb', 'xxxxxxxxx…')
     """
-    shown = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in f"{text}"[: most + 1])
+    shown = visible(f"{text}"[: most + 1], keep="")
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 

@@ -8,17 +8,23 @@ processes that want the same file one fetches it, under a lock that the system t
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
+import io
 import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from dlzoo.errors import UserError
-from dlzoo.transfer import Patience, Refused, Transfer, Unreached, say
+from dlzoo.transfer import Patience, Refused, Transfer, Unreached, no_link, say
 
 PATIENCE = Patience()
+
+MOST_BYTES = 4 << 30
+"""Of a file that is downloaded, where no less is known: pretrained weights are the largest."""
 
 
 def folder_of(data_dir: str | os.PathLike[str], *parts: str) -> Path:
@@ -46,6 +52,34 @@ def read_bytes(path: Path) -> bytes:
         raise UserError(f"data_dir: {path} cannot be read ({error.strerror})") from None
 
 
+class Unpacked(io.RawIOBase):
+    """What a gzip file unpacks to, as a stream that ends in an error where it is more than any published file.
+
+    Args:
+        most: bytes.
+    """
+
+    def __init__(self, path: Path, most: int) -> None:
+        self.path = path
+        self.left = most
+        self.file = gzip.open(path)  # noqa: SIM115  # closed with this stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = self.file.read(min(len(buffer), 1 << 20))
+        self.left -= len(content)
+        if self.left < 0:
+            raise damaged(self.path, "it unpacks to far more than the published file")
+        buffer[: len(content)] = content
+        return len(content)
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
+
+
 def check_md5(content: bytes, md5: str, path: Path) -> None:
     """Refuse content that is not the published one.
 
@@ -70,6 +104,7 @@ def download(
     mirrors: Sequence[str],
     key: str = "data_dir",
     instead: str = "choose data that are embedded: data=digits",
+    most: int = MOST_BYTES,
 ) -> Path:
     """Fetch a file into a folder, from the first mirror that gives it undamaged.
 
@@ -78,6 +113,7 @@ def download(
         mirrors: base URLs; ``name`` is appended.
         key: the setting or variable that says where the folder is.
         instead: what else the user may do.
+        most: bytes that the file has at most.
 
     Raises:
         UserError: no mirror gave it, or the folder cannot be written.
@@ -92,7 +128,7 @@ def download(
             if not path.is_file():  # else it came while this process waited
                 say(f"downloading {name} to {folder}")
                 hint = f"Put it into {folder} yourself ({key} says where that is), or {instead}"
-                _fetch(name, md5 or sha256, "md5" if md5 else "sha256", part, mirrors, hint)
+                _fetch(name, md5 or sha256, "md5" if md5 else "sha256", part, mirrors, hint, most)
                 os.replace(part, path)
     except (FileExistsError, NotADirectoryError):
         raise UserError(refuse % "that is a file, or below one") from None
@@ -103,13 +139,15 @@ def download(
     return path
 
 
-def _fetch(name: str, checksum: str, algorithm: str, part: Path, mirrors: Sequence[str], hint: str) -> None:
+def _fetch(name: str, checksum: str, algorithm: str, part: Path, mirrors: Sequence[str], hint: str, most: int) -> None:
     """Leave the right file in ``part``. Mirrors that did not answer are asked again if that was said quickly."""
 
     def is_right() -> bool:
-        with part.open("rb") as file:
+        with open(part, "rb", opener=no_link) as file:
             return hashlib.file_digest(file, algorithm).hexdigest().startswith(checksum)
 
+    if part.is_symlink() or (part.exists() and part.stat().st_size > most):
+        part.unlink()
     if part.exists() and is_right():
         return  # the process that fetched it died before it gave the file its name
     started, rounds = time.monotonic(), 0
@@ -118,7 +156,7 @@ def _fetch(name: str, checksum: str, algorithm: str, part: Path, mirrors: Sequen
     while waiting:
         for mirror in [*waiting]:
             try:
-                Transfer(f"{mirror.rstrip('/')}/{name}", part, is_right, PATIENCE).run()
+                Transfer(f"{mirror.rstrip('/')}/{name}", part, is_right, PATIENCE, most).run()
                 return
             except Refused as failure:
                 failures[mirror] = failure

@@ -6,7 +6,6 @@ exponentially and smoothed losses as in fastai. The rate suggested is a tenth of
 
 from __future__ import annotations
 
-import csv
 import math
 import random
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from dlzoo import build
+from dlzoo import build, csv_files
 from dlzoo.data.base import DataModule
 from dlzoo.errors import UserError
 from dlzoo.pictures import plots
@@ -120,7 +119,7 @@ def find(cfg: DictConfig, task: Task, data: DataModule, run_dir: Path) -> RangeT
     run_dir.mkdir(parents=True, exist_ok=True)
     plots.save(draw(found), run_dir / "lr_find.png")
     with (run_dir / "lr_find.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
+        writer = csv_files.Writer(file)
         writer.writerow(["lr", "loss", "smoothed"])
         writer.writerows(
             [f"{a:.6g}", f"{b:.6g}", f"{c:.6g}"]

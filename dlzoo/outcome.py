@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from dlzoo import build, config, results
+from dlzoo.errors import visible
 
 MOST_ROWS = 24
 """Of the summary of a net; of a deeper one, blocks are shown instead of layers."""
@@ -20,9 +21,10 @@ def announce(cfg: DictConfig, task: Any, trainer: pl.Trainer) -> None:
         return
     names = cfg.names
     claim = f"experiment={names.experiment}: " if names.experiment else ""
-    print(f"{claim}{names.model} on {names.data}: {task.spec.describe()}; {_device_name(trainer)}, {trainer.precision}")
+    about = f"{claim}{names.model} on {names.data}: {task.spec.describe()}"
+    print(f"{visible(about, keep='')}; {_device_name(trainer)}, {trainer.precision}")
     for line in _summary(task.net):
-        print(line)
+        print(visible(line))
 
 
 def _summary(net: Any) -> list[str]:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from dlzoo import durable
 from dlzoo.errors import UserError, nearest
 
 
@@ -55,13 +56,9 @@ def replaced(path: Path) -> Iterator[Path]:
 
     `durable.write` is for what must survive the machine as well.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with durable.temporary_file(path) as (temporary, _):
         yield temporary
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def write(path: Path, content: bytes) -> None:

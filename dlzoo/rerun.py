@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dlzoo import paths
 from dlzoo.commands import cli
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, visible
 
 if TYPE_CHECKING:
     from dlzoo.nonfinite import NonFinite
@@ -71,7 +71,7 @@ def _main(argv: Sequence[str]) -> None:
     content = read(path)
     if "moment" not in content:
         raise UserError(f"ckpt={path} is a usual checkpoint; this wants the nonfinite.ckpt that a failed run left")
-    print(content["wrong"])
+    print(visible(content["wrong"]))
     found = rerun(content, device=options.device, packages=packages_in(options.trust))
     print(found.table())
     print(f"first: {found.first}" if found.first else "this time all numbers are finite")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dlzoo import run_files, untrusted
+from dlzoo.errors import UserError, short, visible
 from dlzoo.paths import replaced
+
+TEXTS = ("experiment", "model", "data", "device", "precision", "commit", "status", "reason")
+NUMBERS = ("seed", "num_parameters", "epochs", "steps", "skipped_steps")
+TABLES = ("metrics", "seconds", "versions", "checkpoints")
+MOST_ROWS = 1_000_000
+"""Of metrics.csv."""
+MOST_EPOCHS = 2**53
 
 
 def judge(expect: Sequence[dict[str, Any]], metrics: dict[str, float]) -> list[dict[str, Any]]:
@@ -43,9 +51,43 @@ def write(run_dir: Path, results: dict[str, Any]) -> Path:
     return path
 
 
-def read(run_dir: Path) -> dict[str, Any]:
-    """The ``results.json`` of a run folder."""
-    return json.loads((run_dir / "results.json").read_text(encoding="utf-8"))
+def read(folder: Path) -> dict[str, Any]:
+    """``results.json``, each known key of the kind that a run writes; empty where there is none."""
+    path = run_files.find(folder, "results.json")
+    if path is None:
+        return {}
+    found = run_files.mapping(untrusted.read_json(path), path)
+    for key in TEXTS:
+        if not isinstance(found.get(key), str | None):
+            run_files.refuse(path, key, found[key], "a text")
+    for key in NUMBERS:
+        if not run_files.is_number(found.get(key, 0)) and found[key] is not None:
+            run_files.refuse(path, key, found[key], "a number")
+    for key in TABLES:
+        for name, value in run_files.mapping(found.get(key, {}), path, key).items():
+            is_right = run_files.is_number(value) if key in ("metrics", "seconds") else isinstance(value, str)
+            if not is_right and value is not None:
+                kind = "a number" if key in ("metrics", "seconds") else "a text"
+                run_files.refuse(path, f"{key}.{short(name)}", value, kind)
+    claims = found.get("expect", [])
+    if not isinstance(claims, list):
+        run_files.refuse(path, "expect", claims, "a list")
+    for i, claim in enumerate(claims):
+        check_claim(run_files.mapping(claim, path, f"expect[{i}]"), path, f"expect[{i}]")
+    return found
+
+
+def check_claim(claim: Mapping[str, Any], path: Path, key: str) -> None:
+    """``{"metric": …, "min" or "max": …, "source", "reached", "met"}``."""
+    if not isinstance(claim.get("metric"), str):
+        run_files.refuse(path, f"{key}.metric", claim.get("metric"), "the name of a metric")
+    bounds = [claim[name] for name in ("min", "max") if name in claim]
+    if len(bounds) != 1 or not run_files.is_number(bounds[0]):
+        run_files.refuse(path, key, bounds, "a number as min or as max")
+    if not isinstance(claim.get("met"), bool | None):
+        run_files.refuse(path, f"{key}.met", claim["met"], "true, false or null")
+    if claim.get("reached") is not None and not run_files.is_number(claim["reached"]):
+        run_files.refuse(path, f"{key}.reached", claim["reached"], "a number")
 
 
 def versions() -> dict[str, str]:
@@ -74,13 +116,26 @@ def commit() -> str | None:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.csv; a metric that was not measured in an epoch is left out of its row."""
-    with path.open(newline="") as file:
-        lines = [line for line in file if line.endswith("\n")]  # the last one is cut off where the disk was full
-        return [
-            {k: int(v) if k in ("epoch", "step") else float(v) for k, v in row.items() if v}
-            for row in csv.DictReader(lines)
-        ]
+    """The rows of a metrics.csv; a metric that was not measured in an epoch is left out of its row.
+
+    The last line is left out if it has no end: the disk was full.
+    """
+    rows: list[dict[str, Any]] = []
+    for number, cells in enumerate(run_files.csv_rows(path), 2):
+        row: dict[str, Any] = {}
+        for name, text in cells.items():
+            if not text:
+                continue
+            try:
+                row[name] = int(text[:20]) if name in ("epoch", "step") else float(text)
+            except ValueError:
+                run_files.refuse(path, f"line {number}, {short(name)}", text, "a number")
+        if not 0 <= row.get("epoch", -1) < MOST_EPOCHS or not 0 <= row.get("step", 0) < MOST_EPOCHS:
+            run_files.refuse(path, f"line {number}", row.get("epoch"), "a row with the number of its epoch")
+        rows.append(row)
+        if len(rows) > MOST_ROWS:
+            raise UserError(f"{path} has more than {MOST_ROWS:,} rows")
+    return rows
 
 
 def show(results: dict[str, Any], run_dir: Path) -> None:
@@ -110,10 +165,10 @@ def table(metrics: dict[str, Any], expect: Sequence[dict[str, Any]]) -> Table:
         lines.add_column(heading, justify="right" if heading == "reached" else "left")
     claims = {claim["metric"]: claim for claim in expect}
     for name, value in metrics.items():
-        lines.add_row(name, format_metric(name, value), *_claim(claims.get(name)))
+        lines.add_row(_cell(name), format_metric(name, value), *_claim(claims.get(name)))
     for name, claim in claims.items():
         if name not in metrics:
-            lines.add_row(name, "not measured", *_claim(claim))
+            lines.add_row(_cell(name), "not measured", *_claim(claim))
     return lines
 
 
@@ -138,12 +193,17 @@ def is_share(name: str) -> bool:
     return what == "f1" or any(word in what for word in ("accuracy", "share", "mape"))
 
 
+def _cell(text: object) -> str:
+    """A text of somebody else's in a table of rich's."""
+    return escape(visible(text, keep=""))
+
+
 def _claim(claim: dict[str, Any] | None) -> tuple[str, str]:
     if claim is None:
         return "", ""
     sign, bound = (">=", claim["min"]) if "min" in claim else ("<=", claim["max"])
     mark = {True: "[green]met[/green]", False: "[red]missed[/red]", None: "?"}[claim["met"]]
-    return f"{sign} {format_metric(claim['metric'], bound)} {mark}", escape(str(claim.get("source", "")))
+    return f"{sign} {format_metric(claim['metric'], bound)} {mark}", _cell(claim.get("source", ""))
 
 
 def _short(path: Path) -> str:

@@ -6,15 +6,11 @@ checkpoint.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from omegaconf import OmegaConf
-
-from dlzoo import config, ranks, trust
+from dlzoo import config, ranks, results, run_files, trust
 from dlzoo.durable import previous_of
 from dlzoo.errors import UserError, short
 from dlzoo.trust import Trust
@@ -87,14 +83,23 @@ def newest(argv: Sequence[str], given: dict[str, str], *, unfinished: bool) -> P
     wanted = compared(argv)
     for run_dir in folders(given):
         path = run_dir / "checkpoints" / "last.ckpt"
-        overrides = run_dir / ".hydra" / "overrides.yaml"
+        overrides = run_dir / run_files.OVERRIDES
         if not (path.is_file() or previous_of(path).is_file()) or not overrides.is_file():
             continue
-        if compared(OmegaConf.to_container(OmegaConf.load(overrides))) != wanted:  # type: ignore[arg-type]
+        if not is_of(run_dir, wanted):
             continue
         if not unfinished or status(run_dir) != "finished":
             return path
     return None
+
+
+def is_of(run_dir: Path, wanted: list[str]) -> bool:
+    """Whether a run has these words; one whose overrides cannot be read is passed over, with a warning."""
+    try:
+        return compared(run_files.overrides(run_dir)) == wanted
+    except UserError as error:
+        print(f"warning: {error}; this run is passed over", file=sys.stderr)
+        return False
 
 
 def folders(given: dict[str, str]) -> Iterator[Path]:
@@ -109,10 +114,11 @@ def folders(given: dict[str, str]) -> Iterator[Path]:
 def status(run_dir: Path) -> str | None:
     """finished or interrupted, as its results say; None where a run left none."""
     try:
-        found: Any = json.loads((run_dir / "results.json").read_text())
-    except (OSError, ValueError):
+        found = results.read(run_dir)
+    except UserError as error:  # the machine may have lost its power
+        print(f"warning: {error}", file=sys.stderr)
         return None
-    return found.get("status", "finished")
+    return found.get("status", "finished") if found else None
 
 
 def compared(words: Sequence[str]) -> list[str]:

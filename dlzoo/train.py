@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dlzoo import config, durable, ranks, sweep
-from dlzoo.errors import MISTAKES, RankLost, RunFailed, UserError, one_line
+from dlzoo.errors import MISTAKES, RankLost, RunFailed, UserError, one_line, visible
 from dlzoo.resume import resumed
 
 if TYPE_CHECKING:
@@ -113,12 +113,13 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
 
     import lightning.pytorch as pl
 
-    from dlzoo import build, changed_data, endings, found, outcome, results
+    from dlzoo import build, changed_data, endings, found, outcome, results, run_files
     from dlzoo.checkpoint import make_card, read, restore
     from dlzoo.interruption import Interrupted, listening
 
     quiet()
     run_dir.mkdir(parents=True, exist_ok=True)
+    run_files.check_links(run_dir)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build.build_data(cfg)
     build.check_fit(cfg, data)
@@ -178,7 +179,7 @@ def _fit_and_test(
 ) -> dict[str, float]:
     """The metrics; the seconds of both are added to ``seconds``."""
     from dlzoo import outcome
-    from dlzoo.checkpoint import read
+    from dlzoo.checkpoint import read, restore
 
     seconds["fit"] = _timed(lambda: trainer.fit(task, fit_data, ckpt_path=cfg.ckpt))
     metrics = task.last_metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -186,7 +187,7 @@ def _fit_and_test(
     is_sharded = cfg.trainer.get("strategy") == "fsdp"  # then only Lightning knows which weights lie where
     if best is not None and not is_sharded:
         # Not as ckpt_path: with it EMAWeightAveraging puts back the weights that are not averaged.
-        task.load_state_dict(read(best)["state_dict"])
+        restore(task, read(best), best)
     ckpt = best if is_sharded else None
     seconds["test"] = _timed(lambda: trainer.test(task, data, ckpt_path=ckpt, verbose=False)) if cfg.test else 0.0
     return metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -227,7 +228,7 @@ def _hear_of_thread(failed: Any) -> None:
 
 def _complain(message: str, reason: str = "", code: int = 2, *, everywhere: bool = False) -> int:
     global _exit_code
-    message = message if reason else one_line(message)
+    message = visible(message) if reason else one_line(message)
     FAILED.append(reason or message)
     _exit_code = code
     if everywhere or not ranks.by_lightning():  # the first rank says the same; torchrun may end it before it can

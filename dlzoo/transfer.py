@@ -82,10 +82,12 @@ class Transfer:
 
     Args:
         is_right: whether the file is the wanted one.
+        most: bytes that the wanted one has at most; a server that says or sends more is left.
     """
 
-    def __init__(self, url: str, part: Path, is_right: Callable[[], bool], patience: Patience) -> None:
+    def __init__(self, url: str, part: Path, is_right: Callable[[], bool], patience: Patience, most: int) -> None:
         self.url = url
+        self.most = most
         self.part = part
         self.is_right = is_right
         self.patience = patience
@@ -182,14 +184,19 @@ class Transfer:
         if rest > free:
             sizes = f"{rest / MEGABYTE:,.0f} MB, and {free / MEGABYTE:,.0f} MB are free"
             raise Refused(f"it needs {sizes} in {self.part.parent}")
+        if start + rest > self.most:
+            raise self.too_long(f"{(start + rest) / MEGABYTE:,.1f} MB")
         self.read(answer.raw, start, start + rest)
 
     def read(self, body: Any, start: int, total: int) -> None:
         """Write pieces as they come; `Broken` where they stop to come, or come too slowly."""
         from urllib3 import exceptions as http
 
-        window_began, window_bytes = time.monotonic(), 0
-        with self.part.open("ab", buffering=0) as file, progress(start, total, self.patience) as advance:
+        window_began, window_bytes, received = time.monotonic(), 0, start
+        with (
+            open(self.part, "ab", buffering=0, opener=no_link) as file,
+            progress(start, total, self.patience) as advance,
+        ):
             file.truncate(start)
             while True:
                 try:
@@ -200,6 +207,8 @@ class Transfer:
                     raise Broken("the connection broke off") from None
                 if not piece:
                     break
+                if (received := received + len(piece)) > self.most:
+                    raise self.too_long(f"more than {received / MEGABYTE:,.1f} MB")
                 file.write(piece)
                 advance(len(piece))
                 window_bytes += len(piece)
@@ -209,6 +218,11 @@ class Transfer:
                     window_began, window_bytes = time.monotonic(), 0
             os.fsync(file.fileno())
 
+    def too_long(self, size: str) -> Refused:
+        """What came of it is not the beginning of the file."""
+        self.discard()
+        return Refused(f"it gives {size}, but the file has at most {self.most / MEGABYTE:,.1f}")
+
     def is_web_page(self) -> bool:
         """As the login page of a network, or an error page that says 200."""
         with self.part.open("rb") as file:
@@ -217,6 +231,11 @@ class Transfer:
     def discard(self) -> None:
         self.validator = ""
         self.part.unlink(missing_ok=True)
+
+
+def no_link(path: str, flags: int) -> int:
+    """Open a file as `open` does, but not through a link, which somebody else may have put there."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def asked_pause(answer: Any) -> float | None:

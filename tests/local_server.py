@@ -180,6 +180,32 @@ class Answer:
         half = self.content[: len(self.content) // 2]
         self.send(b"%x\r\n%b\r\n" % (len(half), half))
 
+    def endless(self) -> None:
+        """In pieces without an end."""
+        self.request.protocol_version = "HTTP/1.1"
+        self.request.send_response(200)
+        self.request.send_header("Transfer-Encoding", "chunked")
+        self.request.end_headers()
+        piece = b"%x\r\n%b\r\n" % (1 << 16, bytes(1 << 16))
+        end = time.monotonic() + self.server.silence
+        while not self.server.closing.is_set():
+            if time.monotonic() > end:
+                self.server.outlasted = True
+                return
+            self.send(piece)
+
+    def flood(self) -> None:
+        """More than it said, and never an end."""
+        self.head()
+        while not self.server.closing.is_set():
+            self.send(bytes(1 << 16))
+
+    def large(self) -> None:
+        """It says that it has a hundred megabytes, and gives them."""
+        self.head(100_000_000)
+        for _ in range(100):
+            self.send(bytes(1_000_000))
+
     def elsewhere(self) -> None:
         """A redirection to the same file."""
         self.request.send_response(302)

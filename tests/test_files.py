@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import os
@@ -105,3 +106,39 @@ def test_check_md5(tmp_path: Path) -> None:
     files.check_md5(CONTENT, MD5, tmp_path)
     with pytest.raises(UserError, match="damaged: its checksum"):
         files.check_md5(CONTENT + b"x", MD5, tmp_path)
+
+
+@pytest.mark.parametrize("trouble", ["endless", "large", "flood"])
+def test_a_server_that_gives_far_more_than_the_file_is_left(trouble: str, server: Server, tmp_path: Path) -> None:
+    server.files["a.gz"], server.trouble = CONTENT, [trouble]
+    if trouble == "flood":  # what it says is believed, and what comes beyond is not read
+        server.files["a.gz"] = CONTENT[:-1] + b"x"
+    with pytest.raises(UserError, match=r"a\.gz could not be downloaded") as refused:
+        files.download("a.gz", md5=MD5, folder=tmp_path, mirrors=[server.url], most=1_000_000)
+    assert trouble == "flood" or "the file has at most 1.0" in str(refused.value)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 1_000_000
+    assert not server.outlasted
+
+
+@pytest.mark.parametrize("name", [".a.gz.part", ".a.gz.lock", "a.gz"])
+def test_a_link_that_waits_in_the_folder_is_not_written_through(name: str, server: Server, tmp_path: Path) -> None:
+    server.files["a.gz"] = CONTENT
+    mine, shared = tmp_path / "mine", tmp_path / "shared"
+    shared.mkdir()
+    mine.write_text("precious")
+    (shared / name).symlink_to(mine)
+    if name == "a.gz":  # is there: nothing is fetched
+        assert download(shared, server.url).read_bytes() == b"precious"
+    else:
+        with contextlib.suppress(UserError):
+            download(shared, server.url)
+    assert mine.read_text() == "precious"
+
+
+def test_what_unpacks_to_far_more_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(bytes(10_000_000)))
+    with files.Unpacked(path, 10_000_000) as whole:
+        assert len(whole.read()) == 10_000_000
+    with files.Unpacked(path, 9_999_999) as bomb, pytest.raises(UserError, match="unpacks to far more"):
+        bomb.read()

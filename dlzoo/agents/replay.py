@@ -102,7 +102,10 @@ class ReplayBuffer:
                 f"{self.capacity} of {ours}; keep task.buffer_size as it was"
             )
         for name, array in self.arrays._asdict().items():
-            array[:size] = state[name]
+            stored = state[name]
+            if stored.shape != array[:size].shape or stored.dtype.kind not in "biuf":
+                raise UserError(f"the stored replay buffer has {stored.shape} {name} for {size} rows")
+            array[:size] = stored
         self.size, self.next = size, int(state["next"]) % self.capacity
 
 
@@ -181,7 +184,9 @@ class PrioritizedBuffer(ReplayBuffer):
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         super().restore(state)
-        self.largest = float(state["largest"])
+        self.largest, priorities = float(state["largest"]), state["priorities"]
+        if priorities.shape != (self.size,) or not (np.isfinite(priorities) & (priorities > 0)).all():
+            raise UserError(f"the stored replay buffer has no priority above 0 for each of its {self.size} rows")
         if self.size:
             self.tree.set(np.arange(self.size), state["priorities"])
 

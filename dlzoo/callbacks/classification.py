@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from dlzoo import csv_files
 from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import publish, run_folder, spec_of, tensorboard
+from dlzoo.errors import visible
 from dlzoo.pictures import plots
 from dlzoo.specs import Classes
 
@@ -67,13 +68,14 @@ def write_report(trainer: pl.Trainer, counts: Tensor, names: tuple[str, ...]) ->
         cells.repeat_interleave(counts.flatten()).numpy()
         for cells in torch.cartesian_prod(torch.arange(len(names)), torch.arange(len(names))).T
     )
+    names = tuple(visible(name, keep="") for name in names)
     given = {"labels": range(len(names)), "target_names": names, "zero_division": 0}
     text = classification_report(true, predicted, digits=4, **given)
     folder = run_folder(trainer)
     (folder / "report.txt").write_text(text)
     table = classification_report(true, predicted, output_dict=True, **given)
     with (folder / "report.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
+        writer = csv_files.Writer(file)
         writer.writerow(["class", "precision", "recall", "f1", "support"])
         for name in (*names, "macro avg", "weighted avg"):
             precision, recall, f1, support = table[name].values()

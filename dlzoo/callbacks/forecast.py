@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from typing import Any
 
 import lightning.pytorch as pl
 
-from dlzoo import frequency
+from dlzoo import csv_files, frequency
 from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import publish, run_folder, spec_of
 from dlzoo.pictures import series_plots
@@ -44,7 +43,7 @@ class ForecastReport(Observer):
         kinds = {"true": truth, "forecast": output, **baselines}
         times = frequency.times(spec.start, spec.frequency, len(history) + len(output))[len(history) :]
         with (run_folder(trainer) / "forecast.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
+            writer = csv_files.Writer(file)
             writer.writerow(["time", *(f"{name} {kind}" for name in spec.target.names for kind in kinds)])
             for i, time in enumerate(times):
                 cells = [f"{values[i, d]:.7g}" for d in range(spec.num_columns) for values in kinds.values()]

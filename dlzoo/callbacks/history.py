@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
 
+from dlzoo import csv_files, resume_state
 from dlzoo.callbacks.epochs import EpochRows, Row
 from dlzoo.callbacks.writing import publish, run_folder
 from dlzoo.paths import replaced
@@ -40,11 +40,17 @@ class History(EpochRows):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self.stored = checkpoint.get("history", {})
+        self.stored = resume_state.mapping(checkpoint.get("history", {}), "history")
+        if self.stored:
+            resume_state.number(self.stored.get("lr"), "history.lr")
+        if (row := self.stored.get("row")) is not None:
+            resume_state.counter(resume_state.mapping(row, "history.row").get("epoch"), "history.row.epoch")
+            for name, value in row.items():
+                resume_state.number(value, f"history.row.{name}")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        self._lr = self.stored.get("lr", self._lr)
+        self._lr = float(self.stored.get("lr", self._lr))
         self.read(trainer, pl_module)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -77,7 +83,7 @@ class History(EpochRows):
             write_rows(path, self.rows, self.columns)
         else:
             with path.open("a", newline="") as file:
-                csv.DictWriter(file, self.columns).writerow(as_text(row))
+                csv_files.Writer(file).writerow(cells(row, self.columns))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
@@ -95,9 +101,15 @@ class History(EpochRows):
 
 def write_rows(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
     with replaced(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(as_text(row) for row in rows)
+        writer = csv_files.Writer(file)
+        writer.writerow(columns)
+        writer.writerows(cells(row, columns) for row in rows)
+
+
+def cells(row: dict[str, Any], columns: list[str]) -> list[str]:
+    """A row's texts by column; empty where a metric was not measured."""
+    texts = as_text(row)
+    return [texts.get(column, "") for column in columns]
 
 
 def as_text(row: dict[str, Any]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
 from dlzoo.callbacks.epochs import EpochRows, Row
+from dlzoo.errors import visible
 
 
 class Progress(EpochRows, ProgressBar):
@@ -72,7 +73,7 @@ class Progress(EpochRows, ProgressBar):
 
     def on_row(self, trainer: pl.Trainer, pl_module: pl.LightningModule, row: Row) -> None:
         if self.enabled:
-            print(epoch_line(row, trainer.max_epochs), flush=True)
+            print(visible(epoch_line(row, trainer.max_epochs)), flush=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self.stop()

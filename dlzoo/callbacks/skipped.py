@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import lightning.pytorch as pl
 from torch import Tensor
 from torch.optim import Optimizer
 
+from dlzoo import csv_files
 from dlzoo.callbacks.writing import run_folder, tensorboard, warn
 from dlzoo.nonfinite import Moment, rows_of
 
@@ -79,7 +79,7 @@ class Skipped:
         is_first = not path.exists()
         rows = rows_of(trainer, moment)
         with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
+            writer = csv_files.Writer(file)
             if is_first:
                 writer.writerow(["step", "epoch", "batch", "loss", "rows"])
             told = "" if rows is None else " ".join(map(str, rows.tolist()))

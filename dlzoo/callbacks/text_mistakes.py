@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import run_folder, spec_of, tensorboard
+from dlzoo.errors import visible
 from dlzoo.gathering import gathered
 from dlzoo.specs import Classes, TextSpec
 
@@ -67,7 +68,7 @@ class TextMistakes(Observer):
                 text = textwrap.shorten(texts[row], self.most, placeholder=" …")
                 verdict = f"{names[is_]}, taken for {names[said]} with {share:.1%}"
                 parts.append(f"{verdict}:\n{textwrap.fill(text, 116, initial_indent='  ', subsequent_indent='  ')}\n")
-        report = "\n".join(parts)
+        report = visible("\n".join(parts))
         (run_folder(trainer) / "mistakes.txt").write_text(report, encoding="utf-8")
         if writer := tensorboard(trainer):
             writer.add_text("mistakes", "\n".join(f"    {line}" for line in report.split("\n")), trainer.global_step)

@@ -8,6 +8,7 @@ from torch import nn
 from dlzoo.callbacks.observer import Observer
 from dlzoo.callbacks.writing import run_folder, spec_of, tensorboard
 from dlzoo.commands.sample_text import Options, generate
+from dlzoo.errors import visible
 from dlzoo.specs import NextTokens, TextSpec
 
 
@@ -31,7 +32,7 @@ class TextSamples(Observer):
         net = pl_module.net
         assert isinstance(net, nn.Module)
         training = net.training
-        text = generate(net.eval(), spec, self.options)
+        text = visible(generate(net.eval(), spec, self.options))
         net.train(training)
         epoch = trainer.current_epoch + 1
         with (run_folder(trainer) / "samples.txt").open("w" if epoch == 1 else "a", encoding="utf-8") as file:

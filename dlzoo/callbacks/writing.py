@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from dlzoo.errors import visible
 from dlzoo.pictures import plots, tiles
 from dlzoo.specs import Spec
 
@@ -58,6 +59,7 @@ def publish_pixels(trainer: pl.Trainer, name: str, pixels: np.ndarray, *, to_fil
 
 def warn(trainer: pl.Trainer, message: str) -> None:
     """What went wrong and what to do about it: on the terminal, in ``<run folder>/warnings.txt`` and in TensorBoard."""
+    message = visible(message)
     print(f"warning: {message}", file=sys.stderr, flush=True)
     with (run_folder(trainer) / "warnings.txt").open("a", encoding="utf-8") as file:
         file.write(message + "\n")

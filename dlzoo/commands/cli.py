@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from dlzoo.errors import RunFailed, UserError, nearest, one_line
+from dlzoo.errors import RunFailed, UserError, nearest, one_line, visible
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -46,7 +46,7 @@ def execute(body: Callable[[Sequence[str]], None], usage: str | None) -> None:
         print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
     except RunFailed as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(error)}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:  # who reads our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -158,4 +158,4 @@ def load(ckpt: Path, trust: str | None = None) -> tuple[Task, DictConfig]:
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {visible(message)}", file=sys.stderr)

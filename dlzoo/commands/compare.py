@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlzoo import paths
+from dlzoo import paths, run_files
 from dlzoo.commands import cli
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, short, visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -93,30 +93,16 @@ def runs_under(word: str) -> list[Path]:
 
 def read_run(folder: Path) -> Run:
     """All that a run has left so far."""
-    from omegaconf import OmegaConf
-
     from dlzoo import config, results
 
-    plain: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"))
-    settings = {key: value for key, value in plain.items() if key not in UNTOLD}
-    curves = folder / "metrics.csv"
+    settings = {key: value for key, value in run_files.config(folder).items() if key not in UNTOLD}
+    curves = run_files.find(folder, "metrics.csv")
     return Run(
         folder,
-        choices(folder) | {key: _short(key, value) for key, value in config.flat(settings).items()},
-        results.read(folder) if (folder / "results.json").is_file() else {},
-        results.read_rows(curves) if curves.is_file() else [],
+        run_files.choices(folder) | {key: _short(key, value) for key, value in config.flat(settings).items()},
+        results.read(folder),
+        [] if curves is None else results.read_rows(curves),
     )
-
-
-def choices(folder: Path) -> dict[str, Any]:
-    """What was chosen of each group: model, data, optimizer, …"""
-    from omegaconf import OmegaConf
-
-    path = folder / ".hydra" / "hydra.yaml"
-    if not path.is_file():
-        return {}
-    chosen: Any = OmegaConf.to_container(OmegaConf.load(path))
-    return {key: value for key, value in chosen["hydra"]["runtime"]["choices"].items() if "/" not in key}
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -154,7 +140,7 @@ def show(runs: Sequence[Run]) -> None:
     names = letters(len(runs))
     for name, run in zip(names, runs, strict=True):
         state = "" if run.results else "   (has not ended, or failed)"
-        console.print(f"{name}  {os.path.relpath(run.folder)}{state}", markup=False)
+        console.print(f"{name}  {visible(os.path.relpath(run.folder), keep='')}{state}", markup=False)
     differ = differences([run.config for run in runs])
     console.print()
     console.print(_table("config", names, differ) if differ else "The configs are the same.")
@@ -171,8 +157,8 @@ def reached(runs: Sequence[Run]) -> dict[str, list[str]]:
     metrics = sorted((n for n in all_names if n.startswith(order)), key=lambda n: order.index(n.split("/")[0] + "/"))
     rows = {n: [format_metric(n, run.results.get("metrics", {}).get(n)) for run in runs] for n in metrics}
     rows["epochs"] = [str(run.results.get("epochs", len(run.epochs))) for run in runs]
-    rows["fit, s"] = [f"{run.results['seconds']['fit']:.1f}" if run.results else "-" for run in runs]
-    rows["parameters"] = [f"{run.results['num_parameters']:,}" if run.results else "-" for run in runs]
+    rows["fit, s"] = [_number(run.results.get("seconds", {}).get("fit"), ".1f") for run in runs]
+    rows["parameters"] = [_number(run.results.get("num_parameters"), ",") for run in runs]
     return rows
 
 
@@ -246,7 +232,8 @@ def _table(heading: str, names: Sequence[str], rows: Mapping[str, Sequence[str]]
         table.add_column(name, justify="right")
     for key, values in rows.items():
         table.add_row(
-            Text(key), *(Text(value if len(value) <= MOST_SIGNS else value[:MOST_SIGNS] + "…") for value in values)
+            Text(short(key, 200)),
+            *(Text(short(value, MOST_SIGNS + 1)) for value in values),
         )
     return table
 
@@ -258,6 +245,10 @@ def _told(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     return str(value)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"
 
 
 def _short(key: str, value: Any) -> Any:

@@ -18,14 +18,13 @@ was done, 2 for a mistake.
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dlzoo import paths
+from dlzoo import csv_files, paths
 from dlzoo.commands import cli
 from dlzoo.errors import UserError
 
@@ -117,7 +116,7 @@ def as_csv(found: dict[str, np.ndarray]) -> bytes:
     """label (a class by its name, or one column for each value), error, z0, z1, …"""
     labels, names, is_class = found["labels"], found["names"].tolist(), found["labels"].ndim == 1
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv_files.Writer(text, lineterminator="\n")
     writer.writerow([*(["label"] if is_class else names), "error", *(f"z{i}" for i in range(found["codes"].shape[1]))])
     for label, error, code in zip(labels.tolist(), found["errors"].tolist(), found["codes"].tolist(), strict=True):
         writer.writerow([*([names[label]] if is_class else label), f"{error:.6g}", *(f"{z:.6g}" for z in code)])

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlzoo import paths
 from dlzoo.commands import cli
-from dlzoo.errors import UserError, at_least, nearest
+from dlzoo.errors import UserError, at_least, nearest, short
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -251,7 +251,7 @@ def show(outcome: dict[str, Any], *, as_json: bool = False) -> None:
     limit = outcome["limit_test_batches"]
     part = f", as far as trainer.limit_test_batches={limit}" if limit not in (None, 1.0) else ""
     console.print(
-        f"[dim]{escape(str(outcome['model']))} on the test split of {escape(str(outcome['data']))}{part}; "
+        f"[dim]{escape(short(outcome['model']))} on the test split of {escape(short(outcome['data']))}{part}; "
         f"{outcome['device']}, {outcome['precision']}, {outcome['num_parameters']:,} parameters[/dim]"
     )
 

@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from dlzoo import paths
 from dlzoo.commands import cli
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -120,7 +120,7 @@ def inspect(options: Options, words: Sequence[str], ckpt: Path, source: Path | N
     if given is None or options.data or words:
         data = open_data(ckpt, task, cfg, options.data, words, options.trust)
         found = recognise(task, data, num_first=options.num, num_mistakes=options.mistakes, limit=options.limit)
-        print("\n".join(found.in_words(task.spec.target.names)))
+        print(visible("\n".join(found.in_words(task.spec.target.names))))
     write(draw(task, given or first_of(found), found, options), folder)
     print(f"{'look':14}tensorboard --logdir {folder}")
     if problems:
@@ -288,7 +288,7 @@ def write(made: Iterator[tuple[str, Figure | str]], folder: Path) -> None:
     with SummaryWriter(str(folder)) as writer:
         for name, figure in made:
             if isinstance(figure, str):
-                print(f"{name:14}left out: {figure}")
+                print(f"{name:14}left out: {visible(figure)}")
                 continue
             content = io.BytesIO()
             figure.savefig(content, format="png", dpi=figure.dpi)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dlzoo import paths
+from dlzoo import csv_files, paths
+from dlzoo.errors import visible
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,7 +68,7 @@ def _csv(records: Sequence[Record]) -> str:
         headings = [f"{what}_{i + 1}" for i in range(len(first["predictions"])) for what in ("class", "probability")]
         rows = [[cell for guess in record["predictions"] for cell in guess.values()] for record in records]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv_files.Writer(text, lineterminator="\n")
     writer.writerow(["input", *headings])
     writer.writerows([record["input"], *row] for record, row in zip(records, rows, strict=True))
     return text.getvalue()
@@ -89,9 +89,11 @@ def _table(records: Sequence[Record], target: Target) -> str:
     table = Table(box=None, pad_edge=False)
     table.add_column("input")
     for heading in headings:
-        table.add_column(Text(heading), justify="right")
+        table.add_column(Text(visible(heading, keep="")), justify="right")
     for record, cells in zip(records, rows, strict=True):
-        table.add_row(*(Text(cell) for cell in (str(record["input"]), *cells)))  # Text: [x] in a name is no markup
+        table.add_row(
+            *(Text(visible(cell, keep="")) for cell in (str(record["input"]), *cells))
+        )  # Text: [x] in a name is no markup
     text = io.StringIO()
     Console(file=text, width=10_000).print(table)  # a line is never broken: whoever reads it may
     return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines())

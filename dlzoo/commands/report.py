@@ -13,23 +13,23 @@ a mistake.
 from __future__ import annotations
 
 import base64
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from dlzoo import paths
+from dlzoo import paths, run_files, untrusted
 from dlzoo.commands import cli
-from dlzoo.commands.compare import Run, choices, read_run
-from dlzoo.errors import UserError
+from dlzoo.commands.compare import Run, read_run
+from dlzoo.errors import UserError, visible
 
 FIRST = ("learning_curves", "confusion_matrix", "predicted_against_true", "forecast", "predictions", "samples")
 """Pictures in this order, then the others by name."""
 
 TYPES = {".png": "image/png", ".gif": "image/gif", ".jpg": "image/jpeg", ".svg": "image/svg+xml"}
 LARGEST_PICTURE = 8_000_000  # bytes
+LARGEST_TEXT = 2_000_000
 TOLD_ELSEWHERE = ("report.txt", "warnings.txt", "profile.txt")
 
 STYLE = """
@@ -81,7 +81,7 @@ def command(argv: Sequence[str]) -> None:
 
 def page(run: Run) -> str:
     """The whole page as HTML."""
-    chosen = choices(run.folder)
+    chosen = run_files.choices(run.folder)
     title = f"{chosen.get('model', 'a model')} on {chosen.get('data', 'data')}"
     parts = [
         f"<h1>{escape(title)}</h1>",
@@ -107,12 +107,16 @@ def about(run: Run, chosen: dict[str, Any]) -> str:
     """One line below the title."""
     if not run.results:
         return f"{run.folder.name}: this run has not ended, or failed; {len(run.epochs)} epochs are known"
-    seconds, claim = run.results["seconds"], chosen.get("experiment")
-    return (
-        f"{run.folder.name}{f', experiment {claim}' if claim else ''}: {run.results['epochs']} epochs in "
-        f"{seconds['fit']:.1f} s on {run.results['device']}, {run.results['num_parameters']:,} parameters, "
-        f"seed {run.results['seed']}"
-    )
+    seconds, claim = run.results.get("seconds", {}).get("fit"), chosen.get("experiment")
+    parts = {
+        "{} epochs": run.results.get("epochs"),
+        " in {:.1f} s": seconds,
+        " on {}": run.results.get("device"),
+        ", {:,} parameters": run.results.get("num_parameters"),
+        ", seed {}": run.results.get("seed"),
+    }
+    told = "".join(form.format(value) for form, value in parts.items() if value is not None)
+    return f"{run.folder.name}{f', experiment {claim}' if claim else ''}: {told}"
 
 
 def figures(run: Run) -> str:
@@ -127,7 +131,7 @@ def figures(run: Run) -> str:
         verdict = ""
         if claim := claims.get(name):
             sign, bound = ("≥", claim["min"]) if "min" in claim else ("≤", claim["max"])
-            state = "met" if claim["met"] else "missed"
+            state = "met" if claim.get("met") else "missed"
             wanted = escape(f"{sign} {format_metric(name, bound)}, {claim.get('source', '')}".rstrip(", "))
             verdict = f'<br><span><span class="{state}">{state}</span>: {wanted}</span>'
         tiles.append(f'<div class="tile"><b>{format_metric(name, value)}</b><span>{escape(name)}</span>{verdict}</div>')
@@ -136,7 +140,8 @@ def figures(run: Run) -> str:
 
 def gallery(folder: Path) -> str:
     """Every picture of the run, inside the page."""
-    found = [path for path in folder.iterdir() if path.suffix.lower() in TYPES and path.is_file()]
+    files = [path for path in folder.iterdir() if path.suffix.lower() in TYPES and path.is_file()]
+    found = [path for path in files if run_files.is_inside(folder, path)]
     order = {name: i for i, name in enumerate(FIRST)}
     shown = []
     for path in sorted(found, key=lambda path: (order.get(path.stem, len(order)), path.name)):
@@ -152,37 +157,45 @@ def gallery(folder: Path) -> str:
 
 def class_table(folder: Path) -> str:
     """Precision, recall and F1 of each class."""
-    path = folder / "report.csv"
-    if not path.is_file():
+    path = run_files.find(folder, "report.csv")
+    rows = [] if path is None else run_files.csv_rows(path)
+    if not rows:
         return ""
-    with path.open(newline="", encoding="utf-8") as file:
-        heading, *rows = csv.reader(file)
-    short = [[row[0], *(f"{float(cell):.4f}" for cell in row[1:-1]), row[-1]] for row in rows]
-    return f"<h2>Classes</h2>{table(heading, short)}"
+    cells = [[_rounded(cell) if 0 < i < len(row) - 1 else cell for i, cell in enumerate(row.values())] for row in rows]
+    return f"<h2>Classes</h2>{table(rows[0], cells)}"
+
+
+def _rounded(cell: str) -> str:
+    """A figure with four decimals; what is none, as it stands."""
+    try:
+        return f"{float(cell):.4f}"
+    except ValueError:
+        return cell
 
 
 def texts(folder: Path) -> str:
     """Text that the run wrote: samples of a language model, mistakes."""
-    found = sorted(path for path in folder.glob("*.txt") if path.name not in TOLD_ELSEWHERE)
+    files = (path for path in folder.glob("*.txt") if path.name not in TOLD_ELSEWHERE)
+    found = sorted(path for path in files if run_files.is_inside(folder, path))
     return "\n".join(text(path.stem.replace("_", " ").capitalize(), path) for path in found)
 
 
 def text(heading: str, path: Path) -> str:
     """A text file under a heading; nothing where there is none."""
-    if not path.is_file():
+    if run_files.find(path.parent, path.name) is None:
         return ""
-    return f"<h2>{escape(heading)}</h2><pre>{escape(path.read_text(encoding='utf-8', errors='replace').rstrip())}</pre>"
+    if path.stat().st_size > LARGEST_TEXT:
+        return f"<p>{escape(heading)}: {escape(path.name)} is too large for this page</p>"
+    shown = visible(path.read_text(encoding="utf-8", errors="replace").rstrip())
+    return f"<h2>{escape(heading)}</h2><pre>{escape(shown)}</pre>"
 
 
 def configuration(run: Run, chosen: dict[str, Any]) -> str:
     """What was chosen, what was said on the command line, and all of it."""
-    from omegaconf import OmegaConf
-
-    hydra = run.folder / ".hydra"
     rows = [(key, str(value)) for key, value in sorted(chosen.items()) if value not in (None, "none", "default")]
-    words: Any = OmegaConf.load(hydra / "overrides.yaml") if (hydra / "overrides.yaml").is_file() else []
-    said = f"<p>On the command line: <code>{escape(' '.join(map(str, words)))}</code></p>" if words else ""
-    whole = escape((hydra / "config.yaml").read_text(encoding="utf-8").rstrip())
+    words = run_files.overrides(run.folder)
+    said = f"<p>On the command line: <code>{escape(visible(' '.join(words)))}</code></p>" if words else ""
+    whole = escape(visible(untrusted.read_text(run.folder / run_files.CONFIG).rstrip()))
     return (
         f"<h2>Config</h2>{said}{table(('group', 'choice'), rows)}"
         f"<details><summary>the whole config</summary><pre>{whole}</pre></details>"
@@ -194,10 +207,11 @@ def environment(run: Run) -> str:
     if not run.results:
         return ""
     results = run.results
-    rows = [(name, str(results[name])) for name in ("device", "precision", "seed", "commit")]
-    rows += list(results["versions"].items())
-    rows += [(f"seconds of {name}", f"{value:.1f}") for name, value in results["seconds"].items()]
-    rows += [(f"{name} checkpoint", str(path)) for name, path in results["checkpoints"].items()]
+    rows = [(name, str(results.get(name))) for name in ("device", "precision", "seed", "commit")]
+    rows += [(name, str(version)) for name, version in results.get("versions", {}).items()]
+    seconds = results.get("seconds", {}).items()
+    rows += [(f"seconds of {name}", f"{value:.1f}") for name, value in seconds if value is not None]
+    rows += [(f"{name} checkpoint", str(path)) for name, path in results.get("checkpoints", {}).items()]
     return f"<h2>Environment</h2>{table(('', ''), rows)}"
 
 
@@ -211,6 +225,6 @@ def epochs(run: Run) -> str:
 
 
 def table(heading: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
-    cells = "".join(f"<th>{escape(name)}</th>" for name in heading)
-    lines = "\n".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    cells = "".join(f"<th>{escape(visible(name))}</th>" for name in heading)
+    lines = "\n".join(f"<tr>{''.join(f'<td>{escape(visible(cell))}</td>' for cell in row)}</tr>" for row in rows)
     return f'<div class="wide"><table><tr>{cells}</tr>\n{lines}</table></div>'

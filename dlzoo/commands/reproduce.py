@@ -18,7 +18,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlzoo import config, results
+from dlzoo import config, results, run_files
 from dlzoo.commands.results_table import cells_of, key_of, load, save, write_table
 from dlzoo.errors import UserError, nearest
 from dlzoo.resume import status
@@ -130,8 +130,8 @@ def is_done(run_dir: Path, name: str, words: Sequence[str]) -> bool:
     if status(run_dir) != "finished":
         return False
     today = config.compose([f"experiment={name}", *words])
-    stored: Any = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
-    measured = results.read(run_dir)["metrics"]
+    stored: Any = OmegaConf.create(run_files.config(run_dir))
+    measured = results.read(run_dir).get("metrics", {})
     return decisive(stored) == decisive(today) and all(claim.metric in measured for claim in today.expect)
 
 

@@ -32,7 +32,7 @@ from typing import Any
 
 from dlzoo import paths
 from dlzoo.commands import cli
-from dlzoo.errors import UserError, nearest
+from dlzoo.errors import UserError, nearest, visible
 
 SAMPLERS = ("dlzoo.commands.sample_text", "dlzoo.commands.sample_images")
 """Modules that can sample: each has ``Options``, ``samples(task)``, and ``sample(task, options)``, which gives the
@@ -78,7 +78,7 @@ def command(argv: Sequence[str]) -> None:
         folder = paths.write_folder(options.output or "samples", "output", content)
         print(f"samples   {folder}")
     elif options.output is None:
-        sys.stdout.write(content.decode())
+        sys.stdout.write(visible(content.decode()))
     else:
         output = paths.writable(options.output, "output", ckpt)
         paths.write(output, content)

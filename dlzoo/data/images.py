@@ -24,7 +24,11 @@ from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import UserError, nearest
 from dlzoo.files import check_md5, damaged, download, find, folder_of, read_bytes
+from dlzoo.paths import replaced
 from dlzoo.specs import Classes, ImageSpec
+
+MOST_BYTES = 100_000_000
+"""Of a file that is downloaded; CIFAR's archive has 170 million."""
 
 Split = Literal["train", "test"]
 
@@ -94,7 +98,7 @@ class MNIST(Published):
         folder = self.data_dir / self.folder / "raw"
         for packed, md5 in self.md5.items():
             if find(folder, packed.removesuffix(".gz"), packed) is None:
-                download(packed, md5=md5, folder=folder, mirrors=self.mirrors)
+                download(packed, md5=md5, folder=folder, mirrors=self.mirrors, most=MOST_BYTES)
         for part in ("images", "labels"):
             self._check("test", part)  # train is read next, but test only when training is over
 
@@ -233,7 +237,9 @@ class CIFAR10(Published):
     def prepare_data(self) -> None:
         if not self._is_unpacked():
             if find(self.data_dir, self.archive) is None:
-                download(self.archive, md5=self.archive_md5, folder=self.data_dir, mirrors=self.mirrors)
+                download(
+                    self.archive, md5=self.archive_md5, folder=self.data_dir, mirrors=self.mirrors, most=2 * MOST_BYTES
+                )
             if os.access(self.data_dir, os.W_OK | os.X_OK):
                 self._unpack()
         self._read(["test_batch"])  # train is read next, but test only when training is over
@@ -277,9 +283,8 @@ class CIFAR10(Published):
         try:
             folder.mkdir(exist_ok=True)
             for name, content in files.items():
-                partial = folder / f".{name}.{os.getpid()}"
-                partial.write_bytes(content)
-                partial.replace(folder / name)  # under its own name only when it is whole
+                with replaced(folder / name) as partial:  # under its own name only when it is whole
+                    partial.write_bytes(content)
         except OSError as error:
             raise UserError(f"{self.archive} cannot be unpacked in {self.data_dir} ({error.strerror})") from None
 

@@ -21,9 +21,11 @@ from dlzoo.data.splits import holdout
 from dlzoo.data.text import TextData
 from dlzoo.data.text_loaders import Texts
 from dlzoo.errors import UserError
-from dlzoo.files import damaged, download, find, folder_of, read_bytes
+from dlzoo.files import Unpacked, damaged, download, find, folder_of, read_bytes
 from dlzoo.specs import Classes
 
+MOST_PACKED, MOST_UNPACKED = 200_000_000, 1 << 30
+"""Of an archive, and of all that is in it."""
 MOST_BYTES = 1_000_000
 """Of a file in an archive; the largest published one has 86 kB. Archives are read in place, and nothing is unpacked."""
 
@@ -100,7 +102,7 @@ def prepare_sentences(data_dir: Path, mirrors: Sequence[str]) -> None:
     """Download the archive of the sentences where neither it nor its files are there."""
     cls = SentimentSentences
     if find(data_dir, cls.archive) is None and any(find(data_dir / cls.folder, name) is None for name in cls.names):
-        download(cls.archive, sha256=cls.archive_sha256, folder=data_dir, mirrors=mirrors)
+        download(cls.archive, sha256=cls.archive_sha256, folder=data_dir, mirrors=mirrors, most=MOST_BYTES)
 
 
 def sentence_files(data_dir: Path) -> dict[str, bytes]:
@@ -158,7 +160,7 @@ class Imdb(PublishedText):
 
     def prepare_data(self) -> None:
         if self._archive is None and not (self.data_dir / self.folder).is_dir():
-            download(self.archive, md5=self.archive_md5, folder=self.data_dir, mirrors=self.mirrors)
+            download(self.archive, md5=self.archive_md5, folder=self.data_dir, mirrors=self.mirrors, most=MOST_PACKED)
 
     def place(self, split: Literal["train", "test"]) -> tuple[str, Tensor]:
         return split, torch.arange(self.num_reviews)
@@ -198,7 +200,10 @@ class Imdb(PublishedText):
                     yield name, read_bytes(path)
             return
         try:
-            with tarfile.open(self._archive) as tar:
+            with (
+                Unpacked(self._archive, MOST_UNPACKED) as unpacked,
+                tarfile.open(fileobj=io.BufferedReader(unpacked, 1 << 20), mode="r|") as tar,
+            ):
                 for member in tar:
                     if member.isfile() and wanted.fullmatch(member.name):
                         if member.size > MOST_BYTES:

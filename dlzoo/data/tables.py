@@ -26,7 +26,7 @@ from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.splits import holdout
 from dlzoo.errors import UserError, nearest
-from dlzoo.files import damaged, download, find, folder_of, read_bytes
+from dlzoo.files import Unpacked, damaged, download, find, folder_of, read_bytes
 from dlzoo.specs import Classes, Column, Spec, TableSpec, Target, Values
 
 if TYPE_CHECKING:
@@ -262,6 +262,10 @@ class Wine(ClassTable):
         return load_wine(return_X_y=True)
 
 
+MOST_BYTES = 10_000_000
+"""Of the archive, and of what it unpacks to, which has 1.9 million."""
+
+
 class CaliforniaHousing(KnownTable):
     """20,640 block groups of the 1990 census: the median house value, from 8 features.
 
@@ -307,7 +311,14 @@ class CaliforniaHousing(KnownTable):
     def prepare_data(self) -> None:
         if self._file() is None:
             instead = "choose data that are embedded: data=wine, or data=synthetic data.kind=friedman"
-            download("cal_housing.tgz", sha256=self.sha256, folder=self.folder, mirrors=self.mirrors, instead=instead)
+            download(
+                "cal_housing.tgz",
+                sha256=self.sha256,
+                folder=self.folder,
+                mirrors=self.mirrors,
+                instead=instead,
+                most=MOST_BYTES,
+            )
 
     def raw(self) -> tuple[np.ndarray, np.ndarray]:
         path = self._file()
@@ -316,10 +327,14 @@ class CaliforniaHousing(KnownTable):
         content = io.BytesIO(read_bytes(path))
         try:
             if path.suffix == ".tgz":
-                with tarfile.open(fileobj=content) as archive:
+                with Unpacked(path, MOST_BYTES) as unpacked:
+                    packed = io.BytesIO(unpacked.read())
+                with tarfile.open(fileobj=packed, mode="r:") as archive:
                     member = archive.extractfile("CaliforniaHousing/cal_housing.data")
                     content = io.BytesIO(member.read() if member else b"")
             table = np.loadtxt(content, delimiter=",")
+        except UserError:
+            raise
         except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, KeyError, ValueError) as error:
             raise damaged(path, f"{error}") from None
         if table.shape != (self.num_rows, 9):

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from dlzoo import paths
 from dlzoo.commands import cli
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, visible
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -123,7 +124,7 @@ def export(task: Any, cfg: DictConfig, source: Any, output: Path, options: Optio
     format = FORMATS[options.format]
     view = view_of(task, options.part).eval()
     inputs = view.real_inputs(source, NUM_VERIFIED)
-    temporary = output.with_name(f".{output.stem}.tmp{output.suffix}")
+    temporary = output.with_name(f".{output.stem}.{secrets.token_hex(8)}{output.suffix}")
     metadata = metadata_of(task, cfg, view, options)
     try:
         try:
@@ -220,7 +221,7 @@ def show(view: View, output: Path, verdict: Verdict) -> None:
     for what, ports in (("input", view.inputs), ("output", view.outputs)):
         for port in ports:
             shape = ", ".join(map(str, port.shape))
-            print(f"{what:8} {port.name} {port.dtype} ({shape}): {port.meaning}")
+            print(visible(f"{what:8} {port.name} {port.dtype} ({shape}): {port.meaning}", keep=""))
     print(f"verified on {verdict.num} real inputs, in a batch and alone: largest difference {verdict.difference:.1e}")
     if verdict.spread < 10 * TOLERANCE:
         print("warning: the checkpoint answers all of them nearly alike, so that little is verified", file=sys.stderr)

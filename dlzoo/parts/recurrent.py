@@ -53,6 +53,7 @@ class Recurrent(nn.Module):
             )
         kind = pick(cell, {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU, "peephole_lstm": PeepholeLSTM}, "net.cell")
         self.num_units = num_units
+        self.num_layers = num_layers
         self.bidirectional = bidirectional
         self.num_outputs = num_units * (2 if bidirectional else 1)
         self.layers = kind(
@@ -64,6 +65,8 @@ class Recurrent(nn.Module):
 
         ``lengths`` (B,), at least 1, are the numbers of real steps; the outputs of the others are zero.
         """
+        if state is not None:
+            self.check(state, len(x))
         if isinstance(self.layers, PeepholeLSTM):
             return self.layers(x, state, lengths)
         if lengths is None:
@@ -71,6 +74,19 @@ class Recurrent(nn.Module):
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
         outputs, state = self.layers(packed, state)
         return pad_packed_sequence(outputs, batch_first=True, total_length=x.shape[1])[0], state
+
+    def check(self, state: Any, batch_size: int) -> None:
+        """Refuse a state that these layers do not leave after a batch of this size: a checkpoint may hold any."""
+        parts = (state,) if isinstance(state, Tensor) else tuple(state)
+        wanted = (self.num_layers * (2 if self.bidirectional else 1), batch_size, self.num_units)
+        has_cells = isinstance(self.layers, nn.LSTM | PeepholeLSTM)
+        if (
+            isinstance(state, Tensor) == has_cells
+            or len(parts) != 1 + has_cells
+            or any(not isinstance(part, Tensor) or part.shape != wanted for part in parts)
+        ):
+            what = f"{1 + has_cells} x {wanted}" if has_cells else f"{wanted}"
+            raise UserError(f"the state handed on to the recurrent layers is not {what}: start the run again")
 
     def last(self, outputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B, T, num_outputs) -> (B, num_outputs): what each direction gave when it had read the whole sequence."""

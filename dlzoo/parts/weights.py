@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dlzoo import durable
 from dlzoo.errors import UserError
 
 SHOWN = 4
@@ -64,6 +65,8 @@ def read_weights(file: str) -> Weights:
     key = f"net.weights={file}"
     if path.suffix == ".safetensors":
         return Weights(_safetensors(path, key), key)
+    if durable.is_packed(path):
+        raise UserError(f"{key} is a compressed archive, which torch.save does not write")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError):

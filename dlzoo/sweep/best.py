@@ -40,4 +40,6 @@ def show(argv: Sequence[str]) -> None:
         f"trial {best.number} of {len(record.trials)}{aside}: {record.metric} {value} in epoch {best.best_epoch}",
         file=sys.stderr,
     )
+    if any(not word.isprintable() for word in words):
+        raise UserError(f"{argv[0]}: the trial's words hold signs that a terminal would obey; no sweep writes such")
     print(shlex.join(["python", "train.py", *words]))

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
 import json
 import math
+import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dlzoo import paths
+from dlzoo import csv_files, paths, results, run_files, untrusted
 from dlzoo.errors import UserError
 from dlzoo.sweep.worker import Epoch
 
 FILE = "sweep.json"
 
 State = Literal["running", "complete", "pruned", "failed"]
+
+
+RECORD: dict[str, run_files.Kind] = {
+    "words": run_files.is_texts,
+    "metric": run_files.is_text_or_none,
+    "mode": lambda value: value in ("min", "max"),
+    "trials": lambda value: isinstance(value, list),
+}
+"""What ``sweep.json`` holds."""
+TRIAL: dict[str, run_files.Kind] = {
+    "number": run_files.is_count,
+    "words": run_files.is_texts,
+    "params": lambda value: isinstance(value, dict) and all(map(run_files.is_plain, value.values())),
+    "state": lambda value: isinstance(value, str),
+    "value": lambda value: value is None or run_files.is_number(value),
+    "best_epoch": lambda value: value is None or run_files.is_count(value),
+    "epochs": run_files.is_count,
+    "seconds": run_files.is_number,
+    "reason": lambda value: isinstance(value, str),
+    "metrics": lambda value: isinstance(value, dict) and all(map(run_files.is_number, value.values())),
+    "folder": lambda value: isinstance(value, str),
+}
 
 
 @dataclass
@@ -59,10 +81,10 @@ class Trial:
             return
         if self.state == "running":
             self.state = "complete"
-        results = json.loads((Path(self.folder) / "results.json").read_text(encoding="utf-8"))
-        self.seconds = results["seconds"]["fit"]
-        self.epochs = max(self.epochs, results["epochs"])
-        self.metrics = {name: value for name, value in results["metrics"].items() if value is not None}
+        found = results.read(Path(self.folder))
+        self.seconds = found["seconds"]["fit"]
+        self.epochs = max(self.epochs, found["epochs"])
+        self.metrics = {name: value for name, value in found["metrics"].items() if value is not None}
 
 
 @dataclass
@@ -109,7 +131,7 @@ class Record:
         folder.mkdir(parents=True, exist_ok=True)
         paths.write(folder / FILE, (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode())
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv_files.Writer(text, lineterminator="\n")
         best = f"best {self.metric}"
         names = self.metric_names
         heads = ["rank", "trial", *self.param_names, best, "best epoch", "epochs", "seconds", "state", *names, "reason"]
@@ -130,5 +152,20 @@ def read(folder: Path) -> Record:
     path = folder / FILE
     if not path.is_file():
         raise UserError(f"{folder} holds no {FILE}: give the folder that a sweep (python train.py -m …) named")
-    plain = json.loads(path.read_text(encoding="utf-8"))
-    return Record(**{**plain, "trials": [Trial(**trial) for trial in plain["trials"]]})
+    plain = run_files.mapping(untrusted.read_json(path, 4 * untrusted.MOST_BYTES), path)
+    run_files.check(plain, RECORD, path)
+    trials = [_trial(trial, f"trials[{i}]", path) for i, trial in enumerate(plain["trials"])]
+    return Record(plain["words"], plain["metric"], plain["mode"], trials)
+
+
+def _trial(plain: Any, key: str, path: Path) -> Trial:
+    """One trial of a record. Its folder lies in the sweep's own, which may have been moved since."""
+    plain = run_files.mapping(plain, path, key)
+    run_files.check(plain, TRIAL, path, f"{key}.")
+    if plain["state"] not in (states := typing.get_args(State)):
+        run_files.refuse(path, f"{key}.state", plain["state"], f"one of {', '.join(states)}")
+    folder = Path(plain["folder"])
+    if not run_files.is_inside(path.parent, folder):
+        folder = path.parent / folder.name
+    known = {field.name: plain[field.name] for field in dataclasses.fields(Trial)}
+    return Trial(**known | {"folder": str(folder) if plain["folder"] else ""})

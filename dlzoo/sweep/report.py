@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dlzoo.errors import visible
 from dlzoo.results import format_metric
 from dlzoo.sweep.record import Record, Trial
 from dlzoo.sweep.settings import Settings
@@ -39,12 +40,12 @@ def show_trial(trial: Trial, metric: str | None) -> None:
     """The line of a trial that has ended."""
     if sys.stdout.isatty():
         print("\r\033[K", end="")
-    words = " ".join(word.lstrip("+") for word in trial.words)
+    words = visible(" ".join(word.lstrip("+") for word in trial.words), keep="")
     if trial.state == "failed":
-        print(f"error: trial {trial.number} ({words}): {trial.reason}", file=sys.stderr, flush=True)
+        print(f"error: trial {trial.number} ({words}): {visible(trial.reason)}", file=sys.stderr, flush=True)
         return
     reached = "" if trial.value is None else f"   {metric} {format_metric(str(metric), trial.value)}"
-    epochs = f"{trial.epochs} epochs" + (f", {trial.reason}" if trial.reason else "")
+    epochs = f"{trial.epochs} epochs" + (f", {visible(trial.reason)}" if trial.reason else "")
     print(f"trial {trial.number}   {words}{reached}   {epochs}   {trial.seconds:.1f} s", flush=True)
 
 
@@ -57,7 +58,9 @@ def table(record: Record) -> Table:
     for heading in (f"best {record.metric}", *tests, "epochs", "seconds", ""):
         shown.add_column(heading, justify="right" if heading else "left", no_wrap=bool(heading))
     for trial in record.ranked()[:MOST_ROWS]:
-        label = Text(" ".join(word.lstrip("+") for word in trial.words))  # rich would take [flips,mixup] for markup
+        label = Text(
+            visible(" ".join(word.lstrip("+") for word in trial.words), keep="")
+        )  # rich would take [flips,mixup] for markup
         value = format_metric(str(record.metric), trial.value)
         cells = [format_metric(name, trial.metrics.get(name)) for name in tests]
         state = "" if trial.state == "complete" else trial.state

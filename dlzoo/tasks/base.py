@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import Strategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dlzoo import gathering, random_state
+from dlzoo import gathering, random_state, resume_state
 from dlzoo.batch_norm import WholeBatchNorm
 from dlzoo.errors import UserError
 from dlzoo.noise import Drawn, Noise, Shared
@@ -188,6 +188,11 @@ class Task(pl.LightningModule):
         self.skipped_steps = self._continuation.get("skipped_steps", 0) if self._continuation else 0
 
     def on_train_start(self) -> None:
+        with resume_state.restoring(self.trainer.ckpt_path):
+            self._resume()
+
+    def _resume(self) -> None:
+        """Take over what a checkpoint holds of the task itself; without one, begin to draw at random."""
         stored, self._continuation = self._continuation, None
         gathering.check_together(self.global_step)
         own = None if stored is None else gathering.own_of(stored.get("ranks", []))

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlzoo import resume_state
 from dlzoo.agents.environments import Environments, Transitions, play_each
 from dlzoo.errors import UserError
 from dlzoo.schedulers import UNLIMITED, Plan
@@ -195,10 +196,12 @@ class Player(Task):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        stored = dict(checkpoint["play"])
-        self.rng.bit_generator.state = json.loads(stored.pop("rng"))
-        for name, value in stored.items():
-            setattr(self, name, value)
+        stored = resume_state.mapping(checkpoint.get("play"), "play")
+        self.rng.bit_generator.state = json.loads(stored.get("rng", ""))
+        for name in self.counters():
+            if name in stored:
+                resume_state.counter(stored[name], f"play.{name}")
+                setattr(self, name, stored[name])
 
     def counters(self) -> dict[str, int]:
         """The attributes that a continued run must find as they were."""

@@ -1,0 +1,63 @@
+"""YAML and JSON of a stranger: what is short but stands for much is refused before it is built."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dlzoo import untrusted
+from dlzoo.errors import UserError, visible
+
+LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12)
+)
+BAD_YAML = {
+    "aliases of aliases": (LAUGHS, "stands for more than"),
+    "merged aliases": (LAUGHS + "b: {<<: *a11}\n", "stands for more than"),
+    "a node that contains itself": ("a: &a [*a]\n", "contains itself"),
+    "deep brackets": ("[" * 100_000, "nest"),
+    "deep mappings": ("{a: " * 500 + "1" + "}" * 500, "levels deep"),
+    "deep blocks": ("".join(f"{' ' * i}a:\n" for i in range(200)), "levels deep"),
+    "a class": ("a: !!python/object/apply:os.system [id]\n", "no YAML"),
+    "no YAML": ("a: [1\nb", "no YAML"),
+    "a huge number": (f"a: {'9' * 10_000}\n", "no YAML"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_YAML)
+def test_yaml_that_is_no_config_is_a_sentence(what: str) -> None:
+    text, reason = BAD_YAML[what]
+    with pytest.raises(UserError, match=reason) as refused:
+        untrusted.parse_yaml(text, "run/config.yaml")
+    assert str(refused.value).startswith("run/config.yaml")
+
+
+def test_yaml_with_a_few_aliases_and_references_is_read() -> None:
+    assert untrusted.parse_yaml("a: &x [1, 2]\nb: *x\nc: ${a}\n", "f") == {"a": [1, 2], "b": [1, 2], "c": "${a}"}
+
+
+@pytest.mark.parametrize("text", ["[" * 1_000_000, '{"a":' * 100 + "1" + "}" * 100, "{", "", "9" * 10_000])
+def test_json_that_is_none_is_a_sentence(text: str) -> None:
+    with pytest.raises(UserError, match=r"^r\.json is"):
+        untrusted.parse_json(text, "r.json")
+
+
+def test_files_that_are_too_large_or_no_files_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b"1" * 101)
+    with pytest.raises(UserError, match="more than 100 bytes"):
+        untrusted.read_text(path, 100)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"no UTF-8"):
+        untrusted.read_text(path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="no regular file"):
+        untrusted.read_text(tmp_path / "pipe")
+
+
+def test_signs_that_a_terminal_obeys_are_written_out() -> None:
+    assert visible("a\x1b]0;x\x07b\x9b2J\u202e\r") == "a\\x1b]0;x\\x07b\\x9b2J\\u202e\\r"
+    assert visible("Größe\t1\n") == "Größe\t1\n"
+    assert visible("a\nb", keep="") == "a\\nb"
