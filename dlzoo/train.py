@@ -209,6 +209,7 @@ def quiet() -> None:
         "logging interval",
         "in eval mode",
         "returned `None`",  # a player at random has nothing to optimize
+        "which is not available but strict",  # a plateau schedule in an epoch without validation: see tasks/base.py
         "lr_scheduler.step\\(\\)` before",  # a schedule may begin while a replay buffer is still being filled
     )
     for text in advice:
