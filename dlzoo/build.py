@@ -121,7 +121,7 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
             **own,
             callbacks=callbacks,
             logger=loggers or False,
-            plugins=[CheckpointIO(card)],
+            plugins=[CheckpointIO(card, run_dir)],
             default_root_dir=str(run_dir),
             enable_progress_bar=has_bar,
             enable_checkpointing=has_checkpoint,

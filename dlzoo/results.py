@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dlzoo.paths import replaced
+from dlzoo.run_paths import to_relative
 
 
 def judge(expect: Sequence[dict[str, Any]], metrics: dict[str, float]) -> list[dict[str, Any]]:
@@ -36,7 +37,14 @@ def judge(expect: Sequence[dict[str, Any]], metrics: dict[str, float]) -> list[d
 
 
 def write(run_dir: Path, results: dict[str, Any]) -> Path:
-    """``results.json`` in the run folder, written whole or not at all; NaN and infinities become null."""
+    """``results.json`` in the run folder, written whole or not at all; NaN and infinities become null.
+
+    The paths of checkpoints start from the run folder, which may be moved.
+    """
+    if "checkpoints" in results:
+        paths = results["checkpoints"].items()
+        relative = {name: path and to_relative(Path(path).resolve(), run_dir.resolve()) for name, path in paths}
+        results = results | {"checkpoints": relative}
     path = run_dir / "results.json"
     with replaced(path) as temporary:
         temporary.write_text(json.dumps(finite(results), indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -110,7 +110,7 @@ class Task(pl.LightningModule):
         self.skipped_steps = 0
         """Steps that were left out so far."""
         self._continuation: dict[str, Any] | None = None
-        self._is_validated = False
+        self.is_validated = False
         """Whether the epoch under way has been validated, once at least."""
         self.share = 1.0
         """Of this rank's rows in the batch, times the number of ranks; 0: the rows count on another rank."""
@@ -174,17 +174,17 @@ class Task(pl.LightningModule):
             "metrics": {name: float(value) for name, value in self.trainer.callback_metrics.items()},
             "loader": None if is_over else _state_of(self.trainer.train_dataloader),
             "skipped_steps": self.skipped_steps,
-            "validated": self._is_validated,
+            "validated": self.is_validated,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._continuation = checkpoint.get("continuation")
         self.last_metrics = dict(self._continuation["metrics"]) if self._continuation else {}
         self.skipped_steps = self._continuation.get("skipped_steps", 0) if self._continuation else 0
+        self.is_validated = self._continuation.get("validated", False) if self._continuation else False
 
     def on_train_start(self) -> None:
         stored, self._continuation = self._continuation, None
-        self._is_validated = stored is not None and stored.get("validated", False)
         schedules = [config.scheduler for config in self.trainer.lr_scheduler_configs]
         if not self.trainer.enable_validation and any(isinstance(s, ReduceLROnPlateau) for s in schedules):
             raise UserError(
@@ -220,7 +220,7 @@ class Task(pl.LightningModule):
         super().backward(loss, *args, **options)
 
     def on_train_epoch_start(self) -> None:
-        self._is_validated = False
+        self.is_validated = False
         for mean in self.train_means.values():
             mean.reset()
 
@@ -232,7 +232,7 @@ class Task(pl.LightningModule):
         self.step_epoch_schedules()
 
     def on_validation_start(self) -> None:
-        self._is_validated = not self.trainer.sanity_checking
+        self.is_validated = not self.trainer.sanity_checking
 
     def step_epoch_schedules(self) -> None:
         """Step the schedules that move once an epoch and that Lightning leaves alone.
@@ -245,7 +245,7 @@ class Task(pl.LightningModule):
             if config.interval != "epoch" or (self.current_epoch + 1) % config.frequency:
                 continue
             if isinstance(config.scheduler, ReduceLROnPlateau):
-                if self._is_validated:
+                if self.is_validated:
                     config.scheduler.step(self.watched_by(config))
             elif not self.automatic_optimization:
                 config.scheduler.step()
