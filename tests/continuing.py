@@ -21,6 +21,8 @@ COMMON = (
     "model=mlp data=iris net.hidden=[6] net.dropout=0.2 data.batch_size=16 data.val_fraction=0.25 optimizer.lr=0.1 "
     "trainer=cpu deterministic=true logger=none trainer.max_epochs=5 callbacks.last_checkpoint.every_n_steps=3"
 )
+PLATEAU = "scheduler=plateau scheduler.patience=0 scheduler.factor=0.5 optimizer.lr=4"
+"""With a rate that is too high, so that the plateau comes."""
 SCHEDULERS = {
     "none": "",
     "warm-up": "scheduler.warmup=1.5",
@@ -28,8 +30,8 @@ SCHEDULERS = {
     "exponential": "scheduler=exponential scheduler.gamma=0.5",
     "cosine": "scheduler=cosine scheduler.warmup=0.5",
     "onecycle": "scheduler=onecycle",
-    "plateau": "scheduler=plateau scheduler.patience=0 scheduler.factor=0.5 optimizer.lr=4",
-    "plateau, warm-up": "scheduler=plateau scheduler.patience=0 scheduler.factor=0.5 scheduler.warmup=1.5 optimizer.lr=4",
+    "plateau": PLATEAU,
+    "plateau, warm-up": f"{PLATEAU} scheduler.warmup=1.5",
 }
 CALLBACKS = {
     "checkpoint": "callbacks=[history,checkpoint]",
@@ -42,7 +44,6 @@ CALLBACKS = {
 }
 TRAINING = {
     "Adam": "optimizer=adam",
-    "momentum": "optimizer=momentum",
     "accumulation": "trainer.accumulate_grad_batches=2",
     "clipping": "trainer.gradient_clip_val=0.5",
     "bf16": "trainer.precision=bf16-mixed",
@@ -101,32 +102,27 @@ class Copies:
         self.taken.append((f"{name}{trainer.current_epoch + 1}", to))
 
 
-def broken_by_kills(
-    folder: Path, words: Sequence[str], moments: Sequence[int] | None = None, *, move: bool = False
-) -> tuple[int, list[str]]:
-    """How many continuations were compared with the undisturbed run, and in which of them something differs.
+class Undisturbed:
+    """One run, what it leaves, and copies of its folder from while it trained."""
 
-    Args:
-        moments: which of the copies are continued; all of them if None.
-        move: each is continued in a folder of another name.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        copies = Copies(folder / "copies", patch)
-        expected = run(folder / "whole", words)
-    shutil.move(folder / "whole", folder / "done")
-    chosen = copies.taken if moments is None else [copies.taken[i % len(copies.taken)] for i in moments]
-    broken = []
-    for number, (name, copy) in enumerate(chosen):
-        place = folder / (f"moved {number}" if move else "whole")
-        shutil.move(copy, place)
-        if found := differences(expected, continued(place, words)):
-            broken.append(f"{name}: {'; '.join(found[:3])}")
+    def __init__(self, folder: Path, words: Sequence[str]) -> None:
+        self.folder, self.words = folder, words
+        with pytest.MonkeyPatch.context() as patch:
+            copies = Copies(folder / "copies", patch)
+            self.left = run(folder / "whole", words)
+        self.copies = copies.taken
+        shutil.move(folder / "whole", folder / "done")
+
+    def broken_by_kill(self, moment: int, *, move: bool = False) -> list[str]:
+        """What differs if a run is killed at this moment and continued, perhaps in a folder of another name."""
+        name, copy = self.copies[moment % len(self.copies)]
+        place = self.folder / ("moved" if move else "whole")
+        shutil.copytree(copy, place)
+        found = differences(self.left, continued(place, self.words))
         shutil.rmtree(place)
-    return len(chosen), broken
+        return [f"{name}: {where}" for where in found[:3]]
 
-
-def broken_by_more_epochs(folder: Path, words: Sequence[str]) -> list[str]:
-    """Where a run of three epochs that is continued to five differs from one of five."""
-    expected = run(folder / "whole", [*words, "trainer.max_epochs=5"])
-    run(folder / "short", [*words, "trainer.max_epochs=3"])
-    return differences(expected, continued(folder / "short", [*words, "trainer.max_epochs=5"]))
+    def broken_by_more_epochs(self, first: int = 3) -> list[str]:
+        """What differs if a run of fewer epochs is continued to as many."""
+        run(self.folder / "short", [*self.words, f"trainer.max_epochs={first}"])
+        return differences(self.left, continued(self.folder / "short", self.words))[:3]

@@ -10,7 +10,8 @@ import itertools
 import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,7 @@ from continuing import (
     SCHEDULERS,
     TRAINING,
     VALIDATION,
-    broken_by_kills,
-    broken_by_more_epochs,
+    Undisturbed,
     continued,
     run,
     words_of,
@@ -54,12 +54,12 @@ THIN = [
 
 @pytest.mark.parametrize("case", THIN, ids=" - ".join)
 def test_killed_at_a_checkpoint(case: tuple[str, str, str, str], tmp_path: Path) -> None:
-    assert broken_by_kills(tmp_path, words_of(*case), moments=[-3]) == (1, [])
+    assert Undisturbed(tmp_path, words_of(*case)).broken_by_kill(-3) == []
 
 
 @pytest.mark.parametrize("case", [case for case in THIN if case[0] not in FIXED_LENGTH], ids=" - ".join)
 def test_more_epochs(case: tuple[str, str, str, str], tmp_path: Path) -> None:
-    assert broken_by_more_epochs(tmp_path, words_of(*case)) == []
+    assert Undisturbed(tmp_path, words_of(*case)).broken_by_more_epochs() == []
 
 
 def test_a_plateau_lowers_the_rate_in_these_cases(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_plateau_without_validation_is_refused(words: str, tmp_path: Path) -> 
 
 
 STOPPED = [
-    *words_of("none", "early stopping", "momentum", "each epoch"),
+    *words_of("none", "early stopping", "Adam", "each epoch"),
     "optimizer.lr=1",
     "trainer.max_epochs=12",
     "callbacks.early_stopping.patience=1",
@@ -84,9 +84,9 @@ STOPPED = [
 
 
 def test_a_run_that_early_stopping_has_ended_does_not_train_on(tmp_path: Path) -> None:
-    count, broken = broken_by_kills(tmp_path, STOPPED)
-    assert broken == []
-    assert count < 12, "it was stopped early"
+    whole = Undisturbed(tmp_path, STOPPED)
+    assert whole.left["progress"][0] < 12, "it was stopped early"
+    assert whole.broken_by_kill(-1) == []
 
 
 def test_with_more_patience_it_does(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ WORSE = [*words_of("none", "checkpoint", "Adam", "each epoch"), "optimizer.lr=0.
 
 @pytest.mark.parametrize("case", THIN[:1], ids=" - ".join)
 def test_a_run_folder_can_be_moved(case: tuple[str, str, str, str], tmp_path: Path) -> None:
-    assert broken_by_kills(tmp_path, words_of(*case), moments=[-3], move=True) == (1, [])
+    assert Undisturbed(tmp_path, words_of(*case)).broken_by_kill(-3, move=True) == []
 
 
 def test_a_moved_run_keeps_its_best_checkpoint(tmp_path: Path) -> None:
@@ -189,9 +189,9 @@ def counts() -> Iterator[dict[str, dict[str, list[int]]]]:
         rows=[*rows, ["all", *total]],
         note=f"Each schedule with {', '.join(CALLBACKS)} and {', '.join(TRAINING)}; validated {', '.join(VALIDATION)} "
         "in turn. Killed: the run folder as it was after a checkpoint, or just before it, was continued; moved: so, "
-        "under another name; more epochs: three and then two more, against five at once (not where the schedule depends "
-        "on the length of the run). Broken: the weights, optimizer, schedule, callbacks, random state, metrics or the "
-        "rows of metrics.csv are not, bit for bit, those of the undisturbed run. On the CPU with "
+        "under another name; more epochs: three and then two more, against five at once (not where the schedule "
+        "depends on the length of the run). Broken: the weights, optimizer, schedule, callbacks, random state, metrics "
+        "or the rows of metrics.csv are not, bit for bit, those of the undisturbed run. On the CPU with "
         "`deterministic=true`.",
     )
 
@@ -206,17 +206,17 @@ def test_every_schedule_with_every_callback_and_every_way_to_step(
     tried = dict.fromkeys(KINDS, 0)
     for number, case in enumerate(itertools.product(CALLBACKS, TRAINING)):
         validation = next(validations) if number % len(TRAINING) else next(itertools.islice(validations, 1, None))
-        words, folder = words_of(scheduler, *case, validation), tmp_path / f"{number}"
-        for kind in KINDS[:2]:
-            moments = [draw.randrange(100)]
-            count, found = broken_by_kills(folder / kind, words, moments, move=kind == "moved")
-            tried[kind] += count
-            broken[kind] += [f"{case}, {validation}: {text}" for text in found]
+        whole = Undisturbed(tmp_path / f"{number}", words_of(scheduler, *case, validation))
+        checks: dict[str, Callable[[], list[str]]] = {"killed": partial(whole.broken_by_kill, draw.randrange(100))}
+        if number % 3 == 0:
+            checks["moved"] = partial(whole.broken_by_kill, draw.randrange(100), move=True)
         if scheduler not in FIXED_LENGTH:
-            tried["more epochs"] += 1
-            if differing := broken_by_more_epochs(folder / "more", words):
-                broken["more epochs"].append(f"{case}, {validation}: {'; '.join(differing[:3])}")
-        shutil.rmtree(folder)
+            checks["more epochs"] = whole.broken_by_more_epochs
+        for kind, check in checks.items():
+            tried[kind] += 1
+            if differing := check():
+                broken[kind].append(f"{case}, {validation}: {'; '.join(differing)}")
+        shutil.rmtree(whole.folder)
     for kind in KINDS:
         if tried[kind]:
             counts[scheduler][kind] = [tried[kind], len(broken[kind])]
@@ -229,6 +229,7 @@ def test_every_schedule_with_every_callback_and_every_way_to_step(
 def test_tasks_that_step_by_themselves(family: str, scheduler: str, tmp_path: Path) -> None:
     from killing import words_of as words_of_family
 
-    words = [*words_of_family(family), *SCHEDULERS[scheduler].split(), "trainer.max_epochs=5"]
-    assert broken_by_kills(tmp_path / "kills", words, moments=[-1, -2, 3])[1] == []
-    assert broken_by_more_epochs(tmp_path / "more", words) == []
+    whole = Undisturbed(tmp_path, [*words_of_family(family), *SCHEDULERS[scheduler].split(), "trainer.max_epochs=5"])
+    for moment in (-1, -2, 3):
+        assert whole.broken_by_kill(moment) == []
+    assert whole.broken_by_more_epochs() == []
