@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
+from dlzoo import config
 from dlzoo.errors import UserError
 
 

@@ -89,7 +89,9 @@ def job(cfg: DictConfig) -> None:
         _complain(str(cause))
         if hydra_cfg.mode == RunMode.MULTIRUN:
             raise  # one of the runs that Hydra sent off: it tells the command that did so
-        if ranks.rank() == 0 and {path.name for path in run_dir.iterdir()} <= {".hydra"}:
+        from dlzoo import locks
+
+        if ranks.rank() == 0 and {path.name for path in run_dir.iterdir()} <= {".hydra", locks.NAME}:
             shutil.rmtree(run_dir)  # nothing was run
     except (MemoryError, RuntimeError) as error:
         from dlzoo import memory
