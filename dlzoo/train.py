@@ -108,6 +108,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
         UserError: the config holds a mistake, or the parts do not fit; nothing has been read or downloaded then.
     """
     started = time.perf_counter()
+    given = overrides
     finds_batch_size = cfg.data.get("batch_size") == "auto" and _batch_size_must_be_found(cfg)
     config.check(cfg)
     if cfg.get("sweep"):
@@ -145,6 +146,8 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     fit_data = build.cached_features(task, data, trainer) if cfg.cache_features else data
     seconds = {"setup": time.perf_counter() - started}
     told = {**outcome.outcome_of(cfg, trainer, task), "seconds": seconds}
+    if found_out := found.overrides_of(cfg, given, overrides):
+        told["found"] = found_out
     try:
         with listening(trainer):
             metrics = _fit_and_test(cfg, trainer, task, fit_data, data, seconds)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.storages.journal import JournalFileBackend
 
+from dlzoo import config
+from dlzoo.errors import UserError
+from dlzoo.sweep import command, settings, space
+from dlzoo.sweep import line as lines
 from dlzoo.sweep import search as searches
-from dlzoo.sweep import settings, space
+from dlzoo.sweep.record import Record, Trial
 from dlzoo.sweep.search import Search
-from dlzoo.sweep.worker import Epoch
+from dlzoo.sweep.worker import Ended, Epoch
 
 SPACE = {
     "optimizer.lr": {"low": 1e-4, "high": 1.0, "log": True},
@@ -47,14 +51,12 @@ def loss(params: dict[str, Any], epoch: int) -> float:
     return distance + float(params["data.batch_size"]) / 1000 + 1 / epoch
 
 
-def searched(study: Search, kills: Iterator[None]) -> None:
-    """As a sweep does it, with made-up losses; killed where the iterator says so."""
+def searched(study: Search) -> None:
+    """As a sweep does it, with made-up losses."""
     while (trial := study.claim()) is not None:
         for epoch in range(1, NUM_EPOCHS + 1):
-            next(kills)
             if not study.goes_on(trial, Epoch(epoch, NUM_EPOCHS, "val/loss", "min", loss(trial.params, epoch))):
                 break
-        next(kills)
         if trial.state == "running":
             trial.state = "complete"
         study.tell(trial)
@@ -64,14 +66,9 @@ def outcome(study: Search) -> list[Any]:
     return [(t.number, t.words, t.state, t.value, t.best_epoch, t.epochs, t.reason) for t in study.trials()]
 
 
-def never() -> Iterator[None]:
-    while True:
-        yield
-
-
 def whole(folder: Path, method: str) -> list[Any]:
     study = opened(folder, method)
-    searched(study, never())
+    searched(study)
     return outcome(study)
 
 
@@ -92,7 +89,7 @@ def killed_at(folder: Path, method: str, write: int, monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as patch:
         patch.setattr(JournalFileBackend, "append_logs", append_logs)
         try:
-            searched(opened(folder, method), never())
+            searched(opened(folder, method))
         except Killed:
             return False
     return True
@@ -127,3 +124,30 @@ def test_pruning_and_ends_do_happen(tmp_path: Path) -> None:
     """Without them the tests above would say little."""
     states = [trial[2] for trial in whole(tmp_path, "hyperband")]
     assert {*states} == {"complete", "pruned"}
+
+
+class Noting:
+    """In place of the process that runs trials."""
+
+    def run(self, words: list[str], *_: Any) -> Ended:
+        self.words = words
+        return Ended("that is all")
+
+
+def test_the_winner_trains_with_the_options_that_its_trial_found(tmp_path: Path) -> None:
+    line = lines.read(["-m", "data=iris", "data.batch_size=auto", "lr_find=use", "sweep=random", "net.dropout=0.1,0.2"])
+    study = opened(tmp_path, "random")
+    best = Trial(0, ["net.dropout=0.1"], {}, "complete", 0.5, found=["++data.batch_size=64", "++lr_find=false"])
+    runner: Any = Noting()
+    with pytest.raises(UserError, match="that is all"):
+        command.retrain_winner(line, study, Record([], "val/loss", "min", [best]), runner, tmp_path)
+    cfg = config.compose([word for word in runner.words if not word.startswith("hydra.run.dir")])
+    assert (cfg.data.batch_size, cfg.lr_find, cfg.net.dropout) == (64, False, 0.1)
+
+
+def test_a_trial_says_what_it_found(tmp_path: Path) -> None:
+    trial = Trial(0, [], {}, folder=str(tmp_path))
+    told = {"seconds": {"fit": 1.0}, "epochs": 1, "metrics": {}, "found": ["++data.batch_size=64"]}
+    (tmp_path / "results.json").write_text(json.dumps(told))
+    trial.end("")
+    assert trial.found == ["++data.batch_size=64"]

@@ -132,7 +132,7 @@ def test_bad_trials_are_stopped_and_only_the_winner_is_tested(tmp_path: Path) ->
     results = json.loads((folder / f"winner-{won.number}" / "results.json").read_text())
     assert results["metrics"]["test/accuracy"] > 0
     assert results["epochs"] == won.best_epoch
-    stored = checkpoint.read(results["checkpoints"]["best"])
+    stored = checkpoint.read(folder / f"winner-{won.number}" / results["checkpoints"]["best"])
     assert won.best_epoch is not None
     assert stored["epoch"] == won.best_epoch - 1, "not chosen on rows that it was trained on"
     assert sum(stored["dlzoo"]["spec"]["target"]["counts"]) == 1438, "digits has 1438 rows for training and validation"

@@ -159,7 +159,7 @@ def retrain_winner(line: Line, study: Search, record: Record, runner: Runner, fo
             results.show(results.read(run_folder), run_folder)
         return
     print(f"\ntrial {best.number} has won and is trained once more, then tested")
-    words = line.run_words(best.words, run_folder)
+    words = line.run_words([*best.words, *best.found], run_folder)
     if line.settings.winner == "train_val":
         words += ["data.train_on_val=true", f"trainer.max_epochs={best.best_epoch}"]
         if "checkpoint" in (line.base.callbacks or {}):

@@ -41,6 +41,8 @@ class Trial:
     metrics: dict[str, float] = field(default_factory=dict)
     """Of the validation after its last epoch, and of the test if there was one."""
     folder: str = ""
+    found: list[str] = field(default_factory=list)
+    """Options that the run found out itself, as overrides: with them it can be run again without finding others."""
 
     def add(self, report: Epoch, mode: str) -> None:
         """An epoch that was trained; one whose metric is no number makes the trial fail."""
@@ -61,6 +63,7 @@ class Trial:
             self.state = "complete"
         results = json.loads((Path(self.folder) / "results.json").read_text(encoding="utf-8"))
         self.seconds = results["seconds"]["fit"]
+        self.found = results.get("found", [])
         self.epochs = max(self.epochs, results["epochs"])
         self.metrics = {name: value for name, value in results["metrics"].items() if value is not None}
 

@@ -115,7 +115,7 @@ class Search:
         """Put away a trial that has ended."""
         if trial.state == "complete" and trial.value is None:
             trial.state, trial.reason = "failed", "there was no validation that could be compared"
-        for name in ("words", "value", "best_epoch", "epochs", "seconds", "reason", "metrics", "folder"):
+        for name in ("words", "value", "best_epoch", "epochs", "seconds", "reason", "metrics", "folder", "found"):
             self.asked.set_user_attr(name, getattr(trial, name))
         if trial.state == "complete":
             self.study.tell(self.asked, trial.value)
@@ -142,7 +142,7 @@ class Search:
         states = {state: name for name, state in _states().items()}
         trial = Trial(source.number, spaces.words(self.space, source.params), spaces.rounded(self.space, source.params))
         trial.state = states[source.state] if hasattr(source, "state") else "running"  # type: ignore[assignment]
-        for name in ("value", "best_epoch", "epochs", "seconds", "reason", "metrics", "folder"):
+        for name in ("value", "best_epoch", "epochs", "seconds", "reason", "metrics", "folder", "found"):
             setattr(trial, name, kept.get(name, getattr(trial, name)))
         return trial
 
