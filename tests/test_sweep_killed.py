@@ -14,6 +14,7 @@ from dlzoo import config
 from dlzoo.errors import UserError
 from dlzoo.sweep import command, settings, space
 from dlzoo.sweep import line as lines
+from dlzoo.sweep import record as records
 from dlzoo.sweep import search as searches
 from dlzoo.sweep.record import Record, Trial
 from dlzoo.sweep.search import Search
@@ -151,3 +152,18 @@ def test_a_trial_says_what_it_found(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps(told))
     trial.end("")
     assert trial.found == ["++data.batch_size=64"]
+
+
+def test_a_sweep_folder_can_be_moved(tmp_path: Path) -> None:
+    """Also that of a search, whose study knows the folders of its trials."""
+    study = opened(tmp_path / "here", "random")
+    trial = study.claim()
+    assert trial is not None
+    trial.folder, trial.value, trial.state = str(tmp_path / "here" / "0-mlp"), 0.5, "complete"
+    study.tell(trial)
+    Record([], "val/loss", "min", study.trials()).write(tmp_path / "here")
+    assert study.trials()[0].folder == str(tmp_path / "here" / "0-mlp")
+    (tmp_path / "here").rename(tmp_path / "there")
+    for trials in (records.read(tmp_path / "there").trials, opened(tmp_path / "there", "random").trials()):
+        assert [trial.folder for trial in trials] == [str(tmp_path / "there" / "0-mlp")]
+    assert str(tmp_path) not in (tmp_path / "there" / "sweep.json").read_text()

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from dlzoo import paths
 from dlzoo.errors import UserError
+from dlzoo.run_paths import to_relative
 from dlzoo.sweep.worker import Epoch
 
 FILE = "sweep.json"
@@ -108,9 +109,12 @@ class Record:
         return sum(trial.epochs for trial in self.trials)
 
     def write(self, folder: Path) -> None:
-        """``sweep.json`` and ``sweep.csv``, each whole or not at all."""
+        """``sweep.json`` and ``sweep.csv``, each whole or not at all; run folders as seen from the sweep's."""
         folder.mkdir(parents=True, exist_ok=True)
-        paths.write(folder / FILE, (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode())
+        plain = dataclasses.asdict(self)
+        for trial in plain["trials"]:
+            trial["folder"] = relative_folder(trial["folder"], folder)
+        paths.write(folder / FILE, (json.dumps(plain, indent=1) + "\n").encode())
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         best = f"best {self.metric}"
@@ -120,7 +124,7 @@ class Record:
         for rank, t in enumerate(self.ranked(), 1):
             params = [t.params.get(name, "") for name in self.param_names]
             told = [t.value, t.best_epoch, t.epochs, round(t.seconds, 2), t.state, *map(t.metrics.get, names)]
-            writer.writerow([rank, t.number, *params, *told, t.reason, t.folder])
+            writer.writerow([rank, t.number, *params, *told, t.reason, relative_folder(t.folder, folder)])
         paths.write(folder / "sweep.csv", text.getvalue().encode())
 
 
@@ -134,4 +138,16 @@ def read(folder: Path) -> Record:
     if not path.is_file():
         raise UserError(f"{folder} holds no {FILE}: give the folder that a sweep (python train.py -m …) named")
     plain = json.loads(path.read_text(encoding="utf-8"))
+    for trial in plain["trials"]:
+        trial["folder"] = absolute_folder(trial["folder"], folder)
     return Record(**{**plain, "trials": [Trial(**trial) for trial in plain["trials"]]})
+
+
+def relative_folder(run: str, sweep: Path) -> str:
+    """A run folder as seen from the sweep's, which may be moved."""
+    return to_relative(Path(run).resolve(), sweep.resolve()) if run else run
+
+
+def absolute_folder(run: str, sweep: Path) -> str:
+    """Where the run folder of a sweep is now."""
+    return str(sweep / run) if run else run

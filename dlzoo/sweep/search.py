@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlzoo.errors import UserError
 from dlzoo.sweep import space as spaces
-from dlzoo.sweep.record import Trial
+from dlzoo.sweep.record import Trial, absolute_folder, relative_folder
 from dlzoo.sweep.settings import Settings
 from dlzoo.sweep.space import Space
 from dlzoo.sweep.worker import Epoch
@@ -116,7 +116,8 @@ class Search:
         if trial.state == "complete" and trial.value is None:
             trial.state, trial.reason = "failed", "there was no validation that could be compared"
         for name in ("words", "value", "best_epoch", "epochs", "seconds", "reason", "metrics", "folder", "found"):
-            self.asked.set_user_attr(name, getattr(trial, name))
+            value = getattr(trial, name)
+            self.asked.set_user_attr(name, relative_folder(value, self.folder) if name == "folder" else value)
         if trial.state == "complete":
             self.study.tell(self.asked, trial.value)
         else:
@@ -144,6 +145,7 @@ class Search:
         trial.state = states[source.state] if hasattr(source, "state") else "running"  # type: ignore[assignment]
         for name in ("value", "best_epoch", "epochs", "seconds", "reason", "metrics", "folder", "found"):
             setattr(trial, name, kept.get(name, getattr(trial, name)))
+        trial.folder = absolute_folder(trial.folder, self.folder)
         return trial
 
     def _counted(self) -> list[FrozenTrial]:
