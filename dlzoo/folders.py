@@ -83,7 +83,7 @@ class OwnFolder(Callback):
             print(f"error: output_dir: {folder} cannot be written ({error.strerror})", file=sys.stderr)
             sys.exit(2)
 
-    def on_job_end(self, config: DictConfig, **_: Any) -> None:
+    def on_job_end(self, config: DictConfig, job_return: Any, **_: Any) -> None:
         from dlzoo import locks
 
         taken, self.lock = self.lock, None

@@ -126,7 +126,7 @@ class Interruption(Observer):
 
 def heard() -> list[int]:
     """The signals that end a run; one that nohup has this process ignore stays ignored."""
-    signals = [signal.SIGINT, signal.SIGTERM]
+    signals: list[int] = [signal.SIGINT, signal.SIGTERM]
     if HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN:
         signals.append(HANGUP)
     if REQUEUE is not None and "SLURM_JOB_ID" in os.environ:

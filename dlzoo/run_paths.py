@@ -74,7 +74,7 @@ def mapped(state: Any, change: Callable[[str], str]) -> Any:
     """A callback's state with its paths changed."""
     if not (isinstance(state, dict) and "best_model_path" in state):
         return state
-    changed = {key: change(state[key]) for key in PATHS if isinstance(state.get(key), str)}
+    changed: dict[str, Any] = {key: change(state[key]) for key in PATHS if isinstance(state.get(key), str)}
     best = state.get("best_k_models")
     if isinstance(best, dict):
         changed["best_k_models"] = {change(path): score for path, score in best.items()}
