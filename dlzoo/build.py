@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
-from dlzoo import ranks
+from dlzoo import ranks, training_memory
 from dlzoo.batch_norm import BatchNormOverRanks
 from dlzoo.callbacks.finite import FiniteWatch
 from dlzoo.checkpoint import CheckpointIO
@@ -78,23 +77,14 @@ def check_fit(cfg: DictConfig, data: DataModule) -> None:
         spec = dataclasses.replace(spec, target=dataclasses.replace(spec.target, counts=counts))
     try:
         with torch.device("meta"):
-            net = build_task(cfg, spec).net
-        instantiate(cfg.optimizer, _partial_=True)([nn.Parameter(torch.zeros(1))])
+            task = build_task(cfg, spec)
+        make_optimizer = instantiate(cfg.optimizer, _partial_=True)
+        make_optimizer([nn.Parameter(torch.zeros(1))])
     except UserError:
         raise
     except MISTAKES as error:
         raise UserError(f"model={model} or its optimizer cannot be built with these options: {error}") from None
-    _check_memory(net)
-
-
-def _check_memory(net: nn.Module) -> None:
-    """Refuse a net that is larger than the machine, before its memory is asked for."""
-    size = sum(p.numel() * p.element_size() for p in net.parameters())
-    if size > (memory := os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")):
-        raise UserError(
-            f"the net has {num_parameters(net):,} parameters, {size / 2**30:,.0f} GB, and this machine "
-            f"{memory / 2**30:,.0f} GB of memory: make the net (net.…) or its inputs smaller"
-        )
+    training_memory.check(task, make_optimizer, cfg)
 
 
 def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, Any]) -> pl.Trainer:
@@ -117,7 +107,7 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
     own: dict[str, Any] = {"profiler": StepProfiler(run_dir)} if cfg.profile else {}
     if task.has_parts and cfg.trainer.get("strategy") == "fsdp":
         raise UserError("trainer=fsdp cannot train nets of which only a part learns at a time: take trainer=ddp")
-    plugins: list[Any] = [CheckpointIO(card)]
+    plugins: list[Any] = [CheckpointIO(card, run_dir)]
     if cfg.trainer.get("strategy") == "ddp":
         if not on_gpus(cfg.trainer.accelerator):
             plugins.append(BatchNormOverRanks())

@@ -20,7 +20,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
-from dlzoo import beside, durable, trust, untrusted
+from dlzoo import beside, durable, run_paths, trust, untrusted
 from dlzoo.data.fingerprint import Fingerprint
 from dlzoo.durable import Damaged, previous_of
 from dlzoo.errors import UserError, short
@@ -52,11 +52,16 @@ class CheckpointIO(TorchCheckpointIO):
     """How Lightning writes and reads checkpoints here: with the card, atomically, and as plain data only.
 
     The checkpoint that was there before stays beside the new one, if it is of this run and whole.
+
+    Args:
+        card: what `make_card` gives.
+        run_dir: the run folder, from which the paths in a checkpoint start; None: they stay as they are.
     """
 
-    def __init__(self, card: dict[str, Any]) -> None:
+    def __init__(self, card: dict[str, Any], run_dir: Path | None = None) -> None:
         super().__init__()
         self.card = card
+        self.run_dir = None if run_dir is None else run_dir.resolve()
         self.own: set[Path] = set()
         """Whole files of this run, or of the one that it continues."""
 
@@ -76,6 +81,8 @@ class CheckpointIO(TorchCheckpointIO):
         durable.remove_stale(path)
         beside.remove_unused(path)
         content = {**checkpoint, **beside.write(path, arrays), "dlzoo": self.card}
+        if self.run_dir is not None and "callbacks" in content:
+            content["callbacks"] = run_paths.stored(content["callbacks"], self.run_dir)
         kept = path in self.own and path.is_file()
         durable.write(path, lambda file: torch.save(content, file), keep=kept)
         self.own |= {path, before} if kept else {path}
@@ -86,6 +93,8 @@ class CheckpointIO(TorchCheckpointIO):
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         path = Path(path).resolve()
         content = read(path, map_location)
+        if self.run_dir is not None and "callbacks" in content:
+            content["callbacks"] = run_paths.loaded(content["callbacks"], path, self.run_dir)
         self.own |= {other for other in path.parent.glob("*.ckpt") if is_whole(other)}
         return content | beside.read(path, content)
 

@@ -329,9 +329,30 @@ def quoted(key: str, text: object) -> str:
     >>> print(quoted("data.path", 'the "best" of'), quoted("data.path", "C:\\\\"))
     data.path="the \\"best\\" of" data.path="C:\\\\"
     """
-    text = re.sub(r'(\\*)"', r'\1\1\\"', f"{text}")
-    ends = re.sub(r"(\\+)$", r"\1\1", text)
+    if "${" in f"{text}":
+        raise UserError(f"{key}={short(text)}: ${{ begins a reference in a config: choose a name without it")
+    return _in_quotes(key, f"{text}")
+
+
+def _in_quotes(key: str, text: str) -> str:
+    text = re.sub(r'(\\*)"', r'\1\1\\"', text)
+    ends = re.sub(r"(\\+)\Z", r"\1\1", text)
     return f'{key}="{ends}"'
+
+
+def value_of(word: str | None) -> str:
+    """The value of an override as text, without the quotes that Hydra takes away; empty where there is none.
+
+    >>> value_of('ckpt="a \\\\"b\\\\" c.ckpt"'), value_of("ckpt=a.ckpt"), value_of("ckpt=null"), value_of(None)
+    ('a "b" c.ckpt', 'a.ckpt', 'null', '')
+    """
+    if word is None:
+        return ""
+    try:
+        value = OverridesParser.create().parse_override(word).value()
+    except HydraException:
+        value = None
+    return value if isinstance(value, str) else word.partition("=")[2]
 
 
 def readable(word: str) -> str:
@@ -345,7 +366,9 @@ def readable(word: str) -> str:
         override = OverridesParser.create().parse_override(word)
         return quoted(key, value) if is_path and override.is_sweep_override() else word
     except HydraException:
-        return quoted(key, value) if equals and (is_path or not value.startswith(("[", "{", "'", '"'))) else word
+        if is_path:
+            return quoted(key, value)
+        return _in_quotes(key, value) if equals and not value.startswith(("[", "{", "'", '"')) else word
 
 
 def extra_dirs(flags: Sequence[str]) -> list[Path]:

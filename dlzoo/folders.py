@@ -10,9 +10,11 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from dlzoo import ranks
+from dlzoo.errors import UserError
 
 
 def claim(folder: Path) -> Path:
@@ -40,8 +42,12 @@ class OwnFolder(Callback):
     """What Hydra calls before it makes the run folder, whose name is a time in seconds.
 
     A folder that was named on the command line stays as it is, since a run may be continued there. So does that of
-    processes which a launcher started together (torchrun, srun): they share one.
+    processes which a launcher started together (torchrun, srun): they share one. The first rank locks it, before Hydra
+    writes anything into it.
     """
+
+    def __init__(self) -> None:
+        self.lock: Any = None
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         HydraConfig.instance().set_config(config)  # the name refers to it
@@ -49,10 +55,36 @@ class OwnFolder(Callback):
         try:
             if ranks.num_started() > 1 or is_given("hydra.run.dir", config.hydra.overrides.hydra):
                 folder.mkdir(parents=True, exist_ok=True)
-                return
-            folder = claim(folder)
+            else:
+                folder = claim(folder)
         except OSError as error:  # Hydra would turn any exception but this one into a warning
             print(f"error: output_dir: {folder} cannot be made ({error.strerror})", file=sys.stderr)
             sys.exit(2)
         with read_write(config.hydra.run):
             config.hydra.run.dir = str(folder)
+        self.take(folder)
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        """Of a run of a grid that a launcher has sent off, which had no `on_run_start`."""
+        if self.lock is None and config.hydra.mode == RunMode.MULTIRUN:
+            self.take(Path(config.hydra.runtime.output_dir))
+
+    def take(self, folder: Path) -> None:
+        from dlzoo import locks
+
+        if ranks.rank() != 0:
+            return
+        try:
+            self.lock = locks.lock(folder)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        except OSError as error:
+            print(f"error: output_dir: {folder} cannot be written ({error.strerror})", file=sys.stderr)
+            sys.exit(2)
+
+    def on_job_end(self, config: DictConfig, job_return: Any, **_: Any) -> None:
+        from dlzoo import locks
+
+        taken, self.lock = self.lock, None
+        locks.unlock(taken)

@@ -11,6 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 from dlzoo import batch_size, lr_find
 
 
+def overrides_of(cfg: DictConfig, given: list[str], used: list[str]) -> list[str]:
+    """What a run found out itself, as overrides with which another run need not; ``used`` has it, ``given`` has not."""
+    found = [word for word in used if word not in given]
+    return [*found, "++lr_find=false"] if found and cfg.lr_find == "use" else found
+
+
 def with_found_batch_size(cfg: DictConfig, task: Any, data: Any, run_dir: Path, overrides: list[str]) -> list[str]:
     """Find ``data.batch_size``, and put it where ``auto`` stood: in the config, the overrides and ``.hydra``."""
     search = batch_size.find(cfg, task, data, run_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -18,12 +19,35 @@ def free_megabytes() -> float:
     return min((*_of_machine(), *_of_container(), *_of_process())) / MEGABYTE
 
 
+def limit() -> float:
+    """The most bytes that this process can ever have, free or not: of the machine, its container, or ``ulimit``.
+
+    Infinite where the system does not tell.
+    """
+    groups = [most for most, _ in _groups()]
+    return min((_machine_total(), *groups, *(most for _, most in _ulimits())))
+
+
+def _machine_total() -> float:
+    total = _fields(PROC / "meminfo").get("MemTotal")
+    if total is not None:
+        return total
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):  # Windows, or a system without these names
+        return float("inf")
+
+
 def _of_machine() -> list[float]:
     return [_fields(PROC / "meminfo").get("MemAvailable", float("inf"))]
 
 
 def _of_container() -> list[float]:
-    """Of the group that this process is in, and of those around it."""
+    return [most - used for most, used in _groups()]
+
+
+def _groups() -> list[tuple[float, float]]:
+    """Most and used bytes of the group that this process is in, and of those around it, where they are limited."""
     try:
         name = re.search(r"^0::/(.*)$", (PROC / "self" / "cgroup").read_text(), re.MULTILINE)
     except OSError:
@@ -36,20 +60,24 @@ def _of_container() -> list[float]:
         except OSError:
             continue
         if most != "max":
-            found.append(float(int(most) - int(used)))
+            found.append((float(most), float(used)))
     return found
 
 
 def _of_process() -> list[float]:
-    """By ``ulimit -v`` (address space) and ``ulimit -d`` (data)."""
+    used = of_process()
+    return [most - used.get(field, 0.0) for field, most in _ulimits()]
+
+
+def _ulimits() -> list[tuple[str, float]]:
+    """By ``ulimit -v`` (address space) and ``ulimit -d`` (data), where they are set."""
     try:
         import resource
     except ImportError:  # Windows
         return []
-    used = of_process()
     limits = {"VmSize": resource.RLIMIT_AS, "VmData": resource.RLIMIT_DATA}
     soft = {field: resource.getrlimit(limit)[0] for field, limit in limits.items()}
-    return [most - used.get(field, 0.0) for field, most in soft.items() if most != resource.RLIM_INFINITY]
+    return [(field, float(most)) for field, most in soft.items() if most != resource.RLIM_INFINITY]
 
 
 def of_process() -> dict[str, float]:

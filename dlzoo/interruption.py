@@ -1,4 +1,4 @@
-"""Stopping well: SIGTERM, Ctrl-C and the requeue signal of SLURM end a step, not the work.
+"""Stopping well: SIGTERM, Ctrl-C, a closed terminal and the requeue signal of SLURM end a step, not the work.
 
 The first signal lets the current step finish; then ``last.ckpt`` is written and the run ends with what is known. A
 second Ctrl-C leaves at once.
@@ -23,9 +23,9 @@ from dlzoo import gathering, ranks
 from dlzoo.callbacks.last_checkpoint import can_go_on_from
 from dlzoo.callbacks.observer import Observer
 
-HEARD = (signal.SIGINT, signal.SIGTERM)
-NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGUSR1: "SIGUSR1"}
-
+HANGUP: int | None = getattr(signal, "SIGHUP", None)
+"""The terminal was closed; Windows has no such signal, nor the next."""
+REQUEUE: int | None = getattr(signal, "SIGUSR1", None)
 
 ASK_EVERY = 10
 """Steps between two questions of several processes to each other, which must wait for all of them."""
@@ -39,7 +39,7 @@ class Interrupted(Exception):
     """
 
     def __init__(self, signum: int) -> None:
-        super().__init__(f"stopped by {NAMES.get(signal.Signals(signum), signum)}")
+        super().__init__(f"stopped by {'Ctrl-C' if signum == signal.SIGINT else signal.Signals(signum).name}")
         self.signum = signum
 
 
@@ -69,8 +69,7 @@ class Interruption(Observer):
         if threading.current_thread() is not threading.main_thread():
             return
         self.launcher = trainer.strategy.launcher
-        heard = (*HEARD, signal.SIGUSR1) if "SLURM_JOB_ID" in os.environ else HEARD
-        for signum in heard:
+        for signum in heard():
             own = signal.signal(signum, self.hear)
             self.before.setdefault(signum, own)
 
@@ -120,9 +119,19 @@ class Interruption(Observer):
 
     def stop(self) -> None:
         assert self.signum is not None
-        if self.signum == signal.SIGUSR1 and ranks.rank() == 0:
+        if self.signum == REQUEUE and ranks.rank() == 0:
             requeue()
         raise Interrupted(self.signum)
+
+
+def heard() -> list[int]:
+    """The signals that end a run; one that nohup has this process ignore stays ignored."""
+    signals: list[int] = [signal.SIGINT, signal.SIGTERM]
+    if HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN:
+        signals.append(HANGUP)
+    if REQUEUE is not None and "SLURM_JOB_ID" in os.environ:
+        signals.append(REQUEUE)
+    return signals
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import traceback
 from pathlib import Path
@@ -85,7 +84,8 @@ def available(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0]
     free = free_memory.free_megabytes()
     if math.isinf(free):  # the system does not tell
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        total = free_memory.limit()
+        return 2**62 if math.isinf(total) else int(total) // 2
     return max(int(free * free_memory.MEGABYTE), 0)
 
 

@@ -64,7 +64,7 @@ def reached(cfg: DictConfig, trainer: pl.Trainer, metrics: dict[str, float]) -> 
     """What it says when the run ends."""
     best, last = checkpoints(trainer)
     return {
-        "epochs": trainer.current_epoch,
+        "epochs": trainer.fit_loop.epoch_progress.current.processed,
         "steps": trainer.global_step,
         "metrics": metrics,
         "expect": results.judge(OmegaConf.to_container(cfg.expect), metrics),  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
+from dlzoo import config
 from dlzoo.errors import UserError
 
 
@@ -68,7 +69,7 @@ def prepared(argv: Sequence[str]) -> list[str]:
         return [*argv, "hydra.output_subdir=null"]
     folder = tempfile.mkdtemp(prefix="dlzoo-rank-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return [*argv, f"hydra.run.dir='{folder}'", "hydra.output_subdir=null"]
+    return [*argv, config.quoted("hydra.run.dir", folder), "hydra.output_subdir=null"]
 
 
 def warn_of_shared_store() -> None:

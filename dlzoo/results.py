@@ -18,6 +18,7 @@ from rich.table import Table
 from dlzoo import run_files, untrusted
 from dlzoo.errors import UserError, short, visible
 from dlzoo.paths import replaced
+from dlzoo.run_paths import to_relative
 
 TEXTS = ("experiment", "model", "data", "device", "precision", "commit", "status", "reason")
 NUMBERS = ("seed", "num_parameters", "epochs", "steps", "skipped_steps")
@@ -44,7 +45,14 @@ def judge(expect: Sequence[dict[str, Any]], metrics: dict[str, float]) -> list[d
 
 
 def write(run_dir: Path, results: dict[str, Any]) -> Path:
-    """``results.json`` in the run folder, written whole or not at all; NaN and infinities become null."""
+    """``results.json`` in the run folder, written whole or not at all; NaN and infinities become null.
+
+    The paths of checkpoints start from the run folder, which may be moved.
+    """
+    if "checkpoints" in results:
+        paths = results["checkpoints"].items()
+        relative = {name: path and to_relative(Path(path).resolve(), run_dir.resolve()) for name, path in paths}
+        results = results | {"checkpoints": relative}
     path = run_dir / "results.json"
     with replaced(path) as temporary:
         temporary.write_text(json.dumps(finite(results), indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -69,6 +77,8 @@ def read(folder: Path) -> dict[str, Any]:
             if not is_right and value is not None:
                 kind = "a number" if key in ("metrics", "seconds") else "a text"
                 run_files.refuse(path, f"{key}.{short(name)}", value, kind)
+    if not run_files.is_texts(found.get("found", [])):
+        run_files.refuse(path, "found", found["found"], "a list of overrides")
     claims = found.get("expect", [])
     if not isinstance(claims, list):
         run_files.refuse(path, "expect", claims, "a list")

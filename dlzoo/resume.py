@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dlzoo import config, ranks, results, run_files, trust
+from dlzoo.config import value_of
 from dlzoo.durable import previous_of
 from dlzoo.errors import UserError, short
 from dlzoo.trust import Trust
@@ -124,12 +125,8 @@ def status(run_dir: Path) -> str | None:
 def compared(words: Sequence[str]) -> list[str]:
     """Words that say what a run is, in an order of their own."""
     told = (word for word in words if not word.startswith("-"))
-    return sorted(word.lstrip("+") for word in told if key_of(word).split(".")[0] not in NOT_COMPARED)
+    return sorted(f"{key_of(word)}={value_of(word)}" for word in told if key_of(word).split(".")[0] not in NOT_COMPARED)
 
 
 def key_of(word: str) -> str:
     return word.split("=", 1)[0].lstrip("+")
-
-
-def value_of(word: str | None) -> str:
-    return "" if word is None else word.split("=", 1)[1].strip("'\"")

@@ -88,9 +88,9 @@ def onecycle(
 def plateau(
     optimizer: Optimizer, plan: Plan, *, warmup: float = 0.0, factor: float = 0.1, patience: int = 5
 ) -> list[dict[str, Any]]:
-    """Times ``factor`` when the validation metric has not improved for ``patience`` epochs."""
+    """Times ``factor`` when the validation metric has not improved for ``patience`` epochs with a validation."""
     main = ReduceLROnPlateau(optimizer, "max" if plan.mode == "max" else "min", factor, patience)
-    watched = {"scheduler": main, "interval": "epoch", "monitor": plan.monitor}
+    watched = {"scheduler": main, "interval": "epoch", "monitor": plan.monitor, "strict": False}
     if not warmup:
         return [watched]
 

@@ -89,7 +89,9 @@ def job(cfg: DictConfig) -> None:
         _complain(str(cause))
         if hydra_cfg.mode == RunMode.MULTIRUN:
             raise  # one of the runs that Hydra sent off: it tells the command that did so
-        if ranks.rank() == 0 and {path.name for path in run_dir.iterdir()} <= {".hydra"}:
+        from dlzoo import locks
+
+        if ranks.rank() == 0 and {path.name for path in run_dir.iterdir()} <= {".hydra", locks.NAME}:
             shutil.rmtree(run_dir)  # nothing was run
     except (MemoryError, RuntimeError) as error:
         from dlzoo import memory
@@ -106,6 +108,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
         UserError: the config holds a mistake, or the parts do not fit; nothing has been read or downloaded then.
     """
     started = time.perf_counter()
+    given = overrides
     finds_batch_size = cfg.data.get("batch_size") == "auto" and _batch_size_must_be_found(cfg)
     config.check(cfg, overrides)
     if cfg.get("sweep"):
@@ -147,6 +150,8 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     fit_data = build.cached_features(task, data, trainer) if cfg.cache_features else data
     seconds = {"setup": time.perf_counter() - started}
     told = {**outcome.outcome_of(cfg, trainer, task), "seconds": seconds}
+    if found_out := found.overrides_of(cfg, given, overrides):
+        told["found"] = found_out
     with listening(trainer):  # also while it ends: torchrun sends a signal when another process has died
         try:
             metrics = _fit_and_test(cfg, trainer, task, fit_data, data, seconds)
@@ -213,6 +218,7 @@ def quiet() -> None:
         "logging interval",
         "in eval mode",
         "returned `None`",  # a player at random has nothing to optimize
+        "which is not available but strict",  # a plateau schedule in an epoch without validation: see tasks/base.py
         "lr_scheduler.step\\(\\)` before",  # a schedule may begin while a replay buffer is still being filled
     )
     for text in advice:

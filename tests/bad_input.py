@@ -208,7 +208,7 @@ IMAGES = {
     "a link to its own folder": Fault(changed(lambda folder: os.symlink(folder / "a", folder / "a" / "z")), TRAINS),
     "an empty class": Fault(changed(lambda folder: (folder / "c").mkdir()), "c holds no image"),
     "one class of images": Fault(changed(lambda folder: shutil.rmtree(folder / "b")), "at least two; it has only a"),
-    "a size of 1,000,000 pixels": Fault(photos(None, words="data.size=1000000"), "GB of memory|too large|cannot be"),
+    "a size of 1,000,000 pixels": Fault(photos(None, words="data.size=1000000"), "GiB of memory|too large|cannot be"),
 }
 
 FAULTS = TABLES | PATHS | TEXTS | TIMES | IMAGES

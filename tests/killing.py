@@ -122,6 +122,11 @@ def left_by(folder: Path) -> dict[str, Any]:
     return {
         "weights": {name: content["state_dict"] for name, content in stored.items()},
         "optimizers": [stored["last"]["optimizer_states"], stored["last"]["lr_schedulers"]],
+        "callbacks": {
+            # current_score: of the last save, which Lightning neither brings back nor reads
+            key: {name: value for name, value in state.items() if name != "current_score"}
+            for key, state in stored["last"]["callbacks"].items()
+        },
         "random": stored["last"]["continuation"]["ranks"],
         "rows": rows,
         "metrics": results["metrics"],

@@ -133,7 +133,7 @@ def test_ten_runs_at_once_have_ten_whole_folders(tmp_path: Path, monkeypatch: py
         assert len((run / "metrics.csv").read_text().splitlines()) == 3
         for name in ("best", "last"):
             assert torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)["epoch"] in (0, 1)
-        assert results["checkpoints"]["last"] == str(run / "checkpoints" / "last.ckpt")
+        assert results["checkpoints"]["last"] == "checkpoints/last.ckpt"
         reached.setdefault(results["model"], set()).add(json.dumps(results["metrics"], sort_keys=True))
     assert {model: len(metrics) for model, metrics in reached.items()} == {"mlp": 1, "text_cnn": 1}
     left = [path.name for path in {*cache.rglob("*")} - before if path.is_file()]

@@ -14,6 +14,7 @@ import pytest
 import torch
 from killing import FAMILIES, FORKS, differences, finish, left_by, start, when, words_of
 
+from dlzoo import interruption
 from dlzoo.errors import UserError
 from dlzoo.interruption import Interrupted, Interruption
 from dlzoo.resume import resumed
@@ -49,7 +50,7 @@ def test_a_run_killed_within_an_epoch_and_continued_is_the_same_run(family: str,
     assert differences(whole(family)[0], left_by(tmp_path)) == []
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_ends_the_step_saves_and_says_so(signum: int, code: int, tmp_path: Path) -> None:
     words = [*words_of("classifier"), "trainer.max_epochs=40"]  # it must not be over before the signal comes
     whole, cut = tmp_path / "whole", tmp_path / "cut"
@@ -82,6 +83,18 @@ def test_a_second_ctrl_c_leaves_at_once() -> None:
     process.start()
     process.join(60)
     assert process.exitcode == 130
+
+
+def test_a_closed_terminal_is_ignored_where_nohup_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        assert signal.SIGHUP in interruption.heard()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        assert signal.SIGHUP not in interruption.heard()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    monkeypatch.setattr(interruption, "HANGUP", None)  # as on Windows
+    assert interruption.heard() == [signal.SIGINT, signal.SIGTERM]
 
 
 def test_a_signal_in_the_test_ends_it_before_the_next_batch() -> None:

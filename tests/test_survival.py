@@ -70,7 +70,7 @@ def test_a_full_disk_ends_a_run_that_goes_on_later(expected: dict[str, Any], tmp
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["status"] == "failed"
     assert results["steps"] > 0
-    assert 0 < checkpoint.read(results["checkpoints"]["last"])["global_step"] <= results["steps"]
+    assert 0 < checkpoint.read(tmp_path / "run" / results["checkpoints"]["last"])["global_step"] <= results["steps"]
     assert finish(tmp_path, [*STATEFUL, "resume=auto"]) == 0, said_by(tmp_path)
     assert differences(expected, left_by(tmp_path)) == []
 

@@ -42,17 +42,17 @@ def test_a_search_that_was_stopped_goes_on(how: signal.Signals, tmp_path: Path) 
     (log,) = tmp_path.glob("sweeps/*/1-*/metrics.csv")
     time.sleep(0.5)  # a process that trained on would write a row in this time, and fail the assertion below
     written = log.stat().st_mtime_ns
+    lost = checkpoint.read(log.parent / "checkpoints" / "last.ckpt")["dlzoo"]["overrides"]
+    assert log.stat().st_mtime_ns == written, "the process of a sweep that was stopped trains on"
     again = start(tmp_path, *words)
     out, err = again.communicate()
     assert again.returncode == 0, err
     assert "1 are done" in out
-    assert log.stat().st_mtime_ns == written, "the process of a sweep that was stopped trains on"
     trials = records.read(the_sweep(tmp_path)).trials
     assert [t.state for t in trials] == ["complete"] * 3
-    assert trials[0].number == 0
-    lost = checkpoint.read(log.parent / "checkpoints" / "last.ckpt")["dlzoo"]["overrides"]
+    assert [t.number for t in trials] == [0, 1, 2]
     lost_rate = next(word for word in lost if "optimizer.lr=" in word).lstrip("+")
-    assert lost_rate in {word for t in trials for word in t.words}, "what was lost is tried again"
+    assert trials[1].words == [lost_rate], "what was lost is run again, under its number"
     assert len({t.words[0] for t in trials}) == 3
 
 
@@ -132,7 +132,7 @@ def test_bad_trials_are_stopped_and_only_the_winner_is_tested(tmp_path: Path) ->
     results = json.loads((folder / f"winner-{won.number}" / "results.json").read_text())
     assert results["metrics"]["test/accuracy"] > 0
     assert results["epochs"] == won.best_epoch
-    stored = checkpoint.read(results["checkpoints"]["best"])
+    stored = checkpoint.read(folder / f"winner-{won.number}" / results["checkpoints"]["best"])
     assert won.best_epoch is not None
     assert stored["epoch"] == won.best_epoch - 1, "not chosen on rows that it was trained on"
     assert sum(stored["dlzoo"]["spec"]["target"]["counts"]) == 1438, "digits has 1438 rows for training and validation"

@@ -119,7 +119,7 @@ def test_the_last_checkpoint_is_that_of_the_last_epoch(train: Train, tmp_path: P
     assert checkpoint.read(folder / "best.ckpt")["epoch"] < 3
     assert checkpoint.read(folder / "last.ckpt")["epoch"] == 3
     results = json.loads((the_run(tmp_path) / "results.json").read_text())
-    assert results["checkpoints"] == {name: str(folder / f"{name}.ckpt") for name in ("best", "last")}
+    assert results["checkpoints"] == {name: f"checkpoints/{name}.ckpt" for name in ("best", "last")}
 
 
 class RuinTheLastEpoch(__import__("lightning").pytorch.Callback):  # type: ignore[misc]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
@@ -19,10 +21,20 @@ class GradientNorms(Observer):
 
     def __init__(self) -> None:
         self.norms: list[float] = []
+        self.unwritten: list[float] = []  # to TensorBoard
+        self.stored: list[float] = []
+        """Of the run that is continued."""
         self.waiting: list[Tensor] = []  # on the device: to read them waits for it
 
+    def state_dict(self) -> dict[str, Any]:
+        self.take_waiting()
+        return {"norms": torch.tensor(self.norms)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.stored = state_dict["norms"].tolist()
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.norms, self.waiting = [], []
+        self.norms, self.stored, self.unwritten, self.waiting = self.stored, [], [], []
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
@@ -48,10 +60,15 @@ class GradientNorms(Observer):
 
     def read(self, trainer: pl.Trainer) -> None:
         """Take over what the steps have left on the device."""
-        new = torch.stack(self.waiting).tolist() if self.waiting else []
+        self.take_waiting()
         writer = tensorboard(trainer) if trainer.is_global_zero else None
-        for i, norm in enumerate(new, trainer.global_step - len(new)):
-            if writer is not None:
+        if writer is not None:
+            for i, norm in enumerate(self.unwritten, trainer.global_step - len(self.unwritten)):
                 writer.add_scalar("gradient_norm", norm, i)
+        self.unwritten = []
+
+    def take_waiting(self) -> None:
+        new = torch.stack(self.waiting).tolist() if self.waiting else []
         self.norms += new
+        self.unwritten += new
         self.waiting = []

@@ -32,7 +32,7 @@ def show(argv: Sequence[str]) -> None:
     best = record.best()
     if best is None:
         raise UserError(f"{argv[0]}: no trial was measured on validation data, so none is the best")
-    words = [word.lstrip("+") for word in (*record.words, *best.words)]
+    words = [word.lstrip("+") for word in (*record.words, *best.words, *best.found)]
     running = sum(trial.state == "running" for trial in record.trials)
     aside = f", {running} still run" if running else ""
     value = format_metric(str(record.metric), best.value)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from dlzoo import folders, results
+from dlzoo import folders, locks, results
 from dlzoo.errors import UserError
 from dlzoo.sweep import line as lines
 from dlzoo.sweep import report, resume
@@ -40,7 +40,14 @@ def grid(line: Line) -> int:
         raise UserError("an interval has no end of values: search it with sweep=random, tpe, hyperband or bayes")
     choices = {o.get_key_element(): o.sweep_string_iterator() for o in line.swept}
     points = [*itertools.product(*([f"{key}={value}" for value in values] for key, values in choices.items()))]
-    folder, record = resume.of_grid(line, points)
+    folder = resume.of_grid(line, points)
+    with locks.locked(folder):
+        return grid_in(folder, line, points)
+
+
+def grid_in(folder: Path, line: Line, points: Sequence[Sequence[str]]) -> int:
+    """The same, in a folder that no other process works in now."""
+    record = resume.record_in(folder, line, points)
     done = {trial.number for trial in record.trials}
     with Runner() as runner:
         for number, point in enumerate(points):
@@ -152,7 +159,7 @@ def retrain_winner(line: Line, study: Search, record: Record, runner: Runner, fo
             results.show(results.read(run_folder), run_folder)
         return
     print(f"\ntrial {best.number} has won and is trained once more, then tested")
-    words = line.run_words(best.words, run_folder)
+    words = line.run_words([*best.words, *best.found], run_folder)
     if line.settings.winner == "train_val":
         words += ["data.train_on_val=true", f"trainer.max_epochs={best.best_epoch}"]
         if "checkpoint" in (line.base.callbacks or {}):

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dlzoo import results
+from dlzoo import config, results
 from dlzoo.commands import cli
 from dlzoo.commands.reproduce import cpu_name
 from dlzoo.commands.results_table import write_table
@@ -75,7 +75,13 @@ def compare(argv: Sequence[str]) -> None:
 def run(method: str, repeat: int, root: Path) -> dict[str, Any]:
     """One search: what it spent and what its winner reaches."""
     folder = root / "outputs" / "compare_searches" / f"{method}-{repeat}"
-    words = [*METHODS[method], *WORDS, f"seed={repeat}", f"sweep.seed={repeat}", f"hydra.sweep.dir='{folder}'"]
+    words = [
+        *METHODS[method],
+        *WORDS,
+        f"seed={repeat}",
+        f"sweep.seed={repeat}",
+        config.quoted("hydra.sweep.dir", folder),
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "dlzoo.train", "-m", *words], capture_output=True, text=True, check=False
     )

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from dlzoo import csv_files, paths, results, run_files, untrusted
 from dlzoo.errors import UserError
+from dlzoo.run_paths import to_relative
 from dlzoo.sweep.worker import Epoch
 
 FILE = "sweep.json"
@@ -39,6 +40,7 @@ TRIAL: dict[str, run_files.Kind] = {
     "reason": lambda value: isinstance(value, str),
     "metrics": lambda value: isinstance(value, dict) and all(map(run_files.is_number, value.values())),
     "folder": lambda value: isinstance(value, str),
+    "found": run_files.is_texts,
 }
 
 
@@ -63,6 +65,8 @@ class Trial:
     metrics: dict[str, float] = field(default_factory=dict)
     """Of the validation after its last epoch, and of the test if there was one."""
     folder: str = ""
+    found: list[str] = field(default_factory=list)
+    """Options that the run found out itself, as overrides: with them it can be run again without finding others."""
 
     def add(self, report: Epoch, mode: str) -> None:
         """An epoch that was trained; one whose metric is no number makes the trial fail."""
@@ -83,6 +87,7 @@ class Trial:
             self.state = "complete"
         found = results.read(Path(self.folder))
         self.seconds = found["seconds"]["fit"]
+        self.found = found.get("found", [])
         self.epochs = max(self.epochs, found["epochs"])
         self.metrics = {name: value for name, value in found["metrics"].items() if value is not None}
 
@@ -127,9 +132,12 @@ class Record:
         return sum(trial.epochs for trial in self.trials)
 
     def write(self, folder: Path) -> None:
-        """``sweep.json`` and ``sweep.csv``, each whole or not at all."""
+        """``sweep.json`` and ``sweep.csv``, each whole or not at all; run folders as seen from the sweep's."""
         folder.mkdir(parents=True, exist_ok=True)
-        paths.write(folder / FILE, (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode())
+        plain = dataclasses.asdict(self)
+        for trial in plain["trials"]:
+            trial["folder"] = relative_folder(trial["folder"], folder)
+        paths.write(folder / FILE, (json.dumps(plain, indent=1) + "\n").encode())
         text = io.StringIO()
         writer = csv_files.Writer(text, lineterminator="\n")
         best = f"best {self.metric}"
@@ -139,7 +147,7 @@ class Record:
         for rank, t in enumerate(self.ranked(), 1):
             params = [t.params.get(name, "") for name in self.param_names]
             told = [t.value, t.best_epoch, t.epochs, round(t.seconds, 2), t.state, *map(t.metrics.get, names)]
-            writer.writerow([rank, t.number, *params, *told, t.reason, t.folder])
+            writer.writerow([rank, t.number, *params, *told, t.reason, relative_folder(t.folder, folder)])
         paths.write(folder / "sweep.csv", text.getvalue().encode())
 
 
@@ -161,11 +169,22 @@ def read(folder: Path) -> Record:
 def _trial(plain: Any, key: str, path: Path) -> Trial:
     """One trial of a record. Its folder lies in the sweep's own, which may have been moved since."""
     plain = run_files.mapping(plain, path, key)
+    plain = {"found": [], **plain}  # records of older versions have none
     run_files.check(plain, TRIAL, path, f"{key}.")
     if plain["state"] not in (states := typing.get_args(State)):
         run_files.refuse(path, f"{key}.state", plain["state"], f"one of {', '.join(states)}")
-    folder = Path(plain["folder"])
+    folder = Path(absolute_folder(plain["folder"], path.parent))
     if not run_files.is_inside(path.parent, folder):
         folder = path.parent / folder.name
     known = {field.name: plain[field.name] for field in dataclasses.fields(Trial)}
     return Trial(**known | {"folder": str(folder) if plain["folder"] else ""})
+
+
+def relative_folder(run: str, sweep: Path) -> str:
+    """A run folder as seen from the sweep's, which may be moved."""
+    return to_relative(Path(run).resolve(), sweep.resolve()) if run else run
+
+
+def absolute_folder(run: str, sweep: Path) -> str:
+    """Where the run folder of a sweep is now."""
+    return str(sweep / run) if run else run

@@ -25,16 +25,23 @@ class ByNumber(samplers.BaseSampler):
 
     So two processes that work on one study do not draw the same values, and a search that was interrupted does not
     begin its sequence again. Trial n of a random search depends only on the seed and n.
+
+    Args:
+        distributions: all that a trial draws, in order: one whose process died after a few of them draws them again,
+            so that those that follow are the same.
     """
 
-    def __init__(self, name: SamplerName, seed: int) -> None:
+    def __init__(self, name: SamplerName, seed: int, distributions: dict[str, BaseDistribution] | None = None) -> None:
         self.name = name
         self.seed = seed
+        self.distributions = distributions or {}
+        self._drawn: dict[str, Any] = {}
         self._own: samplers.BaseSampler = samplers.RandomSampler(seed)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         seed = int(np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0])
         self._own = make_sampler(self.name, seed)
+        self._drawn = {}
         self._own.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -48,7 +55,12 @@ class ByNumber(samplers.BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return self._own.sample_independent(study, trial, param_name, param_distribution)
+        for name, distribution in {**self.distributions, param_name: param_distribution}.items():
+            if param_name in self._drawn:
+                break
+            if name not in self._drawn:
+                self._drawn[name] = self._own.sample_independent(study, trial, name, distribution)
+        return self._drawn[param_name]
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         self._own.after_trial(study, trial, state, values)

@@ -2,7 +2,7 @@
 
 The study is in a file that several processes may write to, or in a database that several machines may. Whoever asks
 gets values that no one else has. A process that dies leaves its trial running: the next one that looks finds it dead,
-and gives its values to a new trial.
+and runs it anew, under its number and with its values. So a search that was killed goes on as one that was not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlzoo.errors import UserError
 from dlzoo.sweep import space as spaces
-from dlzoo.sweep.record import Trial
+from dlzoo.sweep.record import Trial, absolute_folder, relative_folder
 from dlzoo.sweep.settings import Settings
 from dlzoo.sweep.space import Space
 from dlzoo.sweep.worker import Epoch
@@ -45,7 +45,8 @@ class Search:
         if settings.pruner == "hyperband" and max_epochs < 1:
             raise UserError(f"sweep=hyperband shares out epochs: give trainer.max_epochs, which is {max_epochs}")
         self.me = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        self.study = _open(settings, self.mode, name, folder, max_epochs)
+        self.folder = folder
+        self.study = _open(settings, self.mode, name, folder, max_epochs, space)
         described = {"space": repr(space), "metric": metric, "sampler": settings.sampler, "pruner": settings.pruner}
         if self.study.user_attrs.setdefault("dlzoo", described) != described:
             raise UserError(f"sweep.name={name}: the study of this name searches something else; choose another name")
@@ -53,13 +54,8 @@ class Search:
 
     def claim(self) -> Trial | None:
         """The next trial, for this process only; None when enough have been started."""
-        from dlzoo.sweep.sampler import to_optuna
-
-        self._bury()
-        distributions = {name: to_optuna(entry) for name, entry in self.space.items()}
-        while self._has_room():
-            self.asked = self.study.ask(distributions)
-            self.asked.set_user_attr("worker", self.me)
+        while (asked := self._ask()) is not None:
+            self.asked = asked
             trial = self._trial(self.asked)
             earlier = [t for t in self._counted() if t.number < trial.number]
             if len(earlier) >= self.settings.trials:  # another process was faster
@@ -72,19 +68,43 @@ class Search:
             self._copy(twin, trial)
         return None
 
+    def _ask(self) -> optuna.Trial | None:
+        """A trial whose process has died, else a new one, if there is room; no other process gets it."""
+        from filelock import FileLock
+
+        from dlzoo.sweep.sampler import to_optuna
+
+        distributions = {name: to_optuna(entry) for name, entry in self.space.items()}
+        with FileLock(self.folder / ".asking.lock"):  # two processes must not find the same trial dead
+            self._revive()
+            if not self._has_room():
+                return None
+            asked = self.study.ask(distributions)
+            asked.set_user_attr("worker", self.me)
+            asked.set_user_attr("alive", time.time())
+        self.known = {*self.study.get_trials(deepcopy=False)[asked.number].intermediate_values}
+        return asked
+
     def goes_on(self, trial: Trial, report: Epoch) -> bool:
         """Note an epoch; False: the trial should stop here, and is marked so."""
         trial.add(report, self.mode)
-        self.asked.report(report.value, report.epoch)
+        is_known = report.epoch in self.known  # of a process that died in this trial
+        if not is_known:
+            self.asked.report(report.value, report.epoch)
         self.sign_of_life()
         if trial.state == "failed":
             return False
-        if report.epoch == report.max_epochs:
-            return True
-        if self.asked.should_prune():
+        if report.epoch == report.max_epochs or (is_known and report.epoch < max(self.known)):
+            return True  # then it was said before that it goes on
+        before = self.asked.user_attrs.get("pruned")  # by the process that died
+        if before is not None:
+            trial.state, trial.reason = "pruned", before
+        elif self.asked.should_prune():
             trial.state, trial.reason = "pruned", f"{self.settings.pruner} stopped it after epoch {report.epoch}"
-        elif self._is_spent():
+        elif self._is_spent(trial):
             trial.state, trial.reason = "pruned", f"sweep.epochs={self.settings.epochs} were reached"
+        if trial.state == "pruned":
+            self.asked.set_user_attr("pruned", trial.reason)
         return trial.state == "running"
 
     def sign_of_life(self) -> None:
@@ -95,8 +115,9 @@ class Search:
         """Put away a trial that has ended."""
         if trial.state == "complete" and trial.value is None:
             trial.state, trial.reason = "failed", "there was no validation that could be compared"
-        for name in ("words", "value", "best_epoch", "epochs", "seconds", "reason", "metrics", "folder"):
-            self.asked.set_user_attr(name, getattr(trial, name))
+        for name in ("words", "value", "best_epoch", "epochs", "seconds", "reason", "metrics", "folder", "found"):
+            value = getattr(trial, name)
+            self.asked.set_user_attr(name, relative_folder(value, self.folder) if name == "folder" else value)
         if trial.state == "complete":
             self.study.tell(self.asked, trial.value)
         else:
@@ -122,40 +143,46 @@ class Search:
         states = {state: name for name, state in _states().items()}
         trial = Trial(source.number, spaces.words(self.space, source.params), spaces.rounded(self.space, source.params))
         trial.state = states[source.state] if hasattr(source, "state") else "running"  # type: ignore[assignment]
-        for name in ("value", "best_epoch", "epochs", "seconds", "reason", "metrics", "folder"):
+        for name in ("value", "best_epoch", "epochs", "seconds", "reason", "metrics", "folder", "found"):
             setattr(trial, name, kept.get(name, getattr(trial, name)))
+        trial.folder = absolute_folder(trial.folder, self.folder)
         return trial
 
     def _counted(self) -> list[FrozenTrial]:
         """Trials that were begun, but not those that were lost with their process."""
         aside = self.study.user_attrs
-        states = tuple(_states().values())
+        states = tuple(state for name, state in _states().items() if name != "waiting")
         found = self.study.get_trials(deepcopy=False, states=states)
         return [trial for trial in found if f"{ASIDE}{trial.number}" not in aside]
 
     def _has_room(self) -> bool:
         return len(self._counted()) < self.settings.trials and not self._is_spent()
 
-    def _is_spent(self) -> bool:
+    def _is_spent(self, running: Trial | None = None) -> bool:
+        """Whether all trials have trained as long as they may together; that of this process may be ``running``."""
         if self.settings.epochs is None:
             return False
-        spent = (t.user_attrs.get("epochs", t.last_step or 0) for t in self._counted())
-        return sum(spent) >= self.settings.epochs
+        spent = 0
+        for t in self._counted():
+            is_ours = running is not None and t.number == running.number
+            spent += running.epochs if is_ours else t.user_attrs.get("epochs", t.last_step or 0)  # type: ignore[union-attr]
+        return spent >= self.settings.epochs
 
-    def _bury(self) -> None:
-        """Let the values of trials whose process is dead be tried again."""
+    def _revive(self) -> None:
+        """Let trials whose process is dead be asked for again."""
+        storage: Any = self.study._storage
         for trial in self.study.get_trials(deepcopy=False, states=(_states()["running"],)):
             silent_since = trial.user_attrs.get("alive", trial.datetime_start.timestamp())  # type: ignore[union-attr]
             worker = trial.user_attrs.get("worker")
-            if time.time() - silent_since < SILENCE and (worker is None or not _is_gone(worker, self.me)):
+            is_ours = worker is None and self.settings.storage is None  # it died while it asked, under the lock
+            if (
+                time.time() - silent_since < SILENCE
+                and not is_ours
+                and (worker is None or not _is_gone(worker, self.me))
+            ):
                 continue
-            self._set_aside(trial.number, "its process died")
-            try:
-                self.study.tell(trial.number, state=_states()["failed"])
-            except ValueError:  # another process has buried it
-                continue
-            if set(trial.params) == set(self.space):
-                self.study.enqueue_trial(trial.params)
+            if f"{ASIDE}{trial.number}" not in self.study.user_attrs:
+                storage.set_trial_state_values(trial._trial_id, state=_states()["waiting"])
 
     def _copy(self, twin: FrozenTrial, trial: Trial) -> None:
         """A trial with the values of an earlier one is not run: it ends as that did."""
@@ -184,7 +211,7 @@ def study_name(settings: Settings, space: Space, words: list[str], choices: Any)
     return "-".join([*names, hashlib.sha256(told.encode()).hexdigest()[:6]])
 
 
-def _open(settings: Settings, mode: str, name: str, folder: Path, max_epochs: int) -> optuna.Study:
+def _open(settings: Settings, mode: str, name: str, folder: Path, max_epochs: int, space: Space) -> optuna.Study:
     try:
         import optuna
     except ImportError:
@@ -192,7 +219,7 @@ def _open(settings: Settings, mode: str, name: str, folder: Path, max_epochs: in
     from optuna.storages import JournalStorage, get_storage
     from optuna.storages.journal import JournalFileBackend
 
-    from dlzoo.sweep.sampler import ByNumber, make_pruner
+    from dlzoo.sweep.sampler import ByNumber, make_pruner, to_optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -205,7 +232,7 @@ def _open(settings: Settings, mode: str, name: str, folder: Path, max_epochs: in
         return optuna.create_study(
             storage=storage,
             study_name=name,
-            sampler=ByNumber(settings.sampler, settings.seed),
+            sampler=ByNumber(settings.sampler, settings.seed, {n: to_optuna(entry) for n, entry in space.items()}),
             pruner=make_pruner(settings, max_epochs),
             direction="minimize" if mode == "min" else "maximize",
             load_if_exists=True,
@@ -245,4 +272,5 @@ def _states() -> dict[str, Any]:
         "complete": TrialState.COMPLETE,
         "pruned": TrialState.PRUNED,
         "failed": TrialState.FAIL,
+        "waiting": TrialState.WAITING,
     }

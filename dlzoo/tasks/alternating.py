@@ -18,9 +18,8 @@ import lightning.pytorch as pl
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dlzoo.errors import UserError
 from dlzoo.schedulers import UNLIMITED, Plan
-from dlzoo.tasks.base import Task, stop_searching_for_cuda
+from dlzoo.tasks.base import Task, for_manual, stop_searching_for_cuda
 
 
 class Part(NamedTuple):
@@ -64,8 +63,7 @@ class Alternating(Task):
             optimizers.append(self.make_optimizer(part.module.parameters(), **part.changes))
             if self.scheduler is not None:
                 for schedule in self.scheduler(optimizers[-1], self.plan(part.every)):
-                    schedule.pop("monitor", None)  # Lightning would say that it ignores it
-                    schedules.append(schedule)
+                    schedules.append(for_manual(schedule))
         stop_searching_for_cuda()
         return optimizers, schedules
 
@@ -112,16 +110,6 @@ class Alternating(Task):
         """Called when gradients are unscaled."""
         if self.clip:
             self.clip_gradients(optimizer, *self.clip)
-
-    def on_train_epoch_end(self) -> None:
-        super().on_train_epoch_end()
-        for config in self.trainer.lr_scheduler_configs:
-            schedule: Any = config.scheduler
-            if config.interval == "epoch":
-                watched = self.trainer.callback_metrics.get(self.monitor[0])
-                if watched is None:
-                    raise UserError(f"scheduler=plateau watches {self.monitor[0]}, but there was no validation")
-                schedule.step(watched)
 
 
 def _nothing() -> None:

@@ -12,8 +12,10 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from dlzoo import gathering, random_state, resume_state
 from dlzoo.batch_norm import WholeBatchNorm
@@ -118,6 +120,8 @@ class Task(pl.LightningModule):
         self._norms: list[WholeBatchNorm] = []
         self.drawn_so_far: Tensor | None = None
         """The state of torch's random numbers on the CPU when all was built; Lightning seeds several processes anew."""
+        self.is_validated = False
+        """Whether the epoch under way has been validated, once at least."""
         self.share = 1.0
         """Of this rank's rows in the batch, times the number of ranks; 0: the rows count on another rank. Gradients are
         multiplied by it, so that their mean over the ranks is the gradient of a mean over the whole batch's rows."""
@@ -180,12 +184,14 @@ class Task(pl.LightningModule):
             "metrics": {name: float(value) for name, value in self.trainer.callback_metrics.items()},
             "loader": None if is_over else _state_of(self.trainer.train_dataloader),
             "skipped_steps": self.skipped_steps,
+            "validated": self.is_validated,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._continuation = checkpoint.get("continuation")
         self.last_metrics = dict(self._continuation["metrics"]) if self._continuation else {}
         self.skipped_steps = self._continuation.get("skipped_steps", 0) if self._continuation else 0
+        self.is_validated = self._continuation.get("validated", False) if self._continuation else False
 
     def on_train_start(self) -> None:
         with resume_state.restoring(self.trainer.ckpt_path):
@@ -194,6 +200,12 @@ class Task(pl.LightningModule):
     def _resume(self) -> None:
         """Take over what a checkpoint holds of the task itself; without one, begin to draw at random."""
         stored, self._continuation = self._continuation, None
+        schedules = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+        if not self.trainer.enable_validation and any(isinstance(s, ReduceLROnPlateau) for s in schedules):
+            raise UserError(
+                f"scheduler=plateau watches {self.monitor[0]}, but there is no validation: raise "
+                "trainer.limit_val_batches and the rows for validation, or choose another scheduler"
+            )
         gathering.check_together(self.global_step)
         own = None if stored is None else gathering.own_of(stored.get("ranks", []))
         if own is not None:
@@ -252,6 +264,7 @@ class Task(pl.LightningModule):
         return loss if self.trainer.world_size == 1 else gathering.whole_mean(loss, self.share)
 
     def on_train_epoch_start(self) -> None:
+        self.is_validated = False
         for mean in self.train_means.values():
             mean.reset()
 
@@ -260,11 +273,41 @@ class Task(pl.LightningModule):
             if self.trainer.world_size > 1:
                 mean.join(self.trainer.strategy)
             self.log(f"train/{name}", mean.read(), batch_size=1)
+        self.step_epoch_schedules()
+
+    def on_validation_start(self) -> None:
+        self.is_validated = not self.trainer.sanity_checking
+
+    def step_epoch_schedules(self) -> None:
+        """Step the schedules that move once an epoch and that Lightning leaves alone.
+
+        Those that watch a metric are shown the last validation of the epoch, if it had one. Here, since checkpoints are
+        written right after this hook: Lightning steps them after that, and not at all where a run is continued from
+        such a checkpoint. The others are stepped here if the task steps by itself.
+        """
+        for config in self.trainer.lr_scheduler_configs:
+            if config.interval != "epoch" or (self.current_epoch + 1) % config.frequency:
+                continue
+            if isinstance(config.scheduler, ReduceLROnPlateau):
+                if self.is_validated:
+                    config.scheduler.step(self.watched_by(config))
+            elif not self.automatic_optimization:
+                config.scheduler.step()
+
+    def watched_by(self, config: LRSchedulerConfig) -> float:
+        """The metric of a plateau schedule, as it was last measured."""
+        name = config.monitor or self.monitor[0]
+        value = self.trainer.callback_metrics.get(name, self.last_metrics.get(name))
+        if value is None:
+            known = sorted(name for name in self.trainer.callback_metrics if name.startswith("val/"))
+            raise UserError(f"scheduler=plateau watches {name}, but the validation gives {', '.join(known)}")
+        return float(value)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """A step that is left out does not move a schedule that counts steps."""
-        by_steps = any(c.scheduler is scheduler and c.interval == "step" for c in self.trainer.lr_scheduler_configs)
-        if not (self.left_out and by_steps):
+        """What Lightning calls; a step that is left out does not move a schedule that counts steps."""
+        config = next(c for c in self.trainer.lr_scheduler_configs if c.scheduler is scheduler)
+        is_stepped = config.interval == "epoch" and isinstance(scheduler, ReduceLROnPlateau)  # step_epoch_schedules
+        if not (is_stepped or (self.left_out and config.interval == "step")):
             super().lr_scheduler_step(scheduler, metric)
 
     def take_over(self, trainer: pl.Trainer) -> None:
@@ -300,6 +343,11 @@ class Task(pl.LightningModule):
         total_steps = int(min(trainer.estimated_stepping_batches, UNLIMITED))
         per_epoch = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
         return [optimizer], self.scheduler(optimizer, Plan(total_steps, per_epoch, self.monitor[0], self.monitor[1]))
+
+
+def for_manual(schedule: dict[str, Any]) -> dict[str, Any]:
+    """Lightning's scheduler dict without what it says to ignore where a task steps by itself."""
+    return {key: value for key, value in schedule.items() if key not in ("monitor", "strict")}
 
 
 def _state_of(loader: Any) -> dict[str, Any] | None:

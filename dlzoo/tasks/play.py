@@ -22,7 +22,7 @@ from dlzoo.agents.environments import Environments, Transitions, play_each
 from dlzoo.errors import UserError
 from dlzoo.schedulers import UNLIMITED, Plan
 from dlzoo.specs import Actions, EnvSpec, StatesSpec
-from dlzoo.tasks.base import RunningMean, Task, stop_searching_for_cuda
+from dlzoo.tasks.base import RunningMean, Task, for_manual, stop_searching_for_cuda
 
 
 class Player(Task):
@@ -131,9 +131,7 @@ class Player(Task):
         for name, mean in self.train_means.items():
             if mean.count:
                 self.log(f"train/{name}", mean.read(), logger=False, batch_size=int(mean.count))
-        for schedule in self.trainer.lr_scheduler_configs:
-            if schedule.interval == "epoch":
-                schedule.scheduler.step(self.trainer.callback_metrics.get(self.monitor[0]))  # type: ignore[arg-type]
+        self.step_epoch_schedules()
 
     def _count(self, num_steps: int) -> None:
         """Lightning counts optimizer steps, of which there may be none, or several in an environment step."""
@@ -188,7 +186,7 @@ class Player(Task):
         per_epoch, epochs = int(trainer.num_training_batches), trainer.max_epochs
         total = per_epoch * epochs if epochs is not None and epochs >= 0 else UNLIMITED
         schedules = self.scheduler(optimizer, Plan(total, per_epoch, *self.monitor))
-        return [optimizer], [{k: v for k, v in schedule.items() if k != "monitor"} for schedule in schedules]
+        return [optimizer], [for_manual(schedule) for schedule in schedules]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

@@ -1,0 +1,80 @@
+"""Two processes never train in one run folder; a lock goes with its process."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from killing import FORKS, finish, left_by, main_in, start, when, words_of
+
+from dlzoo import locks
+from dlzoo.errors import UserError
+
+WORDS = [*words_of("stateful"), "trainer.max_epochs=400"]
+
+
+def impatient(folder: Path, words: list[str]) -> None:
+    locks.PATIENCE = 0.2
+    main_in(folder, words)
+
+
+def second(folder: Path, words: list[str]) -> int:
+    process = FORKS.Process(target=impatient, args=(folder, words))
+    process.start()
+    process.join(120)
+    assert process.exitcode is not None, "it hangs"
+    return process.exitcode
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / ".hydra").iterdir()}
+
+
+def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
+    first = start(tmp_path, WORDS)
+    when(tmp_path / "run" / "checkpoints" / "last.ckpt", first)
+    before = contents(tmp_path / "run")
+    (tmp_path / "log.txt").write_text("")
+    for words in ([*WORDS, "resume=auto"], [*WORDS, "seed=7"]):
+        assert second(tmp_path, words) == 2
+    assert first.is_alive()
+    said = (tmp_path / "log.txt").read_text()
+    assert said.count("another process trains in this folder") == 2, said
+    assert "Traceback" not in said
+    assert contents(tmp_path / "run") == before, "nothing was written"
+    first.kill()
+    first.join()
+    assert first.exitcode == -signal.SIGKILL
+    assert finish(tmp_path, [*words_of("stateful"), "resume=auto"]) == 0, (tmp_path / "log.txt").read_text()
+    assert left_by(tmp_path)["progress"][2] == "finished"
+    assert not (tmp_path / "run" / locks.NAME).exists()
+
+
+def test_a_folder_is_locked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "PATIENCE", 0)
+    with locks.locked(tmp_path / "grid"), pytest.raises(UserError, match="another process trains in this folder"):
+        locks.lock(tmp_path / "grid")
+    locks.unlock(locks.lock(tmp_path / "grid"))
+
+
+def test_a_grid_locks_its_folder(train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "PATIENCE", 0)
+    folder = tmp_path / "grid"
+    with locks.locked(folder):
+        done = train("-m", "data=iris", "seed=0,1", f"hydra.sweep.dir={folder}")
+    assert done.code == 2
+    assert "another process trains in this folder" in done.err
+    assert [*folder.iterdir()] == []
+
+
+def test_a_file_system_without_locks_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def acquire(*_: Any, **__: Any) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr("filelock.FileLock.acquire", acquire)
+    assert locks.lock(tmp_path) is None
+    assert "without locks" in capsys.readouterr().err
