@@ -105,8 +105,9 @@ def test_the_test_uses_the_best_checkpoint_not_the_last(train: Train, tmp_path: 
     (tmp_path / "callbacks").mkdir()
     (tmp_path / "callbacks" / "ruin.yaml").write_text("ruin: {_target_: test_train.RuinTheLastEpoch}\n")
     done = train(
-        "--config-dir", str(tmp_path), *QUICK, "trainer.max_epochs=6", "callbacks=[progress,history,checkpoint,ruin]"
-    )
+        "--config-dir", str(tmp_path), *QUICK, "trainer.max_epochs=6", "callbacks=[progress,history,checkpoint,ruin]",
+        "trust=test_train",
+    )  # fmt: skip
     assert done.code == 0, done.err
     metrics = json.loads((the_run(tmp_path) / "results.json").read_text())["metrics"]
     assert metrics["val/accuracy"] < 0.5
