@@ -163,13 +163,19 @@ def test_a_folder_of_images_and_other_data(
     for name in ("b", "a", "c"):
         Image.new("L", (9, 9), 200).save(tmp_path / f"{name}.png")
     (tmp_path / "bad.png").write_bytes(b"none")
-    code, out, err = terminal(inspection.main, f"ckpt={ckpt}", f"input={tmp_path}", "num=2", "data.test_fraction=0.5")
+    code, out, err = terminal(inspection.main, f"ckpt={ckpt}", f"input={tmp_path}", "num=2", "data.test_fraction=0.1")
     assert code == 2
     assert [*drawn] == ALL
     assert {"a.png", "b.png"} < {*words_in(drawn["grad_cam"])}
     assert "c.png" not in words_in(drawn["grad_cam"])
     assert f"error: {tmp_path}/bad.png cannot be read as an image" in err
-    assert "of 898 test pictures" in lines(out)["recognised"]
+    assert "of 180 test pictures" in lines(out)["recognised"]
+
+
+def test_pictures_that_were_learned_from_are_not_recognised(ckpt: Path, terminal: Terminal) -> None:
+    code, _, err = terminal(inspection.main, f"ckpt={ckpt}", "data.test_fraction=0.5")
+    assert code == 2
+    assert "has learned from 60% of these test rows" in err
 
 
 def test_the_layer_that_is_asked(ckpt: Path, terminal: Terminal, drawn: dict[str, Any]) -> None:
