@@ -44,7 +44,7 @@ def payloads(canary: Path) -> dict[str, dict[str, Any]]:
         "os.system": {"_target_": "os.system", "command": command},
         "os.system by place": {"_target_": "os.system", "_args_": [command]},
         "Popen": {"_target_": "subprocess.Popen", "args": command, "shell": True},
-        "SubprocessHandler": {"_target_": HANDLER, **shell, "stdout": None, "stderr": None, "local_rank_id": 0, "numa_options": None},
+        "SubprocessHandler": {"_target_": HANDLER, **shell, "local_rank_id": 0, **dict.fromkeys(("stdout", "stderr", "numa_options"))},
         "ZipFile": {"_target_": "zipfile.ZipFile", "file": str(canary), "mode": "w"},
         "open": {"_target_": "builtins.open", "file": str(canary), "mode": "w"},
         "eval": {"_target_": "builtins.eval", "_args_": [f"open({str(canary)!r}, 'w')"]},
