@@ -40,11 +40,12 @@ class Attack(NamedTuple):
 def payloads(canary: Path) -> dict[str, dict[str, Any]]:
     """Nodes that do harm when they are built, or when the module that they name is imported."""
     command, shell = f"touch {canary}", {"entrypoint": "/bin/sh", "args": ["-c", f"touch {canary}"], "env": {}}
+    others = dict.fromkeys(("stdout", "stderr", "numa_options"))
     return {
         "os.system": {"_target_": "os.system", "command": command},
         "os.system by place": {"_target_": "os.system", "_args_": [command]},
         "Popen": {"_target_": "subprocess.Popen", "args": command, "shell": True},
-        "SubprocessHandler": {"_target_": HANDLER, **shell, "stdout": None, "stderr": None, "local_rank_id": 0},
+        "SubprocessHandler": {"_target_": HANDLER, **shell, "local_rank_id": 0, **others},
         "ZipFile": {"_target_": "zipfile.ZipFile", "file": str(canary), "mode": "w"},
         "open": {"_target_": "builtins.open", "file": str(canary), "mode": "w"},
         "eval": {"_target_": "builtins.eval", "_args_": [f"open({str(canary)!r}, 'w')"]},
