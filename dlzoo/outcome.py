@@ -63,8 +63,9 @@ def outcome_of(cfg: DictConfig, trainer: pl.Trainer, task: Any) -> dict[str, Any
 def reached(cfg: DictConfig, trainer: pl.Trainer, metrics: dict[str, float]) -> dict[str, Any]:
     """What it says when the run ends."""
     best, last = checkpoints(trainer)
+    epoch: Any = trainer.fit_loop.epoch_progress.current
     return {
-        "epochs": trainer.fit_loop.epoch_progress.current.processed,
+        "epochs": epoch.processed,
         "steps": trainer.global_step,
         "metrics": metrics,
         "expect": results.judge(OmegaConf.to_container(cfg.expect), metrics),  # type: ignore[arg-type]
