@@ -7,6 +7,7 @@ out of text, where a check would not find them. Its defaults stay inside of the 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -17,6 +18,7 @@ from omegaconf import OmegaConf, grammar_parser
 from omegaconf.errors import GrammarParseError
 from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
 
+from dlzoo import untrusted
 from dlzoo.errors import UserError, short
 from dlzoo.trust import walk
 
@@ -52,6 +54,8 @@ class CheckedFiles(ConfigRepository):  # internal to Hydra 1.3; tests/test_trust
             self.foreign.append(config_path)
             if config_path.startswith("hydra/"):
                 raise UserError(f"{config_path} of {source.path}: Hydra's settings are for the command line")
+            path = Path(source.path) / source._normalize_file_name(config_path)
+            untrusted.check_yaml(untrusted.read_text(path), path)
             content = source.load_config(config_path).config
             check_references(OmegaConf.to_container(content, resolve=False), f"{config_path}.yaml of {source.path}")
         return super().load_config(config_path)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dlzoo import ranks
+from dlzoo.errors import UserError, short
 from dlzoo.paths import replaced
 
 PATHS = ("dirpath", "best_model_path", "kth_best_model_path", "last_model_path")
@@ -64,6 +65,8 @@ def _loaded(state: Any, ckpt: Path, run_dir: Path) -> Any:
         place = relative(path)
         if not path or Path(place).is_absolute():
             return path
+        if ".." in Path(place).parts:
+            raise UserError(f"ckpt={ckpt} keeps its checkpoints in {short(place)}, which is not below its run's folder")
         take_along(ckpt.parent.parent / place, run_dir / place)
         return str(run_dir / place)
 
@@ -101,5 +104,5 @@ def without_missing(state: State, ckpt: Path) -> State:
         f"warning: {missing[0]} is missing, of which {ckpt} knows; the best checkpoint is chosen anew from here on",
         file=sys.stderr,
     )
-    kept = ("monitor", "dirpath", "last_model_path")
-    return {key: state[key] for key in kept if key in state} | {"best_model_score": None, "best_model_path": ""}
+    none = {"best_model_score": None, "best_model_path": "", "current_score": None, "best_k_models": {}}
+    return state | none | {"kth_best_model_path": ""}

@@ -29,7 +29,7 @@ from continuing import (
 )
 from killing import differences
 
-from dlzoo import reliability
+from dlzoo import reliability, run_paths
 from dlzoo.errors import UserError
 
 FIXED_LENGTH = ("cosine", "onecycle")
@@ -233,3 +233,13 @@ def test_tasks_that_step_by_themselves(family: str, scheduler: str, tmp_path: Pa
     for moment in (-1, -2, 3):
         assert whole.broken_by_kill(moment) == []
     assert whole.broken_by_more_epochs() == []
+
+
+def test_a_path_that_leads_out_of_the_run_is_not_taken_along(tmp_path: Path) -> None:
+    """A stranger's checkpoint could have files copied from one folder to another."""
+    (tmp_path / "secret").write_text("theirs")
+    ckpt, run_dir = tmp_path / "a" / "b" / "checkpoints" / "last.ckpt", tmp_path / "run"
+    state = {"dirpath": "checkpoints", "best_model_path": "../../secret"}
+    with pytest.raises(UserError, match="which is not below its run's folder"):
+        run_paths.loaded({"ModelCheckpoint": state}, ckpt, run_dir)
+    assert not list(tmp_path.rglob("run*"))

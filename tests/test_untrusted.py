@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import Outcome
 
 from dlzoo import untrusted
 from dlzoo.errors import UserError, visible
@@ -32,6 +34,18 @@ def test_yaml_that_is_no_config_is_a_sentence(what: str) -> None:
     with pytest.raises(UserError, match=reason) as refused:
         untrusted.parse_yaml(text, "run/config.yaml")
     assert str(refused.value).startswith("run/config.yaml")
+
+
+@pytest.mark.parametrize("what", ["aliases of aliases", "deep brackets", "deep mappings"])
+def test_a_config_file_is_looked_through_before_it_is_built(
+    what: str, tmp_path: Path, train: Callable[..., Outcome]
+) -> None:
+    text, reason = BAD_YAML[what]
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}")
+    done = train("--config-dir", str(tmp_path), "experiment=mine")
+    assert (done.code, done.err.count("\n")) == (2, 1), done.err
+    assert reason in done.err
 
 
 def test_yaml_with_a_few_aliases_and_references_is_read() -> None:
