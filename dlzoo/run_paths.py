@@ -104,5 +104,5 @@ def without_missing(state: State, ckpt: Path) -> State:
         f"warning: {missing[0]} is missing, of which {ckpt} knows; the best checkpoint is chosen anew from here on",
         file=sys.stderr,
     )
-    none = {"best_model_score": None, "best_model_path": "", "current_score": None, "best_k_models": {}}
+    none: State = {"best_model_score": None, "best_model_path": "", "current_score": None, "best_k_models": {}}
     return state | none | {"kth_best_model_path": ""}

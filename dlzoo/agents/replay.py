@@ -102,10 +102,10 @@ class ReplayBuffer:
                 f"{self.capacity} of {ours}; keep task.buffer_size as it was"
             )
         for name, array in self.arrays._asdict().items():
-            stored = state[name]
-            if stored.shape != array[:size].shape or stored.dtype.kind not in "biuf":
-                raise UserError(f"the stored replay buffer has {stored.shape} {name} for {size} rows")
-            array[:size] = stored
+            rows = state[name]
+            if rows.shape != array[:size].shape or rows.dtype.kind not in "biuf":
+                raise UserError(f"the stored replay buffer has {rows.shape} {name} for {size} rows")
+            array[:size] = rows
         self.size, self.next = size, int(state["next"]) % self.capacity
 
 

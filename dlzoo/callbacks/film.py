@@ -13,6 +13,7 @@ from torch import Tensor
 from dlzoo.callbacks.observer import Observer, at_rest
 from dlzoo.callbacks.writing import publish_pixels, run_folder
 from dlzoo.errors import UserError
+from dlzoo.noise import Drawn
 from dlzoo.pictures import tiles
 from dlzoo.tasks.generative import Encoding, Generating, PictureTask
 
@@ -123,6 +124,6 @@ def samples(task: Generating, num: int, seed: int = SEED) -> np.ndarray:
 
 def reconstructions(task: Encoding, x: Tensor, labels: Tensor) -> np.ndarray:
     """Rows of originals, of what the net was given where that differs, and of what it makes of them."""
-    given = task.corrupt(x, torch.Generator(x.device).manual_seed(SEED))
+    given = task.corrupt(x, Drawn(torch.Generator(x.device).manual_seed(SEED)))
     rows = [x, task.reconstruct(given, labels)] if given is x else [x, given, task.reconstruct(given, labels)]
     return tiles.tile(torch.cat(rows), len(x))

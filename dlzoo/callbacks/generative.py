@@ -12,6 +12,7 @@ from torch import Tensor
 from dlzoo.callbacks import film
 from dlzoo.callbacks.observer import Observer, at_rest
 from dlzoo.callbacks.writing import publish, publish_pixels, run_folder, tensorboard
+from dlzoo.noise import Drawn
 from dlzoo.pictures import latent_plots, plots, tiles
 from dlzoo.specs import Classes
 from dlzoo.tasks.generative import Encoding, Generating, PictureTask
@@ -100,7 +101,7 @@ def join(left: Kept | None, right: Kept) -> Kept:
 def interpolation(task: Encoding, x: Tensor, labels: Tensor, *, num_rows: int = 6, num_steps: int = 10) -> Any:
     """From one test picture to another, of another class where there is one, straight through the space of codes."""
     starts, ends = pairs(labels, num_rows)
-    given = task.corrupt(x, torch.Generator(x.device).manual_seed(film.SEED))
+    given = task.corrupt(x, Drawn(torch.Generator(x.device).manual_seed(film.SEED)))
     first, last = (task.encode(given[rows], labels[rows]) for rows in (starts, ends))
     way = torch.linspace(0, 1, num_steps, device=x.device).view(1, -1, *[1] * (first.ndim - 1))
     codes = torch.lerp(first[:, None], last[:, None], way).flatten(0, 1)
@@ -146,7 +147,7 @@ def manifold(task: Generating, side: int = 20) -> Any:
 def worst_pictures(task: Encoding, worst: Kept) -> Any:
     """Each beside its reconstruction, with its error."""
     x, labels, _, errors = worst
-    made = task.reconstruct(task.corrupt(x, torch.Generator(x.device).manual_seed(film.SEED)), labels)
+    made = task.reconstruct(task.corrupt(x, Drawn(torch.Generator(x.device).manual_seed(film.SEED))), labels)
     target = task.spec.target
     if isinstance(target, Classes):
         told = labels.argmax(1) if labels.ndim == 2 else labels

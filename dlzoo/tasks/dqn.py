@@ -251,7 +251,7 @@ class DQN(Exploring):
                 f"the replay buffer beside the checkpoint {what}; continue from last.ckpt, or begin with an empty "
                 "buffer: task.keep_replay=false"
             )
-        action, num_actions = arrays["action"], self.spec.target.num_outputs  # type: ignore[union-attr]
+        action, num_actions = arrays["action"], self.num_actions
         if not ((action >= 0) & (action < num_actions)).all():
             raise UserError(f"the replay buffer beside the checkpoint holds actions other than 0 to {num_actions - 1}")
         self.buffer.restore(arrays)
