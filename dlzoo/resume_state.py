@@ -247,7 +247,7 @@ def check_lbfgs(
 
     try:
         optimizer.load_state_dict({"state": copy_of(dict(states)), "param_groups": [{**groups[0], "params": [0]}]})
-        optimizer.step(closure)  # type: ignore[arg-type]
+        optimizer.step(closure)
     except FAILURES as error:
         raise UserError(f"{here} cannot be used by LBFGS: {type(error).__name__} {one_line(error, 200)}") from None
 
