@@ -120,6 +120,10 @@ def check_training(content: dict[str, Any], trainer: pl.Trainer) -> None:
 def check_optimizer(stored: Any, optimizer: Optimizer, place: str) -> None:
     """Compare a stored state with the parameters of the optimizer that is to take it."""
     stored, fresh = mapping(stored, place), optimizer.state_dict()
+    if not fresh:  # Lightning's stand-in where a task has no optimizer
+        if stored:
+            refuse(place, describe(stored), "empty: this task has no optimizer")
+        return
     groups = sequence(stored.get("param_groups"), f"{place}.param_groups", len(fresh["param_groups"]))
     for i, (group, ours) in enumerate(zip(groups, fresh["param_groups"], strict=True)):
         check_group(group, ours, f"{place}.param_groups[{i}]")
@@ -318,8 +322,13 @@ def check_callback(stored: Any, callback: Any, place: str) -> None:
     for name, value in fresh.items():
         if name not in stored:
             refuse(place, f"no {name}", ", ".join(fresh))
-        if value is None:
+        if value is None and name == "stopping_reason_message":  # of EarlyStopping
+            if not isinstance(stored[name], str | None):
+                refuse(f"{place}.{name}", describe(stored[name]), "a text")
+        elif value is None:
             score(stored[name], f"{place}.{name}")
+        elif isinstance(value, Tensor) and value.shape == (0,) and isinstance(stored[name], Tensor):
+            fits(stored[name], value.new_zeros(stored[name].numel()), f"{place}.{name}")  # it grows with the run
         elif not isinstance(value, dict):
             fits(stored[name], value, f"{place}.{name}", unlimited=True)
         else:

@@ -104,6 +104,7 @@ def stand_in_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(CaliforniaHousing, "num_rows", 200)
     write_sentences(folder, 60, monkeypatch)
     write_imdb(folder, 120, monkeypatch)
+    monkeypatch.setenv("DLZOO_DATA_DIR", str(folder))  # no folder that a checkpoint names is followed
     return folder
 
 

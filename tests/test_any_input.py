@@ -180,7 +180,7 @@ def test_any_table(num: int, tmp_path: Path) -> None:
             data = CsvTable(path=str(path), target="y", **case[1])
             data.setup()
             parts = [data.arrays(split) for split in ("train", "val", "test")]  # type: ignore[arg-type]
-            assert sum(part.num_rows for part in parts) == len(data._frames[0])
+            assert sum(part.num_rows for part in parts) == len(data._frame)
             assert all(part.x.isfinite().all() and part.x.shape[1] == data.spec.num_features for part in parts)  # type: ignore[union-attr]
 
     explore(body, 60 * num, case=st.one_of(each))

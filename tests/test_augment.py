@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from lightning.pytorch.plugins.precision import Precision
 
 from dlzoo import build, config
 from dlzoo.data import policies
@@ -299,6 +300,7 @@ def test_tables_are_refused():
 def test_the_data_module_sets_the_number_of_classes_and_keeps_weights():
     class Training:
         training = True
+        precision_plugin = Precision()
 
     data = Digits(augment=Augment(mixup=0.5))
     x, y = next(iter(data.train_dataloader()))

@@ -72,7 +72,9 @@ def test_each_side_takes_all_its_steps_and_sends_a_lap_for_each_epoch(
     steps, rates, step = [], set(), torch.optim.Adam.step
 
     def counting(self: torch.optim.Adam, *args: Any, **options: Any) -> Any:
-        steps.append([p.shape for group in self.param_groups for p in group["params"]])
+        shapes = [p.shape for group in self.param_groups for p in group["params"]]
+        if shapes != [(64, 64)]:  # in which the check before training measures the optimizer's memory
+            steps.append(shapes)
         rates.add(self.param_groups[0]["lr"])
         return step(self, *args, **options)
 

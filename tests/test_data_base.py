@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from itertools import chain
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor, nn
 
 from dlzoo.data.base import InMemoryData, moments, with_counts
@@ -229,7 +231,7 @@ def test_only_training_batches_are_augmented() -> None:
     data.setup("fit")
     batch = (torch.full((2, 1, 2, 2), 255, dtype=torch.uint8), torch.tensor([1, 2]), torch.ones(2))
     for training in (True, False):
-        data.trainer = type("Trainer", (), {"training": training})()
+        data.trainer = SimpleNamespace(training=training, precision_plugin=Precision())
         x, y, weight = data.on_after_batch_transfer(batch, 0)
         assert x.unique().tolist() == [0.5 if training else 1.0]
         assert y.tolist() == ([2, 0] if training else [1, 2])

@@ -25,9 +25,10 @@ def _in_their_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_their_metrics(name: str) -> None:
     expected = json.loads((FOLDER / name / "results.json").read_text())["metrics"]
     metrics = evaluate(FOLDER / name / "checkpoints" / "last.ckpt")["metrics"]
+    noisy = name in ("autoencoder", "vae")  # their noise in tests is now drawn row by row
     tested = {key: value for key, value in expected.items() if key.startswith("test/")}
     assert tested
-    assert {key: metrics[key] for key in tested} == pytest.approx(tested, rel=1e-4)
+    assert {key: metrics[key] for key in tested} == pytest.approx(tested, rel=5e-3 if noisy else 1e-4)
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -70,7 +70,8 @@ def test_processes_that_were_started_together_share_a_folder(
 
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    for _ in range(2):
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
         cfg = config.compose_with_hydra([f"hydra.run.dir={tmp_path / 'run'}"])
         OmegaConf.update(cfg, "hydra.overrides.hydra", [])  # as if the folder were the usual one
         OwnFolder().on_run_start(cfg)

@@ -152,35 +152,17 @@ def test_the_loss_of_a_batch_is_the_weighted_mean_of_its_rows() -> None:
     assert float(task.weight_of(TARGET, torch.tensor([3.0, 1.5]))) == 4.5
 
 
-class Rank:
-    """A trainer of one of two ranks; the rows of the other have the weight 1."""
-
-    world_size = 2
-
-    def __init__(self, other: float = 1.0) -> None:
-        self.strategy, self.other = self, other
-
-    def reduce(self, own: Tensor, reduce_op: str) -> Tensor:
-        assert reduce_op == "sum", "not the mean, which is the default"
-        return own.add_(self.other)  # in place, as torch.distributed does
-
-
-def test_a_rank_s_gradient_counts_as_the_weights_of_its_rows() -> None:
-    """The mean over both ranks of factor times mean loss is the weighted mean of all rows."""
-    task, weights = task_with(Identity()), torch.tensor([2.0, 1.0])
-    task.share = 1.2
-    assert task.gradient_factor((OUTPUT, TARGET)) == 1.2, "rows that count alike: their number"
-    for scale in (1.0, 0.001):
-        task._trainer = Rank(scale)  # type: ignore[assignment]
-        assert float(task.gradient_factor((OUTPUT, TARGET, scale * weights))) == pytest.approx(3 * 2 / (3 + 1))
-    task._trainer = Rank()  # type: ignore[assignment]
-    balanced = task_with(Identity(), CLASSES, class_weights=[1.0, 4.0])
-    balanced._trainer = task._trainer
-    assert float(balanced.gradient_factor((OUTPUT, torch.tensor([0, 1])))) == pytest.approx(5 * 2 / (5 + 1))
-    task.share = 0.0
-    assert float(task.gradient_factor((OUTPUT, TARGET, weights))) == 0.0, "its rows count on the other rank"
-    task._trainer = Rank(0.0)  # type: ignore[assignment]
-    assert float(task.gradient_factor((OUTPUT, TARGET, weights))) == 0.0
+def test_a_rank_s_loss_is_its_part_of_the_weighted_mean_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean over both ranks of share times loss is the weighted mean of all rows."""
+    weights, others = torch.tensor([2.0, 1.0]), torch.tensor([3.0])
+    whole = float((OUTPUT - TARGET).square().flatten() @ weights + others @ torch.tensor([5.0])) / 6
+    mean_weight = (2.0 + 1.0 + 3.0) / 3  # over the three rows of both ranks
+    task = task_with(Identity()).train()
+    monkeypatch.setattr("dlzoo.gathering.rank_and_world", lambda: (0, 2))
+    monkeypatch.setattr(task, "batch_mean", lambda mean: torch.tensor(mean_weight))
+    own = float(task.loss(OUTPUT, TARGET, weights)) * 2 / 3 * 2  # its share: two rows of three, times two ranks
+    other = 5.0 * 3 / mean_weight * 1 / 3 * 2
+    assert (own + other) / 2 == pytest.approx(whole)
 
 
 def test_values_are_squared_and_classes_have_cross_entropy_unless_told_otherwise() -> None:

@@ -42,6 +42,7 @@ def trainer_with(**answers: Any) -> SimpleNamespace:
         "loggers": [], "log_every_n_steps": 3, "global_step": 0, "current_epoch": 2, "optimizers": [optimizer],
         "world_size": 1, "strategy": strategy, "callback_metrics": {"val/loss": torch.tensor(0.5)},
         "fit_loop": SimpleNamespace(epoch_progress=progress), "train_dataloader": None, "lr_scheduler_configs": [],
+        "ckpt_path": None, "enable_validation": True,
     }  # fmt: skip
     return SimpleNamespace(**common | answers)
 
@@ -61,7 +62,7 @@ def test_what_holds_of_a_task_that_says_nothing_else() -> None:
         False,
         True,
     )
-    assert (task.left_out, task.skipped_steps, task.share, task.factor) == (False, 0, 1.0, 1.0)
+    assert (task.left_out, task.skipped_steps, task.share) == (False, 0, 1.0)
     assert (task.train_means, task.last_metrics) == ({}, {})
 
 
@@ -166,12 +167,12 @@ def gradient(task: Any, value: float) -> float:
 
 def test_a_rank_s_gradient_counts_by_its_share_and_what_is_not_finite_reaches_all() -> None:
     alone = task_in(trainer_with())
-    alone.factor = 0.5
+    alone.share = 0.5
     assert gradient(alone, 1.0) == 3.0
     one_of_two = task_in(trainer_with(world_size=2))
-    one_of_two.factor = 0.5
+    one_of_two.share = 0.5
     assert gradient(one_of_two, 1.0) == 1.5
-    one_of_two.factor = 0.0
+    one_of_two.share = 0.0
     assert gradient(one_of_two, 1.0) == 0.0
     assert math.isnan(gradient(one_of_two, float("inf")))
 
@@ -193,13 +194,16 @@ def test_ranks_that_go_on_from_different_steps_are_refused(monkeypatch: pytest.M
 
 
 def test_the_share_of_a_batch_is_the_loader_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    loader = SimpleNamespace(shares=[1.2, 0.8])
+    loader = SimpleNamespace(shares=[1.2, 0.8], places=lambda batch_idx: (torch.tensor([3, 1]), 4))
     task = task_in(trainer_with(world_size=2, train_dataloader=loader))
+    task._shared = torch.Generator().manual_seed(0)
     task.on_train_batch_start(None, 1)
-    assert (task.share, task.factor) == (0.8, 0.8)
+    assert task.share == 0.8
+    whole = torch.rand(4, generator=torch.Generator().manual_seed(0))
+    assert task.noise.uniform((2,), torch.device("cpu")).tolist() == [whole[3], whole[1]], "the noise of its own rows"
     alone = task_in(trainer_with(train_dataloader=loader))
     alone.on_train_batch_start(None, 1)
-    assert (alone.share, alone.factor) == (1.0, 1.0)
+    assert alone.share == 1.0
 
 
 # Checkpoints

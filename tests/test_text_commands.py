@@ -32,6 +32,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         write_sentences(folder, 120, patch)
         write_imdb(folder, 80, patch)
+        patch.setenv("DLZOO_DATA_DIR", str(folder))  # no folder that a checkpoint names is followed
         yield folder
 
 

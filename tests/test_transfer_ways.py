@@ -158,11 +158,12 @@ def test_in_a_run_without_an_end_all_has_thawed() -> None:
     assert net.frozen == [0]
 
 
-def test_several_processes_and_stages_that_thaw_do_not_go_together() -> None:
-    with pytest.raises(UserError, match=r"transfer=gradual thaws stages.*trainer=auto"):
-        task_of(Gradual(), Staged(), world_size=2).on_train_epoch_start()
-    task_of(Finetune(), net := Staged(), world_size=2).on_train_epoch_start()
-    assert net.frozen == [0]
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_which_stages_learn_does_not_depend_on_the_number_of_processes(world_size: int) -> None:
+    for way in (Gradual(), Finetune()):
+        task_of(way, net := Staged(), world_size=world_size).on_train_epoch_start()
+        task_of(way, alone := Staged()).on_train_epoch_start()
+        assert net.frozen == alone.frozen
 
 
 def test_a_way_that_does_not_fit_the_net_is_refused_at_once() -> None:

@@ -56,7 +56,7 @@ class Search:
         """The next trial, for this process only; None when enough have been started."""
         while (asked := self._ask()) is not None:
             self.asked = asked
-            trial = self._trial(self.asked)
+            trial = self._fresh(asked)
             earlier = [t for t in self._counted() if t.number < trial.number]
             if len(earlier) >= self.settings.trials:  # another process was faster
                 self._set_aside(trial.number, "one more than was asked for")
@@ -138,11 +138,15 @@ class Search:
     def winner_is_done(self, number: int) -> None:
         self.study.set_user_attr("winner", {"number": number, "worker": self.me, "done": True})
 
-    def _trial(self, source: Any) -> Trial:
+    def _fresh(self, source: Any) -> Trial:
+        """A trial before its first epoch, whatever a process that died had begun to put away of it."""
+        return Trial(source.number, spaces.words(self.space, source.params), spaces.rounded(self.space, source.params))
+
+    def _trial(self, source: FrozenTrial) -> Trial:
         kept = source.user_attrs
         states = {state: name for name, state in _states().items()}
-        trial = Trial(source.number, spaces.words(self.space, source.params), spaces.rounded(self.space, source.params))
-        trial.state = states[source.state] if hasattr(source, "state") else "running"  # type: ignore[assignment]
+        trial = self._fresh(source)
+        trial.state = states[source.state]  # type: ignore[assignment]
         for name in ("value", "best_epoch", "epochs", "seconds", "reason", "metrics", "folder", "found"):
             setattr(trial, name, kept.get(name, getattr(trial, name)))
         trial.folder = absolute_folder(trial.folder, self.folder)

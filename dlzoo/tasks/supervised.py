@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from dlzoo import gathering
 from dlzoo.errors import SpecError, UserError
 from dlzoo.losses import ClassLossName, ValueLossName
 from dlzoo.parts.layers import ACTIVATION_TYPES
@@ -123,7 +124,7 @@ class Supervised(Task):
 
     def _total(self, factors: Tensor) -> Tensor:
         """The sum of these factors; in training this rank's part, by its rows, of the sum over all ranks."""
-        if self.training and self.trainer.world_size > 1:
+        if self.training and gathering.rank_and_world()[1] > 1:
             total = self.batch_mean(factors.mean()) * len(factors)
         else:
             total = factors.sum()
