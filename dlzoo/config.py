@@ -244,6 +244,9 @@ def check(cfg: DictConfig, overrides: Sequence[str] = (), packages: Sequence[str
     OmegaConf.resolve(cfg)
     plain: Any = OmegaConf.to_container(cfg, throw_on_missing=False)
     assert isinstance(plain, dict)
+    for key, value in trust.walk(plain):  # made of several texts, or with a backslash before it
+        if isinstance(value, str) and "${" in value:
+            raise UserError(f"{key}={short(value)}: what a reference stands for must not be a reference again")
     trust.check_places(plain, trusted)
     for name in NODES:
         node = plain.get(name)
@@ -437,11 +440,25 @@ def _check_settings(cfg: DictConfig) -> None:
         raise UserError(f"skip_limit={limit}: this must be a whole number, 1 or more")
     signatures.check_number("seed", cfg.seed)
     grid = cfg.get("grid") or {}
-    if not all(isinstance(words, ListConfig) for words in grid.values()) or {*grid} not in (set(), {"rows", "columns"}):
+    is_mapping = isinstance(grid, dict | DictConfig)
+    if (
+        not is_mapping
+        or not all(isinstance(words, ListConfig) for words in grid.values())
+        or {*grid} not in (set(), {"rows", "columns"})
+    ):
         raise UserError("grid: it holds two lists of overrides, rows and columns: rows=[optimizer=sgd,optimizer=adam]")
-    for claim in cfg.get("expect") or []:
+    claims = cfg.get("expect") or []
+    if not isinstance(claims, list | ListConfig) or not all(isinstance(claim, dict | DictConfig) for claim in claims):
+        raise UserError(f"expect={short(claims)}: this must be a list of claims: [{{metric: test/accuracy, min: 0.9}}]")
+    for claim in claims:
         for key in claim:
             if key not in ("metric", "min", "max", "source"):
                 raise UserError(f"expect.{key}: nothing reads this key; {nearest(key, ['metric', 'min', 'max'])}")
         if "metric" not in claim or ("min" in claim) == ("max" in claim):
             raise UserError(f"expect: {OmegaConf.to_container(claim)} needs a metric and either min or max")
+        bound = claim.get("min", claim.get("max"))
+        is_number = isinstance(bound, int | float) and not isinstance(bound, bool)
+        if not isinstance(claim.metric, str) or not is_number or not isinstance(claim.get("source", ""), str | None):
+            raise UserError(
+                f"expect: {short(OmegaConf.to_container(claim))}: metric and source must be texts, min or max a number"
+            )

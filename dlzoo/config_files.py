@@ -17,9 +17,10 @@ from hydra.core.object_type import ObjectType
 from omegaconf import OmegaConf, grammar_parser
 from omegaconf.errors import GrammarParseError
 from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
+from yaml import YAMLError
 
 from dlzoo import untrusted
-from dlzoo.errors import UserError, short
+from dlzoo.errors import UserError, one_line, short
 from dlzoo.trust import walk
 
 RESOLVERS = ("hydra", "now", "mixed_precision", "sync_batchnorm")
@@ -55,8 +56,13 @@ class CheckedFiles(ConfigRepository):  # internal to Hydra 1.3; tests/test_trust
             if config_path.startswith("hydra/"):
                 raise UserError(f"{config_path} of {source.path}: Hydra's settings are for the command line")
             path = Path(source.path) / source._normalize_file_name(config_path)
+            if not path.resolve().is_relative_to(Path(source.path).resolve()):
+                raise UserError(f"{path} is a link to outside of the folder of --config-dir and is not read")
             untrusted.check_yaml(untrusted.read_text(path), path)
-            content = source.load_config(config_path).config
+            try:
+                content = source.load_config(config_path).config
+            except YAMLError as error:
+                raise UserError(f"{path} is no config: {one_line(error, 200)}") from None
             check_references(OmegaConf.to_container(content, resolve=False), f"{config_path}.yaml of {source.path}")
         return super().load_config(config_path)
 

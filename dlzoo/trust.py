@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
+from pathlib import PurePath
 from typing import Any
 
 from dlzoo.errors import UserError, nearest, short
@@ -74,6 +76,10 @@ WRITTEN = (
 
 WRITERS = ("callbacks", "logger", "trainer")
 """Nodes whose other texts may become parts of file names."""
+
+TEMPLATE = re.compile(r"([^{}]|\{[\w/ -]+(:0?\d{0,2}(\.\d{1,2})?[defg]?)?\})*")
+"""What Lightning may make a file's name of. Others could read the attributes of objects, down to the environment, and
+write any sign by its number (``{epoch:c}``); TensorBoard's logger puts in variables of the environment (``$HOME``)."""
 
 HYDRA_PARTS = ("hydra.plugins.plugin.Plugin", "hydra.experimental.callback.Callback")
 LOGGING = (
@@ -260,10 +266,14 @@ def forbidden(place: str, value: Any) -> str:
     key = re.split(r"[.\[]", re.sub(r"(\[\d+\])+$", "", place))[-1]
     if key in WRITTEN:
         return "" if value is None else "where a run writes, and what it connects to, is for its user to say"
+    if isinstance(value, bytes | PurePath):  # YAML has tags for both
+        value = os.fsdecode(value)
     if not isinstance(value, str):
         return ""
     if "://" in value:
         return "a run connects to nothing that a file or a checkpoint names"
+    if place.split(".")[0] in WRITERS and ("$" in value or not TEMPLATE.fullmatch(value)):
+        return "in a name that is written, braces hold a metric and a format such as {epoch:03d}, and no $ stands"
     leads_out = value.startswith(("/", "~", "\\")) or ".." in re.split(r"[/\\]", value) or value[1:3] == ":\\"
     if leads_out and place.split(".")[0] in WRITERS:
         return "it leads out of the run's folder"

@@ -190,3 +190,51 @@ def test_secrets_stay_where_they_are(victim: Victim, monkeypatch: pytest.MonkeyP
     assert "not by oc.env" in result.err
     assert "a-secret" not in result.err
     assert len([*writes(victim.canary)]) > 100
+
+
+CHECKPOINT = "lightning.pytorch.callbacks.ModelCheckpoint, monitor: null, auto_insert_metric_name: false"
+NAMED = {
+    "the environment by an object's attributes": f"c: {{_target_: {CHECKPOINT}, filename: "
+    "'a{epoch].backward.__globals__[torch].os.environ[A_SECRET}'}",
+    "signs by their numbers": f"c: {{_target_: {CHECKPOINT}, filename: '{{step:c}}{{step:c}}/x'}}",
+    "a width that fills memory": f"c: {{_target_: {CHECKPOINT}, filename: '{{step:99999999999d}}'}}",
+}
+PIECES = """
+expect: [{metric: test/accuracy, min: 0.1, source: "${callbacks.c.filename}{oc.env:A_SECRET}"}]
+callbacks: {c: {_target_: %s, filename: "$"}}
+"""
+MISTAKES = {
+    **{name: f"callbacks: {{{node}}}" for name, node in NAMED.items()},
+    "TensorBoard's name": "logger: {t: {_target_: lightning.pytorch.loggers.TensorBoardLogger, name: x$A_SECRET}}",
+    "an escaped reference": r'expect: [{metric: test/accuracy, min: 0.1, source: "\\${oc.env:A_SECRET}"}]',
+    "an escaped reference in a name": r"logger: {t: {_target_: lightning.pytorch.loggers.CSVLogger, "
+    r'name: "\\${oc.env:A_SECRET}"}}',
+    "a reference in pieces": PIECES % CHECKPOINT,
+    "a claim of a text": "expect: [{metric: test/accuracy, min: abc}]",
+    "a claim of a list": "expect: [{metric: [1], min: 1}]",
+    "claims that are a number": "expect: 5",
+    "a claim that is a number": "expect: [5]",
+    "a grid that is a number": "grid: 5",
+    "a tag of Python's": "net: !!python/object/apply:os.system [ls]",
+    "a key that stands twice": "net: {}\nnet: {}",
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_what_no_name_or_text_may_stand_for(name: str, victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_SECRET", "topsecret")
+    result = victim.uses(Attack(name, {"experiment/mine.yaml": f"# @package _global_\n{MISTAKES[name]}\n"}, [], {}))
+    assert (result.code, result.violations, result.is_answered) == (2, [], True), result
+    here = victim.folder / str(victim.number) / "outputs"
+    assert [path for path in here.rglob("*") if "topsecret" in path.name] == []
+    assert "topsecret" not in result.err
+
+
+def test_a_link_out_of_a_config_dir_is_not_read(victim: Victim, tmp_path: Path) -> None:
+    (tmp_path / "private.yaml").write_text("# @package _global_\nseed: 3\n")
+    (tmp_path / "config" / "experiment").mkdir(parents=True)
+    (tmp_path / "cwd").mkdir()
+    (tmp_path / "config" / "experiment" / "mine.yaml").symlink_to(tmp_path / "private.yaml")
+    result = victim.call(train.main, ["--config-dir", str(tmp_path / "config"), "experiment=mine"], tmp_path)
+    assert result.code == 2
+    assert "is a link to outside of the folder of --config-dir" in result.err
