@@ -20,11 +20,11 @@ from hydra.utils import instantiate
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
-from dlzoo import beside, durable, run_paths, trust, untrusted
+from dlzoo import beside, config, durable, run_paths, trust, untrusted
 from dlzoo.data.fingerprint import Fingerprint
 from dlzoo.durable import Damaged, previous_of
 from dlzoo.errors import UserError, short
-from dlzoo.signatures import locate
+from dlzoo.signatures import check_number, locate
 from dlzoo.specs import from_plain, to_plain
 from dlzoo.tasks.base import Task
 from dlzoo.trust import Trust
@@ -211,6 +211,9 @@ def load_task(path: str | Path, packages: Sequence[str] = ()) -> tuple[Task, Dic
     """The trained task on the CPU in evaluation mode, and its config; the data are not needed."""
     content = read(path)
     task, cfg = build(content, packages)
+    if missing := [node for node in ALLOWED if not isinstance(cfg.get(node), DictConfig)]:
+        raise UserError(f"ckpt={path} is damaged: its config has no {missing[0]}")
+    config.check_claims(cfg.get("expect"))
     restore(task, content, path)
     return task.eval(), cfg
 
@@ -219,8 +222,29 @@ def build(content: dict[str, Any], packages: Sequence[str] = ()) -> tuple[Task, 
     """The task that the card of a checkpoint describes, with fresh weights, and its config."""
     cfg = config_of(content, packages)
     spec = from_plain(content["dlzoo"]["spec"])
+    if "state_dict" in content:
+        with torch.device("meta"):
+            _check_size(_built(cfg, spec), content["state_dict"])
+    return _built(cfg, spec), cfg
+
+
+def _built(cfg: DictConfig, spec: Any) -> Task:
     net = instantiate(cfg.net, _partial_=True)(spec)
-    return instantiate(cfg.task, _partial_=True)(net, spec), cfg
+    return instantiate(cfg.task, _partial_=True)(net, spec)
+
+
+def _check_size(task: Task, weights: dict[str, Any]) -> None:
+    """`UserError` if a task, which takes no memory yet, would take more than the weights that it is built for.
+
+    A config of a few bytes can name a net larger than any machine.
+    """
+    wanted = sum(t.numel() for t in task.state_dict().values() if isinstance(t, torch.Tensor))
+    tensors = [t for t in weights.values() if isinstance(t, torch.Tensor) and t.layout == torch.strided]
+    given = sum(min(t.numel(), t.untyped_storage().nbytes() // t.element_size()) for t in tensors)
+    if wanted > given:
+        raise UserError(
+            f"the checkpoint does not fit the net that it names, which has {wanted:,} weights; {given:,} are stored"
+        )
 
 
 def restore(task: Task, content: dict[str, Any], path: str | Path) -> None:
@@ -234,6 +258,7 @@ def restore(task: Task, content: dict[str, Any], path: str | Path) -> None:
 def _refuse_strangers(node: Any, place: str, modules: tuple[str, ...], trusted: Trust) -> None:
     for where, value in trust.walk(node, place):
         key = where.rpartition(".")[2]
+        check_number(where, value)
         if key == "_target_":
             _check_target(value, where, place, modules, trusted)
         elif re.match(r"_\w+_(\[|$)", key):

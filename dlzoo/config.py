@@ -447,7 +447,12 @@ def _check_settings(cfg: DictConfig) -> None:
         or {*grid} not in (set(), {"rows", "columns"})
     ):
         raise UserError("grid: it holds two lists of overrides, rows and columns: rows=[optimizer=sgd,optimizer=adam]")
-    claims = cfg.get("expect") or []
+    check_claims(cfg.get("expect"))
+
+
+def check_claims(expect: Any) -> None:
+    """`UserError` unless these are claims that `dlzoo.results.judge` can hold against metrics."""
+    claims = expect or []
     if not isinstance(claims, list | ListConfig) or not all(isinstance(claim, dict | DictConfig) for claim in claims):
         raise UserError(f"expect={short(claims)}: this must be a list of claims: [{{metric: test/accuracy, min: 0.9}}]")
     for claim in claims:

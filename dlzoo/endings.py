@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from omegaconf import DictConfig
 
 from dlzoo import durable, memory, rerun, results
 from dlzoo.data.loaders import PATIENCE_SECONDS
-from dlzoo.errors import RankLost, RunFailed, UserError, one_line
+from dlzoo.errors import MISTAKES, RankLost, RunFailed, UserError, one_line
 from dlzoo.interruption import Interrupted
 from dlzoo.launcher import is_lost_connection
 from dlzoo.nonfinite import NonFinite
@@ -39,7 +40,17 @@ def explained(error: Exception, cfg: DictConfig, trainer: pl.Trainer, run_dir: P
         )
     if cause := durable.refusal(error, run_dir):
         return durable.unwritten(cause.filename or run_dir, cause)
+    if isinstance(error, (*MISTAKES, AttributeError, LookupError)) and (name := callback_at_fault(error)):
+        return UserError(f"callbacks: {name} cannot work with these options here: {one_line(error, 300)}")
     return error
+
+
+def callback_at_fault(error: BaseException) -> str:
+    """The module of Lightning's callbacks that an error came from, if none of ours was called by it."""
+    files = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours, theirs = Path(__file__).parent, Path(pl.callbacks.__file__).parent
+    last = next((file for file in reversed(files) if file.is_relative_to(ours) or file.is_relative_to(theirs)), ours)
+    return last.stem if last.is_relative_to(theirs) else ""
 
 
 def leave(run_dir: Path, outcome: dict[str, Any], error: Exception) -> None:

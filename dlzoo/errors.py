@@ -8,7 +8,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-MISTAKES = (ValueError, TypeError, RuntimeError, ArithmeticError)
+MISTAKES = (ValueError, TypeError, RuntimeError, ArithmeticError, ImportError)
 """What PyTorch and Lightning raise while a part is built from options that it cannot use."""
 
 MOST_NAMES = 100

@@ -66,13 +66,15 @@ def _main(argv: Sequence[str]) -> None:
     options, _ = cli.parse(Options, argv)
     path = paths.existing_file(options.ckpt, "ckpt")
     from dlzoo.checkpoint import read
+    from dlzoo.resume_state import restoring
     from dlzoo.trust import packages_in
 
     content = read(path)
     if "moment" not in content:
         raise UserError(f"ckpt={path} is a usual checkpoint; this wants the nonfinite.ckpt that a failed run left")
-    print(visible(content["wrong"]))
-    found = rerun(content, device=options.device, packages=packages_in(options.trust))
+    print(visible(content.get("wrong")))
+    with restoring(path):
+        found = rerun(content, device=options.device, packages=packages_in(options.trust))
     print(found.table())
     print(f"first: {found.first}" if found.first else "this time all numbers are finite")
 

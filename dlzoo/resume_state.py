@@ -32,7 +32,7 @@ LARGEST = 2**53
 
 FAILURES = (
     TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError, AssertionError, OSError,
-    MisconfigurationException,
+    ImportError, MisconfigurationException,
 )  # fmt: skip
 """What restoring a state that does not fit can raise."""
 

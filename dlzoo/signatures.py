@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dlzoo.errors import UserError, nearest
+from dlzoo.errors import UserError, nearest, short
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -132,7 +132,7 @@ def check_number(key: str, value: Any) -> None:
 def check_value(value: Any, hint: Any, key: str) -> None:
     """`UserError` if a value is not of the type that its key wants."""
     if not _fits(value, hint):
-        raise UserError(f"{key}={value}: {_wanted(value, hint)}")
+        raise UserError(f"{key}={short(value)}: {_wanted(value, hint)}")
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -13,13 +13,14 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args, get_type_hints
 
 import torch
 from torch import Tensor
 
 from dlzoo.env_specs import Actions, EnvSpec, StatesSpec
 from dlzoo.errors import UserError
+from dlzoo.signatures import check_value
 from dlzoo.tokenizer import PAD, SPECIAL, UNKNOWN, Tokenizer
 from dlzoo.transform import Transform
 
@@ -300,7 +301,14 @@ def from_plain(value: Any) -> Any:
     if isinstance(value, dict):
         fields = {k: from_plain(v) for k, v in value.items() if k != "type"}
         try:
-            return _TYPES[value["type"]](**fields)
+            kind = _TYPES[value["type"]]
+            part = kind(**fields)
         except (KeyError, TypeError) as error:
             raise UserError(f"the stored spec has a part that this version of dlzoo does not know: {error}") from None
+        hints = get_type_hints(kind)
+        for name, given in fields.items():
+            check_value(given, hints[name], f"the stored spec, {kind.__name__}.{name}")
+            if hints[name] == tuple[str, ...] and not all(isinstance(text, str) for text in given):
+                raise UserError(f"the stored spec, {kind.__name__}.{name}: these must be texts")
+        return part
     return tuple(from_plain(v) for v in value) if isinstance(value, list) else value

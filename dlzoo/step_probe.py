@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torchmetrics import Metric
 
 from dlzoo.callbacks.observer import Observer
+from dlzoo.errors import UserError, short
 from dlzoo.nonfinite import describe, is_finite
 from dlzoo.rerun import Findings, Layer
 from dlzoo.tasks.base import Task
@@ -189,6 +190,8 @@ class Begin(Observer):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         for name, value in self.moment["carried"].items():
+            if name not in pl_module.carried:
+                raise UserError(f"its moment carries {short(name)}, which {type(pl_module).__name__} does not")
             setattr(pl_module, name, move_data_to_device(value, pl_module.device))
         torch.set_rng_state(self.moment["random"]["torch"].cpu())
         if "cuda" in self.moment["random"] and pl_module.device.type == "cuda":

@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 import yaml
 from attacks import CANARY_MODULE, Attack, drawn, payloads, writes
 from audit import audited
 from small_runs import changed, run
 
-from dlzoo import config, reliability, train, trust
+from dlzoo import checkpoint, config, reliability, rerun, train, trust
 from dlzoo.commands import evaluate
+from dlzoo.errors import UserError
 
 FEW, MANY = 30, 400
 PLAIN = ["data=digits", "callbacks=checkpoint", "logger=none", "trainer=smoke", "trainer.accelerator=cpu"]
@@ -163,8 +165,6 @@ def kind_of(attack: Attack) -> str:
 
 def test_without_the_checks_they_would_harm(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the tests above would pass for a wrong reason."""
-    from dlzoo import checkpoint
-
     node = payloads(victim.canary)["import of a class"]
     words = [f"++net._target_={node['_target_']}"]
     attacks = [Attack("words", {}, words, {}), Attack("config", {}, [], {"net": node})]
@@ -217,6 +217,12 @@ MISTAKES = {
     "a grid that is a number": "grid: 5",
     "a tag of Python's": "net: !!python/object/apply:os.system [ls]",
     "a key that stands twice": "net: {}\nnet: {}",
+    "a callback that wants another task": "callbacks: {c: {_target_: lightning.pytorch.callbacks.BackboneFinetuning}}",
+    "a callback's device": "callbacks: {c: {_target_: lightning.pytorch.callbacks.StochasticWeightAveraging, "
+    "swa_lrs: 0.1, device: nonsense}}",
+    "a metric that is not there": "callbacks: {c: {_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: nope}}",
+    "a callback's depth": "callbacks: {c: {_target_: lightning.pytorch.callbacks.ModelSummary, max_depth: -5}}",
+    "a package that is missing": "trainer: {precision: transformer-engine}",
 }
 
 
@@ -228,6 +234,56 @@ def test_what_no_name_or_text_may_stand_for(name: str, victim: Victim, monkeypat
     here = victim.folder / str(victim.number) / "outputs"
     assert [path for path in here.rglob("*") if "topsecret" in path.name] == []
     assert "topsecret" not in result.err
+
+
+def moment(**changes: Any) -> dict[str, Any]:
+    batch = [torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.long)]
+    stored = {"epoch": 0, "step": 0, "batch": batch, "carried": {}, "random": {"torch": torch.get_rng_state()}}
+    return {"moment": stored | changes, "wrong": "step 1"}
+
+
+CARDS: dict[str, dict[str, Any]] = {
+    "more weights than a machine has": {"config": {"net": {"hidden": [10**7, 10**7]}}},
+    "no data": {"config": {"data": None}},
+    "a claim of a text": {"config": {"expect": [{"metric": "test/accuracy", "min": "x"}]}},
+    "a picture of negative height": {"spec": {"height": -1}},
+    "a picture larger than memory": {"spec": {"height": 10**9}},
+    "names that are numbers": {"target": {"names": ["a", *range(9)]}},
+    "no words": {"content": {**moment(), "wrong": None, "moment": 5}},
+    "a moment of nothing": {"content": {**moment(), "moment": {}}},
+    "a method carried over": {"content": moment(carried={"training_step": 5})},
+    "random numbers of another kind": {"content": moment(random={"torch": torch.zeros(3)})},
+    "a package that is missing": {"content": moment(), "config": {"trainer": {"precision": "transformer-engine"}}},
+}
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_card_that_cannot_be_built(name: str, victim: Victim, tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        wanted, card = CARDS[name], content["dlzoo"]
+        card["config"] = yaml.safe_dump(merged(yaml.safe_load(card["config"]), wanted.get("config", {})))
+        card["spec"] |= wanted.get("spec", {})
+        card["spec"]["target"] |= wanted.get("target", {})
+        content |= wanted.get("content", {})
+
+    main = rerun.main if "content" in CARDS[name] else evaluate.main
+    (tmp_path / "cwd").mkdir()
+    result = victim.call(main, [f"ckpt={changed(victim.ckpt, tmp_path / 'spoilt.ckpt', change)}"], tmp_path)
+    assert (result.code, result.violations, result.is_answered) == (2, [], True), result
+
+
+def test_layers_without_end_are_not_counted() -> None:
+    card = {"config": "net: {_target_: dlzoo.nets.char_rnn.CharRNN, num_layers: 1000000000}"}
+    with pytest.raises(UserError, match="too many; at most 1000"):
+        checkpoint.config_of({"dlzoo": card})
+
+
+def test_a_net_of_our_size_is_built(victim: Victim, tmp_path: Path) -> None:
+    """Else the test above would pass for a wrong reason."""
+    ckpt = changed(victim.ckpt, tmp_path / "a.ckpt", lambda content: content.update(moment()))
+    for number, main in enumerate((rerun.main, evaluate.main)):
+        (tmp_path / f"{number}" / "cwd").mkdir(parents=True)
+        assert victim.call(main, [f"ckpt={ckpt}"], tmp_path / f"{number}").code == 0
 
 
 def test_a_link_out_of_a_config_dir_is_not_read(victim: Victim, tmp_path: Path) -> None:

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from audit import audited
 from photo_folders import GREY, RED
 from PIL import Image
 
+from dlzoo.data import decode
 from dlzoo.data.decode import Decode, to_8_bits
+from dlzoo.errors import UserError
 
 
 def palette(color: tuple[int, int, int], transparent: bool) -> Image.Image:
@@ -100,3 +103,14 @@ def test_a_large_jpeg_looks_as_if_resized_from_all_its_pixels(height: int, width
     fast = Decode(1, height, width)(str(tmp_path / "a.jpg"))[0].astype(int)
     exact = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)).astype(int)
     assert np.abs(fast - exact).mean() < 2
+
+
+def test_a_file_that_is_a_program_is_not_run(tmp_path: Path) -> None:
+    """Pillow goes by the content, and has Ghostscript make a picture of this."""
+    path = tmp_path / "photo.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n")
+    with audited(tmp_path) as violations, pytest.raises(UserError, match="no image of a known kind"):
+        Decode(3, 8, 8)(str(path))
+    assert violations == []
+    Image.init()
+    assert {*decode.FORMATS} <= {*Image.OPEN}

@@ -149,7 +149,7 @@ def load(ckpt: Path, trust: str | None = None) -> tuple[Task, DictConfig]:
         raise
     except (
         HydraException, OmegaConfBaseException, YAMLError, LookupError, TypeError, ValueError, AttributeError,
-        AssertionError,
+        AssertionError, RuntimeError, ArithmeticError,
     ) as error:  # fmt: skip
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlzoo import paths
 from dlzoo.commands import cli
-from dlzoo.errors import UserError, at_least, nearest, short
+from dlzoo.errors import MISTAKES, UserError, at_least, nearest, short
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -292,7 +292,7 @@ def _build_trainer(cfg: DictConfig, folder: str) -> pl.Trainer:
             enable_checkpointing=False,
             enable_model_summary=False,
         )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
+    except (MisconfigurationException, *MISTAKES) as error:
         raise UserError(f"trainer: {error}") from None
 
 

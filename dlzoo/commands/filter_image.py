@@ -82,10 +82,10 @@ def read_picture(path: Path, *, grey: bool = False) -> Tensor:
     import torch
     from PIL import Image, ImageOps
 
-    from dlzoo.data.decode import Decode
+    from dlzoo.data.decode import FORMATS, Decode
 
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             width, height = ImageOps.exif_transpose(file).size
             is_grey = file.mode in ("1", "L", "LA", "I", "I;16", "I;16B")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -33,6 +33,13 @@ LARGE = 20_000_000
 _alone = threading.Lock()
 
 
+FORMATS = (
+    "PNG", "JPEG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "PPM", "TGA", "ICO", "JPEG2000", "PCX", "SGI",
+)  # fmt: skip
+"""What a file may hold, whatever its name ends in. Pillow knows others by their content too: of an EPS it has
+Ghostscript make a picture, a program that runs what the file says."""
+
+
 @dataclass(frozen=True)
 class Decode:
     """A file becomes (C, H, W) uint8: upright by its EXIF tag, transparency over white, 16 bits scaled to 8.
@@ -52,7 +59,7 @@ class Decode:
         mode, longest = "L" if self.channels == 1 else "RGB", max(self.width, self.height)
         try:
             _check_file(path)
-            with Image.open(path) as file:
+            with Image.open(path, formats=FORMATS) as file:
                 # A JPEG can be decoded at 1/2, 1/4 or 1/8: twice the size wanted loses nothing that can be seen.
                 file.draft(mode, (2 * longest, 2 * longest))
                 with _alone if file.width * file.height > LARGE else contextlib.nullcontext():
