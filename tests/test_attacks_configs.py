@@ -220,7 +220,8 @@ MISTAKES = {
     "a callback that wants another task": "callbacks: {c: {_target_: lightning.pytorch.callbacks.BackboneFinetuning}}",
     "a callback's device": "callbacks: {c: {_target_: lightning.pytorch.callbacks.StochasticWeightAveraging, "
     "swa_lrs: 0.1, device: nonsense}}",
-    "a metric that is not there": "callbacks: {c: {_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: nope}}",
+    "a metric that is not there": "callbacks: {c: {_target_: lightning.pytorch.callbacks.EarlyStopping, "
+    "monitor: nope}}",
     "a callback's depth": "callbacks: {c: {_target_: lightning.pytorch.callbacks.ModelSummary, max_depth: -5}}",
     "a package that is missing": "trainer: {precision: transformer-engine}",
 }

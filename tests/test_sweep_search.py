@@ -16,6 +16,7 @@ from waiting import wait_for
 
 from dlzoo import checkpoint, config
 from dlzoo.commands.results_table import search_section
+from dlzoo.errors import UserError
 from dlzoo.sweep import command
 from dlzoo.sweep import line as lines
 from dlzoo.sweep import record as records
@@ -181,6 +182,81 @@ def test_a_random_trial_depends_on_its_number_alone(tmp_path: Path) -> None:
     other.tell(trial)
     assert _study(tmp_path / "other", "random").claim().words == first[1]
     assert len(set(map(tuple, first))) == 3
+
+
+def edited(folder: Path, name: str, value: Any) -> None:
+    """The study of a folder as a stranger might leave it."""
+    path = folder / "study.journal"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        if name in line.get("user_attr", {}):
+            line["user_attr"][name] = value
+        if name == "distribution" and "distribution" in line:
+            line |= value
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+
+def ended_study(folder: Path) -> None:
+    study = _study(folder, "random")
+    trial = study.claim()
+    trial.state, trial.value, trial.best_epoch, trial.folder = "complete", 0.5, 1, str(folder / "0-run")
+    study.tell(trial)
+
+
+class NotStarted:
+    def run(self, *words: Any) -> None:
+        raise AssertionError(words)
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (["++net._target_=os.system"], "net._target_=os.system is not built"),
+        (["trust=evil"], "which is no option of a run"),
+        (["hydra.run.dir=/elsewhere"], "which is no option of a run"),
+        (["output_dir=/elsewhere"], "says where the winner is to write"),
+    ],
+)
+def test_what_a_study_says_that_its_trials_found_is_no_command(found: list[str], message: str, tmp_path: Path) -> None:
+    ended_study(tmp_path)
+    edited(tmp_path, "found", found)
+    study, line = _study(tmp_path, "random"), lines.read([*SEARCH, "-m"])
+    record = Record(line.shared, "val/loss", "min", study.trials())
+    runner: Any = NotStarted()
+    with pytest.raises(UserError, match=message):
+        command.retrain_winner(line, study, record, runner, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("found", "net._target_=os.system"),
+        ("value", "x"),
+        ("epochs", -1),
+        ("metrics", [1]),
+        (
+            "distribution",
+            {
+                "distribution": '{"name": "CategoricalDistribution", "attributes": {"choices": ["{_target_: a.B}"]}}',
+                "param_value_internal": 0,
+            },
+        ),
+    ],
+)
+def test_a_study_of_other_kinds_is_a_sentence(name: str, value: Any, tmp_path: Path) -> None:
+    ended_study(tmp_path)
+    edited(tmp_path, name, value)
+    with pytest.raises(UserError, match=r"study\.journal"):
+        _study(tmp_path, "random").trials()
+
+
+def test_a_study_names_no_folder_elsewhere(tmp_path: Path) -> None:
+    """A sweep writes into the folders of its runs."""
+    ended_study(tmp_path / "study")
+    for folder in (str(tmp_path), "../other"):
+        edited(tmp_path / "study", "folder", folder)
+        (trial,) = _study(tmp_path / "study", "random").trials()
+        assert Path(trial.folder).parent == tmp_path / "study"
 
 
 def test_sqlite_and_a_name_that_is_taken(train: Train, tmp_path: Path) -> None:

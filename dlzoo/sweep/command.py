@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from dlzoo import folders, locks, results
+from dlzoo import config, folders, locks, results, trust
 from dlzoo.errors import UserError
 from dlzoo.sweep import line as lines
 from dlzoo.sweep import report, resume
@@ -17,6 +17,7 @@ from dlzoo.sweep.runner import Runner
 from dlzoo.sweep.search import Search, study_name
 from dlzoo.sweep.space import Space
 from dlzoo.sweep.worker import Ended, Epoch
+from dlzoo.trust import Trust
 
 HOPELESS = 3
 """So many first trials with the same mistake end a search: it is in what they share."""
@@ -158,6 +159,9 @@ def retrain_winner(line: Line, study: Search, record: Record, runner: Runner, fo
         if (run_folder / "results.json").is_file():
             results.show(results.read(run_folder), run_folder)
         return
+    known = config.known_keys(line.flags)
+    if trust.check_stored(best.found, f"the study in {folder}", Trust.of(line.words), known) != best.found:
+        raise UserError(f"the study in {folder} says where the winner is to write: no sweep does")
     print(f"\ntrial {best.number} has won and is trained once more, then tested")
     words = line.run_words([*best.words, *best.found], run_folder)
     if line.settings.winner == "train_val":

@@ -173,11 +173,14 @@ def _trial(plain: Any, key: str, path: Path) -> Trial:
     run_files.check(plain, TRIAL, path, f"{key}.")
     if plain["state"] not in (states := typing.get_args(State)):
         run_files.refuse(path, f"{key}.state", plain["state"], f"one of {', '.join(states)}")
-    folder = Path(absolute_folder(plain["folder"], path.parent))
-    if not run_files.is_inside(path.parent, folder):
-        folder = path.parent / folder.name
+    folder = absolute_folder(plain["folder"], path.parent)
     known = {field.name: plain[field.name] for field in dataclasses.fields(Trial)}
-    return Trial(**known | {"folder": str(folder) if plain["folder"] else ""})
+    return Trial(**known | {"folder": folder})
+
+
+def check_kept(kept: dict[str, Any], path: Path, key: str) -> None:
+    """What a study holds of a trial is of the kinds that `sweep.json` has, as far as it is there."""
+    run_files.check(kept, {name: TRIAL[name] for name in kept if name in TRIAL}, path, f"{key}.")
 
 
 def relative_folder(run: str, sweep: Path) -> str:
@@ -186,5 +189,6 @@ def relative_folder(run: str, sweep: Path) -> str:
 
 
 def absolute_folder(run: str, sweep: Path) -> str:
-    """Where the run folder of a sweep is now."""
-    return str(sweep / run) if run else run
+    """Where the run folder of a sweep is now: always below the sweep's, whatever is stored."""
+    folder = sweep / run
+    return str(folder if run_files.is_inside(sweep, folder) else sweep / folder.name) if run else run

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import socket
 import time
 import uuid
@@ -17,9 +18,10 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, short
+from dlzoo.run_files import is_number, refuse
 from dlzoo.sweep import space as spaces
-from dlzoo.sweep.record import Trial, absolute_folder, relative_folder
+from dlzoo.sweep.record import Trial, absolute_folder, check_kept, relative_folder
 from dlzoo.sweep.settings import Settings
 from dlzoo.sweep.space import Space
 from dlzoo.sweep.worker import Epoch
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 SILENCE = 600.0
 """Seconds without a sign of life after which a trial of another machine is taken for dead."""
+
+JOURNAL = "study.journal"
+"""A study in a folder: it may come from a stranger, as the rest of a sweep may."""
 
 ASIDE = "aside-"
 """Start of a study's attributes that say of a trial why it does not count."""
@@ -130,7 +135,9 @@ class Search:
     def take_winner(self, number: int) -> bool:
         """Whether this process is to retrain the winner: no other does, and it was not done before."""
         taken = self.study.user_attrs.get("winner") or {}
-        if taken.get("number") == number and (taken["done"] or not _is_gone(taken["worker"], self.me)):
+        if not isinstance(taken, dict):
+            refuse(self.folder / JOURNAL, "winner", taken, "a mapping")
+        if taken.get("number") == number and (taken.get("done") or not _is_gone(f"{taken.get('worker')}", self.me)):
             return False
         self.study.set_user_attr("winner", {"number": number, "worker": self.me, "done": False})
         return True
@@ -140,10 +147,15 @@ class Search:
 
     def _fresh(self, source: Any) -> Trial:
         """A trial before its first epoch, whatever a process that died had begun to put away of it."""
+        for name, value in source.params.items():
+            if name in self.space and not spaces.holds(self.space[name], value):
+                where = f"trial {source.number}.{name}"
+                refuse(self.folder / JOURNAL, where, value, f"one of {short(self.space[name])}")
         return Trial(source.number, spaces.words(self.space, source.params), spaces.rounded(self.space, source.params))
 
     def _trial(self, source: FrozenTrial) -> Trial:
         kept = source.user_attrs
+        check_kept(kept, self.folder / JOURNAL, f"trial {source.number}")
         states = {state: name for name, state in _states().items()}
         trial = self._fresh(source)
         trial.state = states[source.state]  # type: ignore[assignment]
@@ -177,6 +189,8 @@ class Search:
         storage: Any = self.study._storage
         for trial in self.study.get_trials(deepcopy=False, states=(_states()["running"],)):
             silent_since = trial.user_attrs.get("alive", trial.datetime_start.timestamp())  # type: ignore[union-attr]
+            if not is_number(silent_since):
+                refuse(self.folder / JOURNAL, f"trial {trial.number}.alive", silent_since, "a number")
             worker = trial.user_attrs.get("worker")
             is_ours = worker is None and self.settings.storage is None  # it died while it asked, under the lock
             if (
@@ -230,7 +244,7 @@ def _open(settings: Settings, mode: str, name: str, folder: Path, max_epochs: in
     folder.mkdir(parents=True, exist_ok=True)
     try:
         if settings.storage is None:
-            storage: Any = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
+            storage: Any = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
         else:
             storage = get_storage(settings.storage)
         return optuna.create_study(
@@ -241,7 +255,7 @@ def _open(settings: Settings, mode: str, name: str, folder: Path, max_epochs: in
             direction="minimize" if mode == "min" else "maximize",
             load_if_exists=True,
         )
-    except (ImportError, ValueError, OSError, _sql_error()) as error:
+    except (ImportError, ValueError, OSError, LookupError, TypeError, AttributeError, _sql_error()) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"sweep.storage={settings.storage or folder}: {reason}") from None
 
@@ -254,6 +268,8 @@ def _sql_error() -> type[Exception]:
 
 def _is_gone(worker: str, me: str) -> bool:
     """Whether a process of this machine has ended; of others it is not known."""
+    if not re.fullmatch(r"[^:]*:\d{1,9}:[^:]*", worker):
+        return True  # no process of ours
     (host, pid, _), (my_host, my_pid, _) = worker.split(":"), me.split(":")
     if host != my_host or worker == me:
         return False

@@ -123,6 +123,13 @@ def rounded(space: Space, params: Params) -> dict[str, Any]:
     }
 
 
+def holds(entry: Range | Choice, value: Any) -> bool:
+    """Whether a value can be one of an entry: of a range, any number."""
+    if isinstance(entry, Choice):
+        return value in entry.values
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def words(space: Space, params: Params) -> list[str]:
     """Values as overrides; a group comes before the keys within it.
 
