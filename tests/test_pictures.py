@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import matplotlib.figure
 import matplotlib.image
 import numpy as np
 import pytest
@@ -205,3 +206,16 @@ def test_no_pyplot_state_is_left():
     import matplotlib.pyplot as plt
 
     assert plt.get_fignums() == []
+
+
+def test_a_name_is_no_formula(tmp_path):
+    figure = matplotlib.figure.Figure()
+    ax = figure.add_subplot()
+    ax.set_title("a$x^{$")
+    ax.semilogy([1, 1000], label="$\\frac{$")
+    ax.set_xticks([0, 1], ["$_{$", "b"])
+    ax.legend()
+    plots.save(figure, tmp_path / "a.png")
+    powers = [label for label in ax.yaxis.get_majorticklabels() if "10^" in label.get_text()]
+    assert powers
+    assert all(label.get_parse_math() for label in powers)

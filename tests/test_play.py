@@ -10,11 +10,13 @@ from typing import Any
 import made_environments as made
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image, ImageSequence
 from small_runs import Terminal, imported, run, table_words
 
 from dlzoo.agents.environments import Recipe
-from dlzoo.commands import evaluate, play, predict
+from dlzoo.commands import cli, evaluate, play, predict
+from dlzoo.errors import UserError
 from dlzoo.pictures import filming, return_plots
 
 SMALL = ("data.steps_per_epoch=300", "data.val_episodes=2", "data.test_episodes=30", "task.epsilon_steps=100")
@@ -142,3 +144,22 @@ def test_a_typo_is_answered_without_torch() -> None:
         [sys.executable, "-c", imported("dlzoo.commands.play", ["ckpt=x", "episods=3"])], capture_output=True
     )
     assert done.stdout.decode().split() == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"id": "FrozenLake-v1", "options": {"map_name": "no"}}, "does not take these"),
+        ({"id": "FrozenLake-v1", "options": {"desc": 5}}, "does not take these"),
+        ({"id": "GymV21Environment-v0", "options": {"env_id": "os:X"}}, "data.id=GymV21Environment-v0"),
+        ({"id": 5}, "this must be text"),
+        ({"options": [1]}, "data.options=[1]"),
+        ({"frame_skip": -3}, "too small"),
+        ({"frame_stack": 10**9}, "at most"),
+    ],
+)
+def test_an_environment_of_a_stranger_is_a_sentence(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    node = {"_target_": "dlzoo.data.gym.Gym", "id": "CartPole-v1", **options}
+    with pytest.raises(UserError) as caught:
+        cli.data_of(OmegaConf.create({"data": node}), tmp_path / "a.ckpt", seed=0).recipe.make()
+    assert message in str(caught.value)

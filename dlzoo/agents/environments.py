@@ -172,7 +172,9 @@ def _from_gymnasium(recipe: Recipe, render: bool) -> gymnasium.Env[Any, Any]:
         raise UserError(f"data.id={recipe.id}: {_sentence(error)}") from None
     except gym.error.DeprecatedEnv as error:
         raise UserError(f"data.id={recipe.id}: {_sentence(error)}") from None
-    except TypeError as error:
+    except ImportError as error:  # of Gymnasium's own entries, which need packages that it does not name
+        raise UserError(f"data.id={recipe.id}: {_sentence(error)}") from None
+    except (TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError) as error:
         given = dict(recipe.options)
         raise UserError(f"data.options={given}: {recipe.id} does not take these: {_sentence(error)}") from None
 

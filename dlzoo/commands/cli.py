@@ -157,5 +157,23 @@ def load(ckpt: Path, trust: str | None = None) -> tuple[Task, DictConfig]:
         raise UserError(f"ckpt={ckpt}: this version of dlzoo cannot rebuild it from its config ({reason})") from None
 
 
+def data_of(cfg: DictConfig, ckpt: Path, **options: Any) -> Any:
+    """The data that a checkpoint names, with other options; each is held against the argument that it becomes."""
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    from dlzoo import signatures
+
+    node: Any = OmegaConf.to_container(cfg.data)
+    signatures.check_arguments(node, "data", set())
+    try:
+        return instantiate(cfg.data, **options)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise UserError(f"ckpt={ckpt}: its data cannot be built ({one_line(error, 200)})") from None
+
+
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"warning: {visible(message)}", file=sys.stderr)

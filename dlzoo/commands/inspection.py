@@ -284,6 +284,8 @@ def write(made: Iterator[tuple[str, Figure | str]], folder: Path) -> None:
     from PIL import Image
     from torch.utils.tensorboard import SummaryWriter
 
+    from dlzoo.pictures import plots
+
     folder.mkdir(parents=True, exist_ok=True)
     with SummaryWriter(str(folder)) as writer:
         for name, figure in made:
@@ -291,7 +293,7 @@ def write(made: Iterator[tuple[str, Figure | str]], folder: Path) -> None:
                 print(f"{name:14}left out: {visible(figure)}")
                 continue
             content = io.BytesIO()
-            figure.savefig(content, format="png", dpi=figure.dpi)
+            plots.as_plain_text(figure).savefig(content, format="png", dpi=figure.dpi)
             path = folder / f"{name}.png"
             paths.write(path, content.getvalue())
             with Image.open(content) as image:

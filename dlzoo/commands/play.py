@@ -59,15 +59,13 @@ def play(ckpt: Path, num_episodes: int, video: Path | None, seed: int, trust: st
     """Play episodes, say what each earned, and write the film."""
     import statistics
 
-    from hydra.utils import instantiate
-
     from dlzoo.pictures import filming
     from dlzoo.tasks.play import Player
 
     task, cfg = cli.load(ckpt, trust)
     if not isinstance(task, Player):
         raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) plays nothing; see scripts/predict.py")
-    data = instantiate(cfg.data, seed=seed)
+    data = cli.data_of(cfg, ckpt, seed=seed)
     if video is not None and not filming.can_draw(data.recipe):
         raise UserError(f"video: {data.recipe.id} cannot draw itself")
     takes = []

@@ -20,6 +20,9 @@ from dlzoo.data.base import DataModule
 from dlzoo.env_specs import EnvSpec, StatesSpec
 from dlzoo.errors import UserError, at_least
 
+MOST = 4096
+"""Of observations in a stack, and of pixels along a side: more would not fit into memory."""
+
 STREAMS = {"train": 1, "val": 2, "test": 3, "statistics": 4, "film": 5}
 """Each use draws its own starting states."""
 
@@ -86,6 +89,8 @@ class Gym(DataModule):
         at_least(1, "data", num_envs=num_envs, steps_per_epoch=steps_per_epoch, statistics_steps=statistics_steps)
         at_least(1, "data", val_episodes=val_episodes, test_episodes=test_episodes)
         at_least(1, "data", frame_skip=frame_skip, frame_stack=frame_stack, max_episode_steps=max_episode_steps)
+        if max(frame_stack, *(resize or (1, 1))) > MOST:
+            raise UserError(f"data.frame_stack={frame_stack}, data.resize={resize}: at most {MOST:,}")
         if resize is not None and (len(resize) != 2 or min(resize) < 1):
             raise UserError(f"data.resize={list(resize)}: give the height and the width in pixels")
         if not reward_scale > 0:

@@ -27,7 +27,29 @@ SPELLED = {"rmse": "RMSE", "mae": "MAE", "mse": "MSE", "r2": "R²", "f1": "F1", 
 
 def save(fig: Figure, path: str | Path) -> None:
     """Write a picture in the format that the path's ending names."""
+    as_plain_text(fig)
     fig.savefig(path, dpi=fig.dpi)
+
+
+def as_plain_text(fig: Figure) -> Figure:
+    """A picture whose texts stand as they are: between two $ matplotlib reads formulas, and fails where there is none.
+
+    Names of classes and columns, and values of a config, may be anything. Only the powers of ten that a logarithmic
+    axis writes are formulas.
+    """
+    from matplotlib.text import Text
+    from matplotlib.ticker import LogFormatter
+
+    for text in fig.findobj(Text):
+        text.set_parse_math(False)  # type: ignore[attr-defined]
+    for axis in (axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)):
+        for formatter, labels in (
+            (axis.get_major_formatter(), axis.get_majorticklabels()),
+            (axis.get_minor_formatter(), axis.get_minorticklabels()),
+        ):
+            for label in labels:
+                label.set_parse_math(isinstance(formatter, LogFormatter))
+    return fig
 
 
 # ------------------------------------------------------------------------------------------------ curves
