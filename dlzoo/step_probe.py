@@ -190,7 +190,7 @@ class Begin(Observer):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         for name, value in self.moment["carried"].items():
-            if name not in pl_module.carried:
+            if name not in type(pl_module).carried:  # type: ignore[attr-defined]
                 raise UserError(f"its moment carries {short(name)}, which {type(pl_module).__name__} does not")
             setattr(pl_module, name, move_data_to_device(value, pl_module.device))
         torch.set_rng_state(self.moment["random"]["torch"].cpu())

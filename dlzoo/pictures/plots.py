@@ -41,7 +41,7 @@ def as_plain_text(fig: Figure) -> Figure:
     from matplotlib.ticker import LogFormatter
 
     for text in fig.findobj(Text):
-        text.set_parse_math(False)  # type: ignore[attr-defined]
+        text.set_parse_math(False)
     for axis in (axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)):
         for formatter, labels in (
             (axis.get_major_formatter(), axis.get_majorticklabels()),
