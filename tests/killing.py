@@ -47,6 +47,8 @@ def words_of(family: str) -> list[str]:
 def main_in(folder: Path, words: Sequence[str]) -> None:
     """``python train.py …`` in a folder, as the body of a process; what it says goes to log.txt."""
     os.chdir(folder)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # who runs the tests under nohup ignores it, and so would this
     with (folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         from dlzoo import train
 
