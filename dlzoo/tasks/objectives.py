@@ -84,7 +84,6 @@ class ValueObjective(nn.Module):
 
     def __init__(self, target: Values, *, loss: ValueLossName = "mse", delta: float = 1.0) -> None:
         super().__init__()
-        self.num_outputs = target.num_outputs
         self.criterion = value_loss(loss, delta=delta)
         self.link = value_link(loss)
 
