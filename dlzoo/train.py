@@ -18,9 +18,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from dlzoo import config, durable, ranks, sweep
+from dlzoo import sweep
+from dlzoo.config import compose as config
+from dlzoo.distributed import launch as ranks
 from dlzoo.errors import MISTAKES, RankLost, RunFailed, UserError, one_line, visible
-from dlzoo.resume import resumed
+from dlzoo.training.resume import resumed
+from dlzoo.utils import archives as durable
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -89,12 +92,12 @@ def job(cfg: DictConfig) -> None:
         _complain(str(cause))
         if hydra_cfg.mode == RunMode.MULTIRUN:
             raise  # one of the runs that Hydra sent off: it tells the command that did so
-        from dlzoo import locks
+        from dlzoo.utils import locks
 
         if ranks.rank() == 0 and {path.name for path in run_dir.iterdir()} <= {".hydra", locks.NAME}:
             shutil.rmtree(run_dir)  # nothing was run
     except (MemoryError, RuntimeError) as error:
-        from dlzoo import memory
+        from dlzoo.training import out_of_memory as memory
 
         if not memory.has_run_out(error):
             raise
@@ -116,9 +119,15 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
 
     import lightning.pytorch as pl
 
-    from dlzoo import build, changed_data, endings, found, outcome, results, run_files
-    from dlzoo.checkpoint import make_card, read, restore
-    from dlzoo.interruption import Interrupted, listening
+    from dlzoo.checkpoint import data_changes as changed_data
+    from dlzoo.checkpoint.load import make_card, read, restore
+    from dlzoo.config import instantiate as build
+    from dlzoo.config import run_files
+    from dlzoo.training import failures as endings
+    from dlzoo.training import results
+    from dlzoo.training import summary as outcome
+    from dlzoo.training.interruption import Interrupted, listening
+    from dlzoo.training.tuning import apply as found
 
     quiet()
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -174,7 +183,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
 
 
 def _batch_size_must_be_found(cfg: DictConfig) -> bool:
-    from dlzoo import batch_size
+    from dlzoo.training.tuning import batch_size
 
     return batch_size.must_be_found(cfg)
 
@@ -183,8 +192,8 @@ def _fit_and_test(
     cfg: DictConfig, trainer: pl.Trainer, task: Any, fit_data: Any, data: Any, seconds: dict[str, float]
 ) -> dict[str, float]:
     """The metrics; the seconds of both are added to ``seconds``."""
-    from dlzoo import outcome
-    from dlzoo.checkpoint import read, restore
+    from dlzoo.checkpoint.load import read, restore
+    from dlzoo.training import summary as outcome
 
     seconds["fit"] = _timed(lambda: trainer.fit(task, fit_data, ckpt_path=cfg.ckpt))
     metrics = task.last_metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}

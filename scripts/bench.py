@@ -50,9 +50,10 @@ from unittest import mock
 
 from omegaconf import DictConfig
 
-from dlzoo import config, paths
 from dlzoo.commands import cli
+from dlzoo.config import compose as config
 from dlzoo.errors import UserError, nearest
+from dlzoo.utils import files as paths
 from scripts import bench_runs
 from scripts.bench_data import mnist_folder, write_hours, write_reviews
 
@@ -211,7 +212,8 @@ def worker(body: Callable[[Connection, DictConfig], None], cfg: DictConfig) -> I
 
 def run_ours(turns: Connection, cfg: DictConfig) -> None:
     """The real thing; before each epoch it waits for its turn."""
-    from dlzoo import build, train
+    from dlzoo import train
+    from dlzoo.config import instantiate as build
 
     build_trainer = build.build_trainer
 
@@ -347,7 +349,7 @@ WHOLE_RUNS = {"features": features, "fast": fast, "pictures": pictures}
 def surroundings() -> dict[str, Any]:
     import torch
 
-    from dlzoo import results
+    from dlzoo.training import results
 
     return {
         "machine": {"processor": processor(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},

@@ -33,9 +33,10 @@ from unittest import mock
 
 from omegaconf import DictConfig
 
-from dlzoo import config, paths
 from dlzoo.commands import cli
+from dlzoo.config import compose as config
 from dlzoo.errors import UserError
+from dlzoo.utils import files as paths
 from scripts.bench import ROOT, surroundings, worker
 
 STEPS = 2048
@@ -93,7 +94,8 @@ def run_ours(turns: Connection, cfg: DictConfig) -> None:
     """The real thing; before each epoch it waits for its turn."""
     from lightning.pytorch import Callback
 
-    from dlzoo import build, train
+    from dlzoo import train
+    from dlzoo.config import instantiate as build
 
     class Clock(Callback):
         def on_train_epoch_start(self, *_: Any) -> None:
@@ -210,9 +212,10 @@ def breakdown() -> dict[str, float]:
     from gymnasium.vector import SyncVectorEnv
     from lightning.pytorch import Callback
 
-    from dlzoo import build, train
-    from dlzoo.agents import replay
-    from dlzoo.tasks.dqn import DQN
+    from dlzoo import train
+    from dlzoo.config import instantiate as build
+    from dlzoo.rl import replay_buffer as replay
+    from dlzoo.tasks.rl.dqn import DQN
 
     shares, whole = Shares(), [0.0]
 

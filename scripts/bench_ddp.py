@@ -29,9 +29,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlzoo import paths
 from dlzoo.commands import cli
 from dlzoo.errors import UserError
+from dlzoo.utils import files as paths
 from scripts.bench_data import mnist_folder, read_mnist
 
 ROOT = Path(sys.path[0])
@@ -109,7 +109,7 @@ def bare(name: str) -> None:
 
     from dlzoo.nets.lenet import LeNet
     from dlzoo.nets.mlp import MLP
-    from dlzoo.specs import Classes, ImageSpec
+    from dlzoo.specs.inputs import Classes, ImageSpec
 
     torch.set_num_threads(1)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlzoo import config, reliability
 from dlzoo.commands import cli
-from scripts import bench
+from dlzoo.config import compose as config
+from scripts import bench, reliability
 from scripts.bench_data import mnist_folder
 
 NETS = {"MLP 784-64-128-64-10 with BatchNorm": bench.SPEED["mlp"][0], "LeNet": bench.SPEED["lenet"][0]}
@@ -63,7 +63,7 @@ def _main(argv: Sequence[str]) -> None:
 def steps(words: list[str], epochs: int, data_dir: str) -> tuple[list[float], list[float]]:
     """Seconds of the watched and of the unwatched steps."""
     from dlzoo import train
-    from dlzoo.callbacks.finite import FiniteWatch
+    from dlzoo.training.nan_guard.guard import FiniteWatch
 
     laps: tuple[list[float], list[float]] = [], []
     listens = {name: getattr(FiniteWatch, name) for name in ("begin_batch", "check_all")}

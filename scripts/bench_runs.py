@@ -35,7 +35,7 @@ dlzoo.train.main()
 RANDOM_BACKBONE = """
 import sys, torch
 from dlzoo.nets.torchvision_net import TorchvisionNet
-from dlzoo.specs import Classes, ImageSpec
+from dlzoo.specs.inputs import (Classes, ImageSpec)
 torch.manual_seed(0)
 net = TorchvisionNet(ImageSpec(1, 28, 28, Classes(("a", "b"))), name="resnet20")
 torch.save(net.state_dict(), sys.argv[1])
@@ -45,9 +45,10 @@ torch.save(net.state_dict(), sys.argv[1])
 DRAWING = """
 import sys, time
 from pathlib import Path
-from dlzoo import config, train
-from dlzoo.callbacks.film import Film
-from dlzoo.callbacks.generative import GenerativePictures
+from dlzoo import train
+from dlzoo.config import compose as config
+from dlzoo.callbacks.sample_animation import Film
+from dlzoo.callbacks.latent_report import GenerativePictures
 spent = 0.0
 def timed(hook):
     def run(*given):

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from dlzoo import config, reliability
 from dlzoo.commands import cli
+from dlzoo.config import compose as config
+from scripts import reliability
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 30

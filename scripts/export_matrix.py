@@ -1,12 +1,186 @@
-"""Try every model in every format of scripts/export.py: ``python scripts/export_matrix.py``; see --help."""
+"""Every model in every format that it may leave the house in: verified, or why not.
 
-import os
-import sys
+    python scripts/export_matrix.py                  all models
+    python scripts/export_matrix.py lenet vae        some, the others as they are stored
 
-# A checkout need not be installed; and this folder must go at once, for its inspect.py is not Python's.
-sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+Each model learns from two batches of data that fit it, and its checkpoint is exported as `scripts/export.py` does. What
+came of it is kept in results/export.json, and from there goes into RESULTS.md.
+"""
 
-from dlzoo.export.matrix import main
+from __future__ import annotations
 
-if __name__ == "__main__":
-    main()
+import contextlib
+import io
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from dlzoo.commands import cli
+from dlzoo.commands.export import SUFFIXES, TOLERANCE
+from dlzoo.config import compose as config
+from dlzoo.config import introspection as signatures
+from dlzoo.errors import UserError, nearest
+from dlzoo.training import results
+
+DATA = (
+    ("data=digits", "data.batch_size=8", "data.eval_batch_size=8"),  # few pictures at once, for the large nets
+    ("data=wine",),
+    ("data=synthetic", "data.kind=line"),
+    ("data=sentiment_sentences",),
+    ("data=sentences_stream",),
+    ("data=counting",),
+    ("data=air_passengers",),
+    ("data=cartpole", "data.val_episodes=1", "data.test_episodes=1"),
+    ("data=frozen_lake", "data.val_episodes=1", "data.test_episodes=1"),
+)
+"""One for each kind of input and target; a model is tried on the first that fits it."""
+
+NEEDED = {
+    "timm": ["net.name=mobilenetv3_small_050"],
+    "word_rnn": ["data.level=word"],
+    "cnn": ["optimizer.lr=0.01"],  # at its own rate, two steps on so few pictures leave all units dead
+    "q_table": ["net.start=1.0"],  # no reward is found so soon: values that fall where it has been tell states apart
+}
+"""Options that a model or its data do not have without being told, or that a run so short needs."""
+
+ALIKE = "the checkpoint answers different inputs nearly alike, so that nothing is verified"
+
+FORMATS = tuple(SUFFIXES)
+NAME = "export"
+
+
+def main() -> None:
+    """The command."""
+    cli.execute(command, __doc__)
+
+
+def command(argv: Sequence[str]) -> None:
+    """Try the models named, or all, and write what came of it."""
+    from scripts.results_table import load, save, write_table
+
+    known = config.groups()["model"]
+    for name in argv:
+        if name not in known:
+            raise UserError(f"{name}: there is no such model; {nearest(name, known)}")
+    root = Path.cwd()
+    store = load(root, NAME)
+    store["runs"] = {key: row for key, row in store["runs"].items() if key.split()[0] in known}
+    for model in argv or known:
+        store["runs"] = {key: row for key, row in store["runs"].items() if key.split()[0] != model}
+        for key, row in rows_of(model, FORMATS):
+            store["runs"][key] = row
+            print(key, *(f"{format}: {told(row[format])}" for format in FORMATS), sep="  ", flush=True)
+        store["runs"] = dict(sorted(store["runs"].items()))
+        store["versions"] = versions()
+        save(root, NAME, store)
+    write_table(root)
+
+
+def rows_of(model: str, formats: Sequence[str], words: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(model, what came of each format), and for an autoencoder a second row for its decoder."""
+    from dlzoo.commands.export import Options, data_of, export
+    from dlzoo.tasks.interfaces import Encoding
+
+    with tempfile.TemporaryDirectory() as folder:
+        ckpt = trained(model, Path(folder), words)
+        task, cfg = cli.load(ckpt)
+        source = data_of(cfg, task, None, [])
+        for part in ("", "decoder") if isinstance(task, Encoding) else ("",):
+            row: dict[str, Any] = {"data": cfg.names.data, "commit": results.commit()}
+            for format in formats:
+                options = Options(ckpt=str(ckpt), format=format, part=part or None)  # type: ignore[arg-type]
+                output = Path(folder) / f"{model}{SUFFIXES[format]}"
+                try:
+                    _, verdict = export(task, cfg, source, output, options)
+                    hollow = verdict.spread <= TOLERANCE
+                    row[format] = {"reason": ALIKE} if hollow else verdict._asdict() | {"bytes": output.stat().st_size}
+                except UserError as error:
+                    row[format] = {"reason": str(error)}
+            yield f"{model} part={part}" if part else model, row
+
+
+def trained(model: str, folder: Path, words: Sequence[str] = ()) -> Path:
+    """The checkpoint of a short run: two batches, on the first data that fit."""
+    from dlzoo import train
+
+    plain = ["trainer=smoke", "trainer.accelerator=cpu", "callbacks=checkpoint", "logger=none"]
+    chosen = [f"model={model}", *plain, *data_for(model), *NEEDED.get(model, []), *words]
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        train.run(config.compose(chosen), folder, chosen)
+    return folder / "checkpoints" / "best.ckpt"
+
+
+def data_for(model: str) -> Sequence[str]:
+    """The first of `DATA` whose inputs the model's net takes and whose target its task learns."""
+    from dlzoo.config import instantiate as build
+
+    parts = config.compose([f"model={model}"])
+    net, task = (signatures.locate(part._target_, "_target_") for part in (parts.net, parts.task))
+    for words in DATA:
+        spec = build.build_data(config.compose(words)).declare()
+        if isinstance(spec, net.accepts) and isinstance(spec.target, task.targets):
+            return words
+    raise UserError(f"model={model}: no data of the matrix fits it")
+
+
+def versions() -> dict[str, str]:
+    """Of what writes and reads the files."""
+    import onnx
+    import onnxruntime
+
+    own = results.versions()
+    return own | {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
+
+
+def told(outcome: dict[str, Any]) -> str:
+    """In a few words, for the terminal."""
+    return outcome.get("reason") or f"verified to {outcome['difference']:.0e}"
+
+
+def section(root: Path) -> list[str]:
+    """The table for RESULTS.md; nothing where nothing is stored."""
+    from scripts.results_table import load
+
+    store = load(root, NAME)
+    if not store["runs"]:
+        return []
+    reasons: list[str] = []
+
+    def cell(outcome: dict[str, Any]) -> str:
+        if "difference" in outcome:
+            return f"{outcome['difference']:.0e}" if outcome["difference"] else "0"
+        if outcome["reason"] not in reasons:
+            reasons.append(outcome["reason"])
+        return f"no ({reasons.index(outcome['reason']) + 1})"
+
+    rows = [
+        f"| `{key}` | {row['data']} | {' | '.join(cell(row[format]) for format in FORMATS)} |"
+        for key, row in store["runs"].items()
+    ]
+    tried = {key.split()[0] for key in store["runs"]}
+    left = [f"`{name}`" for name in config.groups()["model"] if name not in tried]
+    commits = sorted({str(row["commit"]) for row in store["runs"].values()})
+    made = ", ".join(
+        [*(f"{name} {version}" for name, version in store["versions"].items()), f"commit {' '.join(commits)}"]
+    )
+    return [
+        "## Leaving the house",
+        "",
+        "Generated by `python scripts/export_matrix.py`: each model learns from two batches, is written by",
+        "`scripts/export.py` in each format, and the file's outputs on real inputs, alone and in a batch, are held",
+        "against the checkpoint's. A number is the largest difference, as a share of the largest output where that is",
+        "above 1; above 1e-4 no file is left.",
+        "",
+        f"| model | data | {' | '.join(FORMATS)} |",
+        f"| --- | --- |{' --- |' * len(FORMATS)}",
+        *rows,
+        "",
+        *(f"{i}. {reason}" for i, reason in enumerate(reasons, 1)),
+        *([""] if reasons else []),
+        *([f"Not tried yet: {', '.join(left)}.", ""] if left else []),
+        f"With {made}.",
+        "",
+    ]

@@ -31,8 +31,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from dlzoo import config
 from dlzoo.commands import cli
+from dlzoo.config import compose as config
 from dlzoo.errors import UserError
 
 COMMON = "trainer=cpu deterministic=true logger=none callbacks=[checkpoint,history]"
@@ -130,7 +130,7 @@ def write_data(folder: Path) -> dict[str, str]:
 def recorded_losses() -> Iterator[dict[str, list[float]]]:
     """Every mean that a training step reports, in its order, by name."""
     from dlzoo.tasks.base import Task
-    from dlzoo.tasks.play import Player
+    from dlzoo.tasks.rl.agent import Player
 
     losses: dict[str, list[float]] = {}
     track, add_mean = Task.track, Player.add_mean

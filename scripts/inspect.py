@@ -7,7 +7,7 @@ import sys
 # do, would get this file. Hence here and in the other scripts os, which Python has loaded already, and not pathlib.
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
-from dlzoo.commands.inspection import main
+from dlzoo.commands.inspect_model import main
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,6 @@
 """Mutation testing: change one place of a module at a time, and see whether the default tests notice.
 
-    python scripts/mutate.py dlzoo/losses.py [dlzoo/tasks/base.py …]      # survivors are printed
+    python scripts/mutate.py dlzoo/losses/functional.py [dlzoo/tasks/base.py …]      # survivors are printed
     DLZOO_WRITE_RESULTS=1 python scripts/mutate.py                        # all modules, and counts for RESULTS.md
 
 A mutant runs the tests that execute the changed function, quickest first, until one fails. The tests are imported once;
@@ -33,7 +33,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dlzoo import reliability
+from scripts import reliability
 from scripts.mutations import mutants, put_in
 
 TESTS = yaml.safe_load((ROOT / "scripts" / "mutants.yaml").read_text(encoding="utf-8"))

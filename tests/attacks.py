@@ -55,10 +55,10 @@ def payloads(canary: Path) -> dict[str, dict[str, Any]]:
         "partial": {"_target_": "os.system", "_partial_": True, "command": command},
         "Hydra again": {"_target_": "hydra.utils.instantiate", "config": {"_target_": "os.system", "command": command}},
         "get_method": {"_target_": "hydra.utils.get_method", "path": "canary_module.build"},
-        "imported by ours": {"_target_": "dlzoo.results.subprocess.run", "args": ["touch", str(canary)]},
-        "a function of ours": {"_target_": "dlzoo.data.published_text.prepare_sentences", "_args_": [str(canary), []]},
-        "a class of ours elsewhere": {"_target_": "dlzoo.data.digits.Digits"},
-        "a writer of ours": {"_target_": "dlzoo.durable.write", "path": str(canary)},
+        "imported by ours": {"_target_": "dlzoo.training.results.subprocess.run", "args": ["touch", str(canary)]},
+        "a function of ours": {"_target_": "dlzoo.data.text.published.prepare_sentences", "_args_": [str(canary), []]},
+        "a class of ours elsewhere": {"_target_": "dlzoo.data.images.digits.Digits"},
+        "a writer of ours": {"_target_": "dlzoo.utils.archives.write", "path": str(canary)},
         "OnExceptionCheckpoint": {
             "_target_": "lightning.pytorch.callbacks.OnExceptionCheckpoint", "dirpath": str(canary)
         },

@@ -16,11 +16,11 @@ import numpy as np
 from PIL import Image
 
 from dlzoo.data.base import DataModule
-from dlzoo.data.csv_series import CsvSeries
-from dlzoo.data.csv_table import CsvTable
-from dlzoo.data.image_folder import ImageFolder
-from dlzoo.data.stream import TextFile
-from dlzoo.data.text_csv import TextCsv
+from dlzoo.data.images.folder import ImageFolder
+from dlzoo.data.series.csv import CsvSeries
+from dlzoo.data.tables.csv import CsvTable
+from dlzoo.data.text.csv import TextCsv
+from dlzoo.data.text.stream import TextFile
 
 Rows = list[Any]
 WORDS = [f"{a}{b}" for a in ("ba", "ku", "lo", "mi", "ne") for b in "abcdefghij"]

@@ -74,8 +74,8 @@ def stand_in_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from cifar_files import batch
     from text_stand_ins import write_imdb, write_sentences
 
-    from dlzoo.data.images import CIFAR10, MNIST
-    from dlzoo.data.tables import CaliforniaHousing
+    from dlzoo.data.images.published import CIFAR10, MNIST
+    from dlzoo.data.tables.base import CaliforniaHousing
 
     rng = np.random.default_rng(0)
     folder, sizes = tmp_path / "stand_ins", {"train": 400, "test": 60}
@@ -131,7 +131,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test waits for downloads as a user would."""
     from download_faults import QUICK
 
-    monkeypatch.setattr("dlzoo.files.PATIENCE", QUICK)
+    monkeypatch.setattr("dlzoo.utils.download.PATIENCE", QUICK)
 
 
 @pytest.fixture

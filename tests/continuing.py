@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from killing import differences, left_by
 
-from dlzoo import config, train
+from dlzoo import train
 from dlzoo.callbacks.last_checkpoint import LastCheckpoint
+from dlzoo.config import compose as config
 
 COMMON = (
     "model=mlp data=iris net.hidden=[6] net.dropout=0.2 data.batch_size=16 data.val_fraction=0.25 optimizer.lr=0.1 "

@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from local_server import Server, serving
 
-from dlzoo import files
 from dlzoo.errors import UserError
-from dlzoo.transfer import Patience
+from dlzoo.utils import download as files
+from dlzoo.utils.http import Patience
 
 CONTENT = bytes(range(256)) * 2000
 QUICK = Patience(tries=3, progress=100_000, connect=0.5, stall=0.2, offline=0.2, first_pause=0.01, longest_pause=5)

@@ -12,7 +12,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 
-from dlzoo.callbacks.observer import Observer
+from dlzoo.callbacks.base import Observer
 
 
 def megabytes() -> float:

@@ -17,7 +17,9 @@ import torch
 from waiting import wait_for
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["dlzoo.train", "dlzoo.build", "dlzoo.interruption", "kornia", "sklearn.datasets"])
+FORKS.set_forkserver_preload(
+    ["dlzoo.train", "dlzoo.config.instantiate", "dlzoo.training.interruption", "kornia", "sklearn.datasets"]
+)
 
 FAMILIES = {
     "classifier": "model=mlp net.dropout=0.2 net.norm=batch augment=shift optimizer=momentum scheduler=cosine",
@@ -82,8 +84,8 @@ PHASES = ("starting", "training", "validating", "saving", "testing", "ending")
 
 def watched(folder: Path, words: Sequence[str], phase: Any) -> None:
     """`main_in`, with what the run is doing in a number that other processes see."""
-    from dlzoo.checkpoint import CheckpointIO
-    from dlzoo.interruption import Interruption
+    from dlzoo.checkpoint.load import CheckpointIO
+    from dlzoo.training.interruption import Interruption
 
     def enter(name: str) -> Any:
         return lambda *_: setattr(phase, "value", PHASES.index(name))

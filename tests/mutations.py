@@ -27,8 +27,8 @@ from audit import audited
 from killing import FORKS
 
 FORKS.set_forkserver_preload([
-    "dlzoo.train", "dlzoo.build", "dlzoo.interruption", "dlzoo.commands.evaluate", "dlzoo.commands.report",
-    "dlzoo.commands.compare", "dlzoo.pictures.plots", "kornia", "sklearn.datasets",
+    "dlzoo.train", "dlzoo.config.instantiate", "dlzoo.training.interruption", "dlzoo.commands.evaluate", "dlzoo.commands.report",
+    "dlzoo.commands.compare", "dlzoo.visualization.plots", "kornia", "sklearn.datasets",
 ])  # fmt: skip
 
 Place = tuple[Any, ...]
@@ -219,6 +219,6 @@ def fresh(template: Path, folder: Path) -> None:
 
 def write(path: Path, content: Any) -> None:
     """A checkpoint, as a stranger would write it: whole, and with the digest of what is in it."""
-    from dlzoo import durable
+    from dlzoo.utils import archives as durable
 
     durable.write(path, lambda file: torch.save(copy.copy(content), file))

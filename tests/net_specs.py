@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dlzoo.specs import (
+from dlzoo.specs.inputs import (
     Actions,
     Classes,
     Column,
@@ -22,7 +22,7 @@ from dlzoo.specs import (
     TextSpec,
     Values,
 )
-from dlzoo.tokenizer import SPECIAL, Tokenizer
+from dlzoo.specs.tokenizer import SPECIAL, Tokenizer
 
 
 def table(num_features: int, target: Classes | Values) -> TableSpec:

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
-from dlzoo import checkpoint, config, train
+from dlzoo import train
+from dlzoo.checkpoint import load as checkpoint
+from dlzoo.config import compose as config
 
 QUICK = ("trainer=cpu", "trainer.max_epochs=2", "callbacks=[history,checkpoint]", "logger=none")
 """Without pictures, on 8x8 digits."""

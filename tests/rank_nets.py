@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlzoo import ranks
+from dlzoo.distributed import launch as ranks
 from dlzoo.nets.mlp import MLP
 
 BAD_STEP = 3

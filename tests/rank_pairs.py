@@ -42,7 +42,8 @@ def mixed_with_itself() -> Iterator[None]:
 
 
 def train_in(folder: Path, words: Sequence[str]) -> None:
-    from dlzoo import config, train
+    from dlzoo import train
+    from dlzoo.config import compose as config
 
     torch.set_num_threads(1)
     cfg = config.compose([*PLAIN, *words])

@@ -12,7 +12,8 @@ import pytest
 import torch
 from conftest import Outcome
 
-from dlzoo import config, train
+from dlzoo import train
+from dlzoo.config import compose as config
 
 TABLE = "size;colour;price\n" + "".join(
     f"{3 + 7 * i % 11}.5;{('red', 'blue', '')[i % 3]};{i % 5 + 10 * (i % 3)}.25\n" for i in range(60)

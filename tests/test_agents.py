@@ -13,11 +13,14 @@ import pytest
 import torch
 from conftest import Outcome
 
-from dlzoo import beside, checkpoint, config, train
-from dlzoo.agents.replay import Rows
+from dlzoo import train
+from dlzoo.checkpoint import load as checkpoint
+from dlzoo.checkpoint import sidecar as beside
+from dlzoo.config import compose as config
 from dlzoo.nets.q_network import QNetwork
-from dlzoo.specs import Actions, EnvSpec
-from dlzoo.tasks.dqn import DQN, Lesson
+from dlzoo.rl.replay_buffer import Rows
+from dlzoo.specs.inputs import Actions, EnvSpec
+from dlzoo.tasks.rl.dqn import DQN, Lesson
 
 Train = Callable[..., Outcome]
 PLAIN = ("callbacks=checkpoint", "logger=none", "trainer=cpu")

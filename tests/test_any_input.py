@@ -19,10 +19,12 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlzoo import build, config, signatures
-from dlzoo.data.csv_series import read_series
-from dlzoo.data.csv_table import CsvTable
-from dlzoo.data.decode import Decode
+from dlzoo.config import compose as config
+from dlzoo.config import instantiate as build
+from dlzoo.config import introspection as signatures
+from dlzoo.data.images.decode import Decode
+from dlzoo.data.series.csv import read_series
+from dlzoo.data.tables.csv import CsvTable
 from dlzoo.errors import MISTAKES, UserError
 
 SECONDS = 60

@@ -24,9 +24,14 @@ from attacks import CANARY_MODULE, Attack, drawn, payloads, writes
 from audit import audited
 from small_runs import changed, run
 
-from dlzoo import checkpoint, config, reliability, rerun, train, trust
+from dlzoo import train
+from dlzoo.checkpoint import load as checkpoint
 from dlzoo.commands import evaluate
+from dlzoo.config import allowlist as trust
+from dlzoo.config import compose as config
 from dlzoo.errors import UserError
+from dlzoo.training.nan_guard import rerun
+from scripts import reliability
 
 FEW, MANY = 30, 400
 PLAIN = ["data=digits", "callbacks=checkpoint", "logger=none", "trainer=smoke", "trainer.accelerator=cpu"]

@@ -6,10 +6,11 @@ import pytest
 import torch
 from lightning.pytorch.plugins.precision import Precision
 
-from dlzoo import build, config
-from dlzoo.data import policies
-from dlzoo.data.augment import Augment, cutmix_shares, random_crop
-from dlzoo.data.digits import Digits
+from dlzoo.config import compose as config
+from dlzoo.config import instantiate as build
+from dlzoo.data.images import augment_policies as policies
+from dlzoo.data.images.augment import Augment, cutmix_shares, random_crop
+from dlzoo.data.images.digits import Digits
 from dlzoo.errors import UserError
 
 OPTIONS = {

@@ -12,16 +12,16 @@ import torch
 from picture_runs import content, resume, run, same
 from torch import Tensor
 
-from dlzoo.callbacks import codes
-from dlzoo.config import compose
-from dlzoo.corruption import NoiseName, corruption
-from dlzoo.data.digits import Digits
+from dlzoo.callbacks import linear_probe as codes
+from dlzoo.config.compose import compose
+from dlzoo.data.images.digits import Digits
+from dlzoo.distributed.noise import Drawn
 from dlzoo.errors import SpecError, UserError
 from dlzoo.nets.autoencoder import Autoencoder
-from dlzoo.noise import Drawn
-from dlzoo.specs import Classes, ImageSpec
+from dlzoo.specs.inputs import Classes, ImageSpec
 from dlzoo.tasks.autoencoder import Autoencoding, bernoulli_kl, errors, jacobian_norm
-from dlzoo.tasks.stacked import StackedAutoencoding
+from dlzoo.tasks.corruption import NoiseName, corruption
+from dlzoo.tasks.stacked_autoencoder import StackedAutoencoding
 
 SPEC = ImageSpec(1, 4, 4, Classes(("a", "b")))
 
@@ -168,7 +168,7 @@ def test_a_penalty_makes_the_code_quieter(words: list[str], weaker: Any, tmp_pat
 
 def codes_of(folder: Path) -> tuple[Tensor, Any]:
     """Of the test pictures, with the last weights, and the task."""
-    from dlzoo.checkpoint import load_task
+    from dlzoo.checkpoint.load import load_task
 
     task, _ = load_task(folder / "checkpoints" / "last.ckpt")
     x = Digits(standardize=True).arrays("test").x / 255

@@ -14,13 +14,14 @@ import torch.nn.functional as F
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from dlzoo import config, signatures
+from dlzoo.config import compose as config
+from dlzoo.config import introspection as signatures
 from dlzoo.errors import SpecError, UserError
+from dlzoo.layers.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
+from dlzoo.layers.basic import num_parameters
 from dlzoo.nets.timm_net import TimmNet
 from dlzoo.nets.torchvision_net import TorchvisionNet, imagenet_classes
-from dlzoo.parts.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
-from dlzoo.parts.layers import num_parameters
-from dlzoo.specs import Classes, ImageSpec
+from dlzoo.specs.inputs import Classes, ImageSpec
 
 models = importlib.import_module("torchvision.models")
 timm = importlib.import_module("timm")

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import torch
 
-from dlzoo import config, train
-from dlzoo.callbacks.history import History
+from dlzoo import train
+from dlzoo.callbacks.csv_history import History
+from dlzoo.config import compose as config
 from dlzoo.errors import UserError
 from dlzoo.tasks.base import RunningMean
 from dlzoo.tasks.supervised import Classification, Supervised
@@ -116,7 +117,7 @@ def test_an_epoch_of_ours_holds_what_callbacks_do_at_its_end(noise: Path, monkey
 
 
 def test_both_sides_learn_from_the_same_windows_of_hours(tmp_path: Path) -> None:
-    from dlzoo.build import build_data
+    from dlzoo.config.instantiate import build_data
 
     path, turns = tmp_path / "hours.csv", Turns(epochs=1)
     bench_data.write_hours(path)

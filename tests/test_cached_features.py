@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlzoo import build
+from dlzoo.config import instantiate as build
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.features import CachedFeatures
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import UserError
 from dlzoo.nets.torchvision_net import TorchvisionNet
-from dlzoo.specs import Classes, ImageSpec
+from dlzoo.specs.inputs import Classes, ImageSpec
+from dlzoo.tasks.finetuning import Features, Finetune
 from dlzoo.tasks.supervised import Supervised
-from dlzoo.tasks.transfer import Features, Finetune
 
 SPEC = ImageSpec(3, 16, 16, Classes(("dark", "light")))
 

@@ -18,10 +18,11 @@ import pytest
 import torch
 from changing_data import CHANGES, COMMON, OPTIONS, READERS, call, first_rows, has, path_of, share_seen
 
-from dlzoo import reliability, train
-from dlzoo.checkpoint import load_task
+from dlzoo import train
+from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import evaluate
 from dlzoo.data.fingerprint import TOLERATED
+from scripts import reliability
 
 pytestmark = pytest.mark.reliability
 

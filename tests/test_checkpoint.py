@@ -13,12 +13,13 @@ import pytest
 import torch
 from small_runs import changed, run, with_target
 
-from dlzoo import checkpoint, results
-from dlzoo.build import build_data
-from dlzoo.checkpoint import CheckpointIO, load_task, read
-from dlzoo.config import compose
+from dlzoo.checkpoint import load as checkpoint
+from dlzoo.checkpoint.load import CheckpointIO, load_task, read
+from dlzoo.config.compose import compose
+from dlzoo.config.instantiate import build_data
 from dlzoo.errors import UserError
-from dlzoo.specs import Classes, Column, ImageSpec, TableSpec, Values, from_plain, to_plain
+from dlzoo.specs.inputs import Classes, Column, ImageSpec, TableSpec, Values, from_plain, to_plain
+from dlzoo.training import results
 
 
 @pytest.fixture(scope="module")

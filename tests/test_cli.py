@@ -10,7 +10,7 @@ import pytest
 
 from dlzoo.commands import cli
 from dlzoo.errors import RunFailed, UserError
-from dlzoo.interruption import Interrupted
+from dlzoo.training.interruption import Interrupted
 
 
 @pytest.mark.parametrize(

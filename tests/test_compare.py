@@ -8,7 +8,7 @@ import pytest
 from small_runs import Terminal
 
 from dlzoo.commands import compare
-from dlzoo.pictures import plots
+from dlzoo.visualization import plots
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from conftest import Outcome
 from omegaconf import OmegaConf
 
-from dlzoo import config
+from dlzoo.config import compose as config
 from dlzoo.errors import UserError
 
 TYPOS = {
@@ -99,7 +99,7 @@ def test_a_model_chooses_its_optimizer_but_the_command_line_wins() -> None:
 
 def test_a_list_of_augmentations_merges() -> None:
     cfg = config.compose(["augment=[crop_flip,none,mixup]", "data.augment.mixup=0.4"])
-    assert cfg.data.augment == {"_target_": "dlzoo.data.augment.Augment", "flip": 0.5, "crop": 4, "mixup": 0.4}
+    assert cfg.data.augment == {"_target_": "dlzoo.data.images.augment.Augment", "flip": 0.5, "crop": 4, "mixup": 0.4}
     assert "augment" not in config.compose(["augment=none"]).data
 
 

@@ -29,8 +29,9 @@ from continuing import (
 )
 from killing import differences
 
-from dlzoo import reliability, run_paths
+from dlzoo.checkpoint import run_paths
 from dlzoo.errors import UserError
+from scripts import reliability
 
 FIXED_LENGTH = ("cosine", "onecycle")
 """Schedules that depend on the length of the run: with more epochs they are others from the first step on."""
@@ -40,7 +41,7 @@ KINDS = ("killed", "moved", "more epochs")
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take half of such a short run's time."""
-    monkeypatch.setattr("dlzoo.callbacks.history.History.draw", lambda *_: None)
+    monkeypatch.setattr("dlzoo.callbacks.csv_history.History.draw", lambda *_: None)
     monkeypatch.setattr("dlzoo.callbacks.gradient_norms.publish", lambda *_: None)
 
 
@@ -126,7 +127,8 @@ def test_a_moved_run_keeps_its_best_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_run_goes_on_in_another_folder_with_its_best_checkpoint(tmp_path: Path) -> None:
-    from dlzoo import config, train
+    from dlzoo import train
+    from dlzoo.config import compose as config
 
     expected = run(tmp_path / "whole", WORSE)
     run(tmp_path / "short", [*WORSE, "trainer.max_epochs=4"])
@@ -142,7 +144,7 @@ def test_a_run_goes_on_in_another_folder_with_its_best_checkpoint(tmp_path: Path
 def test_checkpoints_of_before_hold_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = run(tmp_path / "whole", WORSE)
     with monkeypatch.context() as patch:
-        patch.setattr("dlzoo.run_paths.stored", lambda callbacks, run_dir: callbacks)
+        patch.setattr("dlzoo.checkpoint.run_paths.stored", lambda callbacks, run_dir: callbacks)
         run(tmp_path / "short", [*WORSE, "trainer.max_epochs=4"])
     last = torch.load(tmp_path / "short" / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert str(tmp_path) in str(last["callbacks"])

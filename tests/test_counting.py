@@ -10,13 +10,13 @@ import pytest
 import torch
 from conftest import Outcome
 
-from dlzoo import results
 from dlzoo.callbacks.gradient_flow import gradient_sizes
-from dlzoo.checkpoint import load_task
-from dlzoo.data.counting import Counting
+from dlzoo.checkpoint.load import load_task
+from dlzoo.data.sequences.counting import Counting
 from dlzoo.errors import SpecError, UserError
 from dlzoo.nets.counting_rnn import CountingRNN
-from dlzoo.specs import Classes, SequenceSpec, Values
+from dlzoo.specs.inputs import Classes, SequenceSpec, Values
+from dlzoo.training import results
 
 SPEC = SequenceSpec(10, 1, Values(("ones",)))
 

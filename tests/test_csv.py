@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
-from dlzoo.data.csv_table import CsvTable, read_table
-from dlzoo.data.tables import encode
+from dlzoo.data.tables.base import encode
+from dlzoo.data.tables.csv import CsvTable, read_table
 from dlzoo.errors import UserError
-from dlzoo.specs import Classes, Column, Values, from_plain, to_plain
+from dlzoo.specs.inputs import Classes, Column, Values, from_plain, to_plain
 
 Make = Callable[..., CsvTable]
 CITIES = ("Berlin", "Lima", "Quito")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dlzoo.data.base import InMemoryData, moments, with_counts
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import UserError
-from dlzoo.specs import Classes, Column, ImageSpec, TableSpec, Values
+from dlzoo.specs.inputs import Classes, Column, ImageSpec, TableSpec, Values
 
 CLASSES, VALUES = Classes(("a", "b", "c")), Values(("y",))
 

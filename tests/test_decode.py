@@ -11,8 +11,8 @@ from audit import audited
 from photo_folders import GREY, RED
 from PIL import Image
 
-from dlzoo.data import decode
-from dlzoo.data.decode import Decode, to_8_bits
+from dlzoo.data.images import decode
+from dlzoo.data.images.decode import Decode, to_8_bits
 from dlzoo.errors import UserError
 
 

@@ -21,8 +21,8 @@ from rank_nets import BAD_STEP
 from rank_runs import QUICK, finish_ranks, start_ranks
 from waiting import wait_for
 
-from dlzoo import ranks
 from dlzoo import sweep as sweeps
+from dlzoo.distributed import launch as ranks
 from dlzoo.errors import UserError
 from dlzoo.sweep import record as records
 

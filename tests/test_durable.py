@@ -24,10 +24,13 @@ import pytest
 import torch
 from killing import FORKS
 
-from dlzoo import beside, checkpoint, durable, reliability
-from dlzoo.checkpoint import CheckpointIO
-from dlzoo.durable import Damaged, previous_of
+from dlzoo.checkpoint import load as checkpoint
+from dlzoo.checkpoint import sidecar as beside
+from dlzoo.checkpoint.load import CheckpointIO
 from dlzoo.errors import UserError
+from dlzoo.utils import archives as durable
+from dlzoo.utils.archives import Damaged, previous_of
+from scripts import reliability
 
 CARD = {"format": checkpoint.FORMAT, "config": "a: 1\n", "overrides": [], "spec": {}}
 

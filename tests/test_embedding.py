@@ -11,11 +11,11 @@ import pytest
 import torch
 from conftest import Outcome
 
-from dlzoo.checkpoint import load_task
+from dlzoo.checkpoint.load import load_task
 from dlzoo.errors import UserError
-from dlzoo.parts.embedding import Embedding, lengths_of, read_vectors
-from dlzoo.specs import Classes, TextSpec
-from dlzoo.tokenizer import PAD, SPECIAL, UNKNOWN
+from dlzoo.layers.embedding import Embedding, lengths_of, read_vectors
+from dlzoo.specs.inputs import Classes, TextSpec
+from dlzoo.specs.tokenizer import PAD, SPECIAL, UNKNOWN
 
 SPEC = TextSpec(Classes(("no", "yes")), vocabulary=(*SPECIAL, "good", "Bad", "rare"))
 

@@ -10,10 +10,10 @@ import made_environments as made
 import numpy as np
 import pytest
 
-from dlzoo.agents.environments import Environments, Recipe, play_each
-from dlzoo.data.gym import Gym
-from dlzoo.env_specs import EnvSpec, StatesSpec
+from dlzoo.data.environments import Gym
 from dlzoo.errors import UserError
+from dlzoo.rl.environments import Environments, Recipe, play_each
+from dlzoo.specs.environments import EnvSpec, StatesSpec
 
 
 def diaries() -> Environments:

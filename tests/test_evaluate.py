@@ -17,12 +17,13 @@ import torch
 from omegaconf import OmegaConf
 from small_runs import Terminal, changed, imported, run, table_words, with_target
 
-from dlzoo import config, results
-from dlzoo.build import build_data
-from dlzoo.checkpoint import load_task
+from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import evaluate
+from dlzoo.config import compose as config
+from dlzoo.config.instantiate import build_data
 from dlzoo.errors import UserError
-from dlzoo.specs import Classes, Column, ImageSpec, Spec, TableSpec, Values
+from dlzoo.specs.inputs import Classes, Column, ImageSpec, Spec, TableSpec, Values
+from dlzoo.training import results
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = {
@@ -139,7 +140,7 @@ def test_data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_data_take_the_seed_of_the_run() -> None:
     stored = config.compose(["data=digits", "seed=5", "trainer.limit_test_batches=2", "augment=shift"])
     cfg = evaluate.composed(stored, "wine", [])
-    assert (cfg.data.seed, cfg.data._target_) == (5, "dlzoo.data.tables.Wine")
+    assert (cfg.data.seed, cfg.data._target_) == (5, "dlzoo.data.tables.base.Wine")
     assert "limit_test_batches" not in cfg.trainer
     own = evaluate.composed(stored, None, [])
     assert own.trainer.limit_test_batches == 2

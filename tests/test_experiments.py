@@ -11,8 +11,9 @@ import torch
 from conftest import Outcome
 from omegaconf import OmegaConf
 
-from dlzoo import build, config
-from dlzoo.specs import Classes, ImageSpec
+from dlzoo.config import compose as config
+from dlzoo.config import instantiate as build
+from dlzoo.specs.inputs import Classes, ImageSpec
 
 EXPERIMENTS = config.groups()["experiment"]
 

@@ -14,12 +14,15 @@ import torch
 from safetensors import safe_open
 from small_runs import Terminal, imported, run, table_words
 
-from dlzoo import checkpoint, config
+from dlzoo.checkpoint import load as checkpoint
 from dlzoo.commands import cli
+from dlzoo.commands import export as command
 from dlzoo.commands.predict import predict
+from dlzoo.config import compose as config
 from dlzoo.errors import UserError
-from dlzoo.export import command, formats, matrix, quantize
+from dlzoo.export import formats, quantize
 from dlzoo.export.views import View, view_of
+from scripts import export_matrix as matrix
 
 
 @pytest.fixture
@@ -177,7 +180,7 @@ def test_typos_are_found_before_torch_is_imported(tmp_path: Path) -> None:
     import subprocess
     import sys
 
-    program = imported("dlzoo.export.command", [f"ckpt={tmp_path}", "format=onx"])
+    program = imported("dlzoo.commands.export", [f"ckpt={tmp_path}", "format=onx"])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["2"], done.stderr
 
@@ -208,7 +211,7 @@ def test_int8_is_smaller_and_costs_little(
 
 
 def test_accuracy_before_is_that_of_the_run(ckpt_of: Callable[[str], Path], tmp_path: Path) -> None:
-    from dlzoo import results
+    from dlzoo.training import results
 
     task, cfg = cli.load(ckpt_of("digits"))
     source, path = command.data_of(cfg, task, None, []), tmp_path / "m.onnx"
@@ -304,7 +307,7 @@ def test_a_stateful_forecaster_reads_a_history_of_any_length(tmp_path: Path) -> 
 
 
 def test_the_matrix_becomes_a_table_with_reasons(tmp_path: Path) -> None:
-    from dlzoo.commands.results_table import save
+    from scripts.results_table import save
 
     assert matrix.section(tmp_path) == []
     good, bad = {"num": 8, "difference": 2.4e-7, "spread": 0.3, "bytes": 10}, {"reason": "no such operator"}

@@ -13,8 +13,8 @@ import pytest
 from download_faults import closed_port
 from local_server import Server, public_folder, read_only
 
-from dlzoo import files
 from dlzoo.errors import UserError
+from dlzoo.utils import download as files
 
 CONTENT = gzip.compress(bytes(range(256)) * 1000)
 MD5 = hashlib.md5(CONTENT).hexdigest()

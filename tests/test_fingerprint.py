@@ -13,20 +13,21 @@ from changing_data import CHANGES, COMMON, READERS, call, first_rows, path_of, s
 from photo_folders import CLASSES
 from small_runs import changed
 
-from dlzoo import config, train
-from dlzoo.checkpoint import load_task
+from dlzoo import train
+from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import evaluate
+from dlzoo.config import compose as config
 from dlzoo.data import fingerprint
-from dlzoo.data.cells import read_table
-from dlzoo.data.digits import Digits
+from dlzoo.data.csv_reader import read_table
 from dlzoo.data.fingerprint import SAMPLE_SIZE, from_plain, hash_pieces, hash_rows, hash_texts, of_rows
-from dlzoo.data.image_folder import ImageFolder
+from dlzoo.data.images.digits import Digits
+from dlzoo.data.images.folder import ImageFolder
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.splits import holdout
-from dlzoo.data.tables import encode
+from dlzoo.data.tables.base import encode
 from dlzoo.errors import UserError
-from dlzoo.specs import Classes, Column
-from dlzoo.tokenizer import UNKNOWN
+from dlzoo.specs.inputs import Classes, Column
+from dlzoo.specs.tokenizer import UNKNOWN
 
 every_reader = pytest.mark.parametrize("name", READERS)
 
@@ -169,7 +170,7 @@ def test_pictures_are_not_opened_for_it(tmp_path: Path, monkeypatch: pytest.Monk
     reader.write(tmp_path, first_rows(reader))
     known = reader.build(tmp_path).fit_fingerprint()
     opened = []
-    monkeypatch.setattr("dlzoo.data.image_folder.read_images", lambda *args: opened.append(args))
+    monkeypatch.setattr("dlzoo.data.images.folder.read_images", lambda *args: opened.append(args))
     data = reader.build(tmp_path, placement="workers", num_workers=0)
     assert data.fit_fingerprint() == known
     assert len(data.test_ids()) == 24

@@ -16,16 +16,18 @@ from conftest import Outcome
 from small_runs import Terminal
 from torch import Tensor, nn
 
-from dlzoo import build, config, results
-from dlzoo.checkpoint import load_task
+from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import forecast, predict
-from dlzoo.data.air_passengers import PASSENGERS, AirPassengers
+from dlzoo.config import compose as config
+from dlzoo.config import instantiate as build
+from dlzoo.data.series.air_passengers import PASSENGERS, AirPassengers
 from dlzoo.errors import SpecError
-from dlzoo.nets.forecaster import Forecaster
 from dlzoo.nets.nar import NAR
-from dlzoo.specs import SeriesSpec, Values
+from dlzoo.nets.rnn_forecaster import Forecaster
+from dlzoo.specs.inputs import SeriesSpec, Values
+from dlzoo.specs.series_transform import Transform
 from dlzoo.tasks.forecast import Forecast
-from dlzoo.transform import Transform
+from dlzoo.training import results
 
 VALUES = torch.tensor(PASSENGERS, dtype=torch.double)[:, None]
 NETS: dict[str, Callable[[SeriesSpec], nn.Module]] = {

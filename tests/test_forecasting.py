@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dlzoo.data.air_passengers import PASSENGERS
-from dlzoo.measures import forecasting
-from dlzoo.measures.forecasting import baselines, errors, seasonal_naive, seasonal_naive_drift
+from dlzoo.data.series.air_passengers import PASSENGERS
+from dlzoo.metrics import forecasting
+from dlzoo.metrics.forecasting import baselines, errors, seasonal_naive, seasonal_naive_drift
 
 VALUES = torch.tensor(PASSENGERS, dtype=torch.double)[:, None]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from dlzoo import frequency
 from dlzoo.errors import UserError
-from dlzoo.frequency import Step, check_regular, find_step, following, parse, read_times
+from dlzoo.specs import frequency
+from dlzoo.specs.frequency import Step, check_regular, find_step, following, parse, read_times
 
 
 def times(*cells: str) -> pd.Series:

@@ -16,12 +16,13 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from picture_runs import content, resume, run, same
 from torch import Tensor, nn
 
-from dlzoo import build, config
+from dlzoo.config import compose as config
+from dlzoo.config import instantiate as build
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import UserError
 from dlzoo.nets.gan import GAN
-from dlzoo.specs import Classes, ImageSpec
+from dlzoo.specs.inputs import Classes, ImageSpec
 from dlzoo.tasks.gan import LOSSES, Adversarial, energy_distance
 
 SPEC = ImageSpec(1, 4, 4, Classes(("a", "b")))

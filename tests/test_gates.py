@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dlzoo.data.gates import GATES, GateName, Gates
+from dlzoo.data.tables.gates import GATES, GateName, Gates
 from dlzoo.errors import UserError
 
 OUTPUTS = {"and": "0001", "or": "0111", "nand": "1110", "nor": "1000", "xor": "0110", "xnor": "1001"}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dlzoo import gathering, random_state
+from dlzoo.distributed import collectives as gathering
 from dlzoo.errors import UserError
+from dlzoo.utils import rng as random_state
 
 
 def test_with_as_many_ranks_each_goes_on_with_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

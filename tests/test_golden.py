@@ -17,7 +17,7 @@ import pytest
 from omegaconf import OmegaConf
 from test_experiments import EXPERIMENTS, stand_in_weights
 
-from dlzoo import config
+from dlzoo.config import compose as config
 
 golden = importlib.import_module("scripts.golden")
 

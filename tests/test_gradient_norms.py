@@ -8,8 +8,9 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dlzoo import config, train
+from dlzoo import train
 from dlzoo.callbacks.gradient_norms import GradientNorms
+from dlzoo.config import compose as config
 from dlzoo.tasks.base import Task
 
 

@@ -4,7 +4,7 @@ import lightning.pytorch as pl
 import pytest
 from tiny_runs import make, picture, table
 
-from dlzoo.callbacks.history import History
+from dlzoo.callbacks.csv_history import History
 from dlzoo.callbacks.loss_ratio import LossRatio
 
 

@@ -16,9 +16,10 @@ from photo_folders import CLASSES, ids, ways
 from PIL import Image
 from torch import Tensor, nn
 
-from dlzoo.data import image_folder, loaders
-from dlzoo.data.decode import Decode
-from dlzoo.data.image_folder import ImageFolder
+from dlzoo.data import loaders
+from dlzoo.data.images import folder as image_folder
+from dlzoo.data.images.decode import Decode
+from dlzoo.data.images.folder import ImageFolder
 from dlzoo.errors import UserError
 
 

@@ -21,9 +21,9 @@ import torch
 from cifar_files import batch
 from local_server import Server, public_folder, read_only, serving
 
-from dlzoo.data import images
-from dlzoo.data.digits import Digits
-from dlzoo.data.images import CIFAR10, MNIST, FashionMNIST
+from dlzoo.data.images import published as images
+from dlzoo.data.images.digits import Digits
+from dlzoo.data.images.published import CIFAR10, MNIST, FashionMNIST
 from dlzoo.errors import UserError
 
 NUM = {"train": 30, "test": 20}

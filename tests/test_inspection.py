@@ -15,14 +15,16 @@ from small_runs import Terminal, changed, imported, run, table_words
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_pictures import words as words_in
 
-from dlzoo import config, results, train
-from dlzoo.build import build_data
-from dlzoo.checkpoint import load_task
-from dlzoo.commands import inspection
+from dlzoo import train
+from dlzoo.checkpoint.load import load_task
+from dlzoo.commands import inspect_model as inspection
 from dlzoo.commands.predict import predict
-from dlzoo.measures.recognition import Recognised, recognise
-from dlzoo.pictures import trace
+from dlzoo.config import compose as config
+from dlzoo.config.instantiate import build_data
+from dlzoo.inference import activations as trace
+from dlzoo.inference.recognition import Recognised, recognise
 from dlzoo.tasks.supervised import Supervised
+from dlzoo.training import results
 
 ROOT = Path(__file__).resolve().parents[1]
 ALL = ["kernels", "feature_maps", "grad_cam", "classes", "mistakes"]
@@ -252,7 +254,7 @@ def test_unreadable_images_and_a_diverged_net(ckpt: Path, terminal: Terminal, tm
 
 @pytest.mark.parametrize(("words", "code"), [("--help", 0), ("ckpt=x top_k=9", 2), ("ckpt=x data=mnits", 2)])
 def test_help_and_typos_need_no_torch(words: str, code: int) -> None:
-    program = [sys.executable, "-c", imported("dlzoo.commands.inspection", words.split())]
+    program = [sys.executable, "-c", imported("dlzoo.commands.inspect_model", words.split())]
     said = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     assert said.stdout.splitlines()[-1].split() == [str(code)]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from killing import FAMILIES, PHASES, differences, finish, kill_while, left_by, words_of
 
-from dlzoo import reliability
+from scripts import reliability
 
 pytestmark = pytest.mark.reliability
 

@@ -15,18 +15,18 @@ import torch.nn.functional as F
 from conftest import Outcome
 from torch import Tensor
 
-from dlzoo import config
 from dlzoo.commands import evaluate
-from dlzoo.data.stream import TextFile
-from dlzoo.data.text_loaders import FEWEST
+from dlzoo.config import compose as config
+from dlzoo.data.text.loaders import FEWEST
+from dlzoo.data.text.stream import TextFile
 from dlzoo.errors import SpecError, UserError
+from dlzoo.layers.basic import num_parameters
+from dlzoo.layers.recurrent import CellName
 from dlzoo.nets.char_rnn import CharRNN
 from dlzoo.nets.word_rnn import WordRNN
-from dlzoo.parts.layers import num_parameters
-from dlzoo.parts.recurrent import CellName
-from dlzoo.specs import Classes, NextTokens, TextSpec
+from dlzoo.specs.inputs import Classes, NextTokens, TextSpec
+from dlzoo.specs.tokenizer import SPECIAL, Tokenizer
 from dlzoo.tasks.language import Language, measures
-from dlzoo.tokenizer import SPECIAL, Tokenizer
 
 CHARS = TextSpec(NextTokens(9), Tokenizer("char"), vocabulary=(*SPECIAL, *"abcdefg"))
 WORDS = TextSpec(NextTokens(9), vocabulary=(*SPECIAL, *"abcdefg"))

@@ -12,13 +12,13 @@ from killing import FORKS
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers import subprocess_script
 
-from dlzoo import launcher
+from dlzoo.distributed import ddp as launcher
+from dlzoo.distributed.ddp import Launcher, Strategy, is_lost_connection, watch
 from dlzoo.errors import RankLost
-from dlzoo.launcher import Launcher, Strategy, is_lost_connection, watch
 
 
 def test_lightning_still_has_what_is_overridden() -> None:
-    said = "Lightning has moved what dlzoo/launcher.py overrides: see its docstring"
+    said = "Lightning has moved what dlzoo/distributed/ddp.py overrides: see its docstring"
     assert hasattr(DDPStrategy, "_configure_launcher"), said
     assert hasattr(subprocess_script._SubprocessScriptLauncher, "_call_children_scripts"), said
     assert hasattr(subprocess_script, "_launch_process_observer"), said

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from dlzoo.errors import UserError
-from dlzoo.parts import layers
-from dlzoo.parts.layers import ActivationName, InitName, NormName
+from dlzoo.layers import basic as layers
+from dlzoo.layers.basic import ActivationName, InitName, NormName
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. 2017
 FORMULAS = {

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlzoo.agents.environments import Transitions
 from dlzoo.errors import UserError
 from dlzoo.nets.perceptron import Perceptron
 from dlzoo.nets.q_table import QTable
-from dlzoo.schedulers import UNLIMITED, Plan
-from dlzoo.specs import Actions, Classes, Column, StatesSpec, TableSpec
+from dlzoo.optim.lr_schedules import UNLIMITED, Plan
+from dlzoo.rl.environments import Transitions
+from dlzoo.specs.inputs import Actions, Classes, Column, StatesSpec, TableSpec
 from dlzoo.tasks.perceptron import PerceptronRule
-from dlzoo.tasks.q_learning import QLearning
+from dlzoo.tasks.rl.q_learning import QLearning
 
 # Rosenblatt
 

@@ -20,8 +20,8 @@ from conftest import Outcome
 from killing import FORKS
 from load_figures import NOON, ROOM, at_once, in_a_row, larger_than_memory, many_epochs
 
-from dlzoo import free_memory
-from dlzoo.folders import claim
+from dlzoo.config.run_dir import claim
+from dlzoo.utils import memory as free_memory
 
 FEW = ("data=wine", "trainer.accelerator=cpu", "trainer.max_epochs=1", "callbacks=history", "logger=none")
 
@@ -48,7 +48,7 @@ def test_two_grids_in_one_second_have_a_folder_each(
     train: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hydra.core.utils.datetime", NOON)
-    monkeypatch.setattr("dlzoo.sweep.command.Runner", mock.Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr("dlzoo.sweep.driver.Runner", mock.Mock(side_effect=KeyboardInterrupt))
     for _ in range(2):
         assert train("-m", *FEW, "net.hidden=[4],[8]").code == 130
     assert sorted(path.name for path in (tmp_path / "outputs" / "multirun" / "noon").iterdir()) == ["noon", "noon-2"]
@@ -65,8 +65,8 @@ def test_processes_that_were_started_together_share_a_folder(
 ) -> None:
     from omegaconf import OmegaConf
 
-    from dlzoo import config
-    from dlzoo.folders import OwnFolder
+    from dlzoo.config import compose as config
+    from dlzoo.config.run_dir import OwnFolder
 
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("WORLD_SIZE", "2")

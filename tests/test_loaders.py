@@ -19,7 +19,7 @@ from dlzoo.data import base
 from dlzoo.data.base import InMemoryData, moments
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader, WorkerLoader
 from dlzoo.errors import UserError
-from dlzoo.specs import Classes, ImageSpec
+from dlzoo.specs.inputs import Classes, ImageSpec
 
 
 def arrays(n: int, weight: bool = False) -> Arrays:
@@ -336,7 +336,7 @@ def test_a_constant_channel_is_not_divided_by_zero() -> None:
 
 
 def test_few_training_rows_leave_the_validation_rows_alone() -> None:
-    from dlzoo.data.digits import Digits
+    from dlzoo.data.images.digits import Digits
 
     whole, little = Digits(), Digits(train_per_class=3)
     for data in (whole, little):

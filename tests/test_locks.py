@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from killing import FORKS, finish, left_by, main_in, start, when, words_of
 
-from dlzoo import locks
 from dlzoo.errors import UserError
+from dlzoo.utils import locks
 
 WORDS = [*words_of("stateful"), "trainer.max_epochs=400"]
 

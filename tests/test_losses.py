@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Poisson, kl_divergence
 
 from dlzoo.errors import UserError
-from dlzoo.losses import ClassLossName, ValueLossName, class_loss, value_link, value_loss
+from dlzoo.losses.functional import ClassLossName, ValueLossName, class_loss, value_link, value_loss
 
 CLASS_LOSSES = get_args(ClassLossName)
 VALUE_LOSSES = get_args(ValueLossName)

@@ -11,8 +11,8 @@ import pytest
 import torch
 from conftest import Outcome
 
-from dlzoo import checkpoint
-from dlzoo.lr_find import HIGHEST, LOWEST, NUM_STEPS, RangeTest
+from dlzoo.checkpoint import load as checkpoint
+from dlzoo.training.tuning.lr_finder import HIGHEST, LOWEST, NUM_STEPS, RangeTest
 
 Train = Callable[..., Outcome]
 QUICK = ("trainer=cpu", "trainer.max_epochs=2", "callbacks=[history,checkpoint]", "logger=none")

@@ -13,11 +13,13 @@ from picture_runs import resume, run
 from PIL import Image, ImageSequence
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dlzoo.callbacks import film, generative
-from dlzoo.checkpoint import load_task
-from dlzoo.data.digits import Digits
-from dlzoo.measures import ruler
-from dlzoo.pictures import latent_plots, tiles
+from dlzoo.callbacks import latent_report as generative
+from dlzoo.callbacks import sample_animation as film
+from dlzoo.checkpoint.load import load_task
+from dlzoo.data.images.digits import Digits
+from dlzoo.metrics import reference_classifier as ruler
+from dlzoo.visualization import image_grid as tiles
+from dlzoo.visualization import latent as latent_plots
 
 ALL = ("logger=tensorboard", "trainer.limit_train_batches=8", "task.num_importance_samples=1")
 VAE = ("model=vae", *ALL, "callbacks=[history,checkpoint,film,generative]")

@@ -13,9 +13,13 @@ import torch
 from conftest import Outcome
 from killing import FORKS, main_in
 
-from dlzoo import batch_size, build, checkpoint, free_memory, memory
-from dlzoo.batch_size import Search, Tried
+from dlzoo.checkpoint import load as checkpoint
+from dlzoo.config import instantiate as build
 from dlzoo.tasks.supervised import Supervised
+from dlzoo.training import out_of_memory as memory
+from dlzoo.training.tuning import batch_size
+from dlzoo.training.tuning.batch_size import Search, Tried
+from dlzoo.utils import memory as free_memory
 
 Train = Callable[..., Outcome]
 DIGITS = ("model=mlp", "data=digits", "trainer=cpu", "trainer.max_epochs=2", "logger=none", "net.hidden=[8]")

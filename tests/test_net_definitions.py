@@ -20,10 +20,7 @@ from dlzoo.nets.mlp import MLP
 from dlzoo.nets.perceptron import Perceptron
 from dlzoo.nets.text_cnn import TextCNN
 from dlzoo.nets.wide_deep import WideDeep
-from dlzoo.specs import (
-    ImageSpec,
-    Values,
-)
+from dlzoo.specs.inputs import ImageSpec, Values
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

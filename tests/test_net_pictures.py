@@ -5,9 +5,10 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from test_pictures import check_layout, words
 
-from dlzoo.pictures import net_plots, plots
-from dlzoo.pictures.places import spread
-from dlzoo.pictures.trace import Layer
+from dlzoo.inference.activations import Layer
+from dlzoo.inference.receptive_field import spread
+from dlzoo.visualization import interpretability as net_plots
+from dlzoo.visualization import plots
 
 
 def layer(maps, name="conv"):

@@ -15,27 +15,21 @@ from net_specs import MNIST, SPECS, STREAMS, TEN, make
 from torch import Tensor, nn
 
 import dlzoo.nets
+from dlzoo.layers.basic import ActivationName, InitName, NormName, num_parameters
+from dlzoo.layers.recurrent import CellName
 from dlzoo.nets.cnn import CNN
 from dlzoo.nets.cnn_pool import CNNPool
-from dlzoo.nets.dice import Dice
 from dlzoo.nets.filters import Filters
-from dlzoo.nets.forecaster import Forecaster
 from dlzoo.nets.lenet import LeNet
 from dlzoo.nets.linear import Linear
 from dlzoo.nets.mlp import MLP
 from dlzoo.nets.perceptron import Perceptron
 from dlzoo.nets.rnn_classifier import RNNClassifier
+from dlzoo.nets.rnn_forecaster import Forecaster
 from dlzoo.nets.text_cnn import TextCNN
+from dlzoo.nets.uniform_policy import Dice
 from dlzoo.nets.wide_deep import WideDeep
-from dlzoo.parts.layers import ActivationName, InitName, NormName, num_parameters
-from dlzoo.parts.recurrent import CellName
-from dlzoo.specs import (
-    Classes,
-    ImageSpec,
-    NextTokens,
-    Spec,
-    TextSpec,
-)
+from dlzoo.specs.inputs import Classes, ImageSpec, NextTokens, Spec, TextSpec
 
 REFUSED = {("Perceptron", "angles"), ("Perceptron", "california")}
 

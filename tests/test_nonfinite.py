@@ -14,11 +14,12 @@ from conftest import Outcome
 from small_runs import Terminal
 from torch import Tensor, nn
 
-from dlzoo import checkpoint, rerun
-from dlzoo.callbacks import finite
-from dlzoo.data.synthetic import Synthetic
+from dlzoo.checkpoint import load as checkpoint
+from dlzoo.data.tables.synthetic import Synthetic
 from dlzoo.nets import mlp
 from dlzoo.tasks import base
+from dlzoo.training.nan_guard import guard as finite
+from dlzoo.training.nan_guard import rerun
 
 Train = Callable[..., Outcome]
 PLAIN = ("trainer=cpu", "trainer.max_epochs=3", "logger=none", "callbacks=[history,checkpoint]")
@@ -95,7 +96,8 @@ def batch_with(row: int, num_rows: int, size: int = 32, seed: int = 0, epoch: in
 
 
 def num_train(train: Train) -> int:
-    from dlzoo import build, config
+    from dlzoo.config import compose as config
+    from dlzoo.config import instantiate as build
 
     data = build.build_data(config.compose(BLOBS))
     data.setup("fit")

@@ -14,10 +14,12 @@ import torch
 from conftest import Outcome
 from lightning.pytorch.plugins.precision import MixedPrecision
 
-from dlzoo import checkpoint, reliability, rerun
-from dlzoo.callbacks import finite
-from dlzoo.callbacks.finite import FiniteWatch
-from dlzoo.nonfinite import NonFinite
+from dlzoo.checkpoint import load as checkpoint
+from dlzoo.training.nan_guard import guard as finite
+from dlzoo.training.nan_guard import rerun
+from dlzoo.training.nan_guard.guard import FiniteWatch
+from dlzoo.training.nan_guard.report import NonFinite
+from scripts import reliability
 
 Train = Callable[..., Outcome]
 COMMON = ("trainer=cpu", "trainer.max_epochs=2", "logger=none", "callbacks=[history,checkpoint]")
@@ -143,7 +145,7 @@ def test_the_step_is_left_out(name: str, train: Train, tmp_path: Path, poison: A
 
 
 def test_an_agent_that_goes_wrong(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dlzoo.tasks.dqn import DQN
+    from dlzoo.tasks.rl.dqn import DQN
 
     update, counts = DQN.update, []
 
@@ -185,7 +187,8 @@ def test_a_loss_scaler_may_look_for_its_scale(
     factor: float, ends_well: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With float16 gradients overflow until the scale fits: no reason to stop, unless it goes on for ever."""
-    from dlzoo import build, config
+    from dlzoo.config import compose as config
+    from dlzoo.config import instantiate as build
     from dlzoo.tasks.supervised import Supervised
 
     mean_loss = Supervised._mean_loss

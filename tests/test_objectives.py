@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from dlzoo.errors import UserError
-from dlzoo.specs import Classes, Values
-from dlzoo.tasks.objectives import ClassObjective, ValueObjective
+from dlzoo.losses.objectives import ClassObjective, ValueObjective
+from dlzoo.specs.inputs import Classes, Values
 
 TWO = Classes(("cat", "dog"), counts=(30, 10))
 THREE = Classes(("a", "b", "c"))

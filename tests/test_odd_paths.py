@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from small_runs import TABLE
 
-from dlzoo import config
-from dlzoo.config import value_of
+from dlzoo.config import compose as config
+from dlzoo.config.compose import value_of
 from dlzoo.errors import UserError
-from dlzoo.resume import compared
+from dlzoo.training.resume import compared
 
 NAMES = [
     'it\'s "quoted"',

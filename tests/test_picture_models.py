@@ -13,10 +13,11 @@ from conftest import Outcome
 from omegaconf import OmegaConf
 from PIL import Image
 
-from dlzoo import config, signatures
-from dlzoo.measures import ruler
+from dlzoo.config import compose as config
+from dlzoo.config import introspection as signatures
+from dlzoo.metrics import reference_classifier as ruler
 from dlzoo.tasks.gan import Adversarial
-from dlzoo.tasks.generative import Encoding, Generating, PictureTask
+from dlzoo.tasks.interfaces import Encoding, Generating, PictureTask
 
 Train = Callable[..., Outcome]
 TASKS = {
@@ -122,8 +123,8 @@ def test_a_model_refuses_tables(model: str, train: Train) -> None:
 
 @pytest.mark.parametrize("model", ["cvae", "cgan"])
 def test_a_model_that_is_told_classes_refuses_values(model: str) -> None:
-    from dlzoo.build import fitting_models
-    from dlzoo.specs import Classes, ImageSpec, Values
+    from dlzoo.config.instantiate import fitting_models
+    from dlzoo.specs.inputs import Classes, ImageSpec, Values
 
     assert model in fitting_models(ImageSpec(1, 8, 8, Classes(("a", "b"))))
     values = fitting_models(ImageSpec(1, 8, 8, Values(("angle",))))

@@ -11,7 +11,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from dlzoo.pictures import plots
+from dlzoo.visualization import plots
 
 ROWS = [
     {"epoch": e, "lr": 0.1 / e, "train/loss": 1 / e, "val/loss": 1 + (e - 4) ** 2, "val/accuracy": 1 - 0.5 / e}

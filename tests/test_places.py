@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dlzoo.pictures.places import Place, Places, put_in_place, spread, window
+from dlzoo.inference.receptive_field import Place, Places, put_in_place, spread, window
 
 STACKS = {
     "lenet": [nn.Conv2d(1, 1, 5, padding=2), nn.AvgPool2d(2), nn.Conv2d(1, 1, 5), nn.AvgPool2d(2)],

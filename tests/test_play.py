@@ -14,10 +14,11 @@ from omegaconf import OmegaConf
 from PIL import Image, ImageSequence
 from small_runs import Terminal, imported, run, table_words
 
-from dlzoo.agents.environments import Recipe
 from dlzoo.commands import cli, evaluate, play, predict
 from dlzoo.errors import UserError
-from dlzoo.pictures import filming, return_plots
+from dlzoo.inference import episodes as filming
+from dlzoo.rl.environments import Recipe
+from dlzoo.visualization import returns as return_plots
 
 SMALL = ("data.steps_per_epoch=300", "data.val_episodes=2", "data.test_episodes=30", "task.epsilon_steps=100")
 
@@ -159,7 +160,7 @@ def test_a_typo_is_answered_without_torch() -> None:
     ],
 )
 def test_an_environment_of_a_stranger_is_a_sentence(options: dict[str, Any], message: str, tmp_path: Path) -> None:
-    node = {"_target_": "dlzoo.data.gym.Gym", "id": "CartPole-v1", **options}
+    node = {"_target_": "dlzoo.data.environments.Gym", "id": "CartPole-v1", **options}
     with pytest.raises(UserError) as caught:
         cli.data_of(OmegaConf.create({"data": node}), tmp_path / "a.ckpt", seed=0).recipe.make()
     assert message in str(caught.value)

@@ -16,11 +16,11 @@ from PIL import Image
 from small_runs import Terminal, changed, run, table_words, with_target
 from torch import Tensor
 
-from dlzoo.build import build_data
-from dlzoo.checkpoint import load_task
+from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import predict, records
-from dlzoo.data.decode import Decode
-from dlzoo.specs import Classes, Values
+from dlzoo.config.instantiate import build_data
+from dlzoo.data.images.decode import Decode
+from dlzoo.specs.inputs import Classes, Values
 
 RUNS = {"digits": ["data=digits", "seed=3"], "wine": ["data=wine"], "csv": []}
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 from conftest import Outcome
 
-from dlzoo import profiling
-from dlzoo.profiling import StepProfiler
+from dlzoo.training import profiler as profiling
+from dlzoo.training.profiler import StepProfiler
 
 Train = Callable[..., Outcome]
 QUICK = ("trainer=cpu", "logger=none", "callbacks=checkpoint", "profile=true")

@@ -6,13 +6,13 @@ import sys
 
 from tiny_runs import Tiny, make
 
-from dlzoo.callbacks.classification import ClassificationReport
+from dlzoo.callbacks.classification_report import ClassificationReport
+from dlzoo.callbacks.csv_history import History
 from dlzoo.callbacks.graph import ModelGraph
-from dlzoo.callbacks.history import History
+from dlzoo.callbacks.prediction_grid import SamplePictures
 from dlzoo.callbacks.progress import Progress
-from dlzoo.callbacks.regression import RegressionReport
-from dlzoo.callbacks.samples import SamplePictures
-from dlzoo.callbacks.weights import WeightHistograms
+from dlzoo.callbacks.regression_report import RegressionReport
+from dlzoo.callbacks.weight_histograms import WeightHistograms
 
 LINE = r"epoch {}/3   loss \d\.\d{{4}}   val/loss \d\.\d{{4}}   \d+\.\d s"
 

@@ -15,10 +15,10 @@ import pytest
 import torch
 from text_stand_ins import TELLING, add, write_imdb, write_sentences
 
-from dlzoo.data.published_text import MOST_BYTES, Imdb, PublishedText, SentimentSentences, read_sentences
+from dlzoo.data.text.published import MOST_BYTES, Imdb, PublishedText, SentimentSentences, read_sentences
 from dlzoo.errors import UserError
-from dlzoo.specs import Classes, TextSpec
-from dlzoo.tokenizer import SPECIAL
+from dlzoo.specs.inputs import Classes, TextSpec
+from dlzoo.specs.tokenizer import SPECIAL
 
 
 def sentences(folder: Path, **options: Any) -> SentimentSentences:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import UserError
-from dlzoo.parts.recurrent import CellName, PeepholeLSTM, Recurrent
+from dlzoo.layers.recurrent import CellName, PeepholeLSTM, Recurrent
 
 CELLS = get_args(CellName)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dlzoo import reliability
 from dlzoo.errors import UserError
+from scripts import reliability
 
 
 def save(root: Path, part: str, **changes: object) -> Path:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlzoo.agents.environments import Transitions
-from dlzoo.agents.replay import MultiStep, PrioritizedBuffer, ReplayBuffer, Rows, SumTree
 from dlzoo.errors import UserError
+from dlzoo.rl.environments import Transitions
+from dlzoo.rl.replay_buffer import MultiStep, PrioritizedBuffer, ReplayBuffer, Rows, SumTree
 
 
 def rows(*numbers: int) -> Rows:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf, open_dict
 
-from dlzoo import config, results
-from dlzoo.commands import reproduce
+from dlzoo.config import compose as config
 from dlzoo.errors import UserError
+from dlzoo.training import results
+from scripts import reproduce
 
 NAME = "mlp_xor"
 

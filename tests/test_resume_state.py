@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from dlzoo import resume_state
 from dlzoo.errors import UserError
+from dlzoo.training import restore as resume_state
 
 OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
@@ -142,7 +142,7 @@ def test_a_schedule_takes_no_attribute_that_is_no_state_of_it() -> None:
 
 
 def test_numpy_would_read_beyond_its_numbers() -> None:
-    from dlzoo import random_state
+    from dlzoo.utils import rng as random_state
 
     state = random_state.capture()
     resume_state.check_random(state, "random")

@@ -18,8 +18,8 @@ from dlzoo.commands.sample_text import Options, choose, generate
 from dlzoo.errors import UserError
 from dlzoo.nets.char_rnn import CharRNN
 from dlzoo.nets.word_rnn import WordRNN
-from dlzoo.specs import NextTokens, TextSpec
-from dlzoo.tokenizer import SPECIAL, Tokenizer
+from dlzoo.specs.inputs import NextTokens, TextSpec
+from dlzoo.specs.tokenizer import SPECIAL, Tokenizer
 
 CHARS = TextSpec(NextTokens(10), Tokenizer("char", lower=False), vocabulary=(*SPECIAL, *"abcdefg\n"))
 WORDS = TextSpec(NextTokens(6), vocabulary=(*SPECIAL, "food", "was", "good", "."))

@@ -16,10 +16,10 @@ from PIL import Image
 from small_runs import Terminal
 from torch import Tensor
 
-from dlzoo.build import build_data
-from dlzoo.checkpoint import load_task
+from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import encode, evaluate, predict, sample
-from dlzoo.pictures import tiles
+from dlzoo.config.instantiate import build_data
+from dlzoo.visualization import image_grid as tiles
 
 SMALL = {
     "vae": ["net.hidden=[16]", "task.num_importance_samples=1"],
@@ -119,7 +119,7 @@ def test_mistakes_of_sampling(ckpt_of: Callable[[str], Path], terminal: Terminal
 
 @pytest.fixture
 def digits(tmp_path: Path) -> tuple[Path, Tensor]:
-    from dlzoo.data.digits import Digits
+    from dlzoo.data.images.digits import Digits
 
     x = Digits().arrays("test").x[:3]
     folder = tmp_path / "digits"

@@ -11,17 +11,9 @@ import torch
 from picture_runs import run
 from torch import Tensor
 
-from dlzoo.data.digits import Digits
-from dlzoo.measures import ruler
-from dlzoo.measures.sample_measures import (
-    Reading,
-    among,
-    class_shares,
-    frechet,
-    inception_score,
-    measures,
-    precision_recall,
-)
+from dlzoo.data.images.digits import Digits
+from dlzoo.metrics import reference_classifier as ruler
+from dlzoo.metrics.generative import Reading, among, class_shares, frechet, inception_score, measures, precision_recall
 
 
 @pytest.fixture(autouse=True)

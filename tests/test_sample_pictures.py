@@ -4,11 +4,11 @@ import pytest
 import torch
 from tiny_runs import CLASSES, VALUES, Foretold, Tiny, events, make, picture
 
+from dlzoo.callbacks.csv_history import History
 from dlzoo.callbacks.graph import ModelGraph
-from dlzoo.callbacks.history import History
-from dlzoo.callbacks.samples import SamplePictures, worst
-from dlzoo.callbacks.weights import WeightHistograms
-from dlzoo.data.augment import Augment
+from dlzoo.callbacks.prediction_grid import SamplePictures, worst
+from dlzoo.callbacks.weight_histograms import WeightHistograms
+from dlzoo.data.images.augment import Augment
 
 
 @pytest.mark.parametrize("target", [CLASSES, VALUES], ids=["classes", "values"])
@@ -34,7 +34,7 @@ def test_sample_pictures_do_not_disturb_the_run(tmp_path):
 def test_sample_pictures_show_the_first_and_the_worst(tmp_path, monkeypatch):
     shown = {}
     monkeypatch.setattr(
-        "dlzoo.pictures.plots.predictions", lambda *args, **named: shown.update(args=args, **named) or figure()
+        "dlzoo.visualization.plots.predictions", lambda *args, **named: shown.update(args=args, **named) or figure()
     )
     trainer, _, data = make(tmp_path, SamplePictures(num_first=5, num_mistakes=4))
     data.eval_batch_size = 13

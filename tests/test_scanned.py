@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from dlzoo.export.scanned import ScannedRecurrent, scanned
-from dlzoo.parts.recurrent import CellName, Recurrent
+from dlzoo.export.scan_rnn import ScannedRecurrent, scanned
+from dlzoo.layers.recurrent import CellName, Recurrent
 
 every_cell = pytest.mark.parametrize("cell", get_args(CellName))
 

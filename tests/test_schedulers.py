@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.optim import lr_scheduler as lrs
 
-from dlzoo import schedulers
 from dlzoo.errors import UserError
-from dlzoo.schedulers import UNLIMITED, Plan
+from dlzoo.optim import lr_schedules as schedulers
+from dlzoo.optim.lr_schedules import UNLIMITED, Plan
 
 PLAN = Plan(total_steps=100, steps_per_epoch=10, monitor="val/loss", mode="min")
 BY_STEP = ["none", "step", "exponential", "cosine", "onecycle"]

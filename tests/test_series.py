@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlzoo.data.air_passengers import PASSENGERS, AirPassengers
-from dlzoo.data.csv_series import CsvSeries
-from dlzoo.data.series import SeriesData, consecutive_windows
+from dlzoo.data.series.air_passengers import PASSENGERS, AirPassengers
+from dlzoo.data.series.base import SeriesData, consecutive_windows
+from dlzoo.data.series.csv import CsvSeries
 from dlzoo.errors import UserError
-from dlzoo.specs import Values, from_plain, to_plain
+from dlzoo.specs.inputs import Values, from_plain, to_plain
 
 
 def write(path: Path, values: list[Any], start: str = "2020-01", header: str = "month,sales") -> Path:

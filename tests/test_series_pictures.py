@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dlzoo.pictures import series_plots
-from dlzoo.pictures.series_plots import Band
-from dlzoo.specs import SeriesSpec, Values
+from dlzoo.specs.inputs import SeriesSpec, Values
+from dlzoo.visualization import series as series_plots
+from dlzoo.visualization.series import Band
 
 SPEC = SeriesSpec(Values(("sales", "visits"), ("EUR", "people")), 3, 2, "month", 12, start="2020-01-01")
 HISTORY = torch.arange(1.0, 21.0).view(10, 2)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader, WorkerLoader, part_of
-from dlzoo.data.series import EveryRank, InTurn
-from dlzoo.data.text_loaders import BucketLoader, StreamLoader, Texts
+from dlzoo.data.series.base import EveryRank, InTurn
+from dlzoo.data.text.loaders import BucketLoader, StreamLoader, Texts
 from dlzoo.errors import UserError
-from dlzoo.tokenizer import PAD
+from dlzoo.specs.tokenizer import PAD
 
 
 def arrays(n: int) -> Arrays:

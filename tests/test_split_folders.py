@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from photo_folders import CLASSES, RED, ids, make_folder, paint, ways
 
-from dlzoo.data.image_folder import ImageFolder
+from dlzoo.data.images.folder import ImageFolder
 from dlzoo.errors import UserError
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from text_stand_ins import write_sentences
 
-from dlzoo.data.stream import SentencesStream, TextFile
+from dlzoo.data.text.stream import SentencesStream, TextFile
 from dlzoo.errors import UserError
-from dlzoo.specs import NextTokens, TextSpec
-from dlzoo.tokenizer import PAD, SPECIAL, UNKNOWN
+from dlzoo.specs.inputs import NextTokens, TextSpec
+from dlzoo.specs.tokenizer import PAD, SPECIAL, UNKNOWN
 
 TEXT = "".join(f"line {i}: a b c\n" for i in range(200)) + "Only ä in the end\n"
 

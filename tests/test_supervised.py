@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import SpecError, UserError
-from dlzoo.schedulers import UNLIMITED, Plan
-from dlzoo.specs import Classes, Column, TableSpec, Values
+from dlzoo.optim.lr_schedules import UNLIMITED, Plan
+from dlzoo.specs.inputs import Classes, Column, TableSpec, Values
 from dlzoo.tasks.base import RunningMean
 from dlzoo.tasks.supervised import Classification, Regression, Supervised
 
@@ -158,7 +158,7 @@ def test_a_rank_s_loss_is_its_part_of_the_weighted_mean_of_all_rows(monkeypatch:
     whole = float((OUTPUT - TARGET).square().flatten() @ weights + others @ torch.tensor([5.0])) / 6
     mean_weight = (2.0 + 1.0 + 3.0) / 3  # over the three rows of both ranks
     task = task_with(Identity()).train()
-    monkeypatch.setattr("dlzoo.gathering.rank_and_world", lambda: (0, 2))
+    monkeypatch.setattr("dlzoo.distributed.collectives.rank_and_world", lambda: (0, 2))
     monkeypatch.setattr(task, "batch_mean", lambda mean: torch.tensor(mean_weight))
     own = float(task.loss(OUTPUT, TARGET, weights)) * 2 / 3 * 2  # its share: two rows of three, times two ranks
     other = 5.0 * 3 / mean_weight * 1 / 3 * 2

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from killing import FORKS, differences, finish, left_by, main_in, words_of
 
-from dlzoo import checkpoint, results
-from dlzoo.beside import NAME
-from dlzoo.callbacks.history import write_rows
-from dlzoo.results import read_rows
+from dlzoo.callbacks.csv_history import write_rows
+from dlzoo.checkpoint import load as checkpoint
+from dlzoo.checkpoint.sidecar import NAME
+from dlzoo.training import results
+from dlzoo.training.results import read_rows
 from scripts.bench_saving import cost
 
 STATEFUL = words_of("stateful")
@@ -76,7 +77,7 @@ def test_a_full_disk_ends_a_run_that_goes_on_later(expected: dict[str, Any], tmp
 
 
 def killed_in_the_third_epoch() -> None:
-    from dlzoo.interruption import Interruption
+    from dlzoo.training.interruption import Interruption
 
     def leave(self: Any, trainer: Any, *_: Any) -> None:
         if trainer.current_epoch == 2:

@@ -15,7 +15,7 @@ import pytest
 from sweep_runs import QUICK, Train, start, the_sweep
 from waiting import wait_for
 
-from dlzoo.sweep import best
+from dlzoo.commands import best
 from dlzoo.sweep import record as records
 
 

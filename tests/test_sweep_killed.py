@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from optuna.storages.journal import JournalFileBackend
 
-from dlzoo import config
+from dlzoo.config import compose as config
 from dlzoo.errors import UserError
-from dlzoo.sweep import command, settings, space
-from dlzoo.sweep import line as lines
+from dlzoo.sweep import command_line as lines
+from dlzoo.sweep import driver as command
 from dlzoo.sweep import record as records
 from dlzoo.sweep import search as searches
+from dlzoo.sweep import settings, space
 from dlzoo.sweep.record import Record, Trial
 from dlzoo.sweep.search import Search
 from dlzoo.sweep.worker import Ended, Epoch

@@ -14,16 +14,17 @@ import pytest
 from sweep_runs import QUICK, Train, start, the_sweep
 from waiting import wait_for
 
-from dlzoo import checkpoint, config
-from dlzoo.commands.results_table import search_section
+from dlzoo.checkpoint import load as checkpoint
+from dlzoo.config import compose as config
 from dlzoo.errors import UserError
-from dlzoo.sweep import command
-from dlzoo.sweep import line as lines
+from dlzoo.sweep import command_line as lines
+from dlzoo.sweep import driver as command
 from dlzoo.sweep import record as records
 from dlzoo.sweep import space as spaces
 from dlzoo.sweep.record import Record, Trial
 from dlzoo.sweep.runner import Runner
 from dlzoo.sweep.space import Choice, Range
+from scripts.results_table import search_section
 
 SEARCH = (*QUICK, "optimizer.lr=tag(log,interval(1e-3,1e-1))", "sweep=random")
 
@@ -320,7 +321,7 @@ def test_failed_trials_are_never_the_best() -> None:
 def test_importance_finds_what_matters() -> None:
     import random
 
-    from dlzoo.sweep.pictures import importance
+    from dlzoo.sweep.plots import importance
 
     draw = random.Random(0)
     trials = []

@@ -8,9 +8,9 @@ import pytest
 import torch
 from sklearn.datasets import make_friedman1
 
-from dlzoo.data.synthetic import KINDS, Synthetic, SyntheticKind
+from dlzoo.data.tables.synthetic import KINDS, Synthetic, SyntheticKind
 from dlzoo.errors import UserError
-from dlzoo.specs import Classes, Values
+from dlzoo.specs.inputs import Classes, Values
 
 VALUES = ("line", "sine", "boxcar", "friedman")
 

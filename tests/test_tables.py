@@ -18,9 +18,9 @@ import pytest
 import torch
 from sklearn.datasets import _california_housing, fetch_california_housing, load_iris, load_wine
 
-from dlzoo.data.tables import CaliforniaHousing, Iris, TableData, Wine, as_text, encode
+from dlzoo.data.tables.base import CaliforniaHousing, Iris, TableData, Wine, as_text, encode
 from dlzoo.errors import UserError
-from dlzoo.specs import Column, Values
+from dlzoo.specs.inputs import Column, Values
 
 SOURCES = {Iris: load_iris, Wine: load_wine}
 tables = pytest.mark.parametrize("table", SOURCES)

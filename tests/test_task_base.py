@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlzoo import gathering
+from dlzoo.distributed import collectives as gathering
 from dlzoo.errors import UserError
-from dlzoo.specs import Column, TableSpec, Values
+from dlzoo.specs.inputs import Column, TableSpec, Values
 from dlzoo.tasks.base import RunningMean, Task, stop_searching_for_cuda
 
 SPEC = TableSpec((Column("x"),), Values(("y",)))

@@ -7,10 +7,10 @@ import torch
 from tiny_runs import Tiny, events, make
 from torch import nn
 
-from dlzoo.callbacks.classification import ClassificationReport
+from dlzoo.callbacks.classification_report import ClassificationReport
 from dlzoo.callbacks.graph import ModelGraph
-from dlzoo.callbacks.samples import SamplePictures
-from dlzoo.callbacks.weights import WeightHistograms
+from dlzoo.callbacks.prediction_grid import SamplePictures
+from dlzoo.callbacks.weight_histograms import WeightHistograms
 from dlzoo.errors import UserError
 
 

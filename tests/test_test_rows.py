@@ -15,14 +15,15 @@ from test_images import PLAIN, SmallMNIST
 from text_stand_ins import write_imdb
 
 from dlzoo import train
-from dlzoo.checkpoint import read
-from dlzoo.data import csv_table, text_csv
+from dlzoo.checkpoint.load import read
 from dlzoo.data.base import DataModule
-from dlzoo.data.csv_table import CsvTable
-from dlzoo.data.image_folder import ImageFolder
-from dlzoo.data.images import CIFAR10
-from dlzoo.data.published_text import Imdb
-from dlzoo.data.text_csv import TextCsv
+from dlzoo.data.images.folder import ImageFolder
+from dlzoo.data.images.published import CIFAR10
+from dlzoo.data.tables import csv as csv_table
+from dlzoo.data.tables.csv import CsvTable
+from dlzoo.data.text import csv as text_csv
+from dlzoo.data.text.csv import TextCsv
+from dlzoo.data.text.published import Imdb
 from dlzoo.errors import UserError
 
 Make = Callable[[Path, pytest.MonkeyPatch], tuple[Callable[[], DataModule], Callable[[], Any]]]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from text_stand_ins import texts, write_sentences
 
-from dlzoo.data import text_cache
-from dlzoo.data.published_text import SentimentSentences
-from dlzoo.data.text_cache import Corpus, path_of, tokenise
-from dlzoo.tokenizer import Tokenizer
+from dlzoo.data.text import cache as text_cache
+from dlzoo.data.text.cache import Corpus, path_of, tokenise
+from dlzoo.data.text.published import SentimentSentences
+from dlzoo.specs.tokenizer import Tokenizer
 
 
 @pytest.fixture(autouse=True)

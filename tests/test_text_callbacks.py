@@ -13,9 +13,9 @@ from conftest import Outcome
 from sklearn.feature_extraction.text import TfidfVectorizer
 from text_stand_ins import write_sentences
 
-from dlzoo.callbacks.baselines import NgramBaseline
+from dlzoo.callbacks.text_baselines import NgramBaseline
 from dlzoo.commands.predict import predict
-from dlzoo.data.published_text import SentimentSentences
+from dlzoo.data.text.published import SentimentSentences
 
 Train = Callable[..., Outcome]
 
@@ -41,7 +41,7 @@ def test_mistakes_are_the_surest_and_the_longest(train: Train, stand_in_data: Pa
     lengths = [len(part.split("\n", 1)[1]) for part in longest.split("\n\n") if ", taken for " in part.split("\n")[0]]
     assert lengths == sorted(lengths, reverse=True)
 
-    from dlzoo.checkpoint import load_task
+    from dlzoo.checkpoint.load import load_task
 
     task, _ = load_task(run_dir / "checkpoints" / "best.ckpt")
     data = SentimentSentences(data_dir=stand_in_data)

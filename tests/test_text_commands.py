@@ -13,10 +13,10 @@ import torch
 from small_runs import Terminal, run
 from text_stand_ins import write_imdb, write_sentences
 
-from dlzoo import results
-from dlzoo.checkpoint import load_task
+from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import evaluate, predict
-from dlzoo.data.published_text import SentimentSentences
+from dlzoo.data.text.published import SentimentSentences
+from dlzoo.training import results
 
 FOOD, PHONE = "The food was awful", "A great, lovely phone!"
 

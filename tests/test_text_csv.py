@@ -12,9 +12,9 @@ import pytest
 from conftest import Outcome
 from text_stand_ins import texts
 
-from dlzoo.data.text_csv import TextCsv
+from dlzoo.data.text.csv import TextCsv
 from dlzoo.errors import UserError
-from dlzoo.tokenizer import PAD
+from dlzoo.specs.tokenizer import PAD
 
 
 def write(path: Path, rows: Sequence[Sequence[str]], header: Sequence[str] = ("id", "review", "label")) -> Path:

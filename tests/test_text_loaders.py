@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlzoo.data.text_loaders import BucketLoader, PassageLoader, StreamLoader, Texts
-from dlzoo.tokenizer import PAD
+from dlzoo.data.text.loaders import BucketLoader, PassageLoader, StreamLoader, Texts
+from dlzoo.specs.tokenizer import PAD
 
 
 def some_texts(n: int, longest: int = 50) -> Texts:
@@ -25,7 +25,7 @@ def rows_of(x: Tensor) -> list[int]:
 
 
 def as_rank(monkeypatch: pytest.MonkeyPatch, rank: int, world: int) -> None:
-    for name in ("dlzoo.data.loaders.rank_and_world", "dlzoo.data.text_loaders.rank_and_world"):
+    for name in ("dlzoo.data.loaders.rank_and_world", "dlzoo.data.text.loaders.rank_and_world"):
         monkeypatch.setattr(name, lambda: (rank, world))
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlzoo.specs import Classes, TextSpec, from_plain, to_plain
-from dlzoo.tokenizer import PAD, SPECIAL, UNKNOWN, Tokenizer, build_vocabulary
+from dlzoo.specs.inputs import Classes, TextSpec, from_plain, to_plain
+from dlzoo.specs.tokenizer import PAD, SPECIAL, UNKNOWN, Tokenizer, build_vocabulary
 
 TEXT = 'He said: "Don\u2019t!"\n(It\'s  9.99$, naïve_1)'
 

@@ -10,13 +10,15 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from dlzoo import build, config, signatures
+from dlzoo.config import compose as config
+from dlzoo.config import instantiate as build
+from dlzoo.config import introspection as signatures
 from dlzoo.errors import UserError
+from dlzoo.inference import activations as trace
 from dlzoo.nets.filters import Filters
 from dlzoo.nets.lenet import LeNet
 from dlzoo.nets.mlp import MLP
-from dlzoo.pictures import trace
-from dlzoo.specs import Classes, ImageSpec
+from dlzoo.specs.inputs import Classes, ImageSpec
 from dlzoo.tasks.supervised import Supervised
 
 SPEC = ImageSpec(1, 12, 10, Classes(("a", "b", "c"), (1, 1, 1)))

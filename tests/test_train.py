@@ -14,7 +14,9 @@ from conftest import Outcome
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from dlzoo import build, checkpoint, config
+from dlzoo.checkpoint import load as checkpoint
+from dlzoo.config import compose as config
+from dlzoo.config import instantiate as build
 from dlzoo.errors import SpecError
 from dlzoo.sweep.record import Record, Trial
 from dlzoo.sweep.report import table
@@ -166,7 +168,7 @@ def test_every_scheduler_after_a_warm_up(scheduler: str, warmup: float, train: T
         ("callbacks=[progress,history,checkpoint,early_stopping,ema,loss_ratio]",),
         ("task.l1=1e-5", "task.l2=1e-5", "task.activity_l2=1e-3", "net.norm=layer", "net.init=he_normal"),
         ("task.loss=focal", "task.class_weights=balanced", "augment=rotate_shift_shear_zoom"),
-        ("deterministic=true", "data.augment._target_=dlzoo.data.augment.Augment", "data.augment.mixup=0.2"),
+        ("deterministic=true", "data.augment._target_=dlzoo.data.images.augment.Augment", "data.augment.mixup=0.2"),
     ],
 )
 def test_options_run(words: tuple[str, ...], train: Train, tmp_path: Path) -> None:

@@ -10,8 +10,11 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
-from dlzoo import build, config, free_memory, training_memory
+from dlzoo.config import compose as config
+from dlzoo.config import instantiate as build
+from dlzoo.config import memory_check as training_memory
 from dlzoo.errors import UserError
+from dlzoo.utils import memory as free_memory
 
 KEPT = {  # bytes of state for each byte of weights
     "sgd optimizer.momentum=0": 0,

@@ -19,9 +19,10 @@ from download_faults import CONTENT, FAULTS, closed_port, inject
 from local_server import Server
 from waiting import wait_for
 
-from dlzoo import files, transfer
 from dlzoo.errors import UserError
-from dlzoo.transfer import Patience
+from dlzoo.utils import download as files
+from dlzoo.utils import http as transfer
+from dlzoo.utils.http import Patience
 
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
@@ -168,7 +169,7 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(
 CHILD = """
 import sys
 from pathlib import Path
-from dlzoo import files
+from dlzoo.utils import download as files
 folder, url, md5 = sys.argv[1:]
 files.download("a.bin", md5=md5, folder=Path(folder), mirrors=[url])
 """

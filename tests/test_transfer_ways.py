@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from dlzoo.errors import UserError
-from dlzoo.specs import Column, TableSpec, Values
+from dlzoo.specs.inputs import Column, TableSpec, Values
 from dlzoo.tasks.base import RunningMean
+from dlzoo.tasks.finetuning import Features, Finetune, Gradual, Scratch, Transfer
 from dlzoo.tasks.supervised import Supervised
-from dlzoo.tasks.transfer import Features, Finetune, Gradual, Scratch, Transfer
 
 
 class Staged(nn.Module):

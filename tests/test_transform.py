@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dlzoo.transform import Transform
+from dlzoo.specs.series_transform import Transform
 
 LAGS = st.lists(st.integers(1, 4), max_size=2).map(tuple)
 

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 import torch
 
-from dlzoo.measures.trigram import Trigram, _Order
+from dlzoo.metrics.ngram import Trigram, _Order
 
 
 def test_shares_sum_to_one_whatever_the_context() -> None:

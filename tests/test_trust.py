@@ -18,13 +18,16 @@ from conftest import Outcome
 from PIL import Image
 from small_runs import Terminal, changed, run, with_target
 
-from dlzoo import config, signatures, trust
 from dlzoo import train as train_module
-from dlzoo.checkpoint import load_task
-from dlzoo.commands import encode, evaluate, inspection, predict
+from dlzoo.checkpoint.load import load_task
+from dlzoo.commands import encode, evaluate, predict
+from dlzoo.commands import export as export_command
+from dlzoo.commands import inspect_model as inspection
+from dlzoo.config import allowlist as trust
+from dlzoo.config import compose as config
+from dlzoo.config import introspection as signatures
 from dlzoo.errors import UserError
-from dlzoo.export import command as export_command
-from dlzoo.resume import resumed
+from dlzoo.training.resume import resumed
 
 PLACES = {
     "net": "net: %s",
@@ -239,7 +242,7 @@ def test_every_listed_part_is_what_it_says() -> None:
 def test_every_target_of_ours_is_allowed() -> None:
     found = [target for file in config.CONFIG_DIR.rglob("*.yaml") for target in TARGET.findall(file.read_text())]
     assert len(found) > 100
-    for target in {*found} - {"dlzoo.folders.OwnFolder"}:
+    for target in {*found} - {"dlzoo.config.run_dir.OwnFolder"}:
         trust.Trust().check_target(target, "")
 
 
@@ -256,7 +259,7 @@ def test_names_are_decided_without_importing_torch() -> None:
 
 
 def test_hydra_reads_its_files_through_ours(tmp_path: Path) -> None:
-    """`dlzoo.config_files` takes the place of a part that is internal to Hydra: this says when it has moved."""
+    """`dlzoo.config.files` takes the place of a part that is internal to Hydra: this says when it has moved."""
     experiment(tmp_path, "seed: 3")
     flags = ["--config-dir", str(tmp_path)]
     assert config._composed(["experiment=mine", *config.search_path(flags)], flags)[1]
@@ -287,7 +290,7 @@ OUTSIDE = {
     "net: {dropout: '${oc.'}": "no viable alternative",
     "defaults: [{override /optimizer: '${oc.env:HOME}'}]": "not by oc.env:",
     "net: {_args_: [1]}": "net._args_: dlzoo.nets.mlp.MLP has no such option",
-    "net: {dropout: {_target_: dlzoo.data.digits.Digits}}": "net.dropout._target_=dlzoo.data.digits.Digits",
+    "net: {dropout: {_target_: dlzoo.data.images.digits.Digits}}": "net.dropout._target_=dlzoo.data.images.digits.Digits",
 }
 
 
@@ -388,7 +391,7 @@ def test_a_pickle_that_calls(as_zip: bool, ckpt: Path, canary: Path, tmp_path: P
     [("config", 7), ("config", None), ("overrides", None), ("overrides", [1]), ("overrides", "data=digits")],
 )
 def test_a_card_that_is_none(key: str, value: Any, ckpt: Path, tmp_path: Path) -> None:
-    from dlzoo.checkpoint import read
+    from dlzoo.checkpoint.load import read
 
     spoilt = changed(ckpt, tmp_path / "spoilt.ckpt", lambda content: content["dlzoo"].update({key: value}))
     with pytest.raises(UserError, match="is damaged: its config is no text, or its overrides are no words"):

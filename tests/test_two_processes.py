@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 from rank_pairs import Group, distances, left_in
 
-from dlzoo import config, reliability
+from dlzoo.config import compose as config
+from scripts import reliability
 
 IMAGES = "data.val_size=1200 data.batch_size=47"  # 237 rows of train: the last two are one rank's, the other has none
 BOOK = "data=text_file data.path={folder}/book.txt data.batch_size=6 data.num_steps=12 data.val_fraction=0.2"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from photo_folders import CLASSES, RED, ids, paint, ways
 
-from dlzoo.data.image_folder import ImageFolder
+from dlzoo.data.images.folder import ImageFolder
 from dlzoo.errors import UserError
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import Outcome
 
-from dlzoo import untrusted
 from dlzoo.errors import UserError, visible
+from dlzoo.utils import untrusted
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12)

@@ -12,11 +12,11 @@ from picture_runs import content, resume, run, same
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
+from dlzoo.distributed.noise import Drawn
 from dlzoo.errors import RunFailed, UserError
 from dlzoo.nets.cvae import CVAE
 from dlzoo.nets.vae import VAE
-from dlzoo.noise import Drawn
-from dlzoo.specs import Classes, ImageSpec
+from dlzoo.specs.inputs import Classes, ImageSpec
 from dlzoo.tasks.vae import ConditionalVAE, VariationalAutoencoder, cross_entropy, gaussian_kl
 
 SPEC = ImageSpec(1, 4, 4, Classes(("a", "b")))

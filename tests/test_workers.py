@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from conftest import Outcome
 
-from dlzoo.data import image_folder, loaders
+from dlzoo.data import loaders
+from dlzoo.data.images import folder as image_folder
 
 Train = Callable[..., Outcome]
 

@@ -28,7 +28,7 @@ def texts(n: int, seed: int = 0, **lengths: int) -> tuple[list[str], list[int]]:
 
 def write_sentences(data_dir: Path, num_each: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The three files of the labelled sentences, with fewer in each."""
-    from dlzoo.data.published_text import SentimentSentences
+    from dlzoo.data.text.published import SentimentSentences
 
     folder = data_dir / SentimentSentences.folder
     folder.mkdir(parents=True)
@@ -50,7 +50,7 @@ def write_imdb(data_dir: Path, num_reviews: int, monkeypatch: pytest.MonkeyPatch
         add(tar, "aclImdb/train/unsup/0_0.txt", "of no kind")
         add(tar, "aclImdb/README", "about the reviews")
     if monkeypatch is not None:
-        from dlzoo.data.published_text import Imdb
+        from dlzoo.data.text.published import Imdb
 
         monkeypatch.setattr(Imdb, "num_reviews", num_reviews)
 

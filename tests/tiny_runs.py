@@ -13,7 +13,7 @@ from torch import nn
 from dlzoo.callbacks.progress import Progress
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
-from dlzoo.specs import Classes, ImageSpec, Values
+from dlzoo.specs.inputs import Classes, ImageSpec, Values
 
 CLASSES = Classes(("left", "right", "middle"))
 VALUES = Values(("mean",), ("shade",))

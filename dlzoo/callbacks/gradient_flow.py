@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlzoo.callbacks.observer import Observer
-from dlzoo.callbacks.writing import publish
+from dlzoo.callbacks.base import Observer
+from dlzoo.callbacks.sinks import publish
 from dlzoo.nets.counting_rnn import CountingRNN
-from dlzoo.pictures import series_plots
+from dlzoo.visualization import series as series_plots
 
 
 class GradientFlow(Observer):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from dlzoo.callbacks.observer import Observer
-from dlzoo.callbacks.writing import publish, tensorboard
-from dlzoo.nonfinite import NonFinite
-from dlzoo.pictures import series_plots
+from dlzoo.callbacks.base import Observer
+from dlzoo.callbacks.sinks import publish, tensorboard
+from dlzoo.training.nan_guard.report import NonFinite
+from dlzoo.visualization import series as series_plots
 
 
 class GradientNorms(Observer):

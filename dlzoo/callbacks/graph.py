@@ -10,8 +10,8 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from dlzoo.callbacks.observer import Observer
-from dlzoo.callbacks.writing import spec_of, tensorboard
+from dlzoo.callbacks.base import Observer
+from dlzoo.callbacks.sinks import spec_of, tensorboard
 
 
 class ModelGraph(Observer):

@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
-from dlzoo import gathering
+from dlzoo.distributed import collectives as gathering
 from dlzoo.errors import UserError
 
 

@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
-from dlzoo.callbacks.epochs import EpochRows, Row
+from dlzoo.callbacks.epoch_metrics import EpochRows, Row
 from dlzoo.errors import visible
 
 

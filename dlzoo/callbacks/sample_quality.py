@@ -8,15 +8,15 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from dlzoo.callbacks.observer import Observer, at_rest
-from dlzoo.callbacks.writing import publish, warn
+from dlzoo.callbacks.base import Observer, at_rest
+from dlzoo.callbacks.sinks import publish, warn
 from dlzoo.data.loaders import as_float
-from dlzoo.measures.ruler import ruler_for
-from dlzoo.measures.sample_measures import Reading, class_shares, measures
-from dlzoo.pictures import latent_plots
-from dlzoo.specs import Classes
+from dlzoo.metrics.generative import Reading, class_shares, measures
+from dlzoo.metrics.reference_classifier import ruler_for
+from dlzoo.specs.inputs import Classes
 from dlzoo.tasks.gan import Adversarial
-from dlzoo.tasks.generative import Generating
+from dlzoo.tasks.interfaces import Generating
+from dlzoo.visualization import latent as latent_plots
 
 SEED = 1
 RARE = 0.01
@@ -32,7 +32,7 @@ class SampleQuality(Observer):
 
     Each has a baseline with the ending ``_real``: as many real training pictures in place of samples, beside the same
     test pictures. A Fréchet distance below that, or a score above it, is chance. The classifier is described in
-    dlzoo/measures/ruler.py; it is trained on the first run on some data, and kept.
+    dlzoo/metrics/reference_classifier.py; it is trained on the first run on some data, and kept.
 
     Args:
         num_samples: and as many test pictures, where there are so many.

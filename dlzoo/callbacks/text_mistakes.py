@@ -8,11 +8,11 @@ from typing import Any
 import lightning.pytorch as pl
 from torch import Tensor
 
-from dlzoo.callbacks.observer import Observer
-from dlzoo.callbacks.writing import run_folder, spec_of, tensorboard
+from dlzoo.callbacks.base import Observer
+from dlzoo.callbacks.sinks import run_folder, spec_of, tensorboard
+from dlzoo.distributed.collectives import gathered
 from dlzoo.errors import visible
-from dlzoo.gathering import gathered
-from dlzoo.specs import Classes, TextSpec
+from dlzoo.specs.inputs import Classes, TextSpec
 
 Mistake = tuple[float, int, int, int]  # probability of the wrong class, row, the class it is, the class said
 

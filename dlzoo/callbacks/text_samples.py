@@ -5,11 +5,11 @@ from __future__ import annotations
 import lightning.pytorch as pl
 from torch import nn
 
-from dlzoo.callbacks.observer import Observer
-from dlzoo.callbacks.writing import run_folder, spec_of, tensorboard
+from dlzoo.callbacks.base import Observer
+from dlzoo.callbacks.sinks import run_folder, spec_of, tensorboard
 from dlzoo.commands.sample_text import Options, generate
 from dlzoo.errors import visible
-from dlzoo.specs import NextTokens, TextSpec
+from dlzoo.specs.inputs import NextTokens, TextSpec
 
 
 class TextSamples(Observer):

@@ -139,8 +139,8 @@ def load(ckpt: Path, trust: str | None = None) -> tuple[Task, DictConfig]:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from dlzoo.checkpoint import load_task
-    from dlzoo.trust import packages_in
+    from dlzoo.checkpoint.load import load_task
+    from dlzoo.config.allowlist import packages_in
 
     packages = packages_in(trust)
     try:
@@ -163,7 +163,7 @@ def data_of(cfg: DictConfig, ckpt: Path, **options: Any) -> Any:
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
-    from dlzoo import signatures
+    from dlzoo.config import introspection as signatures
 
     node: Any = OmegaConf.to_container(cfg.data)
     signatures.check_arguments(node, "data", set())

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlzoo import paths, run_files
 from dlzoo.commands import cli
+from dlzoo.config import run_files
 from dlzoo.errors import UserError, short, visible
+from dlzoo.utils import files as paths
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,7 +75,7 @@ def command(argv: Sequence[str]) -> None:
     if figure is None:
         print("curves    none of the runs has a metrics.csv")
         return
-    from dlzoo.pictures import plots
+    from dlzoo.visualization import plots
 
     plots.save(figure, output)
     print(f"curves    {output}")
@@ -93,7 +94,8 @@ def runs_under(word: str) -> list[Path]:
 
 def read_run(folder: Path) -> Run:
     """All that a run has left so far."""
-    from dlzoo import config, results
+    from dlzoo.config import compose as config
+    from dlzoo.training import results
 
     settings = {key: value for key, value in run_files.config(folder).items() if key not in UNTOLD}
     curves = run_files.find(folder, "metrics.csv")
@@ -150,7 +152,7 @@ def show(runs: Sequence[Run]) -> None:
 
 def reached(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Metrics of test, baselines and the last validation, then the cost."""
-    from dlzoo.results import format_metric
+    from dlzoo.training.results import format_metric
 
     all_names = dict.fromkeys(name for run in runs for name in run.results.get("metrics", {}))
     order = ("test/", "baseline/", "val/")
@@ -166,7 +168,7 @@ def overlaid(runs: Sequence[Run]) -> Figure | None:
     """A panel for each metric: validation in full colour, training thin; None where no run has a curve."""
     from matplotlib.lines import Line2D
 
-    from dlzoo.pictures import plots
+    from dlzoo.visualization import plots
 
     columns = dict.fromkeys(
         key for run in runs for row in run.epochs for key in row if key.startswith(("train/", "val/"))
@@ -203,7 +205,7 @@ def overlaid(runs: Sequence[Run]) -> Figure | None:
 
 def labels(runs: Sequence[Run]) -> list[str]:
     """Letters with the first things that the runs differ in."""
-    from dlzoo.pictures.plots import shorten
+    from dlzoo.visualization.plots import shorten
 
     told = list(differences([run.config for run in runs]).values())
     found = []

@@ -24,9 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dlzoo import csv_files, paths
 from dlzoo.commands import cli
 from dlzoo.errors import UserError
+from dlzoo.utils import csv_writer as csv_files
+from dlzoo.utils import files as paths
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +51,7 @@ def main() -> None:
 
 def command(argv: Sequence[str]) -> None:
     """Encode as the words of a command line say."""
-    from dlzoo import config
+    from dlzoo.config import compose as config
 
     options, words = cli.parse(Options, argv, others=("data.",))
     ckpt = paths.existing_file(options.ckpt, "ckpt")
@@ -81,7 +82,7 @@ def encode(
     import torch
 
     from dlzoo.commands import evaluate
-    from dlzoo.tasks.generative import Encoding
+    from dlzoo.tasks.interfaces import Encoding
 
     task, stored = cli.load(ckpt, trust)
     if not isinstance(task, Encoding):

@@ -32,16 +32,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlzoo import paths
 from dlzoo.commands import cli
 from dlzoo.errors import MISTAKES, UserError, at_least, nearest, short
+from dlzoo.utils import files as paths
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
     from omegaconf import DictConfig
 
     from dlzoo.data.base import DataModule
-    from dlzoo.specs import Column, Spec, TextSpec
+    from dlzoo.specs.inputs import Column, Spec, TextSpec
 
 TRAINER_OPTIONS = ("accelerator", "precision", "deterministic", "limit_test_batches")
 """What the test of a run takes from its trainer, so that testing again gives its figures."""
@@ -66,7 +66,7 @@ def command(argv: Sequence[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from dlzoo import config
+    from dlzoo.config import compose as config
 
     options, words = cli.parse(Options, argv, others=("data.", "trainer."))
     for word in words:
@@ -103,7 +103,9 @@ def evaluate(
     """
     import lightning.pytorch as pl
 
-    from dlzoo import build, changed_data, results
+    from dlzoo.checkpoint import data_changes as changed_data
+    from dlzoo.config import instantiate as build
+    from dlzoo.training import results
 
     task, stored = cli.load(ckpt, trust)
     cfg = composed(stored, data, overrides, trust)
@@ -140,9 +142,9 @@ def composed(stored: DictConfig, data: str | None, overrides: Sequence[str], tru
     """
     from omegaconf import open_dict
 
-    from dlzoo import config
-    from dlzoo.signatures import arguments, locate
-    from dlzoo.trust import packages_in
+    from dlzoo.config import compose as config
+    from dlzoo.config.allowlist import packages_in
+    from dlzoo.config.introspection import arguments, locate
 
     plain = ["callbacks=measures", "logger=none", f"seed={stored.get('seed', 0)}"]
     ours = stored.get("trainer") or {}
@@ -181,7 +183,7 @@ def build_data(cfg: DictConfig, trained: Spec) -> DataModule:
     """
     from hydra.errors import InstantiationException
 
-    from dlzoo import build
+    from dlzoo.config import instantiate as build
 
     try:
         source = build.build_data(cfg)
@@ -199,7 +201,7 @@ def check_fit(trained: Spec, given: Spec, data: str) -> None:
 
     Statistics and class counts may differ; a unit that one of them does not know is no difference.
     """
-    from dlzoo.specs import Classes, SeriesSpec, TableSpec, TextSpec
+    from dlzoo.specs.inputs import Classes, SeriesSpec, TableSpec, TextSpec
 
     def refuse(ours: str, theirs: str) -> None:
         raise UserError(f"{data} does not fit this checkpoint: it was trained on {ours}, but {data} gives {theirs}")
@@ -241,7 +243,7 @@ def show(outcome: dict[str, Any], *, as_json: bool = False) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    from dlzoo import results
+    from dlzoo.training import results
 
     if as_json:
         print(json.dumps(results.finite(outcome), indent=2))
@@ -261,7 +263,7 @@ def _override(cfg: DictConfig, words: Sequence[str]) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import OmegaConf
 
-    from dlzoo import config
+    from dlzoo.config import compose as config
 
     words = [config.readable(word) for word in words]
     for word, override in zip(words, OverridesParser.create().parse_overrides(list(words)), strict=True):

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlzoo import paths
 from dlzoo.commands import cli
 from dlzoo.errors import UserError, pick
+from dlzoo.utils import files as paths
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,7 +82,7 @@ def read_picture(path: Path, *, grey: bool = False) -> Tensor:
     import torch
     from PIL import Image, ImageOps
 
-    from dlzoo.data.decode import FORMATS, Decode
+    from dlzoo.data.images.decode import FORMATS, Decode
 
     try:
         with Image.open(path, formats=FORMATS) as file:

@@ -25,17 +25,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dlzoo import paths
 from dlzoo.commands import cli
 from dlzoo.commands.records import FormatName, format_of, to_records, write_records
 from dlzoo.errors import UserError, at_least
+from dlzoo.utils import files as paths
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from torch import Tensor
 
-    from dlzoo.data.series import Series
-    from dlzoo.specs import SeriesSpec
+    from dlzoo.data.series.base import Series
+    from dlzoo.specs.inputs import SeriesSpec
     from dlzoo.tasks.forecast import Forecast
 
 
@@ -92,8 +92,8 @@ def recent(source: Any, spec: SeriesSpec, cfg: DictConfig, style: dict[str, Any]
     Raises:
         UserError: the file is none, its columns are not those of the training, it is too short or not regular.
     """
-    from dlzoo.data.csv_series import read_series
-    from dlzoo.data.series import check_sign
+    from dlzoo.data.series.base import check_sign
+    from dlzoo.data.series.csv import read_series
 
     time = cfg.data.get("time")
     found = read_series(source, time=time, values=spec.target.names, frequency=spec.frequency, **style)
@@ -109,7 +109,7 @@ def recent(source: Any, spec: SeriesSpec, cfg: DictConfig, style: dict[str, Any]
 
 def labels(known: Series, horizon: int) -> list[str]:
     """What the times after the known ones are called."""
-    from dlzoo import frequency
+    from dlzoo.specs import frequency
 
     return frequency.following(known.times, known.step, horizon)
 
@@ -138,9 +138,9 @@ def _check_alike(specs: Sequence[SeriesSpec], ckpts: Sequence[Path]) -> None:
 
 
 def _known(options: Options, spec: SeriesSpec, cfg: DictConfig, source: Path | None) -> Series:
-    from dlzoo import build
     from dlzoo.commands.predict import csv_style
-    from dlzoo.data.series import SeriesData
+    from dlzoo.config import instantiate as build
+    from dlzoo.data.series.base import SeriesData
 
     if options.input is not None:
         return recent(source or cli.standard_input(), spec, cfg, csv_style(options, cfg))
@@ -162,7 +162,7 @@ def _forecasts(tasks: Sequence[Forecast], history: Tensor, horizon: int) -> Tens
 def _tell(options: Options, spec: SeriesSpec, known: Series, forecasts: Tensor, output: Path | None) -> None:
     import torch
 
-    from dlzoo.specs import Values
+    from dlzoo.specs.inputs import Values
 
     target, values = spec.target, forecasts.mean(0)
     if len(forecasts) > 1:
@@ -175,8 +175,9 @@ def _tell(options: Options, spec: SeriesSpec, known: Series, forecasts: Tensor, 
 
 
 def _draw(picture: Path, spec: SeriesSpec, known: Series, forecasts: Tensor, truth: Tensor | None) -> None:
-    from dlzoo import frequency
-    from dlzoo.pictures import plots, series_plots
+    from dlzoo.specs import frequency
+    from dlzoo.visualization import plots
+    from dlzoo.visualization import series as series_plots
 
     told: Any = forecasts[0]
     if len(forecasts) > 1:

@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlzoo import paths
 from dlzoo.commands import cli
 from dlzoo.errors import UserError, at_least
+from dlzoo.utils import files as paths
 
 ENDINGS = (".gif", ".mp4")
 
@@ -59,8 +59,8 @@ def play(ckpt: Path, num_episodes: int, video: Path | None, seed: int, trust: st
     """Play episodes, say what each earned, and write the film."""
     import statistics
 
-    from dlzoo.pictures import filming
-    from dlzoo.tasks.play import Player
+    from dlzoo.inference import episodes as filming
+    from dlzoo.tasks.rl.agent import Player
 
     task, cfg = cli.load(ckpt, trust)
     if not isinstance(task, Player):

@@ -39,17 +39,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dlzoo import paths
-from dlzoo.commands import cli, predict_pictures
-from dlzoo.commands.pretrained import load_pretrained
+from dlzoo.commands import cli
+from dlzoo.commands import reconstruct as predict_pictures
 from dlzoo.commands.records import FormatName, format_of, to_records, write_records
 from dlzoo.errors import UserError, at_least
+from dlzoo.inference.pretrained import load_pretrained
+from dlzoo.utils import files as paths
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from torch import Tensor
 
-    from dlzoo.specs import ImageSpec, SeriesSpec, TableSpec, TextSpec
+    from dlzoo.specs.inputs import ImageSpec, SeriesSpec, TableSpec, TextSpec
     from dlzoo.tasks.base import Task
 
 BATCH_SIZE = 256
@@ -158,7 +159,7 @@ def predict(task: Task, x: Tensor) -> Tensor:
 
 def batches(options: Options, spec: Any, cfg: DictConfig, source: Path | None, problems: list[str]) -> Batches:
     """The inputs in batches; reasons why some cannot be read are added to ``problems``."""
-    from dlzoo.specs import Classes, ImageSpec, SeriesSpec, TextSpec
+    from dlzoo.specs.inputs import Classes, ImageSpec, SeriesSpec, TextSpec
 
     for key in {key for keys in Options.FOR.values() for key in keys} - {*Options.FOR[spec.what]}:
         if getattr(options, key):
@@ -182,8 +183,8 @@ def _source(text: str) -> Path | None:
 
 
 def _images(options: Options, spec: ImageSpec, cfg: DictConfig, source: Path | None, problems: list[str]) -> Batches:
-    from dlzoo.data.decode import EXTENSIONS, Decode, read_images
-    from dlzoo.data.image_folder import images_in, num_processors
+    from dlzoo.data.images.decode import EXTENSIONS, Decode, read_images
+    from dlzoo.data.images.folder import images_in, num_processors
 
     if spec.channels not in (1, 3):
         raise UserError(f"this checkpoint takes {spec.describe()}; an image file has 1 channel or 3")
@@ -206,8 +207,8 @@ def _images(options: Options, spec: ImageSpec, cfg: DictConfig, source: Path | N
 
 def _rows(options: Options, spec: TableSpec, cfg: DictConfig, source: Path | None) -> Batches:
     """Rows are called by their number, from 1."""
-    from dlzoo.data.cells import read_table
-    from dlzoo.data.tables import encode
+    from dlzoo.data.csv_reader import read_table
+    from dlzoo.data.tables.base import encode
 
     if source is not None and source.is_dir():
         raise UserError(
@@ -245,7 +246,7 @@ def _texts(options: Options, spec: TextSpec, source: Path | None) -> Batches:
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
-    from dlzoo.data.plain_text import read_text
+    from dlzoo.data.text_reader import read_text
 
     if source is not None and source.is_dir():
         raise UserError(f"input={options.input}: this is a folder, but the checkpoint takes {spec.describe()}: a file")

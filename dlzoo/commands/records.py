@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dlzoo import csv_files, paths
 from dlzoo.errors import visible
+from dlzoo.utils import csv_writer as csv_files
+from dlzoo.utils import files as paths
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dlzoo.specs import Target
+    from dlzoo.specs.inputs import Target
 
 FormatName = Literal["table", "json", "csv"]
 Record = dict[str, Any]
@@ -22,7 +23,7 @@ Record = dict[str, Any]
 
 def to_records(names: Sequence[Any], result: Tensor, target: Target, top_k: int) -> list[Record]:
     """What JSON says of each input. result: (B, K) as `predict` gives it."""
-    from dlzoo.specs import Classes
+    from dlzoo.specs.inputs import Classes
 
     if isinstance(target, Classes):
         best = result.topk(min(top_k, target.num_outputs), dim=1)

@@ -19,10 +19,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from dlzoo import paths, run_files, untrusted
 from dlzoo.commands import cli
 from dlzoo.commands.compare import Run, read_run
+from dlzoo.config import run_files
 from dlzoo.errors import UserError, visible
+from dlzoo.utils import files as paths
+from dlzoo.utils import untrusted
 
 FIRST = ("learning_curves", "confusion_matrix", "predicted_against_true", "forecast", "predictions", "samples")
 """Pictures in this order, then the others by name."""
@@ -121,7 +123,7 @@ def about(run: Run, chosen: dict[str, Any]) -> str:
 
 def figures(run: Run) -> str:
     """The test's figures as large numbers, with what was claimed; baselines beside them."""
-    from dlzoo.results import format_metric
+    from dlzoo.training.results import format_metric
 
     claims = {claim["metric"]: claim for claim in run.results.get("expect", [])}
     tiles = []

@@ -30,9 +30,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dlzoo import paths
 from dlzoo.commands import cli
 from dlzoo.errors import UserError, nearest, visible
+from dlzoo.utils import files as paths
 
 SAMPLERS = ("dlzoo.commands.sample_text", "dlzoo.commands.sample_images")
 """Modules that can sample: each has ``Options``, ``samples(task)``, and ``sample(task, options)``, which gives the

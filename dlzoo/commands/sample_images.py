@@ -30,14 +30,14 @@ class Options:
 
 def samples(task: Task) -> bool:
     """Whether this module can sample from the task's net."""
-    from dlzoo.tasks.generative import Generating
+    from dlzoo.tasks.interfaces import Generating
 
     return isinstance(task, Generating)
 
 
 def sample(task: Any, options: Options) -> dict[str, bytes]:
     """grid.png and single PNGs: a pure function of the weights and the options."""
-    from dlzoo.pictures import tiles
+    from dlzoo.visualization import image_grid as tiles
 
     pictures = generate(task, options)
     files = {"grid.png": tiles.png(tiles.tile(pictures, tiles.columns_of(len(pictures))))}

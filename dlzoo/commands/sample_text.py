@@ -11,7 +11,7 @@ from dlzoo.errors import UserError, at_least
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
-    from dlzoo.specs import TextSpec
+    from dlzoo.specs.inputs import TextSpec
     from dlzoo.tasks.base import Task
 
 
@@ -40,7 +40,7 @@ def samples(task: Task) -> bool:
 
 def sample(task: Task, options: Options) -> bytes:
     """The prompt and what follows it, in UTF-8."""
-    from dlzoo.specs import TextSpec
+    from dlzoo.specs.inputs import TextSpec
 
     assert isinstance(task.spec, TextSpec)
     return (generate(task.net, task.spec, options) + "\n").encode()
@@ -71,7 +71,7 @@ def _continue(net: nn.Module, prompt: Tensor, options: Options) -> Iterator[int]
     """prompt: (1, T) -> tokens, one by one."""
     import torch
 
-    from dlzoo.tokenizer import SPECIAL
+    from dlzoo.specs.tokenizer import SPECIAL
 
     draw = torch.Generator().manual_seed(options.seed)
     logits, state = net.advance(prompt)  # type: ignore[operator]

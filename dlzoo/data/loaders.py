@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dlzoo.distributed.collectives import rank_and_world
 from dlzoo.errors import UserError
-from dlzoo.gathering import rank_and_world
 
 Batch = tuple[Tensor, ...]
 

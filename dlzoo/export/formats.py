@@ -18,10 +18,10 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from dlzoo import checkpoint
+from dlzoo.checkpoint import load as checkpoint
+from dlzoo.config.allowlist import packages_behind
 from dlzoo.errors import UserError
 from dlzoo.export.views import Tensors, View
-from dlzoo.trust import packages_behind
 
 Run = Callable[..., Tensors]
 Metadata = dict[str, Any]

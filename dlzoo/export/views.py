@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from dlzoo.commands.predict import predict
 from dlzoo.errors import UserError
-from dlzoo.export.scanned import scanned
-from dlzoo.specs import Actions, Classes, ImageSpec, NextTokens, SeriesSpec, StatesSpec, TableSpec, TextSpec
+from dlzoo.export.scan_rnn import scanned
+from dlzoo.specs.inputs import Actions, Classes, ImageSpec, NextTokens, SeriesSpec, StatesSpec, TableSpec, TextSpec
 from dlzoo.tasks.base import Task
 from dlzoo.tasks.forecast import Forecast
-from dlzoo.tasks.generative import Encoding, Generating, PictureTask
+from dlzoo.tasks.interfaces import Encoding, Generating, PictureTask
 from dlzoo.tasks.language import Language
-from dlzoo.tasks.play import Player
-from dlzoo.tasks.random_play import RandomPlay
+from dlzoo.tasks.rl.agent import Player
+from dlzoo.tasks.rl.random_agent import RandomPlay
 from dlzoo.tasks.supervised import Supervised
 
 Part = Literal["decoder"]

@@ -4,7 +4,7 @@ G. E. Hinton, R. R. Salakhutdinov, "Reducing the Dimensionality of Data with Neu
 the layers of the course: 784 -> 128 -> 128 -> 784, of which the first 128 are the code. Differs from the paper by ReLU
 units as the default, and by learning all layers at once (tasks/stacked.py learns them one by one first).
 
->>> from dlzoo.specs import Classes
+>>> from dlzoo.specs.inputs import Classes
 >>> layers.num_parameters(Autoencoder(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
 218128
 """
@@ -18,9 +18,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from dlzoo.errors import UserError
-from dlzoo.parts import layers
-from dlzoo.parts.layers import ActivationName, InitName, NormName
-from dlzoo.specs import ImageSpec
+from dlzoo.layers import basic as layers
+from dlzoo.layers.basic import ActivationName, InitName, NormName
+from dlzoo.specs.inputs import ImageSpec
 
 
 class Autoencoder(nn.Module):

@@ -3,8 +3,8 @@
 M. Mirza, S. Osindero, "Conditional Generative Adversarial Nets", 2014: the class, one-hot, beside the code and beside
 the picture. Differs as nets/gan.py does from its paper.
 
->>> from dlzoo.parts import layers
->>> from dlzoo.specs import Classes
+>>> from dlzoo.layers import layers
+>>> from dlzoo.specs.inputs import Classes
 >>> layers.num_parameters(CGAN(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
 1102353
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from dlzoo.nets.gan import GAN
-from dlzoo.specs import ImageSpec
+from dlzoo.specs.inputs import ImageSpec
 
 
 class CGAN(GAN):

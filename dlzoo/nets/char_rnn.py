@@ -4,8 +4,8 @@ I. Sutskever, J. Martens, G. Hinton, "Generating Text with Recurrent Neural Netw
 Sequences With Recurrent Neural Networks", 2013. Differs by a learnt embedding in place of one-hot inputs, one layer,
 and a cell to choose.
 
->>> from dlzoo.parts.layers import num_parameters
->>> from dlzoo.tokenizer import Tokenizer
+>>> from dlzoo.layers.basic import num_parameters
+>>> from dlzoo.specs.tokenizer import Tokenizer
 >>> signs = TextSpec(NextTokens(100), Tokenizer("char"), vocabulary=tuple(map(chr, range(100))))
 >>> num_parameters(CharRNN(signs))  # 100*64 + 4*256*(64+256+2) + 256*100+100
 361828
@@ -18,11 +18,11 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError, UserError
-from dlzoo.parts import layers
-from dlzoo.parts.embedding import Embedding
-from dlzoo.parts.recurrent import CellName, Recurrent, State
-from dlzoo.specs import NextTokens, TextSpec
-from dlzoo.tokenizer import Level
+from dlzoo.layers import basic as layers
+from dlzoo.layers.embedding import Embedding
+from dlzoo.layers.recurrent import CellName, Recurrent, State
+from dlzoo.specs.inputs import NextTokens, TextSpec
+from dlzoo.specs.tokenizer import Level
 
 
 class CharRNN(nn.Module):

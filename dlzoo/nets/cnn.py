@@ -4,7 +4,7 @@ From the course that this zoo follows: conv 32@3x3, conv 32@3x3, max-pool 2, con
 50, 10; a second version (norm=batch) has BatchNorm after the first convolution and on the 200 features.
 Differs from the source by no ReLU on the logits: there it kept a wrong class from ever falling below zero.
 
->>> from dlzoo.specs import Classes
+>>> from dlzoo.specs.inputs import Classes
 >>> mnist = ImageSpec(1, 28, 28, Classes(tuple("0123456789")))
 >>> layers.num_parameters(CNN(mnist)), layers.num_parameters(CNN(mnist, norm="batch"))
 (20706, 21170)
@@ -17,9 +17,9 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError
-from dlzoo.parts import layers
-from dlzoo.parts.layers import ActivationName, InitName, NormName
-from dlzoo.specs import ImageSpec
+from dlzoo.layers import basic as layers
+from dlzoo.layers.basic import ActivationName, InitName, NormName
+from dlzoo.specs.inputs import ImageSpec
 
 
 class CNN(nn.Module):

@@ -3,7 +3,7 @@
 After A. Géron, "Hands-On Machine Learning with Scikit-Learn, Keras, and TensorFlow", 2019, chapter 14. Differs by being
 narrower (32 and 64 filters, one convolution a stage), so that an epoch of Fashion-MNIST takes seconds on two cores.
 
->>> from dlzoo.specs import Classes
+>>> from dlzoo.specs.inputs import Classes
 >>> layers.num_parameters(CNNPool(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
 421642
 """
@@ -16,10 +16,10 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError, UserError
+from dlzoo.layers import basic as layers
+from dlzoo.layers.basic import ActivationName, InitName, NormName
 from dlzoo.nets.mlp import hidden_layers
-from dlzoo.parts import layers
-from dlzoo.parts.layers import ActivationName, InitName, NormName
-from dlzoo.specs import ImageSpec
+from dlzoo.specs.inputs import ImageSpec
 
 
 class CNNPool(nn.Module):

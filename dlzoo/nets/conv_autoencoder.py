@@ -5,7 +5,7 @@ Extraction", ICANN 2011, with the layers of the course: 3x3 convolutions of 32, 
 max-pooling; 16, 32 and 32 maps, each with upsampling; one convolution to the picture. An odd side is pooled to the
 larger half, and upsampled to what it was: 28 -> 14 -> 7 -> 4 -> 7 -> 14 -> 28.
 
->>> from dlzoo.specs import Classes
+>>> from dlzoo.specs.inputs import Classes
 >>> layers.num_parameters(ConvAutoencoder(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
 30689
 """
@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import UserError
-from dlzoo.parts import layers
-from dlzoo.parts.layers import ActivationName, InitName, NormName
-from dlzoo.specs import ImageSpec
+from dlzoo.layers import basic as layers
+from dlzoo.layers.basic import ActivationName, InitName, NormName
+from dlzoo.specs.inputs import ImageSpec
 
 
 class ConvAutoencoder(nn.Module):

@@ -4,7 +4,7 @@ D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014, with the
 S. Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks", ICLR 2016.
 Maps are halved until a side is about 4, three times for 28x28, and a hidden layer of 256 units joins them.
 
->>> from dlzoo.specs import Classes
+>>> from dlzoo.specs.inputs import Classes
 >>> layers.num_parameters(ConvVAE(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
 1395561
 """
@@ -17,10 +17,10 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from dlzoo.errors import UserError
+from dlzoo.layers import basic as layers
+from dlzoo.layers.basic import ActivationName, InitName
 from dlzoo.nets.vae import check_latent_dim
-from dlzoo.parts import layers
-from dlzoo.parts.layers import ActivationName, InitName
-from dlzoo.specs import ImageSpec
+from dlzoo.specs.inputs import ImageSpec
 
 
 class ConvVAE(nn.Module):

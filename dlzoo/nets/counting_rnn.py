@@ -4,7 +4,7 @@ The smallest net on which back-propagation through time can be followed by hand:
 so the gradient vanishes along the sequence for |W| < 1 and explodes for |W| > 1. R. Pascanu, T. Mikolov, Y. Bengio, "On
 the difficulty of training recurrent neural networks", 2013, which also proposes to clip its norm.
 
->>> from dlzoo.parts.layers import num_parameters
+>>> from dlzoo.layers.basic import num_parameters
 >>> num_parameters(CountingRNN(SequenceSpec(10, 1, Values(("ones",)))))
 2
 """
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError
-from dlzoo.specs import SequenceSpec, Values
+from dlzoo.specs.inputs import SequenceSpec, Values
 
 
 class CountingRNN(nn.Module):

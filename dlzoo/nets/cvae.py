@@ -3,8 +3,8 @@
 K. Sohn, H. Lee, X. Yan, "Learning Structured Output Representation using Deep Conditional Generative Models", NeurIPS
 2015. Differs by codes from a standard normal distribution whatever the class, as most later sources have it.
 
->>> from dlzoo.parts import layers
->>> from dlzoo.specs import Classes
+>>> from dlzoo.layers import layers
+>>> from dlzoo.specs.inputs import Classes
 >>> layers.num_parameters(CVAE(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
 660824
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from dlzoo.nets.vae import VAE
-from dlzoo.specs import ImageSpec
+from dlzoo.specs.inputs import ImageSpec
 
 
 class CVAE(VAE):

@@ -6,8 +6,8 @@ ReLU in the generator with tanh at its end, leaky ReLU in the discriminator, wei
 size: maps begin at about 4x4 and double until they cover the picture, 4 -> 8 -> 16 -> 32 for 28x28, cropped, and there
 are ``width`` of them at the largest, 64 in the paper for 64x64.
 
->>> from dlzoo.parts import layers
->>> from dlzoo.specs import Classes
+>>> from dlzoo.layers import layers
+>>> from dlzoo.specs.inputs import Classes
 >>> mnist = ImageSpec(1, 28, 28, Classes(tuple("0123456789")))
 >>> [layers.num_parameters(part) for part in (DCGAN(mnist).generator, DCGAN(mnist).discriminator)]
 [369601, 166817]
@@ -21,10 +21,10 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from dlzoo.errors import UserError
+from dlzoo.layers import basic as layers
+from dlzoo.layers.basic import NormName
 from dlzoo.nets.vae import check_latent_dim
-from dlzoo.parts import layers
-from dlzoo.parts.layers import NormName
-from dlzoo.specs import ImageSpec
+from dlzoo.specs.inputs import ImageSpec
 
 
 class DCGAN(nn.Module):

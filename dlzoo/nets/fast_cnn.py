@@ -5,7 +5,7 @@ pooling and little arithmetic. Each 2x2 block of pixels becomes four channels (W
 and Video Super-Resolution Using an Efficient Sub-Pixel CNN", 2016, backwards), so that the first convolution already
 works on a quarter of the places; two of three convolutions have stride 2; BatchNorm allows a high learning rate.
 
->>> from dlzoo.specs import Classes, ImageSpec
+>>> from dlzoo.specs.inputs import Classes, ImageSpec
 >>> net = FastCNN(ImageSpec(1, 28, 28, Classes(tuple("0123456789"))))
 >>> sum(p.numel() for p in net.parameters())
 42282
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlzoo.errors import UserError
-from dlzoo.specs import ImageSpec
+from dlzoo.specs.inputs import ImageSpec
 
 
 class FastCNN(nn.Module):

@@ -4,7 +4,7 @@ I. Sobel, G. Feldman, "A 3x3 Isotropic Gradient Operator for Image Processing", 
 "convolution" does not turn the kernel around: sobel_x is positive where the picture gets brighter to the right, sobel_y
 where it gets brighter downwards.
 
->>> from dlzoo.specs import Classes
+>>> from dlzoo.specs.inputs import Classes
 >>> layers.num_parameters(Filters(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))  # (4*28*28 + 1) * 10
 31370
 """
@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError, UserError, nearest, pick
-from dlzoo.parts import layers
-from dlzoo.parts.layers import InitName
-from dlzoo.specs import ImageSpec
+from dlzoo.layers import basic as layers
+from dlzoo.layers.basic import InitName
+from dlzoo.specs.inputs import ImageSpec
 
 FilterName = Literal["sobel_x", "sobel_y", "sobel_magnitude", "box_blur"]
 PaddingName = Literal["zeros", "replicate", "reflect", "none"]

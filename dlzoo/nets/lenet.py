@@ -7,7 +7,7 @@ all maps of the first, subsampling has no weights of its own, tanh is not scaled
 place of radial basis functions. The defaults are the paper's tanh and average; activation=relu with pool=max is the
 modern reading.
 
->>> from dlzoo.specs import Classes
+>>> from dlzoo.specs.inputs import Classes
 >>> layers.num_parameters(LeNet(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
 61706
 """
@@ -19,9 +19,9 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from dlzoo.errors import pick
-from dlzoo.parts import layers
-from dlzoo.parts.layers import ActivationName, InitName
-from dlzoo.specs import ImageSpec
+from dlzoo.layers import basic as layers
+from dlzoo.layers.basic import ActivationName, InitName
+from dlzoo.specs.inputs import ImageSpec
 
 PoolName = Literal["avg", "max"]
 

@@ -3,7 +3,7 @@
 A.-M. Legendre, "Nouvelles méthodes pour la détermination des orbites des comètes", 1805 (least squares); D. R. Cox,
 "The Regression Analysis of Binary Sequences", 1958 (logistic regression).
 
->>> from dlzoo.specs import Classes
+>>> from dlzoo.specs.inputs import Classes
 >>> layers.num_parameters(Linear(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
 7850
 """
@@ -14,9 +14,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from dlzoo.parts import layers
-from dlzoo.parts.layers import InitName
-from dlzoo.specs import ImageSpec, TableSpec
+from dlzoo.layers import basic as layers
+from dlzoo.layers.basic import InitName
+from dlzoo.specs.inputs import ImageSpec, TableSpec
 
 
 class Linear(nn.Module):

@@ -4,7 +4,7 @@ D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by back
 Differs by ReLU units as the default, and by dropout (Srivastava et al. 2014) and norms to choose. A hidden layer is
 linear map, norm, activation, dropout, in this order; the output layer has no activation.
 
->>> from dlzoo.specs import Classes
+>>> from dlzoo.specs.inputs import Classes
 >>> mnist = ImageSpec(1, 28, 28, Classes(tuple("0123456789")))
 >>> layers.num_parameters(MLP(mnist))
 118282
@@ -20,9 +20,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from dlzoo.errors import UserError
-from dlzoo.parts import layers
-from dlzoo.parts.layers import ActivationName, InitName, NormName
-from dlzoo.specs import ImageSpec, TableSpec
+from dlzoo.layers import basic as layers
+from dlzoo.layers.basic import ActivationName, InitName, NormName
+from dlzoo.specs.inputs import ImageSpec, TableSpec
 
 
 class MLP(nn.Module):

@@ -5,7 +5,7 @@ A. Lapedes, R. Farber, "Nonlinear signal processing using neural networks", 1987
 it sees true values; to forecast further, its own outputs are fed back (dlzoo/tasks/forecast.py).
 Differs by ``skip``: a linear map from the window to the output, so that the hidden layers learn what is not linear.
 
->>> from dlzoo.specs import Values
+>>> from dlzoo.specs.inputs import Values
 >>> passengers = SeriesSpec(Values(("passengers",)), window=12, horizon=12)
 >>> layers.num_parameters(NAR(passengers)), layers.num_parameters(NAR(passengers, skip=True))
 (449, 461)
@@ -18,10 +18,10 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from dlzoo.layers import basic as layers
+from dlzoo.layers.basic import ActivationName, InitName, NormName
 from dlzoo.nets.mlp import hidden_layers
-from dlzoo.parts import layers
-from dlzoo.parts.layers import ActivationName, InitName, NormName
-from dlzoo.specs import SeriesSpec
+from dlzoo.specs.inputs import SeriesSpec
 
 
 class NAR(nn.Module):

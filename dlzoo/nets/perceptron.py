@@ -5,7 +5,7 @@ Perceptron", Psychological Review 65, 1958. One unit tells two classes apart; mo
 unit with the largest w·x + b wins. The weights begin at zero, and a unit fires above zero, not at it, so that firing
 and the winning class agree everywhere.
 
->>> from dlzoo.specs import Classes, Column
+>>> from dlzoo.specs.inputs import Classes, Column
 >>> bits = TableSpec((Column("a"), Column("b")), Classes(("false", "true")))
 >>> [tuple(p.shape) for p in Perceptron(bits).parameters()]
 [(1, 2), (1,)]
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError
-from dlzoo.specs import Classes, ImageSpec, TableSpec
+from dlzoo.specs.inputs import Classes, ImageSpec, TableSpec
 
 
 class Perceptron(nn.Module):

@@ -5,8 +5,8 @@ three convolutions and 512 units; vectors, which it did not have, through fully 
 Z. Wang et al., "Dueling Network Architectures for Deep Reinforcement Learning", ICML 2016: the state's value and the
 actions' advantages, less their mean, are computed apart.
 
->>> from dlzoo.specs import Actions
->>> from dlzoo.parts.layers import num_parameters
+>>> from dlzoo.specs.inputs import Actions
+>>> from dlzoo.layers.basic import num_parameters
 >>> num_parameters(QNetwork(EnvSpec("CartPole-v1", (4,), Actions(("0", "1"))), hidden=(256, 256)))
 67586
 >>> num_parameters(QNetwork(EnvSpec("ALE/Breakout-v5", (4, 84, 84), Actions(tuple("0123")))))
@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError
+from dlzoo.layers import basic as layers
+from dlzoo.layers.basic import ActivationName, InitName
 from dlzoo.nets.mlp import hidden_layers
-from dlzoo.parts import layers
-from dlzoo.parts.layers import ActivationName, InitName
-from dlzoo.specs import EnvSpec
+from dlzoo.specs.inputs import EnvSpec
 
 SMALLEST = 36
 """Pixels that a picture needs on each side for the three convolutions."""

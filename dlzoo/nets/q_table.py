@@ -2,8 +2,8 @@
 
 C. J. C. H. Watkins, "Learning from Delayed Rewards", PhD thesis, Cambridge 1989.
 
->>> from dlzoo.specs import Actions
->>> from dlzoo.parts.layers import num_parameters
+>>> from dlzoo.specs.inputs import Actions
+>>> from dlzoo.layers.basic import num_parameters
 >>> num_parameters(QTable(StatesSpec("Taxi-v3", 500, Actions(tuple("012345")))))
 3000
 """
@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from dlzoo.specs import StatesSpec
+from dlzoo.specs.inputs import StatesSpec
 
 
 class QTable(nn.Module):

@@ -8,8 +8,8 @@ alone and in any batch.
 The course's BiLSTM for sentences has an embedding of 64, 64 units each way, 64 ReLU units and one logit. It counts one
 bias a gate, 411,777 parameters; PyTorch's LSTM has two, so there are 2 * 4 * 64 = 512 more here.
 
->>> from dlzoo.parts.layers import num_parameters
->>> from dlzoo.specs import Classes
+>>> from dlzoo.layers.basic import num_parameters
+>>> from dlzoo.specs.inputs import Classes
 >>> sentences = TextSpec(Classes(("negative", "positive")), vocabulary=tuple(str(i) for i in range(5272)))
 >>> num_parameters(RNNClassifier(sentences, cell="lstm", bidirectional=True, hidden=64))
 412289
@@ -23,11 +23,11 @@ import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import pick
+from dlzoo.layers import basic as layers
+from dlzoo.layers.embedding import Embedding, lengths_of, num_logits
+from dlzoo.layers.recurrent import CellName, Recurrent
 from dlzoo.nets.mlp import hidden_layers
-from dlzoo.parts import layers
-from dlzoo.parts.embedding import Embedding, lengths_of, num_logits
-from dlzoo.parts.recurrent import CellName, Recurrent
-from dlzoo.specs import TextSpec
+from dlzoo.specs.inputs import TextSpec
 
 PoolName = Literal["last", "avg", "max"]
 

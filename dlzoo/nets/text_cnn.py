@@ -5,8 +5,8 @@ kernel size: embedding 256, dropout 0.3, 256 filters of 3 words, valid, ReLU, gl
 0.5, one logit. The source pads to 200 words and pools over the padding, too; here only windows within the text count,
 so that a text has the same output alone and in any batch.
 
->>> from dlzoo.parts.layers import num_parameters
->>> from dlzoo.specs import Classes
+>>> from dlzoo.layers.basic import num_parameters
+>>> from dlzoo.specs.inputs import Classes
 >>> reviews = TextSpec(Classes(("negative", "positive")), vocabulary=tuple(str(i) for i in range(10_000)))
 >>> num_parameters(TextCNN(reviews))  # 10000*256 + 256*256*3+256 + 256*128+128 + 128+1
 2789889
@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlzoo.errors import UserError
+from dlzoo.layers.embedding import Embedding, lengths_of, num_logits
 from dlzoo.nets.mlp import hidden_layers
-from dlzoo.parts.embedding import Embedding, lengths_of, num_logits
-from dlzoo.specs import TextSpec
+from dlzoo.specs.inputs import TextSpec
 
 
 class TextCNN(nn.Module):

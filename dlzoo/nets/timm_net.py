@@ -16,9 +16,9 @@ from typing import Any
 from torch import nn
 
 from dlzoo.errors import UserError, nearest
-from dlzoo.parts.backbone import Backbone, Body
-from dlzoo.parts.weights import Weights
-from dlzoo.specs import ImageSpec
+from dlzoo.layers.backbone import Backbone, Body
+from dlzoo.layers.pretrained import Weights
+from dlzoo.specs.inputs import ImageSpec
 
 SECONDS_TO_CONNECT = 10.0
 WEIGHTS_FILE = "pytorch_model.bin"

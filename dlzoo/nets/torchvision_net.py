@@ -23,10 +23,10 @@ import torch
 from torch import nn
 
 from dlzoo.errors import UserError
-from dlzoo.files import damaged, download
-from dlzoo.parts.backbone import Backbone, Body
-from dlzoo.parts.weights import Weights
-from dlzoo.specs import ImageSpec
+from dlzoo.layers.backbone import Backbone, Body
+from dlzoo.layers.pretrained import Weights
+from dlzoo.specs.inputs import ImageSpec
+from dlzoo.utils.download import damaged, download
 
 NetName = Literal[
     "vgg16",

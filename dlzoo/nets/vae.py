@@ -3,7 +3,7 @@
 D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014, with the layers of the course: 784 -> 400 -> 20
 means and 20 log-variances -> 400 -> 784. Differs from the paper by ReLU in place of tanh.
 
->>> from dlzoo.specs import Classes
+>>> from dlzoo.specs.inputs import Classes
 >>> layers.num_parameters(VAE(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
 652824
 """
@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import UserError
+from dlzoo.layers import basic as layers
+from dlzoo.layers.basic import ActivationName, InitName
 from dlzoo.nets.mlp import hidden_layers
-from dlzoo.parts import layers
-from dlzoo.parts.layers import ActivationName, InitName
-from dlzoo.specs import ImageSpec
+from dlzoo.specs.inputs import ImageSpec
 
 
 class VAE(nn.Module):

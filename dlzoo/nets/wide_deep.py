@@ -4,7 +4,7 @@ H.-T. Cheng et al., "Wide & Deep Learning for Recommender Systems", 2016; the sm
 A. Géron, "Hands-On Machine Learning with Scikit-Learn, Keras, and TensorFlow", 2019, chapter 10: wide features 0-4,
 deep features 2-7 through 30 and 30 ReLU units, and an auxiliary output on the deep path that helps in training.
 
->>> from dlzoo.specs import Column, Values
+>>> from dlzoo.specs.inputs import Column, Values
 >>> california = TableSpec(tuple(Column(name) for name in "abcdefgh"), Values(("value",)))
 >>> layers.num_parameters(WideDeep(california))  # (6+1)*30 + (30+1)*30 + (5+30+1) + (30+1)
 1207
@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError
+from dlzoo.layers import basic as layers
+from dlzoo.layers.basic import ActivationName, InitName
 from dlzoo.nets.mlp import hidden_layers
-from dlzoo.parts import layers
-from dlzoo.parts.layers import ActivationName, InitName
-from dlzoo.specs import TableSpec
+from dlzoo.specs.inputs import TableSpec
 
 
 class WideDeep(nn.Module):

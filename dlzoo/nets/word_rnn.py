@@ -4,8 +4,8 @@ T. Mikolov et al., "Recurrent Neural Network Based Language Model", 2010; W. Zar
 "Recurrent Neural Network Regularization", 2014, for the dropout between layers; O. Press, L. Wolf, "Using the Output
 Embedding to Improve Language Models", 2017, for the tied weights. The papers' units are 200 to 1,500 a layer.
 
->>> from dlzoo.parts.layers import num_parameters
->>> from dlzoo.specs import NextTokens
+>>> from dlzoo.layers.basic import num_parameters
+>>> from dlzoo.specs.inputs import NextTokens
 >>> words = TextSpec(NextTokens(1000), vocabulary=tuple(str(i) for i in range(1000)))
 >>> num_parameters(WordRNN(words))  # 1000*200 + 2*4*200*(200+200+2) + 1000
 844200
@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from dlzoo.layers.recurrent import CellName
 from dlzoo.nets.char_rnn import CharRNN
-from dlzoo.parts.recurrent import CellName
-from dlzoo.specs import TextSpec
-from dlzoo.tokenizer import Level
+from dlzoo.specs.inputs import TextSpec
+from dlzoo.specs.tokenizer import Level
 
 
 class WordRNN(CharRNN):

@@ -42,6 +42,6 @@ def is_sent_off(argv: Sequence[str]) -> bool:
 
 def run(argv: Sequence[str]) -> int:
     """The exit code of a sweep."""
-    from dlzoo.sweep import command
+    from dlzoo.sweep import driver as command
 
     return command.run(argv)

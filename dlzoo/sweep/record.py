@@ -11,10 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dlzoo import csv_files, paths, results, run_files, untrusted
+from dlzoo.checkpoint.run_paths import to_relative
+from dlzoo.config import run_files
 from dlzoo.errors import UserError
-from dlzoo.run_paths import to_relative
 from dlzoo.sweep.worker import Epoch
+from dlzoo.training import results
+from dlzoo.utils import csv_writer as csv_files
+from dlzoo.utils import files as paths
+from dlzoo.utils import untrusted
 
 FILE = "sweep.json"
 

@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from dlzoo.errors import visible
-from dlzoo.results import format_metric
 from dlzoo.sweep.record import Record, Trial
 from dlzoo.sweep.settings import Settings
 from dlzoo.sweep.worker import Epoch
+from dlzoo.training.results import format_metric
 
 MOST_ROWS = 40
 """Of the table on the terminal; sweep.csv has all."""
@@ -70,7 +70,8 @@ def table(record: Record) -> Table:
 
 def finish(record: Record, folder: Path) -> None:
     """Table, pictures, and where all is."""
-    from dlzoo.sweep import pictures, tensorboard
+    from dlzoo.sweep import plots as pictures
+    from dlzoo.sweep import tensorboard
 
     width = None if sys.stdout.isatty() else 200  # a file has no edge
     console = Console(highlight=False, width=width)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dlzoo import folders
-from dlzoo.resume import compared
+from dlzoo.config import run_dir as folders
 from dlzoo.sweep import record
-from dlzoo.sweep.line import Line
+from dlzoo.sweep.command_line import Line
 from dlzoo.sweep.record import Record
+from dlzoo.training.resume import compared
 
 
 def of_grid(line: Line, points: Sequence[Sequence[str]]) -> Path:

@@ -18,8 +18,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlzoo.config.run_files import is_number, refuse
 from dlzoo.errors import UserError, short
-from dlzoo.run_files import is_number, refuse
 from dlzoo.sweep import space as spaces
 from dlzoo.sweep.record import Trial, absolute_folder, check_kept, relative_folder
 from dlzoo.sweep.settings import Settings

@@ -10,9 +10,11 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
-from dlzoo import config, signatures, trust
+from dlzoo.config import allowlist as trust
+from dlzoo.config import compose as config
+from dlzoo.config import introspection as signatures
+from dlzoo.config.allowlist import Trust
 from dlzoo.errors import UserError, at_least, nearest, short
-from dlzoo.trust import Trust
 
 SamplerName = Literal["random", "tpe", "gp"]
 PrunerName = Literal["none", "median", "halving", "hyperband"]

@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from dlzoo.corruption import NoiseName, corruption
+from dlzoo.distributed.noise import Noise
 from dlzoo.errors import UserError
-from dlzoo.losses import widen
-from dlzoo.noise import Noise
-from dlzoo.specs import Spec
+from dlzoo.losses.functional import widen
+from dlzoo.specs.inputs import Spec
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
-from dlzoo.tasks.generative import Encoding
+from dlzoo.tasks.corruption import NoiseName, corruption
+from dlzoo.tasks.interfaces import Encoding
 from dlzoo.tasks.supervised import Batch
 
 LossName = Literal["mse", "bce"]
@@ -32,7 +32,7 @@ class Autoencoding(Encoding):
     Args:
         loss: squared error, or binary cross-entropy of each pixel.
         noise: what spoils the input, in validation and test as well; the net is to give back the clean picture.
-        noise_level: how much of it, see dlzoo/corruption.py.
+        noise_level: how much of it, see dlzoo/tasks/corruption.py.
         activity_l1: times the mean absolute value of the code is added to the loss.
         activity_l2: times the mean square of the code is added to the loss.
         sparsity: the mean that each unit of the code should have over a batch, between 0 and 1.

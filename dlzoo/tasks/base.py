@@ -17,13 +17,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from dlzoo import gathering, random_state, resume_state
-from dlzoo.batch_norm import WholeBatchNorm
+from dlzoo.distributed import collectives as gathering
+from dlzoo.distributed.batch_norm import WholeBatchNorm
+from dlzoo.distributed.noise import Drawn, Noise, Shared
 from dlzoo.errors import UserError
-from dlzoo.noise import Drawn, Noise, Shared
-from dlzoo.parts.layers import Standardize
-from dlzoo.schedulers import UNLIMITED, Plan
-from dlzoo.specs import Classes, Spec, Values
+from dlzoo.layers.basic import Standardize
+from dlzoo.optim.lr_schedules import UNLIMITED, Plan
+from dlzoo.specs.inputs import Classes, Spec, Values
+from dlzoo.training import restore as resume_state
+from dlzoo.utils import rng as random_state
 
 OptimizerFactory = Callable[..., Optimizer]
 SchedulerFactory = Callable[[Optimizer, Plan], list[dict[str, Any]]]
@@ -109,7 +111,7 @@ class Task(pl.LightningModule):
         self.last_metrics: dict[str, float] = {}
         """Of the run that is continued, as they were when its checkpoint was written."""
         self.left_out = False
-        """Whether the step under way has numbers that are not finite, and changes nothing (dlzoo/nonfinite.py)."""
+        """Whether the step under way has numbers that are not finite, and changes nothing (dlzoo/training/nan_guard/)."""
         self.skipped_steps = 0
         """Steps that were left out so far."""
         self._continuation: dict[str, Any] | None = None
@@ -236,7 +238,7 @@ class Task(pl.LightningModule):
             norm.share = share
 
     def batch_mean(self, mean: Tensor) -> Tensor:
-        """The mean over the rows of all ranks, of which this rank's rows have this mean; see dlzoo/gathering.py."""
+        """The mean over the rows of all ranks, of which this rank's rows have this mean; see dlzoo/distributed/collectives.py."""
         return gathering.batch_mean(mean, self.share)
 
     def backward(self, loss: Tensor, *args: Any, **options: Any) -> None:

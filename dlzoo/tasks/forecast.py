@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError
-from dlzoo.losses import ValueLossName, value_link, value_loss
-from dlzoo.measures.forecasting import baselines, errors, has_statsmodels
-from dlzoo.parts.recurrent import State
-from dlzoo.specs import SeriesSpec, Values
+from dlzoo.layers.recurrent import State
+from dlzoo.losses.functional import ValueLossName, value_link, value_loss
+from dlzoo.metrics.forecasting import baselines, errors, has_statsmodels
+from dlzoo.specs.inputs import SeriesSpec, Values
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
 
 log = logging.getLogger(__name__)

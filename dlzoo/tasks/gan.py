@@ -16,13 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dlzoo.distributed.collectives import of_all_ranks
 from dlzoo.errors import UserError, pick
-from dlzoo.gathering import of_all_ranks
-from dlzoo.losses import widen
-from dlzoo.specs import Classes, Spec
-from dlzoo.tasks.alternating import Alternating, Part, frozen
+from dlzoo.losses.functional import widen
+from dlzoo.specs.inputs import Classes, Spec
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
-from dlzoo.tasks.generative import EVAL_SEED, Generating
+from dlzoo.tasks.interfaces import EVAL_SEED, Generating
+from dlzoo.tasks.manual import Alternating, Part, frozen
 from dlzoo.tasks.supervised import Batch
 
 LossName = Literal["bce", "least_squares", "hinge", "wasserstein"]

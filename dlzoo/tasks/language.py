@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from dlzoo.errors import UserError
-from dlzoo.losses import widen
-from dlzoo.parts.recurrent import State
-from dlzoo.specs import NextTokens, TextSpec
+from dlzoo.layers.recurrent import State
+from dlzoo.losses.functional import widen
+from dlzoo.specs.inputs import NextTokens, TextSpec
+from dlzoo.specs.tokenizer import PAD
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
-from dlzoo.tokenizer import PAD
 
 Batch = tuple[Tensor, Tensor]
 

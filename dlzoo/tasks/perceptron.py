@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dlzoo.distributed.collectives import summed
 from dlzoo.errors import UserError
-from dlzoo.gathering import summed
 from dlzoo.tasks.supervised import Batch, Classification
 
 

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from dlzoo import gathering
+from dlzoo.distributed import collectives as gathering
 from dlzoo.errors import SpecError, UserError
-from dlzoo.losses import ClassLossName, ValueLossName
-from dlzoo.parts.layers import ACTIVATION_TYPES
-from dlzoo.specs import Classes, Spec, Target, Values
+from dlzoo.layers.basic import ACTIVATION_TYPES
+from dlzoo.losses.functional import ClassLossName, ValueLossName
+from dlzoo.losses.objectives import ClassObjective, ValueObjective
+from dlzoo.specs.inputs import Classes, Spec, Target, Values
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
-from dlzoo.tasks.objectives import ClassObjective, ValueObjective
-from dlzoo.tasks.transfer import Transfer
+from dlzoo.tasks.finetuning import Transfer
 
 Batch = tuple[Tensor, ...]
 
@@ -27,7 +27,7 @@ class Supervised(Task):
     The loss of a batch is the mean over its samples, weighted by class and sample weights where given.
 
     Args:
-        loss: by name (dlzoo/losses.py); None is cross_entropy for classes, mse for values.
+        loss: by name (dlzoo/losses/functional.py); None is cross_entropy for classes, mse for values.
         label_smoothing: share of a class target that is spread over all classes; values have none.
         gamma: of the focal loss.
         delta: of the Huber loss.

@@ -17,12 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from dlzoo.distributed.noise import Noise
 from dlzoo.errors import UserError
-from dlzoo.losses import widen
-from dlzoo.noise import Noise
-from dlzoo.specs import Classes, Spec
+from dlzoo.losses.functional import widen
+from dlzoo.specs.inputs import Classes, Spec
 from dlzoo.tasks.base import OptimizerFactory, RunningMean, SchedulerFactory
-from dlzoo.tasks.generative import Encoding, Generating
+from dlzoo.tasks.interfaces import Encoding, Generating
 from dlzoo.tasks.supervised import Batch
 
 COLLAPSED = 0.01

@@ -1,0 +1,118 @@
+"""metrics.csv and learning_curves.png."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+
+from dlzoo.callbacks.epoch_metrics import EpochRows, Row
+from dlzoo.callbacks.sinks import publish, run_folder
+from dlzoo.training import restore as resume_state
+from dlzoo.training.results import read_rows
+from dlzoo.utils import csv_writer as csv_files
+from dlzoo.utils.files import replaced
+from dlzoo.visualization import plots
+
+
+class History(EpochRows):
+    """A row of metrics.csv after each epoch, and the curves when the fit ends, even by an error or Ctrl-C.
+
+    A resumed run keeps the rows of the epochs before; a new run in the same folder starts the file afresh.
+
+    Args:
+        monitor: the metric whose best epoch the curves mark.
+        mode: whether its best is the lowest or the highest.
+    """
+
+    def __init__(self, *, monitor: str = "val/loss", mode: Literal["min", "max"] = "min") -> None:
+        self.monitor = monitor
+        self.mode = mode
+        self.rows: list[dict[str, Any]] = []
+        self.columns: list[str] = []
+        self.stored: dict[str, Any] = {}
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["history"] = {"row": self.pending(trainer), "lr": float(self._lr)}
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self.stored = resume_state.mapping(checkpoint.get("history", {}), "history")
+        if self.stored:
+            resume_state.number(self.stored.get("lr"), "history.lr")
+        if (row := self.stored.get("row")) is not None:
+            resume_state.counter(resume_state.mapping(row, "history.row").get("epoch"), "history.row.epoch")
+            for name, value in row.items():
+                resume_state.number(value, f"history.row.{name}")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._lr = float(self.stored.get("lr", self._lr))
+        self.read(trainer, pl_module)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.stored:  # nothing was left to train
+            self.read(trainer, pl_module)
+            self.draw(trainer)
+
+    def read(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The rows of the epochs before, when the run is continued; others belong to an older run."""
+        row, self.stored = self.stored.get("row"), {}
+        if not trainer.is_global_zero:
+            return
+        path = run_folder(trainer) / "metrics.csv"
+        stored = read_rows(path) if path.exists() else []
+        self.rows = [row for row in stored if row["epoch"] <= trainer.current_epoch]
+        self.columns = list(dict.fromkeys(column for row in self.rows for column in row))
+        if self.rows != stored:
+            write_rows(path, self.rows, self.columns)
+        if row is not None and row["epoch"] not in [own["epoch"] for own in self.rows]:
+            self.on_row(trainer, pl_module, row)  # the run was stopped between the end of the epoch and its writing
+
+    def on_row(self, trainer: pl.Trainer, pl_module: pl.LightningModule, row: Row) -> None:
+        if not trainer.is_global_zero:
+            return
+        self.rows.append(row)
+        path = run_folder(trainer) / "metrics.csv"
+        new = [column for column in row if column not in self.columns]
+        if new or not path.exists():
+            self.columns += new
+            write_rows(path, self.rows, self.columns)
+        else:
+            with path.open("a", newline="") as file:
+                csv_files.Writer(file).writerow(cells(row, self.columns))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        self.draw(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        super().on_exception(trainer, pl_module, exception)
+        if trainer.state.fn == "fit":
+            self.draw(trainer)
+
+    def draw(self, trainer: pl.Trainer) -> None:
+        if trainer.is_global_zero and self.rows:
+            publish(trainer, "learning_curves", plots.learning_curves(self.rows, (self.monitor, self.mode)))
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
+    with replaced(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv_files.Writer(file)
+        writer.writerow(columns)
+        writer.writerows(cells(row, columns) for row in rows)
+
+
+def cells(row: dict[str, Any], columns: list[str]) -> list[str]:
+    """A row's texts by column; empty where a metric was not measured."""
+    texts = as_text(row)
+    return [texts.get(column, "") for column in columns]
+
+
+def as_text(row: dict[str, Any]) -> dict[str, str]:
+    """With the seven digits that a float32 holds."""
+    return {k: str(v) if isinstance(v, int) else f"{v:.7g}" for k, v in row.items()}

@@ -1,0 +1,76 @@
+"""How weights and gradients are spread, over the epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+from torch import Tensor
+
+from dlzoo.callbacks.base import Observer
+from dlzoo.callbacks.sinks import tensorboard
+from dlzoo.errors import UserError
+
+
+class WeightHistograms(Observer):
+    """Histograms of every parameter, and of the epoch's last gradients, into TensorBoard.
+
+    A tensor costs 0.2 ms (one CPU core), so the default, twenty times a run, takes 5 ms each for a perceptron of three
+    layers. Gradients need a training set whose number of batches is known.
+
+    Args:
+        every_n_epochs: how often; None is about twenty times a run.
+        most: of a larger tensor, evenly spaced elements, about this many.
+    """
+
+    def __init__(self, *, every_n_epochs: int | None = None, most: int = 5000) -> None:
+        if every_n_epochs is not None and every_n_epochs < 1:
+            raise UserError(f"callbacks.weights.every_n_epochs={every_n_epochs} must be at least 1, or null")
+        self.every_n_epochs = every_n_epochs
+        self.most = most
+        self.due = False
+        self.last_batch = -1
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        every = self.every_n_epochs or max(1, (trainer.max_epochs or 0) // 20)
+        self.due = trainer.is_global_zero and trainer.current_epoch % every == 0 and tensorboard(trainer) is not None
+        known = self.due and trainer.num_training_batches != float("inf")
+        self.last_batch = int(trainer.num_training_batches) - 1 if known else -1
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx == self.last_batch:  # here, since Lightning drops the gradients before it validates
+            self.write(trainer, "gradients", ((n, p.grad) for n, p in parameters(pl_module) if p.grad is not None))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.due:
+            self.write(trainer, "weights", parameters(pl_module))
+
+    def write(self, trainer: pl.Trainer, kind: str, tensors: Iterable[tuple[str, Tensor]]) -> None:
+        writer = tensorboard(trainer)
+        assert writer is not None
+        for name, tensor in tensors:
+            flat = tensor.detach().flatten()
+            values = flat[:: max(1, len(flat) // self.most)].float().cpu().numpy()
+            values = values[np.isfinite(values)]
+            if len(values):
+                # add_histogram sorts into 1,549 buckets and is twenty times slower
+                counts, edges = np.histogram(values, bins=40)
+                writer.add_histogram_raw(
+                    f"{kind}/{name}",
+                    min=float(values.min()),
+                    max=float(values.max()),
+                    num=len(values),
+                    sum=float(values.sum()),
+                    sum_squares=float(np.square(values).sum()),
+                    bucket_limits=edges[1:].tolist(),
+                    bucket_counts=counts.tolist(),
+                    global_step=trainer.global_step,
+                )
+
+
+def parameters(pl_module: pl.LightningModule) -> Iterable[tuple[str, Tensor]]:
+    return getattr(pl_module, "net", pl_module).named_parameters()

@@ -1,0 +1,307 @@
+"""Look into a trained classifier of pictures: what its layers see, where the evidence lies, and where it fails.
+
+    python scripts/inspect.py ckpt=<run>/checkpoints/best.ckpt
+    python scripts/inspect.py ckpt=… input=photo.png top_k=5
+    python scripts/inspect.py ckpt=… data=image_folder data.path=photos num=12 output=looks
+
+Options:
+    ckpt            the checkpoint; nothing else of its run is needed
+    input           an image or a folder of images to look at; else the first test pictures of the checkpoint's data
+    data            a name of configs/data; else the data of the checkpoint's own config
+    data.<option>   changes an option of the data, such as data.data_dir=/elsewhere
+    num             pictures to look at (6)
+    top_k           classes of each whose evidence is shown, the most probable first, from 1 to 5 (3)
+    depths          layers whose maps are shown, from the first to the last (4)
+    layer           the layer that Grad-CAM asks; else the last one with maps larger than 1x1
+    mistakes        wrongly recognised test pictures shown, those that the net was surest of (12)
+    limit           test pictures to recognise; else all
+    invert, fit     of input, as in scripts/predict.py
+    trust           a package of yours whose parts the checkpoint names
+    output          the folder for the pictures; else inspect/ in the run's folder
+
+It writes, there and into TensorBoard:
+    kernels.png         the weights of the first layer: zero is grey, positive light, negative dark
+    feature_maps.png    what layers at several depths make of the first picture
+    grad_cam.png        the pictures with the evidence for each of their top classes over them (Selvaraju et al., 2017)
+    classes.png         how much of each class is recognised, the best first, and what the rest is taken for
+    mistakes.png        the most confident mistakes, with the evidence for the class given and for the true one
+
+With input= and without data= no data are read, and the last two are left out. A net without maps, such as mlp, has no
+feature maps and no evidence to show. Exit code 0 when it was done, 2 for a mistake.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from dlzoo.commands import cli
+from dlzoo.errors import UserError, visible
+from dlzoo.utils import files as paths
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from omegaconf import DictConfig
+    from torch import Tensor
+
+    from dlzoo.data.base import DataModule
+    from dlzoo.inference.recognition import Recognised
+    from dlzoo.tasks.supervised import Supervised
+
+RANGES: dict[str, tuple[int, int | None]] = {
+    "num": (1, None), "top_k": (1, 5), "depths": (1, None), "mistakes": (0, None), "limit": (1, None),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    ckpt: str
+    input: str | None = None
+    data: str | None = None
+    num: int = 6
+    top_k: int = 3
+    depths: int = 4
+    layer: str | None = None
+    mistakes: int = 12
+    limit: int | None = None
+    invert: bool = False
+    fit: Literal["crop", "squash"] | None = None
+    trust: str | None = None
+    output: str | None = None
+
+
+class Subjects(NamedTuple):
+    """The pictures to look at."""
+
+    x: Tensor
+    """(N, C, H, W) in [0, 1]"""
+    names: list[str]
+    labels: list[int] | None
+    """Their classes, where they are known."""
+
+
+def main() -> None:
+    """The command."""
+    cli.execute(command, __doc__)
+
+
+def command(argv: Sequence[str]) -> None:
+    """Inspect as the words of a command line say."""
+    from dlzoo.config import compose as config
+
+    options, words = cli.parse(Options, argv, others=("data.",))
+    check_ranges(options)
+    config.prepare([*([f"data={options.data}"] if options.data else []), *words])  # typos, before torch is imported
+    ckpt = paths.existing_file(options.ckpt, "ckpt")
+    source = None if options.input is None else paths.existing(options.input, "input")
+    inspect(options, words, ckpt, source, folder_for(options.output, ckpt))
+
+
+def inspect(options: Options, words: Sequence[str], ckpt: Path, source: Path | None, folder: Path) -> None:
+    """Make the pictures, and say what they are.
+
+    Args:
+        words: overrides ``data.<option>=…``.
+        source: of the images to look at; None is the test split.
+    """
+    from dlzoo.inference import activations as trace
+    from dlzoo.inference.recognition import recognise
+
+    task, cfg = load_classifier(ckpt, options.trust)
+    if options.layer:  # a typo, before the test split is read
+        trace.find(trace.look(task, task.spec.example(1)[0].to(task.device)).layers, options.layer)
+    problems: list[str] = []
+    given = None if source is None else read_input(task, cfg, source, options, problems)
+    found = None
+    if given is None or options.data or words:
+        data = open_data(ckpt, task, cfg, options.data, words, options.trust)
+        found = recognise(task, data, num_first=options.num, num_mistakes=options.mistakes, limit=options.limit)
+        print(visible("\n".join(found.in_words(task.spec.target.names))))
+    write(draw(task, given or first_of(found), found, options), folder)
+    print(f"{'look':14}tensorboard --logdir {folder}")
+    if problems:
+        raise UserError("; ".join(problems))
+
+
+def check_ranges(options: Options) -> None:
+    for key, (least, most) in RANGES.items():
+        value = getattr(options, key)
+        if value is not None and (value < least or (most is not None and value > most)):
+            allowed = f"at least {least}" if most is None else f"from {least} to {most}"
+            raise UserError(f"{key}={value} is out of range; it must be {allowed}")
+    if options.input is None and (options.invert or options.fit):
+        raise UserError(f"{'invert' if options.invert else 'fit'}: this is for the images of input=…")
+
+
+def folder_for(output: str | None, ckpt: Path) -> Path:
+    """Where the pictures go; it is made when there is one to write."""
+    run = ckpt.parent.parent if ckpt.parent.name == "checkpoints" else ckpt.parent
+    folder = run / "inspect" if output is None else Path(output).expanduser()
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"output={folder}: {existing} is no folder that can be written to; give another output=…")
+    return folder
+
+
+def load_classifier(ckpt: Path, trust: str | None = None) -> tuple[Supervised, DictConfig]:
+    """The trained task, on the GPU if there is one, and its config. `UserError` if it does not classify pictures."""
+    import torch
+
+    from dlzoo.specs.inputs import Classes, ImageSpec
+    from dlzoo.tasks.supervised import Supervised
+
+    task, cfg = cli.load(ckpt, trust)
+    if not isinstance(task.spec, ImageSpec) or not isinstance(task.spec.target, Classes):
+        raise UserError(
+            f"ckpt={ckpt}: only classifiers of pictures can be looked into, but this takes {task.spec.describe()} and "
+            f"predicts {task.spec.target.what}"
+        )
+    if not isinstance(task, Supervised):
+        raise UserError(f"ckpt={ckpt}: {type(task).__name__} has learnt no classes: there is nothing to look into")
+    return task.to("cuda" if torch.cuda.is_available() else "cpu"), cfg
+
+
+def open_data(
+    ckpt: Path,
+    task: Supervised,
+    stored: DictConfig,
+    data: str | None,
+    words: Sequence[str],
+    trust: str | None = None,
+) -> DataModule:
+    """The data whose test split is to be recognised, of which the checkpoint has seen no row."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from dlzoo.checkpoint import data_changes as changed_data
+    from dlzoo.commands import evaluate
+    from dlzoo.config import compose as config
+
+    try:
+        cfg = evaluate.composed(stored, data, words, trust)
+        source = evaluate.build_data(cfg, task.spec)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(config.explain(error)) from None
+    source.prepare_data()
+    changed_data.check_unseen(ckpt, cfg, source, is_own=evaluate.is_own(data, words))
+    return source
+
+
+def read_input(
+    task: Supervised, cfg: DictConfig, source: Path, options: Options, problems: list[str]
+) -> Subjects:  # fmt: skip
+    """The first images of a file or a folder, as predict reads them; why others cannot be read goes to ``problems``."""
+    from dlzoo.commands import predict
+
+    asked = predict.Options(ckpt=options.ckpt, input=str(source), invert=options.invert, fit=options.fit)
+    names, x = next(predict.batches(asked, task.spec, cfg, source, problems), ([], None))
+    if x is None:
+        raise UserError(problems[0])
+    return Subjects(x[: options.num].to(task.device), [Path(name).name for name in names[: options.num]], None)
+
+
+def first_of(found: Recognised | None) -> Subjects:
+    """The first pictures of the test split."""
+    assert found is not None
+    x, y, _ = found.first
+    return Subjects(x, [f"test picture {i + 1}" for i in range(len(x))], y.tolist())
+
+
+def draw(
+    task: Supervised, subjects: Subjects, found: Recognised | None, options: Options
+) -> Iterator[tuple[str, Figure | str]]:
+    """The name of each picture, and the picture, or why there is none."""
+    from dlzoo.inference import activations as trace
+    from dlzoo.visualization import interpretability as net_plots
+    from dlzoo.visualization import plots
+
+    names, no_maps = task.spec.target.names, "no layer of this net gives maps"
+    seen = trace.look(task, subjects.x[:1])
+    if seen.kernels is None:
+        yield "kernels", f"the weights of the first layer ({seen.first or 'none has any'}) are no pictures"
+    else:
+        num, *shape = seen.kernels.shape
+        heading = f"weights of {seen.first}: {num:,} of {'x'.join(map(str, shape))}"
+        yield "kernels", plots.filters(seen.kernels, heading=heading)
+    if not seen.layers:
+        yield "feature_maps", no_maps
+        yield "grad_cam", no_maps
+    else:
+        layers = trace.at_depths(seen.layers, options.depths)
+        yield "feature_maps", net_plots.feature_maps(subjects.x[:1], layers, title=titles_of(subjects, names)[0])
+        yield "grad_cam", draw_evidence(task, subjects, options)
+    if found is not None:
+        yield "classes", net_plots.class_accuracies(found.counts, names)
+        yield "mistakes", draw_mistakes(task, found, options, with_heat=bool(seen.layers))
+
+
+def titles_of(subjects: Subjects, names: Sequence[str]) -> list[str]:
+    """What stands above each picture: its class, where it is known."""
+    return ["" if subjects.labels is None else f"is {names[k]}" for k in subjects.labels or range(len(subjects.x))]
+
+
+def draw_evidence(task: Supervised, subjects: Subjects, options: Options) -> Figure:
+    from dlzoo.commands import predict
+    from dlzoo.inference import activations as trace
+    from dlzoo.visualization import interpretability as net_plots
+
+    names = task.spec.target.names
+    best = predict.predict(task, subjects.x).topk(min(options.top_k, len(names)), dim=1)
+    heat = trace.grad_cam(task, subjects.x, best.indices, options.layer)
+    titles, wrong = [], []
+    for i, title in enumerate(titles_of(subjects, names)):
+        shares, classes = best.values[i].tolist(), best.indices[i].tolist()
+        titles.append([title, *(f"{names[k]}\t{p:.0%}" for k, p in zip(classes, shares, strict=True))])
+        missed = subjects.labels is not None and subjects.labels[i] != classes[0]
+        wrong.append([False, missed, *[False] * (len(classes) - 1)])
+    heading = f"evidence (Grad-CAM) in {heat.layer.name}"
+    return net_plots.grad_cam(subjects.x, heat.maps, titles, wrong, heading=heading, row_headings=subjects.names)
+
+
+def draw_mistakes(task: Supervised, found: Recognised, options: Options, *, with_heat: bool) -> Figure | str:
+    import torch
+
+    from dlzoo.inference import activations as trace
+    from dlzoo.visualization import interpretability as net_plots
+    from dlzoo.visualization import plots
+
+    x, labels, logits = found.mistakes
+    if not len(x):
+        return f"there are none among {found.counts.sum():,} test pictures" if options.mistakes else "mistakes=0"
+    names, heading = task.spec.target.names, f"the {len(x)} most confident mistakes"
+    if not with_heat:
+        return plots.predictions(x, labels, logits, names, heading=heading)
+    shares, guesses = logits.float().softmax(1).max(1)
+    heat = trace.grad_cam(task, x, torch.stack([guesses, labels], 1), options.layer)
+    titles = [
+        (f"{names[g]}\t{p:.0%}\nis {names[k]}", f"for {names[g]}", f"for {names[k]}")
+        for g, p, k in zip(guesses.tolist(), shares.tolist(), labels.tolist(), strict=True)
+    ]
+    return net_plots.mistakes(x, heat.maps, titles, heading=f"{heading}, and the evidence for both classes")
+
+
+def write(made: Iterator[tuple[str, Figure | str]], folder: Path) -> None:
+    """Each picture as a PNG and into TensorBoard, with a line that says where it is, or why there is none."""
+    import numpy as np
+    from PIL import Image
+    from torch.utils.tensorboard import SummaryWriter
+
+    from dlzoo.visualization import plots
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with SummaryWriter(str(folder)) as writer:
+        for name, figure in made:
+            if isinstance(figure, str):
+                print(f"{name:14}left out: {visible(figure)}")
+                continue
+            content = io.BytesIO()
+            plots.as_plain_text(figure).savefig(content, format="png", dpi=figure.dpi)
+            path = folder / f"{name}.png"
+            paths.write(path, content.getvalue())
+            with Image.open(content) as image:
+                writer.add_image(name, np.asarray(image.convert("RGB")), dataformats="HWC")
+            print(f"{name:14}{path}")

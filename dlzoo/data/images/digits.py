@@ -1,0 +1,37 @@
+"""The embedded default: scikit-learn's handwritten digits, 1,797 real 8x8 scans in ten classes.
+
+Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI repository, 1998 (the test part).
+There is no official split, so a fixed fifth is the test set, whatever the run's seed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+
+from dlzoo.data.base import InMemoryData
+from dlzoo.data.loaders import Arrays
+from dlzoo.data.splits import holdout
+from dlzoo.specs.inputs import Classes, ImageSpec
+
+
+class Digits(InMemoryData):
+    """8x8 grey digits. Shipped inside scikit-learn: no download."""
+
+    def __init__(self, *, test_fraction: float = 0.2, test_seed: int = 0, **common: Any) -> None:
+        super().__init__(**common)
+        self.test_fraction = test_fraction
+        self.test_seed = test_seed
+
+    def declare(self) -> ImageSpec:
+        return ImageSpec(1, 8, 8, Classes(tuple("0123456789")))
+
+    def load(self, split: Literal["train", "test"]) -> Arrays:
+        from sklearn.datasets import load_digits
+
+        images, labels = load_digits(return_X_y=True)
+        x = torch.from_numpy(images * (255 / 16)).round().to(torch.uint8).view(-1, 1, 8, 8)
+        rows = Arrays(x, torch.from_numpy(labels).long())
+        train, test = holdout(rows, self.declare().target, self.test_fraction, seed=self.test_seed)
+        return rows.take(train if split == "train" else test)

@@ -1,0 +1,73 @@
+"""Truth tables of the logic gates: the smallest problems on which one layer succeeds (all but two) or fails.
+
+A single threshold unit learns every gate here except XOR and XNOR, which no line separates (M. Minsky, S. Papert,
+"Perceptrons", 1969). Training, validation and test rows are the same truth table: it is the whole world of a gate, so
+a figure here says what was learnt, and there is nothing to generalise to.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from dlzoo.data.base import InMemoryData
+from dlzoo.data.loaders import Arrays
+from dlzoo.errors import at_least, pick
+from dlzoo.specs.inputs import Classes, Column, TableSpec, Target
+
+GateName = Literal[
+    "and", "or", "nand", "nor", "xor", "xnor", "not", "identity",
+    "AND", "OR", "NAND", "NOR", "XOR", "XNOR", "NOT", "IDENTITY",
+]  # fmt: skip
+
+TWO_INPUTS: dict[str, Callable[[int, int], int]] = {
+    "and": lambda a, b: a & b,
+    "or": lambda a, b: a | b,
+    "nand": lambda a, b: 1 - (a & b),
+    "nor": lambda a, b: 1 - (a | b),
+    "xor": lambda a, b: a ^ b,
+    "xnor": lambda a, b: 1 - (a ^ b),
+}
+ONE_INPUT: dict[str, Callable[[int], int]] = {"not": lambda a: 1 - a, "identity": lambda a: a}
+GATES: dict[str, Callable[..., int]] = {**TWO_INPUTS, **ONE_INPUT}
+
+
+class Gates(InMemoryData):
+    """A gate's inputs (B, 2) or (B, 1), 0 or 1 as numbers, and its output as a class "0" or "1".
+
+    Args:
+        repeats: how often an epoch of training shows each row; validation and test show it once.
+    """
+
+    kind: ClassVar[type] = TableSpec
+
+    def __init__(
+        self,
+        *,
+        gate: GateName = "xor",
+        repeats: int = 100,
+        batch_size: int = 4,
+        seed: int = 0,
+        placement: Literal["auto", "device", "host"] = "auto",
+    ) -> None:
+        super().__init__(batch_size=batch_size, seed=seed, placement=placement)
+        at_least(1, "data", repeats=repeats)
+        self.output = pick(gate.lower(), GATES, "data.gate")
+        self.num_inputs = 1 if gate.lower() in ONE_INPUT else 2
+        self.repeats = repeats
+
+    def declare(self) -> TableSpec:
+        return TableSpec(tuple(Column(name) for name in "ab"[: self.num_inputs]), Classes(("0", "1")))
+
+    def load(self, split: Literal["train", "test"]) -> Arrays:
+        """The truth table, in the order of counting: 00, 01, 10, 11."""
+        inputs = list(itertools.product((0, 1), repeat=self.num_inputs))
+        return Arrays(torch.tensor(inputs).float(), torch.tensor([self.output(*row) for row in inputs]))
+
+    def split(self, rows: Arrays, target: Target) -> tuple[Tensor, Tensor]:
+        table = torch.arange(rows.num_rows)
+        return table.repeat(self.repeats), table

@@ -1,0 +1,155 @@
+"""Seeded tables with a known truth: what a net should find can be computed, so a mistake in learning shows.
+
+``friedman`` is J. Friedman, "Multivariate Adaptive Regression Splines", 1991, eq. 61; ``spiral`` has the arms of
+Stanford's CS231n course notes; ``boxcar`` is the step up and down that two sigmoid units can draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from dlzoo.data.loaders import Arrays
+from dlzoo.data.tables.base import TableData
+from dlzoo.errors import UserError, pick
+from dlzoo.specs.inputs import Classes, Column, TableSpec, Values
+
+SyntheticKind = Literal["line", "sine", "boxcar", "friedman", "blobs", "moons", "circles", "spiral"]
+Rows = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Function:
+    """Values y = truth(x) + noise; x: (N, F), uniform between low and high."""
+
+    truth: Callable[[np.ndarray], np.ndarray]
+    low: float
+    high: float
+    num_features: int = 1
+    min_features: int | None = None
+    """None where the number of features is fixed."""
+
+
+@dataclass(frozen=True)
+class _Clouds:
+    """Classes: draw(num_samples, num_features, num_classes, noise, seed) -> x: (N, F), labels: (N,)."""
+
+    draw: Callable[[int, int, int, float, int], Rows]
+    num_classes: int = 2
+    any_classes: bool = False
+    num_features: int = 2
+    min_features: int | None = None
+
+
+def _line(x: np.ndarray) -> np.ndarray:
+    return x @ np.arange(2.0, 2 + x.shape[1]) - 1
+
+
+def _friedman(x: np.ndarray) -> np.ndarray:
+    return 10 * np.sin(np.pi * x[:, 0] * x[:, 1]) + 20 * (x[:, 2] - 0.5) ** 2 + 10 * x[:, 3] + 5 * x[:, 4]
+
+
+def _blobs(n: int, num_features: int, num_classes: int, noise: float, seed: int) -> Rows:
+    from sklearn.datasets import make_blobs
+
+    return make_blobs(n, num_features, centers=num_classes, cluster_std=noise, center_box=(-1, 1), random_state=seed)
+
+
+def _moons(n: int, num_features: int, num_classes: int, noise: float, seed: int) -> Rows:
+    from sklearn.datasets import make_moons
+
+    return make_moons(n, noise=noise, random_state=seed)
+
+
+def _circles(n: int, num_features: int, num_classes: int, noise: float, seed: int) -> Rows:
+    from sklearn.datasets import make_circles
+
+    return make_circles(n, noise=noise, factor=0.5, random_state=seed)
+
+
+def _spiral(n: int, num_features: int, num_classes: int, noise: float, seed: int) -> Rows:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % num_classes
+    radius = rng.uniform(0, 1, n)
+    angle = 2 * np.pi * labels / num_classes + 4 * radius
+    x = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return x + noise * rng.standard_normal(x.shape), labels
+
+
+KINDS: dict[str, _Function | _Clouds] = {
+    "line": _Function(_line, -1, 1, min_features=1),
+    "sine": _Function(lambda x: np.sin(2 * np.pi * x[:, 0]), -1, 1),
+    "boxcar": _Function(lambda x: (np.abs(x[:, 0]) < 0.5) * 1.0, -1, 1),
+    "friedman": _Function(_friedman, 0, 1, num_features=10, min_features=5),
+    "blobs": _Clouds(_blobs, num_classes=3, any_classes=True, min_features=1),
+    "moons": _Clouds(_moons),
+    "circles": _Clouds(_circles),
+    "spiral": _Clouds(_spiral, num_classes=3, any_classes=True),
+}
+
+
+class Synthetic(TableData):
+    """Points drawn from a known law.
+
+    Args:
+        kind: values: ``line`` (y = 2 x0 + 3 x1 + ... - 1), ``sine`` (two periods), ``boxcar`` (1 for |x| < 0.5, else
+            0), ``friedman`` (five of the features count); classes: ``blobs``, ``moons``, ``circles``, ``spiral``.
+        num_samples: rows in all, before test and validation rows are held out.
+        noise: standard deviation of the values, or of the points of a class.
+        num_features: for line, friedman and blobs; None is 1, 10 and 2.
+        num_classes: for blobs and spiral; None is 3.
+        sample_seed: chooses the points; not the run's seed, so that runs can be compared.
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: SyntheticKind = "moons",
+        num_samples: int = 1000,
+        noise: float = 0.1,
+        num_features: int | None = None,
+        num_classes: int | None = None,
+        sample_seed: int = 0,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self.law = pick(kind, KINDS, "data.kind")
+        fewest, any_classes = self.law.min_features, isinstance(self.law, _Clouds) and self.law.any_classes
+        if num_features is not None and (fewest is None or num_features < fewest):
+            allowed = f"it needs at least {fewest}" if fewest else f"it has {self.law.num_features}: leave it out"
+            raise UserError(f"data.num_features={num_features} does not fit data.kind={kind}: {allowed}")
+        if num_classes is not None and (not any_classes or num_classes < 2):
+            allowed = "it needs at least 2" if any_classes else "their number is not free: leave it out"
+            raise UserError(f"data.num_classes={num_classes} does not fit data.kind={kind}: {allowed}")
+        if num_samples < 10 or noise < 0:
+            raise UserError(f"data.num_samples={num_samples} must be at least 10, and data.noise={noise} at least 0")
+        self.num_samples = num_samples
+        self.noise = noise
+        self.num_features = num_features or self.law.num_features
+        self.num_classes = (num_classes or self.law.num_classes) if isinstance(self.law, _Clouds) else 0
+        self.sample_seed = sample_seed
+
+    def declare(self) -> TableSpec:
+        columns = tuple(Column(f"x{i}") for i in range(self.num_features))
+        if not self.num_classes:
+            return TableSpec(columns, Values(("y",)))
+        return TableSpec(columns, Classes(tuple(map(str, range(self.num_classes)))))
+
+    def truth(self, x: torch.Tensor) -> torch.Tensor:
+        """The values (N, 1) without noise at x: (N, F), for the kinds whose target is a value."""
+        if not isinstance(self.law, _Function):
+            raise UserError("only line, sine, boxcar and friedman have a value at each point")
+        return torch.from_numpy(self.law.truth(x.double().numpy())).float()[:, None]
+
+    def table(self) -> Arrays:
+        if isinstance(self.law, _Clouds):
+            x, y = self.law.draw(self.num_samples, self.num_features, self.num_classes, self.noise, self.sample_seed)
+            return Arrays(torch.from_numpy(x).float(), torch.from_numpy(y).long())
+        rng = np.random.default_rng(self.sample_seed)
+        x = rng.uniform(self.law.low, self.law.high, (self.num_samples, self.num_features))
+        y = self.law.truth(x) + self.noise * rng.standard_normal(self.num_samples)
+        return Arrays(torch.from_numpy(x).float(), torch.from_numpy(y).float()[:, None])

@@ -1,0 +1,195 @@
+"""Running text for language models: one long sequence of tokens, cut into train, validation and test from the start."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import random
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlzoo.data.fingerprint import hash_pieces
+from dlzoo.data.loaders import Loader
+from dlzoo.data.text.base import Split, TokenData
+from dlzoo.data.text.loaders import PassageLoader, StreamLoader
+from dlzoo.data.text.published import SentimentSentences, prepare_sentences, read_sentences, sentence_files
+from dlzoo.data.text_reader import content_of, read_text
+from dlzoo.errors import UserError, at_least
+from dlzoo.specs.inputs import NextTokens, TextSpec
+from dlzoo.specs.tokenizer import UNKNOWN, Level
+from dlzoo.utils import files as paths
+from dlzoo.utils.download import folder_of
+
+
+class StreamData(TokenData):
+    """One long text, of which each token is to be predicted from those before it.
+
+    The first part is for training, the next for validation, the last for testing: neighbours in a text are alike, so
+    random pieces would leak.
+
+    Args:
+        num_steps: tokens of a training batch in each of its ``batch_size`` streams; gradients go back so far.
+        eval_num_steps: tokens of a passage in validation and test, see `PassageLoader`.
+        test_fraction: share of the text that is for testing.
+        line_breaks: words only: whether the end of a line is a token.
+    """
+
+    is_ordered = True
+
+    def __init__(
+        self,
+        *,
+        level: Level = "char",
+        lower: bool = False,
+        num_steps: int = 64,
+        eval_num_steps: int = 1024,
+        eval_batch_size: int = 16,
+        test_fraction: float = 0.1,
+        line_breaks: bool = True,
+        **common: Any,
+    ) -> None:
+        super().__init__(level=level, lower=lower, eval_batch_size=eval_batch_size, **common)
+        at_least(1, "data", num_steps=num_steps, eval_num_steps=eval_num_steps)
+        if not 0 < test_fraction < 1:
+            raise UserError(f"data.test_fraction={test_fraction} must lie between 0 and 1")
+        if level == "word":
+            self.tokenizer = dataclasses.replace(self.tokenizer, line_breaks=line_breaks)
+        self.num_steps = num_steps
+        self.eval_num_steps = eval_num_steps
+        self.test_fraction = test_fraction
+        self._streams: dict[str, Tensor] = {}
+
+    @abstractmethod
+    def text(self) -> str:
+        """The whole text."""
+
+    def read_texts(self, part: str) -> tuple[list[str], list[int]]:
+        return [self.text()], []
+
+    def declare(self) -> TextSpec:
+        return TextSpec(NextTokens(2), self.tokenizer)
+
+    def setup(self, stage: str | None = None) -> None:
+        if self._streams:
+            return
+        corpus = self.corpus("all")
+        tokens = torch.from_numpy(corpus.tokens)
+        sizes = self._sizes(len(tokens))
+        train, val, test = tokens.split(sizes)
+        if not self._adopted:
+            vocabulary = self.fit_vocabulary(corpus.words, train)
+            target = NextTokens(len(vocabulary))
+            self.spec = dataclasses.replace(self.declare(), vocabulary=vocabulary, target=target)
+        numbers = {token: i for i, token in enumerate(self.spec.vocabulary)}  # type: ignore[union-attr]
+        table = torch.tensor([numbers.get(word, UNKNOWN) for word in corpus.words])
+        self._streams = {"train": table[train], "val": table[val], "test": table[test]}
+
+    def arrays(self, split: Split) -> Tensor:  # type: ignore[override]  # a stream has no rows
+        """The tokens (N,) int64 of a split."""
+        self.setup()
+        return self._streams[split]
+
+    def load(self, split: Literal["train", "test"]) -> Any:
+        return self.arrays(split)
+
+    def fit_ids(self) -> tuple[np.ndarray, np.ndarray]:
+        train, val, _ = self._piece_ids()
+        return train, val
+
+    def test_ids(self) -> np.ndarray:
+        return self._piece_ids()[2]
+
+    def _piece_ids(self) -> list[np.ndarray]:
+        """The pieces of each part, which are known by their tokens, whatever the vocabulary."""
+        corpus = self.corpus("all")
+        ends = np.cumsum(self._sizes(len(corpus.tokens)))
+        return [hash_pieces(corpus.words, tokens) for tokens in np.split(corpus.tokens, ends[:-1])]
+
+    def _sizes(self, n: int) -> list[int]:
+        """Tokens for training, validation and test."""
+        num_test = round(n * self.test_fraction)
+        num_val = round((n - num_test) * self.val_fraction) if self.val_size is None else self.val_size
+        sizes = [n - num_test - num_val, num_val, num_test]
+        if min(sizes) < 2:
+            given = f"data.val_fraction={self.val_fraction}" if self.val_size is None else f"data.val_size={num_val}"
+            raise UserError(
+                f"a text of {n} tokens leaves {max(sizes[0], 0)} for training, {num_val} for validation ({given}) and "
+                f"{num_test} for testing (data.test_fraction={self.test_fraction}); each needs at least 2"
+            )
+        return sizes
+
+    def _loader(self, split: Split, batch_size: int, shuffle: bool = False) -> Loader:
+        tokens = self.arrays(split)
+        tokens = tokens.to(self._home(tokens.numel() * tokens.element_size()))
+        if shuffle:
+            return StreamLoader(tokens, batch_size, num_steps=self.num_steps, seed=self.seed)
+        return PassageLoader(tokens, batch_size, num_steps=self.eval_num_steps)
+
+
+class TextFile(StreamData):
+    """Any text file, or all text files of a folder in the order of their names.
+
+    Args:
+        path: the file, or a folder whose ``.txt`` files are read.
+        encoding: by Python's name, such as latin-1.
+    """
+
+    def __init__(self, *, path: str, encoding: str = "utf-8-sig", **common: Any) -> None:
+        super().__init__(**common)
+        self.path = path
+        self.encoding = encoding
+
+    def text(self) -> str:
+        return "\n".join(read_text(file, self.encoding) for file in self._files)
+
+    def fingerprint(self, part: str) -> str:
+        total = hashlib.blake2b(self.encoding.encode(), digest_size=16)
+        for file in self._files:
+            total.update(hashlib.blake2b(content_of(file)).digest())
+        return total.hexdigest()
+
+    @property
+    def _files(self) -> list[Path]:
+        path = paths.existing(self.path, "data.path")
+        files = sorted(file for file in path.glob("*.txt") if file.is_file()) if path.is_dir() else [path]
+        if not any(file.stat().st_size for file in files):
+            raise UserError(f"data.path={self.path} holds no text" + " (.txt files)" * path.is_dir())
+        return files
+
+
+class SentencesStream(StreamData):
+    """The 3,000 sentences of `SentimentSentences` without their labels, a line each, in a fixed random order.
+
+    Args:
+        data_dir: the folder of all data sets.
+        mirrors: base URLs to download from, instead of the usual ones.
+    """
+
+    def __init__(
+        self, *, data_dir: str | os.PathLike[str] = "data", mirrors: str | Sequence[str] | None = None, **common: Any
+    ) -> None:
+        super().__init__(**common)
+        self.data_dir = folder_of(data_dir)
+        mirrors = SentimentSentences.usual_mirrors if mirrors is None else mirrors
+        self.mirrors = (mirrors,) if isinstance(mirrors, str) else tuple(mirrors)
+
+    def prepare_data(self) -> None:
+        prepare_sentences(self.data_dir, self.mirrors)
+
+    def text(self) -> str:
+        sentences, _ = read_sentences(self.data_dir)
+        random.Random(0).shuffle(sentences)  # the files are of three kinds
+        return "".join(f"{sentence}\n" for sentence in sentences)
+
+    def fingerprint(self, part: str) -> str:
+        total = hashlib.blake2b(digest_size=16)
+        for content in sentence_files(self.data_dir).values():
+            total.update(hashlib.blake2b(content).digest())
+        return f"stream {total.hexdigest()}"

@@ -1,0 +1,120 @@
+"""A classifier of real pictures, by which made pictures are measured.
+
+It is LeNet-5 as in configs/experiment/lenet_mnist.yaml, trained on all official training pictures of the data by a
+fixed recipe and with a fixed seed, whatever the run's own: so all runs on the same data are measured by the same net.
+Figures compare within this project only: other sources use an Inception net trained on ImageNet, or a net of their own.
+The weights are kept in the user's cache folder, or where the variable DLZOO_CACHE_DIR says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor, nn
+
+from dlzoo.data.loaders import Arrays, as_float
+from dlzoo.nets.lenet import LeNet
+from dlzoo.specs.inputs import ImageSpec
+from dlzoo.utils.files import replaced
+
+RECIPE = {"version": 1, "epochs": 4, "least_steps": 400, "batch_size": 128, "lr": 5e-3, "seed": 0}
+BATCH_SIZE = 500
+
+
+class Ruler(nn.Module):
+    """Pictures (B, C, H, W) in [0, 1] -> features (B, 84), LeNet's last hidden layer, and logits (B, K)."""
+
+    def __init__(self, spec: ImageSpec) -> None:
+        super().__init__()
+        self.net = LeNet(spec, activation="relu", pool="max")
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.net.layers[:-1](self.net.enlarge(x))
+        return features, self.net.layers[-1](features)
+
+    @torch.no_grad()
+    def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and logits of many pictures, on the CPU."""
+        device = next(self.parameters()).device
+        parts = [self(part.to(device)) for part in x.split(BATCH_SIZE)]
+        features, logits = (torch.cat(each).float().cpu() for each in zip(*parts, strict=True))
+        return features, logits
+
+
+def ruler_for(spec: ImageSpec, rows: Arrays, device: torch.device) -> Ruler:
+    """The ruler of these data, from the cache or trained now.
+
+    Args:
+        rows: all training pictures, uint8 or float in [0, 1], and their labels.
+    """
+    path = cache_folder() / f"lenet-{fingerprint(rows)}.pt"
+    with torch.random.fork_rng():
+        ruler = Ruler(spec)
+    try:
+        ruler.load_state_dict(torch.load(path, weights_only=True))
+    except Exception as error:  # whatever a missing, damaged or foreign file raises, a new one is made
+        if path.exists():
+            print(f"{path} cannot be used ({type(error).__name__}) and is made anew", file=sys.stderr)
+        started = time.perf_counter()
+        print("LeNet learns the real pictures, once, to measure made ones …", end=" ", file=sys.stderr, flush=True)
+        train(ruler.to(device), rows)
+        print(f"{time.perf_counter() - started:.0f} s", file=sys.stderr)
+        keep(ruler, path)
+    return ruler.to(device).eval().requires_grad_(False)
+
+
+@torch.enable_grad()
+def train(ruler: Ruler, rows: Arrays, recipe: dict[str, Any] = RECIPE) -> None:
+    """Teach LeNet from the same weights and in the same order each time, without touching the run's random numbers."""
+    device = next(ruler.parameters()).device
+    num, size = rows.num_rows, recipe["batch_size"]
+    per_epoch = -(-num // size)
+    epochs = max(recipe["epochs"], -(-recipe["least_steps"] // per_epoch))
+    with isolate_rng():
+        torch.manual_seed(recipe["seed"])
+        for part in ruler.modules():
+            if isinstance(part, nn.Conv2d | nn.Linear):
+                part.reset_parameters()
+        optimizer = torch.optim.Adam(ruler.parameters(), recipe["lr"])
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe["lr"], total_steps=epochs * per_epoch)
+        for _ in range(epochs):
+            for chosen in torch.randperm(num).split(size):
+                x, y = (t.index_select(0, chosen.to(t.device)).to(device) for t in rows[:2])
+                loss = F.cross_entropy(ruler(as_float(x))[1], y)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+
+
+def fingerprint(rows: Arrays) -> str:
+    """Of the pictures, their labels and the recipe."""
+    digest = hashlib.sha256(repr(sorted(RECIPE.items())).encode())
+    for t in rows[:2]:
+        digest.update(f"{t.dtype}{tuple(t.shape)}".encode())
+        digest.update(t.cpu().contiguous().numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    import platformdirs
+
+    return Path(os.environ.get("DLZOO_CACHE_DIR") or platformdirs.user_cache_dir("dlzoo")).expanduser()
+
+
+def keep(ruler: Ruler, path: Path) -> None:
+    """Write the weights whole or not at all; where the folder cannot be written to, the next run trains again."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replaced(path) as temporary:
+            torch.save({name: weight.cpu() for name, weight in ruler.state_dict().items()}, temporary)
+    except OSError as error:
+        print(f"{path} cannot be written ({error.strerror}); DLZOO_CACHE_DIR names another folder", file=sys.stderr)

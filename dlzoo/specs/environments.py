@@ -1,0 +1,99 @@
+"""Specs of environments: what an agent sees, what it can do, and when an episode is cut.
+
+Both stand beside the specs of dlzoo/specs/inputs.py. A batch of an environment is no pair of tensors but a block of play
+(dlzoo/rl/environments.py); ``example`` gives observations, and for each an action.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Actions:
+    """Target: one of ``num_outputs`` actions, to be chosen so that the rewards add up to much."""
+
+    what: ClassVar[str] = "actions"
+    units: ClassVar[tuple[str, ...]] = ()
+
+    names: tuple[str, ...]
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.names)
+
+    def example(self, n: int) -> Tensor:
+        return torch.arange(n) % self.num_outputs
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """An environment that shows vectors (B, D) float32, or pictures (B, C, H, W) float32 in [0, 1].
+
+    ``max_steps`` is where an episode is cut (0: never), ``solved`` the mean return from which its authors call it
+    solved. ``mean`` and ``std`` are per feature, fitted on random play, or empty.
+    """
+
+    what: ClassVar[str] = "environments"
+
+    id: str
+    shape: tuple[int, ...]
+    target: Actions
+    max_steps: int = 0
+    solved: float | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    @property
+    def is_picture(self) -> bool:
+        return len(self.shape) == 3
+
+    @property
+    def num_features(self) -> int:
+        return math.prod(self.shape)
+
+    def describe(self) -> str:
+        shown = f"pictures of {'x'.join(map(str, self.shape))}" if self.is_picture else f"{self.num_features} numbers"
+        return f"the environment {self.id}, which shows {shown} and takes {self.target.num_outputs} actions"
+
+    def example(self, n: int) -> tuple[Tensor, Tensor]:
+        draw = torch.Generator().manual_seed(0)
+        x = (
+            torch.rand(n, *self.shape, generator=draw)
+            if self.is_picture
+            else torch.randn(n, *self.shape, generator=draw)
+        )
+        return x, self.target.example(n)
+
+
+@dataclass(frozen=True)
+class StatesSpec:
+    """An environment with a finite number of states, which it shows as their numbers (B,) int64."""
+
+    what: ClassVar[str] = "environments of numbered states"
+    mean: ClassVar[tuple[float, ...]] = ()
+    std: ClassVar[tuple[float, ...]] = ()
+
+    id: str
+    num_states: int
+    target: Actions
+    max_steps: int = 0
+    solved: float | None = None
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Of what describes a state: one number for each that there is."""
+        return (self.num_states,)
+
+    def describe(self) -> str:
+        return (
+            f"the environment {self.id}, which has {self.num_states} states and takes {self.target.num_outputs} actions"
+        )
+
+    def example(self, n: int) -> tuple[Tensor, Tensor]:
+        return torch.arange(n) % self.num_states, self.target.example(n)

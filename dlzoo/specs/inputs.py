@@ -1,0 +1,314 @@
+"""Specs: the typed promise that data makes about its batches.
+
+Nets read their shapes from a spec, tasks read their targets, predictions read class names and units, and a
+checkpoint stores the whole as plain data. A spec also carries what was fitted on the training split (the mean and
+standard deviation of its inputs, categories, fill values), so that a model and its spec can turn raw input into a
+prediction without the data that trained it.
+
+A batch is a tuple ``(inputs, target)`` or ``(inputs, target, weight)``, weight: (B,) float, a factor on the loss.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Literal, get_args, get_type_hints
+
+import torch
+from torch import Tensor
+
+from dlzoo.config.introspection import check_value
+from dlzoo.errors import UserError
+from dlzoo.specs.environments import Actions, EnvSpec, StatesSpec
+from dlzoo.specs.series_transform import Transform
+from dlzoo.specs.tokenizer import PAD, SPECIAL, UNKNOWN, Tokenizer
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Target: one of ``num_outputs`` classes, given as (B,) int64, or as (B, K) probabilities after mixing.
+
+    ``counts`` are the classes' numbers of training rows, or empty.
+    """
+
+    what: ClassVar[str] = "classes"
+
+    names: tuple[str, ...]
+    counts: tuple[int, ...] = ()
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.names)
+
+    def example(self, n: int) -> Tensor:
+        return torch.arange(n) % self.num_outputs
+
+
+@dataclass(frozen=True)
+class Values:
+    """Target: real numbers, (B, D) float32, in the units named."""
+
+    what: ClassVar[str] = "values"
+
+    names: tuple[str, ...]
+    units: tuple[str, ...] = ()
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.names)
+
+    def example(self, n: int) -> Tensor:
+        return torch.linspace(-1, 1, n * self.num_outputs).view(n, self.num_outputs)
+
+
+@dataclass(frozen=True)
+class NextTokens:
+    """Target: for each token of a text the one that follows, (B, L) int64; 0, ``<pad>``, where there is none."""
+
+    what: ClassVar[str] = "next tokens"
+
+    num_outputs: int
+    names: ClassVar[tuple[str, ...]] = ()  # the vocabulary is the spec's
+    units: ClassVar[tuple[str, ...]] = ()
+
+
+Target = Classes | Values | NextTokens | Actions
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """Pictures: (B, C, H, W) float32 in [0, 1]. ``mean`` and ``std`` are per channel, fitted on train, or empty."""
+
+    what: ClassVar[str] = "images"
+
+    channels: int
+    height: int
+    width: int
+    target: Classes | Values
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.channels, self.height, self.width)
+
+    @property
+    def num_features(self) -> int:
+        return self.channels * self.height * self.width
+
+    def describe(self) -> str:
+        return f"images of {self.channels}x{self.height}x{self.width}"
+
+    def example(self, n: int) -> tuple[Tensor, Tensor]:
+        x = torch.rand(n, *self.shape, generator=torch.Generator().manual_seed(0))
+        return x, self.target.example(n)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    A numeric column gives one feature; a categorical one gives one feature per category (one-hot; a value not seen
+    in training gives all zeros). ``fill`` replaces a missing value; without it a missing value is an error.
+    """
+
+    name: str
+    unit: str = ""
+    categories: tuple[str, ...] = ()
+    fill: str | float | None = None
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return tuple(f"{self.name}={c}" for c in self.categories) or (self.name,)
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """Rows of a table: (B, F) float32. ``mean`` and ``std`` are per feature, fitted on train, or empty."""
+
+    what: ClassVar[str] = "tables"
+
+    columns: tuple[Column, ...]
+    target: Classes | Values
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return tuple(name for column in self.columns for name in column.feature_names)
+
+    @property
+    def num_features(self) -> int:
+        return len(self.feature_names)
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (self.num_features,)
+
+    def describe(self) -> str:
+        return f"a table of {self.num_features} features"
+
+    def example(self, n: int) -> tuple[Tensor, Tensor]:
+        x = torch.randn(n, self.num_features, generator=torch.Generator().manual_seed(0))
+        return x, self.target.example(n)
+
+
+@dataclass(frozen=True)
+class TextSpec:
+    """Texts: (B, L) int64, the tokens' numbers in the vocabulary, filled up with 0, ``<pad>``, behind each text's end.
+
+    ``vocabulary`` is fitted on train; before, it holds the special tokens alone. Of a longer text the ``keep``
+    ``max_length`` tokens count.
+    """
+
+    what: ClassVar[str] = "texts"
+    mean: ClassVar[tuple[float, ...]] = ()  # numbers of tokens are not standardised
+    std: ClassVar[tuple[float, ...]] = ()
+
+    target: Target
+    tokenizer: Tokenizer = field(default_factory=Tokenizer)
+    max_length: int | None = None
+    keep: Literal["first", "last"] = "first"
+    vocabulary: tuple[str, ...] = SPECIAL
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.vocabulary)
+
+    def describe(self) -> str:
+        length = "" if self.max_length is None else f", at most {self.max_length}"
+        return f"texts of {self.tokenizer.what}{length}"
+
+    def encode(self, text: str) -> list[int]:
+        """The numbers of a text's tokens; a text without any is one unknown token."""
+        tokens = self.tokenizer.splitter()(text) or SPECIAL[UNKNOWN : UNKNOWN + 1]
+        kept = slice(self.max_length) if self.keep == "first" else slice(-(self.max_length or 0), None)
+        return [self._numbers.get(token, UNKNOWN) for token in tokens][kept]
+
+    def decode(self, numbers: list[int]) -> str:
+        return self.tokenizer.join([self.vocabulary[i] for i in numbers])
+
+    def example(self, n: int) -> tuple[Tensor, Tensor]:
+        length = min(self.max_length or 12, 12)
+        draw = torch.Generator().manual_seed(0)
+        x = torch.randint(1, self.num_tokens, (n, length), generator=draw)
+        if isinstance(self.target, NextTokens):
+            return x, x.roll(-1, 1)
+        ends = torch.randint(1, length + 1, (n, 1), generator=draw)
+        return torch.where(torch.arange(length) < ends, x, PAD)[:, : ends.max()], self.target.example(n)
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {token: i for i, token in enumerate(self.vocabulary)}
+
+
+@dataclass(frozen=True)
+class SequenceSpec:
+    """Sequences of equal length: (B, T, D) float32. ``target`` is what is asked about the whole."""
+
+    what: ClassVar[str] = "sequences"
+    mean: ClassVar[tuple[float, ...]] = ()
+    std: ClassVar[tuple[float, ...]] = ()
+
+    length: int
+    num_inputs: int
+    target: Classes | Values
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (self.length, self.num_inputs)
+
+    @property
+    def num_features(self) -> int:
+        return self.length * self.num_inputs
+
+    def describe(self) -> str:
+        return f"sequences of {self.length}x{self.num_inputs}"
+
+    def example(self, n: int) -> tuple[Tensor, Tensor]:
+        x = torch.randn(n, *self.shape, generator=torch.Generator().manual_seed(0))
+        return x, self.target.example(n)
+
+
+@dataclass(frozen=True)
+class SeriesSpec:
+    """Columns of values over time, at equal steps, to be forecast.
+
+    A training batch holds windows (B, W, D) of past values, as ``transform`` leaves them, and the next value (B, D).
+    With ``consecutive`` windows, row i of a batch goes on where row i of the batch before ended, and the target is the
+    next value at each step, (B, W, D). A validation or test batch is one forecast: all raw values before its origin
+    (1, N, D) float64, and those after it (1, H, D).
+
+    ``frequency`` is the step of time (dlzoo/specs/frequency.py), ``start`` the time of the first row. ``scales`` are the
+    errors of the seasonal naive forecast in the training rows, per column, which MASE divides by.
+    """
+
+    what: ClassVar[str] = "series"
+    mean: ClassVar[tuple[float, ...]] = ()  # inputs arrive as the transform leaves them
+    std: ClassVar[tuple[float, ...]] = ()
+
+    target: Values
+    window: int
+    horizon: int
+    frequency: str = "row"
+    period: int = 1
+    start: str = ""
+    consecutive: bool = False
+    transform: Transform = field(default_factory=Transform)
+    scales: tuple[float, ...] = ()
+
+    @property
+    def num_columns(self) -> int:
+        return self.target.num_outputs
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (self.window, self.num_columns)
+
+    @property
+    def num_features(self) -> int:
+        return self.window * self.num_columns
+
+    @property
+    def num_needed(self) -> int:
+        """Raw values that a forecast needs to start from."""
+        return self.window + self.transform.num_lost
+
+    def describe(self) -> str:
+        return f"a series of {', '.join(self.target.names)} by the {self.frequency}, in windows of {self.window}"
+
+    def example(self, n: int) -> tuple[Tensor, Tensor]:
+        x = torch.randn(n, *self.shape, generator=torch.Generator().manual_seed(0))
+        return x, torch.cat([x[:, 1:], x[:, :1]], dim=1) if self.consecutive else self.target.example(n)
+
+
+Spec = ImageSpec | TableSpec | TextSpec | SequenceSpec | SeriesSpec | EnvSpec | StatesSpec
+
+_TYPES = {cls.__name__: cls for cls in (*get_args(Spec), *get_args(Target), Column, Tokenizer, Transform)}
+
+
+def to_plain(value: Any) -> Any:
+    """A spec as dicts, lists, strings and numbers, for a checkpoint or JSON; `from_plain` inverts it."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    return [to_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def from_plain(value: Any) -> Any:
+    """The spec that `to_plain` wrote. `UserError` if it names a type or a field that this version does not know."""
+    if isinstance(value, dict):
+        fields = {k: from_plain(v) for k, v in value.items() if k != "type"}
+        try:
+            kind = _TYPES[value["type"]]
+            part = kind(**fields)
+        except (KeyError, TypeError) as error:
+            raise UserError(f"the stored spec has a part that this version of dlzoo does not know: {error}") from None
+        hints = get_type_hints(kind)
+        for name, given in fields.items():
+            check_value(given, hints[name], f"the stored spec, {kind.__name__}.{name}")
+            if hints[name] == tuple[str, ...] and not all(isinstance(text, str) for text in given):
+                raise UserError(f"the stored spec, {kind.__name__}.{name}: these must be texts")
+        return part
+    return tuple(from_plain(v) for v in value) if isinstance(value, list) else value

@@ -1,0 +1,206 @@
+"""What all agents have in common: they play blocks of steps, are evaluated on whole episodes, and count both.
+
+A training batch is a block of steps in the environments (dlzoo/data/environments.py). Lightning's step counter counts
+*environment steps* here, so that trainer.max_steps, the names of checkpoints, metrics.csv and the curves in
+TensorBoard mean what the literature means; a learning rate's schedule moves once a block.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from abc import abstractmethod
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlzoo.errors import UserError
+from dlzoo.optim.lr_schedules import UNLIMITED, Plan
+from dlzoo.rl.environments import Environments, Transitions, play_each
+from dlzoo.specs.inputs import Actions, EnvSpec, StatesSpec
+from dlzoo.tasks.base import RunningMean, Task, for_manual, stop_searching_for_cuda
+from dlzoo.training import restore as resume_state
+
+
+class Player(Task):
+    """An agent: `explore` is how it acts while it learns, `greedy` how it acts when it is evaluated.
+
+    The random numbers of play come from a generator of their own, whose state goes into the checkpoint.
+    """
+
+    targets = (Actions,)
+    monitor = ("val/return", "max")
+    goes_on_within_epochs = False  # what is under way in the environments is not stored
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if not isinstance(self.spec, EnvSpec | StatesSpec):
+            raise UserError(f"{type(self).__name__} plays in environments, but this is {self.spec.describe()}")
+        self.automatic_optimization = False
+        self.num_actions = self.spec.target.num_outputs
+        self.rng = np.random.default_rng(torch.initial_seed() % 2**63)
+        self.num_steps = 0
+        """Environment steps that were played in training, all environments together."""
+        self.num_asked = 0
+        """Steps that were asked for: of several environments, a few more are played at most, and never ever more."""
+        self.clip: float | None = None
+        """Largest norm of a gradient."""
+        self._episodes: list[tuple[np.ndarray, np.ndarray]] = []
+        self._finished: list[tuple[float, int]] = []
+
+    # ------------------------------------------------------------------ acting
+
+    @abstractmethod
+    def explore(self, observations: np.ndarray) -> np.ndarray:
+        """The actions (N,) of an agent that learns."""
+
+    @abstractmethod
+    def take_in(self, made: Transitions) -> None:
+        """Note what came of them; called after each step."""
+
+    def learn(self) -> None:
+        """Called after each step, when it has been counted."""
+
+    def greedy(self, observations: np.ndarray) -> np.ndarray:
+        """The best actions (N,) by the net."""
+        with torch.no_grad():
+            return self(self.as_input(observations)).argmax(1).cpu().numpy()
+
+    def as_input(self, observations: np.ndarray | Tensor) -> Tensor:
+        """What environments show, or a buffer holds, as the net wants it: bytes become [0, 1]."""
+        x = torch.as_tensor(observations).to(self.device)
+        if isinstance(self.spec, StatesSpec):
+            return x
+        return x.float().mul_(1 / 255) if x.dtype == torch.uint8 else x.float()
+
+    # ------------------------------------------------------------------ training
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        environments, num_steps = batch
+        if batch_idx == 0:
+            self.begin(environments)
+        self.num_asked += num_steps
+        if (limit := self.trainer.max_steps) >= 0:
+            self.num_asked = min(self.num_asked, limit)
+        started, before = time.perf_counter(), self.num_steps
+        while self.num_steps < self.num_asked:
+            made = environments.step(self.explore(environments.observations))
+            self.take_in(made)
+            self.num_steps += len(made.action)
+            self.learn()
+        if self.trainer.is_last_batch:
+            self.end()
+        self._count(self.num_steps - before)
+        for schedule in self.trainer.lr_scheduler_configs:
+            if schedule.interval == "step":
+                schedule.scheduler.step()  # type: ignore[call-arg]
+        self.report(environments, (self.num_steps - before) / (time.perf_counter() - started))
+
+    def begin(self, environments: Environments) -> None:
+        """An epoch begins: every environment has started a new episode."""
+
+    def end(self) -> None:
+        """An epoch ends, and with it what is under way in the environments."""
+
+    def report(self, environments: Environments, steps_per_second: float) -> None:
+        """Log the block, against environment steps."""
+        figures = {"steps_per_second": steps_per_second, "lr": self.learning_rate, **self.figures()}
+        if finished := environments.finished:
+            returns, lengths = np.array(finished).T
+            figures |= {"return": returns.mean(), "length": lengths.mean()}
+            self.add_mean("return", torch.tensor(returns.mean()), len(returns))
+            finished.clear()
+        self.send({f"train/{name}": float(value) for name, value in figures.items()})
+
+    def figures(self) -> dict[str, float]:
+        """What else is worth a curve."""
+        return {}
+
+    def send(self, metrics: dict[str, float]) -> None:
+        for logger in self.trainer.loggers:
+            logger.log_metrics(metrics | {"epoch": self.current_epoch}, self.num_steps)
+
+    def add_mean(self, name: str, mean: Tensor, count: int) -> None:
+        """To the epoch's mean ``train/<name>``."""
+        self.train_means.setdefault(name, RunningMean()).add(mean, count)
+
+    def on_train_epoch_end(self) -> None:
+        for name, mean in self.train_means.items():
+            if mean.count:
+                self.log(f"train/{name}", mean.read(), logger=False, batch_size=int(mean.count))
+        self.step_epoch_schedules()
+
+    def _count(self, num_steps: int) -> None:
+        """Lightning counts optimizer steps, of which there may be none, or several in an environment step."""
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        progress.total.ready += num_steps
+        progress.total.completed += num_steps
+
+    # ------------------------------------------------------------------ evaluation
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._episodes.append(play_each(batch.environments, batch.seeds, self.greedy))
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        self._tell("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._tell("test")
+
+    def _tell(self, split: str) -> None:
+        returns, lengths = (np.concatenate(parts) for parts in zip(*self._episodes, strict=True))
+        self._episodes.clear()
+        spread = float(returns.std(ddof=1)) if len(returns) > 1 else 0.0
+        figures = {"return": float(returns.mean()), "return_std": spread, "length": float(lengths.mean())}
+        metrics = {f"{split}/{name}": value for name, value in figures.items()}
+        self.log_dict(metrics, logger=False, batch_size=len(returns))
+        self.send(metrics)
+
+    # ------------------------------------------------------------------ the trainer
+
+    def take_over(self, trainer: pl.Trainer) -> None:
+        """Clipping, which the trainer would refuse to do; and a refusal of what cannot be done."""
+        if trainer.world_size > 1:
+            raise UserError(f"trainer.devices={trainer.world_size}: agents learn on one device")
+        if trainer.accumulate_grad_batches > 1:
+            raise UserError("trainer.accumulate_grad_batches: a batch is a block of play here; set task.batch_size")
+        if str(trainer.precision).startswith("16"):
+            raise UserError(f"trainer.precision={trainer.precision} scales losses; agents take bf16-mixed or 32-true")
+        if trainer.gradient_clip_algorithm not in (None, "norm"):
+            raise UserError("trainer.gradient_clip_algorithm: agents clip by norm")
+        self.clip = trainer.gradient_clip_val
+        trainer.gradient_clip_val = trainer.gradient_clip_algorithm = None
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(self.learnable())
+        stop_searching_for_cuda()
+        if self.scheduler is None:
+            return optimizer
+        trainer = self.trainer
+        _ = trainer.estimated_stepping_batches  # until it is asked, Lightning does not count an epoch's batches
+        per_epoch, epochs = int(trainer.num_training_batches), trainer.max_epochs
+        total = per_epoch * epochs if epochs is not None and epochs >= 0 else UNLIMITED
+        schedules = self.scheduler(optimizer, Plan(total, per_epoch, *self.monitor))
+        return [optimizer], [for_manual(schedule) for schedule in schedules]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["play"] = self.counters() | {"rng": json.dumps(self.rng.bit_generator.state)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        stored = resume_state.mapping(checkpoint.get("play"), "play")
+        self.rng.bit_generator.state = json.loads(stored.get("rng", ""))
+        for name in self.counters():
+            if name in stored:
+                resume_state.counter(stored[name], f"play.{name}")
+                setattr(self, name, stored[name])
+
+    def counters(self) -> dict[str, int]:
+        """The attributes that a continued run must find as they were."""
+        return {"num_steps": self.num_steps, "num_asked": self.num_asked}

@@ -1,0 +1,262 @@
+"""DQN: a Q-network learns from replayed transitions towards a target network's values.
+
+V. Mnih et al., "Human-level control through deep reinforcement learning", Nature 518, 2015. To choose: the double
+estimator (H. van Hasselt, A. Guez, D. Silver, AAAI 2016), returns over several steps (R. Sutton 1988; Hessel et al.,
+"Rainbow", 2018), prioritised replay (Schaul et al., ICLR 2016), a target network that follows softly (Lillicrap et al.,
+2016). The dueling network is an option of the net.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlzoo.checkpoint.sidecar import BESIDE
+from dlzoo.errors import UserError, at_least
+from dlzoo.rl.environments import Environments, Transitions
+from dlzoo.rl.replay_buffer import MultiStep, PrioritizedBuffer, ReplayBuffer, Rows, Sample
+from dlzoo.specs.inputs import EnvSpec
+from dlzoo.tasks.rl.epsilon_greedy import Exploring
+
+MOST_BYTES = 32 * 2**20
+"""Of transitions that are sampled at once."""
+
+
+class Lesson(NamedTuple):
+    """What an update learns: that these actions are worth their targets."""
+
+    observation: Tensor  # (B, ...) as the net wants it
+    action: Tensor  # (B,) int64
+    target: Tensor  # (B,)
+    weight: Tensor | None  # (B,)
+    rows: np.ndarray  # (B,) of the buffer
+
+
+class DQN(Exploring):
+    """For Q-networks. All steps are environment steps, of all environments together.
+
+    Args:
+        batch_size: transitions in an update.
+        buffer_size: transitions that are kept.
+        learn_after: steps that are played before the first update.
+        learn_every: steps between two rounds of updates.
+        updates: in a round.
+        target_every: steps after which the target network is brought up to date, before the next round of updates.
+        tau: how far: 1 copies the weights, less moves the target network by this share of the difference.
+        loss: of the temporal difference; Huber is linear beyond 1, which is Mnih et al.'s clipping.
+        double: the network chooses the next action, the target network says its value.
+        num_steps_return: rewards that are added up before the target network's value.
+        prioritized: transitions with a large temporal difference are replayed more often.
+        alpha: how much more often (0: not at all).
+        beta_start: how far the bias of that is corrected at first; fully after ``beta_steps`` steps.
+        keep_replay: store the buffer beside each checkpoint, so that a run can be continued as if it had not stopped.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        batch_size: int = 32,
+        buffer_size: int = 100_000,
+        learn_after: int = 1000,
+        learn_every: int = 4,
+        updates: int = 1,
+        target_every: int = 1000,
+        tau: float = 1.0,
+        loss: Literal["huber", "mse"] = "huber",
+        double: bool = False,
+        num_steps_return: int = 1,
+        prioritized: bool = False,
+        alpha: float = 0.6,
+        beta_start: float = 0.4,
+        beta_steps: int = 100_000,
+        keep_replay: bool = True,
+        **common: Any,
+    ) -> None:
+        super().__init__(*args, **common)
+        at_least(1, "task", batch_size=batch_size, buffer_size=buffer_size, learn_after=learn_after, updates=updates)
+        at_least(1, "task", learn_every=learn_every, target_every=target_every, beta_steps=beta_steps)
+        at_least(1, "task", num_steps_return=num_steps_return)
+        for key, share in {"tau": tau, "alpha": alpha, "beta_start": beta_start}.items():
+            if not 0 <= share <= 1:
+                raise UserError(f"task.{key}={share} must lie between 0 and 1")
+        self.batch_size = batch_size
+        self.buffer_size = buffer_size
+        self.learn_after = learn_after
+        self.learn_every = learn_every
+        self.updates = updates
+        self.target_every = target_every
+        self.tau = tau
+        self.loss = F.huber_loss if loss == "huber" else F.mse_loss
+        self.double_q = double
+        self.num_steps_return = num_steps_return
+        self.prioritized = prioritized
+        self.alpha = alpha
+        self.beta_start = beta_start
+        self.beta_steps = beta_steps
+        self.keep_replay = keep_replay
+        self.target_net = copy_of(self.net)
+        self.num_updates = 0
+        self.learnt_at = 0
+        """The step up to which updates were made; 0 before the first."""
+        self.synchronized_at = 0
+        """The step at which the target network was last brought up to date."""
+        self.buffer: ReplayBuffer | None = None
+        self.returns: MultiStep | None = None
+        self._latest: tuple[Tensor, Tensor] | None = None
+
+    def learnable(self) -> Any:
+        return self.net.parameters()
+
+    # ------------------------------------------------------------------ experience
+
+    def make_buffer(self) -> ReplayBuffer:
+        """An empty one. Pictures are kept as bytes."""
+        spec = self.spec
+        assert isinstance(spec, EnvSpec)
+        dtype = np.uint8 if spec.is_picture else np.float32
+        if self.prioritized:
+            return PrioritizedBuffer(self.buffer_size, spec.shape, dtype, alpha=self.alpha)
+        return ReplayBuffer(self.buffer_size, spec.shape, dtype)
+
+    def begin(self, environments: Environments) -> None:
+        if self.buffer is None:
+            self.buffer = self.make_buffer()
+        self.returns = MultiStep(environments.num, self.num_steps_return, self.gamma)
+
+    def take_in(self, made: Transitions) -> None:
+        assert self.returns is not None
+        self.remember(self.returns.push(made))
+
+    def remember(self, rows: Rows) -> None:
+        assert self.buffer is not None
+        self.buffer.add(rows)
+
+    def end(self) -> None:
+        assert self.returns is not None
+        if (rows := self.returns.flush()) is not None:
+            self.remember(rows)
+
+    # ------------------------------------------------------------------ learning
+
+    def learn(self) -> None:
+        if self.num_steps < self.learn_after:
+            return
+        if not self.learnt_at:
+            rounds, self.learnt_at = 1, self.num_steps
+        else:  # a step of several environments may be worth several rounds
+            rounds = (self.num_steps - self.learnt_at) // self.learn_every
+            self.learnt_at += rounds * self.learn_every
+        if rounds == 0:
+            return
+        if self.num_steps - self.synchronized_at >= self.target_every:
+            self.synchronized_at = self.num_steps
+            self.synchronize()
+        for lesson in self.lessons(rounds * self.updates):
+            self.update(lesson)
+
+    @torch.no_grad()
+    def synchronize(self) -> None:
+        """Bring the target network up to date."""
+        for ours, theirs in zip(self.target_net.parameters(), self.net.parameters(), strict=True):
+            ours.lerp_(theirs, self.tau)
+
+    def lessons(self, num_updates: int) -> Iterator[Lesson]:
+        """One for each update.
+
+        While only the target network speaks, and priorities do not change, all can be drawn and judged at once: one
+        gather and one large matrix product instead of many small ones.
+        """
+        buffer, num = self.buffer, self.batch_size
+        assert buffer is not None
+        if isinstance(buffer, PrioritizedBuffer):
+            buffer.beta = self.beta_start + (1 - self.beta_start) * min(self.num_steps / self.beta_steps, 1.0)
+        at_once = 1 if self.double_q or self.prioritized else max(1, MOST_BYTES // (num * buffer.bytes_per_row))
+        for start in range(0, num_updates, at_once):
+            count = min(at_once, num_updates - start)
+            sample = buffer.sample(count * num, self.rng)
+            x, target = self.as_input(sample.observation), self.bootstrapped(sample)
+            action, weight = sample.action.to(self.device), sample.weight
+            for rows in (slice(i * num, (i + 1) * num) for i in range(count)):
+                own = None if weight is None else weight[rows].to(self.device)
+                yield Lesson(x[rows], action[rows], target[rows], own, sample.rows[rows])
+
+    @torch.no_grad()
+    def bootstrapped(self, sample: Sample) -> Tensor:
+        """reward + discount * value of the next observation (n,); the discount is 0 where the episode terminated."""
+        following = self.standardize(self.as_input(sample.next_observation))
+        values = self.target_net(following)
+        if self.double_q:
+            value = values.gather(1, self.net(following).argmax(1, keepdim=True)).squeeze(1)
+        else:
+            value = values.amax(1)
+        return sample.reward.to(self.device) + sample.discount.to(self.device) * value
+
+    def update(self, lesson: Lesson) -> None:
+        """One step of the optimizer."""
+        optimizer = self.trainer.optimizers[0]
+        values = self.net(self.standardize(lesson.observation)).gather(1, lesson.action[:, None]).squeeze(1)
+        if lesson.weight is None:
+            loss = self.loss(values, lesson.target)
+        else:
+            loss = (lesson.weight * self.loss(values, lesson.target, reduction="none")).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        if self.clip:
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
+        optimizer.step()
+        self.num_updates += 1
+        self.add_mean("loss", loss, len(values))
+        self._latest = (values.detach(), lesson.target)
+        if isinstance(self.buffer, PrioritizedBuffer):
+            self.buffer.update(lesson.rows, (values.detach() - lesson.target).cpu().numpy())
+
+    def figures(self) -> dict[str, float]:
+        told = super().figures() | {"updates": self.num_updates}
+        if self.buffer is not None:
+            told["buffer"] = self.buffer.size
+        if self._latest is not None:
+            values, target = self._latest
+            told |= {"q": float(values.mean()), "td_error": float((values - target).abs().mean())}
+            told["loss_step"] = float(self.loss(values, target))
+        return told
+
+    # ------------------------------------------------------------------ stopping and going on
+
+    def counters(self) -> dict[str, int]:
+        names = ("num_updates", "learnt_at", "synchronized_at")
+        return super().counters() | {name: getattr(self, name) for name in names}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        if self.keep_replay and self.buffer is not None:
+            checkpoint[BESIDE] = self.buffer.state() | {"num_steps": np.array(self.num_steps)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.buffer = self.make_buffer()
+        arrays = checkpoint.get(BESIDE)
+        if not self.keep_replay:
+            self.learn_after += self.num_steps  # the buffer is filled anew before it is learnt from
+            self.learnt_at = 0
+            return
+        if arrays is None or int(arrays["num_steps"]) != self.num_steps:
+            what = "is missing" if arrays is None else f"is that of step {arrays['num_steps']}, not {self.num_steps}"
+            raise UserError(
+                f"the replay buffer beside the checkpoint {what}; continue from last.ckpt, or begin with an empty "
+                "buffer: task.keep_replay=false"
+            )
+        action, num_actions = arrays["action"], self.num_actions
+        if not ((action >= 0) & (action < num_actions)).all():
+            raise UserError(f"the replay buffer beside the checkpoint holds actions other than 0 to {num_actions - 1}")
+        self.buffer.restore(arrays)
+
+
+def copy_of(net: nn.Module) -> nn.Module:
+    """A copy that is not trained."""
+    return copy.deepcopy(net).requires_grad_(False)

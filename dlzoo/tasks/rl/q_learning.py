@@ -1,0 +1,59 @@
+"""Q-learning: a table of values is corrected after every step.
+
+C. J. C. H. Watkins, P. Dayan, "Q-learning", Machine Learning 8, 1992:
+Q(s, a) <- Q(s, a) + rate * (reward + gamma * max Q(s', .) - Q(s, a)), where nothing follows a terminal state.
+The rate is the optimizer's, so a schedule can lower it; the correction is applied by hand, to one entry a step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+
+from dlzoo.errors import UserError
+from dlzoo.nets.q_table import QTable
+from dlzoo.rl.environments import Environments, Transitions
+from dlzoo.tasks.rl.epsilon_greedy import Exploring
+
+
+class QLearning(Exploring):
+    """For tables. The table is a parameter of the net; on the CPU, where it stays, NumPy sees the same memory."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        assert isinstance(self.net, QTable)
+        self.rate = 0.0
+        self._errors: list[float] = []
+
+    @property
+    def table(self) -> np.ndarray:
+        """(S, K)."""
+        return self.net.table.detach().numpy()  # type: ignore[operator]
+
+    def begin(self, environments: Environments) -> None:
+        self.values = self.table
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        self.rate = self.learning_rate
+        super().training_step(batch, batch_idx)
+        self.add_mean("td_error", torch.tensor(np.mean(self._errors or [0.0])), len(self._errors))
+        self._errors.clear()
+
+    def greedy(self, observations: np.ndarray) -> np.ndarray:
+        return self.table[observations].argmax(1)
+
+    def take_in(self, made: Transitions) -> None:
+        values = self.values
+        for _, state, action, reward, following, terminated, _ in zip(*made, strict=True):
+            target = reward if terminated else reward + self.gamma * values[following].max()
+            error = target - values[state, action]
+            values[state, action] += self.rate * error
+            self._errors.append(abs(error))
+
+    def take_over(self, trainer: pl.Trainer) -> None:
+        super().take_over(trainer)
+        if trainer.strategy.root_device.type != "cpu":
+            raise UserError("a table is learnt on the CPU: trainer=cpu")

@@ -1,0 +1,25 @@
+"""Play at random: what an agent is worth that learns nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dlzoo.rl.environments import Transitions
+from dlzoo.tasks.rl.agent import Player
+
+
+class RandomPlay(Player):
+    """Every action is as likely as any other, when it is evaluated too."""
+
+    def explore(self, observations: np.ndarray) -> np.ndarray:
+        return self.rng.integers(self.num_actions, size=len(observations))
+
+    greedy = explore
+
+    def take_in(self, made: Transitions) -> None:
+        pass
+
+    def configure_optimizers(self) -> Any:
+        return None

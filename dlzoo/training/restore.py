@@ -1,0 +1,543 @@
+"""What a checkpoint holds beside the weights is held against the run that is to go on from it, before it is used.
+
+Optimizers, schedules, loops and callbacks put a stored state into themselves as it is: one of the wrong shape makes a
+fused optimizer read and write outside of its tensors, and one of the wrong kind fails somewhere in training. So each
+state is compared with that of the freshly built object, and an optimizer's hyperparameters are tried on tensors of
+zeros. What is left that cannot be restored is said in a sentence by `restoring`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor
+from torch.optim import LBFGS, Optimizer
+
+from dlzoo.errors import UserError, one_line, short
+from dlzoo.training import out_of_memory as memory
+
+LARGEST = 2**53
+"""Of a counter: more steps than any run takes, and exact as a float."""
+
+FAILURES = (
+    TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError, AssertionError, OSError,
+    ImportError, MisconfigurationException,
+)  # fmt: skip
+"""What restoring a state that does not fit can raise."""
+
+
+class CheckedConnector(_CheckpointConnector):
+    """Restores a run as Lightning does, after comparing the stored states with the objects that they are for.
+
+    Seen to work with Lightning 2.6.6: the states of modules and callbacks are restored before the optimizers are built,
+    the others after.
+    """
+
+    def _restore_modules_and_callbacks(self, checkpoint_path: Any = None, weights_only: bool | None = None) -> None:
+        with restoring(checkpoint_path):
+            self.resume_start(checkpoint_path, weights_only=weights_only)
+            if self._loaded_checkpoint and self.trainer.state.fn == TrainerFn.FITTING:
+                check_run(self._loaded_checkpoint, self.trainer)
+            self.restore_model()
+            self.restore_datamodule()
+            self.restore_callbacks()
+
+    def restore_training_state(self) -> None:
+        with restoring(self._ckpt_path):
+            if self._loaded_checkpoint and self.trainer.state.fn == TrainerFn.FITTING:
+                check_training(self._loaded_checkpoint, self.trainer)
+            super().restore_training_state()
+
+
+@contextlib.contextmanager
+def restoring(path: Any) -> Iterator[None]:
+    """Say in a sentence what fails while the state in ``path`` is restored; nothing but that may stand in the block."""
+    try:
+        yield
+    except UserError as error:
+        if path is None or str(error).startswith("ckpt="):
+            raise
+        raise UserError(f"ckpt={path}: {error}") from None
+    except FAILURES as error:
+        if path is None or (isinstance(error, OSError) and error.errno is not None) or memory.has_run_out(error):
+            raise
+        reason = f"{type(error).__name__}: {one_line(error, 200)}"
+        raise UserError(f"ckpt={path} is not a state of this run: {reason}") from None
+
+
+def check_run(content: dict[str, Any], trainer: pl.Trainer) -> None:
+    """Compare what can be compared before the optimizers are built.
+
+    Raises:
+        UserError: names the place in the checkpoint, what stands there and what is expected.
+    """
+    for name in ("epoch", "global_step"):
+        counter(content.get(name), name)
+    loops = mapping(content.get("loops"), "loops")
+    check_loops(mapping(loops.get("fit_loop"), "loops.fit_loop"), trainer)
+    states = mapping(content.get("callbacks"), "callbacks")
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if callback.state_key in states:
+            check_callback(states[callback.state_key], callback, f"callbacks.{type(callback).__name__}")
+    if content.get("continuation") is not None:
+        check_continuation(content["continuation"], trainer.lightning_module, "continuation")
+    for name in ("averaging_state", "current_model_state"):
+        if name in content:
+            mapping(content[name], name)
+
+
+def check_training(content: dict[str, Any], trainer: pl.Trainer) -> None:
+    """Compare the states of optimizers, schedules and the loss scaler with those of this run; see `check_run`."""
+    scaler = trainer.precision_plugin
+    if (name := type(scaler).__qualname__) in content and scaler.state_dict():
+        fits(content[name], scaler.state_dict(), name)
+    schedules = trainer.lr_scheduler_configs
+    stored = sequence(content.get("lr_schedulers"), "lr_schedulers", len(schedules))
+    for i, (state, config) in enumerate(zip(stored, schedules, strict=True)):
+        check_schedule(state, config.scheduler, f"lr_schedulers[{i}]")
+    if not trainer.strategy.lightning_restore_optimizer or trainer.strategy.restore_checkpoint_after_setup:
+        return  # states that are divided among ranks are PyTorch's to check
+    optimizers = trainer.strategy.optimizers
+    stored = sequence(content.get("optimizer_states"), "optimizer_states", len(optimizers))
+    for i, (state, optimizer) in enumerate(zip(stored, optimizers, strict=True)):
+        check_optimizer(state, optimizer, f"optimizer_states[{i}]")
+
+
+# ---------------------------------------------------------------------------------------------------- optimizers
+
+
+def check_optimizer(stored: Any, optimizer: Optimizer, place: str) -> None:
+    """Compare a stored state with the parameters of the optimizer that is to take it."""
+    stored, fresh = mapping(stored, place), optimizer.state_dict()
+    if not fresh:  # Lightning's stand-in where a task has no optimizer
+        if stored:
+            refuse(place, describe(stored), "empty: this task has no optimizer")
+        return
+    groups = sequence(stored.get("param_groups"), f"{place}.param_groups", len(fresh["param_groups"]))
+    for i, (group, ours) in enumerate(zip(groups, fresh["param_groups"], strict=True)):
+        check_group(group, ours, f"{place}.param_groups[{i}]")
+    states = mapping(stored.get("state"), f"{place}.state")
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, state in states.items():
+        if type(index) is not int or not 0 <= index < len(parameters):
+            refuse(f"{place}.state", f"an entry {short(index)!r}", f"parameters 0 to {len(parameters) - 1}")
+        mapping(state, f"{place}.state[{index}]")
+    if isinstance(optimizer, LBFGS):
+        check_lbfgs(states, groups, parameters, place)
+    else:
+        check_states(states, groups, optimizer, place)
+
+
+def check_group(group: Any, ours: dict[str, Any], place: str) -> None:
+    group = mapping(group, place)
+    if group.get("params") != ours["params"]:
+        refuse(f"{place}.params", short(group.get("params")), f"the {len(ours['params'])} parameters of this net")
+    for name, value in ours.items():
+        if name != "params" and name in group:
+            fits(group[name], value, f"{place}.{name}")
+    if "lr" not in group:
+        refuse(place, "no lr", "the learning rate")
+
+
+def check_states(states: Mapping[int, Any], groups: Sequence[dict[str, Any]], optimizer: Optimizer, place: str) -> None:
+    """Each state against that of a parameter of the same shape after a step; of each shape one is tried in a step."""
+    number = 0
+    for group, ours in zip(groups, optimizer.param_groups, strict=True):
+        expected: dict[Any, dict[str, Any]] = {}
+        for p in ours["params"]:
+            kind, state = (tuple(p.shape), p.dtype), states.get(number)
+            here, number = f"{place}.state[{number}]", number + 1
+            if not state:
+                continue  # a parameter without a gradient so far
+            is_first = kind not in expected
+            if is_first:
+                expected[kind] = stepped(type(optimizer), p, options_of(ours))
+            if state.keys() != expected[kind].keys():
+                refuse(here, f"with {short(', '.join(map(str, state)))}", ", ".join(expected[kind]))
+            for name, value in expected[kind].items():
+                fits(state[name], value, f"{here}.{name}")
+            if is_first:
+                tried(type(optimizer), p, options_of(group), state, here)
+
+
+def options_of(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a parameter group, for parameters on the CPU."""
+    return {key: value for key, value in group.items() if key != "params"} | (
+        {"capturable": False} if "capturable" in group else {}
+    )
+
+
+def scratch(kind: type[Optimizer], shape: Sequence[int], dtype: torch.dtype, options: dict[str, Any]) -> Optimizer:
+    """An optimizer of one parameter of zeros, whose gradient is zero."""
+    p = torch.nn.Parameter(torch.zeros(*shape, dtype=dtype))
+    p.grad = torch.zeros_like(p)
+    optimizer = kind([p], lr=1.0)  # type: ignore[call-arg]
+    optimizer.param_groups[0].update(options)
+    return optimizer
+
+
+def stepped(kind: type[Optimizer], p: Tensor, options: dict[str, Any]) -> dict[str, Any]:
+    """The state of a parameter of this shape after a step."""
+    optimizer = scratch(kind, p.shape, p.dtype, options)
+    optimizer.step()
+    state: dict[str, Any] = optimizer.state_dict()["state"].get(0, {})
+    return state
+
+
+def tried(kind: type[Optimizer], p: Tensor, options: dict[str, Any], state: dict[str, Any], place: str) -> None:
+    """One step with stored hyperparameters and a stored state, on a parameter of zeros."""
+    try:
+        optimizer = scratch(kind, p.shape, p.dtype, options)
+        stored = optimizer.state_dict()
+        # a copy: the step changes it
+        stored["state"] = {0: {k: v.clone() if isinstance(v, Tensor) else v for k, v in state.items()}}
+        optimizer.load_state_dict(stored)
+        optimizer.step()
+    except FAILURES as error:
+        raise UserError(f"{place} cannot be used by {kind.__name__}: {one_line(error, 200)}") from None
+
+
+FLAT = ("d", "prev_flat_grad")
+HISTORIES = ("old_dirs", "old_stps", "ro", "al")
+
+
+def check_lbfgs(
+    states: Mapping[int, Any], groups: Sequence[dict[str, Any]], parameters: Sequence[Tensor], place: str
+) -> None:
+    """L-BFGS keeps one state, of all parameters as one vector, and lists of the last directions."""
+    if not states:
+        return
+    if states.keys() != {0}:
+        refuse(f"{place}.state", f"of {len(states)} parameters", "that of the first one, which stands for all")
+    state, here, most = states[0], f"{place}.state[0]", groups[0].get("history_size")
+    vector = torch.zeros(sum(p.numel() for p in parameters), dtype=parameters[0].dtype)
+    scalar = torch.zeros((), dtype=vector.dtype)
+    for name, value in state.items():
+        if name in ("func_evals", "n_iter"):
+            counter(value, f"{here}.{name}")
+        elif name in FLAT and value is not None:
+            fits(value, vector, f"{here}.{name}")
+        elif name in HISTORIES:
+            if not isinstance(value, list) or type(most) is not int or len(value) > most:
+                refuse(f"{here}.{name}", describe(value), f"a list of at most history_size={short(most)}")
+            for i, entry in enumerate(value):
+                if not (name == "al" and entry is None):
+                    fits(entry, vector if name in HISTORIES[:2] else scalar, f"{here}.{name}[{i}]")
+        elif isinstance(value, Tensor):
+            fits(value, scalar, f"{here}.{name}")
+        elif value is not None:
+            number(value, f"{here}.{name}")
+    if len({len(state.get(name) or []) for name in HISTORIES[:3]}) > 1:
+        refuse(here, "lists of different lengths", "one old_dirs, old_stps and ro for each step that is kept")
+    if "al" in state and len(state["al"]) != most:
+        refuse(f"{here}.al", f"{len(state['al'])} values", f"history_size={most}")
+    p = torch.zeros_like(vector)
+    optimizer = LBFGS([torch.nn.Parameter(p)], lr=1.0)
+
+    def closure() -> Tensor:
+        optimizer.param_groups[0]["params"][0].grad = torch.ones_like(p)
+        return torch.ones(())
+
+    try:
+        optimizer.load_state_dict({"state": copy_of(dict(states)), "param_groups": [{**groups[0], "params": [0]}]})
+        optimizer.step(closure)
+    except FAILURES as error:
+        raise UserError(f"{here} cannot be used by LBFGS: {type(error).__name__} {one_line(error, 200)}") from None
+
+
+def copy_of(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {key: copy_of(part) for key, part in value.items()}
+    return [copy_of(part) for part in value] if isinstance(value, list) else value
+
+
+# ---------------------------------------------------------------------------------- schedules, loops and callbacks
+
+
+def check_schedule(stored: Any, scheduler: Any, place: str) -> None:
+    """A schedule becomes what its state says, attribute by attribute: none may be replaced that is no state of it."""
+    fresh = scheduler.state_dict()
+    for name, value in mapping(stored, place).items():
+        if name in fresh:
+            fits(value, fresh[name], f"{place}.{name}", unlimited=name == "best")
+        elif not isinstance(name, str) or hasattr(scheduler, name):
+            refuse(place, f"an entry {short(name)!r}", ", ".join(fresh))
+
+
+def check_loops(stored: Mapping[str, Any], trainer: pl.Trainer) -> None:
+    """Counters, by the names that Lightning's loops give them."""
+    fresh = trainer.fit_loop.state_dict()
+    for name, value in fresh.items():
+        place = f"loops.fit_loop.{name}"
+        if name not in stored:
+            refuse("loops.fit_loop", f"no {name}", "the progress of each loop")
+        if name.endswith("state_dict"):
+            loop_state(mapping(stored[name], place), place)
+        else:
+            fits(stored[name], value, place)
+            counters(stored[name], place)
+
+
+def loop_state(state: Mapping[str, Any], place: str) -> None:
+    """What loops keep beside their progress: the position of loaders, and a number of batches."""
+    for name, value in state.items():
+        if name == "combined_loader":
+            for i, part in enumerate(sequence(value, f"{place}.{name}")):
+                loader_state(part, f"{place}.{name}[{i}]")
+        else:
+            counters(value, f"{place}.{name}")
+
+
+def loader_state(state: Any, place: str) -> None:
+    """``{"epoch": …, "position": …}``, see `dlzoo.data.loaders.Loader`."""
+    for name in ("epoch", "position"):
+        counter(mapping(state, place).get(name), f"{place}.{name}")
+
+
+def counters(value: Any, place: str) -> None:
+    """All numbers below are counters."""
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            counters(part, f"{place}.{name}")
+    elif not isinstance(value, bool):
+        counter(value, place)
+
+
+def check_callback(stored: Any, callback: Any, place: str) -> None:
+    """The state of a callback against that of a fresh one; a score may be there that the fresh one has not."""
+    fresh, stored = callback.state_dict(), mapping(stored, place)
+    for name, value in fresh.items():
+        if name not in stored:
+            refuse(place, f"no {name}", ", ".join(fresh))
+        if value is None and name == "stopping_reason_message":  # of EarlyStopping
+            if not isinstance(stored[name], str | None):
+                refuse(f"{place}.{name}", describe(stored[name]), "a text")
+        elif value is None:
+            score(stored[name], f"{place}.{name}")
+        elif isinstance(value, Tensor) and value.shape == (0,) and isinstance(stored[name], Tensor):
+            fits(stored[name], value.new_zeros(stored[name].numel()), f"{place}.{name}")  # it grows with the run
+        elif not isinstance(value, dict):
+            fits(stored[name], value, f"{place}.{name}", unlimited=True)
+        else:
+            mapping(stored[name], f"{place}.{name}")
+    if isinstance(callback, ModelCheckpoint):
+        check_best(stored, callback, place)
+
+
+def check_best(stored: Mapping[str, Any], callback: ModelCheckpoint, place: str) -> None:
+    """The best checkpoints are files of the run's folder: others are not the run's to read, and not its to remove."""
+    folder = Path(str(stored["dirpath"]))
+    for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+        check_path(stored[name], folder, f"{place}.{name}")
+    for path, value in stored["best_k_models"].items():
+        check_path(path, folder, f"{place}.best_k_models")
+        score(value, f"{place}.best_k_models")
+    best = stored["best_k_models"]
+    if best and callback.save_top_k > 0 and stored["kth_best_model_path"] not in best:
+        refuse(f"{place}.kth_best_model_path", short(stored["kth_best_model_path"]), "one of best_k_models")
+
+
+def check_path(path: Any, folder: Path, place: str) -> None:
+    if not isinstance(path, str) or (path and os.path.normpath(path) != path) or "://" in path:
+        refuse(place, describe(path), "the path of a checkpoint")
+    if path and Path(path).parent != folder:
+        refuse(place, short(path), f"a file in {short(folder)}")
+
+
+def check_continuation(stored: Any, task: Any, place: str) -> None:
+    """What the task itself keeps, see `dlzoo.tasks.base.Task.on_save_checkpoint`."""
+    stored = mapping(stored, place)
+    for name, value in mapping(stored.get("metrics"), f"{place}.metrics").items():
+        if not isinstance(name, str):
+            refuse(f"{place}.metrics", describe(name), "the names of metrics")
+        number(value, f"{place}.metrics.{short(name)}")
+    counter(stored.get("skipped_steps", 0), f"{place}.skipped_steps")
+    if stored.get("loader") is not None:
+        loader_state(stored["loader"], f"{place}.loader")
+    elif "loader" not in stored:
+        refuse(place, "no loader", "the position in the training data")
+    ranks = sequence(stored.get("ranks", []), f"{place}.ranks")
+    for i, own in enumerate(ranks):
+        check_rank(mapping(own, f"{place}.ranks[{i}]"), task, f"{place}.ranks[{i}]")
+
+
+def check_rank(own: Mapping[str, Any], task: Any, place: str) -> None:
+    for name, mean in mapping(own.get("means"), f"{place}.means").items():
+        here = f"{place}.means.{short(name)}"
+        total, count = sequence(mean, here, 2)
+        if not isinstance(name, str):
+            refuse(here, describe(name), "the name of a metric")
+        if total is not None:
+            fits(total, torch.zeros(()), here)
+        if isinstance(count, Tensor):
+            fits(count, torch.zeros((), dtype=count.dtype), here)
+        elif not is_number(count) or count < 0:
+            refuse(here, describe(count), "a number of samples")
+    carried = mapping(own.get("carried"), f"{place}.carried")
+    for name in getattr(task, "carried", ()):
+        tensors(carried.get(name), f"{place}.carried.{name}")
+    check_random(own.get("random", ABSENT), f"{place}.random")
+
+
+ABSENT = object()
+
+
+def check_random(state: Any, place: str) -> None:
+    """NumPy takes any position in its 624 numbers, and would then read beyond them; Python and PyTorch check theirs."""
+    if state is None:
+        return
+    state = mapping(None if state is ABSENT else state, place)
+    for name in ("python", "numpy", "torch"):
+        if name not in state:
+            refuse(place, f"no {name}", "the random numbers of Python, NumPy and PyTorch")
+    kind, keys, position, has_gauss, gauss = sequence(state["numpy"], f"{place}.numpy", 5)
+    if kind != "MT19937":
+        refuse(f"{place}.numpy", describe(kind), "MT19937")
+    if not isinstance(keys, Tensor) or keys.is_floating_point() or keys.is_complex():
+        refuse(f"{place}.numpy", describe(keys), "whole numbers")
+    fits(keys, torch.zeros(624, dtype=keys.dtype), f"{place}.numpy")
+    if type(position) is not int or not 0 <= position <= 624 or has_gauss not in (0, 1) or not is_number(gauss):
+        refuse(f"{place}.numpy", short([position, has_gauss, gauss]), "a position from 0 to 624, 0 or 1, and a number")
+
+
+# ------------------------------------------------------------------------------------------------------- kinds
+
+
+def fits(value: Any, like: Any, place: str, *, unlimited: bool = False) -> None:
+    """Whether a value can stand where a fresh object has ``like``.
+
+    Args:
+        unlimited: a number may be infinite, as the best one so far is before there is any.
+    """
+    if isinstance(like, Tensor):
+        if isinstance(value, Tensor):
+            check_tensor(value, like, place)
+        elif like.ndim or not is_number(value):
+            refuse(place, describe(value), describe(like))
+    elif isinstance(value, Tensor) and is_number(like):
+        check_tensor(value, torch.zeros((), dtype=value.dtype), place)
+        fits(value.item(), like, place, unlimited=unlimited)
+    elif isinstance(like, dict):
+        if mapping(value, place).keys() != like.keys():
+            refuse(place, f"with {short(', '.join(map(str, value)))}", f"with {', '.join(map(str, like))}")
+        for name, part in like.items():
+            fits(value[name], part, f"{place}.{name}", unlimited=unlimited)
+    elif isinstance(like, list | tuple):
+        for i, (part, ours) in enumerate(zip(sequence(value, place, len(like)), like, strict=True)):
+            fits(part, ours, f"{place}[{i}]", unlimited=unlimited)
+    elif isinstance(like, bool) or isinstance(value, bool):
+        if not (isinstance(value, bool) and isinstance(like, bool | None)):
+            refuse(place, describe(value), describe(like))
+    elif like is None:
+        if value is not None and not is_number(value) and not isinstance(value, str):
+            refuse(place, describe(value), "nothing")
+    elif is_number(like):
+        number(value, place)
+        if math.isfinite(like) and not unlimited and not abs(value) < LARGEST:
+            refuse(place, describe(value), "a finite number")
+    elif type(value) is not type(like):
+        refuse(place, describe(value), describe(like))
+
+
+def check_tensor(value: Tensor, like: Tensor, place: str) -> None:
+    """Same shape and kind of numbers, in memory of its own: an optimizer's kernels rely on it."""
+    is_plain = value.layout == torch.strided and value.device.type != "meta" and not value.is_quantized
+    same_kind = value.is_floating_point() == like.is_floating_point() and value.is_complex() == like.is_complex()
+    if (
+        not is_plain
+        or value.shape != like.shape
+        or not same_kind
+        or (value.dtype == torch.bool) != (like.dtype == torch.bool)
+    ):
+        refuse(place, describe(value), describe(like))
+    if not is_dense(value):
+        refuse(place, f"{describe(value)} with several numbers in one place of memory", describe(like))
+
+
+def is_dense(value: Tensor) -> bool:
+    """Whether each element has its own place, without gaps between them.
+
+    >>> is_dense(torch.zeros(3, 2).mT), is_dense(torch.zeros(1).expand(3))
+    (True, False)
+    """
+    wanted = 1
+    for stride, size in sorted(zip(value.stride(), value.shape, strict=True)):
+        if size > 1 and stride != wanted:
+            return False
+        wanted *= size
+    return True
+
+
+def tensors(value: Any, place: str) -> None:
+    """None, a tensor of finite or infinite floats, or a tuple of such."""
+    if isinstance(value, list | tuple):
+        for i, part in enumerate(value):
+            tensors(part, f"{place}[{i}]")
+    elif value is not None and not (isinstance(value, Tensor) and value.is_floating_point()):
+        refuse(place, describe(value), "a tensor")
+    elif isinstance(value, Tensor) and (value.layout != torch.strided or value.device.type == "meta"):
+        refuse(place, describe(value), "a dense tensor")
+
+
+def score(value: Any, place: str) -> None:
+    """A metric's value, or None."""
+    if isinstance(value, Tensor):
+        check_tensor(value, torch.zeros(()), place)
+    elif value is not None:
+        number(value, place)
+
+
+def counter(value: Any, place: str) -> None:
+    if type(value) is not int or not 0 <= value < LARGEST:
+        refuse(place, describe(value), "a whole number, 0 or more")
+
+
+def number(value: Any, place: str) -> None:
+    if not is_number(value):
+        refuse(place, describe(value), "a number")
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def mapping(value: Any, place: str) -> Any:
+    if not isinstance(value, Mapping):
+        refuse(place, describe(value), "a mapping")
+    return value
+
+
+def sequence(value: Any, place: str, length: int | None = None) -> Any:
+    if not isinstance(value, list | tuple) or (length is not None and len(value) != length):
+        refuse(place, describe(value), f"a list{'' if length is None else f' of {length}'}")
+    return value
+
+
+def describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        kind = "" if value.layout == torch.strided else f"{str(value.layout).removeprefix('torch.')} "
+        return f"a {kind}tensor {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+    if value is None:
+        return "nothing"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    return f"{type(value).__name__} {short(value)}"
+
+
+def refuse(place: str, given: str, wanted: str) -> NoReturn:
+    raise UserError(f"its {place} is no state of this run: {given}, where it must be {wanted}")

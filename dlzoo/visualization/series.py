@@ -1,0 +1,121 @@
+"""Pictures of series and of gradients over time, beside those of dlzoo/visualization/plots.py."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlzoo.specs import frequency
+from dlzoo.specs.inputs import SeriesSpec
+from dlzoo.visualization.plots import FAINT, INK, TRAIN, VAL, WRONG, new_panels, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+OTHERS = ("#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+"""Of the palette of Okabe & Ito: for what is drawn beside the forecast."""
+MOST_COLUMNS = 6
+SEASONS_BEFORE = 4
+
+
+class Band(NamedTuple):
+    """What several forecasts say, (H, D) each: their mean and how far they lie from it."""
+
+    mean: Tensor
+    std: Tensor
+    num: int
+
+
+def forecast(
+    spec: SeriesSpec, history: Tensor, told: Tensor | Band, *,
+    truth: Tensor | None = None, baselines: Mapping[str, Tensor] | None = None, start: str | None = None,
+) -> Figure:  # fmt: skip
+    """A panel for each column: the last seasons, the truth where it is known, the forecast and simpler ones.
+
+    Args:
+        history: (N, D) raw values before the origin.
+        told: (H, D), or a `Band` over several nets: the mean, one standard deviation around it.
+        truth: (H, D).
+        baselines: (H, D) by method.
+        start: the time of the first row; None is that of the spec.
+    """
+    mean = told.mean if isinstance(told, Band) else told
+    num_known, horizon = len(history), len(mean)
+    times: Any = frequency.times(spec.start if start is None else start, spec.frequency, num_known + horizon)
+    first = max(0, num_known - max(SEASONS_BEFORE * spec.period, 4 * horizon))
+    true = history if truth is None else torch.cat([history, truth])
+    known, after = times[first : len(true)], times[num_known:]
+    fig, panels = new_panels(min(spec.num_columns, MOST_COLUMNS), width=10, height=3.8, left=0.9, columns=1)
+    for d, ax in enumerate(panels):
+        style(ax, title=spec.target.names[d].replace("_", " "), y=spec.target.units[d] if spec.target.units else "")
+        ax.plot(known, true[first:, d], color=INK, linewidth=1.5, zorder=3, label="known" if truth is None else "true")
+        for (method, values), colour in zip((baselines or {}).items(), OTHERS, strict=False):
+            name = method.replace("_", " ") + _error(values, truth, d)
+            ax.plot(after, values[:, d], color=colour, linewidth=1.2, linestyle=(0, (4, 2)), label=name)
+        if isinstance(told, Band):
+            low, high = (told.mean - told.std)[:, d], (told.mean + told.std)[:, d]
+            ax.fill_between(after, low, high, color=TRAIN, alpha=0.2, linewidth=0, label="± 1 standard deviation")
+        name = (f"mean of {told.num} forecasts" if isinstance(told, Band) else "forecast") + _error(mean, truth, d)
+        dots: Any = {"marker": "o", "markersize": 3.5} if horizon <= 60 else {}
+        ax.plot(after, mean[:, d], color=TRAIN, linewidth=2, label=name, **dots)
+        ax.axvline(times[num_known - 1], color=FAINT, linewidth=1)
+        _legend(ax, "upper left")
+    return fig
+
+
+def _error(values: Tensor, truth: Tensor | None, column: int) -> str:
+    if truth is None:
+        return ""
+    return f", RMSE {(values - truth)[:, column].square().mean().sqrt():.4g}"
+
+
+def gradient_norms(norms: Sequence[float], *, clip: float | None = None) -> Figure:
+    """The length of the gradient at each step; red marks at the top where it was not finite.
+
+    Args:
+        norms: one a step, before clipping.
+        clip: the length that longer gradients were cut to.
+    """
+    fig, (ax,) = new_panels(1, width=7.5, height=3.6, left=0.9)
+    style(ax, title="gradient norm before clipping", x="step")
+    steps, values = np.arange(1, len(norms) + 1), np.array(norms, dtype=np.float64)
+    finite = np.isfinite(values)
+    ax.plot(steps, np.where(finite, values, np.nan), color=TRAIN, linewidth=1.0)
+    if (values[finite] > 0).any():
+        ax.set_yscale("log")
+    if clip:
+        ax.axhline(clip, color=VAL, linewidth=1.4, label=f"clipped to {clip:g}")
+    if not finite.all():
+        top = np.full((~finite).sum(), 0.97)
+        where: Any = ax.get_xaxis_transform()
+        text = f"not finite in {len(top):,} of {len(norms):,} steps"
+        ax.plot(steps[~finite], top, "|", color=WRONG, markersize=8, transform=where, label=text)
+    _legend(ax)
+    return fig
+
+
+def gradient_flow(sizes: Mapping[str, Sequence[float]]) -> Figure:
+    """How large the gradient of the loss is at each step of a sequence: it vanishes or explodes towards the first.
+
+    Args:
+        sizes: by the name of each net, the mean size of d loss / d state at steps 1 to T.
+    """
+    fig, (ax,) = new_panels(1, width=7.5, height=4.2, left=0.9)
+    style(ax, title="|d loss / d state| at each step of the sequence", x="step of the sequence")
+    for (name, values), colour in zip(sizes.items(), (TRAIN, INK, VAL, WRONG, *OTHERS), strict=False):
+        shown = [value if math.isfinite(value) and value > 0 else math.nan for value in values]
+        ax.plot(range(1, len(shown) + 1), shown, color=colour, linewidth=1.8, marker="o", markersize=3, label=name)
+    ax.set_yscale("log")
+    _legend(ax)
+    return fig
+
+
+def _legend(ax: Axes, place: Literal["best", "upper left"] = "best") -> None:
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(fontsize=8.5, labelcolor=INK, framealpha=0.85, edgecolor="none", loc=place)
