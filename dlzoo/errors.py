@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -121,3 +122,22 @@ def at_least(least: float, node: str = "", **values: float | None) -> None:
     for key, value in values.items():
         if value is not None and value < least:
             raise UserError(f"{node}{'.' if node else ''}{key}={value} is too small; it must be at least {least}")
+
+
+class NonFinite(RunFailed):
+    """A step gave numbers that are not finite.
+
+    Args:
+        reason: the step, and what was not finite.
+        facts: further (name, sentence), in their order.
+        file: that shows the step again.
+        all_rows: the numbers of all rows of the batch.
+    """
+
+    def __init__(
+        self, reason: str, facts: list[tuple[str, str]] | None = None, file: Path | None = None, all_rows: str = ""
+    ) -> None:
+        self.facts = facts or []
+        super().__init__(reason, "\n".join(f"  {name:8} {sentence}" for name, sentence in self.facts))
+        self.file = file
+        self.all_rows = all_rows

@@ -18,7 +18,7 @@
     repeats=5       pairs of epochs (of processes, for startup), after one to warm up; the median counts
     out=bench.json  where all figures go
 
-Ours is `dlzoo.train.run` with what runs have by default: Trainer, TensorBoard, metrics, checkpoints, all callbacks.
+Ours is `dlzoo.training.run.run` with what runs have by default: Trainer, TensorBoard, metrics, checkpoints, all callbacks.
 Bare is the loop of `run_bare`: the same net, loss and optimizer on float tensors in memory, validated after each epoch.
 Each has a process of its own, so that the bare one pays for nothing that Lightning imports or sets. They take turns,
 one epoch here, one there, so a busy machine slows both, and only ratios count; beside each stands the ratio of CPU
@@ -212,10 +212,11 @@ def worker(body: Callable[[Connection, DictConfig], None], cfg: DictConfig) -> I
 
 def run_ours(turns: Connection, cfg: DictConfig) -> None:
     """The real thing; before each epoch it waits for its turn."""
-    from dlzoo import train
     from dlzoo.config import instantiate as build
+    from dlzoo.training import run as training_run
+    from dlzoo.training import trainer as training_trainer
 
-    build_trainer = build.build_trainer
+    build_trainer = training_trainer.build_trainer
 
     def with_clock(*args: Any) -> Any:
         trainer: Any = build_trainer(*args)
@@ -228,7 +229,7 @@ def run_ours(turns: Connection, cfg: DictConfig) -> None:
         contextlib.redirect_stdout(nowhere),
         mock.patch.object(build, "build_trainer", with_clock),
     ):
-        train.run(cfg, Path(folder), [])
+        training_run.run(cfg, Path(folder), [])
     turns.recv()
     turns.send(peak_mb())
 

@@ -5,7 +5,7 @@
 
 Needs `pip install stable-baselines3`. Both have the network and the hyperparameters of experiment=dqn_cartpole. With
 eight environments, both make once as many updates a transition as with one, and once an eighth of them, which is what
-the reference makes of these hyperparameters. Ours is `dlzoo.train.run` with TensorBoard and all default callbacks, the
+the reference makes of these hyperparameters. Ours is `dlzoo.training.run.run` with TensorBoard and all default callbacks, the
 reference its `DQN` without a logger. Each has a process of its own, and they take turns, so a busy machine slows both;
 beside the ratio stands that of CPU time, which does not count waiting for a core. The table, with where a step's time
 goes, is written to results/bench_agents.md, which RESULTS.md takes up.
@@ -94,8 +94,9 @@ def run_ours(turns: Connection, cfg: DictConfig) -> None:
     """The real thing; before each epoch it waits for its turn."""
     from lightning.pytorch import Callback
 
-    from dlzoo import train
     from dlzoo.config import instantiate as build
+    from dlzoo.training import run
+    from dlzoo.training import trainer as training_trainer
 
     class Clock(Callback):
         def on_train_epoch_start(self, *_: Any) -> None:
@@ -109,9 +110,11 @@ def run_ours(turns: Connection, cfg: DictConfig) -> None:
         tempfile.TemporaryDirectory() as folder,
         open(os.devnull, "w") as nowhere,
         contextlib.redirect_stdout(nowhere),
-        mock.patch.object(build, "build_trainer", functools.partial(with_callback, build.build_trainer, Clock())),
+        mock.patch.object(
+            build, "build_trainer", functools.partial(with_callback, training_trainer.build_trainer, Clock())
+        ),
     ):
-        train.run(cfg, Path(folder), [])
+        run.run(cfg, Path(folder), [])
 
 
 def with_callback(build_trainer: Callable[..., Any], callback: Any, *args: Any) -> Any:
@@ -212,10 +215,11 @@ def breakdown() -> dict[str, float]:
     from gymnasium.vector import SyncVectorEnv
     from lightning.pytorch import Callback
 
-    from dlzoo import train
     from dlzoo.config import instantiate as build
     from dlzoo.rl import replay_buffer as replay
     from dlzoo.tasks.rl.dqn import DQN
+    from dlzoo.training import run
+    from dlzoo.training import trainer as training_trainer
 
     shares, whole = Shares(), [0.0]
 
@@ -248,11 +252,11 @@ def breakdown() -> dict[str, float]:
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
-        clocked = functools.partial(with_callback, build.build_trainer, Clock())
+        clocked = functools.partial(with_callback, training_trainer.build_trainer, Clock())
         stack.enter_context(mock.patch.object(build, "build_trainer", clocked))
         for owner, method, name in places:
             stack.enter_context(mock.patch.object(owner, method, shares.timed(name, getattr(owner, method))))
-        train.run(cfg, Path(folder), [])
+        run.run(cfg, Path(folder), [])
     return {name: 1e6 * seconds / STEPS for name, seconds in told.items()}
 
 

@@ -39,7 +39,8 @@ def work(cfg: DictConfig) -> Work:
 
 
 def pictures(cfg: DictConfig) -> Work:
-    from dlzoo.specs.inputs import Classes, ImageSpec
+    from dlzoo.specs.inputs import ImageSpec
+    from dlzoo.specs.targets import Classes
 
     x, y = read_mnist(Path(cfg.data_dir))
     num_train, limits = len(x) - cfg.data.val_size, cfg.trainer
@@ -86,7 +87,8 @@ def texts(cfg: DictConfig) -> Work:
 
 def hours(cfg: DictConfig) -> Work:
     """Windows of daily changes; validation gives the loss of a day ahead, and a forecast of it from the last."""
-    from dlzoo.specs.inputs import SeriesSpec, Values
+    from dlzoo.specs.inputs import SeriesSpec
+    from dlzoo.specs.targets import Values
 
     window, day = cfg.data.window, 24
     windows = read_hours(Path(cfg.data.path), window, day)

@@ -109,7 +109,8 @@ def bare(name: str) -> None:
 
     from dlzoo.nets.lenet import LeNet
     from dlzoo.nets.mlp import MLP
-    from dlzoo.specs.inputs import Classes, ImageSpec
+    from dlzoo.specs.inputs import ImageSpec
+    from dlzoo.specs.targets import Classes
 
     torch.set_num_threads(1)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))

@@ -30,12 +30,13 @@ def stop(self, batch, batch_idx):
     print(time.time(), time.process_time(), flush=True)
     os._exit(0)
 Task.on_train_batch_start = stop
-dlzoo.train.main()
+launch.main()
 """
 RANDOM_BACKBONE = """
 import sys, torch
 from dlzoo.nets.torchvision_net import TorchvisionNet
-from dlzoo.specs.inputs import (Classes, ImageSpec)
+from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.targets import Classes
 torch.manual_seed(0)
 net = TorchvisionNet(ImageSpec(1, 28, 28, Classes(("a", "b"))), name="resnet20")
 torch.save(net.state_dict(), sys.argv[1])
@@ -46,6 +47,8 @@ DRAWING = """
 import sys, time
 from pathlib import Path
 from dlzoo import train
+from dlzoo.training import launch
+from dlzoo.training import run as training_run
 from dlzoo.config import compose as config
 from dlzoo.callbacks.sample_animation import Film
 from dlzoo.callbacks.latent_report import GenerativePictures
@@ -59,7 +62,7 @@ def timed(hook):
     return run
 for owner, name in ((Film, "shoot"), (Film, "on_train_end"), (GenerativePictures, "on_test_end")):
     setattr(owner, name, timed(getattr(owner, name)))
-seconds = train.run(config.compose(sys.argv[2:]), Path(sys.argv[1]), [])["seconds"]
+seconds = training_run.run(config.compose(sys.argv[2:]), Path(sys.argv[1]), [])["seconds"]
 print(seconds["fit"] + seconds["test"], spent)
 """
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dlzoo.commands import cli
-from dlzoo.config import compose as config
+from dlzoo.config import overrides
 from dlzoo.errors import UserError
 from dlzoo.sweep import record as records
 from dlzoo.training import results
@@ -81,7 +81,7 @@ def run(method: str, repeat: int, root: Path) -> dict[str, Any]:
         *WORDS,
         f"seed={repeat}",
         f"sweep.seed={repeat}",
-        config.quoted("hydra.sweep.dir", folder),
+        overrides.quoted("hydra.sweep.dir", folder),
     ]
     done = subprocess.run(
         [sys.executable, "-m", "dlzoo.train", "-m", *words], capture_output=True, text=True, check=False

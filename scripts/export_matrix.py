@@ -103,13 +103,13 @@ def rows_of(model: str, formats: Sequence[str], words: Sequence[str] = ()) -> It
 
 def trained(model: str, folder: Path, words: Sequence[str] = ()) -> Path:
     """The checkpoint of a short run: two batches, on the first data that fit."""
-    from dlzoo import train
+    from dlzoo.training import run
 
     plain = ["trainer=smoke", "trainer.accelerator=cpu", "callbacks=checkpoint", "logger=none"]
     chosen = [f"model={model}", *plain, *data_for(model), *NEEDED.get(model, []), *words]
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        train.run(config.compose(chosen), folder, chosen)
+        run.run(config.compose(chosen), folder, chosen)
     return folder / "checkpoints" / "best.ckpt"
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dlzoo.config import compose as config
-from dlzoo.config import run_files
+from dlzoo.config import overrides, run_files
 from dlzoo.errors import UserError, nearest
 from dlzoo.training import results
 from dlzoo.training.resume import status
@@ -148,7 +148,7 @@ def decisive(cfg: DictConfig) -> dict[str, Any]:
 
 def launch(name: str, words: Sequence[str], run_dir: Path) -> tuple[str | None, bool]:
     """Run one seed: (what went wrong or None, whether that is a failure rather than missing data)."""
-    folder = config.quoted("hydra.run.dir", run_dir)
+    folder = overrides.quoted("hydra.run.dir", run_dir)
     command = [sys.executable, "-m", "dlzoo.train", f"experiment={name}", *words, folder]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:

@@ -6,7 +6,7 @@ import sys
 # A checkout need not be installed; and this folder must go at once, for its inspect.py is not Python's.
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
-from dlzoo.training.nan_guard.rerun import main
+from dlzoo.commands.rerun_step import main
 
 if __name__ == "__main__":
     main()

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from dlzoo.config import compose as config
-from dlzoo.training import results
+from dlzoo.utils import formatting
 
 COLUMNS = (
     "experiment",
@@ -100,7 +100,7 @@ def table_rows(name: str, runs: Sequence[dict[str, Any]]) -> list[str]:
             metric,
             spread(metric, values),
             str(len(runs)),
-            f"{'≥' if 'min' in claim else '≤'} {results.format_metric(metric, bound)}",
+            f"{'≥' if 'min' in claim else '≤'} {formatting.format_metric(metric, bound)}",
             "yes" if met else "**no**",
             baselines(metric, runs),
             seconds,
@@ -117,7 +117,7 @@ def baselines(metric: str, runs: Sequence[dict[str, Any]]) -> str:
     start = f"baseline/{metric.partition('/')[2]}_"
     found = [name for name in runs[-1]["metrics"] if name.startswith(start)]
     means = {name: statistics.fmean(run["metrics"][name] for run in runs) for name in found}
-    methods = (f"{name.removeprefix(start)} {results.format_metric(metric, mean)}" for name, mean in means.items())
+    methods = (f"{name.removeprefix(start)} {formatting.format_metric(metric, mean)}" for name, mean in means.items())
     return ", ".join(methods) or "-"
 
 
@@ -141,7 +141,7 @@ def spread(metric: str, values: Sequence[float]) -> str:
     >>> spread("test/rmse", [0.5])
     '0.5'
     """
-    if results.is_share(metric):
+    if formatting.is_share(metric):
         return f"{mean_std([100 * value for value in values], '.2f')}%"
     return mean_std(values, ".4g")
 

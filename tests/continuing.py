@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from killing import differences, left_by
 
-from dlzoo import train
 from dlzoo.callbacks.last_checkpoint import LastCheckpoint
 from dlzoo.config import compose as config
+from dlzoo.config import overrides
+from dlzoo.training import run as training_run
 
 COMMON = (
     "model=mlp data=iris net.hidden=[6] net.dropout=0.2 data.batch_size=16 data.val_fraction=0.25 optimizer.lr=0.1 "
@@ -66,15 +67,15 @@ def words_of(scheduler: str, callbacks: str, training: str, validation: str) -> 
 
 def run(folder: Path, words: Sequence[str]) -> dict[str, Any]:
     """A run in ``<folder>/run``, and what it leaves."""
-    train.run(config.compose(words), folder / "run", list(words))
+    training_run.run(config.compose(words), folder / "run", list(words))
     return left_by(folder)
 
 
 def continued(folder: Path, words: Sequence[str], ckpt: str = "last") -> dict[str, Any]:
     """The run in ``<folder>/run``, continued."""
     path = folder / "run" / "checkpoints" / f"{ckpt}.ckpt"
-    cfg = config.compose([*words, config.quoted("ckpt", path)])
-    train.run(cfg, folder / "run", list(words))
+    cfg = config.compose([*words, overrides.quoted("ckpt", path)])
+    training_run.run(cfg, folder / "run", list(words))
     return left_by(folder)
 
 

@@ -52,11 +52,11 @@ def main_in(folder: Path, words: Sequence[str]) -> None:
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # who runs the tests under nohup ignores it, and so would this
     with (folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-        from dlzoo import train
+        from dlzoo.training import launch
 
         torch.set_num_threads(1)
         sys.argv = ["train.py", *words, "hydra.run.dir=run"]
-        train.main()
+        launch.main()
 
 
 def start(folder: Path, words: Sequence[str]) -> Any:
@@ -84,7 +84,7 @@ PHASES = ("starting", "training", "validating", "saving", "testing", "ending")
 
 def watched(folder: Path, words: Sequence[str], phase: Any) -> None:
     """`main_in`, with what the run is doing in a number that other processes see."""
-    from dlzoo.checkpoint.load import CheckpointIO
+    from dlzoo.checkpoint.io import CheckpointIO
     from dlzoo.training.interruption import Interruption
 
     def enter(name: str) -> Any:

@@ -9,19 +9,17 @@ from torch import nn
 
 from dlzoo.specs.inputs import (
     Actions,
-    Classes,
     Column,
     EnvSpec,
     ImageSpec,
-    NextTokens,
     SequenceSpec,
     SeriesSpec,
     Spec,
     StatesSpec,
     TableSpec,
     TextSpec,
-    Values,
 )
+from dlzoo.specs.targets import Classes, NextTokens, Values
 from dlzoo.specs.tokenizer import SPECIAL, Tokenizer
 
 

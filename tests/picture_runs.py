@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from dlzoo import train
-from dlzoo.checkpoint import load as checkpoint
 from dlzoo.config import compose as config
+from dlzoo.training import run as training_run
+from dlzoo.utils import checkpoint_files
 
 QUICK = ("trainer=cpu", "trainer.max_epochs=2", "callbacks=[history,checkpoint]", "logger=none")
 """Without pictures, on 8x8 digits."""
@@ -17,18 +18,18 @@ QUICK = ("trainer=cpu", "trainer.max_epochs=2", "callbacks=[history,checkpoint]"
 
 def run(folder: Path, *words: str) -> dict[str, Any]:
     """The results of a run with these words behind `QUICK`."""
-    return train.run(config.compose([*QUICK, *words]), folder, [*QUICK, *words])
+    return training_run.run(config.compose([*QUICK, *words]), folder, [*QUICK, *words])
 
 
 def resume(folder: Path, *words: str) -> dict[str, Any]:
     """Continue a run of `run` from its last checkpoint, as the command line would."""
     argv = train.resumed([f"ckpt={folder / 'checkpoints' / 'last.ckpt'}", *words])
     argv = [word for word in argv if not word.startswith("hydra.")]
-    return train.run(config.compose(argv), folder, argv)
+    return training_run.run(config.compose(argv), folder, argv)
 
 
 def content(folder: Path, name: str = "last") -> dict[str, Any]:
-    return checkpoint.read(folder / "checkpoints" / f"{name}.ckpt")
+    return checkpoint_files.read(folder / "checkpoints" / f"{name}.ckpt")
 
 
 def same(a: Any, b: Any) -> bool:

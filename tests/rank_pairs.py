@@ -42,13 +42,13 @@ def mixed_with_itself() -> Iterator[None]:
 
 
 def train_in(folder: Path, words: Sequence[str]) -> None:
-    from dlzoo import train
     from dlzoo.config import compose as config
+    from dlzoo.training import run
 
     torch.set_num_threads(1)
     cfg = config.compose([*PLAIN, *words])
     with mixed_with_itself():
-        train.run(cfg, folder, list(words))
+        run.run(cfg, folder, list(words))
 
 
 def serve(connection: Any, environment: dict[str, str]) -> None:

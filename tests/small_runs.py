@@ -12,8 +12,8 @@ import pytest
 import torch
 from conftest import Outcome
 
-from dlzoo import train
 from dlzoo.config import compose as config
+from dlzoo.training import run as training_run
 
 TABLE = "size;colour;price\n" + "".join(
     f"{3 + 7 * i % 11}.5;{('red', 'blue', '')[i % 3]};{i % 5 + 10 * (i % 3)}.25\n" for i in range(60)
@@ -24,7 +24,7 @@ TABLE = "size;colour;price\n" + "".join(
 def run(folder: Path, *words: str) -> dict[str, Any]:
     """The results of two epochs on the CPU, without pictures."""
     plain = ["callbacks=checkpoint", "logger=none", "trainer=cpu", "trainer.max_epochs=2", "net.hidden=[8]"]
-    return train.run(config.compose([*plain, *words]), folder, list(words))
+    return training_run.run(config.compose([*plain, *words]), folder, list(words))
 
 
 def table_words(folder: Path) -> list[str]:

@@ -13,7 +13,6 @@ import pytest
 import torch
 from conftest import Outcome
 
-from dlzoo import train
 from dlzoo.checkpoint import load as checkpoint
 from dlzoo.checkpoint import sidecar as beside
 from dlzoo.config import compose as config
@@ -21,6 +20,8 @@ from dlzoo.nets.q_network import QNetwork
 from dlzoo.rl.replay_buffer import Rows
 from dlzoo.specs.inputs import Actions, EnvSpec
 from dlzoo.tasks.rl.dqn import DQN, Lesson
+from dlzoo.training import run as training_run
+from dlzoo.utils import checkpoint_files
 
 Train = Callable[..., Outcome]
 PLAIN = ("callbacks=checkpoint", "logger=none", "trainer=cpu")
@@ -29,7 +30,7 @@ QUICK = ("net.hidden=[16]", "task.learn_after=100", "task.batch_size=16", "task.
 
 
 def run(folder: Path, *words: str) -> dict[str, Any]:
-    return train.run(config.compose([*PLAIN, *SMALL, *words]), folder, list(words))
+    return training_run.run(config.compose([*PLAIN, *SMALL, *words]), folder, list(words))
 
 
 def values(folder: Path, observations: Any) -> np.ndarray:
@@ -203,7 +204,7 @@ VARIANTS = {
 
 def state(folder: Path) -> dict[str, Any]:
     """Everything that a last checkpoint knows of an agent: weights, optimizer, counters, random numbers, buffer."""
-    content = checkpoint.read(folder / "checkpoints" / "last.ckpt")
+    content = checkpoint_files.read(folder / "checkpoints" / "last.ckpt")
     arrays = beside.place(folder / "checkpoints" / "last.ckpt", content)
     buffer = dict(np.load(arrays)) if arrays.exists() else {}
     optimizer = content["optimizer_states"]
@@ -246,14 +247,14 @@ def test_without_its_buffer_a_run_says_so_or_begins_with_an_empty_one(train: Tra
     folder = tmp_path / "run"
     assert train(*VARIANTS["dqn"], *PLAIN, *SMALL, "trainer.max_epochs=1", f"hydra.run.dir={folder}").code == 0
     ckpt = folder / "checkpoints" / "last.ckpt"
-    beside.place(ckpt, checkpoint.read(ckpt)).unlink()
+    beside.place(ckpt, checkpoint_files.read(ckpt)).unlink()
     done = train(f"ckpt={ckpt}", "trainer.max_epochs=2")
     assert done.code == 2
     assert "replay buffer beside the checkpoint is missing" in done.err
     assert "task.keep_replay=false" in done.err
     done = train(f"ckpt={ckpt}", "trainer.max_epochs=2", "task.keep_replay=false")
     assert done.code == 0, done.err
-    assert not beside.place(ckpt, checkpoint.read(ckpt)).exists()
+    assert not beside.place(ckpt, checkpoint_files.read(ckpt)).exists()
     play = state(folder)["play"]
     assert (play["num_steps"], play["num_updates"]) == (1000, (500 - 100) // 4 + 1 + (500 - 100) // 4 + 1)
 

@@ -22,10 +22,12 @@ from omegaconf.errors import OmegaConfBaseException
 from dlzoo.config import compose as config
 from dlzoo.config import instantiate as build
 from dlzoo.config import introspection as signatures
+from dlzoo.config import overrides, schema
 from dlzoo.data.images.decode import Decode
 from dlzoo.data.series.csv import read_series
 from dlzoo.data.tables.csv import CsvTable
 from dlzoo.errors import MISTAKES, UserError
+from dlzoo.training import trainer as training_trainer
 
 SECONDS = 60
 """That one example may take, on a busy machine."""
@@ -99,7 +101,7 @@ class SomeTask:
 
 def places(cfg: Any) -> list[str]:
     """All options of a run, whether they stand in a file or in a signature alone."""
-    nodes = [*config.NODES[:-2], *(f"callbacks.{name}" for name in cfg.callbacks)]
+    nodes = [*schema.NODES[:-2], *(f"callbacks.{name}" for name in cfg.callbacks)]
     targets = {node: OmegaConf.select(cfg, f"{node}._target_") for node in nodes}
     found = [
         (node, ["_target_", "typo", *signatures.arguments(signatures.locate(t, ""))]) for node, t in targets.items()
@@ -119,10 +121,10 @@ def test_any_value_of_any_option(num: int, tmp_path: Path) -> None:
         with answered():
             for key, value in changes.items():
                 OmegaConf.update(cfg, key, value, merge=False, force_add=True)
-            config.check(cfg)
+            schema.check(cfg)
             source = build.build_data(cfg)
             build.check_fit(cfg, source)
-            build.build_trainer(cfg, SomeTask(), tmp_path, {})  # type: ignore[arg-type]
+            training_trainer.build_trainer(cfg, SomeTask(), tmp_path, {})  # type: ignore[arg-type]
 
     explore(body, 50 * num, data=st.data())
 
@@ -137,11 +139,11 @@ def test_any_word(num: int) -> None:
 
     def body(words: list[str]) -> None:
         with answered():
-            config.check(config.compose(words))
+            schema.check(config.compose(words))
 
     def round_trip(text: str) -> None:
         with answered():
-            assert config._parse([config.quoted("data.path", text)])[0].value() == text
+            assert overrides._parse([overrides.quoted("data.path", text)])[0].value() == text
 
     explore(body, 8 * num, words=st.lists(word, min_size=1, max_size=2))
     explore(round_trip, 40 * num, text=st.text())

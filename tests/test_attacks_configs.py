@@ -24,13 +24,12 @@ from attacks import CANARY_MODULE, Attack, drawn, payloads, writes
 from audit import audited
 from small_runs import changed, run
 
-from dlzoo import train
 from dlzoo.checkpoint import load as checkpoint
-from dlzoo.commands import evaluate
+from dlzoo.commands import evaluate, rerun_step
 from dlzoo.config import allowlist as trust
 from dlzoo.config import compose as config
 from dlzoo.errors import UserError
-from dlzoo.training.nan_guard import rerun
+from dlzoo.training import launch
 from scripts import reliability
 
 FEW, MANY = 30, 400
@@ -75,9 +74,9 @@ class Victim:
         output = f"output_dir={here / 'outputs'}"
         if attack.files:
             words = ["--config-dir", str(here / "config"), "experiment=mine", *PLAIN, output]
-            return self.call(train.main, words, here)
+            return self.call(launch.main, words, here)
         if attack.words:
-            return self.call(train.main, [f"ckpt={spoilt}", "trainer.max_epochs=2", output], here)
+            return self.call(launch.main, [f"ckpt={spoilt}", "trainer.max_epochs=2", output], here)
         return self.call(evaluate.main, [f"ckpt={spoilt}"], here)
 
     def call(self, main: Callable[[], None], words: list[str], here: Path) -> Result:
@@ -272,7 +271,7 @@ def test_a_card_that_cannot_be_built(name: str, victim: Victim, tmp_path: Path) 
         card["spec"]["target"] |= wanted.get("target", {})
         content |= wanted.get("content", {})
 
-    main = rerun.main if "content" in CARDS[name] else evaluate.main
+    main = rerun_step.main if "content" in CARDS[name] else evaluate.main
     (tmp_path / "cwd").mkdir()
     result = victim.call(main, [f"ckpt={changed(victim.ckpt, tmp_path / 'spoilt.ckpt', change)}"], tmp_path)
     assert (result.code, result.violations, result.is_answered) == (2, [], True), result
@@ -287,7 +286,7 @@ def test_layers_without_end_are_not_counted() -> None:
 def test_a_net_of_our_size_is_built(victim: Victim, tmp_path: Path) -> None:
     """Else the test above would pass for a wrong reason."""
     ckpt = changed(victim.ckpt, tmp_path / "a.ckpt", lambda content: content.update(moment()))
-    for number, main in enumerate((rerun.main, evaluate.main)):
+    for number, main in enumerate((rerun_step.main, evaluate.main)):
         (tmp_path / f"{number}" / "cwd").mkdir(parents=True)
         assert victim.call(main, [f"ckpt={ckpt}"], tmp_path / f"{number}").code == 0
 
@@ -297,6 +296,6 @@ def test_a_link_out_of_a_config_dir_is_not_read(victim: Victim, tmp_path: Path) 
     (tmp_path / "config" / "experiment").mkdir(parents=True)
     (tmp_path / "cwd").mkdir()
     (tmp_path / "config" / "experiment" / "mine.yaml").symlink_to(tmp_path / "private.yaml")
-    result = victim.call(train.main, ["--config-dir", str(tmp_path / "config"), "experiment=mine"], tmp_path)
+    result = victim.call(launch.main, ["--config-dir", str(tmp_path / "config"), "experiment=mine"], tmp_path)
     assert result.code == 2
     assert "is a link to outside of the folder of --config-dir" in result.err

@@ -301,8 +301,8 @@ def test_any_change_of_a_run_folder_ends_well(command: str, runs: tuple[Path, Pa
 
 
 def test_a_sealed_checkpoint_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
-    from dlzoo.checkpoint.load import read
     from dlzoo.layers.pretrained import read_weights
+    from dlzoo.utils.checkpoint_files import read
 
     stored, packed = tmp_path / "stored.pt", tmp_path / "packed.ckpt"
     torch.save({"state_dict": {"a": torch.zeros(10_000_000)}, "dlzoo": {}}, stored)
@@ -337,7 +337,7 @@ def test_a_temporary_name_cannot_be_foreseen_and_a_link_is_replaced(tmp_path: Pa
 
 
 def test_a_checkpoint_is_not_written_through_a_link(tmp_path: Path) -> None:
-    from dlzoo.checkpoint.load import CheckpointIO
+    from dlzoo.checkpoint.io import CheckpointIO
 
     mine, path = tmp_path / "mine", tmp_path / "run" / "last.ckpt"
     path.parent.mkdir()
@@ -363,7 +363,7 @@ def test_a_run_does_not_write_through_a_link(tmp_path: Path) -> None:
 
 def test_a_class_name_is_no_formula_and_no_command_of_the_terminal(tmp_path: Path) -> None:
     from dlzoo.commands.records import render
-    from dlzoo.specs.inputs import Classes
+    from dlzoo.specs.targets import Classes
 
     names = ("=cmd|' /C calc'!A0", "\x1b]0;owned\x07", "-0.5")
     records = [

@@ -8,6 +8,7 @@ from lightning.pytorch.plugins.precision import Precision
 
 from dlzoo.config import compose as config
 from dlzoo.config import instantiate as build
+from dlzoo.config import schema
 from dlzoo.data.images import augment_policies as policies
 from dlzoo.data.images.augment import Augment, cutmix_shares, random_crop
 from dlzoo.data.images.digits import Digits
@@ -265,7 +266,7 @@ def test_policies_name_the_package_that_they_need(monkeypatch):
 def test_every_policy_by_name_and_with_mixup(name):
     for choice in (name, f"[{name},mixup]"):
         cfg = config.compose(["data=digits", f"augment={choice}"])
-        config.check(cfg)
+        schema.check(cfg)
         made = build.build_data(cfg).augment
         if choice == "none":
             assert made is None

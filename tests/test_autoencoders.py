@@ -18,7 +18,8 @@ from dlzoo.data.images.digits import Digits
 from dlzoo.distributed.noise import Drawn
 from dlzoo.errors import SpecError, UserError
 from dlzoo.nets.autoencoder import Autoencoder
-from dlzoo.specs.inputs import Classes, ImageSpec
+from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.targets import Classes
 from dlzoo.tasks.autoencoder import Autoencoding, bernoulli_kl, errors, jacobian_norm
 from dlzoo.tasks.corruption import NoiseName, corruption
 from dlzoo.tasks.stacked_autoencoder import StackedAutoencoding

@@ -21,7 +21,8 @@ from dlzoo.layers.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from dlzoo.layers.basic import num_parameters
 from dlzoo.nets.timm_net import TimmNet
 from dlzoo.nets.torchvision_net import TorchvisionNet, imagenet_classes
-from dlzoo.specs.inputs import Classes, ImageSpec
+from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.targets import Classes
 
 models = importlib.import_module("torchvision.models")
 timm = importlib.import_module("timm")

@@ -10,15 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlzoo.config import instantiate as build
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.features import CachedFeatures
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import UserError
 from dlzoo.nets.torchvision_net import TorchvisionNet
-from dlzoo.specs.inputs import Classes, ImageSpec
+from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.targets import Classes
 from dlzoo.tasks.finetuning import Features, Finetune
 from dlzoo.tasks.supervised import Supervised
+from dlzoo.training import trainer
 
 SPEC = ImageSpec(3, 16, 16, Classes(("dark", "light")))
 
@@ -60,7 +61,7 @@ def test_cached_features_are_those_of_the_net_in_evaluation(tmp_path: Path) -> N
     assert task.net.training
     before = {name: value.clone() for name, value in task.net.state_dict().items()}
     data.setup("fit")
-    cached = build.cached_features(task, data, trainer_in(tmp_path))
+    cached = trainer.cached_features(task, data, trainer_in(tmp_path))
     assert all(torch.equal(value, before[name]) for name, value in task.net.state_dict().items())
     task.net.eval()
     for split, num in (("train", 18), ("val", 2)):
@@ -81,7 +82,7 @@ def test_only_a_frozen_backbone_s_features_are_kept(tmp_path: Path) -> None:
     data = Shades()
     data.setup("fit")
     with pytest.raises(UserError, match=r"cache_features=true .*take transfer=features"):
-        build.cached_features(task_of(tmp_path, Finetune()), data, trainer_in(tmp_path))
+        trainer.cached_features(task_of(tmp_path, Finetune()), data, trainer_in(tmp_path))
 
 
 def test_pictures_that_change_are_not_kept() -> None:

@@ -13,13 +13,17 @@ import pytest
 import torch
 from small_runs import changed, run, with_target
 
-from dlzoo.checkpoint import load as checkpoint
-from dlzoo.checkpoint.load import CheckpointIO, load_task, read
+from dlzoo.checkpoint import format as checkpoint_format
+from dlzoo.checkpoint.io import CheckpointIO
+from dlzoo.checkpoint.load import load_task
 from dlzoo.config.compose import compose
 from dlzoo.config.instantiate import build_data
 from dlzoo.errors import UserError
-from dlzoo.specs.inputs import Classes, Column, ImageSpec, TableSpec, Values, from_plain, to_plain
+from dlzoo.specs.base import from_plain, to_plain
+from dlzoo.specs.inputs import Column, ImageSpec, TableSpec
+from dlzoo.specs.targets import Classes, Values
 from dlzoo.training import results
+from dlzoo.utils.checkpoint_files import read
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +40,7 @@ def ckpt(folder: Path) -> Path:
 
 
 def card(**changes: Any) -> dict[str, Any]:
-    return {**checkpoint.make_card(compose(["data=wine"]), ["data=wine"], ROOMS), **changes}
+    return {**checkpoint_format.make_card(compose(["data=wine"]), ["data=wine"], ROOMS), **changes}
 
 
 ROOMS = TableSpec((Column("size", "m2"), Column("town", categories=("x", "y"), fill="x")), Values(("price",), ("$",)))

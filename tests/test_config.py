@@ -12,6 +12,7 @@ from conftest import Outcome
 from omegaconf import OmegaConf
 
 from dlzoo.config import compose as config
+from dlzoo.config import schema
 from dlzoo.errors import UserError
 
 TYPOS = {
@@ -57,7 +58,7 @@ def test_typos_of_groups_and_keys(word: str, message: str) -> None:
 @pytest.mark.parametrize(("word", "message"), WRONG.items())
 def test_wrong_options_and_values(word: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        config.check(config.compose([word]), [word])
+        schema.check(config.compose([word]), [word])
     assert message in str(caught.value)
 
 
@@ -87,7 +88,7 @@ def test_typos_inside_an_experiment_file(
 
 def test_values_need_no_plus_though_their_default_is_in_python() -> None:
     cfg = config.compose(["net.hidden=[300,100]", "optimizer.weight_decay=0.1", "trainer.gradient_clip_val=1.0"])
-    config.check(cfg)
+    schema.check(cfg)
     assert cfg.net.hidden == [300, 100]
     assert cfg.optimizer.weight_decay == 0.1
 
@@ -130,7 +131,7 @@ def test_every_file_of_a_group_composes_and_passes_the_check(group: str) -> None
             for key, value in options.items()
             if value == "???"
         ]
-        config.check(config.compose([f"{group}={name}", *left_open]))
+        schema.check(config.compose([f"{group}={name}", *left_open]))
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["model=mpl"], ["--cfg", "job"]])
@@ -148,4 +149,4 @@ def test_help_and_group_typos_do_not_import_torch(argv: list[str]) -> None:
 @pytest.mark.parametrize("optimizer", sorted(set(config.groups()["optimizer"]) - {"lbfgs"}))
 def test_an_agent_learns_by_any_optimizer(optimizer: str) -> None:
     """What model=dqn says of its optimizer is no option of one kind only."""
-    config.check(config.compose(["model=dqn", "data=cartpole", f"optimizer={optimizer}"]))
+    schema.check(config.compose(["model=dqn", "data=cartpole", f"optimizer={optimizer}"]))

@@ -15,7 +15,8 @@ from dlzoo.checkpoint.load import load_task
 from dlzoo.data.sequences.counting import Counting
 from dlzoo.errors import SpecError, UserError
 from dlzoo.nets.counting_rnn import CountingRNN
-from dlzoo.specs.inputs import Classes, SequenceSpec, Values
+from dlzoo.specs.inputs import SequenceSpec
+from dlzoo.specs.targets import Classes, Values
 from dlzoo.training import results
 
 SPEC = SequenceSpec(10, 1, Values(("ones",)))

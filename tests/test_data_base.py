@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from dlzoo.data.base import InMemoryData, moments, with_counts
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import UserError
-from dlzoo.specs.inputs import Classes, Column, ImageSpec, TableSpec, Values
+from dlzoo.specs.inputs import Column, ImageSpec, TableSpec
+from dlzoo.specs.targets import Classes, Values
 
 CLASSES, VALUES = Classes(("a", "b", "c")), Values(("y",))
 

@@ -25,6 +25,7 @@ from dlzoo import sweep as sweeps
 from dlzoo.distributed import launch as ranks
 from dlzoo.errors import UserError
 from dlzoo.sweep import record as records
+from dlzoo.training import ranks as training_ranks
 
 ROOT = Path(__file__).parent.parent
 reliability = pytest.mark.reliability
@@ -280,21 +281,21 @@ def test_only_the_first_rank_makes_the_folder(starter: str) -> None:
     is_first = starter.startswith("alone")
     assert ranks.rank() == (0 if is_first else 1)
     assert ranks.num_started() == (2 if starter in ("torchrun", "srun") else 1)
-    found = ranks.prepared(["model=mlp"])
+    found = training_ranks.prepared(["model=mlp"])
     if is_first or starter == "lightning":  # which hands on the first one's folder
         assert found == ["model=mlp"]
     else:
         assert found[-1] == "hydra.output_subdir=null"
         assert "dlzoo-rank-" in found[1]
-        assert ranks.prepared(["hydra.run.dir=here"]) == ["hydra.run.dir=here", "hydra.output_subdir=null"]
+        assert training_ranks.prepared(["hydra.run.dir=here"]) == ["hydra.run.dir=here", "hydra.output_subdir=null"]
 
 
 def test_a_sweep_is_started_once(starter: str) -> None:
     if starter not in ("torchrun", "srun"):
-        assert "-m" in ranks.prepared(["-m", "seed=0,1"])
+        assert "-m" in training_ranks.prepared(["-m", "seed=0,1"])
         return
     with pytest.raises(UserError, match="here are 2 sweeps: start one without torchrun or srun"):
-        ranks.prepared(["-m", "seed=0,1"])
+        training_ranks.prepared(["-m", "seed=0,1"])
 
 
 def test_restarts_that_would_fail_are_foretold(
@@ -307,10 +308,10 @@ def test_restarts_that_would_fail_are_foretold(
     }
     for name, value in said.items():
         monkeypatch.setenv(name, value)
-    ranks.prepared([])
+    training_ranks.prepared([])
     assert "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun" in capsys.readouterr().err
     monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "False")
-    ranks.prepared([])
+    training_ranks.prepared([])
     assert capsys.readouterr().err == ""
 
 

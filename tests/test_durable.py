@@ -24,21 +24,24 @@ import pytest
 import torch
 from killing import FORKS
 
+from dlzoo.checkpoint import format
 from dlzoo.checkpoint import load as checkpoint
 from dlzoo.checkpoint import sidecar as beside
-from dlzoo.checkpoint.load import CheckpointIO
+from dlzoo.checkpoint.io import CheckpointIO
 from dlzoo.errors import UserError
+from dlzoo.tasks import base
 from dlzoo.utils import archives as durable
+from dlzoo.utils import checkpoint_files
 from dlzoo.utils.archives import Damaged, previous_of
 from scripts import reliability
 
-CARD = {"format": checkpoint.FORMAT, "config": "a: 1\n", "overrides": [], "spec": {}}
+CARD = {"format": checkpoint_files.FORMAT, "config": "a: 1\n", "overrides": [], "spec": {}}
 
 
 def state(step: int) -> dict[str, Any]:
     """What a run would save, with arrays that belong to it."""
     weights = torch.full((40,), float(step))
-    return {"state_dict": {"w": weights}, "step": step, beside.BESIDE: {"replay": np.full(200, step)}}
+    return {"state_dict": {"w": weights}, "step": step, base.BESIDE: {"replay": np.full(200, step)}}
 
 
 def saved(folder: Path, *steps: int, io: CheckpointIO | None = None) -> Path:
@@ -52,7 +55,7 @@ def step_of(path: Path) -> int:
     """Which step a checkpoint is of; its weights and its arrays must be of that step too."""
     content = CheckpointIO(CARD).load_checkpoint(path)
     assert content["state_dict"]["w"].tolist() == [content["step"]] * 40
-    assert content[beside.BESIDE]["replay"].tolist() == [content["step"]] * 200
+    assert content[base.BESIDE]["replay"].tolist() == [content["step"]] * 200
     return content["step"]
 
 
@@ -150,7 +153,7 @@ def test_a_flipped_bit_is_noticed_or_harmless(sealed: bool, tmp_path: Path, tall
     for bit in bits:
         path.write_bytes(flipped(content, bit))
         try:
-            found = checkpoint.read(path)
+            found = checkpoint_files.read(path)
         except UserError:
             noticed += 1
         else:
@@ -176,29 +179,29 @@ def test_the_one_before_takes_the_place_of_a_damaged_one(
     damaged: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], tally: Tally
 ) -> None:
     path = saved(tmp_path, 1, 2)
-    name = path.name if damaged == "last.ckpt" else checkpoint.read(path)[beside.NAME]
+    name = path.name if damaged == "last.ckpt" else checkpoint_files.read(path)[beside.NAME]
     content = (tmp_path / name).read_bytes()
     for length in range(0, len(content) - durable.SEAL_LENGTH, 97):
         (tmp_path / name).write_bytes(content[:length])
-        assert checkpoint.whole(path) == previous_of(path)
+        assert format.whole(path) == previous_of(path)
         said = capsys.readouterr().err
         assert said.startswith(f"warning: {path} is ")
         assert f"{previous_of(path)}, the one before it, is used" in said
         assert step_of(previous_of(path)) == 1
         tally["a checkpoint or its arrays cut off"] += Counter(injected=1, noticed=1)
     (tmp_path / name).write_bytes(content[:-1])  # nothing but the digest is cut
-    assert step_of(checkpoint.whole(path)) == 2
+    assert step_of(format.whole(path)) == 2
     assert capsys.readouterr().err == ""
 
 
 def test_damaged_arrays_are_not_learnt_from(tmp_path: Path) -> None:
     path = saved(tmp_path, 1, 2)
-    arrays = tmp_path / checkpoint.read(path)[beside.NAME]
+    arrays = tmp_path / checkpoint_files.read(path)[beside.NAME]
     content = arrays.read_bytes()
     arrays.write_bytes(flipped(content, 8 * content.index(np.full(200, 2).tobytes()) + 3))
     with pytest.raises(Damaged, match=r"last.ckpt is of no use: last.replay-.*.npz is damaged.*last.previous.ckpt"):
         CheckpointIO(CARD).load_checkpoint(path)
-    assert checkpoint.read(path)["step"] == 2  # who only evaluates does not need them
+    assert checkpoint_files.read(path)["step"] == 2  # who only evaluates does not need them
 
 
 def test_who_reads_a_damaged_one_is_told_of_the_one_before(tmp_path: Path) -> None:
@@ -213,14 +216,14 @@ def test_who_reads_a_damaged_one_is_told_of_the_one_before(tmp_path: Path) -> No
     assert not previous_of(path).exists()
     path.write_bytes(b"")
     with pytest.raises(Damaged, match=r"cut off, damaged or not a checkpoint$"):
-        checkpoint.whole(path)
+        format.whole(path)
 
 
 def test_a_damaged_one_does_not_become_the_one_before(tmp_path: Path) -> None:
     path = saved(tmp_path, 1, 2)
     path.write_bytes(b"damaged")
     io = CheckpointIO(CARD)
-    assert io.load_checkpoint(checkpoint.whole(path))["step"] == 1
+    assert io.load_checkpoint(format.whole(path))["step"] == 1
     saved(tmp_path, 3, io=io)
     assert (step_of(path), step_of(previous_of(path))) == (3, 1)
     saved(tmp_path, 4, io=io)
@@ -272,7 +275,7 @@ def test_a_kill_before_any_file_operation(
             break
         assert process.exitcode == -signal.SIGKILL
         assert path.exists() or not links
-        reached.append(step_of(checkpoint.whole(path)))
+        reached.append(step_of(format.whole(path)))
         if previous_of(path).exists():
             assert step_of(previous_of(path)) in (1, 2)
         saved(folder, 4, io=io)
@@ -348,7 +351,7 @@ def test_a_disk_that_fails_at_any_call(
         tally["an error of the disk at fsync, link or rename"] += Counter(
             injected=1, noticed=bool(said), harmless=not said
         )
-    assert (step_of(checkpoint.whole(path)), step_of(previous_of(path))) in ((2, 1), (2, 2), (3, 2))
+    assert (step_of(format.whole(path)), step_of(previous_of(path))) in ((2, 1), (2, 2), (3, 2))
     saved(tmp_path, 4, io=io)
     assert (step_of(path), len([*tmp_path.iterdir()])) == (4, 4)
 

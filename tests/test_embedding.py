@@ -14,7 +14,8 @@ from conftest import Outcome
 from dlzoo.checkpoint.load import load_task
 from dlzoo.errors import UserError
 from dlzoo.layers.embedding import Embedding, lengths_of, read_vectors
-from dlzoo.specs.inputs import Classes, TextSpec
+from dlzoo.specs.inputs import TextSpec
+from dlzoo.specs.targets import Classes
 from dlzoo.specs.tokenizer import PAD, SPECIAL, UNKNOWN
 
 SPEC = TextSpec(Classes(("no", "yes")), vocabulary=(*SPECIAL, "good", "Bad", "rare"))

@@ -22,7 +22,9 @@ from dlzoo.commands import evaluate
 from dlzoo.config import compose as config
 from dlzoo.config.instantiate import build_data
 from dlzoo.errors import UserError
-from dlzoo.specs.inputs import Classes, Column, ImageSpec, Spec, TableSpec, Values
+from dlzoo.inference import datasets
+from dlzoo.specs.inputs import Column, ImageSpec, Spec, TableSpec
+from dlzoo.specs.targets import Classes, Values
 from dlzoo.training import results
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -130,19 +132,19 @@ def test_data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(stored, type(OmegaConf.create({})))
     stored_dir.mkdir()
     monkeypatch.delenv("DLZOO_DATA_DIR", raising=False)
-    assert evaluate.composed(stored, None, []).data.data_dir == "data"
+    assert datasets.composed(stored, None, []).data.data_dir == "data"
     monkeypatch.setenv("DLZOO_DATA_DIR", str(here))
-    assert evaluate.composed(stored, None, []).data.data_dir == str(here)
-    assert evaluate.composed(stored, None, ["data.data_dir=/third"]).data.data_dir == "/third"
-    assert evaluate.composed(stored, "fashion_mnist", []).data.data_dir == str(here)
+    assert datasets.composed(stored, None, []).data.data_dir == str(here)
+    assert datasets.composed(stored, None, ["data.data_dir=/third"]).data.data_dir == "/third"
+    assert datasets.composed(stored, "fashion_mnist", []).data.data_dir == str(here)
 
 
 def test_other_data_take_the_seed_of_the_run() -> None:
     stored = config.compose(["data=digits", "seed=5", "trainer.limit_test_batches=2", "augment=shift"])
-    cfg = evaluate.composed(stored, "wine", [])
+    cfg = datasets.composed(stored, "wine", [])
     assert (cfg.data.seed, cfg.data._target_) == (5, "dlzoo.data.tables.base.Wine")
     assert "limit_test_batches" not in cfg.trainer
-    own = evaluate.composed(stored, None, [])
+    own = datasets.composed(stored, None, [])
     assert own.trainer.limit_test_batches == 2
     assert stored.data.augment is not None
     assert "augment" not in own.data
@@ -198,7 +200,7 @@ def column(spec: TableSpec, number: int, **changes: Any) -> TableSpec:
 )  # fmt: skip
 def test_what_does_not_fit(trained: Spec, given: Spec, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        evaluate.check_fit(trained, given, "data=x")
+        datasets.check_fit(trained, given, "data=x")
     assert message in str(caught.value)
 
 
@@ -210,14 +212,14 @@ def test_what_does_not_fit(trained: Spec, given: Spec, message: str) -> None:
     ],
 )
 def test_statistics_and_unknown_units_fit(trained: Spec, given: Spec) -> None:
-    evaluate.check_fit(trained, given, "data=x")
-    evaluate.check_fit(given, trained, "data=x")
+    datasets.check_fit(trained, given, "data=x")
+    datasets.check_fit(given, trained, "data=x")
 
 
 def test_of_many_classes_those_that_differ_are_named() -> None:
     names = tuple(f"n{i}" for i in range(1000))
     with pytest.raises(UserError, match=r"1000 classes: …, n498, n499, n500, .* gives 1000 classes: …, n498, n499, no"):
-        evaluate.check_fit(
+        datasets.check_fit(
             dataclasses.replace(LETTERS, target=Classes(names)),
             dataclasses.replace(LETTERS, target=Classes((*names[:500], "no", *names[501:]))),
             "data=x",
@@ -261,7 +263,7 @@ def test_no_word_at_all(terminal: Terminal) -> None:
 
 
 @pytest.mark.parametrize("node", ["net", "task", "data", "data.augment"])
-@pytest.mark.parametrize("target", ["os.system", "torch.nn.Linear", "dlzoo.train.main"])
+@pytest.mark.parametrize("target", ["os.system", "torch.nn.Linear", "dlzoo.training.launch.main"])
 def test_a_stranger_is_not_built(
     node: str, target: str, ckpt_of: Callable[[str], Path], terminal: Terminal, tmp_path: Path
 ) -> None:

@@ -13,7 +13,9 @@ from omegaconf import OmegaConf
 
 from dlzoo.config import compose as config
 from dlzoo.config import instantiate as build
-from dlzoo.specs.inputs import Classes, ImageSpec
+from dlzoo.config import schema
+from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.targets import Classes
 
 EXPERIMENTS = config.groups()["experiment"]
 
@@ -22,7 +24,7 @@ EXPERIMENTS = config.groups()["experiment"]
 def test_an_experiment_is_a_claim(name: str) -> None:
     text = (config.CONFIG_DIR / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
     cfg = config.compose([f"experiment={name}"])
-    config.check(cfg)
+    schema.check(cfg)
     assert text.splitlines()[0] == "# @package _global_"
     assert text.splitlines()[1].startswith("# "), "the header says what it is and what its source claims"
     assert cfg.expect, "an experiment without a claim"

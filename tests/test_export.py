@@ -17,11 +17,12 @@ from small_runs import Terminal, imported, run, table_words
 from dlzoo.checkpoint import load as checkpoint
 from dlzoo.commands import cli
 from dlzoo.commands import export as command
-from dlzoo.commands.predict import predict
 from dlzoo.config import compose as config
 from dlzoo.errors import UserError
 from dlzoo.export import formats, quantize
 from dlzoo.export.views import View, view_of
+from dlzoo.inference.predict import predict
+from dlzoo.utils import checkpoint_files
 from scripts import export_matrix as matrix
 
 
@@ -60,7 +61,7 @@ def test_onnx_takes_bytes_of_pictures_and_gives_probabilities(
     assert [(port.name, port.type, port.shape[1:]) for port in model.get_inputs()] == [
         ("pixels", "tensor(uint8)", [1, 8, 8])
     ]
-    content = checkpoint.read(ckpt_of("digits"))
+    content = checkpoint_files.read(ckpt_of("digits"))
     weights, spec = content["state_dict"], content["dlzoo"]["spec"]
     for num in (1, 2, 37):
         pixels = np.random.default_rng(num).integers(0, 256, (num, 1, 8, 8), np.uint8)
@@ -110,7 +111,7 @@ def test_every_format_of_a_table(
         else:
             weights = torch.load(path, weights_only=True)
             assert json.loads(Path(f"{path}.json").read_text())["classes"] == list(task.spec.target.names)
-        other, _ = checkpoint.build(checkpoint.read(ckpt_of("wine")))
+        other, _ = checkpoint.build(checkpoint_files.read(ckpt_of("wine")))
         other.net.load_state_dict(weights)
         found = predict(other.eval(), x)
     torch.testing.assert_close(found, predict(task, x), atol=1e-5, rtol=0)
@@ -233,11 +234,11 @@ def test_calibration_sees_training_rows_only(ckpt_of: Callable[[str], Path]) -> 
 @pytest.mark.slow
 @pytest.mark.realdata
 def test_lenet_on_mnist_in_8_bits(terminal: Terminal, tmp_path: Path, real_data_dir: Path) -> None:
-    from dlzoo import train
+    from dlzoo.training import run as training_run
 
     words = ["experiment=lenet_mnist", "trainer=cpu", "trainer.max_epochs=3", "callbacks=checkpoint", "logger=none"]
     words += [f"data_dir={real_data_dir}"]
-    train.run(config.compose(words), tmp_path, words)
+    training_run.run(config.compose(words), tmp_path, words)
     ckpt = f"ckpt={tmp_path / 'checkpoints' / 'best.ckpt'}"
     code, out, err = terminal(command.main, ckpt, "quantize=int8", f"output={tmp_path / 'm.onnx'}")
     assert (code, err) == (0, "")

@@ -13,7 +13,6 @@ from changing_data import CHANGES, COMMON, READERS, call, first_rows, path_of, s
 from photo_folders import CLASSES
 from small_runs import changed
 
-from dlzoo import train
 from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import evaluate
 from dlzoo.config import compose as config
@@ -26,8 +25,10 @@ from dlzoo.data.loaders import Arrays
 from dlzoo.data.splits import holdout
 from dlzoo.data.tables.base import encode
 from dlzoo.errors import UserError
-from dlzoo.specs.inputs import Classes, Column
+from dlzoo.specs.inputs import Column
+from dlzoo.specs.targets import Classes
 from dlzoo.specs.tokenizer import UNKNOWN
+from dlzoo.training import launch, run
 
 every_reader = pytest.mark.parametrize("name", READERS)
 
@@ -217,7 +218,7 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, reader = tmp_path_factory.mktemp("noise"), READERS["table"]
     reader.write(folder / "rows.csv", first_rows(reader))
     words = [*reader.words(folder / "rows.csv"), *COMMON]
-    train.run(config.compose(words), folder / "run", words)
+    run.run(config.compose(words), folder / "run", words)
     return folder
 
 
@@ -236,7 +237,7 @@ def grown(noise: Path, tmp_path: Path) -> Path:
 
 def test_a_grown_table_is_refused_when_a_run_is_continued(noise: Path, grown: Path, tmp_path: Path) -> None:
     words = (f"ckpt={best(noise)}", f"data.path={grown}", "trainer.max_epochs=3", f"hydra.run.dir={tmp_path / 'run'}")
-    code, said = call(train.main, *words)
+    code, said = call(launch.main, *words)
     assert code == 2, said
     for part in ("trained on 86 rows and validated on 10, and", "now gives 94 and 10", "grown.csv, which was ", "anew"):
         assert part in said
@@ -272,7 +273,7 @@ def test_new_rows_are_evaluated(noise: Path, tmp_path: Path) -> None:
                                   "data.drop=[a]"])  # fmt: skip
 def test_options_that_change_the_split_or_what_is_fitted_are_refused(word: str, noise: Path, tmp_path: Path) -> None:
     words = (f"ckpt={best(noise)}", "trainer.max_epochs=3", f"hydra.run.dir={tmp_path / 'run'}", word)
-    code, said = call(train.main, *words)
+    code, said = call(launch.main, *words)
     assert code == 2, said
     assert "cannot be continued: it" in said
     key, value = word.split("=")
@@ -285,7 +286,7 @@ def test_a_checkpoint_from_before_is_taken_with_a_warning(noise: Path, tmp_path:
     code, said = call(evaluate.main, f"ckpt={old}")
     assert code == 0, said
     assert "was written before checkpoints said which rows they learned from" in said
-    code, said = call(train.main, f"ckpt={old}", "trainer.max_epochs=3", f"hydra.run.dir={tmp_path / 'run'}")
+    code, said = call(launch.main, f"ckpt={old}", "trainer.max_epochs=3", f"hydra.run.dir={tmp_path / 'run'}")
     assert code == 0, said
     assert said.count("is not checked") == 1
 
@@ -299,7 +300,7 @@ def test_a_table_is_tested_with_what_was_fitted_in_training(tmp_path: Path) -> N
         write_csv(tmp_path / f"{name}.csv", ["size", "town", "label"], rows)
     words = ["model=mlp", "net.hidden=[8]", "data=csv", f"data.path={tmp_path / 'rows.csv'}", "data.target=label"]
     words += [*COMMON, "data.missing=impute"]
-    train.run(config.compose(words), tmp_path / "run", words)
+    run.run(config.compose(words), tmp_path / "run", words)
     ckpt = tmp_path / "run" / "checkpoints" / "best.ckpt"
     told = ["data.missing=refuse", "data.test_fraction=0.9", "json=true"]
     code, said = call(evaluate.main, f"ckpt={ckpt}", f"data.path={tmp_path / 'new.csv'}", *told)
@@ -350,7 +351,7 @@ def test_other_training_rows_do_not_change_the_figures_of_the_same_test_rows(nam
     words = [*reader.words(paths["a"]), *COMMON]
     words += [] if name == "texts" else ["data.standardize=true"]
     words += [] if is_folder else [f"data.test_path={tmp_path / 'a' / 'test.csv'}"]
-    metrics = train.run(config.compose(words), tmp_path / "run", words)["metrics"]
+    metrics = run.run(config.compose(words), tmp_path / "run", words)["metrics"]
     ckpt = tmp_path / "run" / "checkpoints" / "best.ckpt"
     code, said = call(evaluate.main, f"ckpt={ckpt}", f"data.path={paths['b']}", "json=true")
     assert code == 0, said

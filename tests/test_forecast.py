@@ -24,8 +24,9 @@ from dlzoo.data.series.air_passengers import PASSENGERS, AirPassengers
 from dlzoo.errors import SpecError
 from dlzoo.nets.nar import NAR
 from dlzoo.nets.rnn_forecaster import Forecaster
-from dlzoo.specs.inputs import SeriesSpec, Values
+from dlzoo.specs.inputs import SeriesSpec
 from dlzoo.specs.series_transform import Transform
+from dlzoo.specs.targets import Values
 from dlzoo.tasks.forecast import Forecast
 from dlzoo.training import results
 
@@ -193,13 +194,13 @@ def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Checkpoints of two seeds on a CSV file, and the file, in one folder."""
-    from dlzoo import train
+    from dlzoo.training import run as training_run
 
     folder = tmp_path_factory.mktemp("runs")
     path, ckpts = wave_file(folder), []
     for seed in (0, 1):
         words = [*QUICK, "model=nar", "data=series", f"data.path={path}", f"seed={seed}"]
-        ckpts.append(Path(train.run(config.compose(words), folder / f"{seed}", words)["checkpoints"]["best"]))
+        ckpts.append(Path(training_run.run(config.compose(words), folder / f"{seed}", words)["checkpoints"]["best"]))
     return [*ckpts, path]
 
 

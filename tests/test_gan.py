@@ -17,13 +17,14 @@ from picture_runs import content, resume, run, same
 from torch import Tensor, nn
 
 from dlzoo.config import compose as config
-from dlzoo.config import instantiate as build
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import UserError
 from dlzoo.nets.gan import GAN
-from dlzoo.specs.inputs import Classes, ImageSpec
+from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.targets import Classes
 from dlzoo.tasks.gan import LOSSES, Adversarial, energy_distance
+from dlzoo.training import trainer as training_trainer
 
 SPEC = ImageSpec(1, 4, 4, Classes(("a", "b")))
 FEW = ("trainer.limit_train_batches=6", "model=gan", "net.generator=[16]", "net.discriminator=[16]")
@@ -313,7 +314,7 @@ def test_logged_steps_are_those_of_training(tmp_path: Path) -> None:
 )
 def test_fused_optimizers_are_used_where_they_can_be(words: list[str], fused: bool | None) -> None:
     cfg = config.compose(["model=gan", *words])
-    build.use_safe_optimizer(cfg)
+    training_trainer.use_safe_optimizer(cfg)
     assert cfg.optimizer.fused is fused
 
 

@@ -21,7 +21,8 @@ from dlzoo.nets.cvae import CVAE
 from dlzoo.nets.dcgan import DCGAN
 from dlzoo.nets.gan import GAN
 from dlzoo.nets.vae import VAE
-from dlzoo.specs.inputs import Classes, ImageSpec, Values
+from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.targets import Classes, Values
 
 TEN = Classes(tuple("0123456789"))
 MNIST = ImageSpec(1, 28, 28, TEN)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dlzoo import train
 from dlzoo.callbacks.gradient_norms import GradientNorms
 from dlzoo.config import compose as config
 from dlzoo.tasks.base import Task
+from dlzoo.training import run
 
 
 def test_each_step_leaves_its_norm_before_clipping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,7 +31,7 @@ def test_each_step_leaves_its_norm_before_clipping(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(Task, "on_after_backward", by_hand)
     monkeypatch.setattr(GradientNorms, "on_train_end", spy)
     words = ["data=counting", "model=counting_rnn", "callbacks=gradient_norms", "trainer=cpu", "trainer.max_epochs=2"]
-    train.run(config.compose([*words, "trainer.gradient_clip_val=0.5"]), tmp_path, [])
+    run.run(config.compose([*words, "trainer.gradient_clip_val=0.5"]), tmp_path, [])
     assert len(seen) == 2 * 18
     assert max(seen) > 1
     assert published[0] == pytest.approx(seen, rel=1e-5)

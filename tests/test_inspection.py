@@ -15,16 +15,16 @@ from small_runs import Terminal, changed, imported, run, table_words
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_pictures import words as words_in
 
-from dlzoo import train
 from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import inspect_model as inspection
-from dlzoo.commands.predict import predict
 from dlzoo.config import compose as config
 from dlzoo.config.instantiate import build_data
 from dlzoo.inference import activations as trace
+from dlzoo.inference.predict import predict
 from dlzoo.inference.recognition import Recognised, recognise
 from dlzoo.tasks.supervised import Supervised
 from dlzoo.training import results
+from dlzoo.training import run as training_run
 
 ROOT = Path(__file__).resolve().parents[1]
 ALL = ["kernels", "feature_maps", "grad_cam", "classes", "mistakes"]
@@ -40,7 +40,7 @@ def lenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run."""
     folder = tmp_path_factory.mktemp("run")
     plain = ["callbacks=checkpoint", "logger=none", "trainer=cpu", "trainer.max_epochs=3", "seed=3"]
-    train.run(config.compose([*plain, "model=lenet", "data=digits"]), folder, [])
+    training_run.run(config.compose([*plain, "model=lenet", "data=digits"]), folder, [])
     return folder
 
 

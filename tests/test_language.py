@@ -24,7 +24,8 @@ from dlzoo.layers.basic import num_parameters
 from dlzoo.layers.recurrent import CellName
 from dlzoo.nets.char_rnn import CharRNN
 from dlzoo.nets.word_rnn import WordRNN
-from dlzoo.specs.inputs import Classes, NextTokens, TextSpec
+from dlzoo.specs.inputs import TextSpec
+from dlzoo.specs.targets import Classes, NextTokens
 from dlzoo.specs.tokenizer import SPECIAL, Tokenizer
 from dlzoo.tasks.language import Language, measures
 

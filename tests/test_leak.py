@@ -13,7 +13,8 @@ from text_stand_ins import OTHERS
 from torch import Tensor
 
 from dlzoo.nets.rnn_classifier import RNNClassifier
-from dlzoo.specs.inputs import Classes, TextSpec
+from dlzoo.specs.inputs import TextSpec
+from dlzoo.specs.targets import Classes
 from dlzoo.specs.tokenizer import SPECIAL
 
 SPEC = TextSpec(Classes(("negative", "positive")), vocabulary=(*SPECIAL, *OTHERS))

@@ -19,7 +19,8 @@ from dlzoo.data import base
 from dlzoo.data.base import InMemoryData, moments
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader, WorkerLoader
 from dlzoo.errors import UserError
-from dlzoo.specs.inputs import Classes, ImageSpec
+from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.targets import Classes
 
 
 def arrays(n: int, weight: bool = False) -> Arrays:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from conftest import Outcome
 
-from dlzoo.checkpoint import load as checkpoint
 from dlzoo.training.tuning.lr_finder import HIGHEST, LOWEST, NUM_STEPS, RangeTest
+from dlzoo.utils import checkpoint_files
 
 Train = Callable[..., Outcome]
 QUICK = ("trainer=cpu", "trainer.max_epochs=2", "callbacks=[history,checkpoint]", "logger=none")
@@ -25,7 +25,7 @@ def run_dir(folder: Path) -> Path:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return checkpoint.read(run_dir(folder) / "checkpoints" / "last.ckpt")["state_dict"]
+    return checkpoint_files.read(run_dir(folder) / "checkpoints" / "last.ckpt")["state_dict"]
 
 
 def rows(folder: Path) -> list[dict[str, float]]:
@@ -60,7 +60,7 @@ def test_the_rate_found_is_used_and_remembered(train: Train, tmp_path: Path) -> 
     assert same(used, weights(tmp_path))
     assert train(*QUICK, "optimizer=sgd").code == 0
     assert not same(used, weights(tmp_path))
-    card = checkpoint.read(folder / "checkpoints" / "last.ckpt")["dlzoo"]
+    card = checkpoint_files.read(folder / "checkpoints" / "last.ckpt")["dlzoo"]
     assert f"lr: {rate}" in card["config"]
     assert "lr_find=use" not in card["overrides"]
     again = train(f"ckpt={folder / 'checkpoints' / 'last.ckpt'}", "trainer.max_epochs=3")

@@ -13,12 +13,12 @@ import torch
 from conftest import Outcome
 from killing import FORKS, main_in
 
-from dlzoo.checkpoint import load as checkpoint
 from dlzoo.config import instantiate as build
 from dlzoo.tasks.supervised import Supervised
 from dlzoo.training import out_of_memory as memory
 from dlzoo.training.tuning import batch_size
 from dlzoo.training.tuning.batch_size import Search, Tried
+from dlzoo.utils import checkpoint_files
 from dlzoo.utils import memory as free_memory
 
 Train = Callable[..., Outcome]
@@ -101,7 +101,7 @@ def test_auto_takes_what_fits(most: int, size: int, train: Train, tmp_path: Path
     folder = folder_in(tmp_path)
     assert json.loads((folder / "results.json").read_text())["batch_size"] == size
     assert f"batch_size: {size}\n" in (folder / ".hydra" / "config.yaml").read_text()
-    card = checkpoint.read(folder / "checkpoints" / "last.ckpt")["dlzoo"]
+    card = checkpoint_files.read(folder / "checkpoints" / "last.ckpt")["dlzoo"]
     assert f"  batch_size: {size}\n" in card["config"]
     assert "data.batch_size=auto" not in card["overrides"]
 
@@ -122,15 +122,15 @@ def test_the_run_with_auto_is_the_run_with_the_number(train: Train, tmp_path: Pa
     fits(100)
     assert train(*PLAIN, "data.batch_size=auto").code == 0
     found = folder_in(tmp_path) / "checkpoints" / "last.ckpt"
-    weights = checkpoint.read(found)["state_dict"]
+    weights = checkpoint_files.read(found)["state_dict"]
     assert train(*PLAIN, "data.batch_size=64").code == 0
-    given = checkpoint.read(folder_in(tmp_path) / "checkpoints" / "last.ckpt")["state_dict"]
+    given = checkpoint_files.read(folder_in(tmp_path) / "checkpoints" / "last.ckpt")["state_dict"]
     assert all(torch.equal(weights[name], value) for name, value in given.items())
     fits(1000)
     again = train(*PLAIN, "data.batch_size=auto", "trainer.max_epochs=3", f"ckpt={found}")
     assert again.code == 0, again.err
     assert "training with" not in again.out, "the size is not looked for again"
-    assert "batch_size: 64\n" in checkpoint.read(found)["dlzoo"]["config"]
+    assert "batch_size: 64\n" in checkpoint_files.read(found)["dlzoo"]["config"]
 
 
 def test_a_size_leaves_ten_steps_to_an_epoch(train: Train, steady: None) -> None:

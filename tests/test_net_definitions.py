@@ -20,7 +20,8 @@ from dlzoo.nets.mlp import MLP
 from dlzoo.nets.perceptron import Perceptron
 from dlzoo.nets.text_cnn import TextCNN
 from dlzoo.nets.wide_deep import WideDeep
-from dlzoo.specs.inputs import ImageSpec, Values
+from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.targets import Values
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

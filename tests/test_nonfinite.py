@@ -14,12 +14,12 @@ from conftest import Outcome
 from small_runs import Terminal
 from torch import Tensor, nn
 
-from dlzoo.checkpoint import load as checkpoint
+from dlzoo.commands import rerun_step
 from dlzoo.data.tables.synthetic import Synthetic
 from dlzoo.nets import mlp
 from dlzoo.tasks import base
 from dlzoo.training.nan_guard import guard as finite
-from dlzoo.training.nan_guard import rerun
+from dlzoo.utils import checkpoint_files
 
 Train = Callable[..., Outcome]
 PLAIN = ("trainer=cpu", "trainer.max_epochs=3", "logger=none", "callbacks=[history,checkpoint]")
@@ -118,15 +118,15 @@ def test_a_row_that_is_not_finite_is_named(
     assert "Traceback" not in done.err
     assert results_in(folder)["status"] == "failed"
     assert "first in the inputs" in results_in(folder)["reason"]
-    moment = checkpoint.read(folder / "nonfinite.ckpt")["moment"]
+    moment = checkpoint_files.read(folder / "nonfinite.ckpt")["moment"]
     assert moment["rows"].tolist().count(17) == 1
     assert moment["batch"][0][moment["rows"] == 17].isnan().all()
     assert not moment["batch"][0][moment["rows"] != 17].isnan().any()
-    again = Terminal(monkeypatch, capsys)(rerun.main, f"ckpt={folder / 'nonfinite.ckpt'}")
+    again = Terminal(monkeypatch, capsys)(rerun_step.main, f"ckpt={folder / 'nonfinite.ckpt'}")
     assert again.code == 0
     assert "first: in the inputs of the batch" in again.out
     assert "! net.hidden.0 (Linear)" in again.out
-    usual = Terminal(monkeypatch, capsys).mistake(rerun.main, f"ckpt={good_checkpoint(train, tmp_path)}")
+    usual = Terminal(monkeypatch, capsys).mistake(rerun_step.main, f"ckpt={good_checkpoint(train, tmp_path)}")
     assert "nonfinite.ckpt that a failed run left" in usual
 
 
@@ -168,11 +168,11 @@ def test_the_last_good_checkpoint_stays(train: Train, tmp_path: Path, spoil: Any
     assert done.code == 1
     assert "lower optimizer.lr" in done.err
     folder = folder_in(tmp_path)
-    stored = checkpoint.read(folder / "checkpoints" / "last.ckpt")
+    stored = checkpoint_files.read(folder / "checkpoints" / "last.ckpt")
     assert all(value.isfinite().all() for value in stored["state_dict"].values())
     reached = results_in(folder)
     assert stored["global_step"] == reached["steps"] > 0
-    before = checkpoint.read(folder / "nonfinite.ckpt")
+    before = checkpoint_files.read(folder / "nonfinite.ckpt")
     assert before["moment"]["step"] == reached["steps"]
     assert all(torch.equal(before["state_dict"][name], value) for name, value in stored["state_dict"].items())
 
@@ -190,11 +190,11 @@ def test_a_watched_run_is_the_run_without_it(
 ) -> None:
     digits = (*PLAIN, "model=mlp", "net.hidden=[8]", "data=digits", "data.train_per_class=20", *words)
     assert train(*digits, f"on_nan={mode}").code == 0
-    watched = checkpoint.read(folder_in(tmp_path) / "checkpoints" / "last.ckpt")
+    watched = checkpoint_files.read(folder_in(tmp_path) / "checkpoints" / "last.ckpt")
     for hook in ("on_train_start", "on_train_batch_start", "on_before_backward"):
         monkeypatch.setattr(finite.FiniteWatch, hook, None)
     assert train(*digits).code == 0
-    free = checkpoint.read(folder_in(tmp_path) / "checkpoints" / "last.ckpt")
+    free = checkpoint_files.read(folder_in(tmp_path) / "checkpoints" / "last.ckpt")
     assert watched["global_step"] == free["global_step"]
     assert all(torch.equal(watched["state_dict"][name], value) for name, value in free["state_dict"].items())
 
@@ -241,12 +241,12 @@ def test_a_skipped_step_changes_nothing(
     batch = batch_with(17, rows)
     assert (line["step"], line["batch"], line["loss"]) == (str(batch + 1), str(batch + 1), "nan")
     assert "17" in line["rows"].split()
-    skipped, told = checkpoint.read(folder / "checkpoints" / "last.ckpt"), results_in(folder)
+    skipped, told = checkpoint_files.read(folder / "checkpoints" / "last.ckpt"), results_in(folder)
     assert told["skipped_steps"] == 1
     good_batches({batch})
     assert train(*words).code == 0
     folder = folder_in(tmp_path)
-    clean = checkpoint.read(folder / "checkpoints" / "last.ckpt")
+    clean = checkpoint_files.read(folder / "checkpoints" / "last.ckpt")
     assert skipped["global_step"] == clean["global_step"] == -(-rows // 32) - 1
     assert skipped["lr_schedulers"] == clean["lr_schedulers"]
     for name, value in clean["state_dict"].items():
@@ -260,12 +260,12 @@ def test_one_bad_batch_spoils_the_step_that_it_belongs_to(train: Train, tmp_path
     rows = num_train(train)
     spoil(17)
     assert train(*words).code == 0
-    stored = checkpoint.read(folder_in(tmp_path) / "checkpoints" / "last.ckpt")
+    stored = checkpoint_files.read(folder_in(tmp_path) / "checkpoints" / "last.ckpt")
     batches = -(-rows // 32)
     assert stored["global_step"] == -(-batches // 2) - 1
     assert all(value.isfinite().all() for value in stored["state_dict"].values())
     assert train(*words, "on_nan=stop").code == 1
-    moment = checkpoint.read(folder_in(tmp_path) / "nonfinite.ckpt")["moment"]
+    moment = checkpoint_files.read(folder_in(tmp_path) / "nonfinite.ckpt")["moment"]
     assert moment["batch_idx"] == batch_with(17, rows), "the batch, not the last one of the step"
 
 

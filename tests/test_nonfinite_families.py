@@ -14,11 +14,11 @@ import torch
 from conftest import Outcome
 from lightning.pytorch.plugins.precision import MixedPrecision
 
-from dlzoo.checkpoint import load as checkpoint
+from dlzoo.errors import NonFinite
 from dlzoo.training.nan_guard import guard as finite
 from dlzoo.training.nan_guard import rerun
 from dlzoo.training.nan_guard.guard import FiniteWatch
-from dlzoo.training.nan_guard.report import NonFinite
+from dlzoo.utils import checkpoint_files
 from scripts import reliability
 
 Train = Callable[..., Outcome]
@@ -118,10 +118,10 @@ def test_the_fault_is_named_and_shown_again(
     assert f"first {where}" in done.err
     folder = folder_in(tmp_path)
     assert "rows     of train in this batch" in done.err
-    again = rerun.rerun(checkpoint.read(folder / "nonfinite.ckpt"))
+    again = rerun.rerun(checkpoint_files.read(folder / "nonfinite.ckpt"))
     assert again.first.startswith(where)
     assert any(not layer.is_finite for layer in again.layers)
-    stored = checkpoint.read(folder / "checkpoints" / "last.ckpt")
+    stored = checkpoint_files.read(folder / "checkpoints" / "last.ckpt")
     assert is_finite(stored["state_dict"])
     results = json.loads((folder / "results.json").read_text())
     assert results["status"] == "failed"
@@ -135,7 +135,7 @@ def test_the_step_is_left_out(name: str, train: Train, tmp_path: Path, poison: A
     assert done.code == 0, done.err
     folder = folder_in(tmp_path)
     results = json.loads((folder / "results.json").read_text())
-    stored = checkpoint.read(folder / "checkpoints" / "last.ckpt")
+    stored = checkpoint_files.read(folder / "checkpoints" / "last.ckpt")
     assert is_finite(stored["state_dict"])
     assert results["skipped_steps"] == 1
     batches = 6 if name == "accumulated" else 12

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dlzoo.errors import UserError
 from dlzoo.losses.objectives import ClassObjective, ValueObjective
-from dlzoo.specs.inputs import Classes, Values
+from dlzoo.specs.targets import Classes, Values
 
 TWO = Classes(("cat", "dog"), counts=(30, 10))
 THREE = Classes(("a", "b", "c"))

@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 from small_runs import TABLE
 
 from dlzoo.config import compose as config
-from dlzoo.config.compose import value_of
+from dlzoo.config import overrides
+from dlzoo.config.overrides import value_of
 from dlzoo.errors import UserError
 from dlzoo.training.resume import compared
 
@@ -41,9 +42,9 @@ names = st.text(alphabet=SIGNS, min_size=1, max_size=15).filter(lambda name: nam
 def test_hydra_and_omegaconf_read_what_was_quoted(name: str) -> None:
     if "${" in name:
         with pytest.raises(UserError, match="begins a reference"):
-            config.quoted("data.path", name)
+            overrides.quoted("data.path", name)
         return
-    word = config.quoted("data.path", name)
+    word = overrides.quoted("data.path", name)
     value = OverridesParser.create().parse_override(word).value()
     assert value == name
     assert OmegaConf.create({"path": value}).path == name
@@ -54,7 +55,7 @@ def test_hydra_and_omegaconf_read_what_was_quoted(name: str) -> None:
 @settings(max_examples=200, deadline=None)
 @given(names.filter(lambda name: "${" not in name))
 def test_words_are_compared_by_what_they_mean(name: str) -> None:
-    word = config.quoted("data.path", name)
+    word = overrides.quoted("data.path", name)
     assert compared([word]) == compared([f"++{word}"]) == [f"data.path={name}"]
 
 
@@ -74,22 +75,22 @@ def test_a_run_in_such_a_folder_with_such_data_is_continued(name: str, train: An
         folder.mkdir(parents=True)
         (folder / f"{odd}.csv").write_text(TABLE)
         run = folder / "run"
-        data = [config.quoted("data.path", folder / f"{odd}.csv"), "data=csv", "data.target=price"]
+        data = [overrides.quoted("data.path", folder / f"{odd}.csv"), "data=csv", "data.target=price"]
         data += ["data.separator=';'", "data.missing=impute"]
-        command(train, *data, config.quoted("hydra.run.dir", run), "trainer.max_epochs=1")
+        command(train, *data, overrides.quoted("hydra.run.dir", run), "trainer.max_epochs=1")
         ckpt = run / "checkpoints" / "last.ckpt"
-        given_as = [config.quoted("ckpt", ckpt), f"ckpt={ckpt}"][number % 2]  # the shell takes quotes away
+        given_as = [overrides.quoted("ckpt", ckpt), f"ckpt={ckpt}"][number % 2]  # the shell takes quotes away
         command(train, given_as, "trainer.max_epochs=2")
-        command(train, *data, config.quoted("hydra.run.dir", run), "trainer.max_epochs=2", "ckpt=last")
+        command(train, *data, overrides.quoted("hydra.run.dir", run), "trainer.max_epochs=2", "ckpt=last")
         assert len((run / "metrics.csv").read_text().splitlines()) == 3
-        again = command(train, *data, config.quoted("hydra.run.dir", run), "trainer.max_epochs=2", "resume=auto")
+        again = command(train, *data, overrides.quoted("hydra.run.dir", run), "trainer.max_epochs=2", "resume=auto")
         assert "is finished" in again.out
 
 
 @pytest.mark.reliability
 @pytest.mark.parametrize("name", NAMES[:4])
 def test_a_sweep_in_such_a_folder_goes_on(name: str, train: Any, tmp_path: Path) -> None:
-    folder = config.quoted("hydra.sweep.dir", tmp_path / name)
+    folder = overrides.quoted("hydra.sweep.dir", tmp_path / name)
     words = ["-m", "data=iris", "trainer.max_epochs=1", "seed=0,1", folder]
     command(train, *words)
     again = command(train, *words, "resume=auto")

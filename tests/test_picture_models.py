@@ -124,7 +124,8 @@ def test_a_model_refuses_tables(model: str, train: Train) -> None:
 @pytest.mark.parametrize("model", ["cvae", "cgan"])
 def test_a_model_that_is_told_classes_refuses_values(model: str) -> None:
     from dlzoo.config.instantiate import fitting_models
-    from dlzoo.specs.inputs import Classes, ImageSpec, Values
+    from dlzoo.specs.inputs import ImageSpec
+    from dlzoo.specs.targets import Classes, Values
 
     assert model in fitting_models(ImageSpec(1, 8, 8, Classes(("a", "b"))))
     values = fitting_models(ImageSpec(1, 8, 8, Values(("angle",))))

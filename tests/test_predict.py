@@ -20,7 +20,7 @@ from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import predict, records
 from dlzoo.config.instantiate import build_data
 from dlzoo.data.images.decode import Decode
-from dlzoo.specs.inputs import Classes, Values
+from dlzoo.specs.targets import Classes, Values
 
 RUNS = {"digits": ["data=digits", "seed=3"], "wine": ["data=wine"], "csv": []}
 
@@ -337,7 +337,7 @@ def test_a_missing_value_without_a_fill(
 
 
 @pytest.mark.parametrize("node", ["net", "task", "data", "net.hidden"])
-@pytest.mark.parametrize("target", ["os.system", "torch.nn.Linear", "dlzoo.train.main"])
+@pytest.mark.parametrize("target", ["os.system", "torch.nn.Linear", "dlzoo.training.launch.main"])
 def test_a_stranger_is_not_built(
     node: str, target: str, ckpt_of: Callable[[str], Path], digits: tuple[Path, Tensor], terminal: Terminal,
     tmp_path: Path,

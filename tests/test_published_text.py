@@ -17,7 +17,8 @@ from text_stand_ins import TELLING, add, write_imdb, write_sentences
 
 from dlzoo.data.text.published import MOST_BYTES, Imdb, PublishedText, SentimentSentences, read_sentences
 from dlzoo.errors import UserError
-from dlzoo.specs.inputs import Classes, TextSpec
+from dlzoo.specs.inputs import TextSpec
+from dlzoo.specs.targets import Classes
 from dlzoo.specs.tokenizer import SPECIAL
 
 

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from dlzoo.errors import UserError
 from dlzoo.training import restore as resume_state
+from dlzoo.utils import state_checks
 
 OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
@@ -188,13 +189,13 @@ def test_a_best_checkpoint_outside_of_the_run_is_never_read_or_removed(path: Any
 def test_what_fails_while_restoring_is_a_sentence_and_the_disk_is_not() -> None:
     with (
         pytest.raises(UserError, match=r"ckpt=a\.ckpt is not a state of this run: KeyError: 'x'"),
-        resume_state.restoring("a.ckpt"),
+        state_checks.restoring("a.ckpt"),
     ):
         raise KeyError("x")
-    with pytest.raises(UserError, match=r"^ckpt=a\.ckpt: odd$"), resume_state.restoring("a.ckpt"):
+    with pytest.raises(UserError, match=r"^ckpt=a\.ckpt: odd$"), state_checks.restoring("a.ckpt"):
         raise UserError("odd")
     for error in (OSError(28, "No space left"), MemoryError(), KeyboardInterrupt()):
-        with pytest.raises(type(error)), resume_state.restoring(Path("a.ckpt")):
+        with pytest.raises(type(error)), state_checks.restoring(Path("a.ckpt")):
             raise error
-    with pytest.raises(KeyError), resume_state.restoring(None):  # nothing is restored
+    with pytest.raises(KeyError), state_checks.restoring(None):  # nothing is restored
         raise KeyError("x")

@@ -14,11 +14,12 @@ from conftest import Outcome
 from small_runs import Terminal, imported, run
 
 from dlzoo.commands import sample
-from dlzoo.commands.sample_text import Options, choose, generate
 from dlzoo.errors import UserError
+from dlzoo.inference.text import Options, choose, generate
 from dlzoo.nets.char_rnn import CharRNN
 from dlzoo.nets.word_rnn import WordRNN
-from dlzoo.specs.inputs import NextTokens, TextSpec
+from dlzoo.specs.inputs import TextSpec
+from dlzoo.specs.targets import NextTokens
 from dlzoo.specs.tokenizer import SPECIAL, Tokenizer
 
 CHARS = TextSpec(NextTokens(10), Tokenizer("char", lower=False), vocabulary=(*SPECIAL, *"abcdefg\n"))

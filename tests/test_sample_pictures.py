@@ -6,9 +6,10 @@ from tiny_runs import CLASSES, VALUES, Foretold, Tiny, events, make, picture
 
 from dlzoo.callbacks.csv_history import History
 from dlzoo.callbacks.graph import ModelGraph
-from dlzoo.callbacks.prediction_grid import SamplePictures, worst
+from dlzoo.callbacks.prediction_grid import SamplePictures
 from dlzoo.callbacks.weight_histograms import WeightHistograms
 from dlzoo.data.images.augment import Augment
+from dlzoo.metrics.examples import worst
 
 
 @pytest.mark.parametrize("target", [CLASSES, VALUES], ids=["classes", "values"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dlzoo.specs.inputs import SeriesSpec, Values
+from dlzoo.specs.inputs import SeriesSpec
+from dlzoo.specs.targets import Values
 from dlzoo.visualization import series as series_plots
 from dlzoo.visualization.series import Band
 

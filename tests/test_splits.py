@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.splits import few, holdout
 from dlzoo.errors import UserError
-from dlzoo.specs.inputs import Classes, Values
+from dlzoo.specs.targets import Classes, Values
 
 
 def rows_of(counts: list[int]) -> Arrays:

@@ -11,7 +11,8 @@ from text_stand_ins import write_sentences
 
 from dlzoo.data.text.stream import SentencesStream, TextFile
 from dlzoo.errors import UserError
-from dlzoo.specs.inputs import NextTokens, TextSpec
+from dlzoo.specs.inputs import TextSpec
+from dlzoo.specs.targets import NextTokens
 from dlzoo.specs.tokenizer import PAD, SPECIAL, UNKNOWN
 
 TEXT = "".join(f"line {i}: a b c\n" for i in range(200)) + "Only ä in the end\n"

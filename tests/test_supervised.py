@@ -15,7 +15,8 @@ from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import SpecError, UserError
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
-from dlzoo.specs.inputs import Classes, Column, TableSpec, Values
+from dlzoo.specs.inputs import Column, TableSpec
+from dlzoo.specs.targets import Classes, Values
 from dlzoo.tasks.base import RunningMean
 from dlzoo.tasks.supervised import Classification, Regression, Supervised
 

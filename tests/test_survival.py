@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 from killing import FORKS, differences, finish, left_by, main_in, words_of
 
-from dlzoo.callbacks.csv_history import write_rows
-from dlzoo.checkpoint import load as checkpoint
+from dlzoo.callbacks.metrics_csv import read_rows, write_rows
 from dlzoo.checkpoint.sidecar import NAME
 from dlzoo.training import results
-from dlzoo.training.results import read_rows
+from dlzoo.utils import checkpoint_files
 from scripts.bench_saving import cost
 
 STATEFUL = words_of("stateful")
@@ -71,7 +70,9 @@ def test_a_full_disk_ends_a_run_that_goes_on_later(expected: dict[str, Any], tmp
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["status"] == "failed"
     assert results["steps"] > 0
-    assert 0 < checkpoint.read(tmp_path / "run" / results["checkpoints"]["last"])["global_step"] <= results["steps"]
+    assert (
+        0 < checkpoint_files.read(tmp_path / "run" / results["checkpoints"]["last"])["global_step"] <= results["steps"]
+    )
     assert finish(tmp_path, [*STATEFUL, "resume=auto"]) == 0, said_by(tmp_path)
     assert differences(expected, left_by(tmp_path)) == []
 
@@ -99,7 +100,7 @@ def test_a_run_goes_on_from_the_one_before(family: str, part: str, expected: dic
     cut.mkdir()
     assert disturbed(cut, words, killed_in_the_third_epoch) == -signal.SIGKILL, said_by(cut)
     last = cut / "run" / "checkpoints" / "last.ckpt"
-    damaged = last if part == "checkpoint" else last.with_name(checkpoint.read(last)[NAME])
+    damaged = last if part == "checkpoint" else last.with_name(checkpoint_files.read(last)[NAME])
     damaged.write_bytes(damaged.read_bytes()[:-1000])
     assert finish(cut, [*words, "resume=auto"]) == 0, said_by(cut)
     said = said_by(cut)
@@ -112,14 +113,14 @@ def test_a_run_goes_on_from_the_one_before(family: str, part: str, expected: dic
 
 
 def signal_between_fit_and_test() -> None:
-    real = checkpoint.read
+    real = checkpoint_files.read
 
     def read(path: Any, *given: Any) -> dict[str, Any]:
         if "best" in str(path):
             os.kill(os.getpid(), signal.SIGTERM)
         return real(path, *given)
 
-    checkpoint.read = read
+    checkpoint_files.read = read
 
 
 def signal_while_saving() -> None:
@@ -200,7 +201,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         assert "could not be written: No space left on device" in said
         assert "Traceback" not in said
         for path in (disk / "run" / "checkpoints").glob("*.ckpt"):
-            assert checkpoint.read(path)["global_step"] > 0
+            assert checkpoint_files.read(path)["global_step"] > 0
         assert not [*(disk / "run").rglob("*.tmp")]
     finally:
         subprocess.run(["umount", disk], check=True)

@@ -17,9 +17,9 @@ from dlzoo.sweep import driver as command
 from dlzoo.sweep import record as records
 from dlzoo.sweep import search as searches
 from dlzoo.sweep import settings, space
+from dlzoo.sweep.channel import Ended, Epoch
 from dlzoo.sweep.record import Record, Trial
 from dlzoo.sweep.search import Search
-from dlzoo.sweep.worker import Ended, Epoch
 
 SPACE = {
     "optimizer.lr": {"low": 1e-4, "high": 1.0, "log": True},

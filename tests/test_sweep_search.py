@@ -14,7 +14,6 @@ import pytest
 from sweep_runs import QUICK, Train, start, the_sweep
 from waiting import wait_for
 
-from dlzoo.checkpoint import load as checkpoint
 from dlzoo.config import compose as config
 from dlzoo.errors import UserError
 from dlzoo.sweep import command_line as lines
@@ -24,6 +23,7 @@ from dlzoo.sweep import space as spaces
 from dlzoo.sweep.record import Record, Trial
 from dlzoo.sweep.runner import Runner
 from dlzoo.sweep.space import Choice, Range
+from dlzoo.utils import checkpoint_files
 from scripts.results_table import search_section
 
 SEARCH = (*QUICK, "optimizer.lr=tag(log,interval(1e-3,1e-1))", "sweep=random")
@@ -44,7 +44,7 @@ def test_a_search_that_was_stopped_goes_on(how: signal.Signals, tmp_path: Path) 
     (log,) = tmp_path.glob("sweeps/*/1-*/metrics.csv")
     time.sleep(0.5)  # a process that trained on would write a row in this time, and fail the assertion below
     written = log.stat().st_mtime_ns
-    lost = checkpoint.read(log.parent / "checkpoints" / "last.ckpt")["dlzoo"]["overrides"]
+    lost = checkpoint_files.read(log.parent / "checkpoints" / "last.ckpt")["dlzoo"]["overrides"]
     assert log.stat().st_mtime_ns == written, "the process of a sweep that was stopped trains on"
     again = start(tmp_path, *words)
     out, err = again.communicate()
@@ -134,7 +134,7 @@ def test_bad_trials_are_stopped_and_only_the_winner_is_tested(tmp_path: Path) ->
     results = json.loads((folder / f"winner-{won.number}" / "results.json").read_text())
     assert results["metrics"]["test/accuracy"] > 0
     assert results["epochs"] == won.best_epoch
-    stored = checkpoint.read(folder / f"winner-{won.number}" / results["checkpoints"]["best"])
+    stored = checkpoint_files.read(folder / f"winner-{won.number}" / results["checkpoints"]["best"])
     assert won.best_epoch is not None
     assert stored["epoch"] == won.best_epoch - 1, "not chosen on rows that it was trained on"
     assert sum(stored["dlzoo"]["spec"]["target"]["counts"]) == 1438, "digits has 1438 rows for training and validation"

@@ -10,7 +10,7 @@ from sklearn.datasets import make_friedman1
 
 from dlzoo.data.tables.synthetic import KINDS, Synthetic, SyntheticKind
 from dlzoo.errors import UserError
-from dlzoo.specs.inputs import Classes, Values
+from dlzoo.specs.targets import Classes, Values
 
 VALUES = ("line", "sine", "boxcar", "friedman")
 

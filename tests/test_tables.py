@@ -20,7 +20,8 @@ from sklearn.datasets import _california_housing, fetch_california_housing, load
 
 from dlzoo.data.tables.base import CaliforniaHousing, Iris, TableData, Wine, as_text, encode
 from dlzoo.errors import UserError
-from dlzoo.specs.inputs import Column, Values
+from dlzoo.specs.inputs import Column
+from dlzoo.specs.targets import Values
 
 SOURCES = {Iris: load_iris, Wine: load_wine}
 tables = pytest.mark.parametrize("table", SOURCES)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from dlzoo.distributed import collectives as gathering
 from dlzoo.errors import UserError
-from dlzoo.specs.inputs import Column, TableSpec, Values
+from dlzoo.specs.inputs import Column, TableSpec
+from dlzoo.specs.targets import Values
 from dlzoo.tasks.base import RunningMean, Task, stop_searching_for_cuda
 
 SPEC = TableSpec((Column("x"),), Values(("y",)))

@@ -14,8 +14,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from text_stand_ins import write_sentences
 
 from dlzoo.callbacks.text_baselines import NgramBaseline
-from dlzoo.commands.predict import predict
 from dlzoo.data.text.published import SentimentSentences
+from dlzoo.inference.predict import predict
 
 Train = Callable[..., Outcome]
 

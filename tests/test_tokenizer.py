@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlzoo.specs.inputs import Classes, TextSpec, from_plain, to_plain
+from dlzoo.specs.base import from_plain, to_plain
+from dlzoo.specs.inputs import TextSpec
+from dlzoo.specs.targets import Classes
 from dlzoo.specs.tokenizer import PAD, SPECIAL, UNKNOWN, Tokenizer, build_vocabulary
 
 TEXT = 'He said: "Don\u2019t!"\n(It\'s  9.99$, naïve_1)'

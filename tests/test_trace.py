@@ -18,7 +18,8 @@ from dlzoo.inference import activations as trace
 from dlzoo.nets.filters import Filters
 from dlzoo.nets.lenet import LeNet
 from dlzoo.nets.mlp import MLP
-from dlzoo.specs.inputs import Classes, ImageSpec
+from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.targets import Classes
 from dlzoo.tasks.supervised import Supervised
 
 SPEC = ImageSpec(1, 12, 10, Classes(("a", "b", "c"), (1, 1, 1)))

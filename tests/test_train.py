@@ -14,12 +14,13 @@ from conftest import Outcome
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from dlzoo.checkpoint import load as checkpoint
 from dlzoo.config import compose as config
 from dlzoo.config import instantiate as build
+from dlzoo.config import schema
 from dlzoo.errors import SpecError
 from dlzoo.sweep.record import Record, Trial
 from dlzoo.sweep.report import table
+from dlzoo.utils import checkpoint_files
 
 Train = Callable[..., Outcome]
 QUICK = ("trainer=cpu", "trainer.max_epochs=2", "callbacks=[progress,history,checkpoint]", "logger=none")
@@ -31,7 +32,7 @@ def the_run(tmp_path: Path) -> Path:
 
 
 def weights(run_dir: Path, name: str = "last") -> dict[str, torch.Tensor]:
-    return checkpoint.read(run_dir / "checkpoints" / f"{name}.ckpt")["state_dict"]
+    return checkpoint_files.read(run_dir / "checkpoints" / f"{name}.ckpt")["state_dict"]
 
 
 def test_the_default_run_reaches_its_figure_and_leaves_everything(train: Train, tmp_path: Path) -> None:
@@ -119,8 +120,8 @@ def test_the_test_uses_the_best_checkpoint_not_the_last(train: Train, tmp_path: 
 def test_the_last_checkpoint_is_that_of_the_last_epoch(train: Train, tmp_path: Path) -> None:
     assert train(*QUICK, "optimizer.lr=0.3", "trainer.max_epochs=4").code == 0  # such a rate makes nothing better
     folder = the_run(tmp_path) / "checkpoints"
-    assert checkpoint.read(folder / "best.ckpt")["epoch"] < 3
-    assert checkpoint.read(folder / "last.ckpt")["epoch"] == 3
+    assert checkpoint_files.read(folder / "best.ckpt")["epoch"] < 3
+    assert checkpoint_files.read(folder / "last.ckpt")["epoch"] == 3
     results = json.loads((the_run(tmp_path) / "results.json").read_text())
     assert results["checkpoints"] == {name: f"checkpoints/{name}.ckpt" for name in ("best", "last")}
 
@@ -234,7 +235,7 @@ def test_every_pair_builds_or_says_what_would_fit(model: str, data: str, tmp_pat
                 Image.new("RGB", (40, 40), (10 * i, 0, 0)).save(tmp_path / name / f"{i}.png")
         words += [f"data.path={tmp_path}", "data.size=32"]
     cfg = config.compose([*words, f"data_dir={tmp_path / 'empty'}"])
-    config.check(cfg)
+    schema.check(cfg)
     module = build.build_data(cfg)
     fitting = build.fitting_models(module.declare())
     if model in fitting:
@@ -249,7 +250,7 @@ def test_every_pair_builds_or_says_what_would_fit(model: str, data: str, tmp_pat
 def test_the_stored_config_is_resolved_and_names_the_parts(train: Train, tmp_path: Path) -> None:
     assert train(*QUICK, "trainer.max_epochs=1", "seed=5").code == 0
     run_dir = the_run(tmp_path)
-    cfg = OmegaConf.create(checkpoint.read(run_dir / "checkpoints" / "last.ckpt")["dlzoo"]["config"])
+    cfg = OmegaConf.create(checkpoint_files.read(run_dir / "checkpoints" / "last.ckpt")["dlzoo"]["config"])
     assert cfg.names.model == "mlp"
     assert cfg.data.seed == 5
     assert (run_dir / ".hydra" / "config.yaml").is_file()

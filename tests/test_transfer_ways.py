@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from dlzoo.errors import UserError
-from dlzoo.specs.inputs import Column, TableSpec, Values
+from dlzoo.specs.inputs import Column, TableSpec
+from dlzoo.specs.targets import Values
 from dlzoo.tasks.base import RunningMean
 from dlzoo.tasks.finetuning import Features, Finetune, Gradual, Scratch, Transfer
 from dlzoo.tasks.supervised import Supervised

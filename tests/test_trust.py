@@ -26,7 +26,10 @@ from dlzoo.commands import inspect_model as inspection
 from dlzoo.config import allowlist as trust
 from dlzoo.config import compose as config
 from dlzoo.config import introspection as signatures
+from dlzoo.config import overrides as config_overrides
+from dlzoo.config import schema
 from dlzoo.errors import UserError
+from dlzoo.training import launch
 from dlzoo.training.resume import resumed
 
 PLACES = {
@@ -179,7 +182,7 @@ def my_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_part_of_the_users_own_is_as_good_as_ours(my_parts: Path) -> None:
-    config.check(config.compose(OWN), OWN)
+    schema.check(config.compose(OWN), OWN)
     assert my_parts.exists()
 
 
@@ -262,7 +265,7 @@ def test_hydra_reads_its_files_through_ours(tmp_path: Path) -> None:
     """`dlzoo.config.files` takes the place of a part that is internal to Hydra: this says when it has moved."""
     experiment(tmp_path, "seed: 3")
     flags = ["--config-dir", str(tmp_path)]
-    assert config._composed(["experiment=mine", *config.search_path(flags)], flags)[1]
+    assert config._composed(["experiment=mine", *config_overrides.search_path(flags)], flags)[1]
     assert not config._composed(["experiment=lenet_mnist"], [])[1]
 
 
@@ -303,7 +306,7 @@ def test_a_file_stays_inside_of_the_run(
     monkeypatch.setattr(sys, "argv", ["train.py", *words, *folder])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as left:
-        train_module.main()
+        launch.main()
     refused(Outcome(int(left.value.code or 0), "", capsys.readouterr().err), canary, OUTSIDE[text])
 
 
@@ -391,7 +394,7 @@ def test_a_pickle_that_calls(as_zip: bool, ckpt: Path, canary: Path, tmp_path: P
     [("config", 7), ("config", None), ("overrides", None), ("overrides", [1]), ("overrides", "data=digits")],
 )
 def test_a_card_that_is_none(key: str, value: Any, ckpt: Path, tmp_path: Path) -> None:
-    from dlzoo.checkpoint.load import read
+    from dlzoo.utils.checkpoint_files import read
 
     spoilt = changed(ckpt, tmp_path / "spoilt.ckpt", lambda content: content["dlzoo"].update({key: value}))
     with pytest.raises(UserError, match="is damaged: its config is no text, or its overrides are no words"):

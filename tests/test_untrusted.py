@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Outcome
 
+from dlzoo.config import yaml_files
 from dlzoo.errors import UserError, visible
 from dlzoo.utils import untrusted
 
@@ -32,7 +33,7 @@ BAD_YAML = {
 def test_yaml_that_is_no_config_is_a_sentence(what: str) -> None:
     text, reason = BAD_YAML[what]
     with pytest.raises(UserError, match=reason) as refused:
-        untrusted.parse_yaml(text, "run/config.yaml")
+        yaml_files.parse_yaml(text, "run/config.yaml")
     assert str(refused.value).startswith("run/config.yaml")
 
 
@@ -49,7 +50,7 @@ def test_a_config_file_is_looked_through_before_it_is_built(
 
 
 def test_yaml_with_a_few_aliases_and_references_is_read() -> None:
-    assert untrusted.parse_yaml("a: &x [1, 2]\nb: *x\nc: ${a}\n", "f") == {"a": [1, 2], "b": [1, 2], "c": "${a}"}
+    assert yaml_files.parse_yaml("a: &x [1, 2]\nb: *x\nc: ${a}\n", "f") == {"a": [1, 2], "b": [1, 2], "c": "${a}"}
 
 
 @pytest.mark.parametrize("text", ["[" * 1_000_000, '{"a":' * 100 + "1" + "}" * 100, "{", "", "9" * 10_000])

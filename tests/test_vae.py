@@ -16,7 +16,8 @@ from dlzoo.distributed.noise import Drawn
 from dlzoo.errors import RunFailed, UserError
 from dlzoo.nets.cvae import CVAE
 from dlzoo.nets.vae import VAE
-from dlzoo.specs.inputs import Classes, ImageSpec
+from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.targets import Classes
 from dlzoo.tasks.vae import ConditionalVAE, VariationalAutoencoder, cross_entropy, gaussian_kl
 
 SPEC = ImageSpec(1, 4, 4, Classes(("a", "b")))

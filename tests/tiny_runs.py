@@ -13,7 +13,8 @@ from torch import nn
 from dlzoo.callbacks.progress import Progress
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
-from dlzoo.specs.inputs import Classes, ImageSpec, Values
+from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.targets import Classes, Values
 
 CLASSES = Classes(("left", "right", "middle"))
 VALUES = Values(("mean",), ("shade",))

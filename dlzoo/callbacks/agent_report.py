@@ -5,10 +5,10 @@ from __future__ import annotations
 import lightning.pytorch as pl
 
 from dlzoo.callbacks.base import Observer, at_rest
+from dlzoo.callbacks.metrics_csv import read_rows
 from dlzoo.callbacks.sinks import publish, run_folder, warn
 from dlzoo.errors import UserError
 from dlzoo.tasks.rl.agent import Player
-from dlzoo.training.results import read_rows
 from dlzoo.utils import files as paths
 from dlzoo.visualization import returns as return_plots
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from dlzoo.callbacks.base import Observer
 from dlzoo.callbacks.sinks import publish, run_folder, spec_of, tensorboard
 from dlzoo.errors import visible
-from dlzoo.specs.inputs import Classes
+from dlzoo.specs.targets import Classes
 from dlzoo.utils import csv_writer as csv_files
 from dlzoo.visualization import plots
 

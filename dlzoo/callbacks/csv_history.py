@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
 
 from dlzoo.callbacks.epoch_metrics import EpochRows, Row
+from dlzoo.callbacks.metrics_csv import cells, read_rows, write_rows
 from dlzoo.callbacks.sinks import publish, run_folder
-from dlzoo.training import restore as resume_state
-from dlzoo.training.results import read_rows
 from dlzoo.utils import csv_writer as csv_files
-from dlzoo.utils.files import replaced
+from dlzoo.utils import state_checks
 from dlzoo.visualization import plots
 
 
@@ -41,13 +39,13 @@ class History(EpochRows):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self.stored = resume_state.mapping(checkpoint.get("history", {}), "history")
+        self.stored = state_checks.mapping(checkpoint.get("history", {}), "history")
         if self.stored:
-            resume_state.number(self.stored.get("lr"), "history.lr")
+            state_checks.number(self.stored.get("lr"), "history.lr")
         if (row := self.stored.get("row")) is not None:
-            resume_state.counter(resume_state.mapping(row, "history.row").get("epoch"), "history.row.epoch")
+            state_checks.counter(state_checks.mapping(row, "history.row").get("epoch"), "history.row.epoch")
             for name, value in row.items():
-                resume_state.number(value, f"history.row.{name}")
+                state_checks.number(value, f"history.row.{name}")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
@@ -98,21 +96,3 @@ class History(EpochRows):
     def draw(self, trainer: pl.Trainer) -> None:
         if trainer.is_global_zero and self.rows:
             publish(trainer, "learning_curves", plots.learning_curves(self.rows, (self.monitor, self.mode)))
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
-    with replaced(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv_files.Writer(file)
-        writer.writerow(columns)
-        writer.writerows(cells(row, columns) for row in rows)
-
-
-def cells(row: dict[str, Any], columns: list[str]) -> list[str]:
-    """A row's texts by column; empty where a metric was not measured."""
-    texts = as_text(row)
-    return [texts.get(column, "") for column in columns]
-
-
-def as_text(row: dict[str, Any]) -> dict[str, str]:
-    """With the seven digits that a float32 holds."""
-    return {k: str(v) if isinstance(v, int) else f"{v:.7g}" for k, v in row.items()}

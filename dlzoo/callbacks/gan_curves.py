@@ -6,9 +6,9 @@ import lightning.pytorch as pl
 
 from dlzoo.callbacks.base import Observer
 from dlzoo.callbacks.csv_history import History
+from dlzoo.callbacks.metrics_csv import read_rows
 from dlzoo.callbacks.sinks import publish, run_folder
 from dlzoo.tasks.gan import Adversarial
-from dlzoo.training.results import read_rows
 from dlzoo.visualization import latent as latent_plots
 
 

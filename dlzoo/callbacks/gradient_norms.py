@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from dlzoo.callbacks.base import Observer
 from dlzoo.callbacks.sinks import publish, tensorboard
-from dlzoo.training.nan_guard.report import NonFinite
+from dlzoo.errors import NonFinite
 from dlzoo.visualization import series as series_plots
 
 

@@ -13,7 +13,7 @@ from dlzoo.callbacks import sample_animation as film
 from dlzoo.callbacks.base import Observer, at_rest
 from dlzoo.callbacks.sinks import publish, publish_pixels, run_folder, tensorboard
 from dlzoo.distributed.noise import Drawn
-from dlzoo.specs.inputs import Classes
+from dlzoo.specs.targets import Classes
 from dlzoo.tasks.interfaces import Encoding, Generating, PictureTask
 from dlzoo.visualization import image_grid as tiles
 from dlzoo.visualization import latent as latent_plots

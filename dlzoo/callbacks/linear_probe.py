@@ -15,7 +15,7 @@ from dlzoo.callbacks.base import Observer, at_rest
 from dlzoo.data.loaders import Arrays, as_float
 from dlzoo.distributed.collectives import of_all_ranks
 from dlzoo.distributed.noise import EvalNoise
-from dlzoo.specs.inputs import Classes
+from dlzoo.specs.targets import Classes
 from dlzoo.tasks.interfaces import Encoding
 
 BATCH_SIZE = 512

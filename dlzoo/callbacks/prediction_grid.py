@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from dlzoo.callbacks.base import Observer
 from dlzoo.callbacks.sinks import publish, spec_of
-from dlzoo.specs.inputs import Classes, ImageSpec
+from dlzoo.metrics.examples import Examples, join, take, worst
+from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.targets import Classes
 from dlzoo.visualization import plots
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Examples = tuple[Tensor, Tensor, Tensor]  # pictures, targets, outputs
 
 
 class SamplePictures(Observer):
@@ -110,21 +109,3 @@ def target_titles(y: Tensor, spec: ImageSpec) -> list[str]:
         "\n".join(f"{names[k]}\t{p:.0%}" for p, k in zip(row, which, strict=True) if p >= 0.005)
         for row, which in zip(shares.tolist(), labels.tolist(), strict=True)
     ]
-
-
-def join(left: Examples | None, right: Examples) -> Examples:
-    return right if left is None else tuple(torch.cat(pair) for pair in zip(left, right, strict=True))  # type: ignore[return-value]
-
-
-def take(examples: Examples, rows: slice | Tensor) -> Examples:
-    return tuple(t[rows] for t in examples)  # type: ignore[return-value]
-
-
-def worst(examples: Examples, most: int) -> Examples:
-    """The wrong ones with the highest probability, in falling order."""
-    _, target, output = examples
-    share, guess = output.float().softmax(1).max(1)
-    labels = target.argmax(1) if target.ndim == 2 else target
-    surety = torch.where(guess != labels, share, -1.0)
-    top = surety.topk(min(most, len(surety)))
-    return take(examples, top.indices[top.values >= 0])

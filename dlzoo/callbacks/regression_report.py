@@ -11,7 +11,7 @@ from torch import Tensor
 from dlzoo.callbacks.base import Observer
 from dlzoo.callbacks.sinks import publish, spec_of
 from dlzoo.distributed.collectives import of_all_ranks
-from dlzoo.specs.inputs import Values
+from dlzoo.specs.targets import Values
 from dlzoo.visualization import plots
 
 

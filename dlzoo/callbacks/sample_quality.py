@@ -13,7 +13,7 @@ from dlzoo.callbacks.sinks import publish, warn
 from dlzoo.data.loaders import as_float
 from dlzoo.metrics.generative import Reading, class_shares, measures
 from dlzoo.metrics.reference_classifier import ruler_for
-from dlzoo.specs.inputs import Classes
+from dlzoo.specs.targets import Classes
 from dlzoo.tasks.gan import Adversarial
 from dlzoo.tasks.interfaces import Generating
 from dlzoo.visualization import latent as latent_plots

@@ -10,7 +10,8 @@ from dlzoo.callbacks.base import Observer
 from dlzoo.callbacks.sinks import spec_of
 from dlzoo.errors import UserError
 from dlzoo.metrics.ngram import Trigram
-from dlzoo.specs.inputs import Classes, NextTokens, TextSpec
+from dlzoo.specs.inputs import TextSpec
+from dlzoo.specs.targets import Classes, NextTokens
 
 
 class NgramBaseline(Observer):

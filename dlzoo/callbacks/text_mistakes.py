@@ -12,7 +12,8 @@ from dlzoo.callbacks.base import Observer
 from dlzoo.callbacks.sinks import run_folder, spec_of, tensorboard
 from dlzoo.distributed.collectives import gathered
 from dlzoo.errors import visible
-from dlzoo.specs.inputs import Classes, TextSpec
+from dlzoo.specs.inputs import TextSpec
+from dlzoo.specs.targets import Classes
 
 Mistake = tuple[float, int, int, int]  # probability of the wrong class, row, the class it is, the class said
 

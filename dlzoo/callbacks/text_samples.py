@@ -7,9 +7,10 @@ from torch import nn
 
 from dlzoo.callbacks.base import Observer
 from dlzoo.callbacks.sinks import run_folder, spec_of, tensorboard
-from dlzoo.commands.sample_text import Options, generate
 from dlzoo.errors import visible
-from dlzoo.specs.inputs import NextTokens, TextSpec
+from dlzoo.inference.text import Options, generate
+from dlzoo.specs.inputs import TextSpec
+from dlzoo.specs.targets import NextTokens
 
 
 class TextSamples(Observer):

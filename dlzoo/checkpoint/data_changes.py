@@ -19,7 +19,9 @@ from dlzoo.data.base import DataModule
 from dlzoo.data.fingerprint import Fingerprint
 from dlzoo.distributed import launch as ranks
 from dlzoo.errors import UserError
-from dlzoo.specs.inputs import Spec, from_plain, to_plain
+from dlzoo.specs.base import from_plain, to_plain
+from dlzoo.specs.inputs import Spec
+from dlzoo.utils import checkpoint_files
 
 HARMLESS = ("batch_size", "eval_batch_size", "placement", "augment", "memory_mb", "num_workers", "mirrors")
 """Options of data that neither choose rows nor fit anything on them."""
@@ -37,7 +39,7 @@ def check_continued(cfg: DictConfig, data: DataModule, rows: Fingerprint) -> Non
     Raises:
         UserError: says what changed, and what can be done.
     """
-    content = checkpoint.read(cfg.ckpt)
+    content = checkpoint_files.read(cfg.ckpt)
     stored = fingerprint.from_plain(content["dlzoo"].get("rows"), cfg.ckpt)
     if stored is None:
         _warn_of_age(cfg.ckpt)
@@ -66,7 +68,7 @@ def check_unseen(ckpt: Any, cfg: DictConfig, data: DataModule, *, is_own: bool) 
     Raises:
         UserError: says how many rows it has seen, what changed, and what can be done.
     """
-    content = checkpoint.read(ckpt)
+    content = checkpoint_files.read(ckpt)
     stored = fingerprint.from_plain(content["dlzoo"].get("rows"), ckpt)
     if stored is None:
         _warn_of_age(ckpt)

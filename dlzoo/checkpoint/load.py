@@ -8,174 +8,31 @@ data are only built if they come from the packages that the house allows.
 
 from __future__ import annotations
 
-import pickle
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
-from dlzoo.checkpoint import run_paths
-from dlzoo.checkpoint import sidecar as beside
 from dlzoo.config import allowlist as trust
-from dlzoo.config import compose as config
+from dlzoo.config import schema
 from dlzoo.config.allowlist import Trust
 from dlzoo.config.introspection import check_number, locate
-from dlzoo.data.fingerprint import Fingerprint
 from dlzoo.errors import UserError, short
-from dlzoo.specs.inputs import from_plain, to_plain
+from dlzoo.specs.base import from_plain
 from dlzoo.tasks.base import Task
-from dlzoo.utils import archives as durable
-from dlzoo.utils import untrusted
-from dlzoo.utils.archives import Damaged, previous_of
+from dlzoo.utils.checkpoint_files import _first, read
 
-FORMAT = 1
 ALLOWED = {"net": ("dlzoo.nets.",), "task": ("dlzoo.tasks.",), "data": ("dlzoo.data.",)}
 """Where the ``_target_``s of a checkpoint may come from; everything else in it stays data."""
-
-
-def make_card(cfg: DictConfig, overrides: Sequence[str], spec: Any, rows: Fingerprint | None = None) -> dict[str, Any]:
-    """What a checkpoint must hold beside the weights to be rebuilt, and of the rows that it learned from; whom its user
-    trusts is no part of it."""
-    plain: Any = OmegaConf.to_container(cfg, resolve=True)
-    plain.pop("trust", None)
-    return {
-        "format": FORMAT,
-        "config": OmegaConf.to_yaml(OmegaConf.create(plain)),
-        "overrides": [word for word in overrides if word.partition("=")[0].lstrip("+") != "trust"],
-        "spec": to_plain(spec),
-        "rows": rows.to_plain() if rows is not None else None,
-    }
-
-
-class CheckpointIO(TorchCheckpointIO):
-    """How Lightning writes and reads checkpoints here: with the card, atomically, and as plain data only.
-
-    The checkpoint that was there before stays beside the new one, if it is of this run and whole.
-
-    Args:
-        card: what `make_card` gives.
-        run_dir: the run folder, from which the paths in a checkpoint start; None: they stay as they are.
-    """
-
-    def __init__(self, card: dict[str, Any], run_dir: Path | None = None) -> None:
-        super().__init__()
-        self.card = card
-        self.run_dir = None if run_dir is None else run_dir.resolve()
-        self.own: set[Path] = set()
-        """Whole files of this run, or of the one that it continues."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        path = placed(Path(path))
-        try:
-            self.write(path, checkpoint)
-        except (OSError, RuntimeError) as error:
-            cause = durable.os_error(error)
-            if cause is None:
-                raise
-            raise durable.unwritten(path, cause) from None
-
-    def write(self, path: Path, checkpoint: dict[str, Any]) -> None:
-        arrays, before = checkpoint.pop(beside.BESIDE, None), previous_of(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        durable.remove_stale(path)
-        beside.remove_unused(path)
-        content = {**checkpoint, **beside.write(path, arrays), "dlzoo": self.card}
-        if self.run_dir is not None and "callbacks" in content:
-            content["callbacks"] = run_paths.stored(content["callbacks"], self.run_dir)
-        kept = path in self.own and path.is_file()
-        durable.write(path, lambda file: torch.save(content, file), keep=kept)
-        self.own |= {path, before} if kept else {path}
-        if before not in self.own:  # of another run
-            before.unlink(missing_ok=True)
-        beside.remove_unused(path)
-
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        path = Path(path).resolve()
-        content = read(path, map_location)
-        if self.run_dir is not None and "callbacks" in content:
-            content["callbacks"] = run_paths.loaded(content["callbacks"], path, self.run_dir)
-        self.own |= {other for other in path.parent.glob("*.ckpt") if is_whole(other)}
-        return content | beside.read(path, content)
-
-    def remove_checkpoint(self, path: Any) -> None:
-        super().remove_checkpoint(path)
-        previous_of(Path(path)).unlink(missing_ok=True)
-        beside.remove_unused(Path(path))
 
 
 def placed(path: Path) -> Path:
     """An absolute path whose last part is as it was given: a link there is replaced, not followed."""
     return path.parent.resolve() / path.name
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a checkpoint and the arrays beside it are what was written."""
-    try:
-        beside.check(path, read(path))
-    except UserError:
-        return False
-    return True
-
-
-def whole(path: Path) -> Path:
-    """The checkpoint to continue from: this one, or the one before it where this one is damaged, with a warning.
-
-    Raises:
-        UserError: neither can be used.
-    """
-    try:
-        beside.check(path, read(path))
-    except Damaged as damage:
-        before = previous_of(path)
-        if not is_whole(before):
-            raise
-        print(f"warning: {path} is {damage.reason}; {before}, the one before it, is used", file=sys.stderr)
-        return before
-    return path
-
-
-def read(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """The content of a checkpoint of this house.
-
-    Raises:
-        UserError: no such file, not a checkpoint, made by something else or by another version, or holding more than
-            plain data; `Damaged`: cut off, or a bit is not what was written.
-    """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        if previous_of(path).is_file():
-            raise Damaged(path, "missing")
-        raise UserError(f"ckpt={path}: there is no such file; runs keep theirs in <run folder>/checkpoints/")
-    durable.check(path)
-    try:
-        content = torch.load(path, map_location=map_location or "cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(f"ckpt={path} holds more than plain data and is not loaded: {_first(error)}") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise Damaged(path, f"damaged or not a checkpoint: {_first(error)}") from None
-    card = content.get("dlzoo") if isinstance(content, dict) else None
-    if not isinstance(card, dict) or "state_dict" not in content:
-        raise UserError(f"ckpt={path} was not written by dlzoo: it has no config and spec")
-    words = card.get("overrides")
-    are_words = isinstance(words, list) and all(isinstance(word, str) for word in words)
-    if not isinstance(card.get("config"), str) or not are_words:
-        raise UserError(f"ckpt={path} is damaged: its config is no text, or its overrides are no words")
-    untrusted.check_yaml(card["config"], f"ckpt={path}: its config")
-    weights = content["state_dict"]
-    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
-        raise UserError(f"ckpt={path} is damaged: its state_dict is no mapping of names to tensors")
-    if card.get("format") != FORMAT:
-        raise UserError(
-            f"ckpt={path} has format {card.get('format')}, this version of dlzoo reads {FORMAT}; train it again or "
-            "evaluate it with the version that wrote it"
-        )
-    return content
 
 
 def config_of(content: dict[str, Any], packages: Sequence[str] = ()) -> DictConfig:
@@ -218,7 +75,7 @@ def load_task(path: str | Path, packages: Sequence[str] = ()) -> tuple[Task, Dic
     task, cfg = build(content, packages)
     if missing := [node for node in ALLOWED if not isinstance(cfg.get(node), DictConfig)]:
         raise UserError(f"ckpt={path} is damaged: its config has no {missing[0]}")
-    config.check_claims(cfg.get("expect"))
+    schema.check_claims(cfg.get("expect"))
     restore(task, content, path)
     return task.eval(), cfg
 
@@ -287,8 +144,3 @@ def _check_target(target: Any, where: str, node: str, modules: tuple[str, ...], 
             + own
             * f", or from a package that you trust: add trust={root}"
         )
-
-
-def _first(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from dlzoo.tasks.base import BESIDE
 from dlzoo.utils import archives as durable
 from dlzoo.utils.archives import Damaged, previous_of
 
-BESIDE = "arrays_beside"
 NAME = "arrays_beside_in"
 
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dlzoo.commands import cli
 from dlzoo.errors import UserError
 from dlzoo.sweep import record as records
-from dlzoo.training.results import format_metric
 from dlzoo.utils import files as paths
+from dlzoo.utils.formatting import format_metric
 
 
 def main() -> None:

@@ -94,6 +94,7 @@ def runs_under(word: str) -> list[Path]:
 
 def read_run(folder: Path) -> Run:
     """All that a run has left so far."""
+    from dlzoo.callbacks import metrics_csv
     from dlzoo.config import compose as config
     from dlzoo.training import results
 
@@ -103,7 +104,7 @@ def read_run(folder: Path) -> Run:
         folder,
         run_files.choices(folder) | {key: _short(key, value) for key, value in config.flat(settings).items()},
         results.read(folder),
-        [] if curves is None else results.read_rows(curves),
+        [] if curves is None else metrics_csv.read_rows(curves),
     )
 
 
@@ -152,7 +153,7 @@ def show(runs: Sequence[Run]) -> None:
 
 def reached(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Metrics of test, baselines and the last validation, then the cost."""
-    from dlzoo.training.results import format_metric
+    from dlzoo.utils.formatting import format_metric
 
     all_names = dict.fromkeys(name for run in runs for name in run.results.get("metrics", {}))
     order = ("test/", "baseline/", "val/")

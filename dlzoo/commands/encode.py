@@ -81,14 +81,14 @@ def encode(
     import numpy as np
     import torch
 
-    from dlzoo.commands import evaluate
+    from dlzoo.inference import datasets
     from dlzoo.tasks.interfaces import Encoding
 
     task, stored = cli.load(ckpt, trust)
     if not isinstance(task, Encoding):
         raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) makes no codes of pictures; autoencoders do")
-    cfg = evaluate.composed(stored, data, overrides, trust)
-    source: Any = evaluate.build_data(cfg, task.spec)
+    cfg = datasets.composed(stored, data, overrides, trust)
+    source: Any = datasets.build_data(cfg, task.spec)
     source.prepare_data()
     rows = source.arrays(split)
     codes, errors = [], []

@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from dlzoo.commands import cli
 from dlzoo.errors import UserError, visible
 from dlzoo.utils import files as paths
+from dlzoo.utils.formatting import size_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -92,8 +93,9 @@ def command(argv: Sequence[str]) -> None:
         from dlzoo.checkpoint import data_changes as changed_data
         from dlzoo.commands import evaluate
         from dlzoo.export import quantize
+        from dlzoo.inference import datasets
 
-        tested = evaluate.composed(cfg, options.data, words)
+        tested = datasets.composed(cfg, options.data, words)
         changed_data.check_unseen(ckpt, tested, source, is_own=evaluate.is_own(options.data, words))
         quantize.command(view, source, output)
 
@@ -187,10 +189,10 @@ def few_of(view: View, inputs: tuple[Tensor, ...], num: int) -> tuple[Tensor, ..
 
 def data_of(stored: DictConfig, task: Any, data: str | None, words: Sequence[str], trust: str | None = None) -> Any:
     """The data that the file is verified on, ready to give test batches."""
-    from dlzoo.commands import evaluate
+    from dlzoo.inference import datasets
 
-    cfg = evaluate.composed(stored, data, words, trust)
-    source = evaluate.build_data(cfg, task.spec)
+    cfg = datasets.composed(stored, data, words, trust)
+    source = datasets.build_data(cfg, task.spec)
     source.prepare_data()
     source.setup("test")
     return source
@@ -225,9 +227,3 @@ def show(view: View, output: Path, verdict: Verdict) -> None:
     print(f"verified on {verdict.num} real inputs, in a batch and alone: largest difference {verdict.difference:.1e}")
     if verdict.spread < 10 * TOLERANCE:
         print("warning: the checkpoint answers all of them nearly alike, so that little is verified", file=sys.stderr)
-
-
-def size_of(path: Path) -> str:
-    """In kB or MB, as disks count."""
-    num = path.stat().st_size
-    return f"{num / 1e3:,.1f} kB" if num < 1e6 else f"{num / 1e6:,.1f} MB"

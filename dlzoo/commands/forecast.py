@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dlzoo.commands import cli
+from dlzoo.commands.inputs import labels, recent
 from dlzoo.commands.records import FormatName, format_of, to_records, write_records
 from dlzoo.errors import UserError, at_least
 from dlzoo.utils import files as paths
@@ -86,34 +87,6 @@ def command(argv: Sequence[str]) -> None:
         print(f"picture       {picture}")
 
 
-def recent(source: Any, spec: SeriesSpec, cfg: DictConfig, style: dict[str, Any]) -> Series:
-    """The values until now from a CSV file; ``style`` as for `read_table`.
-
-    Raises:
-        UserError: the file is none, its columns are not those of the training, it is too short or not regular.
-    """
-    from dlzoo.data.series.base import check_sign
-    from dlzoo.data.series.csv import read_series
-
-    time = cfg.data.get("time")
-    found = read_series(source, time=time, values=spec.target.names, frequency=spec.frequency, **style)
-    check_sign(found, spec)
-    if len(found.values) < spec.num_needed:
-        raise UserError(
-            f"{source if not isinstance(source, Path) else source.name} has {len(found.values)} rows, but this "
-            f"checkpoint needs {spec.num_needed} to start from: a window of {spec.window}, and "
-            f"{spec.transform.num_lost} for its differences"
-        )
-    return found
-
-
-def labels(known: Series, horizon: int) -> list[str]:
-    """What the times after the known ones are called."""
-    from dlzoo.specs import frequency
-
-    return frequency.following(known.times, known.step, horizon)
-
-
 def _load(ckpt: Path, trust: str | None) -> tuple[Forecast, DictConfig]:
     from dlzoo.tasks.forecast import Forecast
 
@@ -138,7 +111,7 @@ def _check_alike(specs: Sequence[SeriesSpec], ckpts: Sequence[Path]) -> None:
 
 
 def _known(options: Options, spec: SeriesSpec, cfg: DictConfig, source: Path | None) -> Series:
-    from dlzoo.commands.predict import csv_style
+    from dlzoo.commands.inputs import csv_style
     from dlzoo.config import instantiate as build
     from dlzoo.data.series.base import SeriesData
 
@@ -162,7 +135,7 @@ def _forecasts(tasks: Sequence[Forecast], history: Tensor, horizon: int) -> Tens
 def _tell(options: Options, spec: SeriesSpec, known: Series, forecasts: Tensor, output: Path | None) -> None:
     import torch
 
-    from dlzoo.specs.inputs import Values
+    from dlzoo.specs.targets import Values
 
     target, values = spec.target, forecasts.mean(0)
     if len(forecasts) > 1:

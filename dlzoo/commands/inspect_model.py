@@ -151,7 +151,8 @@ def load_classifier(ckpt: Path, trust: str | None = None) -> tuple[Supervised, D
     """The trained task, on the GPU if there is one, and its config. `UserError` if it does not classify pictures."""
     import torch
 
-    from dlzoo.specs.inputs import Classes, ImageSpec
+    from dlzoo.specs.inputs import ImageSpec
+    from dlzoo.specs.targets import Classes
     from dlzoo.tasks.supervised import Supervised
 
     task, cfg = cli.load(ckpt, trust)
@@ -180,10 +181,11 @@ def open_data(
     from dlzoo.checkpoint import data_changes as changed_data
     from dlzoo.commands import evaluate
     from dlzoo.config import compose as config
+    from dlzoo.inference import datasets
 
     try:
-        cfg = evaluate.composed(stored, data, words, trust)
-        source = evaluate.build_data(cfg, task.spec)
+        cfg = datasets.composed(stored, data, words, trust)
+        source = datasets.build_data(cfg, task.spec)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(config.explain(error)) from None
     source.prepare_data()
@@ -195,10 +197,10 @@ def read_input(
     task: Supervised, cfg: DictConfig, source: Path, options: Options, problems: list[str]
 ) -> Subjects:  # fmt: skip
     """The first images of a file or a folder, as predict reads them; why others cannot be read goes to ``problems``."""
-    from dlzoo.commands import predict
+    from dlzoo.commands import inputs
 
-    asked = predict.Options(ckpt=options.ckpt, input=str(source), invert=options.invert, fit=options.fit)
-    names, x = next(predict.batches(asked, task.spec, cfg, source, problems), ([], None))
+    asked = inputs.Options(ckpt=options.ckpt, input=str(source), invert=options.invert, fit=options.fit)
+    names, x = next(inputs.batches(asked, task.spec, cfg, source, problems), ([], None))
     if x is None:
         raise UserError(problems[0])
     return Subjects(x[: options.num].to(task.device), [Path(name).name for name in names[: options.num]], None)
@@ -245,12 +247,12 @@ def titles_of(subjects: Subjects, names: Sequence[str]) -> list[str]:
 
 
 def draw_evidence(task: Supervised, subjects: Subjects, options: Options) -> Figure:
-    from dlzoo.commands import predict
     from dlzoo.inference import activations as trace
+    from dlzoo.inference import predict as inference_predict
     from dlzoo.visualization import interpretability as net_plots
 
     names = task.spec.target.names
-    best = predict.predict(task, subjects.x).topk(min(options.top_k, len(names)), dim=1)
+    best = inference_predict.predict(task, subjects.x).topk(min(options.top_k, len(names)), dim=1)
     heat = trace.grad_cam(task, subjects.x, best.indices, options.layer)
     titles, wrong = [], []
     for i, title in enumerate(titles_of(subjects, names)):

@@ -13,7 +13,7 @@ from dlzoo.utils import files as paths
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dlzoo.specs.inputs import Target
+    from dlzoo.specs.targets import Target
     from dlzoo.tasks.base import Task
 
 FOLDER = "reconstructions"
@@ -33,7 +33,7 @@ def reconstructs(task: Task, folder: str | None, top_k: int | None) -> bool:
 
 def target() -> Target:
     """What the records say in place of the data's target."""
-    from dlzoo.specs.inputs import Values
+    from dlzoo.specs.targets import Values
 
     return Values(("squared_error",))
 

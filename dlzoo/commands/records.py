@@ -15,7 +15,7 @@ from dlzoo.utils import files as paths
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dlzoo.specs.inputs import Target
+    from dlzoo.specs.targets import Target
 
 FormatName = Literal["table", "json", "csv"]
 Record = dict[str, Any]
@@ -23,7 +23,7 @@ Record = dict[str, Any]
 
 def to_records(names: Sequence[Any], result: Tensor, target: Target, top_k: int) -> list[Record]:
     """What JSON says of each input. result: (B, K) as `predict` gives it."""
-    from dlzoo.specs.inputs import Classes
+    from dlzoo.specs.targets import Classes
 
     if isinstance(target, Classes):
         best = result.topk(min(top_k, target.num_outputs), dim=1)

@@ -123,7 +123,7 @@ def about(run: Run, chosen: dict[str, Any]) -> str:
 
 def figures(run: Run) -> str:
     """The test's figures as large numbers, with what was claimed; baselines beside them."""
-    from dlzoo.training.results import format_metric
+    from dlzoo.utils.formatting import format_metric
 
     claims = {claim["metric"]: claim for claim in run.results.get("expect", [])}
     tiles = []

@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dlzoo.errors import UserError, at_least
+from dlzoo.inference.text import Options, generate
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
-
-    from dlzoo.specs.inputs import TextSpec
     from dlzoo.tasks.base import Task
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """Of scripts/sample.py, for text."""
-
-    prompt: str = ""
-    temperature: float = 1.0
-    top_k: int | None = None
-    length: int = 500
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise UserError(f"temperature={self.temperature} must be at least 0, where the likeliest token is taken")
-        at_least(1, top_k=self.top_k, length=self.length)
 
 
 def samples(task: Task) -> bool:
@@ -44,52 +23,3 @@ def sample(task: Task, options: Options) -> bytes:
 
     assert isinstance(task.spec, TextSpec)
     return (generate(task.net, task.spec, options) + "\n").encode()
-
-
-def generate(net: nn.Module, spec: TextSpec, options: Options) -> str:
-    """A text that begins with ``options.prompt``; a pure function of the weights and the options.
-
-    Without a prompt the model starts as after a line break, where it knows one. ``<pad>`` and ``<unk>`` are never
-    written.
-    """
-    import torch
-
-    known = spec.encode(options.prompt) if options.prompt else [max(spec.encode("\n")[0], 1)]
-    device = next(net.parameters()).device
-    prompt = torch.tensor([known], device=device)
-    with torch.inference_mode():
-        written = list(_continue(net, prompt, options))
-    if spec.tokenizer.level == "char":
-        return options.prompt + spec.decode(written)
-    text = spec.decode([*known, *written] if options.prompt else written)
-    # the prompt as it was given, in its own case and spaces
-    own = spec.decode(known) if options.prompt else ""
-    return options.prompt + text[len(own) :]
-
-
-def _continue(net: nn.Module, prompt: Tensor, options: Options) -> Iterator[int]:
-    """prompt: (1, T) -> tokens, one by one."""
-    import torch
-
-    from dlzoo.specs.tokenizer import SPECIAL
-
-    draw = torch.Generator().manual_seed(options.seed)
-    logits, state = net.advance(prompt)  # type: ignore[operator]
-    for _ in range(options.length):
-        scores = logits[0, -1].float().cpu()
-        scores[: len(SPECIAL)] = float("-inf")
-        token = choose(scores, options.temperature, options.top_k, draw)
-        yield token
-        logits, state = net.advance(torch.tensor([[token]], device=prompt.device), state)  # type: ignore[operator]
-
-
-def choose(scores: Tensor, temperature: float, top_k: int | None, draw: Generator) -> int:
-    """A token by its scores (V,), among the ``top_k`` highest; a low temperature prefers the higher of them."""
-    import torch
-
-    if top_k is not None:
-        scores = scores.where(scores >= scores.topk(min(top_k, len(scores))).values[-1], float("-inf"))
-    if temperature == 0:
-        return int(scores.argmax())
-    shares = ((scores - scores.max()) / temperature).softmax(0)
-    return int(torch.multinomial(shares, 1, generator=draw))

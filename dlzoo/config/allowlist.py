@@ -354,7 +354,7 @@ def _stored(word: str, source: str) -> tuple[str, Any]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    from dlzoo.config.compose import readable
+    from dlzoo.config.overrides import readable
 
     said = f"{source} brings the word {short(word)}"
     if word.startswith("-"):

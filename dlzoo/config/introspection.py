@@ -6,11 +6,12 @@ import inspect
 import math
 import os
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dlzoo.errors import UserError, nearest, short
+from dlzoo.errors import UserError, nearest
+from dlzoo.utils.type_checks import _fits, _wanted, readable
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -129,22 +130,6 @@ def check_number(key: str, value: Any) -> None:
         raise UserError(f"{key}={value}: this must not be negative, and below {2**32}")
 
 
-def check_value(value: Any, hint: Any, key: str) -> None:
-    """`UserError` if a value is not of the type that its key wants."""
-    if not _fits(value, hint):
-        raise UserError(f"{key}={short(value)}: {_wanted(value, hint)}")
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    import typeguard
-
-    try:
-        typeguard.check_type(value, hint)
-    except typeguard.TypeCheckError:
-        return False
-    return True
-
-
 def _own_arguments(function: Any) -> tuple[dict[str, Any], bool]:
     """Annotations by argument (``Parameter.empty`` where unknown), and whether ``**options`` takes others."""
     while hasattr(function, "__wrapped__"):
@@ -158,38 +143,6 @@ def _own_arguments(function: Any) -> tuple[dict[str, Any], bool]:
         p.name: hints.get(p.name, p.empty) for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     }
     return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
-
-
-def _wanted(value: Any, hint: Any) -> str:
-    choices = _choices(hint)
-    if choices and isinstance(value, str):
-        return f"this is unknown; {nearest(value, choices)}"
-    return f"this must be {readable(hint)}"
-
-
-def _choices(hint: Any) -> list[str]:
-    if typing.get_origin(hint) is typing.Literal:
-        return [str(v) for v in typing.get_args(hint)]
-    return list(dict.fromkeys(choice for part in typing.get_args(hint) for choice in _choices(part)))
-
-
-def readable(hint: Any) -> str:
-    """An annotation in words: ``float | None`` is 'a number or null'.
-
-    >>> readable(float | None), readable(typing.Literal["a", "b"])
-    ('a number or null', "one of 'a', 'b'")
-    """
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
-    if hint in words:
-        return words[hint]
-    args, origin = typing.get_args(hint), typing.get_origin(hint)
-    if origin is typing.Literal:
-        return f"one of {', '.join(dict.fromkeys(repr(a) for a in args))}"
-    if origin is not None and inspect.isclass(origin) and issubclass(origin, Sequence):
-        return f"a list, each {readable(args[0])}" if args else "a list"
-    if (args and not inspect.isclass(origin)) or str(origin) == "<class 'types.UnionType'>":
-        return " or ".join(readable(a) for a in args)
-    return getattr(hint, "__name__", str(hint))
 
 
 def _near_module(module_name: str) -> str:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
 from dlzoo.errors import UserError
-from dlzoo.training.out_of_memory import in_words
 from dlzoo.utils import memory as free_memory
+from dlzoo.utils.memory import in_words
 
 PROBE = 64
 """Rows and columns of the weight whose optimizer state is looked at."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from dlzoo.config import yaml_files
 from dlzoo.errors import UserError, short
 from dlzoo.utils import untrusted
 
@@ -60,7 +61,7 @@ def config(folder: Path) -> dict[str, Any]:
     path = find(folder, CONFIG)
     if path is None:
         raise UserError(f"{folder}: this is no run folder: a run leaves {CONFIG} in its own")
-    return mapping(untrusted.read_yaml(path), path)
+    return mapping(yaml_files.read_yaml(path), path)
 
 
 def choices(folder: Path) -> dict[str, str]:
@@ -68,7 +69,7 @@ def choices(folder: Path) -> dict[str, str]:
     path = find(folder, HYDRA)
     if path is None:
         return {}
-    node: Any = untrusted.read_yaml(path)
+    node: Any = yaml_files.read_yaml(path)
     for key in ("hydra", "runtime", "choices"):
         node = mapping(mapping(node, path).get(key, {}), path, key)
     for key, value in node.items():
@@ -82,7 +83,7 @@ def overrides(folder: Path) -> list[str]:
     path = find(folder, OVERRIDES)
     if path is None:
         return []
-    words = untrusted.read_yaml(path)
+    words = yaml_files.read_yaml(path)
     if words is None or words == {}:
         return []
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):

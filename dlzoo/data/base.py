@@ -20,7 +20,8 @@ from dlzoo.data.fingerprint import Fingerprint, hash_rows, of_rows
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader
 from dlzoo.data.splits import few, holdout
 from dlzoo.errors import UserError, at_least
-from dlzoo.specs.inputs import Classes, ImageSpec, Spec, TableSpec, Target
+from dlzoo.specs.inputs import ImageSpec, Spec, TableSpec
+from dlzoo.specs.targets import Classes, Target
 
 Placement = Literal["auto", "device", "host", "workers"]
 

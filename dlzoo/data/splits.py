@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dlzoo.errors import UserError
-from dlzoo.specs.inputs import Classes, Target
+from dlzoo.specs.targets import Classes, Target
 
 
 class Rows(Protocol):

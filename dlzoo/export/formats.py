@@ -18,6 +18,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from dlzoo.checkpoint import format as checkpoint_format
 from dlzoo.checkpoint import load as checkpoint
 from dlzoo.config.allowlist import packages_behind
 from dlzoo.errors import UserError
@@ -146,7 +147,7 @@ def beside(path: Path) -> Path:
 def card_of(task: Any, cfg: Any) -> Metadata:
     """What `rebuilt` needs: how net and task are made, and the spec; nothing of the run and its machine."""
     parts = {key: cfg[key] for key in ("names", "net", "task")}
-    return checkpoint.make_card(OmegaConf.create(parts), [], task.spec)
+    return checkpoint_format.make_card(OmegaConf.create(parts), [], task.spec)
 
 
 def rebuilt(metadata: Metadata, weights: dict[str, Tensor], view: View) -> Run:

@@ -16,11 +16,11 @@ from typing import Any
 
 from torch import Tensor
 
-from dlzoo.commands.export import size_of
 from dlzoo.errors import UserError
 from dlzoo.export.formats import Run, need, quiet, read_onnx
 from dlzoo.export.views import Predictor, View, as_bytes, first_batch
 from dlzoo.specs.inputs import ImageSpec
+from dlzoo.utils.formatting import size_of
 
 NUM_CALIBRATED = 512
 """Training rows that ranges are measured on."""
@@ -108,7 +108,7 @@ def show(rows: list[tuple[str, Path, str, float, float, float]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from dlzoo.training.results import format_metric
+    from dlzoo.utils.formatting import format_metric
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("", "size", f"test/{rows[0][2]}", "one input", f"{BATCH_SIZE} inputs", "file"):

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dlzoo.commands.predict import predict
 from dlzoo.errors import UserError
 from dlzoo.export.scan_rnn import scanned
-from dlzoo.specs.inputs import Actions, Classes, ImageSpec, NextTokens, SeriesSpec, StatesSpec, TableSpec, TextSpec
+from dlzoo.inference.predict import predict
+from dlzoo.specs.inputs import Actions, ImageSpec, SeriesSpec, StatesSpec, TableSpec, TextSpec
+from dlzoo.specs.targets import Classes, NextTokens
 from dlzoo.tasks.base import Task
 from dlzoo.tasks.forecast import Forecast
 from dlzoo.tasks.interfaces import Encoding, Generating, PictureTask

@@ -27,11 +27,13 @@ def load_pretrained(model: str, words: Sequence[str]) -> tuple[Task, DictConfig]
     """
     from dlzoo.config import compose as config
     from dlzoo.config import instantiate as build
+    from dlzoo.config import schema
     from dlzoo.layers.backbone import Backbone
-    from dlzoo.specs.inputs import Classes, ImageSpec
+    from dlzoo.specs.inputs import ImageSpec
+    from dlzoo.specs.targets import Classes
 
     cfg = config.compose([f"model={model}", *words])
-    config.check(cfg, words)
+    schema.check(cfg, words)
     net_class = signatures.locate(cfg.net._target_, "net._target_")
     if not issubclass(net_class, Backbone):
         raise UserError(f"model={model} has no published weights: train it, then give ckpt=<run>/checkpoints/best.ckpt")

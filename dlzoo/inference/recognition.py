@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dlzoo.callbacks.prediction_grid import Examples, join, take, worst
 from dlzoo.data.base import DataModule
 from dlzoo.errors import UserError
+from dlzoo.metrics.examples import Examples, join, take, worst
 from dlzoo.tasks.supervised import Supervised
 
 

@@ -23,7 +23,8 @@ from dlzoo.errors import SpecError, UserError
 from dlzoo.layers import basic as layers
 from dlzoo.layers.activation_checkpointing import recompute
 from dlzoo.layers.pretrained import Weights, assign, read_weights
-from dlzoo.specs.inputs import Classes, ImageSpec
+from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.targets import Classes
 
 StemName = Literal["auto", "imagenet", "small"]
 

@@ -94,8 +94,9 @@ def _safetensors(path: Path, key: str) -> dict[str, Tensor]:
 
 def _from_checkpoint(path: Path, key: str) -> Weights:
     """The net of a checkpoint of ours, and the classes that it was trained for."""
-    from dlzoo.checkpoint.load import read
-    from dlzoo.specs.inputs import Classes, from_plain
+    from dlzoo.specs.base import from_plain
+    from dlzoo.specs.targets import Classes
+    from dlzoo.utils.checkpoint_files import read
 
     content = read(path)
     target = from_plain(content["dlzoo"]["spec"]).target

@@ -13,7 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from dlzoo.errors import UserError
 from dlzoo.losses.functional import ClassLossName, ValueLossName, class_loss, value_link, value_loss
-from dlzoo.specs.inputs import Classes, Values
+from dlzoo.specs.targets import Classes, Values
 
 
 class ClassObjective(nn.Module):

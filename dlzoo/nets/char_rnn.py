@@ -21,7 +21,8 @@ from dlzoo.errors import SpecError, UserError
 from dlzoo.layers import basic as layers
 from dlzoo.layers.embedding import Embedding
 from dlzoo.layers.recurrent import CellName, Recurrent, State
-from dlzoo.specs.inputs import NextTokens, TextSpec
+from dlzoo.specs.inputs import TextSpec
+from dlzoo.specs.targets import NextTokens
 from dlzoo.specs.tokenizer import Level
 
 

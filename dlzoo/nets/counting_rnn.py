@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError
-from dlzoo.specs.inputs import SequenceSpec, Values
+from dlzoo.specs.inputs import SequenceSpec
+from dlzoo.specs.targets import Values
 
 
 class CountingRNN(nn.Module):

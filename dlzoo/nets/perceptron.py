@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError
-from dlzoo.specs.inputs import Classes, ImageSpec, TableSpec
+from dlzoo.specs.inputs import ImageSpec, TableSpec
+from dlzoo.specs.targets import Classes
 
 
 class Perceptron(nn.Module):

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dlzoo.errors import UserError, nearest
-from dlzoo.specs.environments import Actions, EnvSpec, StatesSpec
+from dlzoo.specs.environments import EnvSpec, StatesSpec
+from dlzoo.specs.targets import Actions
 
 if TYPE_CHECKING:
     import gymnasium

@@ -13,22 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Actions:
-    """Target: one of ``num_outputs`` actions, to be chosen so that the rewards add up to much."""
-
-    what: ClassVar[str] = "actions"
-    units: ClassVar[tuple[str, ...]] = ()
-
-    names: tuple[str, ...]
-
-    @property
-    def num_outputs(self) -> int:
-        return len(self.names)
-
-    def example(self, n: int) -> Tensor:
-        return torch.arange(n) % self.num_outputs
+from dlzoo.specs.targets import Actions
 
 
 @dataclass(frozen=True)

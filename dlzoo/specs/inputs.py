@@ -10,70 +10,17 @@ A batch is a tuple ``(inputs, target)`` or ``(inputs, target, weight)``, weight:
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal, get_args, get_type_hints
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from dlzoo.config.introspection import check_value
-from dlzoo.errors import UserError
-from dlzoo.specs.environments import Actions, EnvSpec, StatesSpec
+from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.series_transform import Transform
+from dlzoo.specs.targets import Classes, NextTokens, Target, Values
 from dlzoo.specs.tokenizer import PAD, SPECIAL, UNKNOWN, Tokenizer
-
-
-@dataclass(frozen=True)
-class Classes:
-    """Target: one of ``num_outputs`` classes, given as (B,) int64, or as (B, K) probabilities after mixing.
-
-    ``counts`` are the classes' numbers of training rows, or empty.
-    """
-
-    what: ClassVar[str] = "classes"
-
-    names: tuple[str, ...]
-    counts: tuple[int, ...] = ()
-
-    @property
-    def num_outputs(self) -> int:
-        return len(self.names)
-
-    def example(self, n: int) -> Tensor:
-        return torch.arange(n) % self.num_outputs
-
-
-@dataclass(frozen=True)
-class Values:
-    """Target: real numbers, (B, D) float32, in the units named."""
-
-    what: ClassVar[str] = "values"
-
-    names: tuple[str, ...]
-    units: tuple[str, ...] = ()
-
-    @property
-    def num_outputs(self) -> int:
-        return len(self.names)
-
-    def example(self, n: int) -> Tensor:
-        return torch.linspace(-1, 1, n * self.num_outputs).view(n, self.num_outputs)
-
-
-@dataclass(frozen=True)
-class NextTokens:
-    """Target: for each token of a text the one that follows, (B, L) int64; 0, ``<pad>``, where there is none."""
-
-    what: ClassVar[str] = "next tokens"
-
-    num_outputs: int
-    names: ClassVar[tuple[str, ...]] = ()  # the vocabulary is the spec's
-    units: ClassVar[tuple[str, ...]] = ()
-
-
-Target = Classes | Values | NextTokens | Actions
 
 
 @dataclass(frozen=True)
@@ -284,31 +231,3 @@ class SeriesSpec:
 
 
 Spec = ImageSpec | TableSpec | TextSpec | SequenceSpec | SeriesSpec | EnvSpec | StatesSpec
-
-_TYPES = {cls.__name__: cls for cls in (*get_args(Spec), *get_args(Target), Column, Tokenizer, Transform)}
-
-
-def to_plain(value: Any) -> Any:
-    """A spec as dicts, lists, strings and numbers, for a checkpoint or JSON; `from_plain` inverts it."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"type": type(value).__name__, **fields}
-    return [to_plain(v) for v in value] if isinstance(value, tuple) else value
-
-
-def from_plain(value: Any) -> Any:
-    """The spec that `to_plain` wrote. `UserError` if it names a type or a field that this version does not know."""
-    if isinstance(value, dict):
-        fields = {k: from_plain(v) for k, v in value.items() if k != "type"}
-        try:
-            kind = _TYPES[value["type"]]
-            part = kind(**fields)
-        except (KeyError, TypeError) as error:
-            raise UserError(f"the stored spec has a part that this version of dlzoo does not know: {error}") from None
-        hints = get_type_hints(kind)
-        for name, given in fields.items():
-            check_value(given, hints[name], f"the stored spec, {kind.__name__}.{name}")
-            if hints[name] == tuple[str, ...] and not all(isinstance(text, str) for text in given):
-                raise UserError(f"the stored spec, {kind.__name__}.{name}: these must be texts")
-        return part
-    return tuple(from_plain(v) for v in value) if isinstance(value, list) else value

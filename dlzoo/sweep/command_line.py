@@ -14,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from dlzoo.config import compose as config
+from dlzoo.config import overrides as config_overrides
 from dlzoo.config.allowlist import Trust
 from dlzoo.errors import UserError
 from dlzoo.sweep import settings
@@ -50,7 +51,7 @@ class Line:
 
     def run_words(self, point: Sequence[str], folder: Path) -> list[str]:
         """The command line of a run that reports to the sweep."""
-        words = [*self.shared, *point, config.quoted("hydra.run.dir", folder)]
+        words = [*self.shared, *point, config_overrides.quoted("hydra.run.dir", folder)]
         words.append("++callbacks.trial._target_=dlzoo.sweep.reporter.Trial")
         return words if self.metric is None else [*words, f"++callbacks.trial.metric={self.metric}"]
 
@@ -66,7 +67,7 @@ def read(argv: Sequence[str]) -> Line:
     Raises:
         UserError: a mistake in the words that all trials share, or in what the sweep is told.
     """
-    flags, words = config.split([word for word in argv if word not in ("-m", "--multirun")])
+    flags, words = config_overrides.split([word for word in argv if word not in ("-m", "--multirun")])
     overrides = parsed(words)
     about = [word for word, override in zip(words, overrides, strict=True) if _key(override).split(".")[0] == "sweep"]
     others = [pair for pair in zip(words, overrides, strict=True) if pair[0] not in about]

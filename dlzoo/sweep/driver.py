@@ -14,12 +14,12 @@ from dlzoo.errors import UserError
 from dlzoo.sweep import command_line as lines
 from dlzoo.sweep import report, resume
 from dlzoo.sweep import space as spaces
+from dlzoo.sweep.channel import Ended, Epoch
 from dlzoo.sweep.command_line import Line
 from dlzoo.sweep.record import Record, Trial
 from dlzoo.sweep.runner import Runner
 from dlzoo.sweep.search import Search, study_name
 from dlzoo.sweep.space import Space
-from dlzoo.sweep.worker import Ended, Epoch
 from dlzoo.training import results
 from dlzoo.utils import locks
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from dlzoo.checkpoint.run_paths import to_relative
 from dlzoo.config import run_files
 from dlzoo.errors import UserError
-from dlzoo.sweep.worker import Epoch
+from dlzoo.sweep.channel import Epoch
 from dlzoo.training import results
 from dlzoo.utils import csv_writer as csv_files
 from dlzoo.utils import files as paths

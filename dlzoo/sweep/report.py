@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from dlzoo.errors import visible
+from dlzoo.sweep.channel import Epoch
 from dlzoo.sweep.record import Record, Trial
 from dlzoo.sweep.settings import Settings
-from dlzoo.sweep.worker import Epoch
-from dlzoo.training.results import format_metric
+from dlzoo.utils.formatting import format_metric
 
 MOST_ROWS = 40
 """Of the table on the terminal; sweep.csv has all."""

@@ -6,7 +6,7 @@ import lightning.pytorch as pl
 
 from dlzoo.callbacks.base import Observer
 from dlzoo.errors import UserError
-from dlzoo.sweep import worker
+from dlzoo.sweep import channel
 from dlzoo.tasks.base import Task
 
 
@@ -38,13 +38,13 @@ class Trial(Observer):
             raise UserError(f"sweep.metric={metric} is not measured in this run; choose from: {names}")
         stop = False
         if trainer.is_global_zero:
-            report = worker.Epoch(
+            report = channel.Epoch(
                 trainer.current_epoch + 1,
                 trainer.max_epochs,
                 metric,
                 None if self.metric else mode,
                 float(measured[metric]),
             )
-            stop = worker.report(report)
+            stop = channel.report(report)
         if trainer.strategy.broadcast(stop):  # every rank ends in the same epoch
             trainer.should_stop = True

@@ -11,7 +11,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from dlzoo.sweep import worker
-from dlzoo.sweep.worker import Ended, Epoch
+from dlzoo.sweep.channel import Ended, Epoch
 
 SIGN_OF_LIFE = 30.0
 """Seconds between two calls of ``on_wait``."""

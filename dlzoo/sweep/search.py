@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 from dlzoo.config.run_files import is_number, refuse
 from dlzoo.errors import UserError, short
 from dlzoo.sweep import space as spaces
+from dlzoo.sweep.channel import Epoch
 from dlzoo.sweep.record import Trial, absolute_folder, check_kept, relative_folder
 from dlzoo.sweep.settings import Settings
 from dlzoo.sweep.space import Space
-from dlzoo.sweep.worker import Epoch
 
 if TYPE_CHECKING:
     import optuna

@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 
 from dlzoo.config import allowlist as trust
 from dlzoo.config import compose as config
-from dlzoo.config import introspection as signatures
 from dlzoo.config.allowlist import Trust
 from dlzoo.errors import UserError, at_least, nearest, short
+from dlzoo.utils import type_checks
 
 SamplerName = Literal["random", "tpe", "gp"]
 PrunerName = Literal["none", "median", "halving", "hyperband"]
@@ -84,7 +84,7 @@ def read(words: Sequence[str], flags: Sequence[str] = ()) -> Settings:
     for name, value in plain.items():
         if name not in fields:
             raise UserError(f"sweep.{name}: there is no such setting; {nearest(str(name), fields)}")
-        signatures.check_value(value, hints[name], f"sweep.{name}")
+        type_checks.check_value(value, hints[name], f"sweep.{name}")
     found = Settings(**plain)
     at_least(1, "sweep", trials=found.trials, epochs=found.epochs, min_epochs=found.min_epochs)
     at_least(2, "sweep", factor=found.factor)

@@ -19,38 +19,8 @@ import traceback
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple
 
-_sweep: Connection | None = None
-"""To the sweep whose trial this process runs."""
-
-
-class Epoch(NamedTuple):
-    """What a trial reports; the answer says whether it must stop."""
-
-    epoch: int
-    max_epochs: int | None
-    metric: str
-    mode: str | None
-    """min or max; None where the sweep itself named the metric."""
-    value: float
-
-
-class Ended(NamedTuple):
-    """The end of a trial; with a reason and a process that is not spent, it had a mistake in its words."""
-
-    reason: str
-    """Why it failed; empty if it did not."""
-    is_spent: bool = False
-    """Whether this process ends with it, for it may hold what an error or other ranks left."""
-
-
-def report(epoch: Epoch) -> bool:
-    """Tell the sweep of an epoch; True: stop here."""
-    if _sweep is None:
-        return False
-    _sweep.send(epoch)
-    return _sweep.recv()
+from dlzoo.sweep.channel import Ended
 
 
 def serve(sweep: Connection) -> None:
@@ -71,21 +41,21 @@ def serve(sweep: Connection) -> None:
 
 def run(words: Sequence[str], folder: Path) -> Ended:
     """One trial, with its output in ``<folder>/log.txt``."""
-    from dlzoo import train
+    from dlzoo.training import launch
 
     folder.mkdir(parents=True, exist_ok=True)
     sys.argv[1:] = words
     port = os.environ.get("MASTER_PORT")
     with _printing_to(folder / "log.txt"):
         try:
-            train.main()
+            launch.main()
         except SystemExit as left:
             code = left.code
         except BaseException as error:
             traceback.print_exc()
             return Ended(" ".join(f"{type(error).__name__}: {error}".split())[:300], True)
     had_ranks = os.environ.get("MASTER_PORT") != port  # Lightning starts ranks only once in a process
-    reason = " ".join(train.FAILED[-1].split()) if train.FAILED else f"exit code {code}"
+    reason = " ".join(launch.FAILED[-1].split()) if launch.FAILED else f"exit code {code}"
     return Ended("" if code == 0 else reason, had_ranks)
 
 

@@ -18,10 +18,9 @@ from dlzoo.distributed.noise import Noise
 from dlzoo.errors import UserError
 from dlzoo.losses.functional import widen
 from dlzoo.specs.inputs import Spec
-from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
+from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.corruption import NoiseName, corruption
 from dlzoo.tasks.interfaces import Encoding
-from dlzoo.tasks.supervised import Batch
 
 LossName = Literal["mse", "bce"]
 

@@ -23,9 +23,10 @@ from dlzoo.distributed.noise import Drawn, Noise, Shared
 from dlzoo.errors import UserError
 from dlzoo.layers.basic import Standardize
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
-from dlzoo.specs.inputs import Classes, Spec, Values
-from dlzoo.training import restore as resume_state
+from dlzoo.specs.inputs import Spec
+from dlzoo.specs.targets import Classes, Values
 from dlzoo.utils import rng as random_state
+from dlzoo.utils import state_checks
 
 OptimizerFactory = Callable[..., Optimizer]
 SchedulerFactory = Callable[[Optimizer, Plan], list[dict[str, Any]]]
@@ -196,7 +197,7 @@ class Task(pl.LightningModule):
         self.is_validated = self._continuation.get("validated", False) if self._continuation else False
 
     def on_train_start(self) -> None:
-        with resume_state.restoring(self.trainer.ckpt_path):
+        with state_checks.restoring(self.trainer.ckpt_path):
             self._resume()
 
     def _resume(self) -> None:
@@ -365,3 +366,9 @@ def stop_searching_for_cuda() -> None:
     """
     if not torch.cuda.is_available():
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+
+
+Batch = tuple[Tensor, ...]
+
+
+BESIDE = "arrays_beside"

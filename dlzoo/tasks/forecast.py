@@ -16,7 +16,8 @@ from dlzoo.errors import SpecError
 from dlzoo.layers.recurrent import State
 from dlzoo.losses.functional import ValueLossName, value_link, value_loss
 from dlzoo.metrics.forecasting import baselines, errors, has_statsmodels
-from dlzoo.specs.inputs import SeriesSpec, Values
+from dlzoo.specs.inputs import SeriesSpec
+from dlzoo.specs.targets import Values
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
 
 log = logging.getLogger(__name__)

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from dlzoo.distributed.collectives import of_all_ranks
 from dlzoo.errors import UserError, pick
 from dlzoo.losses.functional import widen
-from dlzoo.specs.inputs import Classes, Spec
-from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
+from dlzoo.specs.inputs import Spec
+from dlzoo.specs.targets import Classes
+from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.interfaces import EVAL_SEED, Generating
 from dlzoo.tasks.manual import Alternating, Part, frozen
-from dlzoo.tasks.supervised import Batch
 
 LossName = Literal["bce", "least_squares", "hinge", "wasserstein"]
 DISCRIMINATOR, GENERATOR = 0, 1

@@ -13,7 +13,8 @@ from torchmetrics import MeanMetric
 from dlzoo.errors import UserError
 from dlzoo.layers.recurrent import State
 from dlzoo.losses.functional import widen
-from dlzoo.specs.inputs import NextTokens, TextSpec
+from dlzoo.specs.inputs import TextSpec
+from dlzoo.specs.targets import NextTokens
 from dlzoo.specs.tokenizer import PAD
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
 

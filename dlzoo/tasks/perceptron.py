@@ -16,7 +16,8 @@ from torch import Tensor
 
 from dlzoo.distributed.collectives import summed
 from dlzoo.errors import UserError
-from dlzoo.tasks.supervised import Batch, Classification
+from dlzoo.tasks.base import Batch
+from dlzoo.tasks.supervised import Classification
 
 
 class PerceptronRule(Classification):

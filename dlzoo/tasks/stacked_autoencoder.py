@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dlzoo.errors import SpecError, UserError
 from dlzoo.tasks.autoencoder import Autoencoding
-from dlzoo.tasks.supervised import Batch
+from dlzoo.tasks.base import Batch
 
 
 class StackedAutoencoding(Autoencoding):

@@ -20,10 +20,10 @@ from torchmetrics import MeanMetric
 from dlzoo.distributed.noise import Noise
 from dlzoo.errors import UserError
 from dlzoo.losses.functional import widen
-from dlzoo.specs.inputs import Classes, Spec
-from dlzoo.tasks.base import OptimizerFactory, RunningMean, SchedulerFactory
+from dlzoo.specs.inputs import Spec
+from dlzoo.specs.targets import Classes
+from dlzoo.tasks.base import Batch, OptimizerFactory, RunningMean, SchedulerFactory
 from dlzoo.tasks.interfaces import Encoding, Generating
-from dlzoo.tasks.supervised import Batch
 
 COLLAPSED = 0.01
 """Nats: a unit of the code whose mean KL is lower tells the decoder nothing."""

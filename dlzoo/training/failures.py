@@ -14,13 +14,13 @@ from omegaconf import DictConfig
 from dlzoo.config.allowlist import packages_behind
 from dlzoo.data.loaders import PATIENCE_SECONDS
 from dlzoo.distributed.ddp import is_lost_connection
-from dlzoo.errors import MISTAKES, RankLost, RunFailed, UserError, one_line
+from dlzoo.errors import MISTAKES, NonFinite, RankLost, RunFailed, UserError, one_line
 from dlzoo.training import out_of_memory as memory
 from dlzoo.training import results
 from dlzoo.training.interruption import Interrupted
 from dlzoo.training.nan_guard import rerun
-from dlzoo.training.nan_guard.report import NonFinite
 from dlzoo.utils import archives as durable
+from dlzoo.utils import memory as utils_memory
 
 
 def explained(error: Exception, cfg: DictConfig, trainer: pl.Trainer, run_dir: Path) -> Exception:
@@ -31,7 +31,7 @@ def explained(error: Exception, cfg: DictConfig, trainer: pl.Trainer, run_dir: P
         return UserError(f"trainer or callbacks: {error}")
     if isinstance(error, UserError | Interrupted):
         return error
-    if isinstance(error, RuntimeError | MemoryError) and memory.has_run_out(error):
+    if isinstance(error, RuntimeError | MemoryError) and utils_memory.has_run_out(error):
         return memory.explain(error, cfg, trainer.strategy.root_device)
     if trainer.world_size > 1 and is_lost_connection(error):
         return RankLost(trainer.global_rank)

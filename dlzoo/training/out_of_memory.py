@@ -13,26 +13,11 @@ from omegaconf import DictConfig
 
 from dlzoo.errors import RunFailed
 from dlzoo.utils import memory as free_memory
-
-UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-SIGNS = (
-    "cuda error: out of memory",
-    "backend out of memory",
-    "can't allocate memory",
-    "not enough memory",
-    "alloc_failed",
-)
-"""In messages of PyTorch's allocators, in lower case."""
+from dlzoo.utils.memory import UNITS, in_words
 
 
 class OutOfMemory(RunFailed):
     """The device, or the machine, has too little memory for the run."""
-
-
-def has_run_out(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in SIGNS)
 
 
 def explain(error: BaseException, cfg: DictConfig, device: torch.device) -> OutOfMemory:
@@ -104,11 +89,3 @@ def forget_highest() -> None:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         return
-
-
-def in_words(count: int) -> str:
-    """
-    >>> in_words(1536 * 2**20), in_words(3 * 2**20)
-    ('1.50 GiB', '3.0 MiB')
-    """
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import subprocess
@@ -17,16 +16,14 @@ from rich.table import Table
 
 from dlzoo.checkpoint.run_paths import to_relative
 from dlzoo.config import run_files
-from dlzoo.errors import UserError, short, visible
+from dlzoo.errors import short, visible
 from dlzoo.utils import untrusted
 from dlzoo.utils.files import replaced
+from dlzoo.utils.formatting import finite, format_metric
 
 TEXTS = ("experiment", "model", "data", "device", "precision", "commit", "status", "reason")
 NUMBERS = ("seed", "num_parameters", "epochs", "steps", "skipped_steps")
 TABLES = ("metrics", "seconds", "versions", "checkpoints")
-MOST_ROWS = 1_000_000
-"""Of metrics.csv."""
-MOST_EPOCHS = 2**53
 
 
 def judge(expect: Sequence[dict[str, Any]], metrics: dict[str, float]) -> list[dict[str, Any]]:
@@ -126,29 +123,6 @@ def commit() -> str | None:
         return None
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.csv; a metric that was not measured in an epoch is left out of its row.
-
-    The last line is left out if it has no end: the disk was full.
-    """
-    rows: list[dict[str, Any]] = []
-    for number, cells in enumerate(run_files.csv_rows(path), 2):
-        row: dict[str, Any] = {}
-        for name, text in cells.items():
-            if not text:
-                continue
-            try:
-                row[name] = int(text[:20]) if name in ("epoch", "step") else float(text)
-            except ValueError:
-                run_files.refuse(path, f"line {number}, {short(name)}", text, "a number")
-        if not 0 <= row.get("epoch", -1) < MOST_EPOCHS or not 0 <= row.get("step", 0) < MOST_EPOCHS:
-            run_files.refuse(path, f"line {number}", row.get("epoch"), "a row with the number of its epoch")
-        rows.append(row)
-        if len(rows) > MOST_ROWS:
-            raise UserError(f"{path} has more than {MOST_ROWS:,} rows")
-    return rows
-
-
 def show(results: dict[str, Any], run_dir: Path) -> None:
     """The last lines of a run: test figures, claims, the folder, and how to look at it in TensorBoard."""
     console = Console(highlight=False, soft_wrap=True)
@@ -183,27 +157,6 @@ def table(metrics: dict[str, Any], expect: Sequence[dict[str, Any]]) -> Table:
     return lines
 
 
-def format_metric(name: str, value: float | None) -> str:
-    """Shares in percent, the rest with four digits.
-
-    >>> format_metric("test/accuracy", 0.98765), format_metric("test/loss", 0.012345)
-    ('98.77%', '0.01235')
-    """
-    if value is None:
-        return "-"
-    return f"{100 * value:.2f}%" if is_share(name) else f"{value:.4g}"
-
-
-def is_share(name: str) -> bool:
-    """Whether a metric is read in percent.
-
-    >>> [is_share(name) for name in ("test/accuracy", "baseline/probe_accuracy_pca", "test/loss")]
-    [True, True, False]
-    """
-    what = name.rsplit("/", 1)[-1]
-    return what == "f1" or any(word in what for word in ("accuracy", "share", "mape"))
-
-
 def _cell(text: object) -> str:
     """A text of somebody else's in a table of rich's."""
     return escape(visible(text, keep=""))
@@ -220,12 +173,3 @@ def _claim(claim: dict[str, Any] | None) -> tuple[str, str]:
 def _short(path: Path) -> str:
     relative = os.path.relpath(path)
     return relative if len(relative) < len(str(path)) else str(path)
-
-
-def finite(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: they become null."""
-    if isinstance(value, dict):
-        return {k: finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from dlzoo.config import allowlist as trust
 from dlzoo.config import compose as config
+from dlzoo.config import overrides as config_overrides
 from dlzoo.config import run_files
 from dlzoo.config.allowlist import Trust
-from dlzoo.config.compose import value_of
+from dlzoo.config.overrides import value_of
 from dlzoo.distributed import launch as ranks
 from dlzoo.errors import UserError, short
 from dlzoo.training import results
@@ -49,23 +50,23 @@ def resumed(argv: Sequence[str]) -> list[str]:
     if ckpt in ("null", ""):
         return list(argv)
     ckpt = whole(ckpt)
-    given["ckpt"] = config.quoted("ckpt", ckpt)
+    given["ckpt"] = config_overrides.quoted("ckpt", ckpt)
     return with_words_of(ckpt, [*(word for word in argv if key_of(word) != "ckpt"), given["ckpt"]], given)
 
 
 def whole(ckpt: str) -> str:
     """The checkpoint, or the one before it, if this one is damaged and that one is not."""
-    from dlzoo.checkpoint import load as checkpoint
+    from dlzoo.checkpoint import format
 
-    return str(checkpoint.whole(Path(ckpt).expanduser()))
+    return str(format.whole(Path(ckpt).expanduser()))
 
 
 def with_words_of(ckpt: str, argv: Sequence[str], given: dict[str, str]) -> list[str]:
     """The overrides of the run that wrote a checkpoint, then those given now, in its own folder."""
-    from dlzoo.checkpoint.load import read
+    from dlzoo.utils.checkpoint_files import read
 
     overrides = read(ckpt)["dlzoo"]["overrides"]
-    flags, typed = config.split(argv)
+    flags, typed = config_overrides.split(argv)
     known = config.known_keys(flags)
     fresh = [word for word in overrides if key_of(word) not in given]
     followed = trust.check_stored(fresh, f"ckpt={ckpt}", Trust.of(typed), known)
@@ -79,7 +80,7 @@ def with_words_of(ckpt: str, argv: Sequence[str], given: dict[str, str]) -> list
     words = [word for key, word in stored.items() if key not in given and key not in ("ckpt", "resume")]
     folder = Path(ckpt).resolve().parent
     if folder.name == "checkpoints" and "hydra.run.dir" not in given:
-        argv = [*argv, config.quoted("hydra.run.dir", folder.parent)]
+        argv = [*argv, config_overrides.quoted("hydra.run.dir", folder.parent)]
     return [*config.prepare([*flags, *words])[len(flags) :], *argv]
 
 

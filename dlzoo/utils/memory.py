@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+import torch
+
 PROC = Path("/proc")
 CGROUP = Path("/sys/fs/cgroup")
 MEGABYTE = 2**20
@@ -92,3 +94,30 @@ def _fields(path: Path) -> dict[str, float]:
     except OSError:
         return {}
     return {name: float(number) * 1024 for name, number in lines}
+
+
+UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+SIGNS = (
+    "cuda error: out of memory",
+    "backend out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "alloc_failed",
+)
+"""In messages of PyTorch's allocators, in lower case."""
+
+
+def has_run_out(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in SIGNS)
+
+
+def in_words(count: int) -> str:
+    """
+    >>> in_words(1536 * 2**20), in_words(3 * 2**20)
+    ('1.50 GiB', '3.0 MiB')
+    """
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -41,31 +41,6 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
         raise UserError(f"{path} is damaged: byte {error.start} is no UTF-8") from None
 
 
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML file as plain containers; references to other keys stay as they are written."""
-    return parse_yaml(read_text(path), path)
-
-
-def parse_yaml(text: str, source: object) -> Any:
-    """A YAML text as plain containers.
-
-    Args:
-        source: how messages name it.
-
-    Raises:
-        UserError: it is no YAML, or is larger or deeper than any config.
-    """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    check_yaml(text, source)
-    try:
-        return OmegaConf.to_container(OmegaConf.create(text))
-    except (YAMLError, OmegaConfBaseException, ValueError, TypeError, AssertionError, RecursionError) as error:
-        raise UserError(f"{source} is damaged or no YAML: {one_line(error, 200)}") from None
-
-
 def check_yaml(text: str, source: object) -> None:
     """Refuse a text that is too large or too deep to be built, however short it is; see `parse_yaml`."""
     import yaml

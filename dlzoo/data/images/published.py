@@ -23,7 +23,8 @@ from torch import Tensor
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import UserError, nearest
-from dlzoo.specs.inputs import Classes, ImageSpec
+from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.targets import Classes
 from dlzoo.utils.download import check_md5, damaged, download, find, folder_of, read_bytes
 from dlzoo.utils.files import replaced
 

@@ -9,7 +9,8 @@ import torch
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import at_least
-from dlzoo.specs.inputs import SequenceSpec, Values
+from dlzoo.specs.inputs import SequenceSpec
+from dlzoo.specs.targets import Values
 
 
 class Counting(InMemoryData):

@@ -22,8 +22,9 @@ from dlzoo.data.fingerprint import hash_rows
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader
 from dlzoo.errors import UserError, at_least
 from dlzoo.specs.frequency import Step, label
-from dlzoo.specs.inputs import SeriesSpec, Values
+from dlzoo.specs.inputs import SeriesSpec
 from dlzoo.specs.series_transform import Transform
+from dlzoo.specs.targets import Values
 
 if TYPE_CHECKING:
     import pandas as pd

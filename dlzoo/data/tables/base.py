@@ -26,7 +26,8 @@ from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.splits import holdout
 from dlzoo.errors import UserError, nearest
-from dlzoo.specs.inputs import Classes, Column, Spec, TableSpec, Target, Values
+from dlzoo.specs.inputs import Column, Spec, TableSpec
+from dlzoo.specs.targets import Classes, Target, Values
 from dlzoo.utils.download import Unpacked, damaged, download, find, folder_of, read_bytes
 
 if TYPE_CHECKING:

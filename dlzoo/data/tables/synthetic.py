@@ -16,7 +16,8 @@ import torch
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.tables.base import TableData
 from dlzoo.errors import UserError, pick
-from dlzoo.specs.inputs import Classes, Column, TableSpec, Values
+from dlzoo.specs.inputs import Column, TableSpec
+from dlzoo.specs.targets import Classes, Values
 
 SyntheticKind = Literal["line", "sine", "boxcar", "friedman", "blobs", "moons", "circles", "spiral"]
 Rows = tuple[np.ndarray, np.ndarray]

@@ -21,7 +21,7 @@ from dlzoo.data.splits import holdout
 from dlzoo.data.text.base import TextData
 from dlzoo.data.text.loaders import Texts
 from dlzoo.errors import UserError
-from dlzoo.specs.inputs import Classes
+from dlzoo.specs.targets import Classes
 from dlzoo.utils.download import Unpacked, damaged, download, find, folder_of, read_bytes
 
 MOST_PACKED, MOST_UNPACKED = 200_000_000, 1 << 30

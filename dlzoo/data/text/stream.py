@@ -22,7 +22,8 @@ from dlzoo.data.text.loaders import PassageLoader, StreamLoader
 from dlzoo.data.text.published import SentimentSentences, prepare_sentences, read_sentences, sentence_files
 from dlzoo.data.text_reader import content_of, read_text
 from dlzoo.errors import UserError, at_least
-from dlzoo.specs.inputs import NextTokens, TextSpec
+from dlzoo.specs.inputs import TextSpec
+from dlzoo.specs.targets import NextTokens
 from dlzoo.specs.tokenizer import UNKNOWN, Level
 from dlzoo.utils import files as paths
 from dlzoo.utils.download import folder_of

@@ -22,7 +22,7 @@ from dlzoo.optim.lr_schedules import UNLIMITED, Plan
 from dlzoo.rl.environments import Environments, Transitions, play_each
 from dlzoo.specs.inputs import Actions, EnvSpec, StatesSpec
 from dlzoo.tasks.base import RunningMean, Task, for_manual, stop_searching_for_cuda
-from dlzoo.training import restore as resume_state
+from dlzoo.utils import state_checks
 
 
 class Player(Task):
@@ -194,11 +194,11 @@ class Player(Task):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        stored = resume_state.mapping(checkpoint.get("play"), "play")
+        stored = state_checks.mapping(checkpoint.get("play"), "play")
         self.rng.bit_generator.state = json.loads(stored.get("rng", ""))
         for name in self.counters():
             if name in stored:
-                resume_state.counter(stored[name], f"play.{name}")
+                state_checks.counter(stored[name], f"play.{name}")
                 setattr(self, name, stored[name])
 
     def counters(self) -> dict[str, int]:

@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlzoo.checkpoint.sidecar import BESIDE
 from dlzoo.errors import UserError, at_least
 from dlzoo.rl.environments import Environments, Transitions
 from dlzoo.rl.replay_buffer import MultiStep, PrioritizedBuffer, ReplayBuffer, Rows, Sample
 from dlzoo.specs.inputs import EnvSpec
+from dlzoo.tasks.base import BESIDE
 from dlzoo.tasks.rl.epsilon_greedy import Exploring
 
 MOST_BYTES = 32 * 2**20

@@ -18,8 +18,8 @@ from torch.optim import Optimizer
 
 from dlzoo.callbacks.base import Observer
 from dlzoo.distributed import collectives as gathering
-from dlzoo.errors import UserError
-from dlzoo.training.nan_guard.report import ELSEWHERE, Moment, NonFinite, is_finite, report
+from dlzoo.errors import NonFinite, UserError
+from dlzoo.training.nan_guard.report import ELSEWHERE, Moment, is_finite, report
 from dlzoo.training.nan_guard.skip import Skipped
 
 OnNan = Literal["stop", "skip"]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+
+# moved
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
@@ -18,7 +21,9 @@ from dlzoo.callbacks.base import Observer
 from dlzoo.errors import UserError, short
 from dlzoo.tasks.base import Task
 from dlzoo.training.nan_guard.report import describe, is_finite
-from dlzoo.training.nan_guard.rerun import Findings, Layer
+
+if TYPE_CHECKING:
+    pass
 
 
 class Taken(Exception):
@@ -204,3 +209,31 @@ def floats(value: Any) -> list[Tensor]:
 
 def told(tensors: list[Tensor]) -> str:
     return "; ".join(describe(t.detach()) for t in tensors)
+
+
+@dataclass
+class Layer:
+    """A part of the net as a step passed it."""
+
+    name: str
+    kind: str
+    output: str = ""
+    is_finite: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.kind})"
+
+
+@dataclass
+class Findings:
+    """What a step showed."""
+
+    first: str = ""
+    """Where finite numbers turned into others; empty if that did not happen."""
+    layers: list[Layer] = field(default_factory=list)
+    """In the order in which they finished."""
+
+    def table(self) -> str:
+        width = max((len(str(layer)) for layer in self.layers), default=0)
+        marks = {True: " ", False: "!"}
+        return "\n".join(f"{marks[la.is_finite]} {la!s:{width}}  {la.output}" for la in self.layers)

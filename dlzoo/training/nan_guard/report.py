@@ -13,8 +13,8 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from dlzoo.checkpoint.load import CheckpointIO
-from dlzoo.errors import RunFailed
+from dlzoo.checkpoint.io import CheckpointIO
+from dlzoo.errors import NonFinite
 
 FILE = "nonfinite.ckpt"
 TEXT = "nonfinite.txt"
@@ -37,25 +37,6 @@ class Moment(NamedTuple):
     @property
     def place(self) -> str:
         return f"step {self.step + 1} (epoch {self.epoch + 1}, batch {self.batch_idx + 1})"
-
-
-class NonFinite(RunFailed):
-    """A step gave numbers that are not finite.
-
-    Args:
-        reason: the step, and what was not finite.
-        facts: further (name, sentence), in their order.
-        file: that shows the step again.
-        all_rows: the numbers of all rows of the batch.
-    """
-
-    def __init__(
-        self, reason: str, facts: list[tuple[str, str]] | None = None, file: Path | None = None, all_rows: str = ""
-    ) -> None:
-        self.facts = facts or []
-        super().__init__(reason, "\n".join(f"  {name:8} {sentence}" for name, sentence in self.facts))
-        self.file = file
-        self.all_rows = all_rows
 
 
 def report(

@@ -12,71 +12,12 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from dlzoo.commands import cli
-from dlzoo.errors import UserError, visible
-from dlzoo.utils import files as paths
+from dlzoo.training.nan_guard.probe import Findings
 
 if TYPE_CHECKING:
-    from dlzoo.training.nan_guard.report import NonFinite
-
-
-@dataclass(frozen=True)
-class Options:
-    ckpt: str
-    device: Literal["auto", "cpu"] = "auto"
-    trust: str | None = None
-
-
-@dataclass
-class Layer:
-    """A part of the net as a step passed it."""
-
-    name: str
-    kind: str
-    output: str = ""
-    is_finite: bool = True
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.kind})"
-
-
-@dataclass
-class Findings:
-    """What a step showed."""
-
-    first: str = ""
-    """Where finite numbers turned into others; empty if that did not happen."""
-    layers: list[Layer] = field(default_factory=list)
-    """In the order in which they finished."""
-
-    def table(self) -> str:
-        width = max((len(str(layer)) for layer in self.layers), default=0)
-        marks = {True: " ", False: "!"}
-        return "\n".join(f"{marks[la.is_finite]} {la!s:{width}}  {la.output}" for la in self.layers)
-
-
-def main() -> None:
-    cli.execute(_main, __doc__)
-
-
-def _main(argv: Sequence[str]) -> None:
-    options, _ = cli.parse(Options, argv)
-    path = paths.existing_file(options.ckpt, "ckpt")
-    from dlzoo.checkpoint.load import read
-    from dlzoo.config.allowlist import packages_in
-    from dlzoo.training.restore import restoring
-
-    content = read(path)
-    if "moment" not in content:
-        raise UserError(f"ckpt={path} is a usual checkpoint; this wants the nonfinite.ckpt that a failed run left")
-    print(visible(content.get("wrong")))
-    with restoring(path):
-        found = rerun(content, device=options.device, packages=packages_in(options.trust))
-    print(found.table())
-    print(f"first: {found.first}" if found.first else "this time all numbers are finite")
+    from dlzoo.errors import NonFinite
 
 
 def explained(error: NonFinite, packages: Sequence[str] = ()) -> NonFinite:
@@ -85,8 +26,9 @@ def explained(error: NonFinite, packages: Sequence[str] = ()) -> NonFinite:
     Args:
         packages: of the user's own, whose parts the run is made of.
     """
-    from dlzoo.checkpoint.load import read
-    from dlzoo.training.nan_guard.report import TEXT, NonFinite
+    from dlzoo.errors import NonFinite
+    from dlzoo.training.nan_guard.report import TEXT
+    from dlzoo.utils.checkpoint_files import read
 
     if error.file is None:
         return NonFinite(error.reason, error.facts)
@@ -119,8 +61,8 @@ def rerun(
     import torch
 
     from dlzoo.checkpoint import load as checkpoint
-    from dlzoo.train import quiet
     from dlzoo.training.nan_guard.probe import Probe, take
+    from dlzoo.utils.logging import quiet
 
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

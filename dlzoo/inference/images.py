@@ -1,0 +1,57 @@
+"""Images that a generative task samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dlzoo.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+BATCH_SIZE = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Of scripts/sample.py, for pictures."""
+
+    n: int = 64
+    class_name: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.n <= 100_000:
+            raise UserError(f"n={self.n} must lie between 1 and 100,000: it is how many pictures are made")
+
+
+def generate(task: Any, options: Options) -> Tensor:
+    """(n, C, H, W) in [0, 1]."""
+    import torch
+
+    codes, labels = task.draw(options.n, options.seed), labels_of(task, options)
+    with torch.inference_mode():
+        parts = zip(codes.split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True)
+        pictures = torch.cat([task.decode(z, y) for z, y in parts])
+    if not pictures.isfinite().all():
+        raise UserError("the pictures are not finite: the training of this checkpoint diverged")
+    return pictures
+
+
+def labels_of(task: Any, options: Options) -> Tensor:
+    """The class of each picture, (n,); of no meaning to a net that is not told the class."""
+    import torch
+
+    names = getattr(task.spec.target, "names", ())
+    every = torch.arange(options.n) % max(len(names), 1)
+    if options.class_name is None:
+        return every
+    if not task.is_conditional:
+        raise UserError(
+            f"class={options.class_name}: this model is not told the class of what it makes; cvae and cgan are"
+        )
+    if options.class_name not in names:
+        raise UserError(f"class={options.class_name} is unknown; {nearest(options.class_name, names)}")
+    return torch.full((options.n,), names.index(options.class_name))

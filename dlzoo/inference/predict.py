@@ -1,0 +1,34 @@
+"""Predictions of a trained task for inputs of any kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dlzoo.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dlzoo.tasks.base import Task
+
+
+def predict(task: Task, x: Tensor) -> Tensor:
+    """x: (B, …), images in [0, 1] -> (B, K) probabilities of the classes, or (B, D) values.
+
+    Of a series x: (N, D) are the raw values until now, and the next (H, D) are predicted.
+    """
+    import torch
+
+    from dlzoo.tasks.forecast import Forecast
+    from dlzoo.tasks.supervised import Supervised
+
+    with torch.inference_mode():
+        if isinstance(task, Forecast):
+            result = task.forecast(x, task.spec.horizon)
+        elif isinstance(task, Supervised):
+            result = getattr(task.objective, "probabilities", task.objective.predictions)(task(x))
+        else:
+            raise UserError(f"{type(task).__name__} has learnt neither classes nor values: there is nothing to predict")
+    if not result.isfinite().all():
+        raise UserError("the net's output is not finite: its training diverged, or an input is far too large")
+    return result

@@ -1,0 +1,113 @@
+"""What Hydra calls for each run, and how a mistake is reported."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from dlzoo import sweep
+from dlzoo.config import compose as config
+from dlzoo.distributed import launch as ranks
+from dlzoo.errors import MISTAKES, RankLost, RunFailed, UserError, one_line, visible
+from dlzoo.training import ranks as training_ranks
+from dlzoo.training.resume import resumed
+from dlzoo.training.run import run
+from dlzoo.utils import archives as durable
+
+if TYPE_CHECKING:
+    pass
+
+
+FAILED: list[str] = []
+"""What the last command of this process complained of."""
+
+
+_exit_code = 0
+"""Of what Hydra called."""
+
+
+def main() -> None:
+    """The command: exit code 0 when the run did what was asked, 1 when it had to end, 2 for a mistake of the words."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # we say ourselves what is wrong
+    global _exit_code
+    FAILED.clear()
+    _exit_code = 0
+    try:
+        words = config.prepare(sys.argv[1:])
+        sys.argv[1:] = training_ranks.prepared(words if ranks.by_lightning() else resumed(words))
+        if sweep.is_asked(sys.argv[1:]):
+            sys.exit(sweep.run(sys.argv[1:]))
+        config.check_hydra(sys.argv[1:])
+        hydra.main(config_path=str(config.CONFIG_DIR), config_name="train", version_base="1.3")(job)()
+    except UserError as error:
+        sys.exit(_complain(str(error)))
+    except (HydraException, OmegaConfBaseException) as error:
+        if isinstance(error.__cause__, UserError):
+            sys.exit(_complain(str(error.__cause__)))
+        sys.exit(_complain(config.explain(error)))
+    except OSError as error:
+        if error.errno not in durable.NO_ROOM | durable.REFUSED:
+            raise
+        told = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+        sys.exit(_complain(f"{told}; output_dir says where runs are written, data_dir where data are"))
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        signum = getattr(error, "signum", None)  # Interrupted, whose module needs torch
+        if signum is None:
+            raise
+        if ranks.rank() == 0:
+            print(f"\n{error}; the same command with resume=auto goes on from there", file=sys.stderr)
+        # Lightning kills all ranks, the first too, when one that it started says that it has failed
+        sys.exit(0 if ranks.by_lightning() else 128 + signum)
+    sys.exit(_exit_code)
+
+
+def job(cfg: DictConfig) -> None:
+    """What Hydra calls."""
+    hydra_cfg = HydraConfig.get()
+    cfg = config.with_names(cfg, hydra_cfg.runtime.choices)
+    run_dir = Path(hydra_cfg.runtime.output_dir)
+    try:
+        run(cfg, run_dir, list(hydra_cfg.overrides.task))
+    except RunFailed as error:
+        _complain(str(error), error.reason, code=1, everywhere=isinstance(error, RankLost))
+    except (UserError, OmegaConfBaseException, InstantiationException) as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
+        if not isinstance(cause, (UserError, OmegaConfBaseException, *MISTAKES)):
+            raise
+        _complain(str(cause))
+        if hydra_cfg.mode == RunMode.MULTIRUN:
+            raise  # one of the runs that Hydra sent off: it tells the command that did so
+        from dlzoo.utils import locks
+
+        if ranks.rank() == 0 and {path.name for path in run_dir.iterdir()} <= {".hydra", locks.NAME}:
+            shutil.rmtree(run_dir)  # nothing was run
+    except (MemoryError, RuntimeError) as error:
+        from dlzoo.training import out_of_memory as memory
+        from dlzoo.utils import memory as utils_memory
+
+        if not utils_memory.has_run_out(error):
+            raise
+        _complain(memory.before_training(error), code=1)
+
+
+def _complain(message: str, reason: str = "", code: int = 2, *, everywhere: bool = False) -> int:
+    global _exit_code
+    message = visible(message) if reason else one_line(message)
+    FAILED.append(reason or message)
+    _exit_code = code
+    if everywhere or not ranks.by_lightning():  # the first rank says the same; torchrun may end it before it can
+        print(f"error: {message}", file=sys.stderr, flush=True)
+    return code

@@ -1,0 +1,171 @@
+"""Checks of stored states: of the kind, shape and size that their place takes."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor
+
+from dlzoo.errors import UserError, one_line, short
+from dlzoo.utils import memory as utils_memory
+
+LARGEST = 2**53
+"""Of a counter: more steps than any run takes, and exact as a float."""
+
+
+FAILURES = (
+    TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError, AssertionError, OSError,
+    ImportError, MisconfigurationException,
+)  # fmt: skip
+"""What restoring a state that does not fit can raise."""
+
+
+@contextlib.contextmanager
+def restoring(path: Any) -> Iterator[None]:
+    """Say in a sentence what fails while the state in ``path`` is restored; nothing but that may stand in the block."""
+    try:
+        yield
+    except UserError as error:
+        if path is None or str(error).startswith("ckpt="):
+            raise
+        raise UserError(f"ckpt={path}: {error}") from None
+    except FAILURES as error:
+        if path is None or (isinstance(error, OSError) and error.errno is not None) or utils_memory.has_run_out(error):
+            raise
+        reason = f"{type(error).__name__}: {one_line(error, 200)}"
+        raise UserError(f"ckpt={path} is not a state of this run: {reason}") from None
+
+
+ABSENT = object()
+
+
+def fits(value: Any, like: Any, place: str, *, unlimited: bool = False) -> None:
+    """Whether a value can stand where a fresh object has ``like``.
+
+    Args:
+        unlimited: a number may be infinite, as the best one so far is before there is any.
+    """
+    if isinstance(like, Tensor):
+        if isinstance(value, Tensor):
+            check_tensor(value, like, place)
+        elif like.ndim or not is_number(value):
+            refuse(place, describe(value), describe(like))
+    elif isinstance(value, Tensor) and is_number(like):
+        check_tensor(value, torch.zeros((), dtype=value.dtype), place)
+        fits(value.item(), like, place, unlimited=unlimited)
+    elif isinstance(like, dict):
+        if mapping(value, place).keys() != like.keys():
+            refuse(place, f"with {short(', '.join(map(str, value)))}", f"with {', '.join(map(str, like))}")
+        for name, part in like.items():
+            fits(value[name], part, f"{place}.{name}", unlimited=unlimited)
+    elif isinstance(like, list | tuple):
+        for i, (part, ours) in enumerate(zip(sequence(value, place, len(like)), like, strict=True)):
+            fits(part, ours, f"{place}[{i}]", unlimited=unlimited)
+    elif isinstance(like, bool) or isinstance(value, bool):
+        if not (isinstance(value, bool) and isinstance(like, bool | None)):
+            refuse(place, describe(value), describe(like))
+    elif like is None:
+        if value is not None and not is_number(value) and not isinstance(value, str):
+            refuse(place, describe(value), "nothing")
+    elif is_number(like):
+        number(value, place)
+        if math.isfinite(like) and not unlimited and not abs(value) < LARGEST:
+            refuse(place, describe(value), "a finite number")
+    elif type(value) is not type(like):
+        refuse(place, describe(value), describe(like))
+
+
+def check_tensor(value: Tensor, like: Tensor, place: str) -> None:
+    """Same shape and kind of numbers, in memory of its own: an optimizer's kernels rely on it."""
+    is_plain = value.layout == torch.strided and value.device.type != "meta" and not value.is_quantized
+    same_kind = value.is_floating_point() == like.is_floating_point() and value.is_complex() == like.is_complex()
+    if (
+        not is_plain
+        or value.shape != like.shape
+        or not same_kind
+        or (value.dtype == torch.bool) != (like.dtype == torch.bool)
+    ):
+        refuse(place, describe(value), describe(like))
+    if not is_dense(value):
+        refuse(place, f"{describe(value)} with several numbers in one place of memory", describe(like))
+
+
+def is_dense(value: Tensor) -> bool:
+    """Whether each element has its own place, without gaps between them.
+
+    >>> is_dense(torch.zeros(3, 2).mT), is_dense(torch.zeros(1).expand(3))
+    (True, False)
+    """
+    wanted = 1
+    for stride, size in sorted(zip(value.stride(), value.shape, strict=True)):
+        if size > 1 and stride != wanted:
+            return False
+        wanted *= size
+    return True
+
+
+def tensors(value: Any, place: str) -> None:
+    """None, a tensor of finite or infinite floats, or a tuple of such."""
+    if isinstance(value, list | tuple):
+        for i, part in enumerate(value):
+            tensors(part, f"{place}[{i}]")
+    elif value is not None and not (isinstance(value, Tensor) and value.is_floating_point()):
+        refuse(place, describe(value), "a tensor")
+    elif isinstance(value, Tensor) and (value.layout != torch.strided or value.device.type == "meta"):
+        refuse(place, describe(value), "a dense tensor")
+
+
+def score(value: Any, place: str) -> None:
+    """A metric's value, or None."""
+    if isinstance(value, Tensor):
+        check_tensor(value, torch.zeros(()), place)
+    elif value is not None:
+        number(value, place)
+
+
+def counter(value: Any, place: str) -> None:
+    if type(value) is not int or not 0 <= value < LARGEST:
+        refuse(place, describe(value), "a whole number, 0 or more")
+
+
+def number(value: Any, place: str) -> None:
+    if not is_number(value):
+        refuse(place, describe(value), "a number")
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def mapping(value: Any, place: str) -> Any:
+    if not isinstance(value, Mapping):
+        refuse(place, describe(value), "a mapping")
+    return value
+
+
+def sequence(value: Any, place: str, length: int | None = None) -> Any:
+    if not isinstance(value, list | tuple) or (length is not None and len(value) != length):
+        refuse(place, describe(value), f"a list{'' if length is None else f' of {length}'}")
+    return value
+
+
+def describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        kind = "" if value.layout == torch.strided else f"{str(value.layout).removeprefix('torch.')} "
+        return f"a {kind}tensor {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+    if value is None:
+        return "nothing"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    return f"{type(value).__name__} {short(value)}"
+
+
+def refuse(place: str, given: str, wanted: str) -> NoReturn:
+    raise UserError(f"its {place} is no state of this run: {given}, where it must be {wanted}")
