@@ -1,15 +1,14 @@
-"""One run from config to results: ``python train.py model=lenet data=mnist``."""
+"""Train a model: ``dlzoo train model=lenet data=mnist``, in a checkout also ``python train.py …``."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dlzoo import sweep
+from dlzoo.training import launch
 
-from dlzoo.training.launch import main
 
-if TYPE_CHECKING:
-    pass
-
-# torch, lightning and all that needs them are imported in run(): a typo and --help answer without them.
+def main() -> None:
+    """One run, or with ``-m`` a sweep of many."""
+    launch.main(sweep)
 
 
 if __name__ == "__main__":

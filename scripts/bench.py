@@ -18,7 +18,7 @@
     repeats=5       pairs of epochs (of processes, for startup), after one to warm up; the median counts
     out=bench.json  where all figures go
 
-Ours is `dlzoo.training.run.run` with what runs have by default: Trainer, TensorBoard, metrics, checkpoints, all callbacks.
+Ours is `dlzoo.training.run.run` with the defaults of a run: Trainer, TensorBoard, metrics, checkpoints, all callbacks.
 Bare is the loop of `run_bare`: the same net, loss and optimizer on float tensors in memory, validated after each epoch.
 Each has a process of its own, so that the bare one pays for nothing that Lightning imports or sets. They take turns,
 one epoch here, one there, so a busy machine slows both, and only ratios count; beside each stands the ratio of CPU
@@ -213,8 +213,8 @@ def worker(body: Callable[[Connection, DictConfig], None], cfg: DictConfig) -> I
 def run_ours(turns: Connection, cfg: DictConfig) -> None:
     """The real thing; before each epoch it waits for its turn."""
     from dlzoo.config import instantiate as build
-    from dlzoo.training import run as training_run
     from dlzoo.training import trainer as training_trainer
+    from dlzoo.training.run import run as run_training
 
     build_trainer = training_trainer.build_trainer
 
@@ -229,7 +229,7 @@ def run_ours(turns: Connection, cfg: DictConfig) -> None:
         contextlib.redirect_stdout(nowhere),
         mock.patch.object(build, "build_trainer", with_clock),
     ):
-        training_run.run(cfg, Path(folder), [])
+        run_training(cfg, Path(folder), [])
     turns.recv()
     turns.send(peak_mb())
 

@@ -5,7 +5,7 @@
 
 Needs `pip install stable-baselines3`. Both have the network and the hyperparameters of experiment=dqn_cartpole. With
 eight environments, both make once as many updates a transition as with one, and once an eighth of them, which is what
-the reference makes of these hyperparameters. Ours is `dlzoo.training.run.run` with TensorBoard and all default callbacks, the
+the reference makes of these hyperparameters. Ours is `run` with TensorBoard and all default callbacks, the
 reference its `DQN` without a logger. Each has a process of its own, and they take turns, so a busy machine slows both;
 beside the ratio stands that of CPU time, which does not count waiting for a core. The table, with where a step's time
 goes, is written to results/bench_agents.md, which RESULTS.md takes up.

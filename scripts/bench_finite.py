@@ -62,8 +62,8 @@ def _main(argv: Sequence[str]) -> None:
 
 def steps(words: list[str], epochs: int, data_dir: str) -> tuple[list[float], list[float]]:
     """Seconds of the watched and of the unwatched steps."""
-    from dlzoo.training import run as training_run
     from dlzoo.training.nan_guard.guard import FiniteWatch
+    from dlzoo.training.run import run as run_training
 
     laps: tuple[list[float], list[float]] = [], []
     listens = {name: getattr(FiniteWatch, name) for name in ("begin_batch", "check_all")}
@@ -86,7 +86,7 @@ def steps(words: list[str], epochs: int, data_dir: str) -> tuple[list[float], li
     FiniteWatch.begin_batch, FiniteWatch.check_all = begin_batch, check_all  # type: ignore[method-assign]
     words = [*words, f"data_dir='{data_dir}'", f"trainer.max_epochs={epochs}"]
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        training_run.run(config.compose(words), Path(folder), [])
+        run_training(config.compose(words), Path(folder), [])
     return laps
 
 

@@ -48,7 +48,7 @@ import sys, time
 from pathlib import Path
 from dlzoo import train
 from dlzoo.training import launch
-from dlzoo.training import run as training_run
+from dlzoo.training.run import run as run_training
 from dlzoo.config import compose as config
 from dlzoo.callbacks.sample_animation import Film
 from dlzoo.callbacks.latent_report import GenerativePictures
@@ -62,7 +62,7 @@ def timed(hook):
     return run
 for owner, name in ((Film, "shoot"), (Film, "on_train_end"), (GenerativePictures, "on_test_end")):
     setattr(owner, name, timed(getattr(owner, name)))
-seconds = training_run.run(config.compose(sys.argv[2:]), Path(sys.argv[1]), [])["seconds"]
+seconds = run_training(config.compose(sys.argv[2:]), Path(sys.argv[1]), [])["seconds"]
 print(seconds["fit"] + seconds["test"], spent)
 """
 

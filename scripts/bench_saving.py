@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
 def cost(words: Sequence[str]) -> tuple[int, float, float, str, float, str]:
     """Parameters, megabytes of a checkpoint, the seconds that it takes and its CPU seconds, each as a share of 30 s."""
     from dlzoo.callbacks.last_checkpoint import LastCheckpoint
-    from dlzoo.training import run as training_run
+    from dlzoo.training.run import run as run_training
 
     laps: list[tuple[float, float]] = []
     save = LastCheckpoint.save
@@ -73,7 +73,7 @@ def cost(words: Sequence[str]) -> tuple[int, float, float, str, float, str]:
         contextlib.redirect_stdout(nowhere),
         mock.patch.object(LastCheckpoint, "save", timed),
     ):
-        outcome = training_run.run(config.compose([*words, *COMMON.split()]), Path(name), [])
+        outcome = run_training(config.compose([*words, *COMMON.split()]), Path(name), [])
         last = Path(outcome["checkpoints"]["last"])
         size = sum(path.stat().st_size for path in last.parent.iterdir() if path.name.startswith("last."))
     kept = laps[len(laps) // 2 :]  # by then buffers are full, and there is a checkpoint before

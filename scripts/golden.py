@@ -155,11 +155,11 @@ def run(overrides: Sequence[str], folder: Path) -> dict[str, Any]:
     """A run's training losses, metrics, number of parameters and steps, and a digest of its last weights."""
     import torch
 
-    from dlzoo.training import run as training_run
+    from dlzoo.training.run import run as run_training
 
     torch.set_num_threads(1)
     with recorded_losses() as losses, quiet():
-        outcome = training_run.run(config.compose(overrides), folder, list(overrides))
+        outcome = run_training(config.compose(overrides), folder, list(overrides))
     content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True, map_location="cpu")
     return {
         "losses": losses,

@@ -17,7 +17,7 @@ from killing import differences, left_by
 from dlzoo.callbacks.last_checkpoint import LastCheckpoint
 from dlzoo.config import compose as config
 from dlzoo.config import overrides
-from dlzoo.training import run as training_run
+from dlzoo.training.run import run as run_training
 
 COMMON = (
     "model=mlp data=iris net.hidden=[6] net.dropout=0.2 data.batch_size=16 data.val_fraction=0.25 optimizer.lr=0.1 "
@@ -67,7 +67,7 @@ def words_of(scheduler: str, callbacks: str, training: str, validation: str) -> 
 
 def run(folder: Path, words: Sequence[str]) -> dict[str, Any]:
     """A run in ``<folder>/run``, and what it leaves."""
-    training_run.run(config.compose(words), folder / "run", list(words))
+    run_training(config.compose(words), folder / "run", list(words))
     return left_by(folder)
 
 
@@ -75,7 +75,7 @@ def continued(folder: Path, words: Sequence[str], ckpt: str = "last") -> dict[st
     """The run in ``<folder>/run``, continued."""
     path = folder / "run" / "checkpoints" / f"{ckpt}.ckpt"
     cfg = config.compose([*words, overrides.quoted("ckpt", path)])
-    training_run.run(cfg, folder / "run", list(words))
+    run_training(cfg, folder / "run", list(words))
     return left_by(folder)
 
 

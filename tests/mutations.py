@@ -27,8 +27,8 @@ from audit import audited
 from killing import FORKS
 
 FORKS.set_forkserver_preload([
-    "dlzoo.train", "dlzoo.config.instantiate", "dlzoo.training.interruption", "dlzoo.commands.evaluate", "dlzoo.commands.report",
-    "dlzoo.commands.compare", "dlzoo.visualization.plots", "kornia", "sklearn.datasets",
+    "dlzoo.train", "dlzoo.config.instantiate", "dlzoo.training.interruption", "dlzoo.commands.evaluate",
+    "dlzoo.commands.report", "dlzoo.commands.compare", "dlzoo.visualization.plots", "kornia", "sklearn.datasets",
 ])  # fmt: skip
 
 Place = tuple[Any, ...]

@@ -7,19 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from dlzoo.specs.inputs import (
-    Actions,
-    Column,
-    EnvSpec,
-    ImageSpec,
-    SequenceSpec,
-    SeriesSpec,
-    Spec,
-    StatesSpec,
-    TableSpec,
-    TextSpec,
-)
-from dlzoo.specs.targets import Classes, NextTokens, Values
+from dlzoo.specs.environments import EnvSpec, StatesSpec
+from dlzoo.specs.inputs import Column, ImageSpec, SequenceSpec, SeriesSpec, Spec, TableSpec, TextSpec
+from dlzoo.specs.targets import Actions, Classes, NextTokens, Values
 from dlzoo.specs.tokenizer import SPECIAL, Tokenizer
 
 

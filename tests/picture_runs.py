@@ -9,7 +9,7 @@ import torch
 
 from dlzoo import train
 from dlzoo.config import compose as config
-from dlzoo.training import run as training_run
+from dlzoo.training.run import run as run_training
 from dlzoo.utils import checkpoint_files
 
 QUICK = ("trainer=cpu", "trainer.max_epochs=2", "callbacks=[history,checkpoint]", "logger=none")
@@ -18,14 +18,14 @@ QUICK = ("trainer=cpu", "trainer.max_epochs=2", "callbacks=[history,checkpoint]"
 
 def run(folder: Path, *words: str) -> dict[str, Any]:
     """The results of a run with these words behind `QUICK`."""
-    return training_run.run(config.compose([*QUICK, *words]), folder, [*QUICK, *words])
+    return run_training(config.compose([*QUICK, *words]), folder, [*QUICK, *words])
 
 
 def resume(folder: Path, *words: str) -> dict[str, Any]:
     """Continue a run of `run` from its last checkpoint, as the command line would."""
     argv = train.resumed([f"ckpt={folder / 'checkpoints' / 'last.ckpt'}", *words])
     argv = [word for word in argv if not word.startswith("hydra.")]
-    return training_run.run(config.compose(argv), folder, argv)
+    return run_training(config.compose(argv), folder, argv)
 
 
 def content(folder: Path, name: str = "last") -> dict[str, Any]:

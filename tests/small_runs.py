@@ -13,7 +13,7 @@ import torch
 from conftest import Outcome
 
 from dlzoo.config import compose as config
-from dlzoo.training import run as training_run
+from dlzoo.training.run import run as run_training
 
 TABLE = "size;colour;price\n" + "".join(
     f"{3 + 7 * i % 11}.5;{('red', 'blue', '')[i % 3]};{i % 5 + 10 * (i % 3)}.25\n" for i in range(60)
@@ -24,7 +24,7 @@ TABLE = "size;colour;price\n" + "".join(
 def run(folder: Path, *words: str) -> dict[str, Any]:
     """The results of two epochs on the CPU, without pictures."""
     plain = ["callbacks=checkpoint", "logger=none", "trainer=cpu", "trainer.max_epochs=2", "net.hidden=[8]"]
-    return training_run.run(config.compose([*plain, *words]), folder, list(words))
+    return run_training(config.compose([*plain, *words]), folder, list(words))
 
 
 def table_words(folder: Path) -> list[str]:

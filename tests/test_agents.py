@@ -18,9 +18,10 @@ from dlzoo.checkpoint import sidecar as beside
 from dlzoo.config import compose as config
 from dlzoo.nets.q_network import QNetwork
 from dlzoo.rl.replay_buffer import Rows
-from dlzoo.specs.inputs import Actions, EnvSpec
+from dlzoo.specs.environments import EnvSpec
+from dlzoo.specs.targets import Actions
 from dlzoo.tasks.rl.dqn import DQN, Lesson
-from dlzoo.training import run as training_run
+from dlzoo.training.run import run as run_training
 from dlzoo.utils import checkpoint_files
 
 Train = Callable[..., Outcome]
@@ -30,7 +31,7 @@ QUICK = ("net.hidden=[16]", "task.learn_after=100", "task.batch_size=16", "task.
 
 
 def run(folder: Path, *words: str) -> dict[str, Any]:
-    return training_run.run(config.compose([*PLAIN, *SMALL, *words]), folder, list(words))
+    return run_training(config.compose([*PLAIN, *SMALL, *words]), folder, list(words))
 
 
 def values(folder: Path, observations: Any) -> np.ndarray:

@@ -21,7 +21,7 @@ from dlzoo.config import compose as config
 from dlzoo.errors import UserError
 from dlzoo.tasks.base import RunningMean
 from dlzoo.tasks.supervised import Classification, Supervised
-from dlzoo.training import run as training_run
+from dlzoo.training.run import run as run_training
 
 
 def load_script() -> ModuleType:
@@ -211,7 +211,7 @@ def test_no_step_searches_for_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Supervised, "training_step", numbered)
     words = ["data=gates", "trainer=smoke", "trainer.accelerator=cpu", "callbacks=none", "logger=none"]
-    training_run.run(config.compose([*words, "data.batch_size=1"]), tmp_path, [])
+    run_training(config.compose([*words, "data.batch_size=1"]), tmp_path, [])
     assert at[0] == 1
     assert -1 in searches  # Lightning asks before the fit: the count works
     assert 0 not in searches

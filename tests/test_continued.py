@@ -129,13 +129,13 @@ def test_a_moved_run_keeps_its_best_checkpoint(tmp_path: Path) -> None:
 def test_a_run_goes_on_in_another_folder_with_its_best_checkpoint(tmp_path: Path) -> None:
     from dlzoo.config import compose as config
     from dlzoo.config import overrides
-    from dlzoo.training import run as training_run
+    from dlzoo.training.run import run as run_training
 
     expected = run(tmp_path / "whole", WORSE)
     run(tmp_path / "short", [*WORSE, "trainer.max_epochs=4"])
     last = tmp_path / "short" / "run" / "checkpoints" / "last.ckpt"
     cfg = config.compose([*WORSE, overrides.quoted("ckpt", last)])
-    results = training_run.run(cfg, tmp_path / "branch" / "run", WORSE)
+    results = run_training(cfg, tmp_path / "branch" / "run", WORSE)
     shutil.rmtree(tmp_path / "short")
     stored = torch.load(tmp_path / "branch" / "run" / "checkpoints" / "best.ckpt", weights_only=True)
     assert differences(expected["weights"]["best"], stored["state_dict"]) == []

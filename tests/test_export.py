@@ -234,11 +234,11 @@ def test_calibration_sees_training_rows_only(ckpt_of: Callable[[str], Path]) -> 
 @pytest.mark.slow
 @pytest.mark.realdata
 def test_lenet_on_mnist_in_8_bits(terminal: Terminal, tmp_path: Path, real_data_dir: Path) -> None:
-    from dlzoo.training import run as training_run
+    from dlzoo.training.run import run as run_training
 
     words = ["experiment=lenet_mnist", "trainer=cpu", "trainer.max_epochs=3", "callbacks=checkpoint", "logger=none"]
     words += [f"data_dir={real_data_dir}"]
-    training_run.run(config.compose(words), tmp_path, words)
+    run_training(config.compose(words), tmp_path, words)
     ckpt = f"ckpt={tmp_path / 'checkpoints' / 'best.ckpt'}"
     code, out, err = terminal(command.main, ckpt, "quantize=int8", f"output={tmp_path / 'm.onnx'}")
     assert (code, err) == (0, "")

@@ -194,13 +194,13 @@ def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Checkpoints of two seeds on a CSV file, and the file, in one folder."""
-    from dlzoo.training import run as training_run
+    from dlzoo.training.run import run as run_training
 
     folder = tmp_path_factory.mktemp("runs")
     path, ckpts = wave_file(folder), []
     for seed in (0, 1):
         words = [*QUICK, "model=nar", "data=series", f"data.path={path}", f"seed={seed}"]
-        ckpts.append(Path(training_run.run(config.compose(words), folder / f"{seed}", words)["checkpoints"]["best"]))
+        ckpts.append(Path(run_training(config.compose(words), folder / f"{seed}", words)["checkpoints"]["best"]))
     return [*ckpts, path]
 
 

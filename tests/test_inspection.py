@@ -24,7 +24,7 @@ from dlzoo.inference.predict import predict
 from dlzoo.inference.recognition import Recognised, recognise
 from dlzoo.tasks.supervised import Supervised
 from dlzoo.training import results
-from dlzoo.training import run as training_run
+from dlzoo.training.run import run as run_training
 
 ROOT = Path(__file__).resolve().parents[1]
 ALL = ["kernels", "feature_maps", "grad_cam", "classes", "mistakes"]
@@ -40,7 +40,7 @@ def lenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run."""
     folder = tmp_path_factory.mktemp("run")
     plain = ["callbacks=checkpoint", "logger=none", "trainer=cpu", "trainer.max_epochs=3", "seed=3"]
-    training_run.run(config.compose([*plain, "model=lenet", "data=digits"]), folder, [])
+    run_training(config.compose([*plain, "model=lenet", "data=digits"]), folder, [])
     return folder
 
 

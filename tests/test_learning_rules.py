@@ -15,8 +15,9 @@ from dlzoo.nets.perceptron import Perceptron
 from dlzoo.nets.q_table import QTable
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
 from dlzoo.rl.environments import Transitions
-from dlzoo.specs.inputs import Actions, Column, StatesSpec, TableSpec
-from dlzoo.specs.targets import Classes
+from dlzoo.specs.environments import StatesSpec
+from dlzoo.specs.inputs import Column, TableSpec
+from dlzoo.specs.targets import Actions, Classes
 from dlzoo.tasks.perceptron import PerceptronRule
 from dlzoo.tasks.rl.q_learning import QLearning
 

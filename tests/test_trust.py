@@ -293,7 +293,7 @@ OUTSIDE = {
     "net: {dropout: '${oc.'}": "no viable alternative",
     "defaults: [{override /optimizer: '${oc.env:HOME}'}]": "not by oc.env:",
     "net: {_args_: [1]}": "net._args_: dlzoo.nets.mlp.MLP has no such option",
-    "net: {dropout: {_target_: dlzoo.data.images.digits.Digits}}": "net.dropout._target_=dlzoo.data.images.digits.Digits",
+    "net: {dropout: {_target_: dlzoo.data.images.digits.Digits}}": "net.dropout._target_=dlzoo.data.images",
 }
 
 

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from dlzoo.errors import UserError
 from dlzoo.export.scan_rnn import scanned
 from dlzoo.inference.predict import predict
-from dlzoo.specs.inputs import Actions, ImageSpec, SeriesSpec, StatesSpec, TableSpec, TextSpec
-from dlzoo.specs.targets import Classes, NextTokens
+from dlzoo.specs.environments import StatesSpec
+from dlzoo.specs.inputs import ImageSpec, SeriesSpec, TableSpec, TextSpec
+from dlzoo.specs.targets import Actions, Classes, NextTokens
 from dlzoo.tasks.base import Task
 from dlzoo.tasks.forecast import Forecast
 from dlzoo.tasks.interfaces import Encoding, Generating, PictureTask

@@ -4,7 +4,7 @@ G. E. Hinton, R. R. Salakhutdinov, "Reducing the Dimensionality of Data with Neu
 the layers of the course: 784 -> 128 -> 128 -> 784, of which the first 128 are the code. Differs from the paper by ReLU
 units as the default, and by learning all layers at once (tasks/stacked.py learns them one by one first).
 
->>> from dlzoo.specs.inputs import Classes
+>>> from dlzoo.specs.targets import Classes
 >>> layers.num_parameters(Autoencoder(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
 218128
 """

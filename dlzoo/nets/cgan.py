@@ -4,7 +4,7 @@ M. Mirza, S. Osindero, "Conditional Generative Adversarial Nets", 2014: the clas
 the picture. Differs as nets/gan.py does from its paper.
 
 >>> from dlzoo.layers import layers
->>> from dlzoo.specs.inputs import Classes
+>>> from dlzoo.specs.targets import Classes
 >>> layers.num_parameters(CGAN(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
 1102353
 """

@@ -4,7 +4,7 @@ From the course that this zoo follows: conv 32@3x3, conv 32@3x3, max-pool 2, con
 50, 10; a second version (norm=batch) has BatchNorm after the first convolution and on the 200 features.
 Differs from the source by no ReLU on the logits: there it kept a wrong class from ever falling below zero.
 
->>> from dlzoo.specs.inputs import Classes
+>>> from dlzoo.specs.targets import Classes
 >>> mnist = ImageSpec(1, 28, 28, Classes(tuple("0123456789")))
 >>> layers.num_parameters(CNN(mnist)), layers.num_parameters(CNN(mnist, norm="batch"))
 (20706, 21170)

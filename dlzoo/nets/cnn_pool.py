@@ -3,7 +3,7 @@
 After A. Géron, "Hands-On Machine Learning with Scikit-Learn, Keras, and TensorFlow", 2019, chapter 14. Differs by being
 narrower (32 and 64 filters, one convolution a stage), so that an epoch of Fashion-MNIST takes seconds on two cores.
 
->>> from dlzoo.specs.inputs import Classes
+>>> from dlzoo.specs.targets import Classes
 >>> layers.num_parameters(CNNPool(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
 421642
 """

@@ -5,7 +5,7 @@ Extraction", ICANN 2011, with the layers of the course: 3x3 convolutions of 32, 
 max-pooling; 16, 32 and 32 maps, each with upsampling; one convolution to the picture. An odd side is pooled to the
 larger half, and upsampled to what it was: 28 -> 14 -> 7 -> 4 -> 7 -> 14 -> 28.
 
->>> from dlzoo.specs.inputs import Classes
+>>> from dlzoo.specs.targets import Classes
 >>> layers.num_parameters(ConvAutoencoder(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
 30689
 """

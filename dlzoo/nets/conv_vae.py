@@ -4,7 +4,7 @@ D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014, with the
 S. Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks", ICLR 2016.
 Maps are halved until a side is about 4, three times for 28x28, and a hidden layer of 256 units joins them.
 
->>> from dlzoo.specs.inputs import Classes
+>>> from dlzoo.specs.targets import Classes
 >>> layers.num_parameters(ConvVAE(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
 1395561
 """

@@ -4,7 +4,7 @@ K. Sohn, H. Lee, X. Yan, "Learning Structured Output Representation using Deep C
 2015. Differs by codes from a standard normal distribution whatever the class, as most later sources have it.
 
 >>> from dlzoo.layers import layers
->>> from dlzoo.specs.inputs import Classes
+>>> from dlzoo.specs.targets import Classes
 >>> layers.num_parameters(CVAE(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
 660824
 """

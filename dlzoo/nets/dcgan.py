@@ -7,7 +7,7 @@ size: maps begin at about 4x4 and double until they cover the picture, 4 -> 8 ->
 are ``width`` of them at the largest, 64 in the paper for 64x64.
 
 >>> from dlzoo.layers import layers
->>> from dlzoo.specs.inputs import Classes
+>>> from dlzoo.specs.targets import Classes
 >>> mnist = ImageSpec(1, 28, 28, Classes(tuple("0123456789")))
 >>> [layers.num_parameters(part) for part in (DCGAN(mnist).generator, DCGAN(mnist).discriminator)]
 [369601, 166817]

@@ -5,7 +5,8 @@ pooling and little arithmetic. Each 2x2 block of pixels becomes four channels (W
 and Video Super-Resolution Using an Efficient Sub-Pixel CNN", 2016, backwards), so that the first convolution already
 works on a quarter of the places; two of three convolutions have stride 2; BatchNorm allows a high learning rate.
 
->>> from dlzoo.specs.inputs import Classes, ImageSpec
+>>> from dlzoo.specs.targets import Classes
+>>> from dlzoo.specs.inputs import ImageSpec
 >>> net = FastCNN(ImageSpec(1, 28, 28, Classes(tuple("0123456789"))))
 >>> sum(p.numel() for p in net.parameters())
 42282

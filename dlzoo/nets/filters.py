@@ -4,7 +4,7 @@ I. Sobel, G. Feldman, "A 3x3 Isotropic Gradient Operator for Image Processing", 
 "convolution" does not turn the kernel around: sobel_x is positive where the picture gets brighter to the right, sobel_y
 where it gets brighter downwards.
 
->>> from dlzoo.specs.inputs import Classes
+>>> from dlzoo.specs.targets import Classes
 >>> layers.num_parameters(Filters(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))  # (4*28*28 + 1) * 10
 31370
 """

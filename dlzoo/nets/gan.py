@@ -3,7 +3,7 @@
 I. Goodfellow et al., "Generative Adversarial Nets", NeurIPS 2014. Differs by leaky ReLU in both nets and BatchNorm in
 the generator, as A. Radford, L. Metz, S. Chintala recommend (ICLR 2016), in place of maxout units; dropout stays.
 
->>> from dlzoo.specs.inputs import Classes
+>>> from dlzoo.specs.targets import Classes
 >>> mnist = ImageSpec(1, 28, 28, Classes(tuple("0123456789")))
 >>> [layers.num_parameters(part) for part in (GAN(mnist).generator, GAN(mnist).discriminator)]
 [561168, 533505]

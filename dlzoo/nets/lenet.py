@@ -7,7 +7,7 @@ all maps of the first, subsampling has no weights of its own, tanh is not scaled
 place of radial basis functions. The defaults are the paper's tanh and average; activation=relu with pool=max is the
 modern reading.
 
->>> from dlzoo.specs.inputs import Classes
+>>> from dlzoo.specs.targets import Classes
 >>> layers.num_parameters(LeNet(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
 61706
 """

@@ -3,7 +3,7 @@
 A.-M. Legendre, "Nouvelles méthodes pour la détermination des orbites des comètes", 1805 (least squares); D. R. Cox,
 "The Regression Analysis of Binary Sequences", 1958 (logistic regression).
 
->>> from dlzoo.specs.inputs import Classes
+>>> from dlzoo.specs.targets import Classes
 >>> layers.num_parameters(Linear(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
 7850
 """

@@ -4,7 +4,7 @@ D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by back
 Differs by ReLU units as the default, and by dropout (Srivastava et al. 2014) and norms to choose. A hidden layer is
 linear map, norm, activation, dropout, in this order; the output layer has no activation.
 
->>> from dlzoo.specs.inputs import Classes
+>>> from dlzoo.specs.targets import Classes
 >>> mnist = ImageSpec(1, 28, 28, Classes(tuple("0123456789")))
 >>> layers.num_parameters(MLP(mnist))
 118282

@@ -5,7 +5,7 @@ A. Lapedes, R. Farber, "Nonlinear signal processing using neural networks", 1987
 it sees true values; to forecast further, its own outputs are fed back (dlzoo/tasks/forecast.py).
 Differs by ``skip``: a linear map from the window to the output, so that the hidden layers learn what is not linear.
 
->>> from dlzoo.specs.inputs import Values
+>>> from dlzoo.specs.targets import Values
 >>> passengers = SeriesSpec(Values(("passengers",)), window=12, horizon=12)
 >>> layers.num_parameters(NAR(passengers)), layers.num_parameters(NAR(passengers, skip=True))
 (449, 461)

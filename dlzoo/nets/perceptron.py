@@ -5,7 +5,8 @@ Perceptron", Psychological Review 65, 1958. One unit tells two classes apart; mo
 unit with the largest w·x + b wins. The weights begin at zero, and a unit fires above zero, not at it, so that firing
 and the winning class agree everywhere.
 
->>> from dlzoo.specs.inputs import Classes, Column
+>>> from dlzoo.specs.targets import Classes
+>>> from dlzoo.specs.inputs import Column
 >>> bits = TableSpec((Column("a"), Column("b")), Classes(("false", "true")))
 >>> [tuple(p.shape) for p in Perceptron(bits).parameters()]
 [(1, 2), (1,)]

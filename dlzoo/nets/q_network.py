@@ -5,7 +5,7 @@ three convolutions and 512 units; vectors, which it did not have, through fully 
 Z. Wang et al., "Dueling Network Architectures for Deep Reinforcement Learning", ICML 2016: the state's value and the
 actions' advantages, less their mean, are computed apart.
 
->>> from dlzoo.specs.inputs import Actions
+>>> from dlzoo.specs.targets import Actions
 >>> from dlzoo.layers.basic import num_parameters
 >>> num_parameters(QNetwork(EnvSpec("CartPole-v1", (4,), Actions(("0", "1"))), hidden=(256, 256)))
 67586
@@ -25,7 +25,7 @@ from dlzoo.errors import SpecError
 from dlzoo.layers import basic as layers
 from dlzoo.layers.basic import ActivationName, InitName
 from dlzoo.nets.mlp import hidden_layers
-from dlzoo.specs.inputs import EnvSpec
+from dlzoo.specs.environments import EnvSpec
 
 SMALLEST = 36
 """Pixels that a picture needs on each side for the three convolutions."""

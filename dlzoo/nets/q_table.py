@@ -2,7 +2,7 @@
 
 C. J. C. H. Watkins, "Learning from Delayed Rewards", PhD thesis, Cambridge 1989.
 
->>> from dlzoo.specs.inputs import Actions
+>>> from dlzoo.specs.targets import Actions
 >>> from dlzoo.layers.basic import num_parameters
 >>> num_parameters(QTable(StatesSpec("Taxi-v3", 500, Actions(tuple("012345")))))
 3000
@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from dlzoo.specs.inputs import StatesSpec
+from dlzoo.specs.environments import StatesSpec
 
 
 class QTable(nn.Module):

@@ -9,7 +9,7 @@ The course's BiLSTM for sentences has an embedding of 64, 64 units each way, 64 
 bias a gate, 411,777 parameters; PyTorch's LSTM has two, so there are 2 * 4 * 64 = 512 more here.
 
 >>> from dlzoo.layers.basic import num_parameters
->>> from dlzoo.specs.inputs import Classes
+>>> from dlzoo.specs.targets import Classes
 >>> sentences = TextSpec(Classes(("negative", "positive")), vocabulary=tuple(str(i) for i in range(5272)))
 >>> num_parameters(RNNClassifier(sentences, cell="lstm", bidirectional=True, hidden=64))
 412289

@@ -6,7 +6,7 @@ outputs are fed back (dlzoo/tasks/forecast.py).
 Differs by ``skip``: a linear map from the window to the output, so that the recurrent layer learns what is not linear.
 
 >>> from dlzoo.layers.basic import num_parameters
->>> from dlzoo.specs.inputs import Values
+>>> from dlzoo.specs.targets import Values
 >>> passengers = SeriesSpec(Values(("passengers",)), window=12, horizon=12)
 >>> num_parameters(Forecaster(passengers))  # 4 * (32 * (1 + 32) + 2 * 32) + 32 + 1
 4513

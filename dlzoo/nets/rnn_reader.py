@@ -5,7 +5,7 @@ Le, N. Jaitly, G. E. Hinton, "A Simple Way to Initialize Recurrent Networks of R
 reads MNIST pixel by pixel; by rows it is 28 steps of 28 pixels.
 
 >>> from dlzoo.layers.basic import num_parameters
->>> from dlzoo.specs.inputs import Classes
+>>> from dlzoo.specs.targets import Classes
 >>> mnist = ImageSpec(1, 28, 28, Classes(tuple("0123456789")))
 >>> num_parameters(Reader(mnist))  # 4 * (128 * (28 + 128) + 2 * 128) + 128 * 10 + 10
 82186

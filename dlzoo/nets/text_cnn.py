@@ -6,7 +6,7 @@ kernel size: embedding 256, dropout 0.3, 256 filters of 3 words, valid, ReLU, gl
 so that a text has the same output alone and in any batch.
 
 >>> from dlzoo.layers.basic import num_parameters
->>> from dlzoo.specs.inputs import Classes
+>>> from dlzoo.specs.targets import Classes
 >>> reviews = TextSpec(Classes(("negative", "positive")), vocabulary=tuple(str(i) for i in range(10_000)))
 >>> num_parameters(TextCNN(reviews))  # 10000*256 + 256*256*3+256 + 256*128+128 + 128+1
 2789889

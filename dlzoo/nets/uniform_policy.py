@@ -1,6 +1,6 @@
 """No net at all: every action is worth the same, whatever is observed. The baseline of reinforcement learning.
 
->>> from dlzoo.specs.inputs import Actions
+>>> from dlzoo.specs.targets import Actions
 >>> from dlzoo.layers.basic import num_parameters
 >>> num_parameters(Dice(EnvSpec("CartPole-v1", (4,), Actions(("0", "1")))))
 0
@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from dlzoo.specs.inputs import EnvSpec, StatesSpec
+from dlzoo.specs.environments import EnvSpec, StatesSpec
 
 
 class Dice(nn.Module):

@@ -3,7 +3,7 @@
 D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014, with the layers of the course: 784 -> 400 -> 20
 means and 20 log-variances -> 400 -> 784. Differs from the paper by ReLU in place of tanh.
 
->>> from dlzoo.specs.inputs import Classes
+>>> from dlzoo.specs.targets import Classes
 >>> layers.num_parameters(VAE(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
 652824
 """

@@ -4,7 +4,8 @@ H.-T. Cheng et al., "Wide & Deep Learning for Recommender Systems", 2016; the sm
 A. Géron, "Hands-On Machine Learning with Scikit-Learn, Keras, and TensorFlow", 2019, chapter 10: wide features 0-4,
 deep features 2-7 through 30 and 30 ReLU units, and an auxiliary output on the deep path that helps in training.
 
->>> from dlzoo.specs.inputs import Column, Values
+>>> from dlzoo.specs.inputs import Column
+>>> from dlzoo.specs.targets import Values
 >>> california = TableSpec(tuple(Column(name) for name in "abcdefgh"), Values(("value",)))
 >>> layers.num_parameters(WideDeep(california))  # (6+1)*30 + (30+1)*30 + (5+30+1) + (30+1)
 1207

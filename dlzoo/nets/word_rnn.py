@@ -5,7 +5,7 @@ T. Mikolov et al., "Recurrent Neural Network Based Language Model", 2010; W. Zar
 Embedding to Improve Language Models", 2017, for the tied weights. The papers' units are 200 to 1,500 a layer.
 
 >>> from dlzoo.layers.basic import num_parameters
->>> from dlzoo.specs.inputs import NextTokens
+>>> from dlzoo.specs.targets import NextTokens
 >>> words = TextSpec(NextTokens(1000), vocabulary=tuple(str(i) for i in range(1000)))
 >>> num_parameters(WordRNN(words))  # 1000*200 + 2*4*200*(200+200+2) + 1000
 844200

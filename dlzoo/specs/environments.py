@@ -1,6 +1,6 @@
 """Specs of environments: what an agent sees, what it can do, and when an episode is cut.
 
-Both stand beside the specs of dlzoo/specs/inputs.py. A batch of an environment is no pair of tensors but a block of play
+Both stand beside those of dlzoo/specs/inputs.py. A batch of an environment is no pair of tensors but a block of play
 (dlzoo/rl/environments.py); ``example`` gives observations, and for each an action.
 """
 

@@ -187,8 +187,8 @@ class SeriesSpec:
     next value at each step, (B, W, D). A validation or test batch is one forecast: all raw values before its origin
     (1, N, D) float64, and those after it (1, H, D).
 
-    ``frequency`` is the step of time (dlzoo/specs/frequency.py), ``start`` the time of the first row. ``scales`` are the
-    errors of the seasonal naive forecast in the training rows, per column, which MASE divides by.
+    ``frequency`` is the step of time (dlzoo/specs/frequency.py), ``start`` the time of the first row. ``scales`` are
+    the errors of the seasonal naive forecast in the training rows, per column, which MASE divides by.
     """
 
     what: ClassVar[str] = "series"

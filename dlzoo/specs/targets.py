@@ -57,9 +57,6 @@ class NextTokens:
     units: ClassVar[tuple[str, ...]] = ()
 
 
-Target = Classes | Values | NextTokens | Actions
-
-
 @dataclass(frozen=True)
 class Actions:
     """Target: one of ``num_outputs`` actions, to be chosen so that the rewards add up to much."""
@@ -75,3 +72,6 @@ class Actions:
 
     def example(self, n: int) -> Tensor:
         return torch.arange(n) % self.num_outputs
+
+
+Target = Classes | Values | NextTokens | Actions

@@ -29,6 +29,12 @@ class Ended(NamedTuple):
     """Whether this process ends with it, for it may hold what an error or other ranks left."""
 
 
+def connect(sweep: Connection) -> None:
+    """Report to this sweep from now on."""
+    global _sweep
+    _sweep = sweep
+
+
 def report(epoch: Epoch) -> bool:
     """Tell the sweep of an epoch; True: stop here."""
     if _sweep is None:

@@ -20,13 +20,13 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from dlzoo.sweep import channel
 from dlzoo.sweep.channel import Ended
 
 
 def serve(sweep: Connection) -> None:
     """Run what the sweep sends, until it closes the connection."""
-    global _sweep
-    _sweep = sweep
+    channel.connect(sweep)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's to answer
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError):

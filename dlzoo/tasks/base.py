@@ -112,7 +112,7 @@ class Task(pl.LightningModule):
         self.last_metrics: dict[str, float] = {}
         """Of the run that is continued, as they were when its checkpoint was written."""
         self.left_out = False
-        """Whether the step under way has numbers that are not finite, and changes nothing (dlzoo/training/nan_guard/)."""
+        """Whether the step under way has numbers that are not finite, and changes nothing (training/nan_guard/)."""
         self.skipped_steps = 0
         """Steps that were left out so far."""
         self._continuation: dict[str, Any] | None = None
@@ -239,7 +239,7 @@ class Task(pl.LightningModule):
             norm.share = share
 
     def batch_mean(self, mean: Tensor) -> Tensor:
-        """The mean over the rows of all ranks, of which this rank's rows have this mean; see dlzoo/distributed/collectives.py."""
+        """The mean over the rows of all ranks, of which this rank's rows have this mean; see distributed/collectives.py."""
         return gathering.batch_mean(mean, self.share)
 
     def backward(self, loss: Tensor, *args: Any, **options: Any) -> None:

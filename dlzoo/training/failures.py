@@ -20,7 +20,7 @@ from dlzoo.training import results
 from dlzoo.training.interruption import Interrupted
 from dlzoo.training.nan_guard import rerun
 from dlzoo.utils import archives as durable
-from dlzoo.utils import memory as utils_memory
+from dlzoo.utils.memory import has_run_out
 
 
 def explained(error: Exception, cfg: DictConfig, trainer: pl.Trainer, run_dir: Path) -> Exception:
@@ -31,7 +31,7 @@ def explained(error: Exception, cfg: DictConfig, trainer: pl.Trainer, run_dir: P
         return UserError(f"trainer or callbacks: {error}")
     if isinstance(error, UserError | Interrupted):
         return error
-    if isinstance(error, RuntimeError | MemoryError) and utils_memory.has_run_out(error):
+    if isinstance(error, RuntimeError | MemoryError) and has_run_out(error):
         return memory.explain(error, cfg, trainer.strategy.root_device)
     if trainer.world_size > 1 and is_lost_connection(error):
         return RankLost(trainer.global_rank)

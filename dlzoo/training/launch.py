@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,7 +16,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from dlzoo import sweep
 from dlzoo.config import compose as config
 from dlzoo.distributed import launch as ranks
 from dlzoo.errors import MISTAKES, RankLost, RunFailed, UserError, one_line, visible
@@ -24,9 +24,7 @@ from dlzoo.training.resume import resumed
 from dlzoo.training.run import run
 from dlzoo.utils import archives as durable
 
-if TYPE_CHECKING:
-    pass
-
+# torch, lightning and all that needs them are imported in run(): a typo and --help answer without them.
 
 FAILED: list[str] = []
 """What the last command of this process complained of."""
@@ -36,7 +34,14 @@ _exit_code = 0
 """Of what Hydra called."""
 
 
-def main() -> None:
+class Sweeps(Protocol):
+    """What takes over where a command line asks for many runs: `dlzoo.sweep`, which is built on this module."""
+
+    def is_asked(self, argv: Sequence[str], /) -> bool: ...
+    def run(self, argv: Sequence[str], /) -> int: ...
+
+
+def main(sweeps: Sweeps | None = None) -> None:
     """The command: exit code 0 when the run did what was asked, 1 when it had to end, 2 for a mistake of the words."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # we say ourselves what is wrong
     global _exit_code
@@ -45,8 +50,8 @@ def main() -> None:
     try:
         words = config.prepare(sys.argv[1:])
         sys.argv[1:] = training_ranks.prepared(words if ranks.by_lightning() else resumed(words))
-        if sweep.is_asked(sys.argv[1:]):
-            sys.exit(sweep.run(sys.argv[1:]))
+        if sweeps is not None and sweeps.is_asked(sys.argv[1:]):
+            sys.exit(sweeps.run(sys.argv[1:]))
         config.check_hydra(sys.argv[1:])
         hydra.main(config_path=str(config.CONFIG_DIR), config_name="train", version_base="1.3")(job)()
     except UserError as error:
@@ -96,9 +101,9 @@ def job(cfg: DictConfig) -> None:
             shutil.rmtree(run_dir)  # nothing was run
     except (MemoryError, RuntimeError) as error:
         from dlzoo.training import out_of_memory as memory
-        from dlzoo.utils import memory as utils_memory
+        from dlzoo.utils.memory import has_run_out
 
-        if not utils_memory.has_run_out(error):
+        if not has_run_out(error):
             raise
         _complain(memory.before_training(error), code=1)
 

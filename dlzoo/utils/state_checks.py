@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from dlzoo.errors import UserError, one_line, short
-from dlzoo.utils import memory as utils_memory
+from dlzoo.utils.memory import has_run_out
 
 LARGEST = 2**53
 """Of a counter: more steps than any run takes, and exact as a float."""
@@ -35,7 +35,7 @@ def restoring(path: Any) -> Iterator[None]:
             raise
         raise UserError(f"ckpt={path}: {error}") from None
     except FAILURES as error:
-        if path is None or (isinstance(error, OSError) and error.errno is not None) or utils_memory.has_run_out(error):
+        if path is None or (isinstance(error, OSError) and error.errno is not None) or has_run_out(error):
             raise
         reason = f"{type(error).__name__}: {one_line(error, 200)}"
         raise UserError(f"ckpt={path} is not a state of this run: {reason}") from None

@@ -20,7 +20,8 @@ from torch import Tensor
 from dlzoo.errors import UserError
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
 from dlzoo.rl.environments import Environments, Transitions, play_each
-from dlzoo.specs.inputs import Actions, EnvSpec, StatesSpec
+from dlzoo.specs.environments import EnvSpec, StatesSpec
+from dlzoo.specs.targets import Actions
 from dlzoo.tasks.base import RunningMean, Task, for_manual, stop_searching_for_cuda
 from dlzoo.utils import state_checks
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from dlzoo.errors import UserError, at_least
 from dlzoo.rl.environments import Environments, Transitions
 from dlzoo.rl.replay_buffer import MultiStep, PrioritizedBuffer, ReplayBuffer, Rows, Sample
-from dlzoo.specs.inputs import EnvSpec
+from dlzoo.specs.environments import EnvSpec
 from dlzoo.tasks.base import BESIDE
 from dlzoo.tasks.rl.epsilon_greedy import Exploring
 
