@@ -27,18 +27,14 @@ time, which does not count waiting for a core. An epoch of ours lasts from its s
 
 from __future__ import annotations
 
-import os
-import sys
-
-# A checkout need not be installed; and this folder must go at once, for its inspect.py is not Python's.
-sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-
 import contextlib
 import dataclasses
 import json
 import multiprocessing
+import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -212,7 +208,6 @@ def worker(body: Callable[[Connection, DictConfig], None], cfg: DictConfig) -> I
 
 def run_ours(turns: Connection, cfg: DictConfig) -> None:
     """The real thing; before each epoch it waits for its turn."""
-    from dlzoo.config import instantiate as build
     from dlzoo.training import trainer as training_trainer
     from dlzoo.training.run import run as run_training
 
@@ -227,7 +222,7 @@ def run_ours(turns: Connection, cfg: DictConfig) -> None:
         tempfile.TemporaryDirectory() as folder,
         open(os.devnull, "w") as nowhere,
         contextlib.redirect_stdout(nowhere),
-        mock.patch.object(build, "build_trainer", with_clock),
+        mock.patch.object(training_trainer, "build_trainer", with_clock),
     ):
         run_training(cfg, Path(folder), [])
     turns.recv()

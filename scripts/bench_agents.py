@@ -13,15 +13,11 @@ goes, is written to results/bench_agents.md, which RESULTS.md takes up.
 
 from __future__ import annotations
 
-import os
-import sys
-
-# A checkout need not be installed; and this folder must go at once, for its inspect.py is not Python's.
-sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-
 import contextlib
 import functools
+import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -94,7 +90,6 @@ def run_ours(turns: Connection, cfg: DictConfig) -> None:
     """The real thing; before each epoch it waits for its turn."""
     from lightning.pytorch import Callback
 
-    from dlzoo.config import instantiate as build
     from dlzoo.training import run
     from dlzoo.training import trainer as training_trainer
 
@@ -111,7 +106,7 @@ def run_ours(turns: Connection, cfg: DictConfig) -> None:
         open(os.devnull, "w") as nowhere,
         contextlib.redirect_stdout(nowhere),
         mock.patch.object(
-            build, "build_trainer", functools.partial(with_callback, training_trainer.build_trainer, Clock())
+            training_trainer, "build_trainer", functools.partial(with_callback, training_trainer.build_trainer, Clock())
         ),
     ):
         run.run(cfg, Path(folder), [])
@@ -215,7 +210,6 @@ def breakdown() -> dict[str, float]:
     from gymnasium.vector import SyncVectorEnv
     from lightning.pytorch import Callback
 
-    from dlzoo.config import instantiate as build
     from dlzoo.rl import replay_buffer as replay
     from dlzoo.tasks.rl.dqn import DQN
     from dlzoo.training import run
@@ -253,7 +247,7 @@ def breakdown() -> dict[str, float]:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
         clocked = functools.partial(with_callback, training_trainer.build_trainer, Clock())
-        stack.enter_context(mock.patch.object(build, "build_trainer", clocked))
+        stack.enter_context(mock.patch.object(training_trainer, "build_trainer", clocked))
         for owner, method, name in places:
             stack.enter_context(mock.patch.object(owner, method, shares.timed(name, getattr(owner, method))))
         run.run(cfg, Path(folder), [])

@@ -8,13 +8,8 @@ of both kinds the median step counts. So both share a process, its memory and wh
 
 from __future__ import annotations
 
-import os
-import sys
-
-# A checkout need not be installed; and this folder must go at once, for its inspect.py is not Python's.
-sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-
 import contextlib
+import os
 import statistics
 import tempfile
 import time

@@ -30,7 +30,7 @@ def stop(self, batch, batch_idx):
     print(time.time(), time.process_time(), flush=True)
     os._exit(0)
 Task.on_train_batch_start = stop
-launch.main()
+train.main()
 """
 RANDOM_BACKBONE = """
 import sys, torch
@@ -46,6 +46,7 @@ torch.save(net.state_dict(), sys.argv[1])
 DRAWING = """
 import sys, time
 from pathlib import Path
+from dlzoo import train
 from dlzoo import train
 from dlzoo.training import launch
 from dlzoo.training.run import run as run_training

@@ -6,14 +6,10 @@ do included, is set against callbacks.last_checkpoint.every_minutes=0.5. The tab
 
 from __future__ import annotations
 
-import os
-import sys
-
-# A checkout need not be installed; and this folder must go at once, for its inspect.py is not Python's.
-sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-
 import contextlib
+import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Sequence

@@ -106,3 +106,7 @@ def run(method: str, repeat: int, root: Path) -> dict[str, Any]:
         "cpu": cpu_name(),
         "num_cores": os.cpu_count(),
     }
+
+
+if __name__ == "__main__":
+    main()

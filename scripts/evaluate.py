@@ -1,11 +1,5 @@
 """Test a checkpoint again: ``python scripts/evaluate.py ckpt=<run>/checkpoints/best.ckpt``; --help says more."""
 
-import os
-import sys
-
-# A checkout need not be installed; and this folder must go at once, for its inspect.py is not Python's.
-sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-
 from dlzoo.commands.evaluate import main
 
 if __name__ == "__main__":

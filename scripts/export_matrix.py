@@ -184,3 +184,7 @@ def section(root: Path) -> list[str]:
         f"With {made}.",
         "",
     ]
+
+
+if __name__ == "__main__":
+    main()

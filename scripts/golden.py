@@ -11,12 +11,6 @@ tests/test_golden.py holds the first steps of every experiment against tests/gol
 
 from __future__ import annotations
 
-import os
-import sys
-
-# A checkout need not be installed; and this folder must go at once, for its inspect.py is not Python's.
-sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-
 import contextlib
 import dataclasses
 import hashlib
@@ -24,6 +18,7 @@ import io
 import json
 import math
 import platform
+import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence

@@ -11,23 +11,19 @@ explained in scripts/mutants.yaml.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).parents[1]
-sys.path[0] = str(ROOT)  # here lies an inspect.py
-
 import argparse
 import importlib
 import json
 import os
 import random
 import signal
+import sys
 import time
 import types
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +31,8 @@ import yaml
 
 from scripts import reliability
 from scripts.mutations import mutants, put_in
+
+ROOT = Path(__file__).parents[1]
 
 TESTS = yaml.safe_load((ROOT / "scripts" / "mutants.yaml").read_text(encoding="utf-8"))
 """``tests``: module -> names of test files; ``explained``: module -> {mutant: why no test need notice}."""

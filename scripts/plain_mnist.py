@@ -6,9 +6,6 @@ test accuracy.
 """
 
 import sys
-
-sys.path.pop(0)  # this folder: its inspect.py is not Python's
-
 import time
 from pathlib import Path
 

@@ -1,11 +1,5 @@
 """An agent plays: ``python scripts/play.py ckpt=<run>/checkpoints/best.ckpt video=out.gif``; see --help."""
 
-import os
-import sys
-
-# A checkout need not be installed; and this folder must go at once, for its inspect.py is not Python's.
-sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-
 from dlzoo.commands.play import main
 
 if __name__ == "__main__":

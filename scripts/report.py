@@ -1,11 +1,5 @@
 """One HTML page about a run: ``python scripts/report.py outputs/<run>``; see --help."""
 
-import os
-import sys
-
-# A checkout need not be installed; and this folder must go at once, for its inspect.py is not Python's.
-sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-
 from dlzoo.commands.report import main
 
 if __name__ == "__main__":

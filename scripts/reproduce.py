@@ -19,7 +19,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dlzoo.config import compose as config
-from dlzoo.config import overrides, run_files
+from dlzoo.config import overrides, renames, run_files
 from dlzoo.errors import UserError, nearest
 from dlzoo.training import results
 from dlzoo.training.resume import status
@@ -139,7 +139,7 @@ def is_done(run_dir: Path, name: str, words: Sequence[str]) -> bool:
 
 def decisive(cfg: DictConfig) -> dict[str, Any]:
     """What of a config can change a figure; a key that older runs did not know stands for its default."""
-    plain: Any = OmegaConf.to_container(cfg, throw_on_missing=False)
+    plain: Any = renames.updated(OmegaConf.to_container(cfg, throw_on_missing=False))
     plain = DEFAULTS | {key: value for key, value in plain.items() if key not in CHANGES_NO_FIGURE}
     plain["callbacks"] = {k: v for k, v in (plain.get("callbacks") or {}).items() if k not in ONLY_LOOK}
     plain["callbacks"].get("checkpoint", {}).pop("save_last", None)  # older runs had Lightning's last checkpoint
@@ -168,3 +168,7 @@ def cpu_name() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,11 +1,5 @@
 """New pictures or text: ``python scripts/sample.py ckpt=<run>/checkpoints/best.ckpt n=64``; see --help."""
 
-import os
-import sys
-
-# A checkout need not be installed; and this folder must go at once, for its inspect.py is not Python's.
-sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-
 from dlzoo.commands.sample import main
 
 if __name__ == "__main__":

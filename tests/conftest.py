@@ -32,7 +32,7 @@ def train(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Outcome]:
     """``train("model=mlp", …)``: the command ``python train.py model=mlp …`` in this process, outputs in tmp_path."""
-    from dlzoo.training.launch import main
+    from dlzoo.train import main
 
     def run(*words: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["train.py", *words, f"output_dir={tmp_path / 'outputs'}"])

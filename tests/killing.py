@@ -52,11 +52,11 @@ def main_in(folder: Path, words: Sequence[str]) -> None:
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # who runs the tests under nohup ignores it, and so would this
     with (folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-        from dlzoo.training import launch
+        from dlzoo import train
 
         torch.set_num_threads(1)
         sys.argv = ["train.py", *words, "hydra.run.dir=run"]
-        launch.main()
+        train.main()
 
 
 def start(folder: Path, words: Sequence[str]) -> Any:

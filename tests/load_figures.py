@@ -40,13 +40,13 @@ def train_in(folder: Path, words: Sequence[str]) -> None:
     """``python train.py …`` in a folder; what it says is added to log.txt."""
     import torch
 
-    from dlzoo.training import launch
+    from dlzoo import train
 
     torch.set_num_threads(1)
     os.chdir(folder)
     sys.argv = ["train.py", *words]
     with (folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-        launch.main()
+        train.main()
 
 
 def in_a_process(target: Any, *arguments: Any, timeout: float = 400) -> None:

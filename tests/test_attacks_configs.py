@@ -24,12 +24,12 @@ from attacks import CANARY_MODULE, Attack, drawn, payloads, writes
 from audit import audited
 from small_runs import changed, run
 
+from dlzoo import train
 from dlzoo.checkpoint import load as checkpoint
 from dlzoo.commands import evaluate, rerun_step
 from dlzoo.config import allowlist as trust
 from dlzoo.config import compose as config
 from dlzoo.errors import UserError
-from dlzoo.training import launch
 from scripts import reliability
 
 FEW, MANY = 30, 400
@@ -74,9 +74,9 @@ class Victim:
         output = f"output_dir={here / 'outputs'}"
         if attack.files:
             words = ["--config-dir", str(here / "config"), "experiment=mine", *PLAIN, output]
-            return self.call(launch.main, words, here)
+            return self.call(train.main, words, here)
         if attack.words:
-            return self.call(launch.main, [f"ckpt={spoilt}", "trainer.max_epochs=2", output], here)
+            return self.call(train.main, [f"ckpt={spoilt}", "trainer.max_epochs=2", output], here)
         return self.call(evaluate.main, [f"ckpt={spoilt}"], here)
 
     def call(self, main: Callable[[], None], words: list[str], here: Path) -> Result:
@@ -296,6 +296,6 @@ def test_a_link_out_of_a_config_dir_is_not_read(victim: Victim, tmp_path: Path) 
     (tmp_path / "config" / "experiment").mkdir(parents=True)
     (tmp_path / "cwd").mkdir()
     (tmp_path / "config" / "experiment" / "mine.yaml").symlink_to(tmp_path / "private.yaml")
-    result = victim.call(launch.main, ["--config-dir", str(tmp_path / "config"), "experiment=mine"], tmp_path)
+    result = victim.call(train.main, ["--config-dir", str(tmp_path / "config"), "experiment=mine"], tmp_path)
     assert result.code == 2
     assert "is a link to outside of the folder of --config-dir" in result.err

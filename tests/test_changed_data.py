@@ -18,10 +18,10 @@ import pytest
 import torch
 from changing_data import CHANGES, COMMON, OPTIONS, READERS, call, first_rows, has, path_of, share_seen
 
+from dlzoo import train
 from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import evaluate
 from dlzoo.data.fingerprint import TOLERATED
-from dlzoo.training import launch
 from scripts import reliability
 
 pytestmark = pytest.mark.reliability
@@ -72,7 +72,7 @@ def test_no_figure_is_of_rows_that_were_learned_from(
     reader.write(path, rows)
     epochs = EPOCHS.get(name, 2)
     plain = [*reader.words(path), *COMMON, f"trainer.max_epochs={epochs}", "optimizer.lr=0.01"]
-    code, said = call(launch.main, *plain, f"hydra.run.dir={tmp_path / 'run'}")
+    code, said = call(train.main, *plain, f"hydra.run.dir={tmp_path / 'run'}")
     assert code == 0, said
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     if name in EPOCHS:
@@ -103,9 +103,9 @@ def test_no_figure_is_of_rows_that_were_learned_from(
         same = before.fit_fingerprint().same_rows(reader.build(path).fit_fingerprint())
         is_new = share_seen(reader, before, reader.build(path)) <= TOLERATED
         told = [f"ckpt={fresh() / 'checkpoints' / 'last.ckpt'}", more]
-        note("continued", *call(launch.main, *told), may_pass=same, same=same, case=case)
+        note("continued", *call(train.main, *told), may_pass=same, same=same, case=case)
         told = [*plain, f"hydra.run.dir={fresh()}", "resume=auto"]
-        note("resume=auto", *call(launch.main, *told), may_pass=same, same=same, case=case)
+        note("resume=auto", *call(train.main, *told), may_pass=same, same=same, case=case)
         note("evaluated", *call(evaluate.main, f"ckpt={last}", "json=true"), may_pass=is_new, same=same, case=case)
         other = tmp_path / f"elsewhere{path.suffix}"
         copy(path, other)
@@ -118,7 +118,7 @@ def test_no_figure_is_of_rows_that_were_learned_from(
         same = before.fit_fingerprint().same_rows(after.fit_fingerprint())
         is_new = share_seen(reader, before, after) <= TOLERATED
         told = [f"ckpt={fresh() / 'checkpoints' / 'last.ckpt'}", more, word]
-        note("continued", *call(launch.main, *told), may_pass=same, same=same, case=word)
+        note("continued", *call(train.main, *told), may_pass=same, same=same, case=word)
         told = [f"ckpt={last}", word.replace("seed=", "data.seed=") if word == "seed=1" else word, "json=true"]
         note("evaluated", *call(evaluate.main, *told), may_pass=is_new, same=same, case=word)
 

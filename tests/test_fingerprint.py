@@ -13,6 +13,7 @@ from changing_data import CHANGES, COMMON, READERS, call, first_rows, path_of, s
 from photo_folders import CLASSES
 from small_runs import changed
 
+from dlzoo import train
 from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import evaluate
 from dlzoo.config import compose as config
@@ -28,7 +29,7 @@ from dlzoo.errors import UserError
 from dlzoo.specs.inputs import Column
 from dlzoo.specs.targets import Classes
 from dlzoo.specs.tokenizer import UNKNOWN
-from dlzoo.training import launch, run
+from dlzoo.training import run
 
 every_reader = pytest.mark.parametrize("name", READERS)
 
@@ -237,7 +238,7 @@ def grown(noise: Path, tmp_path: Path) -> Path:
 
 def test_a_grown_table_is_refused_when_a_run_is_continued(noise: Path, grown: Path, tmp_path: Path) -> None:
     words = (f"ckpt={best(noise)}", f"data.path={grown}", "trainer.max_epochs=3", f"hydra.run.dir={tmp_path / 'run'}")
-    code, said = call(launch.main, *words)
+    code, said = call(train.main, *words)
     assert code == 2, said
     for part in ("trained on 86 rows and validated on 10, and", "now gives 94 and 10", "grown.csv, which was ", "anew"):
         assert part in said
@@ -273,7 +274,7 @@ def test_new_rows_are_evaluated(noise: Path, tmp_path: Path) -> None:
                                   "data.drop=[a]"])  # fmt: skip
 def test_options_that_change_the_split_or_what_is_fitted_are_refused(word: str, noise: Path, tmp_path: Path) -> None:
     words = (f"ckpt={best(noise)}", "trainer.max_epochs=3", f"hydra.run.dir={tmp_path / 'run'}", word)
-    code, said = call(launch.main, *words)
+    code, said = call(train.main, *words)
     assert code == 2, said
     assert "cannot be continued: it" in said
     key, value = word.split("=")
@@ -286,7 +287,7 @@ def test_a_checkpoint_from_before_is_taken_with_a_warning(noise: Path, tmp_path:
     code, said = call(evaluate.main, f"ckpt={old}")
     assert code == 0, said
     assert "was written before checkpoints said which rows they learned from" in said
-    code, said = call(launch.main, f"ckpt={old}", "trainer.max_epochs=3", f"hydra.run.dir={tmp_path / 'run'}")
+    code, said = call(train.main, f"ckpt={old}", "trainer.max_epochs=3", f"hydra.run.dir={tmp_path / 'run'}")
     assert code == 0, said
     assert said.count("is not checked") == 1
 

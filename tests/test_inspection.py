@@ -264,7 +264,7 @@ SCRIPTS = [path for path in sorted((ROOT / "scripts").glob("*.py")) if "__main__
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_every_script_starts_from_anywhere(script: Path, tmp_path: Path) -> None:
-    """scripts/inspect.py has the name of a module of Python, which dataclasses and many others import."""
+    """scripts/inspect_model.py has the name of a module of Python, which dataclasses and many others import."""
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     program = [sys.executable, script, "--help"]
     said = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120, env=env)

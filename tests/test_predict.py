@@ -94,7 +94,7 @@ def test_batches(
 ) -> None:  # fmt: skip
     words = [f"ckpt={ckpt_of(name)}", f"input={digits[0] if name == 'digits' else '-'}", "format=json", "top_k=1"]
     whole = terminal(predict.main, *words, stdin=wines[0].encode())
-    monkeypatch.setattr(predict, "BATCH_SIZE", 3)
+    monkeypatch.setattr("dlzoo.commands.inputs.BATCH_SIZE", 3)
     batched = terminal(predict.main, *words, stdin=wines[0].encode())
     inputs = [[record["input"] for record in json.loads(answer.out)] for answer in (whole, batched)]
     assert inputs[0] == inputs[1]

@@ -51,7 +51,7 @@ worlds = st.integers(1, 9)
 
 def on_rank(rank: int, world: int, use: Callable[[], Any]) -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("loaders", "text_loaders"):
+        for module in ("loaders", "text.loaders"):
             patch.setattr(f"dlzoo.data.{module}.rank_and_world", lambda: (rank, world))
         return use()
 

@@ -14,6 +14,7 @@ from photo_folders import make_folder
 from test_images import PLAIN, SmallMNIST
 from text_stand_ins import write_imdb
 
+from dlzoo import train
 from dlzoo.data.base import DataModule
 from dlzoo.data.images.folder import ImageFolder
 from dlzoo.data.images.published import CIFAR10
@@ -23,7 +24,6 @@ from dlzoo.data.text import csv as text_csv
 from dlzoo.data.text.csv import TextCsv
 from dlzoo.data.text.published import Imdb
 from dlzoo.errors import UserError
-from dlzoo.training import launch
 from dlzoo.utils.checkpoint_files import read
 
 Make = Callable[[Path, pytest.MonkeyPatch], tuple[Callable[[], DataModule], Callable[[], Any]]]
@@ -131,7 +131,7 @@ def test_the_file_of_test_rows_is_read_after_training(tmp_path: Path, monkeypatc
         make(folder, monkeypatch)
         seen.clear()
         words = [*READERS[name].words(folder / "rows.csv"), f"data.test_path={folder / 'test.csv'}", *COMMON]
-        code, said = call(launch.main, *words, f"hydra.run.dir={tmp_path / 'run'}")
+        code, said = call(train.main, *words, f"hydra.run.dir={tmp_path / 'run'}")
         assert code == 0, said
         assert seen == [("rows.csv", False), ("test.csv", True)]
         shutil.rmtree(tmp_path / "run")
@@ -156,7 +156,7 @@ def test_labels_of_test_rows_decide_nothing(
         table = [[*READERS[rows].row(i)[:-1], own[i % 2]] for i in range(num)]
         write_csv(tmp_path / f"{name}.csv", header, table)
     words = [*READERS[rows].words(tmp_path / "rows.csv"), f"data.test_path={tmp_path / 'test.csv'}", *COMMON]
-    code, said = call(launch.main, *words, f"hydra.run.dir={tmp_path / 'run'}")
+    code, said = call(train.main, *words, f"hydra.run.dir={tmp_path / 'run'}")
     strange = next(i for i, label in enumerate(test_labels) if label not in labels)
     assert code == 2
     assert (

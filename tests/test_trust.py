@@ -18,7 +18,7 @@ from conftest import Outcome
 from PIL import Image
 from small_runs import Terminal, changed, run, with_target
 
-from dlzoo import train as train_module
+from dlzoo import train
 from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import encode, evaluate, predict
 from dlzoo.commands import export as export_command
@@ -306,7 +306,7 @@ def test_a_file_stays_inside_of_the_run(
     monkeypatch.setattr(sys, "argv", ["train.py", *words, *folder])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as left:
-        launch.main()
+        train.main()
     refused(Outcome(int(left.value.code or 0), "", capsys.readouterr().err), canary, OUTSIDE[text])
 
 
@@ -404,7 +404,7 @@ def test_a_card_that_is_none(key: str, value: Any, ckpt: Path, tmp_path: Path) -
 def test_every_run_is_checked(monkeypatch: pytest.MonkeyPatch, train: Callable[..., Outcome]) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(trust, "check_hydra", asked.append)
-    monkeypatch.setattr(train_module, "run", lambda *_: {})
+    monkeypatch.setattr(launch, "run", lambda *_: {})
     train("data=digits")
     assert len(asked) == 1
     assert "callbacks" in asked[0]

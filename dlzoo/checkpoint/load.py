@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dlzoo.config import allowlist as trust
-from dlzoo.config import schema
+from dlzoo.config import renames, schema
 from dlzoo.config.allowlist import Trust
 from dlzoo.config.introspection import check_number, locate
 from dlzoo.errors import UserError, short
@@ -62,7 +62,7 @@ def plain_config(content: dict[str, Any]) -> dict[str, Any]:
     """
     cfg = OmegaConf.create(content["dlzoo"]["config"])
     assert isinstance(cfg, DictConfig)
-    plain: Any = OmegaConf.to_container(cfg, resolve=False)
+    plain: Any = renames.updated(OmegaConf.to_container(cfg, resolve=False))
     trust.check_plain(plain, "", "the checkpoint's config")
     if plain.get("trust") is not None:
         raise UserError("the checkpoint's config names packages to trust: that is for the command line")

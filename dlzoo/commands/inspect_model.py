@@ -1,8 +1,8 @@
 """Look into a trained classifier of pictures: what its layers see, where the evidence lies, and where it fails.
 
-    python scripts/inspect.py ckpt=<run>/checkpoints/best.ckpt
-    python scripts/inspect.py ckpt=… input=photo.png top_k=5
-    python scripts/inspect.py ckpt=… data=image_folder data.path=photos num=12 output=looks
+    python scripts/inspect_model.py ckpt=<run>/checkpoints/best.ckpt
+    python scripts/inspect_model.py ckpt=… input=photo.png top_k=5
+    python scripts/inspect_model.py ckpt=… data=image_folder data.path=photos num=12 output=looks
 
 Options:
     ckpt            the checkpoint; nothing else of its run is needed

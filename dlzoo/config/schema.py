@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from dlzoo.config import allowlist as trust
 from dlzoo.config import introspection as signatures
+from dlzoo.config import renames
 from dlzoo.config.allowlist import Trust
 from dlzoo.errors import UserError, nearest, short
 from dlzoo.utils import type_checks
@@ -71,6 +73,7 @@ def check(cfg: DictConfig, overrides: Sequence[str] = (), packages: Sequence[str
     if {*trust.packages_of(cfg.get("trust"))} - {*trusted.packages}:
         raise UserError(f"trust={cfg.trust} is set by a file: it is for the command line")
     OmegaConf.resolve(cfg)
+    _rename(cfg)
     plain: Any = OmegaConf.to_container(cfg, throw_on_missing=False)
     assert isinstance(plain, dict)
     for key, value in trust.walk(plain):  # made of several texts, or with a backslash before it
@@ -98,6 +101,17 @@ def check(cfg: DictConfig, overrides: Sequence[str] = (), packages: Sequence[str
                 signatures.check_arguments(
                     target_node, where, RUNTIME_ARGUMENTS.get(name, set()) if where == path else set()
                 )
+
+
+def _rename(cfg: DictConfig) -> None:
+    """Put parts under their present names; a line on stderr for each name of an earlier version."""
+    for name in NODES:
+        node: Any = OmegaConf.to_container(cfg[name], throw_on_missing=False) if cfg.get(name) else {}
+        for place, part in signatures.targets(node, name):
+            old = part["_target_"]
+            if isinstance(old, str) and (new := renames.current(old)) != old:
+                print(f"notice: {place}._target_: {old} is now {new}", file=sys.stderr)
+                OmegaConf.update(cfg, f"{place}._target_", new)
 
 
 def _check_settings(cfg: DictConfig) -> None:

@@ -1,1 +1,1 @@
-"""Data: where batches come from. One kind of source a file; each promises a spec."""
+"""Where batches come from: a module for each kind of data, loaders and splits."""

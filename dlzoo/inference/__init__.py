@@ -1,1 +1,1 @@
-"""inference."""
+"""What a trained task answers: predictions, samples, activations, episodes."""

@@ -1,1 +1,1 @@
-"""What nets are made of: layers, recurrent cells, embeddings, backbones and their weights."""
+"""What nets are made of."""

@@ -1,1 +1,1 @@
-"""losses."""
+"""Losses by name, and objectives: a loss with its metrics."""

@@ -1,1 +1,1 @@
-"""How models are judged: forecasts, made pictures, recognised classes, texts."""
+"""How models are judged, beyond the metrics of torchmetrics."""

@@ -3,7 +3,7 @@
 M. Mirza, S. Osindero, "Conditional Generative Adversarial Nets", 2014: the class, one-hot, beside the code and beside
 the picture. Differs as nets/gan.py does from its paper.
 
->>> from dlzoo.layers import layers
+>>> from dlzoo.layers import basic as layers
 >>> from dlzoo.specs.targets import Classes
 >>> layers.num_parameters(CGAN(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
 1102353

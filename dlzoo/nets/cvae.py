@@ -3,7 +3,7 @@
 K. Sohn, H. Lee, X. Yan, "Learning Structured Output Representation using Deep Conditional Generative Models", NeurIPS
 2015. Differs by codes from a standard normal distribution whatever the class, as most later sources have it.
 
->>> from dlzoo.layers import layers
+>>> from dlzoo.layers import basic as layers
 >>> from dlzoo.specs.targets import Classes
 >>> layers.num_parameters(CVAE(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
 660824

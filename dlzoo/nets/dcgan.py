@@ -6,7 +6,7 @@ ReLU in the generator with tanh at its end, leaky ReLU in the discriminator, wei
 size: maps begin at about 4x4 and double until they cover the picture, 4 -> 8 -> 16 -> 32 for 28x28, cropped, and there
 are ``width`` of them at the largest, 64 in the paper for 64x64.
 
->>> from dlzoo.layers import layers
+>>> from dlzoo.layers import basic as layers
 >>> from dlzoo.specs.targets import Classes
 >>> mnist = ImageSpec(1, 28, 28, Classes(tuple("0123456789")))
 >>> [layers.num_parameters(part) for part in (DCGAN(mnist).generator, DCGAN(mnist).discriminator)]

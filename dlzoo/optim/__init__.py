@@ -1,1 +1,1 @@
-"""optim."""
+"""Learning-rate schedules by name: how the rate changes in a run."""

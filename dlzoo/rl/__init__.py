@@ -1,1 +1,1 @@
-"""Where agents live and what they remember: environments and replay."""
+"""Reinforcement learning: environments and replay."""

@@ -1,1 +1,10 @@
-"""specs."""
+"""Specs: what data promise about their batches, and nets are built from."""
+
+from dlzoo.specs.environments import EnvSpec, StatesSpec
+from dlzoo.specs.inputs import Column, ImageSpec, SequenceSpec, SeriesSpec, Spec, TableSpec, TextSpec
+from dlzoo.specs.targets import Actions, Classes, NextTokens, Target, Values
+
+__all__ = [
+    "Actions", "Classes", "Column", "EnvSpec", "ImageSpec", "NextTokens", "SequenceSpec", "SeriesSpec", "Spec",
+    "StatesSpec", "TableSpec", "Target", "TextSpec", "Values",
+]  # fmt: skip

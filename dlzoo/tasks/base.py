@@ -239,7 +239,7 @@ class Task(pl.LightningModule):
             norm.share = share
 
     def batch_mean(self, mean: Tensor) -> Tensor:
-        """The mean over the rows of all ranks, of which this rank's rows have this mean; see distributed/collectives.py."""
+        """The mean over the rows of all ranks, of which this rank's rows have this mean (distributed/collectives)."""
         return gathering.batch_mean(mean, self.share)
 
     def backward(self, loss: Tensor, *args: Any, **options: Any) -> None:

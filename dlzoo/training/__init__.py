@@ -1,1 +1,1 @@
-"""training."""
+"""One run: build, fit, test, report, and everything that can end it early."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from dlzoo.config import allowlist as trust
 from dlzoo.config import compose as config
 from dlzoo.config import overrides as config_overrides
-from dlzoo.config import run_files
+from dlzoo.config import renames, run_files
 from dlzoo.config.allowlist import Trust
 from dlzoo.config.overrides import value_of
 from dlzoo.distributed import launch as ranks
@@ -65,7 +65,7 @@ def with_words_of(ckpt: str, argv: Sequence[str], given: dict[str, str]) -> list
     """The overrides of the run that wrote a checkpoint, then those given now, in its own folder."""
     from dlzoo.utils.checkpoint_files import read
 
-    overrides = read(ckpt)["dlzoo"]["overrides"]
+    overrides = [renames.updated_override(override) for override in read(ckpt)["dlzoo"]["overrides"]]
     flags, typed = config_overrides.split(argv)
     known = config.known_keys(flags)
     fresh = [word for word in overrides if key_of(word) not in given]

@@ -1,1 +1,1 @@
-"""utils."""
+"""Files, downloads, archives, memory, text: what knows nothing of models."""

@@ -1,1 +1,1 @@
-"""sequences."""
+"""Sequences: generated bits to count."""

@@ -1,1 +1,1 @@
-"""series."""
+"""Time series: windows of the past, and the values that follow."""

@@ -1,1 +1,1 @@
-"""tables."""
+"""Tables: embedded, published, generated, and CSV files of the user's own."""

@@ -1,1 +1,1 @@
-"""text."""
+"""Texts with classes, and running text for language models."""

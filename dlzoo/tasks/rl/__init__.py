@@ -1,1 +1,1 @@
-"""rl."""
+"""Agents: how they act and learn."""

@@ -1,1 +1,1 @@
-"""nan_guard."""
+"""Losses and gradients that are not finite: noticed, explained, skipped."""

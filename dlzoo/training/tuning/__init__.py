@@ -1,1 +1,1 @@
-"""tuning."""
+"""Batch size and learning rate found before a run."""

@@ -1,0 +1,57 @@
+"""All commands under one name: ``dlzoo <command> …``, or ``python -m dlzoo <command> …``."""
+
+from __future__ import annotations
+
+import importlib
+import runpy
+import sys
+from importlib import metadata
+
+from dlzoo.errors import nearest
+
+COMMANDS = {
+    "train": ("dlzoo.train", "train a model, test it, and leave results, pictures and a checkpoint"),
+    "evaluate": ("dlzoo.commands.evaluate", "test a checkpoint again, on its own data or on others"),
+    "predict": ("dlzoo.commands.predict", "predict classes or values of images, tables, series and texts"),
+    "inspect": ("dlzoo.commands.inspect_model", "show kernels, feature maps, Grad-CAM and mistakes of a classifier"),
+    "sample": ("dlzoo.commands.sample", "generate images, or text"),
+    "encode": ("dlzoo.commands.encode", "write latent codes and anomaly scores of an autoencoder"),
+    "forecast": ("dlzoo.commands.forecast", "forecast the next steps of a series"),
+    "play": ("dlzoo.commands.play", "let an agent play, and film it"),
+    "filter_image": ("dlzoo.commands.filter_image", "convolve an image with fixed kernels"),
+    "export": ("dlzoo.commands.export", "export to ONNX, torch.export, safetensors or a state dict, verified"),
+    "compare": ("dlzoo.commands.compare", "compare runs: options, metrics, curves"),
+    "report": ("dlzoo.commands.report", "write one HTML page about a run"),
+    "best": ("dlzoo.commands.best", "print the command that reproduces the winner of a sweep"),
+    "rerun_step": ("dlzoo.commands.rerun_step", "repeat a step that went wrong, and name the first layer"),
+}
+"""The module of each command, and what it does."""
+
+
+def usage() -> str:
+    """What ``dlzoo --help`` prints."""
+    lines = [f"    {name:14}{summary}" for name, (_, summary) in COMMANDS.items()]
+    return "\n".join(["usage: dlzoo <command> …", "", *lines, "", "dlzoo <command> --help lists its options."])
+
+
+def main() -> None:
+    """Run the command that the first argument names; exit code 2 if there is none of this name."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("--help", "-h"):
+        print(usage())
+    elif name == "--version":
+        print(f"dlzoo {metadata.version('dlzoo')}")
+    elif name not in COMMANDS:
+        print(f"error: {name}: there is no such command; {nearest(name, COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    else:
+        del sys.argv[1]
+        module = COMMANDS[name][0]
+        if name == "train":  # as the main module: Lightning starts the further processes of trainer=ddp from that
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        else:
+            importlib.import_module(module).main()
+
+
+if __name__ == "__main__":
+    main()

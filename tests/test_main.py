@@ -1,0 +1,63 @@
+"""``dlzoo <command>`` serves every command."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Outcome
+
+from dlzoo import __main__ as cli
+
+ROOT = Path(__file__).parents[1]
+
+
+def called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> Outcome:
+    monkeypatch.setattr(sys, "argv", ["dlzoo", *words])
+    code: object = 0
+    try:
+        cli.main()
+    except SystemExit as left:
+        code = left.code
+    printed = capsys.readouterr()
+    return Outcome(int(code or 0), printed.out, printed.err)  # type: ignore[call-overload]
+
+
+def test_help_lists_every_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    done = called(monkeypatch, capsys, "--help")
+    assert done.code == 0
+    assert {line.split()[0] for line in done.out.splitlines() if line.startswith("    ")} == {*cli.COMMANDS}
+    assert called(monkeypatch, capsys).out == done.out
+
+
+def test_a_typo_has_a_suggestion(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    done = called(monkeypatch, capsys, "evalute", "ckpt=x")
+    assert (done.code, done.err) == (2, "error: evalute: there is no such command; did you mean 'evaluate'?\n")
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_each_command_has_a_main(name: str) -> None:
+    assert callable(importlib.import_module(cli.COMMANDS[name][0]).main)
+
+
+@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name != "train"])
+def test_each_command_has_a_script_that_calls_it(name: str) -> None:
+    files = {re.search(r"from (\S+) import main", path.read_text())[1]: path for path in ROOT.glob("scripts/*.py")
+             if re.search(r"from (dlzoo\S+) import main", path.read_text())}  # fmt: skip
+    assert cli.COMMANDS[name][0] in files
+
+
+def test_as_a_module(tmp_path: Path) -> None:
+    """`python -m dlzoo train` in another folder, to its end."""
+    words = ["data=wine", "trainer=smoke", "callbacks=checkpoint", "logger=none", "hydra.run.dir=run"]
+    subprocess.run([sys.executable, "-m", "dlzoo", "train", *words], cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "run" / "results.json").is_file()
+    ckpt = "ckpt=run/checkpoints/best.ckpt"
+    done = subprocess.run(
+        [sys.executable, "-m", "dlzoo", "evaluate", ckpt], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert "test/accuracy" in done.stdout
