@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from bad_yaml import BAD_YAML, LAUGHS
 from mutations import ABSENT, Ending, Mutation, call, chosen, fresh, mutations, write
-from test_untrusted import BAD_YAML, LAUGHS
 
 from dlzoo.commands import report
 from dlzoo.errors import UserError

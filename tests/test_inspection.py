@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from figure_texts import words as words_in
 from PIL import Image
 from small_runs import Terminal, changed, imported, run, table_words
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_pictures import words as words_in
 
 from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import inspect_model as inspection

@@ -143,7 +143,7 @@ def test_ten_runs_at_once_have_ten_whole_folders(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.reliability
 def test_archives_are_unpacked_by_several_processes_at_once(tmp_path: Path) -> None:
-    from test_images import ARCHIVE, BATCHES, SmallCIFAR10, check_cifar
+    from small_images import ARCHIVE, BATCHES, SmallCIFAR10, check_cifar
 
     (tmp_path / "cifar-10-python.tar.gz").write_bytes(ARCHIVE)
     data = [SmallCIFAR10(data_dir=str(tmp_path), mirrors=[]) for _ in range(5)]

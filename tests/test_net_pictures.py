@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from figure_texts import check_layout, words
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from test_pictures import check_layout, words
 
 from dlzoo.inference.activations import Layer
 from dlzoo.inference.receptive_field import spread

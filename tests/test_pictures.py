@@ -1,6 +1,5 @@
 """Pictures: what they show, that nothing is cut off or drawn over, and that pixels stay pixels."""
 
-import itertools
 import math
 
 import matplotlib.figure
@@ -8,8 +7,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.text import Text
+from figure_texts import check_layout, texts, words
 
 from dlzoo.visualization import plots
 
@@ -17,33 +15,6 @@ ROWS = [
     {"epoch": e, "lr": 0.1 / e, "train/loss": 1 / e, "val/loss": 1 + (e - 4) ** 2, "val/accuracy": 1 - 0.5 / e}
     for e in range(1, 8)
 ]
-
-
-def texts(figure):
-    """All texts of a figure that are drawn."""
-    FigureCanvasAgg(figure).draw()
-    hidden = set()
-    for axis in itertools.chain.from_iterable((ax.xaxis, ax.yaxis) for ax in figure.axes):
-        low, high = sorted(axis.get_view_interval())
-        ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
-        hidden |= {tick.label1 for tick in ticks if not low <= tick.get_loc() <= high}
-    return [t for t in figure.findobj(Text) if t.get_visible() and t.get_text() and t not in hidden]
-
-
-def words(figure):
-    return [t.get_text() for t in texts(figure)]
-
-
-def check_layout(figure):
-    """Every text lies within the figure, and no two texts overlap."""
-    shown = texts(figure)
-    x0, y0, x1, y1 = np.array([t.get_window_extent().extents for t in shown]).T
-    cut = (x0 < 0) | (y0 < 0) | (x1 > figure.bbox.width) | (y1 > figure.bbox.height)
-    assert not cut.any(), [t.get_text() for t, bad in zip(shown, cut, strict=True) if bad]
-    apart = [(high[:, None] - 1 <= low[None] + 1) for low, high in ((x0, x1), (y0, y1))]  # a pixel each may touch
-    over = ~(apart[0] | apart[0].T | apart[1] | apart[1].T)
-    np.fill_diagonal(over, False)
-    assert not over.any(), [(shown[i].get_text(), shown[j].get_text()) for i, j in np.argwhere(over)]
 
 
 def lines(axes):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from changing_data import COMMON, READERS, call, sentence, table_row, write_csv
 from photo_folders import make_folder
-from test_images import PLAIN, SmallMNIST
+from small_images import PLAIN, SmallMNIST
 from text_stand_ins import write_imdb
 
 from dlzoo import train

@@ -7,26 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bad_yaml import BAD_YAML
 from conftest import Outcome
 
 from dlzoo.config import yaml_files
 from dlzoo.errors import UserError, visible
 from dlzoo.utils import untrusted
-
-LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12)
-)
-BAD_YAML = {
-    "aliases of aliases": (LAUGHS, "stands for more than"),
-    "merged aliases": (LAUGHS + "b: {<<: *a11}\n", "stands for more than"),
-    "a node that contains itself": ("a: &a [*a]\n", "contains itself"),
-    "deep brackets": ("[" * 100_000, "nest"),
-    "deep mappings": ("{a: " * 500 + "1" + "}" * 500, "levels deep"),
-    "deep blocks": ("".join(f"{' ' * i}a:\n" for i in range(200)), "levels deep"),
-    "a class": ("a: !!python/object/apply:os.system [id]\n", "no YAML"),
-    "no YAML": ("a: [1\nb", "no YAML"),
-    "a huge number": (f"a: {'9' * 10_000}\n", "no YAML"),
-}
 
 
 @pytest.mark.parametrize("what", BAD_YAML)
