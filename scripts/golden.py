@@ -6,7 +6,7 @@
 
 `write` leaves ``golden.json``: for each run a digest of all weights, every metric and the training losses step by step.
 Two checkouts are the same program if theirs are equal, on the same machine with the same versions.
-tests/test_golden.py holds the first steps of every experiment against tests/golden/ by the same functions.
+tests/runs/test_golden.py holds the first steps of every experiment against tests/golden/ by the same functions.
 """
 
 from __future__ import annotations

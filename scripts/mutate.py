@@ -144,7 +144,8 @@ def main() -> None:
     given = parser.parse_args()
     chosen = given.modules or [*TESTS["tests"]]
     os.chdir(ROOT)
-    files = sorted({f"tests/test_{name}.py" for module in chosen for name in TESTS["tests"][module].split()})
+    names = {name for module in chosen for name in TESTS["tests"][module].split()}
+    files = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/**/test_*.py") if path.stem[5:] in names)
     mutation = Mutation(chosen, given.share)
     pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--capture=sys", *files], plugins=[mutation])
     file = ROOT / "results" / "reliability" / "mutants.json"

@@ -1,6 +1,7 @@
 """What may go wrong with a download, each tried against a server that does it.
 
-``python tests/download_faults.py`` writes results/reliability/downloads.json; tests/test_transfer.py holds the same
+``python tests/download_faults.py`` writes results/reliability/downloads.json; tests/utils/test_transfer.py holds the
+same
 faults against what must happen.
 """
 

@@ -1,6 +1,7 @@
 """Runs under load: ten at once, ten in a row, a thousand epochs, and data that are larger than memory.
 
-``python tests/load_figures.py`` writes results/reliability/load.json; tests/test_load.py holds the same runs against
+``python tests/load_figures.py`` writes results/reliability/load.json; tests/runs/test_load.py holds the same runs
+against
 what must be.
 """
 

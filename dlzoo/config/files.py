@@ -27,7 +27,7 @@ RESOLVERS = ("hydra", "now", "mixed_precision", "sync_batchnorm")
 """That any file may use."""
 
 
-class CheckedFiles(ConfigRepository):  # internal to Hydra 1.3; tests/test_trust.py says if it moves
+class CheckedFiles(ConfigRepository):  # internal to Hydra 1.3; tests/config/test_trust.py says if it moves
     """Hydra's way to its files, which looks into those that are not ours before they are used."""
 
     def __init__(self, sources: list[Any]) -> None:

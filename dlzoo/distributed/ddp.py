@@ -6,7 +6,7 @@ and these the first. Most learn of a death from the exchange that breaks off; wh
 waits for ever, is ended after a while.
 
 It overrides two private methods of Lightning 2.6: ``DDPStrategy._configure_launcher`` and
-``_SubprocessScriptLauncher._call_children_scripts``; tests/test_launcher.py says when they are gone.
+``_SubprocessScriptLauncher._call_children_scripts``; tests/distributed/test_launcher.py says when they are gone.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """However often a run is killed and started again, it is the run that was never stopped, bit for bit.
 
-``DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/test_kills.py`` writes the counts for RESULTS.md.
+``DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/runs/test_kills.py`` writes the counts for RESULTS.md.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def counts() -> Iterator[dict[str, tuple[Counter[str], int]]]:
     rows = [[name, kills.total(), *(kills[phase] for phase in phases), runs, True] for name, (kills, runs) in stored]
     total = ["all", *(sum(row[i] for row in rows) for i in range(1, len(phases) + 3)), True]  # type: ignore[misc]
     reliability.save(
-        Path(__file__).parents[1],
+        Path(__file__).parents[2],
         "kills",
         title="Killed and continued",
-        command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/test_kills.py",
+        command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/runs/test_kills.py",
         columns=["family", "kills", *(f"while {name}" for name in phases), "runs", "identical"],
         rows=[*rows, total],
         note="SIGKILL at random moments, each time followed by the same command with `resume=auto`. Identical: the "

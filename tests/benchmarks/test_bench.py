@@ -25,7 +25,7 @@ from dlzoo.training.run import run as run_training
 
 
 def load_script() -> ModuleType:
-    path = Path(__file__).parent.parent / "scripts" / "bench.py"
+    path = Path(__file__).parents[2] / "scripts" / "bench.py"
     spec = importlib.util.spec_from_file_location("bench", path)
     assert spec is not None
     assert spec.loader is not None

@@ -24,7 +24,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import subprocess
     import sys
 
-    root, folder = Path(__file__).parents[1], tmp_path_factory.mktemp("sweep")
+    root, folder = Path(__file__).parents[2], tmp_path_factory.mktemp("sweep")
     words = ["-m", "net.hidden=[8],[16]", "trainer=cpu", "trainer.max_epochs=2", "data=wine", "logger=none"]
     words += ["callbacks=[history,checkpoint]", f"hydra.sweep.dir={folder}", f"output_dir={folder}"]
     subprocess.run([sys.executable, str(root / "train.py"), *words], check=True, env=os.environ, capture_output=True)

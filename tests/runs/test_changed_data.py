@@ -1,7 +1,7 @@
 """Every reader, change of its data and command: a figure is never of rows that were learned from.
 
 What was seen is judged by a comparison of the rows themselves. ``DLZOO_WRITE_RESULTS=1 pytest -m reliability
-tests/test_changed_data.py`` writes the counts for RESULTS.md.
+tests/runs/test_changed_data.py`` writes the counts for RESULTS.md.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def counts() -> Iterator[Counter[tuple[str, str, str]]]:
         refused, same, new = (counted[reader, command, what] for what in ("refused", "same rows", "new rows"))
         rows.append([reader, command, refused + same + new, refused, same, new, 0])
     reliability.save(
-        Path(__file__).parents[1],
+        Path(__file__).parents[2],
         "changed_data",
         title="Data that changed between two commands",
-        command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/test_changed_data.py",
+        command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/runs/test_changed_data.py",
         columns=[
             "data",
             "then",

@@ -1,7 +1,7 @@
 """A run that is killed at a checkpoint, or trained for more epochs, is the run that was never stopped, bit for bit.
 
 The reliability suite crosses every scheduler with every callback that keeps something, and with every way to step.
-``DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/test_continued.py`` writes the counts for RESULTS.md.
+``DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/runs/test_continued.py`` writes the counts for RESULTS.md.
 """
 
 from __future__ import annotations
@@ -184,10 +184,10 @@ def counts() -> Iterator[dict[str, dict[str, list[int]]]]:
         rows.append([name, *(value for kind in KINDS for value in found.get(kind, [None, None]))])
     total = [sum(row[i] or 0 for row in rows) for i in range(1, 1 + 2 * len(KINDS))]
     reliability.save(
-        Path(__file__).parents[1],
+        Path(__file__).parents[2],
         "continued",
         title="Continued, by schedule",
-        command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/test_continued.py",
+        command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/runs/test_continued.py",
         columns=["schedule", *(f"{kind}{broken}" for kind in KINDS for broken in ("", ", broken"))],
         rows=[*rows, ["all", *total]],
         note=f"Each schedule with {', '.join(CALLBACKS)} and {', '.join(TRAINING)}; validated {', '.join(VALIDATION)} "

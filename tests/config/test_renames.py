@@ -12,7 +12,7 @@ from conftest import Outcome
 from dlzoo.config import renames
 from dlzoo.config.introspection import locate
 
-LEGACY = Path(__file__).parent / "legacy"
+LEGACY = Path(__file__).parents[1] / "legacy"
 
 
 def targets(node: object) -> set[str]:

@@ -2,7 +2,7 @@
 
 Each mutation is tried in a process of its own, under an audit hook: no traceback, no crash, nothing written outside of
 the run's folder, no process and no connection. ``DLZOO_WRITE_RESULTS=1 pytest -m reliability
-tests/test_attacks_files.py`` writes the counts for RESULTS.md.
+tests/runs/test_attacks_files.py`` writes the counts for RESULTS.md.
 """
 
 from __future__ import annotations
@@ -88,10 +88,10 @@ def tally() -> Iterator[Tally]:
         return
     rows = [[what, *numbers] for what, numbers in counted.items()]
     reliability.save(
-        Path(__file__).parents[1],
+        Path(__file__).parents[2],
         "attacks_files",
         title="Checkpoints and run folders from a stranger",
-        command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/test_attacks_files.py",
+        command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/runs/test_attacks_files.py",
         columns=["what was changed", "mutations", "refused in a sentence", "traceback, crash or something touched"],
         rows=[*rows, ["all", *(sum(row[i] for row in rows) for i in (1, 2, 3))]],
         note="One node of a file is removed or becomes of another kind, length, shape or size; then the command runs "

@@ -1,6 +1,7 @@
 """Several processes learn what one process learns, whatever the model, the optimizer and what is done beside.
 
-``DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/test_two_processes.py`` tries all of it and writes the counts for
+``DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/runs/test_two_processes.py`` tries all of it and writes the
+counts for
 RESULTS.md. In double precision: there is no rounding that an optimizer could make large, as Adam does with gradients
 that are zero but for rounding and a line search with losses that are equal but for it.
 """
@@ -210,10 +211,10 @@ def counts() -> Iterator[dict[str, Counter[str]]]:
     rows = [[name, *(count[column] for column in columns)] for name, count in counted.items()]
     total = ["all", *(sum(count[column] for count in counted.values()) for column in columns)]
     reliability.save(
-        Path(__file__).parents[1],
+        Path(__file__).parents[2],
         "two_processes",
         title="Two processes against one",
-        command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/test_two_processes.py",
+        command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/runs/test_two_processes.py",
         columns=["model", *columns],
         rows=[*rows, total],
         note=f"Each model with {', '.join(OPTIMIZERS)}, and with each of them {', '.join(BESIDE)}, by one process and "

@@ -1,6 +1,6 @@
 """Checkpoints survive: damage is noticed, and no fault while one is written costs the one before it.
 
-``DLZOO_WRITE_RESULTS=1 pytest tests/test_durable.py`` writes the counts for RESULTS.md.
+``DLZOO_WRITE_RESULTS=1 pytest tests/checkpoint/test_durable.py`` writes the counts for RESULTS.md.
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ def tally() -> Iterator[Tally]:
         return
     outcomes = ("injected", "noticed", "harmless")
     reliability.save(
-        Path(__file__).parents[1],
+        Path(__file__).parents[2],
         "faults_of_checkpoints",
         title="Faults of checkpoints",
-        command="DLZOO_WRITE_RESULTS=1 pytest tests/test_durable.py",
+        command="DLZOO_WRITE_RESULTS=1 pytest tests/checkpoint/test_durable.py",
         columns=["fault", *outcomes, "wrong or lost"],
         rows=[
             [name, *(count[outcome] for outcome in outcomes), count["injected"] - count["noticed"] - count["harmless"]]

@@ -1,6 +1,6 @@
 """What a user can feed to a run: each fault gives one line that names it, or a run; never a traceback.
 
-    DLZOO_WRITE_RESULTS=1 python -m pytest tests/test_bad_input.py
+    DLZOO_WRITE_RESULTS=1 python -m pytest tests/runs/test_bad_input.py
 
 also writes the faults with their outcomes to results/reliability/input.json.
 """
@@ -18,7 +18,7 @@ import pytest
 from bad_input import FAULTS, TRAINS
 from conftest import Outcome
 
-RESULTS = Path(__file__).parents[1] / "results" / "reliability" / "input.json"
+RESULTS = Path(__file__).parents[2] / "results" / "reliability" / "input.json"
 SMOKE = ("trainer=smoke", "trainer.accelerator=cpu", "callbacks=none", "logger=none")
 
 
@@ -31,7 +31,7 @@ def outcomes() -> Iterator[dict[str, str]]:
         refused = sum(said != TRAINS for said in found.values())
         content = {
             "title": "Bad input",
-            "command": "DLZOO_WRITE_RESULTS=1 python -m pytest tests/test_bad_input.py",
+            "command": "DLZOO_WRITE_RESULTS=1 python -m pytest tests/runs/test_bad_input.py",
             "columns": ["fault", "outcome"],
             "rows": [[name, found[name]] for name in FAULTS],
             "note": f"{len(found)} faults in files given to a run: {refused} refused in one line and with exit code 2 "

@@ -2,7 +2,7 @@
 
 On the machine and the PyTorch version that wrote them, losses and weights are equal to the last bit; elsewhere, losses
 to 1e-4. Data are embedded, or generated in the form of the published files. To write them anew, after a change that is
-meant to change figures: ``DLZOO_WRITE_GOLDEN=1 pytest tests/test_golden.py``.
+meant to change figures: ``DLZOO_WRITE_GOLDEN=1 pytest tests/runs/test_golden.py``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dlzoo.config import compose as config
 
 golden = importlib.import_module("scripts.golden")
 
-FOLDER = Path(__file__).parent / "golden"
+FOLDER = Path(__file__).parents[1] / "golden"
 NUM_STEPS = 20
 ELSEWHERE = 1e-4
 """Relative tolerance of losses on another processor, or with another PyTorch."""

@@ -1,7 +1,7 @@
 """Whatever a stranger writes into a config or a checkpoint: no process, no connection, nothing written outside of the
 run, no traceback.
 
-``DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/test_attacks_configs.py`` writes the counts for RESULTS.md.
+``DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/runs/test_attacks_configs.py`` writes the counts for RESULTS.md.
 """
 
 from __future__ import annotations
@@ -148,10 +148,10 @@ def test_many_attacks(victim: Victim) -> None:
         tried = Counter(kind_of(attack) for attack in attacks)
         failed = Counter(kind_of(attack) for attack in attacks if id(attack) in bad)
         reliability.save(
-            Path(__file__).parents[1],
+            Path(__file__).parents[2],
             "attacks_configs",
             title="Configs and overrides by a stranger",
-            command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/test_attacks_configs.py",
+            command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/runs/test_attacks_configs.py",
             columns=["brought by", "tried", "broken"],
             rows=[*([kind, tried[kind], failed[kind]] for kind in sorted(tried)), ["all", len(attacks), len(broken)]],
             note="Generated: what runs a program, imports a module, writes a file or connects, at every place of a "

@@ -27,7 +27,7 @@ from dlzoo.errors import UserError
 from dlzoo.sweep import record as records
 from dlzoo.training import ranks as training_ranks
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 reliability = pytest.mark.reliability
 
 CASES = {

@@ -78,10 +78,11 @@ def outcomes() -> Iterator[dict[str, dict[str, str]]]:
     yield found
     if "DLZOO_WRITE_RESULTS" in os.environ and {*found["stop"]} == {*found["skip"]} == {*FAMILIES}:
         reliability.save(
-            Path(__file__).parent.parent,
+            Path(__file__).parents[2],
             "nonfinite",
             title="Numbers that are not finite",
-            command="DLZOO_WRITE_RESULTS=1 pytest tests/test_nonfinite_families.py -m 'reliability or not reliability'",
+            command="DLZOO_WRITE_RESULTS=1 pytest -m 'reliability or not reliability' "
+            "tests/runs/test_nonfinite_families.py",
             columns=("run", "on_nan=stop says", "on_nan=skip"),
             rows=[(name, found["stop"][name], found["skip"][name]) for name in FAMILIES],
             note="A NaN in one batch (for text, an infinite weight). Each stopped run's step was taken again from its "

@@ -12,7 +12,7 @@ from conftest import Outcome
 
 from dlzoo.commands.evaluate import evaluate
 
-FOLDER = Path(__file__).parent / "legacy"
+FOLDER = Path(__file__).parents[1] / "legacy"
 RUNS = sorted(path.parent.name for path in FOLDER.glob("*/results.json"))
 
 

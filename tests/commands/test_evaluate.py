@@ -27,7 +27,7 @@ from dlzoo.specs.inputs import Column, ImageSpec, Spec, TableSpec
 from dlzoo.specs.targets import Classes, Values
 from dlzoo.training import results
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RUNS = {
     "digits": ["data=digits", "seed=3", "expect=[{metric: test/accuracy, min: 0.01, source: us}]"],
     "wine": ["data=wine", "data.test_seed=4"],

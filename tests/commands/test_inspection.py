@@ -26,7 +26,7 @@ from dlzoo.tasks.supervised import Supervised
 from dlzoo.training import results
 from dlzoo.training.run import run as run_training
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ALL = ["kernels", "feature_maps", "grad_cam", "classes", "mistakes"]
 
 

@@ -127,7 +127,7 @@ def test_no_path_of_this_machine_leaves(
         assert terminal(command.main, f"ckpt={ckpt_of('csv')}", f"format={format}").code == 0
     files = list(tmp_path.iterdir())
     assert len(files) == 5
-    for place in (Path(__file__).parents[1], ckpt_of("csv").parents[1]):
+    for place in (Path(__file__).parents[2], ckpt_of("csv").parents[1]):
         assert not [path.name for path in files if str(place).encode() in path.read_bytes()]
 
 
