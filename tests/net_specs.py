@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from dlzoo.specs.base import Spec
 from dlzoo.specs.environments import EnvSpec, StatesSpec
-from dlzoo.specs.inputs import Column, ImageSpec, SequenceSpec, SeriesSpec, Spec, TableSpec, TextSpec
+from dlzoo.specs.inputs import Column, ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
 from dlzoo.specs.targets import Actions, Classes, NextTokens, Values
 from dlzoo.specs.tokenizer import SPECIAL, Tokenizer
 

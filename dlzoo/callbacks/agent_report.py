@@ -32,7 +32,9 @@ class Agents(Observer):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         path = run_folder(trainer) / "metrics.csv"
         if isinstance(pl_module, Player) and trainer.is_global_zero and path.is_file():
-            publish(trainer, "returns", return_plots.returns(read_rows(path), pl_module.spec.solved))  # type: ignore[union-attr]
+            environment = pl_module.spec.environment
+            assert environment is not None
+            publish(trainer, "returns", return_plots.returns(read_rows(path), environment.solved))
         self.shoot(trainer, pl_module, "last")
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from dlzoo.errors import visible
-from dlzoo.specs.inputs import Spec
+from dlzoo.specs.base import Spec
 from dlzoo.visualization import image_grid as tiles
 from dlzoo.visualization import plots
 

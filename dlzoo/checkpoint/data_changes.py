@@ -19,8 +19,8 @@ from dlzoo.data.base import DataModule
 from dlzoo.data.fingerprint import Fingerprint
 from dlzoo.distributed import launch as ranks
 from dlzoo.errors import UserError
-from dlzoo.specs.base import from_plain, to_plain
-from dlzoo.specs.inputs import Spec
+from dlzoo.specs.base import Spec
+from dlzoo.specs.plain import from_plain, to_plain
 from dlzoo.utils import checkpoint_files
 
 HARMLESS = ("batch_size", "eval_batch_size", "placement", "augment", "memory_mb", "num_workers", "mirrors")

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from dlzoo.checkpoint import sidecar as beside
 from dlzoo.data.fingerprint import Fingerprint
 from dlzoo.errors import UserError
-from dlzoo.specs.base import to_plain
+from dlzoo.specs.plain import to_plain
 from dlzoo.utils.archives import Damaged, previous_of
 from dlzoo.utils.checkpoint_files import FORMAT, read
 

@@ -22,7 +22,7 @@ from dlzoo.config import renames, schema
 from dlzoo.config.allowlist import Trust
 from dlzoo.config.introspection import check_number, locate
 from dlzoo.errors import UserError, short
-from dlzoo.specs.base import from_plain
+from dlzoo.specs.plain import from_plain
 from dlzoo.tasks.base import Task
 from dlzoo.utils.checkpoint_files import _first, read
 

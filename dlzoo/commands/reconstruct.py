@@ -13,7 +13,7 @@ from dlzoo.utils import files as paths
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dlzoo.specs.targets import Target
+    from dlzoo.specs.base import Target
     from dlzoo.tasks.base import Task
 
 FOLDER = "reconstructions"

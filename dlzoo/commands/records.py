@@ -15,7 +15,8 @@ from dlzoo.utils import files as paths
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dlzoo.specs.targets import Target
+    from dlzoo.specs.base import Target
+
 
 FormatName = Literal["table", "json", "csv"]
 Record = dict[str, Any]

@@ -14,7 +14,8 @@ from dlzoo.config.compose import CONFIG_DIR
 from dlzoo.config.introspection import locate
 from dlzoo.data.base import DataModule
 from dlzoo.errors import MISTAKES, SpecError, UserError
-from dlzoo.specs.inputs import ImageSpec, Spec
+from dlzoo.specs.base import Spec
+from dlzoo.specs.inputs import ImageSpec
 from dlzoo.specs.targets import Classes
 from dlzoo.tasks.base import Task
 

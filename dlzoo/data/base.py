@@ -20,8 +20,8 @@ from dlzoo.data.fingerprint import Fingerprint, hash_rows, of_rows
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader
 from dlzoo.data.splits import few, holdout
 from dlzoo.errors import UserError, at_least
-from dlzoo.specs.inputs import ImageSpec, Spec, TableSpec
-from dlzoo.specs.targets import Classes, Target
+from dlzoo.specs.base import Spec, Target
+from dlzoo.specs.inputs import ImageSpec, TableSpec
 
 Placement = Literal["auto", "device", "host", "workers"]
 
@@ -241,10 +241,11 @@ class InMemoryData(DataModule):
 
 def with_counts(spec: Spec, labels: Tensor) -> Spec:
     """The spec with the classes' numbers of training rows."""
-    if not isinstance(spec.target, Classes):
+    classes = spec.target.classes
+    if classes is None:
         return spec
-    counts = tuple(labels.bincount(minlength=spec.target.num_outputs).tolist())
-    return dataclasses.replace(spec, target=dataclasses.replace(spec.target, counts=counts))
+    counts = tuple(labels.bincount(minlength=classes.num_outputs).tolist())
+    return spec.with_target(dataclasses.replace(classes, counts=counts))
 
 
 def moments(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:

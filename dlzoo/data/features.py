@@ -12,7 +12,7 @@ from torch import Tensor
 from dlzoo.data.base import DataModule, InMemoryData
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import UserError
-from dlzoo.specs.inputs import Spec
+from dlzoo.specs.base import Spec
 
 
 class CachedFeatures(InMemoryData):

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from dlzoo.errors import UserError
-from dlzoo.specs.targets import Classes, Target
+from dlzoo.specs.base import Target
+from dlzoo.specs.targets import Classes
 
 
 class Rows(Protocol):

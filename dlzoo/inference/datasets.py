@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from dlzoo.data.base import DataModule
-    from dlzoo.specs.inputs import Column, Spec, TextSpec
+    from dlzoo.specs.base import Spec
+    from dlzoo.specs.inputs import Column, TextSpec
 
 
 TRAINER_OPTIONS = ("accelerator", "precision", "deterministic", "limit_test_batches")
@@ -96,7 +97,7 @@ def check_fit(trained: Spec, given: Spec, data: str) -> None:
         if differ:
             words = " ".join(f"data.{key}={json.dumps(value)}" for key, value in sorted(differ)).replace('"', "")
             refuse(trained.describe(), f"{given.describe()}; set {words}")
-    elif trained.shape != given.shape:  # type: ignore[union-attr]
+    elif trained.shape != given.shape:
         refuse(trained.describe(), given.describe())
     if isinstance(trained, TableSpec) and isinstance(given, TableSpec):
         for number, (own, its) in enumerate(zip(trained.columns, given.columns, strict=False), 1):

@@ -94,7 +94,7 @@ def _safetensors(path: Path, key: str) -> dict[str, Tensor]:
 
 def _from_checkpoint(path: Path, key: str) -> Weights:
     """The net of a checkpoint of ours, and the classes that it was trained for."""
-    from dlzoo.specs.base import from_plain
+    from dlzoo.specs.plain import from_plain
     from dlzoo.specs.targets import Classes
     from dlzoo.utils.checkpoint_files import read
 

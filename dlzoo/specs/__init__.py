@@ -1,8 +1,9 @@
 """Specs: what data promise about their batches, and nets are built from."""
 
+from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.environments import EnvSpec, StatesSpec
-from dlzoo.specs.inputs import Column, ImageSpec, SequenceSpec, SeriesSpec, Spec, TableSpec, TextSpec
-from dlzoo.specs.targets import Actions, Classes, NextTokens, Target, Values
+from dlzoo.specs.inputs import Column, ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
+from dlzoo.specs.targets import Actions, Classes, NextTokens, Values
 
 __all__ = [
     "Actions", "Classes", "Column", "EnvSpec", "ImageSpec", "NextTokens", "SequenceSpec", "SeriesSpec", "Spec",

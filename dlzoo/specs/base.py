@@ -1,41 +1,140 @@
-"""What all specs have in common, and specs as plain data."""
+"""The base classes of specs and targets.
+
+Both are open: a subclass registers itself under its name, so that checkpoints can store it. What other layers want to
+know of a spec or a target they ask by the properties below, never by its class: ``spec.images`` is the `ImageSpec` that
+batches can be read as, or None. A spec of another kind may answer too, such as one whose inputs hold an image.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, get_args, get_type_hints
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from dlzoo.errors import UserError
-from dlzoo.specs.inputs import Column, Spec
-from dlzoo.specs.series_transform import Transform
-from dlzoo.specs.targets import Target
-from dlzoo.specs.tokenizer import Tokenizer
-from dlzoo.utils.type_checks import check_value
+if TYPE_CHECKING:
+    from dlzoo.specs.environments import EnvSpec, StatesSpec
+    from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
+    from dlzoo.specs.targets import Actions, Classes, NextTokens, Values
 
-_TYPES = {cls.__name__: cls for cls in (*get_args(Spec), *get_args(Target), Column, Tokenizer, Transform)}
-
-
-def to_plain(value: Any) -> Any:
-    """A spec as dicts, lists, strings and numbers, for a checkpoint or JSON; `from_plain` inverts it."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"type": type(value).__name__, **fields}
-    return [to_plain(v) for v in value] if isinstance(value, tuple) else value
+REGISTRY: dict[str, type[Plain]] = {}
+"""Classes that a stored spec may name; `Plain.__init_subclass__` fills it."""
 
 
-def from_plain(value: Any) -> Any:
-    """The spec that `to_plain` wrote. `UserError` if it names a type or a field that this version does not know."""
-    if isinstance(value, dict):
-        fields = {k: from_plain(v) for k, v in value.items() if k != "type"}
-        try:
-            kind = _TYPES[value["type"]]
-            part = kind(**fields)
-        except (KeyError, TypeError) as error:
-            raise UserError(f"the stored spec has a part that this version of dlzoo does not know: {error}") from None
-        hints = get_type_hints(kind)
-        for name, given in fields.items():
-            check_value(given, hints[name], f"the stored spec, {kind.__name__}.{name}")
-            if hints[name] == tuple[str, ...] and not all(isinstance(text, str) for text in given):
-                raise UserError(f"the stored spec, {kind.__name__}.{name}: these must be texts")
-        return part
-    return tuple(from_plain(v) for v in value) if isinstance(value, list) else value
+@dataclass(frozen=True)
+class Plain:
+    """A frozen dataclass of plain values and other `Plain` objects, which checkpoints store by its class's name."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        known = REGISTRY.setdefault(cls.__name__, cls)
+        if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(
+                f"{cls.__module__}.{cls.__name__}: stored specs name their parts, and {known.__module__} already has "
+                f"a {cls.__name__}; choose another name"
+            )
+        REGISTRY[cls.__name__] = cls
+
+
+@dataclass(frozen=True)
+class Target(Plain):
+    """What a net learns to predict."""
+
+    what: ClassVar[str]
+    """In the plural, for messages: "classes"."""
+
+    if TYPE_CHECKING:  # not at run time, where a dataclass would take a property of its base for a field's default
+
+        @property
+        def names(self) -> tuple[str, ...]:
+            """Of the outputs: classes, columns, actions."""
+
+        @property
+        def units(self) -> tuple[str, ...]:
+            """Of the outputs, or empty."""
+
+        @property
+        def num_outputs(self) -> int:
+            """Of the net."""
+
+    @property
+    def classes(self) -> Classes | None:
+        """One class a row."""
+        return None
+
+    @property
+    def values(self) -> Values | None:
+        """Real numbers."""
+        return None
+
+    @property
+    def next_tokens(self) -> NextTokens | None:
+        """For each token of a text the one that follows."""
+        return None
+
+    @property
+    def actions(self) -> Actions | None:
+        """Of an agent."""
+        return None
+
+    def example(self, n: int) -> Any:
+        """Targets of n rows, the same in each call."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Spec(Plain):
+    """What data promise about their batches."""
+
+    what: ClassVar[str]
+    """In the plural, for messages: "images"."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def target(self) -> Target: ...
+
+        @property
+        def mean(self) -> tuple[float, ...]:
+            """Of the inputs in the training rows, per channel or feature; empty if they are not to be standardised."""
+
+        @property
+        def std(self) -> tuple[float, ...]: ...
+
+        @property
+        def shape(self) -> tuple[int, ...]:
+            """Of the inputs of one row, where all rows have the same."""
+
+    @property
+    def images(self) -> ImageSpec | None:
+        return None
+
+    @property
+    def table(self) -> TableSpec | None:
+        return None
+
+    @property
+    def texts(self) -> TextSpec | None:
+        return None
+
+    @property
+    def sequences(self) -> SequenceSpec | None:
+        return None
+
+    @property
+    def series(self) -> SeriesSpec | None:
+        return None
+
+    @property
+    def environment(self) -> EnvSpec | StatesSpec | None:
+        return None
+
+    def with_target(self, target: Target) -> Self:
+        """The same inputs with another target."""
+        return replace(self, target=target)  # type: ignore[call-arg]  # a field of each spec
+
+    def describe(self) -> str:
+        """For messages: "images of 1x28x28"."""
+        raise NotImplementedError
+
+    def example(self, n: int) -> tuple[Any, Any]:
+        """Inputs and targets of n rows, the same in each call."""
+        raise NotImplementedError

@@ -13,11 +13,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from dlzoo.specs.base import Spec
 from dlzoo.specs.targets import Actions
 
 
 @dataclass(frozen=True)
-class EnvSpec:
+class EnvSpec(Spec):
     """An environment that shows vectors (B, D) float32, or pictures (B, C, H, W) float32 in [0, 1].
 
     ``max_steps`` is where an episode is cut (0: never), ``solved`` the mean return from which its authors call it
@@ -42,6 +43,10 @@ class EnvSpec:
     def num_features(self) -> int:
         return math.prod(self.shape)
 
+    @property
+    def environment(self) -> EnvSpec:
+        return self
+
     def describe(self) -> str:
         shown = f"pictures of {'x'.join(map(str, self.shape))}" if self.is_picture else f"{self.num_features} numbers"
         return f"the environment {self.id}, which shows {shown} and takes {self.target.num_outputs} actions"
@@ -57,7 +62,7 @@ class EnvSpec:
 
 
 @dataclass(frozen=True)
-class StatesSpec:
+class StatesSpec(Spec):
     """An environment with a finite number of states, which it shows as their numbers (B,) int64."""
 
     what: ClassVar[str] = "environments of numbered states"
@@ -74,6 +79,10 @@ class StatesSpec:
     def shape(self) -> tuple[int]:
         """Of what describes a state: one number for each that there is."""
         return (self.num_states,)
+
+    @property
+    def environment(self) -> StatesSpec:
+        return self
 
     def describe(self) -> str:
         return (

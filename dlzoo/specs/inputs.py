@@ -17,14 +17,14 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from dlzoo.specs.environments import EnvSpec, StatesSpec
+from dlzoo.specs.base import Plain, Spec, Target
 from dlzoo.specs.series_transform import Transform
-from dlzoo.specs.targets import Classes, NextTokens, Target, Values
+from dlzoo.specs.targets import Classes, Values
 from dlzoo.specs.tokenizer import PAD, SPECIAL, UNKNOWN, Tokenizer
 
 
 @dataclass(frozen=True)
-class ImageSpec:
+class ImageSpec(Spec):
     """Pictures: (B, C, H, W) float32 in [0, 1]. ``mean`` and ``std`` are per channel, fitted on train, or empty."""
 
     what: ClassVar[str] = "images"
@@ -44,6 +44,10 @@ class ImageSpec:
     def num_features(self) -> int:
         return self.channels * self.height * self.width
 
+    @property
+    def images(self) -> ImageSpec:
+        return self
+
     def describe(self) -> str:
         return f"images of {self.channels}x{self.height}x{self.width}"
 
@@ -53,7 +57,7 @@ class ImageSpec:
 
 
 @dataclass(frozen=True)
-class Column:
+class Column(Plain):
     """One column of a table.
 
     A numeric column gives one feature; a categorical one gives one feature per category (one-hot; a value not seen
@@ -71,7 +75,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class TableSpec:
+class TableSpec(Spec):
     """Rows of a table: (B, F) float32. ``mean`` and ``std`` are per feature, fitted on train, or empty."""
 
     what: ClassVar[str] = "tables"
@@ -93,6 +97,10 @@ class TableSpec:
     def shape(self) -> tuple[int]:
         return (self.num_features,)
 
+    @property
+    def table(self) -> TableSpec:
+        return self
+
     def describe(self) -> str:
         return f"a table of {self.num_features} features"
 
@@ -102,7 +110,7 @@ class TableSpec:
 
 
 @dataclass(frozen=True)
-class TextSpec:
+class TextSpec(Spec):
     """Texts: (B, L) int64, the tokens' numbers in the vocabulary, filled up with 0, ``<pad>``, behind each text's end.
 
     ``vocabulary`` is fitted on train; before, it holds the special tokens alone. Of a longer text the ``keep``
@@ -123,6 +131,10 @@ class TextSpec:
     def num_tokens(self) -> int:
         return len(self.vocabulary)
 
+    @property
+    def texts(self) -> TextSpec:
+        return self
+
     def describe(self) -> str:
         length = "" if self.max_length is None else f", at most {self.max_length}"
         return f"texts of {self.tokenizer.what}{length}"
@@ -140,7 +152,7 @@ class TextSpec:
         length = min(self.max_length or 12, 12)
         draw = torch.Generator().manual_seed(0)
         x = torch.randint(1, self.num_tokens, (n, length), generator=draw)
-        if isinstance(self.target, NextTokens):
+        if self.target.next_tokens is not None:
             return x, x.roll(-1, 1)
         ends = torch.randint(1, length + 1, (n, 1), generator=draw)
         return torch.where(torch.arange(length) < ends, x, PAD)[:, : ends.max()], self.target.example(n)
@@ -151,7 +163,7 @@ class TextSpec:
 
 
 @dataclass(frozen=True)
-class SequenceSpec:
+class SequenceSpec(Spec):
     """Sequences of equal length: (B, T, D) float32. ``target`` is what is asked about the whole."""
 
     what: ClassVar[str] = "sequences"
@@ -170,6 +182,10 @@ class SequenceSpec:
     def num_features(self) -> int:
         return self.length * self.num_inputs
 
+    @property
+    def sequences(self) -> SequenceSpec:
+        return self
+
     def describe(self) -> str:
         return f"sequences of {self.length}x{self.num_inputs}"
 
@@ -179,7 +195,7 @@ class SequenceSpec:
 
 
 @dataclass(frozen=True)
-class SeriesSpec:
+class SeriesSpec(Spec):
     """Columns of values over time, at equal steps, to be forecast.
 
     A training batch holds windows (B, W, D) of past values, as ``transform`` leaves them, and the next value (B, D).
@@ -222,12 +238,13 @@ class SeriesSpec:
         """Raw values that a forecast needs to start from."""
         return self.window + self.transform.num_lost
 
+    @property
+    def series(self) -> SeriesSpec:
+        return self
+
     def describe(self) -> str:
         return f"a series of {', '.join(self.target.names)} by the {self.frequency}, in windows of {self.window}"
 
     def example(self, n: int) -> tuple[Tensor, Tensor]:
         x = torch.randn(n, *self.shape, generator=torch.Generator().manual_seed(0))
         return x, torch.cat([x[:, 1:], x[:, :1]], dim=1) if self.consecutive else self.target.example(n)
-
-
-Spec = ImageSpec | TableSpec | TextSpec | SequenceSpec | SeriesSpec | EnvSpec | StatesSpec

@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from dlzoo.specs.base import Plain
+
 
 @dataclass(frozen=True)
-class Transform:
+class Transform(Plain):
     """Raw values (N, D) of D columns over time <-> steps (N - num_lost, D).
 
     Args:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from dlzoo.specs.base import Plain
+
 Level = Literal["word", "char"]
 
 PAD, UNKNOWN = 0, 1
@@ -25,7 +27,7 @@ _CLOSING, _OPENING = frozenset(".,;:!?)]}%'\u2019\u2026"), frozenset("([{$#@")
 
 
 @dataclass(frozen=True)
-class Tokenizer:
+class Tokenizer(Plain):
     """How text is cut.
 
     Args:

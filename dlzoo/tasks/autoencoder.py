@@ -17,7 +17,7 @@ from torchmetrics import MeanMetric
 from dlzoo.distributed.noise import Noise
 from dlzoo.errors import UserError
 from dlzoo.losses.functional import widen
-from dlzoo.specs.inputs import Spec
+from dlzoo.specs.base import Spec
 from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.corruption import NoiseName, corruption
 from dlzoo.tasks.interfaces import Encoding

@@ -23,7 +23,7 @@ from dlzoo.distributed.noise import Drawn, Noise, Shared
 from dlzoo.errors import UserError
 from dlzoo.layers.basic import Standardize
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
-from dlzoo.specs.inputs import Spec
+from dlzoo.specs.base import Spec
 from dlzoo.specs.targets import Classes, Values
 from dlzoo.utils import rng as random_state
 from dlzoo.utils import state_checks

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from dlzoo.distributed.collectives import of_all_ranks
 from dlzoo.errors import UserError, pick
 from dlzoo.losses.functional import widen
-from dlzoo.specs.inputs import Spec
+from dlzoo.specs.base import Spec
 from dlzoo.specs.targets import Classes
 from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.interfaces import EVAL_SEED, Generating

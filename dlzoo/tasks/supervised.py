@@ -14,8 +14,8 @@ from dlzoo.errors import SpecError, UserError
 from dlzoo.layers.basic import ACTIVATION_TYPES
 from dlzoo.losses.functional import ClassLossName, ValueLossName
 from dlzoo.losses.objectives import ClassObjective, ValueObjective
-from dlzoo.specs.inputs import Spec
-from dlzoo.specs.targets import Classes, Target, Values
+from dlzoo.specs.base import Spec, Target
+from dlzoo.specs.targets import Classes, Values
 from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory, Task
 from dlzoo.tasks.finetuning import Transfer
 

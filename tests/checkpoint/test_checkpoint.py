@@ -19,8 +19,8 @@ from dlzoo.checkpoint.load import load_task
 from dlzoo.config.compose import compose
 from dlzoo.config.instantiate import build_data
 from dlzoo.errors import UserError
-from dlzoo.specs.base import from_plain, to_plain
 from dlzoo.specs.inputs import Column, ImageSpec, TableSpec
+from dlzoo.specs.plain import from_plain, to_plain
 from dlzoo.specs.targets import Classes, Values
 from dlzoo.training import results
 from dlzoo.utils.checkpoint_files import read

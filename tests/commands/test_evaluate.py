@@ -23,7 +23,8 @@ from dlzoo.config import compose as config
 from dlzoo.config.instantiate import build_data
 from dlzoo.errors import UserError
 from dlzoo.inference import datasets
-from dlzoo.specs.inputs import Column, ImageSpec, Spec, TableSpec
+from dlzoo.specs.base import Spec
+from dlzoo.specs.inputs import Column, ImageSpec, TableSpec
 from dlzoo.specs.targets import Classes, Values
 from dlzoo.training import results
 

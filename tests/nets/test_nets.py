@@ -29,7 +29,8 @@ from dlzoo.nets.rnn_forecaster import Forecaster
 from dlzoo.nets.text_cnn import TextCNN
 from dlzoo.nets.uniform_policy import Dice
 from dlzoo.nets.wide_deep import WideDeep
-from dlzoo.specs.inputs import ImageSpec, Spec, TextSpec
+from dlzoo.specs.base import Spec
+from dlzoo.specs.inputs import ImageSpec, TextSpec
 from dlzoo.specs.targets import Classes, NextTokens
 
 REFUSED = {("Perceptron", "angles"), ("Perceptron", "california")}

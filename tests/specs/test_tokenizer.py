@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlzoo.specs.base import from_plain, to_plain
 from dlzoo.specs.inputs import TextSpec
+from dlzoo.specs.plain import from_plain, to_plain
 from dlzoo.specs.targets import Classes
 from dlzoo.specs.tokenizer import PAD, SPECIAL, UNKNOWN, Tokenizer, build_vocabulary
 

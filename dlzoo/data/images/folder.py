@@ -26,8 +26,9 @@ from dlzoo.data.images.decode import EXTENSIONS, Decode, Fit, others, read_image
 from dlzoo.data.loaders import Arrays, Batch, Loader, WorkerLoader
 from dlzoo.data.splits import holdout
 from dlzoo.errors import UserError
+from dlzoo.specs.base import Target
 from dlzoo.specs.inputs import ImageSpec
-from dlzoo.specs.targets import Classes, Target
+from dlzoo.specs.targets import Classes
 from dlzoo.utils.download import folder_of
 from dlzoo.utils.memory import free_megabytes
 

@@ -26,8 +26,9 @@ from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.splits import holdout
 from dlzoo.errors import UserError, nearest
-from dlzoo.specs.inputs import Column, Spec, TableSpec
-from dlzoo.specs.targets import Classes, Target, Values
+from dlzoo.specs.base import Spec, Target
+from dlzoo.specs.inputs import Column, TableSpec
+from dlzoo.specs.targets import Classes, Values
 from dlzoo.utils.download import Unpacked, damaged, download, find, folder_of, read_bytes
 
 if TYPE_CHECKING:

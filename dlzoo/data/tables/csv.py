@@ -22,7 +22,8 @@ from dlzoo.data.csv_reader import MISSING_MARKS, read_header, read_table
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.tables.base import TableData, as_numbers, as_text, encode
 from dlzoo.errors import UserError, nearest
-from dlzoo.specs.inputs import Column, Spec, TableSpec
+from dlzoo.specs.base import Spec
+from dlzoo.specs.inputs import Column, TableSpec
 from dlzoo.specs.targets import Classes, Values
 from dlzoo.utils import files as paths
 

@@ -17,8 +17,9 @@ from torch import Tensor
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import at_least, pick
+from dlzoo.specs.base import Target
 from dlzoo.specs.inputs import Column, TableSpec
-from dlzoo.specs.targets import Classes, Target
+from dlzoo.specs.targets import Classes
 
 GateName = Literal[
     "and", "or", "nand", "nor", "xor", "xnor", "not", "identity",

@@ -18,8 +18,8 @@ from dlzoo.data.text import cache as text_cache
 from dlzoo.data.text.cache import Corpus
 from dlzoo.data.text.loaders import BucketLoader, Texts
 from dlzoo.errors import UserError, at_least
-from dlzoo.specs.inputs import Spec, TextSpec
-from dlzoo.specs.targets import Target
+from dlzoo.specs.base import Spec, Target
+from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.tokenizer import UNKNOWN, Level, Tokenizer, build_vocabulary
 
 Split = Literal["train", "val", "test"]

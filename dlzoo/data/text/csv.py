@@ -20,7 +20,8 @@ from dlzoo.data.text.base import TextData
 from dlzoo.data.text.loaders import Texts
 from dlzoo.data.text_reader import content_of
 from dlzoo.errors import UserError, nearest
-from dlzoo.specs.inputs import Spec, TextSpec
+from dlzoo.specs.base import Spec
+from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.targets import Classes
 from dlzoo.utils import files as paths
 

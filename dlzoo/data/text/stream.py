@@ -88,7 +88,8 @@ class StreamData(TokenData):
             vocabulary = self.fit_vocabulary(corpus.words, train)
             target = NextTokens(len(vocabulary))
             self.spec = dataclasses.replace(self.declare(), vocabulary=vocabulary, target=target)
-        numbers = {token: i for i, token in enumerate(self.spec.vocabulary)}  # type: ignore[union-attr]
+        assert self.spec.texts is not None
+        numbers = {token: i for i, token in enumerate(self.spec.texts.vocabulary)}
         table = torch.tensor([numbers.get(word, UNKNOWN) for word in corpus.words])
         self._streams = {"train": table[train], "val": table[val], "test": table[test]}
 

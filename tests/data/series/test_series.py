@@ -16,7 +16,7 @@ from dlzoo.data.series.air_passengers import PASSENGERS, AirPassengers
 from dlzoo.data.series.base import SeriesData, consecutive_windows
 from dlzoo.data.series.csv import CsvSeries
 from dlzoo.errors import UserError
-from dlzoo.specs.base import from_plain, to_plain
+from dlzoo.specs.plain import from_plain, to_plain
 from dlzoo.specs.targets import Values
 
 

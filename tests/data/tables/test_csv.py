@@ -13,8 +13,8 @@ import torch
 from dlzoo.data.tables.base import encode
 from dlzoo.data.tables.csv import CsvTable, read_table
 from dlzoo.errors import UserError
-from dlzoo.specs.base import from_plain, to_plain
 from dlzoo.specs.inputs import Column
+from dlzoo.specs.plain import from_plain, to_plain
 from dlzoo.specs.targets import Classes, Values
 
 Make = Callable[..., CsvTable]

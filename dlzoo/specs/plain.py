@@ -1,0 +1,36 @@
+"""Specs as plain data, for checkpoints and JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, get_type_hints
+
+from dlzoo.errors import UserError
+from dlzoo.specs.base import REGISTRY
+from dlzoo.utils.type_checks import check_value
+
+
+def to_plain(value: Any) -> Any:
+    """A spec as dicts, lists, strings and numbers, for a checkpoint or JSON; `from_plain` inverts it."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    return [to_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def from_plain(value: Any) -> Any:
+    """The spec that `to_plain` wrote. `UserError` if it names a type or a field that this version does not know."""
+    if isinstance(value, dict):
+        fields = {k: from_plain(v) for k, v in value.items() if k != "type"}
+        try:
+            kind = REGISTRY[value["type"]]
+            part = kind(**fields)
+        except (KeyError, TypeError) as error:
+            raise UserError(f"the stored spec has a part that this version of dlzoo does not know: {error}") from None
+        hints = get_type_hints(kind)
+        for name, given in fields.items():
+            check_value(given, hints[name], f"the stored spec, {kind.__name__}.{name}")
+            if hints[name] == tuple[str, ...] and not all(isinstance(text, str) for text in given):
+                raise UserError(f"the stored spec, {kind.__name__}.{name}: these must be texts")
+        return part
+    return tuple(from_plain(v) for v in value) if isinstance(value, list) else value
