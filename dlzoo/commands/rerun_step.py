@@ -1,4 +1,7 @@
-"""Take a step that went wrong once more, and name where numbers stop being finite."""
+"""Take a step that went wrong once more, and name where numbers stop being finite.
+
+python scripts/rerun_step.py ckpt=<run>/nonfinite.ckpt
+"""
 
 from __future__ import annotations
 

@@ -251,7 +251,7 @@ def test_every_target_of_ours_is_allowed() -> None:
 
 def test_names_are_decided_without_importing_torch() -> None:
     program = (
-        "import sys; from dlzoo import trust; t = trust.Trust(); t.check_target('torch.optim.Adam', 'x')\n"
+        "import sys; from dlzoo.config import allowlist; t = allowlist.Trust(); t.check_target('torch.optim.Adam', 'x')\n"
         "try: t.check_target('torch.optim.Adamm', 'x')\n"
         "except ValueError as error: print(error)\n"
         "print({'torch', 'lightning', 'hydra'} & {*sys.modules})"
@@ -475,8 +475,8 @@ def test_a_run_of_the_users_own_net_is_continued(own_ckpt: Path, canary: Path, t
 
 
 def test_every_command_that_loads_a_checkpoint_takes_trust() -> None:
-    loading = [*Path(config.__file__).parent.rglob("*.py")]
-    loading = [file for file in loading if "cli.load(" in file.read_text() and file.name != "matrix.py"]
+    loading = [*Path(encode.__file__).parent.glob("*.py")]
+    loading = [file for file in loading if "cli.load(" in file.read_text()]
     assert len(loading) >= 7
     assert [file.name for file in loading if "trust" not in file.read_text()] == []
 
