@@ -252,9 +252,17 @@ class Task(pl.LightningModule):
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
         closure = optimizer_closure
-        if closure is not None and isinstance(optimizer.optimizer, torch.optim.LBFGS):
-            closure = partial(self._evaluated, closure)
-        super().optimizer_step(epoch, batch_idx, optimizer, closure)
+        if closure is None or not isinstance(optimizer.optimizer, torch.optim.LBFGS):
+            super().optimizer_step(epoch, batch_idx, optimizer, closure)
+            return
+        (group,) = optimizer.optimizer.param_groups
+        line_search = group["line_search_fn"]
+        if group["lr"] == 0:  # where a schedule ends; PyTorch's line search would divide by the length of the step
+            group["line_search_fn"] = None
+        try:
+            super().optimizer_step(epoch, batch_idx, optimizer, partial(self._evaluated, closure))
+        finally:
+            group["line_search_fn"] = line_search
 
     def _evaluated(self, closure: Callable[[], Any]) -> Any:
         """What L-BFGS reads of a batch: it chooses its steps by the loss, which on each rank must be that of the whole

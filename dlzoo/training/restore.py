@@ -236,7 +236,13 @@ def check_lbfgs(
         return torch.ones(())
 
     try:
-        optimizer.load_state_dict({"state": copy_of(dict(states)), "param_groups": [{**groups[0], "params": [0]}]})
+        group = {
+            **groups[0],
+            "params": [0],
+            "lr": 1.0,
+            "line_search_fn": None,
+        }  # the search divides by its step
+        optimizer.load_state_dict({"state": copy_of(dict(states)), "param_groups": [group]})
         optimizer.step(closure)
     except FAILURES as error:
         raise UserError(f"{here} cannot be used by LBFGS: {type(error).__name__} {one_line(error, 200)}") from None

@@ -133,6 +133,14 @@ def test_lbfgs_lists_must_belong_together() -> None:
         check(state, "lbfgs")
 
 
+def test_lbfgs_whose_schedule_has_ended_can_be_resumed() -> None:
+    """At a rate of zero, PyTorch's line search divides by zero."""
+    state = trained("lbfgs")
+    state["param_groups"][0] |= {"lr": 0.0, "line_search_fn": "strong_wolfe"}
+    optimizer = torch.optim.LBFGS(net().parameters(), history_size=3, line_search_fn="strong_wolfe")
+    resume_state.check_optimizer(state, optimizer, "optimizer_states[0]")
+
+
 def test_a_schedule_takes_no_attribute_that_is_no_state_of_it() -> None:
     scheduler = torch.optim.lr_scheduler.StepLR(torch.optim.SGD(net().parameters(), lr=0.1), 3)
     resume_state.check_schedule(scheduler.state_dict(), scheduler, "lr_schedulers[0]")

@@ -145,6 +145,13 @@ def test_every_optimizer_lowers_the_loss(optimizer: str, train: Train, tmp_path:
     assert losses[-1] < losses[0]
 
 
+def test_lbfgs_follows_a_schedule_down_to_zero(train: Train, tmp_path: Path) -> None:
+    """At a rate of zero, PyTorch's line search divides by zero."""
+    words = ("optimizer=lbfgs", "data.batch_size=5000", "scheduler=step", "scheduler.every=1", "scheduler.gamma=0")
+    done = train(*QUICK, *words, "trainer.max_epochs=3")
+    assert done.code == 0, done.err
+
+
 @pytest.mark.parametrize("warmup", [0, 0.5])
 @pytest.mark.parametrize("scheduler", config.groups()["scheduler"])
 def test_every_scheduler_after_a_warm_up(scheduler: str, warmup: float, train: Train, tmp_path: Path) -> None:
