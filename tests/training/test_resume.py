@@ -132,7 +132,8 @@ def test_mistakes(words: list[str], message: str, tmp_path: Path, monkeypatch: p
 def test_the_newest_run_of_the_same_words_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     cards = {}
-    monkeypatch.setattr("dlzoo.utils.checkpoint_files.read", lambda path: {"dlzoo": {"overrides": cards[str(path)]}})
+    for reader in ("dlzoo.utils.checkpoint_files.read", "dlzoo.checkpoint.format.read"):
+        monkeypatch.setattr(reader, lambda path: {"dlzoo": {"overrides": cards[str(path)]}})
     for i, words in enumerate([["data=wine", "++seed=1"], ["data=wine", "++seed=1", "ckpt=x"], ["data=iris"]]):
         run = tmp_path / "outputs" / "2026-01-01" / f"10-00-0{i}-mlp-wine"
         for folder in (".hydra", "checkpoints"):
