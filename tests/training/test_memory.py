@@ -89,7 +89,7 @@ def test_it_can_run_out_before_training(place: str, train: Train, monkeypatch: p
 def test_other_errors_are_not_taken_for_it() -> None:
     assert not free_memory.has_run_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert free_memory.has_run_out(MemoryError("Unable to allocate 3.73 GiB for an array"))
-    assert free_memory.amount_asked("Unable to allocate 4.00 GiB for an array") == 4 * 2**30
+    assert memory.amount_asked("Unable to allocate 4.00 GiB for an array") == 4 * 2**30
 
 
 @pytest.mark.parametrize(("most", "size"), [(100, 64), (40, 32), (5, 4)])
