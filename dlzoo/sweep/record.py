@@ -187,6 +187,17 @@ def check_kept(kept: dict[str, Any], path: Path, key: str) -> None:
     run_files.check(kept, {name: TRIAL[name] for name in kept if name in TRIAL}, path, f"{key}.")
 
 
+def is_decision(value: Any) -> bool:
+    """Whether this is what a study holds of a trial that was or was not pruned."""
+    return (
+        isinstance(value, dict)
+        and run_files.is_count(value.get("epoch"))
+        and run_files.is_text_or_none(value.get("reason"))
+        and isinstance(notes := value.get("notes"), dict)
+        and all(run_files.is_number(note) for note in notes.values())
+    )
+
+
 def relative_folder(run: str, sweep: Path) -> str:
     """A run folder as seen from the sweep's, which may be moved."""
     return to_relative(Path(run).resolve(), sweep.resolve()) if run else run

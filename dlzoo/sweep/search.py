@@ -22,7 +22,7 @@ from dlzoo.config.run_files import is_number, refuse
 from dlzoo.errors import UserError, short
 from dlzoo.sweep import space as spaces
 from dlzoo.sweep.channel import Epoch
-from dlzoo.sweep.record import Trial, absolute_folder, check_kept, relative_folder
+from dlzoo.sweep.record import Trial, absolute_folder, check_kept, is_decision, relative_folder
 from dlzoo.sweep.settings import Settings
 from dlzoo.sweep.space import Space
 
@@ -101,16 +101,37 @@ class Search:
             return False
         if report.epoch == report.max_epochs or (is_known and report.epoch < max(self.known)):
             return True  # then it was said before that it goes on
-        before = self.asked.user_attrs.get("pruned")  # by the process that died
-        if before is not None:
-            trial.state, trial.reason = "pruned", before
-        elif self.asked.should_prune():
-            trial.state, trial.reason = "pruned", f"{self.settings.pruner} stopped it after epoch {report.epoch}"
-        elif self._is_spent(trial):
-            trial.state, trial.reason = "pruned", f"sweep.epochs={self.settings.epochs} were reached"
-        if trial.state == "pruned":
-            self.asked.set_user_attr("pruned", trial.reason)
+        reason = self._decision(trial, report.epoch)
+        if reason is not None:
+            trial.state, trial.reason = "pruned", reason
         return trial.state == "running"
+
+    def _decision(self, trial: Trial, epoch: int) -> str | None:
+        """Why the trial is pruned after this epoch, or None.
+
+        Successive halving notes each rung that a trial has reached, and decides by all such notes. A process may die
+        between a note and the decision; decided again, the trial would have passed that rung. So the decision and the
+        notes that led to it are stored as one record first, which a process that resumes the trial follows.
+        """
+        stored = self.asked.user_attrs.get("decision", {})
+        if stored and not is_decision(stored):
+            refuse(self.folder / JOURNAL, f"trial {trial.number}.decision", stored, "epoch, reason and notes")
+        if not stored or stored["epoch"] != epoch:
+            storage: Any = self.study._storage
+            notes: dict[str, Any] = {}
+            storage.set_trial_system_attr = lambda trial_id, key, value: notes.update({key: value})
+            try:
+                is_pruned = self.asked.should_prune()
+            finally:
+                del storage.set_trial_system_attr
+            reason = f"{self.settings.pruner} stopped it after epoch {epoch}" if is_pruned else None
+            if reason is None and self._is_spent(trial):
+                reason = f"sweep.epochs={self.settings.epochs} were reached"
+            stored = {"epoch": epoch, "reason": reason, "notes": notes}
+            self.asked.set_user_attr("decision", stored)
+        for key, value in stored["notes"].items():
+            self.study._storage.set_trial_system_attr(self.asked._trial_id, key, value)
+        return stored["reason"]
 
     def sign_of_life(self) -> None:
         """Other machines can see only this of a process."""
