@@ -14,6 +14,7 @@ from dlzoo.config.compose import CONFIG_DIR
 from dlzoo.config.introspection import locate
 from dlzoo.data.base import DataModule
 from dlzoo.errors import MISTAKES, SpecError, UserError
+from dlzoo.nets.base import Net, missing_members
 from dlzoo.specs.base import Spec
 from dlzoo.specs.inputs import ImageSpec
 from dlzoo.specs.targets import Classes
@@ -33,7 +34,7 @@ def build_task(cfg: DictConfig, spec: Spec) -> Task:
     """
     try:
         # As partials: instantiate(cfg.net, spec=spec) would turn the dataclass into a DictConfig.
-        net = instantiate(cfg.net, _partial_=True)(spec)
+        net = build_net(cfg, spec)
         optimizer = instantiate(cfg.optimizer, _partial_=True) if cfg.get("optimizer") else None
         scheduler = instantiate(cfg.scheduler, _partial_=True) if cfg.get("scheduler") else None
         task = instantiate(cfg.task, _partial_=True)(net, spec, optimizer=optimizer, scheduler=scheduler)
@@ -43,6 +44,22 @@ def build_task(cfg: DictConfig, spec: Spec) -> Task:
     if cfg.compile:
         net.compile()
     return task
+
+
+def build_net(cfg: DictConfig, spec: Spec) -> Net:
+    """The net for this spec.
+
+    Raises:
+        UserError: it lacks a method or an attribute that the task of the config needs.
+    """
+    net = instantiate(cfg.net, _partial_=True)(spec)
+    kind = locate(cfg.task._target_, "task._target_").net_type
+    if missing := missing_members(net, kind):
+        raise UserError(
+            f"net._target_={cfg.net._target_} lacks {', '.join(missing)}, which task._target_={cfg.task._target_} "
+            f"uses: derive the net from {kind.__module__}.{kind.__name__}, which says what each of these must be"
+        )
+    return net
 
 
 def check_fit(cfg: DictConfig, data: DataModule) -> None:

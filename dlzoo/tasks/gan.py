@@ -14,11 +14,12 @@ from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from dlzoo.distributed.collectives import of_all_ranks
 from dlzoo.errors import UserError, pick
 from dlzoo.losses.functional import widen
+from dlzoo.nets.base import AdversarialPair
 from dlzoo.specs.base import Spec
 from dlzoo.specs.targets import Classes
 from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory
@@ -70,11 +71,12 @@ class Adversarial(Generating, Alternating):
             CVPR 2020: lazy regularization).
     """
 
+    net_type = AdversarialPair
     monitor = ("val/energy_distance", "min")
 
     def __init__(
         self,
-        net: nn.Module,
+        net: AdversarialPair,
         spec: Spec,
         *,
         optimizer: OptimizerFactory | None = None,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import MeanMetric
 
 from dlzoo.distributed import collectives as gathering
@@ -14,6 +14,7 @@ from dlzoo.errors import SpecError, UserError
 from dlzoo.layers.basic import ACTIVATION_TYPES
 from dlzoo.losses.functional import ClassLossName, ValueLossName
 from dlzoo.losses.objectives import ClassObjective, ValueObjective
+from dlzoo.nets.base import BackboneNet, Net
 from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.targets import Classes, Values
 from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory, Task
@@ -41,7 +42,7 @@ class Supervised(Task):
 
     def __init__(
         self,
-        net: nn.Module,
+        net: Net,
         spec: Spec,
         *,
         optimizer: OptimizerFactory | None = None,
@@ -93,6 +94,10 @@ class Supervised(Task):
 
     def learnable(self) -> Any:
         return super().learnable() if self.transfer is None else self.transfer.groups(self.net)
+
+    def frozen_backbone(self) -> BackboneNet | None:
+        is_frozen = self.transfer is not None and self.transfer.freezes_body
+        return self.net.as_backbone() if is_frozen else None
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()

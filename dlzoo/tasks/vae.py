@@ -20,6 +20,7 @@ from torchmetrics import MeanMetric
 from dlzoo.distributed.noise import Noise
 from dlzoo.errors import UserError
 from dlzoo.losses.functional import widen
+from dlzoo.nets.base import GaussianEncoderDecoder
 from dlzoo.specs.base import Spec
 from dlzoo.specs.targets import Classes
 from dlzoo.tasks.base import Batch, OptimizerFactory, RunningMean, SchedulerFactory
@@ -45,9 +46,11 @@ class VariationalAutoencoder(Encoding, Generating):
             (Y. Burda, R. Grosse, R. Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016).
     """
 
+    net_type = GaussianEncoderDecoder
+
     def __init__(
         self,
-        net: nn.Module,
+        net: GaussianEncoderDecoder,
         spec: Spec,
         *,
         optimizer: OptimizerFactory | None = None,
