@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 from hydra.utils import instantiate
@@ -10,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from dlzoo.config import memory_check as training_memory
+from dlzoo.config import unused_options
 from dlzoo.config.compose import CONFIG_DIR
 from dlzoo.config.introspection import locate
 from dlzoo.data.base import DataModule
@@ -62,11 +64,15 @@ def build_net(cfg: DictConfig, spec: Spec) -> Net:
     return net
 
 
-def check_fit(cfg: DictConfig, data: DataModule) -> None:
+def check_fit(cfg: DictConfig, data: DataModule, overrides: Sequence[str] = ()) -> None:
     """Refuse, before anything is downloaded, a model that cannot learn from these data.
+
+    Args:
+        overrides: what was typed.
 
     Raises:
         SpecError: names what the model takes, what the data gives and which models would fit.
+        UserError: parts that cannot be built, an option without an effect, or more memory than there is.
     """
     spec = data.declare()
     net_class, task_class = locate(cfg.net._target_, "net._target_"), locate(cfg.task._target_, "task._target_")
@@ -91,6 +97,8 @@ def check_fit(cfg: DictConfig, data: DataModule) -> None:
         raise
     except MISTAKES as error:
         raise UserError(f"model={model} or its optimizer cannot be built with these options: {error}") from None
+    if cfg.get("ckpt") is None:  # a run that is continued keeps its options
+        unused_options.check(cfg, {"net": task.net, "task": task, "data": data}, overrides)
     training_memory.check(task, make_optimizer, cfg)
 
 

@@ -124,6 +124,9 @@ class Backbone(BackboneNet):
             for module in (module for stage in self.stages for module in stage):
                 recompute(module)
 
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        return {"strict": (self.weights != "none", "net.weights")}
+
     @property
     def has_small_stem(self) -> bool:
         """Whether there is another stem for small pictures."""

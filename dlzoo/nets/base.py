@@ -38,6 +38,10 @@ class Net(nn.Module):
     standardizes_inputs: ClassVar[bool] = False
     """Whether the net standardises its inputs itself, which the task does otherwise."""
 
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        """Of options that have an effect only beside others: whether they have, and what they need."""
+        return {}
+
     def load_pretrained(self) -> list[str]:
         """Fill in the published weights that the options name, once, before training; what to tell the user, a line
         each.

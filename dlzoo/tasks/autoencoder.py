@@ -67,11 +67,18 @@ class Autoencoding(Encoding):
                 "set net.code_activation=sigmoid, or use task.activity_l1"
             )
         self.loss_name = loss
+        self.has_noise = noise != "none"
         self._corrupt = corruption(noise, noise_level)
         self.activity_l1, self.activity_l2 = activity_l1, activity_l2
         self.sparsity, self.sparsity_weight = sparsity, sparsity_weight
         self.contraction = contraction
         self.means: Any = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in ("mse", "bce")})
+
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        return super().option_uses() | {
+            "noise_level": (self.has_noise, "task.noise, such as task.noise=gaussian"),
+            "sparsity": (self.sparsity_weight > 0, "task.sparsity_weight"),
+        }
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x = batch[0]

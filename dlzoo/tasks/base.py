@@ -316,6 +316,10 @@ class Task(pl.LightningModule):
         if not (is_stepped or (self.left_out and config.interval == "step")):
             super().lr_scheduler_step(scheduler, metric)
 
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        """Of options that have an effect only beside others: whether they have, and what they need."""
+        return {}
+
     def frozen_backbone(self) -> BackboneNet | None:
         """The net, if its body never learns and gives the same features in each epoch; else None."""
         return None

@@ -59,9 +59,13 @@ class Forecast(Task):
                 f"net.stateful={self.stateful} needs data.consecutive={self.stateful}: only windows that follow one "
                 "another can hand on a state"
             )
+        self.loss_name = loss
         self.criterion = value_loss(loss, delta=delta)
         self.link = value_link(loss)
         self.state: State | None = None
+
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        return super().option_uses() | {"delta": (self.loss_name == "huber", "task.loss=huber")}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target = batch

@@ -109,6 +109,12 @@ class Adversarial(Generating, Alternating):
         """Codes, conditions and shares of the batches of this step, for the generator's turn."""
         self.real: list[tuple[Tensor, Tensor]] = []
 
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        has_penalty = bool(self.gradient_penalty or self.real_penalty)
+        return super().option_uses() | {
+            "penalty_every": (has_penalty, "task.gradient_penalty or task.real_penalty"),
+        }
+
     def parts(self) -> list[Part]:
         own = {} if self.discriminator_lr is None else {"lr": self.discriminator_lr}
         return [Part(self.net.discriminator, own), Part(self.net.generator, every=self.discriminator_steps)]

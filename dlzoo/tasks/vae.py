@@ -74,6 +74,9 @@ class VariationalAutoencoder(Encoding, Generating):
         self.unit_kl = RunningMean()
         self.num_active = self.latent_dim
 
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        return super().option_uses() | {"kl_warmup": (self.beta > 0 or not self.kl_warmup, "task.beta above 0")}
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target, *_ = batch
         reconstruction, kl, _ = self.bound(self.pixels(x, self.noise), target, self.noise)

@@ -49,7 +49,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     run_files.check_links(run_dir)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build.build_data(cfg)
-    build.check_fit(cfg, data)
+    build.check_fit(cfg, data, overrides)
     training_trainer.use_safe_optimizer(cfg)
     data.prepare_data()
     data.setup("fit")
