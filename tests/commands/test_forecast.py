@@ -119,8 +119,8 @@ def test_a_state_carried_over_is_one_long_pass(name: str) -> None:
     batches = list(data.train_dataloader())
     task = task_of(STATEFUL[name], data.spec)
     seen: list[Tensor] = []
-    steps = task.net.steps
-    task.net.steps = lambda x, state=None: seen.append(steps(x, state)[0]) or steps(x, state)  # type: ignore[assignment]
+    steps = task.net.step
+    task.net.step = lambda x, state=None: seen.append(steps(x, state)[0]) or steps(x, state)  # type: ignore[assignment]
     task.track = lambda *args, **means: None  # type: ignore[method-assign]
     for i, batch in enumerate(batches):
         task.training_step(batch, i)
