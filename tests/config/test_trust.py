@@ -422,10 +422,10 @@ def test_where_a_checkpoints_run_wrote_is_not_followed(word: str, ckpt: Path, tm
 
     spoilt = changed(ckpt, tmp_path / "spoilt.ckpt", change)
     key = word.lstrip("+").partition("=")[0]
-    words = resumed([f"ckpt={spoilt}"])
+    words = resumed([f"ckpt={spoilt}"]).words
     assert not any(key in each for each in words)
     assert f"warning: {word}"[:30] in capsys.readouterr().err
-    again = resumed([f"ckpt={spoilt}", word])
+    again = resumed([f"ckpt={spoilt}", word]).words
     assert word in again
 
 
@@ -434,7 +434,7 @@ def test_files_that_a_run_reads_are_followed(ckpt: Path, tmp_path: Path) -> None
         content["dlzoo"]["overrides"] = ["data=csv", "data.path=/tmp/rows.csv", "net.weights=/tmp/w.pt"]
 
     spoilt = changed(ckpt, tmp_path / "spoilt.ckpt", change)
-    assert {"++data.path=/tmp/rows.csv", "++net.weights=/tmp/w.pt"} <= {*resumed([f"ckpt={spoilt}"])}
+    assert {"++data.path=/tmp/rows.csv", "++net.weights=/tmp/w.pt"} <= {*resumed([f"ckpt={spoilt}"]).words}
 
 
 @pytest.fixture(scope="module")
