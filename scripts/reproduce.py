@@ -18,24 +18,36 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from dlzoo.callbacks.base import Observer
+from dlzoo.callbacks.last_checkpoint import LastCheckpoint
+from dlzoo.callbacks.loss_ratio import LossRatio
 from dlzoo.config import compose as config
 from dlzoo.config import overrides, renames, run_files
+from dlzoo.config.introspection import locate
 from dlzoo.errors import UserError, nearest
 from dlzoo.training import results
 from dlzoo.training.resume import status
 from scripts.results_table import cells_of, key_of, load, save, write_table
 
 CHANGES_NO_FIGURE = {
-    "names", "ckpt", "resume", "output_dir", "profile", "logger", "on_nan", "skip_limit", "trust",
+    "names", "ckpt", "resume", "output_dir", "data_dir", "profile", "logger", "on_nan", "skip_limit", "trust",
 }  # fmt: skip
 """Keys with which a run reaches the same: what was run with another value of them is done."""
 
-ONLY_LOOK = {
-    "last_checkpoint", "progress", "history", "graph", "weights", "problems", "gradient_norms", "gradient_flow",
-    "classification", "regression", "forecast", "samples", "text_samples", "text_mistakes", "film", "generative",
-    "adversaries", "agents", "codes", "sample_quality",
+NO_FIGURE_IN = {
+    "trainer": {
+        "log_every_n_steps", "num_sanity_val_steps", "enable_model_summary", "enable_progress_bar", "profiler",
+    },
+    "data": {"data_dir", "eval_batch_size", "placement", "memory_mb", "num_workers", "mirrors"},
 }  # fmt: skip
-"""Callbacks that change nothing either. What codes and sample_quality measure is missed where a claim asks for it."""
+"""The same of options of a part."""
+
+WATCHERS = {
+    "DeviceStatsMonitor", "LearningRateMonitor", "ModelSummary", "RichModelSummary", "RichProgressBar",
+    "ThroughputMonitor", "TQDMProgressBar",
+}  # fmt: skip
+"""Lightning's callbacks that change nothing. Of ours, these are the observers, the bar and the last checkpoint; what
+one of them measures is missed where a claim asks for it."""
 
 DEFAULTS: dict[str, Any] = {
     "deterministic": False, "compile": False, "cache_features": False, "test": True, "lr_find": False, "sweep": None,
@@ -141,9 +153,29 @@ def decisive(cfg: DictConfig) -> dict[str, Any]:
     """What of a config can change a figure; a key that older runs did not know stands for its default."""
     plain: Any = renames.updated(OmegaConf.to_container(cfg, throw_on_missing=False))
     plain = DEFAULTS | {key: value for key, value in plain.items() if key not in CHANGES_NO_FIGURE}
-    plain["callbacks"] = {k: v for k, v in (plain.get("callbacks") or {}).items() if k not in ONLY_LOOK}
+    for node, keys in NO_FIGURE_IN.items():
+        plain[node] = {key: value for key, value in (plain.get(node) or {}).items() if key not in keys}
+    callbacks = plain.get("callbacks") or {}
+    plain["callbacks"] = {key: node for key, node in callbacks.items() if node and not only_watches(node["_target_"])}
     plain["callbacks"].get("checkpoint", {}).pop("save_last", None)  # older runs had Lightning's last checkpoint
     return plain
+
+
+def only_watches(target: str) -> bool:
+    """Whether a callback changes nothing of what a run learns, chooses and measures otherwise.
+
+    >>> only_watches("dlzoo.callbacks.graph.ModelGraph"), only_watches("dlzoo.callbacks.early_stopping.EarlyStopping")
+    (True, False)
+    >>> only_watches("lightning.pytorch.callbacks.EMAWeightAveraging"), only_watches("dlzoo.callbacks.gone.Gone")
+    (False, False)
+    """
+    if target.startswith("lightning."):
+        return target.rpartition(".")[2] in WATCHERS
+    try:
+        found = locate(target, "callbacks")
+    except UserError:  # of a version that is gone: nobody knows
+        return False
+    return issubclass(found, Observer | LastCheckpoint | LossRatio)
 
 
 def launch(name: str, words: Sequence[str], run_dir: Path) -> tuple[str | None, bool]:

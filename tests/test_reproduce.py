@@ -117,6 +117,50 @@ def test_what_changes_no_figure_is_not_run_again(
         assert launched == [(NAME, 0)], key
 
 
+ADDED = """
+report:
+  _target_: dlzoo.callbacks.weight_histograms.WeightHistograms
+monitor:
+  _target_: lightning.pytorch.callbacks.LearningRateMonitor
+"""
+
+
+def test_a_default_callback_that_is_added_makes_no_run_stale(
+    tmp_path: Path, launched: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, monkeypatch, NAME, "--seeds", "1")
+    callbacks = tmp_path / "configs" / "callbacks"
+    (callbacks / "added.yaml").write_text(ADDED)
+    default = callbacks / "default.yaml"
+    before = default.read_text()
+    default.write_text(before.replace("  - graph\n", "  - graph\n  - added\n"))
+    assert "report" in config.compose([f"experiment={NAME}"]).callbacks
+    run(tmp_path, monkeypatch, NAME, "--seeds", "1")
+    assert launched == [(NAME, 0)]
+    default.write_text(before.replace("  - graph\n", "  - graph\n  - ema\n"))  # this one changes what is measured
+    run(tmp_path, monkeypatch, NAME, "--seeds", "1")
+    assert launched == [(NAME, 0)] * 2
+
+
+@pytest.mark.parametrize("key", ["net", "task", "data", "optimizer", "scheduler", "trainer"])
+def test_an_option_of_a_part_makes_a_run_stale(
+    key: str, tmp_path: Path, launched: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, monkeypatch, NAME, "--seeds", "1")
+    path = tmp_path / "outputs" / "reproduce" / NAME / "seed0" / ".hydra" / "config.yaml"
+    stored: Any = OmegaConf.load(path)
+    options = {"trainer": ["log_every_n_steps", "enable_model_summary"], "data": ["eval_batch_size", "data_dir"]}
+    for option in options.get(key, []):
+        stored[key][option] = 7
+    OmegaConf.save(stored, path)
+    run(tmp_path, monkeypatch, NAME, "--seeds", "1")
+    assert launched == [(NAME, 0)], "these change no figure"
+    stored[key]["another"] = 7
+    OmegaConf.save(stored, path)
+    run(tmp_path, monkeypatch, NAME, "--seeds", "1")
+    assert launched == [(NAME, 0)] * 2
+
+
 def test_missing_data_are_named_and_failures_fail(
     tmp_path: Path, launched: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,9 +20,12 @@ from dlzoo.config import compose as config
 from dlzoo.distributed import launch as ranks
 from dlzoo.errors import MISTAKES, RankLost, RunFailed, UserError, one_line, visible
 from dlzoo.training import ranks as training_ranks
-from dlzoo.training.resume import resumed
+from dlzoo.training.resume import Resumption, resumed
 from dlzoo.training.run import run
 from dlzoo.utils import archives as durable
+
+if TYPE_CHECKING:
+    from dlzoo.checkpoint.format import StoredCheckpoint
 
 # torch, lightning and all that needs them are imported in run(): a typo and --help answer without them.
 
@@ -49,11 +52,12 @@ def main(sweeps: Sweeps | None = None) -> None:
     _exit_code = 0
     try:
         words = config.prepare(sys.argv[1:])
-        sys.argv[1:] = training_ranks.prepared(words if ranks.by_lightning() else resumed(words))
+        run_words = Resumption(words, None) if ranks.by_lightning() else resumed(words)
+        sys.argv[1:] = training_ranks.prepared(run_words.words)
         if sweeps is not None and sweeps.is_asked(sys.argv[1:]):
             sys.exit(sweeps.run(sys.argv[1:]))
         config.check_hydra(sys.argv[1:])
-        hydra.main(config_path=str(config.CONFIG_DIR), config_name="train", version_base="1.3")(job)()
+        hydra.main(config_path=str(config.CONFIG_DIR), config_name="train", version_base="1.3")(_job_of(run_words))()
     except UserError as error:
         sys.exit(_complain(str(error)))
     except (HydraException, OmegaConfBaseException) as error:
@@ -79,13 +83,27 @@ def main(sweeps: Sweeps | None = None) -> None:
     sys.exit(_exit_code)
 
 
-def job(cfg: DictConfig) -> None:
-    """What Hydra calls."""
+def _job_of(resumption: Resumption) -> Callable[[DictConfig], None]:
+    """What Hydra calls; what a grid's launcher sends to other machines holds no checkpoint."""
+    stored = None if {"-m", "--multirun"} & {*sys.argv} else resumption.stored
+
+    def task(cfg: DictConfig) -> None:
+        job(cfg, stored)
+
+    return task
+
+
+def job(cfg: DictConfig, stored: StoredCheckpoint | None = None) -> None:
+    """A run, and how it ended.
+
+    Args:
+        stored: the checkpoint ``cfg.ckpt``, where it has been read.
+    """
     hydra_cfg = HydraConfig.get()
     cfg = config.with_names(cfg, hydra_cfg.runtime.choices)
     run_dir = Path(hydra_cfg.runtime.output_dir)
     try:
-        run(cfg, run_dir, list(hydra_cfg.overrides.task))
+        run(cfg, run_dir, list(hydra_cfg.overrides.task), stored)
     except RunFailed as error:
         _complain(str(error), error.reason, code=1, everywhere=isinstance(error, RankLost))
     except (UserError, OmegaConfBaseException, InstantiationException) as error:

@@ -183,14 +183,14 @@ def test_the_one_before_takes_the_place_of_a_damaged_one(
     content = (tmp_path / name).read_bytes()
     for length in range(0, len(content) - durable.SEAL_LENGTH, 97):
         (tmp_path / name).write_bytes(content[:length])
-        assert format.whole(path) == previous_of(path)
+        assert format.read_whole(path).path == previous_of(path)
         said = capsys.readouterr().err
         assert said.startswith(f"warning: {path} is ")
         assert f"{previous_of(path)}, the one before it, is used" in said
         assert step_of(previous_of(path)) == 1
         tally["a checkpoint or its arrays cut off"] += Counter(injected=1, noticed=1)
     (tmp_path / name).write_bytes(content[:-1])  # nothing but the digest is cut
-    assert step_of(format.whole(path)) == 2
+    assert step_of(format.read_whole(path).path) == 2
     assert capsys.readouterr().err == ""
 
 
@@ -216,14 +216,14 @@ def test_who_reads_a_damaged_one_is_told_of_the_one_before(tmp_path: Path) -> No
     assert not previous_of(path).exists()
     path.write_bytes(b"")
     with pytest.raises(Damaged, match=r"cut off, damaged or not a checkpoint$"):
-        format.whole(path)
+        format.read_whole(path)
 
 
 def test_a_damaged_one_does_not_become_the_one_before(tmp_path: Path) -> None:
     path = saved(tmp_path, 1, 2)
     path.write_bytes(b"damaged")
     io = CheckpointIO(CARD)
-    assert io.load_checkpoint(format.whole(path))["step"] == 1
+    assert io.load_checkpoint(format.read_whole(path).path)["step"] == 1
     saved(tmp_path, 3, io=io)
     assert (step_of(path), step_of(previous_of(path))) == (3, 1)
     saved(tmp_path, 4, io=io)
@@ -275,7 +275,7 @@ def test_a_kill_before_any_file_operation(
             break
         assert process.exitcode == -signal.SIGKILL
         assert path.exists() or not links
-        reached.append(step_of(format.whole(path)))
+        reached.append(step_of(format.read_whole(path).path))
         if previous_of(path).exists():
             assert step_of(previous_of(path)) in (1, 2)
         saved(folder, 4, io=io)
@@ -351,7 +351,7 @@ def test_a_disk_that_fails_at_any_call(
         tally["an error of the disk at fsync, link or rename"] += Counter(
             injected=1, noticed=bool(said), harmless=not said
         )
-    assert (step_of(format.whole(path)), step_of(previous_of(path))) in ((2, 1), (2, 2), (3, 2))
+    assert (step_of(format.read_whole(path).path), step_of(previous_of(path))) in ((2, 1), (2, 2), (3, 2))
     saved(tmp_path, 4, io=io)
     assert (step_of(path), len([*tmp_path.iterdir()])) == (4, 4)
 

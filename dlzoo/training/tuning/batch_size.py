@@ -63,17 +63,20 @@ class Search:
         return min(t.size for t in self.tried if t.rate >= NEARLY * fast)
 
 
-def must_be_found(cfg: DictConfig) -> bool:
-    """Put a number for ``auto`` into the config; whether it is still to be found, for a continued run keeps its own."""
+def must_be_found(cfg: DictConfig, content: dict[str, Any] | None) -> bool:
+    """Put a number for ``auto`` into the config; whether it is still to be found, for a continued run keeps its own.
+
+    Args:
+        content: of the checkpoint that is continued.
+    """
     if cfg.data.get("consecutive"):
         raise UserError("data.batch_size=auto: consecutive windows are cut by it; give a number")
-    if cfg.ckpt is None:
+    if content is None:
         cfg.data.batch_size = START
         return True
     from dlzoo.checkpoint.load import plain_config
-    from dlzoo.utils.checkpoint_files import read
 
-    stored = (plain_config(read(cfg.ckpt)).get("data") or {}).get("batch_size")
+    stored = (plain_config(content).get("data") or {}).get("batch_size")
     if not isinstance(stored, int):
         raise UserError(f"data.batch_size=auto: ckpt={cfg.ckpt} does not say what was found; give a number")
     cfg.data.batch_size = stored
