@@ -81,7 +81,7 @@ class Task(pl.LightningModule):
     targets: ClassVar[tuple[type, ...]] = (Classes, Values)
     """The kinds of target that the task can learn from."""
 
-    carried: ClassVar[tuple[str, ...]] = ()
+    carried_state: ClassVar[tuple[str, ...]] = ()
     """Attributes (tensors, or tuples of them) that a training batch hands on to the next; checkpoints hold them."""
 
     has_parts: bool = False
@@ -111,7 +111,7 @@ class Task(pl.LightningModule):
         self.train_means: dict[str, RunningMean] = {}
         self.last_metrics: dict[str, float] = {}
         """Of the run that is continued, as they were when its checkpoint was written."""
-        self.left_out = False
+        self.step_skipped = False
         """Whether the step under way has numbers that are not finite, and changes nothing (training/nan_guard/)."""
         self.skipped_steps = 0
         """Steps that were left out so far."""
@@ -151,7 +151,7 @@ class Task(pl.LightningModule):
         """Mean training loss of the epoch so far, of this rank's samples (waits for the device)."""
         return self.train_means["loss"].read() if "loss" in self.train_means else float("nan")
 
-    def track(self, count: int | Tensor, **means: Tensor) -> None:
+    def log_step(self, count: int | Tensor, **means: Tensor) -> None:
         """Add a step's means to the epoch's, and log them every few steps.
 
         Args:
@@ -179,7 +179,7 @@ class Task(pl.LightningModule):
         own = {
             "random": random_state.capture(),
             "means": {name: [mean.total, mean.count] for name, mean in self.train_means.items()},
-            "carried": {name: getattr(self, name) for name in self.carried},
+            "carried": {name: getattr(self, name) for name in self.carried_state},
             "shared": None if self._shared is None else self._shared.get_state(),
         }
         checkpoint["continuation"] = {
@@ -215,7 +215,7 @@ class Task(pl.LightningModule):
             for name, (total, count) in own["means"].items():
                 mean = self.train_means[name] = RunningMean()
                 mean.total, mean.count = move_data_to_device(total, self.device), count
-            for name in self.carried:
+            for name in self.carried_state:
                 setattr(self, name, move_data_to_device(own["carried"].get(name), self.device))
         if stored is not None and stored["loader"] is not None:
             # Lightning hands it on too early, or not at all where a schedule has asked for the number of batches
@@ -310,13 +310,13 @@ class Task(pl.LightningModule):
         """What Lightning calls; a step that is left out does not move a schedule that counts steps."""
         config = next(c for c in self.trainer.lr_scheduler_configs if c.scheduler is scheduler)
         is_stepped = config.interval == "epoch" and isinstance(scheduler, ReduceLROnPlateau)  # step_epoch_schedules
-        if not (is_stepped or (self.left_out and config.interval == "step")):
+        if not (is_stepped or (self.step_skipped and config.interval == "step")):
             super().lr_scheduler_step(scheduler, metric)
 
-    def take_over(self, trainer: pl.Trainer) -> None:
+    def setup_trainer(self, trainer: pl.Trainer) -> None:
         """Called when the trainer is built: what a task that steps by itself does in its place."""
 
-    def learnable(self) -> Any:
+    def param_groups(self) -> Any:
         """What the optimizer gets: parameters, or groups of them, whose ``factor`` multiplies its rate."""
         return self.parameters()
 
@@ -338,7 +338,7 @@ class Task(pl.LightningModule):
         return optimizer
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.learnable())
+        optimizer = self.make_optimizer(self.param_groups())
         stop_searching_for_cuda()
         if self.scheduler is None:
             return optimizer

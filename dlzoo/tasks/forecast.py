@@ -34,7 +34,7 @@ class Forecast(Task):
 
     targets: ClassVar[tuple[type, ...]] = (Values,)
     monitor = ("val/rmse", "min")
-    carried = ("state",)
+    carried_state = ("state",)
     spec: SeriesSpec
 
     def __init__(
@@ -68,7 +68,7 @@ class Forecast(Task):
             loss = self.criterion(output.flatten(0, 1), target.flatten(0, 1)).mean()
         else:
             loss = self.criterion(self(x), target).mean()
-        self.track(len(target), loss=loss)
+        self.log_step(len(target), loss=loss)
         return loss
 
     def on_train_epoch_start(self) -> None:

@@ -128,7 +128,7 @@ class Adversarial(Generating, Alternating):
             if is_generators_turn:
                 measured["generator_loss"] = self.generator_step(made if keeps else None)
             self.waiting.clear()
-        self.track(len(x), **measured)
+        self.log_step(len(x), **measured)
 
     def discriminator_backward(self, x: Tensor, made: Tensor, condition: Tensor | None) -> dict[str, Tensor]:
         real, fake = widen(self.net.discriminate(x, condition)), widen(self.net.discriminate(made, condition))

@@ -42,7 +42,7 @@ class Language(Task):
     targets = (NextTokens,)
     spec: TextSpec
 
-    carried = ("train_state",)
+    carried_state = ("train_state",)
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Language(Task):
         self.train_state = _map(state, lambda part: part.detach().masked_fill(forgotten, 0))
         count = (y != PAD).sum()
         loss = cross_entropy(logits, y).sum() / count.clamp(min=1)
-        self.track(count, loss=loss)
+        self.log_step(count, loss=loss)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

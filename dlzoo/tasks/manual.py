@@ -2,8 +2,8 @@
 
 With manual optimization Lightning counts a step for each optimizer, refuses to clip and to accumulate gradients, and
 leaves the schedules alone. Here a training step counts once, however many optimizers step in it, so that max_steps,
-logging and checkpoints mean what they mean elsewhere; `take_over` brings clipping and accumulation; and each schedule
-follows its optimizer. Optimizers and schedules are known to Lightning, so checkpoints hold them all.
+logging and checkpoints mean what they mean elsewhere; `setup_trainer` brings clipping and accumulation; and each
+schedule follows its optimizer. Optimizers and schedules are known to Lightning, so checkpoints hold them all.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Alternating(Task):
     def parts(self) -> list[Part]:
         """What is optimized in turn."""
 
-    def take_over(self, trainer: pl.Trainer) -> None:
+    def setup_trainer(self, trainer: pl.Trainer) -> None:
         """Clipping and accumulation, which the trainer would refuse to do."""
         self.accumulate, trainer.accumulate_grad_batches = trainer.accumulate_grad_batches, 1
         if trainer.gradient_clip_val:
@@ -103,7 +103,7 @@ class Alternating(Task):
                 self.trainer.strategy.optimizer_step(optimizer.optimizer, _nothing)
         for config in self.trainer.lr_scheduler_configs:
             schedule: Any = config.scheduler
-            if config.interval == "step" and schedule.optimizer is optimizer.optimizer and not self.left_out:
+            if config.interval == "step" and schedule.optimizer is optimizer.optimizer and not self.step_skipped:
                 schedule.step()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:

@@ -46,4 +46,4 @@ class PerceptronRule(Classification):
         linear.bias.grad = summed(-counted.sum(0))  # type: ignore[union-attr]
         self.optimizers().step()  # type: ignore[union-attr]
         right = (error == 0).all(1).float().mean()
-        self.track(len(target), loss=error.abs().mean(), accuracy=right)
+        self.log_step(len(target), loss=error.abs().mean(), accuracy=right)

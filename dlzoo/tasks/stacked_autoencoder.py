@@ -67,7 +67,7 @@ class StackedAutoencoding(Autoencoding):
         codes = self.net.encoder[stage](given)
         made = self.net.decoder[-1 - stage](codes)
         loss = self.loss(made.view_as(x), x) if stage == 0 else F.mse_loss(made, wanted)
-        self.track(len(x), loss=loss)
+        self.log_step(len(x), loss=loss)
         return loss
 
 

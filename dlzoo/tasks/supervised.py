@@ -91,8 +91,8 @@ class Supervised(Task):
         self.eval_loss = MeanMetric()
         self.eval_metrics = self.objective.metrics()
 
-    def learnable(self) -> Any:
-        return super().learnable() if self.transfer is None else self.transfer.groups(self.net)
+    def param_groups(self) -> Any:
+        return super().param_groups() if self.transfer is None else self.transfer.groups(self.net)
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
@@ -155,10 +155,10 @@ class Supervised(Task):
             count = self.weight_of(target, *weight)
             measures = self.objective.train_measures(main, target)
             if isinstance(count, int):
-                self.track(count, loss=loss, **measures)
+                self.log_step(count, loss=loss, **measures)
             else:
-                self.track(count, loss=loss)
-                self.track(len(target), **measures)
+                self.log_step(count, loss=loss)
+                self.log_step(len(target), **measures)
         return loss + self.penalty()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:

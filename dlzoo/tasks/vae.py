@@ -76,7 +76,7 @@ class VariationalAutoencoder(Encoding, Generating):
         reconstruction, kl, _ = self.bound(self.pixels(x, self.noise), target, self.noise)
         reconstruction, kl = reconstruction.mean(), kl.sum(1).mean()
         loss = reconstruction + self.kl_factor(batch_idx) * kl
-        self.track(len(x), loss=loss, reconstruction=reconstruction, kl=kl)
+        self.log_step(len(x), loss=loss, reconstruction=reconstruction, kl=kl)
         return loss
 
     def kl_factor(self, batch_idx: int) -> float:

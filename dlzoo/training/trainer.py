@@ -71,7 +71,7 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
             "out trainer.devices and trainer.num_nodes, which follow torchrun and srun"
         )
     task.drawn_so_far = torch.get_rng_state()
-    task.take_over(trainer)
+    task.setup_trainer(trainer)
     return trainer
 
 

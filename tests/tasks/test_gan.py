@@ -67,7 +67,7 @@ def fit(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, plugins=plugins,
         enable_model_summary=False, num_sanity_val_steps=0, **{"max_epochs": 1, **trainer},
     )  # fmt: skip
-    task.take_over(runner)
+    task.setup_trainer(runner)
     torch.manual_seed(NOISE)
     runner.fit(task, Pictures(batch_size=batch_size, val_size=32))
     return task
@@ -330,7 +330,7 @@ def test_it_learns_digits(tmp_path: Path) -> None:
 def told(real: float, fake: float, loss: Any = "bce") -> list[str]:
     task = Adversarial(Small(SPEC), SPEC, loss=loss)
     task._trainer = type("T", (), {"training": True, "loggers": [], "log_every_n_steps": 1, "global_step": 0})()
-    task.track(1, d_real=torch.tensor(real), d_fake=torch.tensor(fake))
+    task.log_step(1, d_real=torch.tensor(real), d_fake=torch.tensor(fake))
     return [problem.partition(":")[0] for problem in task.problems()]
 
 

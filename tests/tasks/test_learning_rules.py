@@ -31,7 +31,7 @@ def perceptron(num_classes: int, monkeypatch: pytest.MonkeyPatch, mean: float = 
     task = PerceptronRule(Perceptron(spec), spec)
     optimizer, tracked = torch.optim.SGD(task.net.parameters(), lr=0.5), dict[str, Any]()
     monkeypatch.setattr(task, "optimizers", lambda: optimizer)
-    monkeypatch.setattr(task, "track", lambda count, **means: tracked.update(means, count=count))
+    monkeypatch.setattr(task, "log_step", lambda count, **means: tracked.update(means, count=count))
     return task, tracked
 
 
@@ -95,14 +95,14 @@ def test_a_value_moves_towards_the_reward_and_what_follows() -> None:
     task.rate = 0.25
     with torch.no_grad():
         task.net.table.copy_(torch.tensor([[1.0, 2.0], [8.0, 4.0], [0.0, 0.0], [0.0, 0.0]]))
-    task.take_in(step(0, 1, 3.0, 1))
+    task.observe(step(0, 1, 3.0, 1))
     expected = 2 + 0.25 * (3 + 0.5 * 8 - 2)
     assert task.table.tolist() == [[1.0, expected], [8.0, 4.0], [0.0, 0.0], [0.0, 0.0]]
-    task.take_in(step(0, 0, 3.0, 1, terminated=True))
+    task.observe(step(0, 0, 3.0, 1, terminated=True))
     assert task.table[0].tolist() == [1 + 0.25 * (3 - 1), expected], "nothing follows a terminal state"
     assert task._errors == [5.0, 2.0]
     assert task.greedy(np.array([0, 1])).tolist() == [1, 0]
-    task.take_in(step(1, 0, 0.0, 2))
+    task.observe(step(1, 0, 0.0, 2))
     assert task._errors[2] == 8.0, "errors have no sign"
 
 
@@ -153,11 +153,11 @@ def test_the_share_of_random_actions_is_epsilon(epsilon: float) -> None:
     task = q_learning(epsilon_start=epsilon, epsilon_end=epsilon)
     with torch.no_grad():
         task.net.table[:, 1] = 1.0
-    actions = np.concatenate([task.explore(np.zeros(100, dtype=int)) for _ in range(100)])
+    actions = np.concatenate([task.act(np.zeros(100, dtype=int)) for _ in range(100)])
     assert (actions == 0).mean() == pytest.approx(epsilon / 2, abs=0.02)
     assert {*actions.tolist()} <= {0, 1}
     if 0 < epsilon < 1:
-        share = (task.explore(np.zeros(1000, dtype=int)) == 0).mean()
+        share = (task.act(np.zeros(1000, dtype=int)) == 0).mean()
         assert 0.3 * epsilon < share < 0.7 * epsilon, "each environment draws its own"
 
 
@@ -194,7 +194,7 @@ def trainer_with(**answers: Any) -> Any:
 
 def test_clipping_is_the_agent_s_own() -> None:
     task, trainer = q_learning(), trainer_with(gradient_clip_algorithm="norm", precision="bf16-mixed")
-    task.take_over(trainer)
+    task.setup_trainer(trainer)
     assert (task.clip, trainer.gradient_clip_val, trainer.gradient_clip_algorithm) == (0.5, None, None)
 
 
@@ -210,7 +210,7 @@ def test_clipping_is_the_agent_s_own() -> None:
 )
 def test_what_agents_cannot_do(answers: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        q_learning().take_over(trainer_with(**answers))
+        q_learning().setup_trainer(trainer_with(**answers))
 
 
 @pytest.mark.parametrize(("epochs", "total"), [(3, 21), (0, 0), (None, UNLIMITED), (-1, UNLIMITED)])

@@ -27,7 +27,7 @@ from dlzoo.utils import state_checks
 
 
 class Player(Task):
-    """An agent: `explore` is how it acts while it learns, `greedy` how it acts when it is evaluated.
+    """An agent: `act` is how it acts while it learns, `greedy` how it acts when it is evaluated.
 
     The random numbers of play come from a generator of their own, whose state goes into the checkpoint.
     """
@@ -55,11 +55,11 @@ class Player(Task):
     # ------------------------------------------------------------------ acting
 
     @abstractmethod
-    def explore(self, observations: np.ndarray) -> np.ndarray:
+    def act(self, observations: np.ndarray) -> np.ndarray:
         """The actions (N,) of an agent that learns."""
 
     @abstractmethod
-    def take_in(self, made: Transitions) -> None:
+    def observe(self, made: Transitions) -> None:
         """Note what came of them; called after each step."""
 
     def learn(self) -> None:
@@ -88,8 +88,8 @@ class Player(Task):
             self.num_asked = min(self.num_asked, limit)
         started, before = time.perf_counter(), self.num_steps
         while self.num_steps < self.num_asked:
-            made = environments.step(self.explore(environments.observations))
-            self.take_in(made)
+            made = environments.step(self.act(environments.observations))
+            self.observe(made)
             self.num_steps += len(made.action)
             self.learn()
         if self.trainer.is_last_batch:
@@ -164,7 +164,7 @@ class Player(Task):
 
     # ------------------------------------------------------------------ the trainer
 
-    def take_over(self, trainer: pl.Trainer) -> None:
+    def setup_trainer(self, trainer: pl.Trainer) -> None:
         """Clipping, which the trainer would refuse to do; and a refusal of what cannot be done."""
         if trainer.world_size > 1:
             raise UserError(f"trainer.devices={trainer.world_size}: agents learn on one device")
@@ -178,7 +178,7 @@ class Player(Task):
         trainer.gradient_clip_val = trainer.gradient_clip_algorithm = None
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.learnable())
+        optimizer = self.make_optimizer(self.param_groups())
         stop_searching_for_cuda()
         if self.scheduler is None:
             return optimizer

@@ -45,7 +45,7 @@ class QLearning(Exploring):
     def greedy(self, observations: np.ndarray) -> np.ndarray:
         return self.table[observations].argmax(1)
 
-    def take_in(self, made: Transitions) -> None:
+    def observe(self, made: Transitions) -> None:
         values = self.values
         for _, state, action, reward, following, terminated, _ in zip(*made, strict=True):
             target = reward if terminated else reward + self.gamma * values[following].max()
@@ -53,7 +53,7 @@ class QLearning(Exploring):
             values[state, action] += self.rate * error
             self._errors.append(abs(error))
 
-    def take_over(self, trainer: pl.Trainer) -> None:
-        super().take_over(trainer)
+    def setup_trainer(self, trainer: pl.Trainer) -> None:
+        super().setup_trainer(trainer)
         if trainer.strategy.root_device.type != "cpu":
             raise UserError("a table is learnt on the CPU: trainer=cpu")

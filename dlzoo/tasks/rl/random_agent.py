@@ -13,12 +13,12 @@ from dlzoo.tasks.rl.agent import Player
 class RandomPlay(Player):
     """Every action is as likely as any other, when it is evaluated too."""
 
-    def explore(self, observations: np.ndarray) -> np.ndarray:
+    def act(self, observations: np.ndarray) -> np.ndarray:
         return self.rng.integers(self.num_actions, size=len(observations))
 
-    greedy = explore
+    greedy = act
 
-    def take_in(self, made: Transitions) -> None:
+    def observe(self, made: Transitions) -> None:
         pass
 
     def configure_optimizers(self) -> Any:

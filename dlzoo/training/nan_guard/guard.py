@@ -129,8 +129,8 @@ class FiniteWatch(Observer):
             torch._foreach_copy_(self.kept, self.buffers)
         self.begun = batch, batch_idx, torch.get_rng_state()
         task = self.task
-        if task.carried or self.mode == "skip" or not task.automatic_optimization:
-            self.carried, self.step = {name: getattr(task, name) for name in task.carried}, task.global_step
+        if task.carried_state or self.mode == "skip" or not task.automatic_optimization:
+            self.carried, self.step = {name: getattr(task, name) for name in task.carried_state}, task.global_step
         if self.mode == "skip":
             self.skipped.begin(self.trainer, task)
         if self.lag > 1:

@@ -27,7 +27,7 @@ from dlzoo.utils import checkpoint_files
 Train = Callable[..., Outcome]
 PLAIN = ("callbacks=checkpoint", "logger=none", "trainer=cpu")
 SMALL = ("data.steps_per_epoch=500", "data.batch_size=100", "data.val_episodes=2", "data.test_episodes=3")
-QUICK = ("net.hidden=[16]", "task.learn_after=100", "task.batch_size=16", "task.epsilon_steps=500")
+QUICK = ("net.hidden=[16]", "task.learning_starts=100", "task.batch_size=16", "task.epsilon_steps=500")
 
 
 def run(folder: Path, *words: str) -> dict[str, Any]:
@@ -57,15 +57,15 @@ SHORT = "data.max_episode_steps=12"  # an agent that stays would otherwise be ev
         (),
         ("task.double=true", "net.dueling=true"),
         ("task.prioritized=true",),
-        ("task.tau=0.05", "task.target_every=1", "task.loss=mse"),
+        ("task.tau=0.05", "task.target_update_interval=1", "task.loss=mse"),
         ("data.num_envs=3",),
-        ("scheduler=cosine", "task.learn_every=8", "task.updates=4"),
+        ("scheduler=cosine", "task.train_freq=8", "task.gradient_steps=4"),
     ],
     ids=["plain", "double dueling", "prioritized", "soft", "three environments", "rounds"],
 )
 def test_dqn_finds_the_values_of_a_chain(words: tuple[str, ...], tmp_path: Path) -> None:
     """At the right end nothing follows; that episodes are cut after 12 steps must not count."""
-    common = ("model=dqn", "data=gym", "data.id=Chain-v0", SHORT, *QUICK, *LEARN, "task.target_every=40")
+    common = ("model=dqn", "data=gym", "data.id=Chain-v0", SHORT, *QUICK, *LEARN, "task.target_update_interval=40")
     run(tmp_path, *common, *words)
     np.testing.assert_allclose(values(tmp_path, np.eye(made.LENGTH, dtype=np.float32)), CHAIN, atol=0.04)
 
@@ -79,13 +79,13 @@ def test_q_learning_finds_the_values_of_a_chain(tmp_path: Path) -> None:
 def test_an_episode_that_is_cut_still_bootstraps(num_steps: int, tmp_path: Path) -> None:
     """Cut after two steps: who takes that for an end finds values below 1.8, not 5."""
     words = ("model=dqn", "data=gym", "data.id=Endless-v0", "data.max_episode_steps=2", *QUICK, *LEARN)
-    run(tmp_path, *words, "task.target_every=40", f"task.num_steps_return={num_steps}")
+    run(tmp_path, *words, "task.target_update_interval=40", f"task.num_steps_return={num_steps}")
     np.testing.assert_allclose(values(tmp_path, np.ones((1, 1), np.float32)), 1 / (1 - GAMMA), atol=0.2)
 
 
 def test_dqn_holds_a_pole_for_a_while(tmp_path: Path) -> None:
     words = ("experiment=dqn_cartpole", "net.hidden=[64,64]", "data.steps_per_epoch=1500", "data.val_episodes=10")
-    results = run(tmp_path, *words, "task.learn_every=64", "task.epsilon_steps=2000", "trainer.max_epochs=4")
+    results = run(tmp_path, *words, "task.train_freq=64", "task.epsilon_steps=2000", "trainer.max_epochs=4")
     assert results["metrics"]["test/return"] > 90  # at random: 22
 
 
@@ -159,7 +159,7 @@ def test_the_target_network_follows_hard_or_softly() -> None:
 
 
 def test_rounds_begin_and_repeat_when_they_should(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = agent(learn_after=10, learn_every=4, updates=3, target_every=6)
+    task = agent(learning_starts=10, train_freq=4, gradient_steps=3, target_update_interval=6)
     told: list[tuple[str, int]] = []
     monkeypatch.setattr(task, "update", lambda lesson: told.append(("update", task.num_steps)))
     monkeypatch.setattr(task, "synchronize", lambda: told.append(("target", task.num_steps)))
@@ -184,7 +184,7 @@ def test_epsilon_falls_along_a_line_and_decides_how_often_chance_acts() -> None:
     task.num_steps = 50
     x = np.tile(np.random.default_rng(0).normal(size=4).astype(np.float32), (6000, 1))
     best = int(task.greedy(x[:1])[0])
-    shares = np.bincount(task.explore(x), minlength=3) / 6000
+    shares = np.bincount(task.act(x), minlength=3) / 6000
     assert shares[best] == pytest.approx(0.5 + 0.5 / 3, abs=0.03)
     assert np.delete(shares, best) == pytest.approx([0.5 / 3] * 2, abs=0.03)
 
