@@ -37,6 +37,8 @@ def build_task(cfg: DictConfig, spec: Spec) -> Task:
         optimizer = instantiate(cfg.optimizer, _partial_=True) if cfg.get("optimizer") else None
         scheduler = instantiate(cfg.scheduler, _partial_=True) if cfg.get("scheduler") else None
         task = instantiate(cfg.task, _partial_=True)(net, spec, optimizer=optimizer, scheduler=scheduler)
+        if task.uses_optimizer and optimizer is None:
+            raise UserError(f"optimizer: model={cfg.names.model} needs one, such as optimizer=adam")
     except SpecError as error:
         model, data = cfg.names.model, cfg.names.data
         raise SpecError(f"model={model} does not fit data={data}: {error}; {_fitting(spec)}") from None
@@ -68,8 +70,9 @@ def check_fit(cfg: DictConfig, data: DataModule) -> None:
     try:
         with torch.device("meta"):
             task = build_task(cfg, spec)
-        make_optimizer = instantiate(cfg.optimizer, _partial_=True)
-        make_optimizer([nn.Parameter(torch.zeros(1))])
+        make_optimizer = instantiate(cfg.optimizer, _partial_=True) if task.uses_optimizer else None
+        if make_optimizer is not None:
+            make_optimizer([nn.Parameter(torch.zeros(1))])
     except UserError:
         raise
     except MISTAKES as error:

@@ -83,8 +83,13 @@ def check(cfg: DictConfig, overrides: Sequence[str] = (), packages: Sequence[str
     for name in NODES:
         node = plain.get(name)
         several = name in ("callbacks", "logger")
-        if node is None:
+        if node is None or (name == "optimizer" and node == {}):  # optimizer=none
             continue
+        if name == "optimizer" and isinstance(node, dict) and "_target_" not in node:
+            raise UserError(
+                f"optimizer.{min(map(str, node))}: there is no optimizer that could take it: leave it out, or choose "
+                "one with optimizer="
+            )
         if not isinstance(node, dict):
             raise UserError(f"{name}={node}: {name} is a group of settings, not a value; see python train.py --help")
         for key, part in node.items() if several else [("", node)]:

@@ -87,6 +87,9 @@ class Task(pl.LightningModule):
     has_parts: bool = False
     """Whether a backward pass goes through some of the parameters only, which DDP must be told."""
 
+    uses_optimizer: ClassVar[bool] = True
+    """Whether an optimizer moves parameters; where none does, options of optimizers and schedules are refused."""
+
     goes_on_within_epochs: ClassVar[bool] = True
     """Whether a checkpoint from the middle of an epoch holds all that the next batch needs."""
 
@@ -165,7 +168,11 @@ class Task(pl.LightningModule):
         if self.trainer.loggers and step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             metrics = {f"train/{name}_step": float(value.detach()) for name, value in means.items()}
             for logger in self.trainer.loggers:
-                logger.log_metrics(metrics | {"lr": self.learning_rate, "epoch": self.current_epoch}, step)
+                logger.log_metrics(metrics | self.rates() | {"epoch": self.current_epoch}, step)
+
+    def rates(self) -> dict[str, float]:
+        """The learning rate as a metric, where there is one."""
+        return {"lr": self.learning_rate} if self.uses_optimizer else {}
 
     @property
     def learning_rate(self) -> float:

@@ -8,18 +8,32 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.profilers import PassThroughProfiler
 from torch import Tensor
 
+from dlzoo.config.introspection import arguments
 from dlzoo.errors import UserError
 from dlzoo.nets.perceptron import Perceptron
+from dlzoo.nets.q_network import QNetwork
 from dlzoo.nets.q_table import QTable
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
 from dlzoo.rl.environments import Transitions
-from dlzoo.specs.environments import StatesSpec
+from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.inputs import Column, TableSpec
 from dlzoo.specs.targets import Actions, Classes
 from dlzoo.tasks.perceptron import PerceptronRule
+from dlzoo.tasks.rl.dqn import DQN
 from dlzoo.tasks.rl.q_learning import QLearning
+
+
+class Plainly:
+    """What a step needs of a strategy."""
+
+    root_device = torch.device("cpu")
+
+    def optimizer_step(self, optimizer: Any, closure: Any) -> None:
+        optimizer.step()
+
 
 # Rosenblatt
 
@@ -30,7 +44,8 @@ def perceptron(num_classes: int, monkeypatch: pytest.MonkeyPatch, mean: float = 
     spec = TableSpec((Column("x"), Column("y")), classes, mean=(mean, mean), std=(1.0, 1.0))
     task = PerceptronRule(Perceptron(spec), spec)
     optimizer, tracked = torch.optim.SGD(task.net.parameters(), lr=0.5), dict[str, Any]()
-    monkeypatch.setattr(task, "optimizers", lambda: optimizer)
+    monkeypatch.setattr(task, "count_steps", lambda num: None)
+    task._trainer = trainer_with(optimizers=[optimizer], strategy=Plainly(), is_last_batch=False)
     monkeypatch.setattr(task, "log_step", lambda count, **means: tracked.update(means, count=count))
     return task, tracked
 
@@ -64,10 +79,18 @@ def test_the_rule_sees_standardised_inputs(monkeypatch: pytest.MonkeyPatch) -> N
     assert task.net.linear.weight.tolist() == [[0.5, 2.0]]
 
 
-def test_it_steps_by_itself_and_takes_the_options_of_any_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_steps_by_itself_and_has_no_options_of_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     task, _ = perceptron(2, monkeypatch)
     assert not task.automatic_optimization
-    assert PerceptronRule(task.net, task.spec, label_smoothing=0.5, l1=2.0).l1 == 2.0
+    assert {*arguments(PerceptronRule)} == {"net", "spec", "optimizer", "scheduler"}, "what it would ignore"
+
+
+def test_a_row_counts_as_much_as_its_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, _ = perceptron(2, monkeypatch)
+    x, target = torch.tensor([[1.0, 2.0], [3.0, 5.0]]), torch.tensor([1, 1])
+    task.training_step((x, target, torch.tensor([2.0, 0.0])), 0)
+    assert task.net.linear.weight.tolist() == [[0.5 * 2, 0.5 * 4]]
+    assert task.net.linear.bias.tolist() == [0.5 * 2]
 
 
 def test_two_classes_are_one_wish_and_more_are_one_hot(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +144,7 @@ def test_a_block_of_steps_learns_at_the_rate_of_the_optimizer(monkeypatch: pytes
     """Of one action: 0 + (1 + 0 - 0) / 4, then 1/4 + (1 + 1/8 - 1/4) / 4."""
     task = q_learning(gamma=0.5, epsilon_start=0.0, epsilon_end=0.0)
     optimizer = torch.optim.SGD(task.net.parameters(), lr=0.25)
-    monkeypatch.setattr(task, "_count", lambda num: None)
+    monkeypatch.setattr(task, "count_steps", lambda num: None)
     task._trainer = trainer_with(
         optimizers=[optimizer], max_steps=-1, is_last_batch=False, lr_scheduler_configs=[], num_training_batches=2
     )
@@ -186,16 +209,19 @@ def test_the_bounds_are_allowed() -> None:
 def trainer_with(**answers: Any) -> Any:
     common: dict[str, Any] = {
         "world_size": 1, "accumulate_grad_batches": 1, "precision": "32-true", "gradient_clip_algorithm": None,
-        "gradient_clip_val": 0.5, "strategy": SimpleNamespace(root_device=torch.device("cpu")), "loggers": [],
+        "gradient_clip_val": None, "log_every_n_steps": 1, "global_step": 0, "lr_scheduler_configs": [], "profiler": PassThroughProfiler(),
+        "strategy": SimpleNamespace(root_device=torch.device("cpu")), "loggers": [],
         "num_training_batches": 7.0, "max_epochs": 3, "estimated_stepping_batches": None, "current_epoch": 0,
     }  # fmt: skip
     return SimpleNamespace(**common | answers)
 
 
 def test_clipping_is_the_agent_s_own() -> None:
-    task, trainer = q_learning(), trainer_with(gradient_clip_algorithm="norm", precision="bf16-mixed")
+    spec = EnvSpec("CartPole-v1", (4,), Actions(("0", "1")))
+    task: Any = DQN(QNetwork(spec, hidden=[8]), spec)
+    trainer = trainer_with(gradient_clip_val=0.5, gradient_clip_algorithm="norm", precision="bf16-mixed")
     task.setup_trainer(trainer)
-    assert (task.clip, trainer.gradient_clip_val, trainer.gradient_clip_algorithm) == (0.5, None, None)
+    assert (task.clip, trainer.gradient_clip_val, trainer.gradient_clip_algorithm) == ((0.5, "norm"), None, None)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +230,7 @@ def test_clipping_is_the_agent_s_own() -> None:
         ({"world_size": 2}, r"trainer\.devices=2: agents learn on one device"),
         ({"accumulate_grad_batches": 2}, r"trainer\.accumulate_grad_batches"),
         ({"precision": "16-mixed"}, r"trainer\.precision=16-mixed"),
-        ({"gradient_clip_algorithm": "value"}, r"gradient_clip_algorithm: agents clip by norm"),
+        ({"gradient_clip_val": 0.5}, r"gradient_clip_val: a table is corrected without a gradient"),
         ({"strategy": SimpleNamespace(root_device=torch.device("cuda"))}, "a table is learnt on the CPU"),
     ],
 )

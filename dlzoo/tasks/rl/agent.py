@@ -1,6 +1,6 @@
 """What all agents have in common: they play blocks of steps, are evaluated on whole episodes, and count both.
 
-A training batch is a block of steps in the environments (dlzoo/data/environments.py). Lightning's step counter counts
+A training batch is a block of steps in the environments (dlzoo/data/environments.py). The trainer's step counter counts
 *environment steps* here, so that trainer.max_steps, the names of checkpoints, metrics.csv and the curves in
 TensorBoard mean what the literature means; a learning rate's schedule moves once a block.
 """
@@ -22,11 +22,12 @@ from dlzoo.optim.lr_schedules import UNLIMITED, Plan
 from dlzoo.rl.environments import Environments, Transitions, play_each
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.targets import Actions
-from dlzoo.tasks.base import RunningMean, Task, for_manual, stop_searching_for_cuda
+from dlzoo.tasks.base import RunningMean
+from dlzoo.tasks.manual import ManualTask
 from dlzoo.utils import state_checks
 
 
-class Player(Task):
+class Player(ManualTask):
     """An agent: `act` is how it acts while it learns, `greedy` how it acts when it is evaluated.
 
     The random numbers of play come from a generator of their own, whose state goes into the checkpoint.
@@ -40,15 +41,14 @@ class Player(Task):
         super().__init__(*args, **options)
         if not isinstance(self.spec, EnvSpec | StatesSpec):
             raise UserError(f"{type(self).__name__} plays in environments, but this is {self.spec.describe()}")
-        self.automatic_optimization = False
         self.num_actions = self.spec.target.num_outputs
         self.rng = np.random.default_rng(torch.initial_seed() % 2**63)
         self.num_steps = 0
         """Environment steps that were played in training, all environments together."""
+        self.num_played = 0
+        """Of them, in the block under way."""
         self.num_asked = 0
         """Steps that were asked for: of several environments, a few more are played at most, and never ever more."""
-        self.clip: float | None = None
-        """Largest norm of a gradient."""
         self._episodes: list[tuple[np.ndarray, np.ndarray]] = []
         self._finished: list[tuple[float, int]] = []
 
@@ -79,7 +79,7 @@ class Player(Task):
 
     # ------------------------------------------------------------------ training
 
-    def training_step(self, batch: Any, batch_idx: int) -> None:
+    def learn_batch(self, batch: Any, batch_idx: int) -> None:
         environments, num_steps = batch
         if batch_idx == 0:
             self.begin(environments)
@@ -94,11 +94,13 @@ class Player(Task):
             self.learn()
         if self.trainer.is_last_batch:
             self.end()
-        self._count(self.num_steps - before)
-        for schedule in self.trainer.lr_scheduler_configs:
-            if schedule.interval == "step":
-                schedule.scheduler.step()  # type: ignore[call-arg]
-        self.report(environments, (self.num_steps - before) / (time.perf_counter() - started))
+        self.num_played = self.num_steps - before
+        for optimizer in self.trainer.optimizers:
+            self.step_schedules(optimizer)
+        self.report(environments, self.num_played / (time.perf_counter() - started))
+
+    def steps_in(self, batch_idx: int) -> int:
+        return self.num_played
 
     def begin(self, environments: Environments) -> None:
         """An epoch begins: every environment has started a new episode."""
@@ -108,7 +110,7 @@ class Player(Task):
 
     def report(self, environments: Environments, steps_per_second: float) -> None:
         """Log the block, against environment steps."""
-        figures = {"steps_per_second": steps_per_second, "lr": self.learning_rate, **self.figures()}
+        figures = {"steps_per_second": steps_per_second, **self.rates(), **self.figures()}
         if finished := environments.finished:
             returns, lengths = np.array(finished).T
             figures |= {"return": returns.mean(), "length": lengths.mean()}
@@ -133,12 +135,6 @@ class Player(Task):
             if mean.count:
                 self.log(f"train/{name}", mean.read(), logger=False, batch_size=int(mean.count))
         self.step_epoch_schedules()
-
-    def _count(self, num_steps: int) -> None:
-        """Lightning counts optimizer steps, of which there may be none, or several in an environment step."""
-        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-        progress.total.ready += num_steps
-        progress.total.completed += num_steps
 
     # ------------------------------------------------------------------ evaluation
 
@@ -165,29 +161,21 @@ class Player(Task):
     # ------------------------------------------------------------------ the trainer
 
     def setup_trainer(self, trainer: pl.Trainer) -> None:
-        """Clipping, which the trainer would refuse to do; and a refusal of what cannot be done."""
         if trainer.world_size > 1:
             raise UserError(f"trainer.devices={trainer.world_size}: agents learn on one device")
         if trainer.accumulate_grad_batches > 1:
             raise UserError("trainer.accumulate_grad_batches: a batch is a block of play here; set task.batch_size")
         if str(trainer.precision).startswith("16"):
             raise UserError(f"trainer.precision={trainer.precision} scales losses; agents take bf16-mixed or 32-true")
-        if trainer.gradient_clip_algorithm not in (None, "norm"):
-            raise UserError("trainer.gradient_clip_algorithm: agents clip by norm")
-        self.clip = trainer.gradient_clip_val
-        trainer.gradient_clip_val = trainer.gradient_clip_algorithm = None
+        super().setup_trainer(trainer)
 
-    def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.param_groups())
-        stop_searching_for_cuda()
-        if self.scheduler is None:
-            return optimizer
+    def plan(self, every: int) -> Plan:
+        """In blocks of play."""
         trainer = self.trainer
         _ = trainer.estimated_stepping_batches  # until it is asked, Lightning does not count an epoch's batches
         per_epoch, epochs = int(trainer.num_training_batches), trainer.max_epochs
         total = per_epoch * epochs if epochs is not None and epochs >= 0 else UNLIMITED
-        schedules = self.scheduler(optimizer, Plan(total, per_epoch, *self.monitor))
-        return [optimizer], [for_manual(schedule) for schedule in schedules]
+        return Plan(total, per_epoch, *self.monitor)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

@@ -206,17 +206,14 @@ class DQN(Exploring):
 
     def update(self, lesson: Lesson) -> None:
         """One step of the optimizer."""
-        optimizer = self.trainer.optimizers[0]
         values = self.net(self.standardize(lesson.observation)).gather(1, lesson.action[:, None]).squeeze(1)
         if lesson.weight is None:
             loss = self.loss(values, lesson.target)
         else:
             loss = (lesson.weight * self.loss(values, lesson.target, reduction="none")).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        if self.clip:
-            nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
-        optimizer.step()
+        self.trainer.optimizers[0].zero_grad()
+        self.backward_part(loss)
+        self.step_optimizer(moves_schedule=False)
         self.num_updates += 1
         self.add_mean("loss", loss, len(values))
         self._latest = (values.detach(), lesson.target)

@@ -36,10 +36,12 @@ class QLearning(Exploring):
     def begin(self, environments: Environments) -> None:
         self.values = self.table
 
-    def training_step(self, batch: Any, batch_idx: int) -> None:
+    def learn_batch(self, batch: Any, batch_idx: int) -> None:
         self.rate = self.learning_rate
-        super().training_step(batch, batch_idx)
-        self.add_mean("td_error", torch.tensor(np.mean(self._errors or [0.0])), len(self._errors))
+        super().learn_batch(batch, batch_idx)
+        error = torch.tensor(np.mean(self._errors or [0.0]))
+        self.check_finite((error,))
+        self.add_mean("td_error", error, len(self._errors))
         self._errors.clear()
 
     def greedy(self, observations: np.ndarray) -> np.ndarray:
@@ -57,3 +59,13 @@ class QLearning(Exploring):
         super().setup_trainer(trainer)
         if trainer.strategy.root_device.type != "cpu":
             raise UserError("a table is learnt on the CPU: trainer=cpu")
+        if self.clip:
+            raise UserError("trainer.gradient_clip_val: a table is corrected without a gradient; leave it out")
+
+    def configure_optimizers(self) -> Any:
+        """Of the optimizer, the rule uses the rate."""
+        optimizers, schedules = super().configure_optimizers()
+        options = {key: optimizers[0].defaults.get(key) for key in ("momentum", "weight_decay")}
+        if not isinstance(optimizers[0], torch.optim.SGD) or any(options.values()):
+            raise UserError("the rule of Q-learning has a rate, but neither momentum nor decay: take optimizer=sgd")
+        return optimizers, schedules

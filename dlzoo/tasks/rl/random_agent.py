@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from dlzoo.rl.environments import Transitions
@@ -13,6 +11,8 @@ from dlzoo.tasks.rl.agent import Player
 class RandomPlay(Player):
     """Every action is as likely as any other, when it is evaluated too."""
 
+    uses_optimizer = False
+
     def act(self, observations: np.ndarray) -> np.ndarray:
         return self.rng.integers(self.num_actions, size=len(observations))
 
@@ -20,6 +20,3 @@ class RandomPlay(Player):
 
     def observe(self, made: Transitions) -> None:
         pass
-
-    def configure_optimizers(self) -> Any:
-        return None

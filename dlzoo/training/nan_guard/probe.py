@@ -147,7 +147,8 @@ def take(
 ) -> None:
     """Take the step of a ``nonfinite.ckpt``; the task is not fit for anything else afterwards."""
     task.load_state_dict(content["state_dict"])
-    task.optimizer, task.scheduler = (lambda parameters, **_: torch.optim.SGD(parameters, lr=0.0)), None
+    if task.uses_optimizer:
+        task.optimizer, task.scheduler = (lambda parameters, **_: torch.optim.SGD(parameters, lr=0.0)), None
     moment = content["moment"]
     trainer = pl.Trainer(
         accelerator=accelerator,
