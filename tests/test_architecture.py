@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import grimp
@@ -52,3 +53,44 @@ def test_every_package_says_what_it_is_for() -> None:
         text = file.read_text(encoding="utf-8")
         assert text.startswith('"""'), file
         assert len(text.split('"""')[1].split()) > 3, f"{file}: its docstring says too little"
+
+
+ASKED_BY_PROPERTY = {"task", "net", "spec", "target", "lightning_module"}
+"""What the last part of an expression is called where it is a task, a net, a spec or a target."""
+
+DECIDED = ("training", "config", "tasks/finetuning.py")
+"""Where no task, net, spec or target is asked which class it is; what joins them is config/instantiate.py."""
+
+
+def class_questions(text: str) -> list[str]:
+    """The calls of isinstance, hasattr and getattr with a default that ask a task, a net, a spec or a target."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args):
+            continue
+        asks = node.func.id in ("isinstance", "hasattr") or (node.func.id == "getattr" and len(node.args) == 3)
+        if asks and ast.unparse(node.args[0]).rpartition(".")[2] in ASKED_BY_PROPERTY:
+            found.append(ast.unparse(node))
+    return found
+
+
+def test_class_questions_are_found() -> None:
+    text = "isinstance(self.spec, A) or hasattr(twin.net, 'b') or getattr(task, 'c', 0) or getattr(task, name)"
+    assert class_questions(text) == ["isinstance(self.spec, A)", "hasattr(twin.net, 'b')", "getattr(task, 'c', 0)"]
+
+
+@pytest.mark.parametrize("place", DECIDED)
+def test_no_task_net_or_spec_is_asked_which_class_it_is(place: str) -> None:
+    files = [ROOT / "dlzoo" / place] if place.endswith(".py") else [*(ROOT / "dlzoo" / place).rglob("*.py")]
+    assert files
+    asked = {
+        f"{file.relative_to(ROOT)}: {question}"
+        for file in files
+        if file.name != "instantiate.py"
+        for question in class_questions(file.read_text(encoding="utf-8"))
+    }
+    known = {
+        "dlzoo/config/allowlist.py: isinstance(target, str)",
+        "dlzoo/config/introspection.py: isinstance(target, str)",
+    }
+    assert asked - known == set()

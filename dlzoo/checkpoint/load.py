@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from dlzoo.config import allowlist as trust
 from dlzoo.config import renames, schema
 from dlzoo.config.allowlist import Trust
+from dlzoo.config.instantiate import build_net
 from dlzoo.config.introspection import check_number, locate
 from dlzoo.errors import UserError, short
 from dlzoo.specs.plain import from_plain
@@ -91,8 +92,7 @@ def build(content: dict[str, Any], packages: Sequence[str] = ()) -> tuple[Task, 
 
 
 def _built(cfg: DictConfig, spec: Any) -> Task:
-    net = instantiate(cfg.net, _partial_=True)(spec)
-    return instantiate(cfg.task, _partial_=True)(net, spec)
+    return instantiate(cfg.task, _partial_=True)(build_net(cfg, spec), spec)
 
 
 def _check_size(task: Task, weights: dict[str, Any]) -> None:

@@ -10,9 +10,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from dlzoo.config import allowlist as trust
 from dlzoo.config import introspection as signatures
-from dlzoo.config import renames
+from dlzoo.config import renames, run_dir
 from dlzoo.config.allowlist import Trust
-from dlzoo.errors import UserError, nearest, short
+from dlzoo.errors import UserError, ignored_option, nearest, short
 from dlzoo.utils import type_checks
 
 NODES = ("net", "task", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger")
@@ -69,6 +69,8 @@ def check(cfg: DictConfig, overrides: Sequence[str] = (), packages: Sequence[str
         if key not in NODES and key not in SETTINGS:
             raise UserError(f"{key}: nothing reads this key; {nearest(str(key), [*NODES, *SETTINGS])}")
     _check_settings(cfg)
+    if cfg.get("ckpt") is None and cfg.get("on_nan") == "stop" and run_dir.is_given("skip_limit", overrides):
+        raise ignored_option("skip_limit", cfg.skip_limit, "on_nan=skip")
     trusted = Trust.of(overrides, packages)
     if {*trust.packages_of(cfg.get("trust"))} - {*trusted.packages}:
         raise UserError(f"trust={cfg.trust} is set by a file: it is for the command line")

@@ -11,7 +11,7 @@ from dlzoo.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from dlzoo.layers.backbone import Backbone
+    from dlzoo.nets.backbone import Backbone
     from dlzoo.tasks.base import Task
 
 
@@ -28,7 +28,7 @@ def load_pretrained(model: str, words: Sequence[str]) -> tuple[Task, DictConfig]
     from dlzoo.config import compose as config
     from dlzoo.config import instantiate as build
     from dlzoo.config import schema
-    from dlzoo.layers.backbone import Backbone
+    from dlzoo.nets.backbone import Backbone
     from dlzoo.specs.inputs import ImageSpec
     from dlzoo.specs.targets import Classes
 
@@ -42,7 +42,7 @@ def load_pretrained(model: str, words: Sequence[str]) -> tuple[Task, DictConfig]
     probe: Any = build.build_task(cfg, ImageSpec(3, 224, 224, Classes(("a", "b")))).net
     task = build.build_task(cfg, ImageSpec(3, probe.size[0], probe.size[1], Classes(_classes(probe))))
     net: Any = task.net
-    if any("the last layer is new" in line for line in net.load_weights()):
+    if any("the last layer is new" in line for line in net.load_pretrained()):
         raise UserError(f"net.weights={cfg.net.weights} has no last layer of its own: train one with transfer=features")
     return task.eval(), cfg
 

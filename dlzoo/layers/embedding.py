@@ -25,8 +25,8 @@ class Embedding(nn.Module):
         num_units: D.
         word_dropout: share of the tokens that become ``<unk>``, so that its vector is learnt, and no word relied on.
         share: dropout of single numbers of the vectors.
-        vectors: a text file of published vectors that `load_weights` starts from: in each line a token and D numbers,
-            as GloVe (Pennington, Socher, Manning 2014) and word2vec have it.
+        vectors: a text file of published vectors, which `load_pretrained` reads: in each line a token and D numbers, as
+            GloVe (Pennington, Socher, Manning 2014) and word2vec have it.
         freeze: whether the vectors stay as they are.
     """
 
@@ -62,7 +62,7 @@ class Embedding(nn.Module):
             x = x.masked_fill(dropped & (x != PAD), UNKNOWN)
         return self.dropout(self.table(x))
 
-    def load_weights(self) -> list[str]:
+    def load_pretrained(self) -> list[str]:
         """Begin with the vectors of the file, where one is given; says how many tokens it has."""
         if self.vectors is None:
             return []

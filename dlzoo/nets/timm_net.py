@@ -16,8 +16,8 @@ from typing import Any
 from torch import nn
 
 from dlzoo.errors import UserError, nearest
-from dlzoo.layers.backbone import Backbone, Body
 from dlzoo.layers.pretrained import Weights
+from dlzoo.nets.backbone import Backbone, Body
 from dlzoo.specs.inputs import ImageSpec
 
 SECONDS_TO_CONNECT = 10.0

@@ -13,7 +13,7 @@ import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.utilities.types import LRSchedulerConfig
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -22,6 +22,7 @@ from dlzoo.distributed.batch_norm import WholeBatchNorm
 from dlzoo.distributed.noise import Drawn, Noise, Shared
 from dlzoo.errors import UserError
 from dlzoo.layers.basic import Standardize
+from dlzoo.nets.base import BackboneNet, Net
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
 from dlzoo.specs.base import Spec
 from dlzoo.specs.targets import Classes, Values
@@ -72,7 +73,7 @@ class Task(pl.LightningModule):
 
     Args:
         net: what is computed; its inputs arrive standardised if the spec holds a mean and a standard deviation, unless
-            the net ``standardizes`` them itself.
+            it does so itself (``standardizes_inputs``).
         spec: the promise of the data that the net was built for.
         optimizer: called with the parameters.
         scheduler: called with the optimizer and the `Plan` of the run; gives Lightning's scheduler dicts.
@@ -80,6 +81,9 @@ class Task(pl.LightningModule):
 
     targets: ClassVar[tuple[type, ...]] = (Classes, Values)
     """The kinds of target that the task can learn from."""
+
+    net_type: ClassVar[type[Net]] = Net
+    """The kind of net that the task works with: its methods are what the task calls."""
 
     carried_state: ClassVar[tuple[str, ...]] = ()
     """Attributes (tensors, or tuples of them) that a training batch hands on to the next; checkpoints hold them."""
@@ -98,7 +102,7 @@ class Task(pl.LightningModule):
 
     def __init__(
         self,
-        net: nn.Module,
+        net: Net,
         spec: Spec,
         *,
         optimizer: OptimizerFactory | None = None,
@@ -107,8 +111,7 @@ class Task(pl.LightningModule):
         super().__init__()
         self.net = net
         self.spec = spec
-        own = getattr(net, "standardizes", False)
-        self.standardize = Standardize() if own else Standardize(spec.mean, spec.std)
+        self.standardize = Standardize() if net.standardizes_inputs else Standardize(spec.mean, spec.std)
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.train_means: dict[str, RunningMean] = {}
@@ -319,6 +322,14 @@ class Task(pl.LightningModule):
         is_stepped = config.interval == "epoch" and isinstance(scheduler, ReduceLROnPlateau)  # step_epoch_schedules
         if not (is_stepped or (self.step_skipped and config.interval == "step")):
             super().lr_scheduler_step(scheduler, metric)
+
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        """Of options that have an effect only beside others: whether they have, and what they need."""
+        return {}
+
+    def frozen_backbone(self) -> BackboneNet | None:
+        """The net, if its body never learns and gives the same features in each epoch; else None."""
+        return None
 
     def setup_trainer(self, trainer: pl.Trainer) -> None:
         """Called when the trainer is built: what a task that steps by itself does in its place."""

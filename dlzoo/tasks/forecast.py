@@ -10,12 +10,13 @@ import logging
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dlzoo.errors import SpecError
 from dlzoo.layers.recurrent import State
 from dlzoo.losses.functional import ValueLossName, value_link, value_loss
 from dlzoo.metrics.forecasting import baselines, errors, has_statsmodels
+from dlzoo.nets.base import Net
 from dlzoo.specs.inputs import SeriesSpec
 from dlzoo.specs.targets import Values
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
@@ -36,10 +37,11 @@ class Forecast(Task):
     monitor = ("val/rmse", "min")
     carried_state = ("state",)
     spec: SeriesSpec
+    net: Any
 
     def __init__(
         self,
-        net: nn.Module,
+        net: Net,
         spec: SeriesSpec,
         *,
         optimizer: OptimizerFactory | None = None,
@@ -50,20 +52,25 @@ class Forecast(Task):
         if not isinstance(spec, SeriesSpec):
             raise SpecError(f"this task forecasts series, but the data gives {spec.describe()}")
         super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
-        self.stateful = bool(getattr(net, "stateful", False))
+        recurrent = net.as_recurrent()
+        self.stateful = recurrent is not None and recurrent.is_stateful
         if self.stateful != spec.consecutive:
             raise SpecError(
                 f"net.stateful={self.stateful} needs data.consecutive={self.stateful}: only windows that follow one "
                 "another can hand on a state"
             )
+        self.loss_name = loss
         self.criterion = value_loss(loss, delta=delta)
         self.link = value_link(loss)
         self.state: State | None = None
 
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        return super().option_uses() | {"delta": (self.loss_name == "huber", "task.loss=huber")}
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target = batch
         if self.stateful:
-            output, state = self.net.steps(x, self.state)  # type: ignore[operator]
+            output, state = self.net.step(x, self.state)
             self.state = detached(state)
             loss = self.criterion(output.flatten(0, 1), target.flatten(0, 1)).mean()
         else:
@@ -116,10 +123,10 @@ class Forecast(Task):
 
     def read_on(self, known: Tensor, horizon: int) -> Tensor:
         """known: (B, N, D) -> the next (B, H, D), with the state that reading them leaves."""
-        outputs, state = self.net.steps(known)  # type: ignore[operator]
+        outputs, state = self.net.step(known)
         steps = [self.link(outputs[:, -1:])]
         while len(steps) < horizon:
-            output, state = self.net.steps(steps[-1], state)  # type: ignore[operator]
+            output, state = self.net.step(steps[-1], state)
             steps.append(self.link(output))
         return torch.cat(steps, dim=1)
 
@@ -129,7 +136,7 @@ class Forecast(Task):
         spec, horizon = self.spec, len(future)
         known = spec.transform.apply(torch.cat([history, future])).to(next(self.parameters()))
         if self.stateful:
-            output = self.net.steps(known[None])[0][0, -horizon - 1 : -1]  # type: ignore[operator]
+            output = self.net.step(known[None])[0][0, -horizon - 1 : -1]
         else:
             windows = known[-horizon - spec.window : -1].unfold(0, spec.window, 1).transpose(1, 2)
             output = self(windows)

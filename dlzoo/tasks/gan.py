@@ -14,11 +14,12 @@ from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from dlzoo.distributed.collectives import of_all_ranks
 from dlzoo.errors import UserError, pick
 from dlzoo.losses.functional import widen
+from dlzoo.nets.base import AdversarialPair
 from dlzoo.specs.base import Spec
 from dlzoo.specs.targets import Classes
 from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory
@@ -70,11 +71,12 @@ class Adversarial(Generating, ManualTask):
             CVPR 2020: lazy regularization).
     """
 
+    net_type = AdversarialPair
     monitor = ("val/energy_distance", "min")
 
     def __init__(
         self,
-        net: nn.Module,
+        net: AdversarialPair,
         spec: Spec,
         *,
         optimizer: OptimizerFactory | None = None,
@@ -106,6 +108,12 @@ class Adversarial(Generating, ManualTask):
         self.waiting: list[tuple[Tensor, Tensor | None, float]] = []
         """Codes, conditions and shares of the batches of this step, for the generator's turn."""
         self.real: list[tuple[Tensor, Tensor]] = []
+
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        has_penalty = bool(self.gradient_penalty or self.real_penalty)
+        return super().option_uses() | {
+            "penalty_every": (has_penalty, "task.gradient_penalty or task.real_penalty"),
+        }
 
     def parts(self) -> list[Part]:
         own = {} if self.discriminator_lr is None else {"lr": self.discriminator_lr}

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dlzoo.distributed.collectives import rank_and_world
 from dlzoo.distributed.noise import EvalNoise, Noise
+from dlzoo.nets.base import ConditionalNet
 from dlzoo.specs.inputs import ImageSpec
 from dlzoo.tasks.base import Task
 
@@ -30,6 +31,7 @@ class PictureTask(Task):
     """
 
     spec: ImageSpec
+    net_type = ConditionalNet
     net: Any
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -39,7 +41,7 @@ class PictureTask(Task):
     @property
     def is_conditional(self) -> bool:
         """Whether the net is told the class."""
-        return getattr(self.net, "num_conditions", 0) > 0
+        return self.net.num_conditions > 0
 
     @abstractmethod
     def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:

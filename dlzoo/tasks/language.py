@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import MeanMetric
 
 from dlzoo.errors import UserError
 from dlzoo.layers.recurrent import State
 from dlzoo.losses.functional import widen
+from dlzoo.nets.base import RecurrentNet
 from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.targets import NextTokens
 from dlzoo.specs.tokenizer import PAD
@@ -40,13 +41,15 @@ class Language(Task):
     """
 
     targets = (NextTokens,)
+    net_type = RecurrentNet
     spec: TextSpec
+    net: RecurrentNet
 
     carried_state = ("train_state",)
 
     def __init__(
         self,
-        net: nn.Module,
+        net: RecurrentNet,
         spec: TextSpec,
         *,
         optimizer: OptimizerFactory | None = None,
@@ -100,7 +103,7 @@ class Language(Task):
 
     def advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         """x: (B, T) -> logits (B, T, V), and the state after it."""
-        return self.net.advance(x, state)  # type: ignore[operator]
+        return self.net.step(x, state)
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError, UserError
+from dlzoo.nets.base import LayeredEncoderDecoder
 from dlzoo.tasks.autoencoder import Autoencoding
 from dlzoo.tasks.base import Batch
 
@@ -27,6 +28,7 @@ class StackedAutoencoding(Autoencoding):
         pretrain_epochs: of each layer; the rest of trainer.max_epochs is for the whole.
     """
 
+    net_type = LayeredEncoderDecoder
     has_parts = True
 
     def __init__(self, *args: Any, pretrain_epochs: int = 3, **options: Any) -> None:
@@ -34,7 +36,7 @@ class StackedAutoencoding(Autoencoding):
         if pretrain_epochs < 0:
             raise UserError(f"task.pretrain_epochs={pretrain_epochs} must not be negative")
         self.pretrain_epochs = pretrain_epochs
-        there, back = (sizes(getattr(self.net, part, nn.Identity())) for part in ("encoder", "decoder"))
+        there, back = sizes(self.net.encoder), sizes(self.net.decoder)
         if not there or [size[::-1] for size in reversed(back)] != there:
             raise SpecError(
                 f"a layer learns together with its mirror, but the encoder's layers are {there} and the decoder's "

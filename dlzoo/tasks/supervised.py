@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import MeanMetric
 
 from dlzoo.distributed import collectives as gathering
-from dlzoo.errors import SpecError, UserError
+from dlzoo.errors import SpecError, UserError, ignored_option
 from dlzoo.layers.basic import ACTIVATION_TYPES
 from dlzoo.losses.functional import ClassLossName, ValueLossName
 from dlzoo.losses.objectives import ClassObjective, ValueObjective
+from dlzoo.nets.base import BackboneNet, Net
 from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.targets import Classes, Values
 from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory, Task
@@ -41,7 +42,7 @@ class Supervised(Task):
 
     def __init__(
         self,
-        net: nn.Module,
+        net: Net,
         spec: Spec,
         *,
         optimizer: OptimizerFactory | None = None,
@@ -75,6 +76,8 @@ class Supervised(Task):
             if class_weights is not None:
                 raise UserError("task.class_weights are for classes, but this data gives values")
             self.objective = ValueObjective(target, loss=loss or "mse", delta=delta)  # type: ignore[arg-type]
+        self.loss_name = loss or ("mse" if target.classes is None else "cross_entropy")
+        self.label_smoothing = label_smoothing
         self.monitor = self.objective.monitor
         self.loss_weights = tuple(loss_weights)
         self.l1, self.l2 = l1, l2
@@ -91,8 +94,27 @@ class Supervised(Task):
         self.eval_loss = MeanMetric()
         self.eval_metrics = self.objective.metrics()
 
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        has_classes = self.spec.target.classes is not None
+        has_activations = any(isinstance(module, ACTIVATION_TYPES) for module in self.net.modules())
+        has_weights = any(p.ndim > 1 for p in self.net.parameters())
+        activity, weights = "a net with activation layers", "a net with weights of two dimensions or more"
+        return super().option_uses() | {
+            "label_smoothing": (has_classes or not self.label_smoothing, "data that give classes"),
+            "gamma": (has_classes and self.loss_name == "focal", "task.loss=focal"),
+            "delta": (not has_classes and self.loss_name == "huber", "task.loss=huber"),
+            "l1": (has_weights or not self.l1, weights),
+            "l2": (has_weights or not self.l2, weights),
+            "activity_l1": (has_activations or not self.activity_l1, activity),
+            "activity_l2": (has_activations or not self.activity_l2, activity),
+        }
+
     def param_groups(self) -> Any:
         return super().param_groups() if self.transfer is None else self.transfer.groups(self.net)
+
+    def frozen_backbone(self) -> BackboneNet | None:
+        is_frozen = self.transfer is not None and self.transfer.freezes_body
+        return self.net.as_backbone() if is_frozen else None
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
@@ -108,6 +130,8 @@ class Supervised(Task):
     def loss(self, outputs: Tensor | tuple[Tensor, ...], target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The data loss: without penalties, so that train and validation compare."""
         if not isinstance(outputs, tuple):
+            if self.training and self.loss_weights != (1.0,):
+                raise ignored_option("task.loss_weights", list(self.loss_weights), "a net of several outputs")
             return self._mean_loss(outputs, target, weight)
         if len(outputs) != len(self.loss_weights):
             raise UserError(

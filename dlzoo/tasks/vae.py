@@ -20,6 +20,7 @@ from torchmetrics import MeanMetric
 from dlzoo.distributed.noise import Noise
 from dlzoo.errors import UserError
 from dlzoo.losses.functional import widen
+from dlzoo.nets.base import GaussianEncoderDecoder
 from dlzoo.specs.base import Spec
 from dlzoo.specs.targets import Classes
 from dlzoo.tasks.base import Batch, OptimizerFactory, RunningMean, SchedulerFactory
@@ -45,9 +46,11 @@ class VariationalAutoencoder(Encoding, Generating):
             (Y. Burda, R. Grosse, R. Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016).
     """
 
+    net_type = GaussianEncoderDecoder
+
     def __init__(
         self,
-        net: nn.Module,
+        net: GaussianEncoderDecoder,
         spec: Spec,
         *,
         optimizer: OptimizerFactory | None = None,
@@ -70,6 +73,9 @@ class VariationalAutoencoder(Encoding, Generating):
         self.means: Any = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in ("loss", *TEST_MEASURES)})
         self.unit_kl = RunningMean()
         self.num_active = self.latent_dim
+
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        return super().option_uses() | {"kl_warmup": (self.beta > 0 or not self.kl_warmup, "task.beta above 0")}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target, *_ = batch

@@ -49,7 +49,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     run_files.check_links(run_dir)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build.build_data(cfg)
-    build.check_fit(cfg, data)
+    build.check_fit(cfg, data, overrides)
     training_trainer.use_safe_optimizer(cfg)
     data.prepare_data()
     data.setup("fit")
@@ -68,8 +68,8 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     outcome.announce(cfg, task, trainer)
     if cfg.ckpt is not None:
         restore(task, read(cfg.ckpt), cfg.ckpt)  # fit() does so too, but features are computed before it
-    elif hasattr(task.net, "load_weights"):
-        for line in task.net.load_weights():  # type: ignore[operator]
+    else:
+        for line in task.net.load_pretrained():
             print(line)
     fit_data = training_trainer.cached_features(task, data, trainer) if cfg.cache_features else data
     seconds = {"setup": time.perf_counter() - started}

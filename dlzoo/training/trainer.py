@@ -92,13 +92,13 @@ def cached_features(task: Task, data: DataModule, trainer: pl.Trainer) -> DataMo
         UserError: the backbone is not frozen, or the data are augmented.
     """
     from dlzoo.data.features import CachedFeatures
-    from dlzoo.tasks.finetuning import Features
 
-    if not isinstance(getattr(task, "transfer", None), Features):
+    net = task.frozen_backbone()
+    if net is None:
         raise UserError("cache_features=true keeps what a frozen backbone gives: take transfer=features with it")
-    device, net = trainer.strategy.root_device, task.net.eval()
-    net.to(device)
-    return CachedFeatures(data, net.features, device=device, context=trainer.precision_plugin.forward_context)  # type: ignore[arg-type]
+    device = trainer.strategy.root_device
+    net.eval().to(device)
+    return CachedFeatures(data, net.features, device=device, context=trainer.precision_plugin.forward_context)
 
 
 def use_safe_optimizer(cfg: DictConfig) -> None:

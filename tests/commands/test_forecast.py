@@ -85,7 +85,7 @@ def test_a_stateful_forecast_reads_the_history_and_then_itself(name: str) -> Non
     known = spec.transform.apply(VALUES).float()
     with torch.no_grad():
         for _ in range(4):  # each time from the start: no state is needed
-            known = torch.cat([known, task.net.steps(known[None])[0][0, -1:]])
+            known = torch.cat([known, task.net.step(known[None])[0][0, -1:]])
     expected = undo(known[-4:, 0].tolist(), VALUES, spec.transform, 12)
     torch.testing.assert_close(task.forecast(VALUES, 4)[:, 0].tolist(), expected, rtol=1e-5, atol=1e-3)
 
@@ -138,7 +138,7 @@ def test_the_loss_of_a_batch_is_the_mean_over_what_follows(name: str) -> None:
     task = task_of(STATEFUL["lstm"] if stateful else NETS[name], spec)
     task.track = lambda *args, **means: None  # type: ignore[method-assign]
     x, y = spec.example(8)
-    output = task.net.steps(x)[0] if stateful else task.net(x)
+    output = task.net.step(x)[0] if stateful else task.net(x)
     assert output.shape == y.shape
     torch.testing.assert_close(task.training_step((x, y), 0), (output - y).square().mean())
 
@@ -150,7 +150,7 @@ def test_the_one_step_loss_knows_the_true_values_before(stateful: bool) -> None:
     known = spec.transform.apply(VALUES).float()
     with torch.no_grad():
         if stateful:
-            said = torch.cat([task.net.steps(known[None, :-i])[0][0, -1:] for i in range(5, 0, -1)])
+            said = torch.cat([task.net.step(known[None, :-i])[0][0, -1:] for i in range(5, 0, -1)])
         else:
             said = torch.cat([task.net(known[None, -6 - i : -i]) for i in range(5, 0, -1)])
     expected = (said - known[-5:]).square().mean().item()

@@ -146,8 +146,10 @@ def test_these_would_be_called_without_the_checks(
 
 def test_words_of_the_command_line(canary: Path, train: Callable[..., Outcome]) -> None:
     done = train("++callbacks.mine._target_=os.system", f"++callbacks.mine.command='touch {canary}'")
-    refused(done, canary, "callbacks.mine._target_=os.system is not built: it is no lightning.pytorch.Callback")
-    refused(train("net._target_=torch.nn.Linear"), canary, "give the class accepts = (…)")
+    refused(
+        done, canary, "callbacks.mine._target_=os.system is not built: it is no subclass of lightning.pytorch.Callback"
+    )
+    refused(train("net._target_=torch.nn.Linear"), canary, "it is no subclass of dlzoo.nets.base.Net")
     refused(train("scheduler._target_=os.system"), canary, "a scheduler is a function of optimizer and plan")
     refused(train("--config-name", "mine"), canary, "add files of yours with --config-dir")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from plain_nets import as_net
 from torch import Tensor, nn
 
 from dlzoo.distributed import collectives as gathering
@@ -49,13 +50,13 @@ def trainer_with(**answers: Any) -> SimpleNamespace:
 
 
 def task_in(trainer: Any, cls: type[Task] = Task) -> Any:
-    task = cls(nn.Linear(1, 1), SPEC)
+    task = cls(as_net(nn.Linear(1, 1)), SPEC)
     task._trainer = trainer
     return task
 
 
 def test_what_holds_of_a_task_that_says_nothing_else() -> None:
-    task = Task(nn.Linear(1, 1), SPEC)
+    task = Task(as_net(nn.Linear(1, 1)), SPEC)
     assert task.spec is SPEC
     assert (task.monitor, task.carried_state, task.has_parts, task.goes_on_within_epochs) == (
         ("val/loss", "min"),

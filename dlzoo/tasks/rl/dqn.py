@@ -117,6 +117,10 @@ class DQN(Exploring):
         self.returns: MultiStep | None = None
         self._latest: tuple[Tensor, Tensor] | None = None
 
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        replay = (self.prioritized, "task.prioritized=true")
+        return super().option_uses() | dict.fromkeys(("alpha", "beta_start", "beta_steps"), replay)
+
     def param_groups(self) -> Any:
         return self.net.parameters()
 
