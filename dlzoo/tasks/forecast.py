@@ -47,7 +47,7 @@ class Forecast(Task):
         loss: ValueLossName = "mse",
         delta: float = 1.0,
     ) -> None:
-        if not isinstance(spec, SeriesSpec):
+        if spec.series is None:
             raise SpecError(f"this task forecasts series, but the data gives {spec.describe()}")
         super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
         self.stateful = bool(getattr(net, "stateful", False))
