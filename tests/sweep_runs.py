@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import lightning.pytorch as pl
 from conftest import Outcome
 
 Train = Callable[..., Outcome]
@@ -34,3 +36,16 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     )
+
+
+class Crash(pl.Callback):
+    """Ends its process as the kernel would, or raises, at the start of the training."""
+
+    def __init__(self, *, how: str) -> None:
+        self.how = how
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.how == "raise":
+            raise RuntimeError("out of memory, so to speak")

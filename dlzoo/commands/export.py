@@ -202,7 +202,6 @@ def metadata_of(task: Any, cfg: DictConfig, view: View, options: Options) -> dic
     """What the file says of itself."""
     import dlzoo
     from dlzoo.export.formats import WEIGHTS_ONLY, card_of
-    from dlzoo.export.views import names_of
 
     told = {"dlzoo": dlzoo.__version__, "model": cfg.names.model, "data": cfg.names.data}
     ports = {
@@ -210,7 +209,7 @@ def metadata_of(task: Any, cfg: DictConfig, view: View, options: Options) -> dic
         "outputs": [dataclasses.asdict(port) for port in view.outputs],
     }
     card = {"card": card_of(task, cfg)} if options.format in WEIGHTS_ONLY else {}
-    return json.loads(json.dumps(told | ports | names_of(task.spec) | card))  # tuples become lists, as in the file
+    return json.loads(json.dumps(told | ports | task.spec.metadata() | card))  # tuples become lists, as in the file
 
 
 def default_name(cfg: DictConfig, format: str) -> str:

@@ -19,7 +19,6 @@ from torch import Tensor
 from dlzoo.errors import UserError
 from dlzoo.export.formats import Run, need, quiet, read_onnx
 from dlzoo.export.views import Predictor, View, as_bytes, first_batch
-from dlzoo.specs.inputs import ImageSpec
 from dlzoo.utils.formatting import size_of
 
 NUM_CALIBRATED = 512
@@ -100,7 +99,7 @@ def latency(run: Run, x: Tensor) -> float:
 
 
 def raw(view: View, x: Tensor) -> Tensor:
-    return as_bytes(x) if isinstance(view.spec, ImageSpec) else x
+    return as_bytes(x) if view.spec.images else x
 
 
 def show(rows: list[tuple[str, Path, str, float, float, float]]) -> None:

@@ -7,10 +7,8 @@ answers by the way that the house's own commands take, which every exported file
 
 from __future__ import annotations
 
-import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -20,9 +18,7 @@ from torch import Tensor, nn
 from dlzoo.errors import UserError
 from dlzoo.export.scan_rnn import scanned
 from dlzoo.inference.predict import predict
-from dlzoo.specs.environments import StatesSpec
-from dlzoo.specs.inputs import ImageSpec, SeriesSpec, TableSpec, TextSpec
-from dlzoo.specs.targets import Actions, Classes, NextTokens
+from dlzoo.specs.base import Port
 from dlzoo.tasks.base import Task
 from dlzoo.tasks.forecast import Forecast
 from dlzoo.tasks.interfaces import Encoding, Generating, PictureTask
@@ -33,18 +29,6 @@ from dlzoo.tasks.supervised import Supervised
 
 Part = Literal["decoder"]
 Tensors = tuple[Tensor, ...]
-
-
-@dataclass(frozen=True)
-class Port:
-    """An input or output: its name, its type, its shape with names for what may change, and what it holds."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-    meaning: str
-    least: int = 1
-    """Of a free size that is not the batch's."""
 
 
 class View(nn.Module):
@@ -72,7 +56,7 @@ class View(nn.Module):
         """Up to ``num`` real examples from a source of data."""
         batch = first_batch(source)
         x = batch[0][:num]
-        return (as_bytes(x) if isinstance(self.spec, ImageSpec) else x, *self.labels(batch[1][:num]))
+        return (as_bytes(x) if self.spec.images else x, *self.labels(batch[1][:num]))
 
     def labels(self, target: Tensor) -> Tensors:
         """Of a batch, for views that are told the class."""
@@ -80,7 +64,7 @@ class View(nn.Module):
 
     def pixels(self, x: Tensor) -> Tensor:
         """Bytes as the net's task wants them; other inputs as they are."""
-        return x.float() * (1 / 255) if isinstance(self.spec, ImageSpec) else x
+        return x.float() * (1 / 255) if self.spec.images else x
 
 
 class Predictor(View):
@@ -88,8 +72,8 @@ class Predictor(View):
 
     def __init__(self, task: Supervised) -> None:
         super().__init__(task)
-        self.inputs = (input_port(task.spec),)
-        self.outputs = (answer_port(task.spec.target),)
+        self.inputs = task.spec.ports()
+        self.outputs = task.spec.target.ports()
 
     def forward(self, x: Tensor) -> Tensors:  # type: ignore[override]
         objective = self.task.objective
@@ -106,7 +90,7 @@ class Reconstructor(View):
     def __init__(self, task: Encoding) -> None:
         super().__init__(task)
         spec, told = task.spec, label_ports(task)
-        self.inputs = (input_port(spec), *told)
+        self.inputs = (*spec.ports(), *told)
         code = ("batch", task.encode(torch.zeros(1, *spec.shape), *_zeros(told)).shape[1])
         self.outputs = (
             Port("code", "float32", code, "the code of each picture"),
@@ -167,7 +151,7 @@ class Writer(View):
             Port(name, "float32", shape, "state before the first token; zeros at a text's start") for name in names
         )
         after = (Port(f"{name}_after", "float32", shape, "state after the last token, to go on from") for name in names)
-        self.inputs = (input_port(spec), *before)
+        self.inputs = (*spec.ports(), *before)
         self.outputs = (
             Port("probabilities", "float32", ("batch", "length", spec.num_tokens), "of the token after each"),
             *after,
@@ -230,7 +214,7 @@ class ActionValues(View):
     def __init__(self, task: Player) -> None:
         super().__init__(task)
         spec: Any = task.spec
-        if isinstance(spec, StatesSpec):
+        if spec.states:
             self.inputs = (Port("state", "int64", ("batch",), f"the number of the state, of {spec.num_states}"),)
         elif spec.is_picture:
             self.inputs = (Port("observation", "uint8", ("batch", *spec.shape), "pixels from 0 to 255, as wrapped"),)
@@ -241,7 +225,7 @@ class ActionValues(View):
 
     def real_inputs(self, source: Any, num: int) -> Tensors:
         """States in their order, or what is observed after 0, 1, 2, … steps at random."""
-        if isinstance(self.spec, StatesSpec):
+        if self.spec.states:
             return (torch.arange(min(num, self.spec.num_states)),)
         environments = source.environments(num)
         environments.reset(source.seeds("test", num))
@@ -255,7 +239,7 @@ class ActionValues(View):
         return (torch.from_numpy(seen),)
 
     def forward(self, x: Tensor) -> Tensors:  # type: ignore[override]
-        if isinstance(self.spec, StatesSpec):
+        if self.spec.states:
             return (self.task(x),)
         return (self.task(x.float() * (1 / 255) if self.spec.is_picture else x),)
 
@@ -289,23 +273,6 @@ def view_of(task: Task, part: Part | None = None) -> View:
     raise UserError(f"{type(task).__name__} cannot be exported: it says nowhere what its net's outputs mean")
 
 
-def input_port(spec: Any) -> Port:
-    """What a net of this spec is given, before anything is done to it."""
-    if isinstance(spec, ImageSpec):
-        return Port("pixels", "uint8", ("batch", *spec.shape), "pixels from 0 to 255, channels first")
-    if isinstance(spec, TextSpec):
-        return Port("tokens", "int64", ("batch", "length"), "numbers in the vocabulary, 0 behind a text's end")
-    meaning = "features as the columns say, not standardised" if isinstance(spec, TableSpec) else "values"
-    return Port("x", "float32", ("batch", *spec.shape), meaning)
-
-
-def answer_port(target: Any) -> Port:
-    """Probabilities of classes, or values in their units."""
-    if isinstance(target, Classes):
-        return Port("probabilities", "float32", ("batch", target.num_outputs), "of the classes, in their order")
-    return Port("values", "float32", ("batch", target.num_outputs), "in the units of the training data")
-
-
 def label_ports(task: PictureTask) -> tuple[Port, ...]:
     """For a net that is told the class."""
     return (Port("label", "int64", ("batch",), "the number of the class"),) if task.is_conditional else ()
@@ -319,27 +286,6 @@ def first_batch(source: Any) -> Tensors:
 def as_bytes(x: Tensor) -> Tensor:
     """Pictures as bytes: those of the data, or the nearest to pictures in [0, 1]."""
     return x if x.dtype == torch.uint8 else (x * 255).round().to(torch.uint8)
-
-
-def names_of(spec: Any) -> dict[str, Any]:
-    """What outside is needed to read inputs and outputs: names, units, the vocabulary and how texts become tokens."""
-    target = spec.target
-    told: dict[str, Any] = {}
-    if isinstance(target, Classes):
-        told["classes"] = list(target.names)
-    elif isinstance(target, Actions):
-        told["actions"] = list(target.names)
-    elif not isinstance(target, NextTokens):
-        told |= {"values": list(target.names), "units": list(target.units)}
-    if isinstance(spec, TextSpec):
-        told |= {"vocabulary": list(spec.vocabulary), "tokenizer": dataclasses.asdict(spec.tokenizer)}
-        told |= {"max_length": spec.max_length, "keep": spec.keep}
-    if isinstance(spec, SeriesSpec):
-        told |= {"frequency": spec.frequency}
-    if isinstance(spec, TableSpec):
-        told |= {"columns": [dataclasses.asdict(column) for column in spec.columns]}
-        told |= {"features": list(spec.feature_names)}
-    return told
 
 
 def _states(task: Any, tokens: Tensor) -> Tensors:

@@ -49,7 +49,7 @@ class Forecast(Task):
         loss: ValueLossName = "mse",
         delta: float = 1.0,
     ) -> None:
-        if not isinstance(spec, SeriesSpec):
+        if spec.series is None:
             raise SpecError(f"this task forecasts series, but the data gives {spec.describe()}")
         super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
         recurrent = net.as_recurrent()

@@ -58,7 +58,7 @@ def test_an_experiment_runs_on_data_of_the_same_form(
 ) -> None:
     words = (f"experiment={name}", f"data_dir={stand_in_data}", "trainer=smoke", "trainer.accelerator=cpu")
     cfg = config.compose([f"experiment={name}"])
-    if "gym" in cfg.data._target_ and "Lunar" in cfg.data.id:
+    if "Lunar" in cfg.data.get("id", ""):
         pytest.importorskip("Box2D")  # needs a compiler; not in the test extra
     smaller = ["data.val_size=20"] if "val_size" in cfg.data else []
     smaller += ["data.batch_size=4", "data.eval_batch_size=8"] if "torchvision" in cfg.net._target_ else []

@@ -48,7 +48,7 @@ def overrides_of(name: str, data_dir: Path) -> list[str]:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_first_steps(name: str, stand_in_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = config.compose([f"experiment={name}"])
-    if "gym" in cfg.data._target_ and "Lunar" in cfg.data.id:
+    if "Lunar" in cfg.data.get("id", ""):
         pytest.importorskip("Box2D")  # needs a compiler; not in the test extra
     weights = stand_in_weights(name, tmp_path, monkeypatch)
     run = golden.run([*overrides_of(name, stand_in_data), *weights], tmp_path / "run")

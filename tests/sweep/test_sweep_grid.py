@@ -10,7 +10,6 @@ import signal
 import sys
 from pathlib import Path
 
-import lightning.pytorch as pl
 import pytest
 from sweep_runs import QUICK, Train, start, the_sweep
 from waiting import wait_for
@@ -107,21 +106,8 @@ def test_a_folder_without_a_sweep_is_said_so(
     assert "holds no sweep.json" in capsys.readouterr().err
 
 
-class Crash(pl.Callback):
-    """Ends its process as the kernel would, or raises, at the start of the training."""
-
-    def __init__(self, *, how: str) -> None:
-        self.how = how
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.how == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.how == "raise":
-            raise RuntimeError("out of memory, so to speak")
-
-
 def test_trials_that_fail_do_not_end_the_sweep(tmp_path: Path) -> None:
-    crash = "++callbacks.crash._target_=test_sweep_grid.Crash"
+    crash = "++callbacks.crash._target_=sweep_runs.Crash"
     words = (crash, "callbacks.crash.how=kill,raise,no", "net.activation=relu,relo", "net.hidden=[4]")
     process = start(tmp_path, *QUICK, *words)
     out, err = process.communicate()
