@@ -244,6 +244,11 @@ class Task(pl.LightningModule):
         return {"lr": self.learning_rate} if self.uses_optimizer else {}
 
     @property
+    def batches_per_step(self) -> int:
+        """Batches whose gradients make one step of the optimizer."""
+        return self.trainer.accumulate_grad_batches
+
+    @property
     def learning_rate(self) -> float:
         """Of the first parameter group."""
         return next((float(group["lr"]) for o in self.trainer.optimizers for group in o.param_groups), 0.0)

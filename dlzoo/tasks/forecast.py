@@ -19,13 +19,14 @@ from dlzoo.metrics.forecasting import baselines, errors, has_statsmodels
 from dlzoo.nets.base import Net
 from dlzoo.specs.inputs import SeriesSpec
 from dlzoo.specs.targets import Values
-from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
+from dlzoo.tasks.interfaces import Forecasting
 
 log = logging.getLogger(__name__)
 Batch = tuple[Tensor, ...]
 
 
-class Forecast(Task):
+class Forecast(Forecasting):
     """For series.
 
     Args:

@@ -73,6 +73,7 @@ class Adversarial(Generating, ManualTask):
 
     net_type = AdversarialPair
     monitor = ("val/energy_distance", "min")
+    is_adversarial = True
 
     def __init__(
         self,
@@ -213,8 +214,8 @@ class Adversarial(Generating, ManualTask):
     def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
         return widen(self.net.generate(codes, self.condition(labels)))
 
-    def problems(self) -> Iterator[str]:
-        yield from super().problems()
+    def diagnostics(self) -> Iterator[str]:
+        yield from super().diagnostics()
         if self.loss_name != "bce" or "d_real" not in self.train_means or not self.trainer.training:
             return
         real, fake = self.train_means["d_real"].read(), self.train_means["d_fake"].read()

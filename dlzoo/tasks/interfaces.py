@@ -1,7 +1,7 @@
 """What tasks can do: callbacks, commands and exports know a task by these classes alone.
 
-A task derives from those whose contract it keeps; `Task.as_encoder`, `Task.as_predictor`, … then return the task itself,
-and None for all others. Images are (B, C, H, W) in [0, 1]; latents are (B, D).
+A task derives from those whose contract it keeps; `Task.as_encoder`, `Task.as_predictor`, … then return the task
+itself, and None for all others. Images are (B, C, H, W) in [0, 1]; latents are (B, D).
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from dlzoo.nets.base import RecurrentNet
 from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.targets import NextTokens
 from dlzoo.specs.tokenizer import PAD
-from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
+from dlzoo.tasks.interfaces import LanguageModel
 
 Batch = tuple[Tensor, Tensor]
 
@@ -25,7 +26,7 @@ EVAL_STEPS = 256
 """Tokens of a passage that are read at once in validation and test: changes nothing but the memory taken."""
 
 
-class Language(Task):
+class Language(LanguageModel):
     """Cross-entropy of the next token.
 
     Each row of a batch goes on where the same row of the batch before ended, so the net's state is carried over, but
@@ -101,8 +102,7 @@ class Language(Task):
         self.log_dict({f"{split}/{name}": value for name, value in measures(loss, self.spec).items()})
         self.eval_loss.reset()
 
-    def advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """x: (B, T) -> logits (B, T, V), and the state after it."""
+    def advance(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         return self.net.step(x, state)
 
 

@@ -116,6 +116,10 @@ class ManualTask(Task):
             self.clip = float(trainer.gradient_clip_val), str(getattr(algorithm, "value", algorithm) or "norm")
         trainer.gradient_clip_val = trainer.gradient_clip_algorithm = None
 
+    @property
+    def batches_per_step(self) -> int:
+        return self.accumulate
+
     def configure_optimizers(self) -> Any:
         if not self.uses_optimizer:
             return None  # Lightning puts a stand-in there, without parameters

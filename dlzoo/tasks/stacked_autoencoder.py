@@ -49,8 +49,8 @@ class StackedAutoencoding(Autoencoding):
         num = len(self.net.encoder)
         return min(self.current_epoch // self.pretrain_epochs, num) if self.pretrain_epochs else num
 
-    def problems(self) -> Iterator[str]:
-        yield from super().problems()
+    def diagnostics(self) -> Iterator[str]:
+        yield from super().diagnostics()
         needed = self.pretrain_epochs * len(self.net.encoder)
         if self.stage < len(self.net.encoder) and 0 <= (self.trainer.max_epochs or -1) <= needed:
             yield (

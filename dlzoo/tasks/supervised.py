@@ -17,11 +17,12 @@ from dlzoo.losses.objectives import ClassObjective, ValueObjective
 from dlzoo.nets.base import BackboneNet, Net
 from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.targets import Classes, Values
-from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory, Task
+from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.finetuning import Transfer
+from dlzoo.tasks.interfaces import Predicting
 
 
-class Supervised(Task):
+class Supervised(Predicting):
     """Classification or regression, as the target of the data says.
 
     The loss of a batch is the mean over its samples, weighted by class and sample weights where given.
@@ -126,6 +127,14 @@ class Supervised(Task):
         """What never learns is frozen before DDP asks what does."""
         if stage == "fit" and self.transfer is not None and not self.transfer.changes:
             self.transfer.apply(self.net, 0.0)
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        return self.objective.answers(self(inputs))
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        output = self(inputs)
+        self.activities.clear()
+        return self.objective.reported(output)
 
     def loss(self, outputs: Tensor | tuple[Tensor, ...], target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The data loss: without penalties, so that train and validation compare."""

@@ -162,8 +162,8 @@ class VariationalAutoencoder(Encoding, Generating):
         for metric in (*self.means.values(), self.unit_kl):
             metric.reset()
 
-    def problems(self) -> Iterator[str]:
-        yield from super().problems()
+    def diagnostics(self) -> Iterator[str]:
+        yield from super().diagnostics()
         silent = self.latent_dim - self.num_active
         if silent and self.trainer.testing:  # early in training it is common, and may pass
             yield (

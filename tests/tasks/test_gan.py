@@ -332,7 +332,7 @@ def told(real: float, fake: float, loss: Any = "bce") -> list[str]:
     task = Adversarial(Small(SPEC), SPEC, loss=loss)
     task._trainer = type("T", (), {"training": True, "loggers": [], "log_every_n_steps": 1, "global_step": 0})()
     task.log_step(1, d_real=torch.tensor(real), d_fake=torch.tensor(fake))
-    return [problem.partition(":")[0] for problem in task.problems()]
+    return [problem.partition(":")[0] for problem in task.diagnostics()]
 
 
 def test_a_discriminator_that_wins_or_is_blind_is_told() -> None:

@@ -23,11 +23,12 @@ from dlzoo.rl.environments import Environments, Transitions, play_each
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.targets import Actions
 from dlzoo.tasks.base import RunningMean
+from dlzoo.tasks.interfaces import Acting
 from dlzoo.tasks.manual import ManualTask
 from dlzoo.utils import state_checks
 
 
-class Player(ManualTask):
+class Player(Acting, ManualTask):
     """An agent: `act` is how it acts while it learns, `greedy` how it acts when it is evaluated.
 
     The random numbers of play come from a generator of their own, whose state goes into the checkpoint.
