@@ -7,6 +7,7 @@ itself, and None for all others. Images are (B, C, H, W) in [0, 1]; latents are 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,10 +18,12 @@ from torch import Tensor
 from dlzoo.distributed.collectives import rank_and_world
 from dlzoo.distributed.noise import EvalNoise, Noise
 from dlzoo.layers.recurrent import State
-from dlzoo.nets.base import ConditionalNet
+from dlzoo.nets.base import ConditionalNet, RecurrentNet
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.inputs import ImageSpec, SeriesSpec, TextSpec
 from dlzoo.tasks.base import Task
+from dlzoo.tasks.image_views import Generator, Reconstructor
+from dlzoo.tasks.views import View
 
 EVAL_SEED = 20_140_414
 """Of the noise in validation and test: the same in each epoch, so that only the net changes."""
@@ -67,7 +70,9 @@ class Forecasting(Predicting):
 class LanguageModel(Task):
     """It says how likely each token is to come next."""
 
+    net_type = RecurrentNet
     spec: TextSpec
+    net: RecurrentNet
 
     def as_language_model(self) -> LanguageModel:
         return self
@@ -108,9 +113,8 @@ class Decoding(Task):
     def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
         """codes: (B, D), labels: (B,) for conditional nets -> images."""
 
-    @abstractmethod
-    def example_codes(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Latents (B, D) such as `decode` gets, as many as there are images x; a pure function of both."""
+    def export_views(self) -> Mapping[str, Callable[[], View]]:
+        return {"decoder": lambda: Generator(self)}
 
     def condition(self, labels: Tensor | None) -> Tensor | None:
         """Labels (B,), or probabilities (B, K) after mixing -> what a conditional net is given, (B, K)."""
@@ -146,8 +150,8 @@ class Encoding(Decoding):
         """Images -> their reconstructions."""
         return self.reconstruct(inputs)
 
-    def example_codes(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.encode(x, labels)
+    def export_views(self) -> Mapping[str, Callable[[], View]]:
+        return {"model": lambda: Reconstructor(self), **super().export_views()}
 
     def corrupt(self, x: Tensor, noise: Noise | None = None) -> Tensor:
         """What the net is given in place of x: x itself, unless it learns to clean images. The noise of training
@@ -174,9 +178,6 @@ class Generating(Decoding):
     def sample(self, num: int, seed: int, labels: Tensor | None = None) -> Tensor:
         """New images (num, C, H, W), of the classes ``labels`` (num,) where the net is conditional."""
         return self.decode(self.draw(num, seed), labels)
-
-    def example_codes(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.draw(len(x), seed=0)
 
 
 class Acting(Task):

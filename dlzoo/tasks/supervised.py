@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, MetricCollection
 
 from dlzoo.distributed import collectives as gathering
 from dlzoo.errors import SpecError, UserError, ignored_option
@@ -20,6 +20,7 @@ from dlzoo.specs.targets import Classes, Values
 from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.finetuning import Transfer
 from dlzoo.tasks.interfaces import Predicting
+from dlzoo.tasks.views import Tensors, View
 
 
 class Supervised(Predicting):
@@ -136,6 +137,9 @@ class Supervised(Predicting):
         self.activities.clear()
         return self.objective.reported(output)
 
+    def export_views(self) -> Mapping[str, Callable[[], View]]:
+        return {"model": lambda: Predictor(self)}
+
     def loss(self, outputs: Tensor | tuple[Tensor, ...], target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The data loss: without penalties, so that train and validation compare."""
         if not isinstance(outputs, tuple):
@@ -234,6 +238,28 @@ class Regression(Supervised):
     """`Supervised` for data with values only."""
 
     targets = (Values,)
+
+
+class Predictor(View[Supervised]):
+    """Probabilities of the classes, or values."""
+
+    def __init__(self, task: Supervised) -> None:
+        super().__init__(task)
+        self.inputs = task.spec.ports()
+        self.outputs = task.spec.target.ports()
+
+    def forward(self, x: Tensor) -> Tensors:  # type: ignore[override]
+        return (self.task.predict(self.pixels(x)),)
+
+    def expected(self, x: Tensor) -> Tensors:  # type: ignore[override]
+        with torch.inference_mode():
+            return (self.trained.predict(self.pixels(x)),)
+
+    def metrics(self) -> MetricCollection:
+        return self.trained.objective.metrics()
+
+    def measured(self, answer: Tensor) -> Tensor:
+        return answer if self.trained.spec.target.classes is None else answer.argmax(1)
 
 
 def _kinds(types: Sequence[type[Target]]) -> str:

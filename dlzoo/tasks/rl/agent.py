@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -17,14 +18,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlzoo.data.base import DataModule
+from dlzoo.data.environments import Gym
 from dlzoo.errors import UserError
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
 from dlzoo.rl.environments import Environments, Transitions, play_each
+from dlzoo.specs.base import Port
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.targets import Actions
 from dlzoo.tasks.base import RunningMean
 from dlzoo.tasks.interfaces import Acting
 from dlzoo.tasks.manual import ManualTask
+from dlzoo.tasks.views import Tensors, View
 from dlzoo.utils import state_checks
 
 
@@ -77,6 +82,9 @@ class Player(Acting, ManualTask):
         if isinstance(self.spec, StatesSpec):
             return x
         return x.float().mul_(1 / 255) if x.dtype == torch.uint8 else x.float()
+
+    def export_views(self) -> Mapping[str, Callable[[], View]]:
+        return {"model": lambda: ActionValues(self)}
 
     # ------------------------------------------------------------------ training
 
@@ -194,3 +202,44 @@ class Player(Acting, ManualTask):
     def counters(self) -> dict[str, int]:
         """The attributes that a continued run must find as they were."""
         return {"num_steps": self.num_steps, "num_asked": self.num_asked}
+
+
+class ActionValues(View[Player]):
+    """Of an agent: what each action is worth in the long run; the greedy one takes the largest."""
+
+    def __init__(self, task: Player) -> None:
+        super().__init__(task)
+        spec = task.spec
+        if (states := spec.states) is not None:
+            self.inputs = (Port("state", "int64", ("batch",), f"the number of the state, of {states.num_states}"),)
+        elif spec.is_picture:
+            self.inputs = (Port("observation", "uint8", ("batch", *spec.shape), "pixels from 0 to 255, as wrapped"),)
+        else:
+            self.inputs = (Port("observation", "float32", ("batch", *spec.shape), "as the environment shows it"),)
+        shape = ("batch", spec.target.num_outputs)
+        self.outputs = (Port("values", "float32", shape, "of the actions, in their order"),)
+
+    def real_inputs(self, data: DataModule, num: int) -> Tensors:
+        """States in their order, or what is observed after 0, 1, 2, … steps at random."""
+        if (states := self.trained.spec.states) is not None:
+            return (torch.arange(min(num, states.num_states)),)
+        assert isinstance(data, Gym)
+        environments = data.environments(num)
+        environments.reset(data.seeds("test", num))
+        draw = np.random.default_rng(0)
+        seen = environments.observations.copy()
+        for _ in range(8):
+            environments.step(draw.integers(self.trained.spec.target.num_outputs, size=num))
+            chosen = draw.random(num) < 0.5
+            seen[chosen] = environments.observations[chosen]
+        environments.close()
+        return (torch.from_numpy(seen),)
+
+    def forward(self, x: Tensor) -> Tensors:  # type: ignore[override]
+        if self.trained.spec.states:
+            return (self.task(x),)
+        return (self.task(x.float() * (1 / 255) if self.trained.spec.is_picture else x),)
+
+    def expected(self, x: Tensor) -> Tensors:  # type: ignore[override]
+        with torch.inference_mode():
+            return (self.trained(self.trained.as_input(x.numpy())),)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
+from dlzoo.errors import UserError
 from dlzoo.rl.environments import Transitions
 from dlzoo.tasks.rl.agent import Player
+from dlzoo.tasks.views import View
 
 
 class RandomPlay(Player):
@@ -20,3 +24,6 @@ class RandomPlay(Player):
 
     def observe(self, made: Transitions) -> None:
         pass
+
+    def export_views(self) -> Mapping[str, Callable[[], View]]:
+        raise UserError("an agent that plays at random has learnt nothing: there is nothing to export")
