@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError
-from dlzoo.nets.base import Net
+from dlzoo.nets.base import ScalarRecurrentNet
 from dlzoo.specs.inputs import SequenceSpec
 
 
-class CountingRNN(Net):
+class CountingRNN(ScalarRecurrentNet):
     """For sequences of single numbers, and one value. Both weights start between 0 and 1."""
 
     accepts = (SequenceSpec,)

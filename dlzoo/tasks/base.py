@@ -24,7 +24,7 @@ from dlzoo.errors import UserError
 from dlzoo.layers.basic import Standardize
 from dlzoo.nets.base import BackboneNet, Net
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
-from dlzoo.specs.base import Spec
+from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.targets import Classes, Values
 from dlzoo.utils import rng as random_state
 from dlzoo.utils import state_checks
@@ -91,7 +91,7 @@ class Task(pl.LightningModule):
         scheduler: called with the optimizer and the `Plan` of the run; gives Lightning's scheduler dicts.
     """
 
-    targets: ClassVar[tuple[type, ...]] = (Classes, Values)
+    targets: ClassVar[tuple[type[Target], ...]] = (Classes, Values)
     """The kinds of target that the task can learn from."""
 
     net_type: ClassVar[type[Net]] = Net

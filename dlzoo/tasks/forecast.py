@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ class Forecast(Forecasting):
         delta: of the Huber loss.
     """
 
-    targets: ClassVar[tuple[type, ...]] = (Values,)
+    targets = (Values,)
     monitor = ("val/rmse", "min")
     carried_state = ("state",)
     spec: SeriesSpec

@@ -24,7 +24,6 @@ from dlzoo.errors import UserError
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
 from dlzoo.rl.environments import Environments, Transitions, play_each
 from dlzoo.specs.base import Port
-from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.targets import Actions
 from dlzoo.tasks.base import RunningMean
 from dlzoo.tasks.interfaces import Acting
@@ -45,7 +44,7 @@ class Player(Acting, ManualTask):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        if not isinstance(self.spec, EnvSpec | StatesSpec):
+        if self.spec.environment is None:
             raise UserError(f"{type(self).__name__} plays in environments, but this is {self.spec.describe()}")
         self.num_actions = self.spec.target.num_outputs
         self.rng = np.random.default_rng(torch.initial_seed() % 2**63)
@@ -79,7 +78,7 @@ class Player(Acting, ManualTask):
     def as_input(self, observations: np.ndarray | Tensor) -> Tensor:
         """What environments show, or a buffer holds, as the net wants it: bytes become [0, 1]."""
         x = torch.as_tensor(observations).to(self.device)
-        if isinstance(self.spec, StatesSpec):
+        if self.spec.states is not None:
             return x
         return x.float().mul_(1 / 255) if x.dtype == torch.uint8 else x.float()
 

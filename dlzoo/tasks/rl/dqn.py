@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from dlzoo.errors import UserError, at_least
 from dlzoo.rl.environments import Environments, Transitions
 from dlzoo.rl.replay_buffer import MultiStep, PrioritizedBuffer, ReplayBuffer, Rows, Sample
-from dlzoo.specs.environments import EnvSpec
 from dlzoo.tasks.base import BESIDE
 from dlzoo.tasks.rl.epsilon_greedy import Exploring
 
@@ -129,7 +128,6 @@ class DQN(Exploring):
     def make_buffer(self) -> ReplayBuffer:
         """An empty one. Pictures are kept as bytes."""
         spec = self.spec
-        assert isinstance(spec, EnvSpec)
         dtype = np.uint8 if spec.is_picture else np.float32
         if self.prioritized:
             return PrioritizedBuffer(self.buffer_size, spec.shape, dtype, alpha=self.alpha)

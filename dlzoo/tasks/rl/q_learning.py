@@ -22,16 +22,18 @@ from dlzoo.tasks.rl.epsilon_greedy import Exploring
 class QLearning(Exploring):
     """For tables. The table is a parameter of the net; on the CPU, where it stays, NumPy sees the same memory."""
 
+    net_type = QTable
+    net: QTable
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        assert isinstance(self.net, QTable)
         self.rate = 0.0
         self._errors: list[float] = []
 
     @property
     def table(self) -> np.ndarray:
         """(S, K)."""
-        return self.net.table.detach().numpy()  # type: ignore[operator]
+        return self.net.table.detach().numpy()
 
     def begin(self, environments: Environments) -> None:
         self.values = self.table
