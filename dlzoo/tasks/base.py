@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
@@ -26,20 +26,9 @@ from dlzoo.nets.base import BackboneNet, Net
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
 from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.targets import Classes, Values
+from dlzoo.tasks.capabilities import Capabilities
 from dlzoo.utils import rng as random_state
 from dlzoo.utils import state_checks
-
-if TYPE_CHECKING:
-    from dlzoo.tasks.interfaces import (
-        Acting,
-        Decoding,
-        Encoding,
-        Forecasting,
-        Generating,
-        LanguageModel,
-        Predicting,
-    )
-    from dlzoo.tasks.views import View
 
 OptimizerFactory = Callable[..., Optimizer]
 SchedulerFactory = Callable[[Optimizer, Plan], list[dict[str, Any]]]
@@ -80,7 +69,7 @@ class RunningMean:
         self.total, self.count = both[:-1].view(own.shape).float(), both[-1]
 
 
-class Task(pl.LightningModule):
+class Task(Capabilities, pl.LightningModule):
     """A net and how it learns.
 
     Args:
@@ -163,60 +152,6 @@ class Task(pl.LightningModule):
 
     def forward(self, x: Tensor) -> Any:
         return self.net(self.standardize(x))
-
-    # ------------------------------------------------------------------ what a trained task can do
-
-    # As with specs: what callbacks, commands and exports want of a task they ask by these methods, never by its
-    # class. Each gives the task itself where it has the capability (dlzoo/tasks/interfaces.py), else None.
-
-    def as_predictor(self) -> Predicting | None:
-        """It predicts the target of the data."""
-        return None
-
-    def as_forecaster(self) -> Forecasting | None:
-        """It continues series."""
-        return None
-
-    def as_language_model(self) -> LanguageModel | None:
-        """It continues texts."""
-        return None
-
-    def as_encoder(self) -> Encoding | None:
-        """It turns images into latents."""
-        return None
-
-    def as_decoder(self) -> Decoding | None:
-        """It turns latents into images."""
-        return None
-
-    def as_generator(self) -> Generating | None:
-        """It turns latents drawn from a known distribution into new images."""
-        return None
-
-    def as_agent(self) -> Acting | None:
-        """It acts in environments."""
-        return None
-
-    def predict(self, inputs: Tensor) -> Tensor:
-        """What the task answers to inputs that are not standardised; each interface says what that is.
-
-        Raises:
-            UserError: it answers nothing to an input.
-        """
-        raise UserError(f"{type(self).__name__} has learned neither classes nor values: there is nothing to predict")
-
-    def export_views(self) -> Mapping[str, Callable[[], View]]:
-        """What an export of the task may contain, by the name of the part: the first is the default.
-
-        Each value builds the view (dlzoo/tasks/views.py). Empty: the task cannot be exported.
-        """
-        return {}
-
-    def diagnostics(self) -> Iterator[str]:
-        """What goes wrong, each with its remedy; asked after each epoch of training and after a test."""
-        yield from ()
-
-    # ------------------------------------------------------------------ training
 
     @property
     def running_loss(self) -> float:
