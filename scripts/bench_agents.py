@@ -38,7 +38,7 @@ from scripts.bench import ROOT, surroundings, worker
 STEPS = 2048
 EXPERIMENT = ["experiment=dqn_cartpole", "trainer=cpu"]
 TIMED = [f"data.steps_per_epoch={STEPS}", f"data.batch_size={STEPS // 4}", "data.val_episodes=1"]
-TIMED += ["data.test_episodes=1", "callbacks.agents.film=false", "task.epsilon_steps=1", "task.learn_after=256"]
+TIMED += ["data.test_episodes=1", "callbacks.agents.film=false", "task.epsilon_steps=1", "task.learning_starts=256"]
 
 SETTINGS = ((1, 256), (8, 256), (8, 2048))
 """Environments, and transitions from one round of 128 updates to the next."""
@@ -73,9 +73,9 @@ def main(argv: Sequence[str]) -> None:
 # ------------------------------------------------------------------ the two sides
 
 
-def take_turns(num_envs: int, learn_every: int, repeats: int) -> tuple[list[Lap], list[Lap]]:
+def take_turns(num_envs: int, train_freq: int, repeats: int) -> tuple[list[Lap], list[Lap]]:
     """The laps of ours and of the reference."""
-    words = [f"data.num_envs={num_envs}", f"task.learn_every={learn_every}", f"trainer.max_epochs={repeats + 1}"]
+    words = [f"data.num_envs={num_envs}", f"task.train_freq={train_freq}", f"trainer.max_epochs={repeats + 1}"]
     cfg = config.compose([*EXPERIMENT, *TIMED, *words])
     laps: tuple[list[Lap], list[Lap]] = ([], [])
     with worker(run_ours, cfg) as ours, worker(run_reference, cfg) as reference:
@@ -140,11 +140,11 @@ def reference(cfg: DictConfig, total: int | None) -> Any:
         learning_rate=cfg.optimizer.lr,
         batch_size=task.batch_size,
         buffer_size=task.buffer_size,
-        learning_starts=task.learn_after,
+        learning_starts=task.learning_starts,
         gamma=task.get("gamma", 0.99),
-        target_update_interval=task.target_every,
-        train_freq=task.learn_every // num_envs,  # it counts steps of all environments as one
-        gradient_steps=task.updates,
+        target_update_interval=task.target_update_interval,
+        train_freq=task.train_freq // num_envs,  # it counts steps of all environments as one
+        gradient_steps=task.gradient_steps,
         exploration_fraction=task.epsilon_steps / total if total else 1e-9,
         exploration_final_eps=task.epsilon_end,
         max_grad_norm=cfg.trainer.gradient_clip_val,
@@ -275,13 +275,13 @@ def section(
         "| environments | updates a transition | ours, steps/s | reference, steps/s | ratio | ratio of CPU time |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for (num_envs, learn_every), (ours, theirs) in laps.items():
+    for (num_envs, train_freq), (ours, theirs) in laps.items():
         rates = (STEPS / statistics.median(wall for wall, _ in side) for side in (ours, theirs))
         pairs = list(zip(ours, theirs, strict=True))
         ratios = (statistics.median(their[i] / own[i] for own, their in pairs) for i in (0, 1))
         cells = [
             str(num_envs),
-            f"{128 / learn_every:g}",
+            f"{128 / train_freq:g}",
             *(f"{rate:,.0f}" for rate in rates),
             *(f"{ratio:.2f}" for ratio in ratios),
         ]

@@ -29,7 +29,7 @@ RUNS = {
     "LeNet-5, Adam": f"model=lenet {SUPERVISED}",
     "MLP of 10 million parameters, Adam": f"model=mlp net.hidden=[3100,3100] {SUPERVISED}",
     "DQN with a buffer of 100,000 rows": "model=dqn data=cartpole data.steps_per_epoch=30000 data.val_episodes=1 "
-    "task.buffer_size=100000 task.learn_after=1000000 trainer.max_epochs=7 ~callbacks.agents",
+    "task.buffer_size=100000 task.learning_starts=1000000 trainer.max_epochs=7 ~callbacks.agents",
 }
 
 

@@ -96,8 +96,8 @@ RUNS = {
     "cgan": "model=cgan",
     "wgan_gp": "model=wgan_gp net.width=4 task.discriminator_steps=2",
     # agents
-    "dqn": f"model=dqn data=cartpole {RL} task.learn_after=100",
-    "dqn_options": f"model=dqn data=cartpole {RL} task.learn_after=100 task.double=true task.prioritized=true "
+    "dqn": f"model=dqn data=cartpole {RL} task.learning_starts=100",
+    "dqn_options": f"model=dqn data=cartpole {RL} task.learning_starts=100 task.double=true task.prioritized=true "
     "task.num_steps_return=3 net.dueling=true data.num_envs=2 scheduler=cosine",
     "q_table": f"model=q_table data=frozen_lake {RL}",
     "random": f"model=random data=cartpole {RL}",
@@ -128,7 +128,7 @@ def recorded_losses() -> Iterator[dict[str, list[float]]]:
     from dlzoo.tasks.rl.agent import Player
 
     losses: dict[str, list[float]] = {}
-    track, add_mean = Task.track, Player.add_mean
+    track, add_mean = Task.log_step, Player.add_mean
 
     def record(name: str, value: Any) -> None:
         losses.setdefault(name, []).append(float(value.detach()))
@@ -142,7 +142,7 @@ def recorded_losses() -> Iterator[dict[str, list[float]]]:
         record(name, mean)
         add_mean(self, name, mean, count)
 
-    with mock.patch.object(Task, "track", recorded_track), mock.patch.object(Player, "add_mean", recorded_mean):
+    with mock.patch.object(Task, "log_step", recorded_track), mock.patch.object(Player, "add_mean", recorded_mean):
         yield losses
 
 

@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+from dlzoo.callbacks.base import task_of
 from dlzoo.distributed import collectives as gathering
 from dlzoo.errors import UserError
 
@@ -77,10 +78,9 @@ class LastCheckpoint(Checkpoint):
 
 def can_go_on_from(trainer: pl.Trainer, batch_idx: int) -> bool:
     """Whether a checkpoint that is written after this batch holds all that the next one needs."""
-    task, validates_every = trainer.lightning_module, trainer.val_check_batch
-    if not getattr(task, "goes_on_within_epochs", True):
+    task, validates_every = task_of(trainer.lightning_module), trainer.val_check_batch
+    if not task.goes_on_within_epochs:
         return False
     if trainer.is_last_batch or (validates_every is not None and (batch_idx + 1) % validates_every == 0):
         return False
-    accumulate = getattr(task, "accumulate", trainer.accumulate_grad_batches)
-    return (batch_idx + 1) % accumulate == 0
+    return (batch_idx + 1) % task.batches_per_step == 0

@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
+from dlzoo.callbacks.base import task_of
 from dlzoo.callbacks.epoch_metrics import EpochRows, Row
 from dlzoo.errors import visible
 
@@ -50,8 +51,7 @@ class Progress(EpochRows, ProgressBar):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if time.monotonic() >= self.next:
-            loss = getattr(pl_module, "running_loss", None)
-            text = "" if loss is None else f"loss {loss:.4f}"
+            text = f"loss {task_of(pl_module).running_loss:.4f}"
             name = f"epoch {epoch_text(trainer.current_epoch + 1, trainer.max_epochs)}"
             self.draw(name, batch_idx, self.total_train_batches, text)
 

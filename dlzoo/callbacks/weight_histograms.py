@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 import numpy as np
 from torch import Tensor
 
-from dlzoo.callbacks.base import Observer
+from dlzoo.callbacks.base import Observer, task_of
 from dlzoo.callbacks.sinks import tensorboard
 from dlzoo.errors import UserError
 
@@ -73,4 +73,4 @@ class WeightHistograms(Observer):
 
 
 def parameters(pl_module: pl.LightningModule) -> Iterable[tuple[str, Tensor]]:
-    return getattr(pl_module, "net", pl_module).named_parameters()
+    return task_of(pl_module).net.named_parameters()

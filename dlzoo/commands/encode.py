@@ -22,7 +22,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from dlzoo.commands import cli
 from dlzoo.errors import UserError
@@ -81,14 +81,16 @@ def encode(
     import numpy as np
     import torch
 
+    from dlzoo.data.base import InMemoryData
     from dlzoo.inference import datasets
-    from dlzoo.tasks.interfaces import Encoding
 
-    task, stored = cli.load(ckpt, trust)
-    if not isinstance(task, Encoding):
-        raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) makes no codes of pictures; autoencoders do")
+    loaded, stored = cli.load(ckpt, trust)
+    task = loaded.as_encoder()
+    if task is None:
+        raise UserError(f"ckpt={ckpt}: its model ({type(loaded).__name__}) makes no codes of pictures; autoencoders do")
     cfg = datasets.composed(stored, data, overrides, trust)
-    source: Any = datasets.build_data(cfg, task.spec)
+    source = datasets.build_data(cfg, task.spec)
+    assert isinstance(source, InMemoryData)
     source.prepare_data()
     rows = source.arrays(split)
     codes, errors = [], []

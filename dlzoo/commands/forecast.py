@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from dlzoo.data.series.base import Series
     from dlzoo.specs.inputs import SeriesSpec
-    from dlzoo.tasks.forecast import Forecast
+    from dlzoo.tasks.interfaces import Forecasting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +87,12 @@ def command(argv: Sequence[str]) -> None:
         print(f"picture       {picture}")
 
 
-def _load(ckpt: Path, trust: str | None) -> tuple[Forecast, DictConfig]:
-    from dlzoo.tasks.forecast import Forecast
-
+def _load(ckpt: Path, trust: str | None) -> tuple[Forecasting, DictConfig]:
     task, cfg = cli.load(ckpt, trust)
-    if not isinstance(task, Forecast):
+    forecaster = task.as_forecaster()
+    if forecaster is None:
         raise UserError(f"ckpt={ckpt} takes {task.spec.describe()}, not a series: see scripts/predict.py")
-    return task, cfg
+    return forecaster, cfg
 
 
 def _check_alike(specs: Sequence[SeriesSpec], ckpts: Sequence[Path]) -> None:
@@ -122,7 +121,7 @@ def _known(options: Options, spec: SeriesSpec, cfg: DictConfig, source: Path | N
     return data.whole
 
 
-def _forecasts(tasks: Sequence[Forecast], history: Tensor, horizon: int) -> Tensor:
+def _forecasts(tasks: Sequence[Forecasting], history: Tensor, horizon: int) -> Tensor:
     """(number of tasks, H, D)."""
     import torch
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from dlzoo.commands import cli
 from dlzoo.commands.records import FormatName
@@ -19,11 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dlzoo.data.series.base import Series
-    from dlzoo.specs.inputs import SeriesSpec
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-    from torch import Tensor
-
+    from dlzoo.specs.base import Spec
     from dlzoo.specs.inputs import ImageSpec, SeriesSpec, TableSpec, TextSpec
 
 
@@ -32,6 +28,17 @@ BATCH_SIZE = 256
 
 
 Batches = Iterator[tuple[list[Any], "Tensor"]]  # what the inputs are called, and x as the net wants it
+
+
+class CsvOptions(Protocol):
+    """Options of a command that reads a CSV file."""
+
+    @property
+    def separator(self) -> str | None: ...
+    @property
+    def decimal(self) -> str | None: ...
+    @property
+    def encoding(self) -> str | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,23 +67,22 @@ class Options:
     """Options that go with one kind of input or another."""
 
 
-def batches(options: Options, spec: Any, cfg: DictConfig, source: Path | None, problems: list[str]) -> Batches:
+def batches(options: Options, spec: Spec, cfg: DictConfig, source: Path | None, problems: list[str]) -> Batches:
     """The inputs in batches; reasons why some cannot be read are added to ``problems``."""
-    from dlzoo.specs.inputs import ImageSpec, SeriesSpec, TextSpec
-    from dlzoo.specs.targets import Classes
-
     for key in {key for keys in Options.FOR.values() for key in keys} - {*Options.FOR[spec.what]}:
         if getattr(options, key):
             raise UserError(f"{key}: this checkpoint takes {spec.describe()}, which have no such option")
-    if options.top_k and not isinstance(spec.target, Classes):
+    if options.top_k and spec.target.classes is None:
         raise UserError(f"top_k: this checkpoint predicts values ({', '.join(spec.target.names)}), not classes")
-    if isinstance(spec, TextSpec):
-        return _texts(options, spec, source)
-    if isinstance(spec, SeriesSpec):
-        return _series(options, spec, cfg, source)
-    if isinstance(spec, ImageSpec):
-        return _images(options, spec, cfg, source, problems)
-    return _rows(options, spec, cfg, source)
+    if spec.texts is not None:
+        return _texts(options, spec.texts, source)
+    if spec.series is not None:
+        return _series(options, spec.series, cfg, source)
+    if spec.images is not None:
+        return _images(options, spec.images, cfg, source, problems)
+    if spec.table is not None:
+        return _rows(options, spec.table, cfg, source)
+    raise UserError(f"this checkpoint takes {spec.describe()}, which are read from no file")
 
 
 def _source(text: str) -> Path | None:
@@ -135,7 +141,7 @@ def _series(options: Options, spec: SeriesSpec, cfg: DictConfig, source: Path | 
     yield [*labels(known, spec.horizon)], known.values
 
 
-def csv_style(options: Any, cfg: DictConfig) -> dict[str, Any]:
+def csv_style(options: CsvOptions, cfg: DictConfig) -> dict[str, Any]:
     """How a CSV file is written: as ``options`` say, else as the training file was."""
     style: dict[str, Any] = {key: str(cfg.data[key]) for key in Options.FOR["tables"] if key in cfg.data}
     style |= {key: getattr(options, key) for key in Options.FOR["tables"] if getattr(options, key)}

@@ -84,9 +84,14 @@ def command(argv: Sequence[str]) -> None:
     problems: list[str] = []
     top_k = options.top_k or (TOP_K if ckpt is not None else TOP_K_OF_MANY)
     found, target = batches(options, task.spec, cfg, source, problems), task.spec.target
-    if predict_pictures.reconstructs(task, options.pictures, options.top_k):
-        records, target = predict_pictures.reconstruct(task, found, options.pictures), predict_pictures.target()
+    if (encoder := predict_pictures.encoder_of(task, options.pictures, options.top_k)) is not None:
+        records, target = predict_pictures.reconstruct(encoder, found, options.pictures), predict_pictures.target()
     else:
+        if task.as_predictor() is None:
+            raise UserError(
+                f"ckpt={ckpt}: its model ({type(task).__name__}) predicts neither classes nor values; "
+                "scripts/sample.py shows what it generates"
+            )
         records = [record for names, x in found for record in to_records(names, predict(task, x), target, top_k)]
     if records:
         if task.spec.what == "texts" and format == "table":

@@ -24,9 +24,7 @@ Record = dict[str, Any]
 
 def to_records(names: Sequence[Any], result: Tensor, target: Target, top_k: int) -> list[Record]:
     """What JSON says of each input. result: (B, K) as `predict` gives it."""
-    from dlzoo.specs.targets import Classes
-
-    if isinstance(target, Classes):
+    if target.classes is not None:
         best = result.topk(min(top_k, target.num_outputs), dim=1)
         return [
             {

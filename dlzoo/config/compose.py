@@ -7,6 +7,7 @@ set without listing its default in YAML first (``net.hidden=[300,100]``), and a 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dlzoo.config import allowlist as trust
+from dlzoo.config import renames
 from dlzoo.config.files import CheckedFiles
 from dlzoo.config.overrides import BUILD_NOTHING, _names, _parse, extra_dirs, readable, search_path, split
 from dlzoo.config.schema import NODES, SETTINGS
@@ -47,13 +49,13 @@ def known_keys(flags: Sequence[str] = ()) -> list[str]:
 
 
 def prepare(argv: Sequence[str]) -> list[str]:
-    """The command line as Hydra should see it.
+    """The command line as Hydra should see it, keys of earlier versions under their present names.
 
     Raises:
         UserError: a group, a name in a group, or the first part of a key does not exist.
     """
     flags, words = split(argv)
-    words = [readable(word) for word in words]
+    words = [_renamed(readable(word)) for word in words]
     known = groups([CONFIG_DIR, *extra_dirs(flags)])
     ready = []
     for word, override in zip(words, _parse(words), strict=True):
@@ -72,6 +74,16 @@ def prepare(argv: Sequence[str]) -> list[str]:
             _check_key(key, known)
             ready.append("++" + word if not word.startswith(("+", "~")) and "." in key else word)
     return [*flags, *ready]
+
+
+def _renamed(word: str) -> str:
+    """An override under its present key; a line on stderr if that is another."""
+    new = renames.updated_override(word)
+    old_key, new_key = (w.partition("=")[0].lstrip("+~") for w in (word, new))
+    if new_key != old_key:
+        print(f"notice: {old_key} is now {new_key}", file=sys.stderr)
+        return new
+    return word
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:

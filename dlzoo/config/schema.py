@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from dlzoo.config import allowlist as trust
 from dlzoo.config import introspection as signatures
@@ -85,8 +85,13 @@ def check(cfg: DictConfig, overrides: Sequence[str] = (), packages: Sequence[str
     for name in NODES:
         node = plain.get(name)
         several = name in ("callbacks", "logger")
-        if node is None:
+        if node is None or (name == "optimizer" and node == {}):  # optimizer=none
             continue
+        if name == "optimizer" and isinstance(node, dict) and "_target_" not in node:
+            raise UserError(
+                f"optimizer.{min(map(str, node))}: there is no optimizer that could take it: leave it out, or choose "
+                "one with optimizer="
+            )
         if not isinstance(node, dict):
             raise UserError(f"{name}={node}: {name} is a group of settings, not a value; see python train.py --help")
         for key, part in node.items() if several else [("", node)]:
@@ -106,7 +111,7 @@ def check(cfg: DictConfig, overrides: Sequence[str] = (), packages: Sequence[str
 
 
 def _rename(cfg: DictConfig) -> None:
-    """Put parts under their present names; a line on stderr for each name of an earlier version."""
+    """Put parts and options under their present names; a line on stderr for each name of an earlier version."""
     for name in NODES:
         node: Any = OmegaConf.to_container(cfg[name], throw_on_missing=False) if cfg.get(name) else {}
         for place, part in signatures.targets(node, name):
@@ -114,6 +119,12 @@ def _rename(cfg: DictConfig) -> None:
             if isinstance(old, str) and (new := renames.current(old)) != old:
                 print(f"notice: {place}._target_: {old} is now {new}", file=sys.stderr)
                 OmegaConf.update(cfg, f"{place}._target_", new)
+                part["_target_"] = new
+            for old_key, new_key in renames.options_of(part).items():
+                print(f"notice: {place}.{old_key} is now {place}.{new_key}", file=sys.stderr)
+                OmegaConf.update(cfg, f"{place}.{new_key}", part[old_key], force_add=True)
+                with open_dict(cfg):
+                    OmegaConf.select(cfg, place).pop(old_key)
 
 
 def _check_settings(cfg: DictConfig) -> None:

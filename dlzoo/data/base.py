@@ -6,7 +6,6 @@ The order of calls, all idempotent: ``declare()`` (shapes, without downloading),
 
 from __future__ import annotations
 
-import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
@@ -21,7 +20,7 @@ from dlzoo.data.loaders import Arrays, Loader, TensorLoader
 from dlzoo.data.splits import few, holdout
 from dlzoo.errors import UserError, at_least
 from dlzoo.specs.base import Spec, Target
-from dlzoo.specs.inputs import ImageSpec, TableSpec
+from dlzoo.specs.inputs import ImageSpec
 
 Placement = Literal["auto", "device", "host", "workers"]
 
@@ -159,7 +158,8 @@ class InMemoryData(DataModule):
         if stage in (None, "fit", "validate") and "train" not in self._arrays:
             self._rows |= self.fit_rows()
             self._arrays |= {split: self.read(self._rows[split]) for split in ("train", "val")}
-            self.spec = with_counts(self.fit_spec(self._arrays["train"]), self._arrays["train"].y)
+            spec = self.fit_spec(self._arrays["train"])
+            self.spec = spec.with_target(spec.target.fit(self._arrays["train"].y))
         if stage in (None, "test", "predict") and "test" not in self._arrays:
             self._rows["test"] = self.load("test")
             self._arrays["test"] = self.read(self._rows["test"])
@@ -198,10 +198,9 @@ class InMemoryData(DataModule):
         spec = self.declare()
         if not self.standardize:
             return spec
-        assert isinstance(spec, ImageSpec | TableSpec)
         mean, std = moments(self.fit_parts(train))
         std = torch.where(std > 1e-12, std, 1.0)  # a constant feature stays at zero
-        return dataclasses.replace(spec, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+        return spec.with_statistics(tuple(mean.tolist()), tuple(std.tolist()))
 
     def fit_parts(self, train: Arrays) -> Iterable[Tensor]:
         """The training inputs that mean and standard deviation are fitted on, in parts that fit into memory."""
@@ -241,15 +240,6 @@ class InMemoryData(DataModule):
         if self.placement == "auto" and num_bytes > torch.cuda.mem_get_info(device)[0] / 4:
             return torch.device("cpu")
         return device
-
-
-def with_counts(spec: Spec, labels: Tensor) -> Spec:
-    """The spec with the classes' numbers of training rows."""
-    classes = spec.target.classes
-    if classes is None:
-        return spec
-    counts = tuple(labels.bincount(minlength=classes.num_outputs).tolist())
-    return spec.with_target(dataclasses.replace(classes, counts=counts))
 
 
 def moments(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:

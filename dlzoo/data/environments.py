@@ -8,7 +8,6 @@ continued run plays what it would have played, and no environment has to be stor
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -121,14 +120,14 @@ class Gym(DataModule):
         return self._declared
 
     def setup(self, stage: str | None = None) -> None:
-        if hasattr(self, "spec"):
+        if "spec" in vars(self):
             return
         spec = self.declare()
         if self.standardize:
-            if not isinstance(spec, EnvSpec) or spec.is_picture:
+            if spec.states is not None or spec.is_picture:
                 raise UserError("data.standardize=true is for observations that are vectors")
             mean, std = self.statistics()
-            spec = dataclasses.replace(spec, mean=mean, std=std)
+            spec = spec.with_statistics(mean, std)
         self.spec = spec
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -9,11 +9,10 @@ from torch import Tensor
 
 from dlzoo.errors import UserError
 from dlzoo.specs.base import Target
-from dlzoo.specs.targets import Classes
 
 
 class Rows(Protocol):
-    """What a split must know of the rows: their number, and for classes their labels (N,)."""
+    """What a split must know of the rows: their number, and their targets."""
 
     @property
     def num_rows(self) -> int: ...
@@ -41,9 +40,10 @@ def holdout(rows: Rows, target: Target, size: int | float, *, seed: int, last: b
         return torch.arange(n - num_held), torch.arange(n - num_held, n)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     held = order[:num_held]
-    if isinstance(target, Classes):
-        counts = rows.y.bincount(minlength=target.num_outputs).tolist()
-        by_class = order[rows.y[order].argsort(stable=True)].split(counts)
+    labels = target.strata(rows.y)
+    if labels is not None:
+        counts = labels.bincount().tolist()
+        by_class = order[labels[order].argsort(stable=True)].split(counts)
         held = torch.cat([own[:k] for own, k in zip(by_class, _shares(counts, num_held), strict=True)])
     mask = torch.zeros(n, dtype=torch.bool)
     mask[held] = True
@@ -52,8 +52,8 @@ def holdout(rows: Rows, target: Target, size: int | float, *, seed: int, last: b
 
 def few(rows: Rows, keep: Tensor, target: Target, per_class: int, *, seed: int) -> Tensor:
     """Of the row numbers ``keep``, so many random ones of each class, sorted."""
-    if not isinstance(target, Classes):
-        raise UserError("data.train_per_class is for classes, but this data gives values")
+    if target.classes is None:
+        raise UserError(f"data.train_per_class is for classes, but this data gives {target.what}")
     order = keep[torch.randperm(len(keep), generator=torch.Generator().manual_seed(seed))]
     labels = rows.y[order]
     found = [order[labels == k][:per_class] for k in range(target.num_outputs)]

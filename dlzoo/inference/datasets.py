@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dlzoo.errors import UserError
 
@@ -14,7 +12,6 @@ if TYPE_CHECKING:
 
     from dlzoo.data.base import DataModule
     from dlzoo.specs.base import Spec
-    from dlzoo.specs.inputs import Column, TextSpec
 
 
 TRAINER_OPTIONS = ("accelerator", "precision", "deterministic", "limit_test_batches")
@@ -84,42 +81,9 @@ def check_fit(trained: Spec, given: Spec, data: str) -> None:
 
     Statistics and class counts may differ; a unit that one of them does not know is no difference.
     """
-    from dlzoo.specs.inputs import SeriesSpec, TableSpec, TextSpec
-    from dlzoo.specs.targets import Classes
-
-    def refuse(ours: str, theirs: str) -> None:
+    if difference := trained.difference(given):
+        ours, theirs = difference
         raise UserError(f"{data} does not fit this checkpoint: it was trained on {ours}, but {data} gives {theirs}")
-
-    if type(trained) is not type(given):
-        refuse(trained.describe(), given.describe())
-    if isinstance(trained, TextSpec) and isinstance(given, TextSpec):
-        differ = text_options(trained).items() - text_options(given).items()
-        if differ:
-            words = " ".join(f"data.{key}={json.dumps(value)}" for key, value in sorted(differ)).replace('"', "")
-            refuse(trained.describe(), f"{given.describe()}; set {words}")
-    elif trained.shape != given.shape:
-        refuse(trained.describe(), given.describe())
-    if isinstance(trained, TableSpec) and isinstance(given, TableSpec):
-        for number, (own, its) in enumerate(zip(trained.columns, given.columns, strict=False), 1):
-            what = [(column.name, column.categories, column.fill) for column in (own, its)]
-            if what[0] != what[1] or _differ(own.unit, its.unit):
-                refuse(f"column {number} {_column(own)}", _column(its))
-    if isinstance(trained, SeriesSpec) and isinstance(given, SeriesSpec) and trained.frequency != given.frequency:
-        refuse(f"values by the {trained.frequency}", f"values by the {given.frequency}")
-    mine, other = trained.target, given.target
-    if type(mine) is not type(other) or mine.names != other.names:
-        pairs = enumerate(zip(mine.names, other.names, strict=False))
-        same = next((i for i, (a, b) in pairs if a != b), min(len(mine.names), len(other.names)))
-        refuse(_target(mine, same), _target(other, same))
-    if not isinstance(mine, Classes) and not isinstance(other, Classes):
-        for name, our_unit, unit in zip(mine.names, mine.units, other.units, strict=False):
-            if _differ(our_unit, unit):
-                refuse(f"{name} in {our_unit}", f"{name} in {unit}")
-
-
-def text_options(spec: TextSpec) -> dict[str, Any]:
-    """How the text of a spec is cut, by the data's options; the vocabulary is the checkpoint's, whatever the data."""
-    return dataclasses.asdict(spec.tokenizer) | {"max_length": spec.max_length, "keep": spec.keep}
 
 
 def _override(cfg: DictConfig, words: Sequence[str]) -> None:
@@ -134,25 +98,3 @@ def _override(cfg: DictConfig, words: Sequence[str]) -> None:
         if override.is_sweep_override():
             raise UserError(f"{word}: give one value; a list is written [a,b]")
         OmegaConf.update(cfg, override.key_or_group, override.value(), force_add=True)
-
-
-def _differ(a: str, b: str) -> bool:
-    return bool(a and b and a != b)
-
-
-def _column(column: Column) -> str:
-    parts = [f"one of {_list(column.categories)}" if column.categories else "a number"]
-    parts += [f"in {column.unit}"] if column.unit else []
-    parts += [f"missing values filled with {column.fill}"] if column.fill is not None else []
-    return f"{column.name} ({', '.join(parts)})"
-
-
-def _target(target: Any, same: int, most: int = 20) -> str:
-    """All names, or of very many those around the first that differ; ``same`` is how many agree."""
-    start = max(0, same - 2) if len(target.names) > most else 0
-    before = "…, " if start else ""
-    return f"{len(target.names)} {target.what}: {before}{_list(target.names[start:], most)}"
-
-
-def _list(names: Sequence[str], most: int = 20) -> str:
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

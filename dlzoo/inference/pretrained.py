@@ -28,14 +28,13 @@ def load_pretrained(model: str, words: Sequence[str]) -> tuple[Task, DictConfig]
     from dlzoo.config import compose as config
     from dlzoo.config import instantiate as build
     from dlzoo.config import schema
-    from dlzoo.nets.backbone import Backbone
     from dlzoo.specs.inputs import ImageSpec
     from dlzoo.specs.targets import Classes
 
     cfg = config.compose([f"model={model}", *words])
     schema.check(cfg, words)
     net_class = signatures.locate(cfg.net._target_, "net._target_")
-    if not issubclass(net_class, Backbone):
+    if "weights" not in signatures.arguments(net_class):
         raise UserError(f"model={model} has no published weights: train it, then give ckpt=<run>/checkpoints/best.ckpt")
     if cfg.net.get("weights", "none") == "none":
         raise UserError(f"model={model} would guess without weights: give net.weights=imagenet, or a file")

@@ -95,13 +95,12 @@ def _safetensors(path: Path, key: str) -> dict[str, Tensor]:
 def _from_checkpoint(path: Path, key: str) -> Weights:
     """The net of a checkpoint of ours, and the classes that it was trained for."""
     from dlzoo.specs.plain import from_plain
-    from dlzoo.specs.targets import Classes
     from dlzoo.utils.checkpoint_files import read
 
     content = read(path)
     target = from_plain(content["dlzoo"]["spec"]).target
     tensors = {k.removeprefix("net."): t for k, t in content["state_dict"].items() if k.startswith("net.")}
-    return Weights(tensors, key, target.names if isinstance(target, Classes) else ())
+    return Weights(tensors, key, target.names if target.classes else ())
 
 
 def assign(net: nn.Module, weights: Weights, *, apart: Sequence[str] = (), strict: bool = True) -> list[str]:

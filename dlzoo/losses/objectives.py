@@ -67,6 +67,10 @@ class ClassObjective(nn.Module):
     def predictions(self, output: Tensor) -> Tensor:
         return self.logits(output).argmax(-1)
 
+    def answers(self, output: Tensor) -> Tensor:
+        """What predictions and exports give: probabilities (B, K)."""
+        return self.probabilities(output)
+
     def reported(self, output: Tensor) -> Tensor:
         """What callbacks get: logits (B, K)."""
         return self.logits(output)
@@ -98,6 +102,10 @@ class ValueObjective(nn.Module):
     def predictions(self, output: Tensor) -> Tensor:
         """The values that an output stands for: for the Poisson loss, say, it is their logarithm."""
         return self.link(output.float())
+
+    def answers(self, output: Tensor) -> Tensor:
+        """What predictions and exports give: the predicted values (B, D)."""
+        return self.predictions(output)
 
     def reported(self, output: Tensor) -> Tensor:
         """What callbacks get: the predicted values (B, D)."""

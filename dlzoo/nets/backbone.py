@@ -25,7 +25,6 @@ from dlzoo.layers.activation_checkpointing import recompute
 from dlzoo.layers.pretrained import Weights, assign, read_weights
 from dlzoo.nets.base import BackboneNet
 from dlzoo.specs.inputs import ImageSpec
-from dlzoo.specs.targets import Classes
 
 StemName = Literal["auto", "imagenet", "small"]
 
@@ -196,7 +195,7 @@ class Backbone(BackboneNet):
             return []
         found = self.published() if self.weights == "imagenet" else read_weights(self.weights)
         found = found.renamed({self.last_layer: _last_linear(self.head)}, body="body", known=self.state_dict())
-        names = self.spec.target.names if isinstance(self.spec.target, Classes) else ()
+        names = self.spec.target.names if self.spec.target.classes else ()
         keep_head = (
             found.classes == names if found.classes else found.num_outputs(_last_linear(self.head)) == len(names)
         )

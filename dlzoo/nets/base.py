@@ -59,6 +59,10 @@ class Net(nn.Module):
         """The net, if it can go on from a state; else None."""
         return None
 
+    def as_scalar_recurrent(self) -> ScalarRecurrentNet | None:
+        """The net, if its state is one number that one weight carries from step to step; else None."""
+        return None
+
 
 class BackboneNet(Net):
     """A net with a body that others may have trained, and a head."""
@@ -91,6 +95,20 @@ class RecurrentNet(Net):
         """x: (B, T, ...), the state before it -> an output for each of the T steps, and the state after them."""
 
     def as_recurrent(self) -> RecurrentNet:
+        return self
+
+
+class ScalarRecurrentNet(Net):
+    """A net whose state is one number, which one weight carries from step to step."""
+
+    recurrent: nn.Parameter
+    """That weight, ()."""
+
+    @abstractmethod
+    def states(self, x: Tensor) -> list[Tensor]:
+        """x: (B, T, D) -> the state after each of the T steps, (B,); the last one is the output."""
+
+    def as_scalar_recurrent(self) -> ScalarRecurrentNet:
         return self
 
 

@@ -5,6 +5,7 @@ Sequences With Recurrent Neural Networks", 2013. Differs by a learnt embedding i
 and a cell to choose.
 
 >>> from dlzoo.layers.basic import num_parameters
+>>> from dlzoo.specs.targets import NextTokens
 >>> from dlzoo.specs.tokenizer import Tokenizer
 >>> signs = TextSpec(NextTokens(100), Tokenizer("char"), vocabulary=tuple(map(chr, range(100))))
 >>> num_parameters(CharRNN(signs))  # 100*64 + 4*256*(64+256+2) + 256*100+100
@@ -23,7 +24,6 @@ from dlzoo.layers.embedding import Embedding
 from dlzoo.layers.recurrent import CellName, Recurrent, State
 from dlzoo.nets.base import RecurrentNet
 from dlzoo.specs.inputs import TextSpec
-from dlzoo.specs.targets import NextTokens
 from dlzoo.specs.tokenizer import Level
 
 
@@ -52,7 +52,7 @@ class CharRNN(RecurrentNet):
         tied: bool | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(spec.target, NextTokens):
+        if spec.target.next_tokens is None:
             raise SpecError(f"a language model learns next tokens, but the data gives {spec.target.what}")
         if spec.tokenizer.level != self.level:
             raise SpecError(f"the data gives {spec.describe()}; set data.level={self.level}")

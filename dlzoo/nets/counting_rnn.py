@@ -4,6 +4,7 @@ The smallest net on which back-propagation through time can be followed by hand:
 so the gradient vanishes along the sequence for |W| < 1 and explodes for |W| > 1. R. Pascanu, T. Mikolov, Y. Bengio, "On
 the difficulty of training recurrent neural networks", 2013, which also proposes to clip its norm.
 
+>>> from dlzoo.specs.targets import Values
 >>> from dlzoo.layers.basic import num_parameters
 >>> num_parameters(CountingRNN(SequenceSpec(10, 1, Values(("ones",)))))
 2
@@ -15,19 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError
-from dlzoo.nets.base import Net
+from dlzoo.nets.base import ScalarRecurrentNet
 from dlzoo.specs.inputs import SequenceSpec
-from dlzoo.specs.targets import Values
 
 
-class CountingRNN(Net):
+class CountingRNN(ScalarRecurrentNet):
     """For sequences of single numbers, and one value. Both weights start between 0 and 1."""
 
     accepts = (SequenceSpec,)
 
     def __init__(self, spec: SequenceSpec) -> None:
         super().__init__()
-        if spec.num_inputs != 1 or spec.target.num_outputs != 1 or not isinstance(spec.target, Values):
+        if spec.num_inputs != 1 or spec.target.num_outputs != 1 or spec.target.values is None:
             raise SpecError(
                 f"the counting RNN reads one number a step and says one value; the data gives {spec.describe()} and "
                 f"{spec.target.num_outputs} {spec.target.what}"

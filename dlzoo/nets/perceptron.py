@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from dlzoo.errors import SpecError
 from dlzoo.nets.base import Net
 from dlzoo.specs.inputs import ImageSpec, TableSpec
-from dlzoo.specs.targets import Classes
 
 
 class Perceptron(Net):
@@ -30,8 +29,10 @@ class Perceptron(Net):
 
     def __init__(self, spec: ImageSpec | TableSpec) -> None:
         super().__init__()
-        if not isinstance(spec.target, Classes):
-            raise SpecError("perceptron fires or does not: it needs data with classes, but this data gives values")
+        if spec.target.classes is None:
+            raise SpecError(
+                f"perceptron fires or does not: it needs data with classes, but this data gives {spec.target.what}"
+            )
         num_classes = spec.target.num_outputs
         self.linear = nn.Linear(spec.num_features, 1 if num_classes == 2 else num_classes)
         nn.init.zeros_(self.linear.weight)

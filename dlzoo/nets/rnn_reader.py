@@ -42,7 +42,8 @@ class Reader(Net):
         bidirectional: bool = False,
     ) -> None:
         super().__init__()
-        num_inputs = spec.channels * spec.width if isinstance(spec, ImageSpec) else spec.num_inputs
+        images, sequences = spec.images, spec.sequences
+        num_inputs = images.channels * images.width if images else sequences.num_inputs if sequences else 0
         between = dropout if num_layers > 1 else 0.0
         self.recurrent = Recurrent(
             cell, num_inputs, num_units, num_layers=num_layers, dropout=between, bidirectional=bidirectional

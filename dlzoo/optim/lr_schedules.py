@@ -103,6 +103,15 @@ def plateau(
     return [watched, {"scheduler": first, "interval": "step"}]
 
 
+def keeps_rate(schedule: Any) -> bool:
+    """Whether a schedule of the config leaves the optimizer's rate as it is.
+
+    Args:
+        schedule: a function of this module, perhaps with options (`functools.partial`).
+    """
+    return getattr(schedule, "func", schedule) is none and not getattr(schedule, "keywords", {}).get("warmup")
+
+
 def _each_step(optimizer: Optimizer, plan: Plan, warmup: float, factor: Factor) -> list[dict[str, Any]]:
     def at(steps: int) -> float:
         return _warm(plan, warmup, steps) * factor(max(steps / plan.steps_per_epoch - warmup, 0.0))

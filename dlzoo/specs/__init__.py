@@ -1,11 +1,11 @@
 """Specs: what data promise about their batches, and nets are built from."""
 
-from dlzoo.specs.base import Spec, Target
+from dlzoo.specs.base import Port, Spec, Target
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.inputs import Column, ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
-from dlzoo.specs.targets import Actions, Classes, NextTokens, Values
+from dlzoo.specs.targets import Actions, Classes, Labels, NextTokens, Values
 
 __all__ = [
-    "Actions", "Classes", "Column", "EnvSpec", "ImageSpec", "NextTokens", "SequenceSpec", "SeriesSpec", "Spec",
-    "StatesSpec", "TableSpec", "Target", "TextSpec", "Values",
+    "Actions", "Classes", "Column", "EnvSpec", "ImageSpec", "Labels", "NextTokens", "Port", "SequenceSpec",
+    "SeriesSpec", "Spec", "StatesSpec", "TableSpec", "Target", "TextSpec", "Values",
 ]  # fmt: skip

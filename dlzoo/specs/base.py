@@ -11,9 +11,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dlzoo.specs.environments import EnvSpec, StatesSpec
     from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
-    from dlzoo.specs.targets import Actions, Classes, NextTokens, Values
+    from dlzoo.specs.targets import Actions, Classes, Labels, NextTokens, Values
+
+Difference = tuple[str, str] | None
+"""How two specs differ: what this one describes and what the other one does; None if a model takes both."""
+
+MOST_NAMES = 20
+"""That a message lists."""
 
 REGISTRY: dict[str, type[Plain]] = {}
 """Classes that a stored spec may name; `Plain.__init_subclass__` fills it."""
@@ -32,6 +40,18 @@ class Plain:
                 f"a {cls.__name__}; choose another name"
             )
         REGISTRY[cls.__name__] = cls
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of an exported model: its name, dtype, shape with names for free sizes, and what it holds."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+    meaning: str
+    least: int = 1
+    """The smallest value of a free size other than the batch's."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +86,11 @@ class Target(Plain):
         return None
 
     @property
+    def labels(self) -> Labels | None:
+        """Several yes/no labels a row."""
+        return None
+
+    @property
     def next_tokens(self) -> NextTokens | None:
         """For each token of a text the one that follows."""
         return None
@@ -78,6 +103,38 @@ class Target(Plain):
     def example(self, n: int) -> Any:
         """Targets of n rows, the same in each call."""
         raise NotImplementedError
+
+    def ports(self) -> tuple[Port, ...]:
+        """What an exported model predicts."""
+        raise NotImplementedError
+
+    def metadata(self) -> dict[str, Any]:
+        """Names and units of the outputs, for readers of an exported model."""
+        return {}
+
+    def describe(self, start: int = 0) -> str:
+        """For messages: "3 classes: a, b, c"; of more than `MOST_NAMES` names those around the number ``start``."""
+        first = max(0, start - 2) if len(self.names) > MOST_NAMES else 0
+        return f"{len(self.names)} {self.what}: {'…, ' if first else ''}{listed(self.names[first:])}"
+
+    def difference(self, other: Target) -> Difference:
+        """Units that one of the two does not know, and numbers of training rows, are no difference."""
+        if type(self) is not type(other) or self.names != other.names:
+            pairs = enumerate(zip(self.names, other.names, strict=False))
+            start = next((i for i, (a, b) in pairs if a != b), min(len(self.names), len(other.names)))
+            return self.describe(start), other.describe(start)
+        for name, a, b in zip(self.names, self.units, other.units, strict=False):
+            if units_differ(a, b):
+                return f"{name} in {a}", f"{name} in {b}"
+        return None
+
+    def fit(self, y: Any) -> Target:
+        """The same with what is counted in the targets of the training rows."""
+        return self
+
+    def strata(self, y: Any) -> Tensor | None:
+        """The class of each row, (N,) int64, that splits keep in proportion; None where they are random."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -127,9 +184,36 @@ class Spec(Plain):
     def environment(self) -> EnvSpec | StatesSpec | None:
         return None
 
+    @property
+    def states(self) -> StatesSpec | None:
+        """An environment of numbered states."""
+        return None
+
     def with_target(self, target: Target) -> Self:
         """The same inputs with another target."""
         return replace(self, target=target)  # type: ignore[call-arg]  # a field of each spec
+
+    def with_statistics(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Self:
+        """The same with mean and standard deviation of the training inputs, per channel or feature."""
+        return replace(self, mean=mean, std=std)  # type: ignore[call-arg]  # fields of specs that standardise
+
+    def ports(self) -> tuple[Port, ...]:
+        """What an exported model is given, before anything is done to it."""
+        return (Port("x", "float32", ("batch", *self.shape), "values"),)
+
+    def metadata(self) -> dict[str, Any]:
+        """What readers of an exported model need to prepare inputs and to read outputs."""
+        return self.target.metadata()
+
+    def difference(self, other: Spec) -> Difference:
+        """Why a model of this spec cannot take batches of the other; fitted statistics may differ."""
+        if type(self) is not type(other):
+            return self.describe(), other.describe()
+        return self.input_difference(other) or self.target.difference(other.target)
+
+    def input_difference(self, other: Any) -> Difference:
+        """`difference` of the inputs alone, from a spec of the same class."""
+        return None if self.shape == other.shape else (self.describe(), other.describe())
 
     def describe(self) -> str:
         """For messages: "images of 1x28x28"."""
@@ -138,3 +222,13 @@ class Spec(Plain):
     def example(self, n: int) -> tuple[Any, Any]:
         """Inputs and targets of n rows, the same in each call."""
         raise NotImplementedError
+
+
+def listed(names: tuple[str, ...]) -> str:
+    """Names for a message, not too many of them."""
+    return ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
+
+
+def units_differ(a: str, b: str) -> bool:
+    """Whether two units are known and differ."""
+    return bool(a and b and a != b)

@@ -66,6 +66,7 @@ class StatesSpec(Spec):
     """An environment with a finite number of states, which it shows as their numbers (B,) int64."""
 
     what: ClassVar[str] = "environments of numbered states"
+    is_picture: ClassVar[bool] = False
     mean: ClassVar[tuple[float, ...]] = ()
     std: ClassVar[tuple[float, ...]] = ()
 
@@ -82,6 +83,10 @@ class StatesSpec(Spec):
 
     @property
     def environment(self) -> StatesSpec:
+        return self
+
+    @property
+    def states(self) -> StatesSpec:
         return self
 
     def describe(self) -> str:

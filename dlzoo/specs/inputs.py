@@ -10,16 +10,17 @@ A batch is a tuple ``(inputs, target)`` or ``(inputs, target, weight)``, weight:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from dlzoo.specs.base import Plain, Spec, Target
+from dlzoo.specs.base import Difference, Plain, Port, Spec, Target, listed, units_differ
 from dlzoo.specs.series_transform import Transform
-from dlzoo.specs.targets import Classes, Values
+from dlzoo.specs.targets import Values
 from dlzoo.specs.tokenizer import PAD, SPECIAL, UNKNOWN, Tokenizer
 
 
@@ -32,7 +33,7 @@ class ImageSpec(Spec):
     channels: int
     height: int
     width: int
-    target: Classes | Values
+    target: Target
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
@@ -50,6 +51,9 @@ class ImageSpec(Spec):
 
     def describe(self) -> str:
         return f"images of {self.channels}x{self.height}x{self.width}"
+
+    def ports(self) -> tuple[Port, ...]:
+        return (Port("pixels", "uint8", ("batch", *self.shape), "pixels from 0 to 255, channels first"),)
 
     def example(self, n: int) -> tuple[Tensor, Tensor]:
         x = torch.rand(n, *self.shape, generator=torch.Generator().manual_seed(0))
@@ -73,6 +77,18 @@ class Column(Plain):
     def feature_names(self) -> tuple[str, ...]:
         return tuple(f"{self.name}={c}" for c in self.categories) or (self.name,)
 
+    def describe(self) -> str:
+        parts = [f"one of {listed(self.categories)}" if self.categories else "a number"]
+        parts += [f"in {self.unit}"] if self.unit else []
+        parts += [f"missing values filled with {self.fill}"] if self.fill is not None else []
+        return f"{self.name} ({', '.join(parts)})"
+
+    def differs(self, other: Column) -> bool:
+        """Whether a model of this column cannot take the other; a unit that one does not know is no difference."""
+        return (self.name, self.categories, self.fill) != (other.name, other.categories, other.fill) or units_differ(
+            self.unit, other.unit
+        )
+
 
 @dataclass(frozen=True)
 class TableSpec(Spec):
@@ -81,7 +97,7 @@ class TableSpec(Spec):
     what: ClassVar[str] = "tables"
 
     columns: tuple[Column, ...]
-    target: Classes | Values
+    target: Target
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
@@ -103,6 +119,21 @@ class TableSpec(Spec):
 
     def describe(self) -> str:
         return f"a table of {self.num_features} features"
+
+    def ports(self) -> tuple[Port, ...]:
+        return (Port("x", "float32", ("batch", *self.shape), "features as the columns say, not standardised"),)
+
+    def metadata(self) -> dict[str, Any]:
+        columns = [asdict(column) for column in self.columns]
+        return super().metadata() | {"columns": columns, "features": list(self.feature_names)}
+
+    def input_difference(self, other: TableSpec) -> Difference:
+        if sizes := super().input_difference(other):
+            return sizes
+        for number, (a, b) in enumerate(zip(self.columns, other.columns, strict=False), 1):
+            if a.differs(b):
+                return f"column {number} {a.describe()}", b.describe()
+        return None
 
     def example(self, n: int) -> tuple[Tensor, Tensor]:
         x = torch.randn(n, self.num_features, generator=torch.Generator().manual_seed(0))
@@ -139,6 +170,29 @@ class TextSpec(Spec):
         length = "" if self.max_length is None else f", at most {self.max_length}"
         return f"texts of {self.tokenizer.what}{length}"
 
+    def ports(self) -> tuple[Port, ...]:
+        return (Port("tokens", "int64", ("batch", "length"), "numbers in the vocabulary, 0 behind a text's end"),)
+
+    def metadata(self) -> dict[str, Any]:
+        return super().metadata() | {
+            "vocabulary": list(self.vocabulary),
+            "tokenizer": asdict(self.tokenizer),
+            "max_length": self.max_length,
+            "keep": self.keep,
+        }
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How a text becomes tokens, by the data's options; the vocabulary is the checkpoint's, whatever the data."""
+        return asdict(self.tokenizer) | {"max_length": self.max_length, "keep": self.keep}
+
+    def input_difference(self, other: TextSpec) -> Difference:
+        differ = self.options.items() - other.options.items()
+        if not differ:
+            return None
+        words = " ".join(f"data.{key}={json.dumps(value)}" for key, value in sorted(differ)).replace('"', "")
+        return self.describe(), f"{other.describe()}; set {words}"
+
     def encode(self, text: str) -> list[int]:
         """The numbers of a text's tokens; a text without any is one unknown token."""
         tokens = self.tokenizer.splitter()(text) or SPECIAL[UNKNOWN : UNKNOWN + 1]
@@ -172,7 +226,7 @@ class SequenceSpec(Spec):
 
     length: int
     num_inputs: int
-    target: Classes | Values
+    target: Target
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -244,6 +298,16 @@ class SeriesSpec(Spec):
 
     def describe(self) -> str:
         return f"a series of {', '.join(self.target.names)} by the {self.frequency}, in windows of {self.window}"
+
+    def metadata(self) -> dict[str, Any]:
+        return super().metadata() | {"frequency": self.frequency}
+
+    def input_difference(self, other: SeriesSpec) -> Difference:
+        if sizes := super().input_difference(other):
+            return sizes
+        if self.frequency != other.frequency:
+            return f"values by the {self.frequency}", f"values by the {other.frequency}"
+        return None
 
     def example(self, n: int) -> tuple[Tensor, Tensor]:
         x = torch.randn(n, *self.shape, generator=torch.Generator().manual_seed(0))

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from dlzoo.specs.base import Target
+from dlzoo.specs.base import Port, Target
 
 
 @dataclass(frozen=True)
-class Classes(Target):
+class Answer(Target):
+    """A target of whole rows, which `dlzoo.tasks.supervised.Supervised` learns by an objective of its class
+    (dlzoo/losses/objectives.py)."""
+
+    what: ClassVar[str] = "classes, labels or values"
+
+
+@dataclass(frozen=True)
+class Classes(Answer):
     """Target: one of ``num_outputs`` classes, given as (B,) int64, or as (B, K) probabilities after mixing.
 
     ``counts`` are the classes' numbers of training rows, or empty.
@@ -35,9 +43,55 @@ class Classes(Target):
     def classes(self) -> Classes:
         return self
 
+    def ports(self) -> tuple[Port, ...]:
+        return (Port("probabilities", "float32", ("batch", self.num_outputs), "of the classes, in their order"),)
+
+    def metadata(self) -> dict[str, Any]:
+        return {"classes": list(self.names)}
+
+    def fit(self, y: Tensor) -> Classes:
+        return replace(self, counts=tuple(y.bincount(minlength=self.num_outputs).tolist()))
+
+    def strata(self, y: Tensor) -> Tensor:
+        return y
+
 
 @dataclass(frozen=True)
-class Values(Target):
+class Labels(Answer):
+    """Target: several labels, each of which a row has or has not, given as (B, K) float32 ones and zeros.
+
+    ``counts`` are the numbers of training rows that have each label, or empty.
+    """
+
+    what: ClassVar[str] = "labels"
+    units: ClassVar[tuple[str, ...]] = ()
+
+    names: tuple[str, ...]
+    counts: tuple[int, ...] = ()
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.names)
+
+    @property
+    def labels(self) -> Labels:
+        return self
+
+    def example(self, n: int) -> Tensor:
+        return (torch.arange(n)[:, None] // (torch.arange(self.num_outputs) + 1) % 2).float()
+
+    def ports(self) -> tuple[Port, ...]:
+        return (Port("probabilities", "float32", ("batch", self.num_outputs), "of each label, in their order"),)
+
+    def metadata(self) -> dict[str, Any]:
+        return {"labels": list(self.names)}
+
+    def fit(self, y: Tensor) -> Labels:
+        return replace(self, counts=tuple(int(count) for count in y.sum(0).tolist()))
+
+
+@dataclass(frozen=True)
+class Values(Answer):
     """Target: real numbers, (B, D) float32, in the units named."""
 
     what: ClassVar[str] = "values"
@@ -55,6 +109,12 @@ class Values(Target):
     @property
     def values(self) -> Values:
         return self
+
+    def ports(self) -> tuple[Port, ...]:
+        return (Port("values", "float32", ("batch", self.num_outputs), "in the units of the training data"),)
+
+    def metadata(self) -> dict[str, Any]:
+        return {"values": list(self.names), "units": list(self.units)}
 
 
 @dataclass(frozen=True)
@@ -91,3 +151,6 @@ class Actions(Target):
     @property
     def actions(self) -> Actions:
         return self
+
+    def metadata(self) -> dict[str, Any]:
+        return {"actions": list(self.names)}

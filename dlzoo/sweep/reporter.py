@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import lightning.pytorch as pl
 
-from dlzoo.callbacks.base import Observer
+from dlzoo.callbacks.base import Observer, task_of
 from dlzoo.errors import UserError
 from dlzoo.sweep import channel
-from dlzoo.tasks.base import Task
 
 
 class Trial(Observer):
@@ -30,8 +29,7 @@ class Trial(Observer):
         if not self.validated:
             return
         self.validated = False
-        assert isinstance(pl_module, Task)
-        own, mode = pl_module.monitor
+        own, mode = task_of(pl_module).monitor
         metric, measured = self.metric or own, trainer.callback_metrics
         if metric not in measured:
             names = ", ".join(sorted(name for name in measured if name.startswith("val/")))

@@ -87,7 +87,7 @@ class Autoencoding(Encoding):
             given = given.detach().requires_grad_()
         codes = self.net.encode(self.standardize(given))
         loss = self.loss(self.net.decode(codes), x)
-        self.track(len(x), loss=loss)
+        self.log_step(len(x), loss=loss)
         return loss + self.penalty(given, codes)
 
     def loss(self, logits: Tensor, x: Tensor) -> Tensor:

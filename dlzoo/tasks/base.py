@@ -24,8 +24,9 @@ from dlzoo.errors import UserError
 from dlzoo.layers.basic import Standardize
 from dlzoo.nets.base import BackboneNet, Net
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
-from dlzoo.specs.base import Spec
+from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.targets import Classes, Values
+from dlzoo.tasks.capabilities import Capabilities
 from dlzoo.utils import rng as random_state
 from dlzoo.utils import state_checks
 
@@ -68,7 +69,7 @@ class RunningMean:
         self.total, self.count = both[:-1].view(own.shape).float(), both[-1]
 
 
-class Task(pl.LightningModule):
+class Task(Capabilities, pl.LightningModule):
     """A net and how it learns.
 
     Args:
@@ -79,17 +80,20 @@ class Task(pl.LightningModule):
         scheduler: called with the optimizer and the `Plan` of the run; gives Lightning's scheduler dicts.
     """
 
-    targets: ClassVar[tuple[type, ...]] = (Classes, Values)
+    targets: ClassVar[tuple[type[Target], ...]] = (Classes, Values)
     """The kinds of target that the task can learn from."""
 
     net_type: ClassVar[type[Net]] = Net
     """The kind of net that the task works with: its methods are what the task calls."""
 
-    carried: ClassVar[tuple[str, ...]] = ()
+    carried_state: ClassVar[tuple[str, ...]] = ()
     """Attributes (tensors, or tuples of them) that a training batch hands on to the next; checkpoints hold them."""
 
     has_parts: bool = False
     """Whether a backward pass goes through some of the parameters only, which DDP must be told."""
+
+    uses_optimizer: ClassVar[bool] = True
+    """Whether an optimizer moves parameters; where none does, options of optimizers and schedules are refused."""
 
     goes_on_within_epochs: ClassVar[bool] = True
     """Whether a checkpoint from the middle of an epoch holds all that the next batch needs."""
@@ -114,7 +118,7 @@ class Task(pl.LightningModule):
         self.train_means: dict[str, RunningMean] = {}
         self.last_metrics: dict[str, float] = {}
         """Of the run that is continued, as they were when its checkpoint was written."""
-        self.left_out = False
+        self.step_skipped = False
         """Whether the step under way has numbers that are not finite, and changes nothing (training/nan_guard/)."""
         self.skipped_steps = 0
         """Steps that were left out so far."""
@@ -154,7 +158,7 @@ class Task(pl.LightningModule):
         """Mean training loss of the epoch so far, of this rank's samples (waits for the device)."""
         return self.train_means["loss"].read() if "loss" in self.train_means else float("nan")
 
-    def track(self, count: int | Tensor, **means: Tensor) -> None:
+    def log_step(self, count: int | Tensor, **means: Tensor) -> None:
         """Add a step's means to the epoch's, and log them every few steps.
 
         Args:
@@ -168,7 +172,16 @@ class Task(pl.LightningModule):
         if self.trainer.loggers and step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             metrics = {f"train/{name}_step": float(value.detach()) for name, value in means.items()}
             for logger in self.trainer.loggers:
-                logger.log_metrics(metrics | {"lr": self.learning_rate, "epoch": self.current_epoch}, step)
+                logger.log_metrics(metrics | self.rates() | {"epoch": self.current_epoch}, step)
+
+    def rates(self) -> dict[str, float]:
+        """The learning rate as a metric, where there is one."""
+        return {"lr": self.learning_rate} if self.uses_optimizer else {}
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches whose gradients make one step of the optimizer."""
+        return self.trainer.accumulate_grad_batches
 
     @property
     def learning_rate(self) -> float:
@@ -182,7 +195,7 @@ class Task(pl.LightningModule):
         own = {
             "random": random_state.capture(),
             "means": {name: [mean.total, mean.count] for name, mean in self.train_means.items()},
-            "carried": {name: getattr(self, name) for name in self.carried},
+            "carried": {name: getattr(self, name) for name in self.carried_state},
             "shared": None if self._shared is None else self._shared.get_state(),
         }
         checkpoint["continuation"] = {
@@ -218,7 +231,7 @@ class Task(pl.LightningModule):
             for name, (total, count) in own["means"].items():
                 mean = self.train_means[name] = RunningMean()
                 mean.total, mean.count = move_data_to_device(total, self.device), count
-            for name in self.carried:
+            for name in self.carried_state:
                 setattr(self, name, move_data_to_device(own["carried"].get(name), self.device))
         if stored is not None and stored["loader"] is not None:
             # Lightning hands it on too early, or not at all where a schedule has asked for the number of batches
@@ -321,7 +334,7 @@ class Task(pl.LightningModule):
         """What Lightning calls; a step that is left out does not move a schedule that counts steps."""
         config = next(c for c in self.trainer.lr_scheduler_configs if c.scheduler is scheduler)
         is_stepped = config.interval == "epoch" and isinstance(scheduler, ReduceLROnPlateau)  # step_epoch_schedules
-        if not (is_stepped or (self.left_out and config.interval == "step")):
+        if not (is_stepped or (self.step_skipped and config.interval == "step")):
             super().lr_scheduler_step(scheduler, metric)
 
     def option_uses(self) -> dict[str, tuple[bool, str]]:
@@ -332,10 +345,10 @@ class Task(pl.LightningModule):
         """The net, if its body never learns and gives the same features in each epoch; else None."""
         return None
 
-    def take_over(self, trainer: pl.Trainer) -> None:
+    def setup_trainer(self, trainer: pl.Trainer) -> None:
         """Called when the trainer is built: what a task that steps by itself does in its place."""
 
-    def learnable(self) -> Any:
+    def param_groups(self) -> Any:
         """What the optimizer gets: parameters, or groups of them, whose ``factor`` multiplies its rate."""
         return self.parameters()
 
@@ -357,7 +370,7 @@ class Task(pl.LightningModule):
         return optimizer
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.learnable())
+        optimizer = self.make_optimizer(self.param_groups())
         stop_searching_for_cuda()
         if self.scheduler is None:
             return optimizer

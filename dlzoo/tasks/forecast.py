@@ -7,25 +7,30 @@ past, and are judged in the units of the data.
 from __future__ import annotations
 
 import logging
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from dlzoo.data.base import DataModule
 from dlzoo.errors import SpecError
 from dlzoo.layers.recurrent import State
 from dlzoo.losses.functional import ValueLossName, value_link, value_loss
 from dlzoo.metrics.forecasting import baselines, errors, has_statsmodels
 from dlzoo.nets.base import Net
+from dlzoo.specs.base import Port
 from dlzoo.specs.inputs import SeriesSpec
 from dlzoo.specs.targets import Values
-from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
+from dlzoo.tasks.interfaces import Forecasting
+from dlzoo.tasks.views import Tensors, View, first_batch
 
 log = logging.getLogger(__name__)
 Batch = tuple[Tensor, ...]
 
 
-class Forecast(Task):
+class Forecast(Forecasting):
     """For series.
 
     Args:
@@ -33,9 +38,9 @@ class Forecast(Task):
         delta: of the Huber loss.
     """
 
-    targets: ClassVar[tuple[type, ...]] = (Values,)
+    targets = (Values,)
     monitor = ("val/rmse", "min")
-    carried = ("state",)
+    carried_state = ("state",)
     spec: SeriesSpec
     net: Any
 
@@ -49,7 +54,7 @@ class Forecast(Task):
         loss: ValueLossName = "mse",
         delta: float = 1.0,
     ) -> None:
-        if not isinstance(spec, SeriesSpec):
+        if spec.series is None:
             raise SpecError(f"this task forecasts series, but the data gives {spec.describe()}")
         super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
         recurrent = net.as_recurrent()
@@ -75,7 +80,7 @@ class Forecast(Task):
             loss = self.criterion(output.flatten(0, 1), target.flatten(0, 1)).mean()
         else:
             loss = self.criterion(self(x), target).mean()
-        self.track(len(target), loss=loss)
+        self.log_step(len(target), loss=loss)
         return loss
 
     def on_train_epoch_start(self) -> None:
@@ -115,6 +120,9 @@ class Forecast(Task):
         steps = self.read_on(known, horizon) if self.stateful else self.feed_back(known[:, -spec.window :], horizon)
         return spec.transform.invert(steps[0].to(history), history)
 
+    def export_views(self) -> Mapping[str, Callable[[], View]]:
+        return {"model": lambda: Forecaster(self)}
+
     def feed_back(self, window: Tensor, horizon: int) -> Tensor:
         """window: (B, W, D) -> the next (B, H, D), each from the window that ends with the one before it."""
         for _ in range(horizon):
@@ -146,3 +154,36 @@ class Forecast(Task):
 def detached(state: State) -> State:
     """The values of a state without the way that led to them: gradients end at the window's start."""
     return state.detach() if isinstance(state, Tensor) else tuple(part.detach() for part in state)
+
+
+class Forecaster(View[Forecast]):
+    """Of a task that forecasts: from raw values to the next raw values, its own outputs fed back."""
+
+    def __init__(self, task: Forecast) -> None:
+        super().__init__(task)
+        spec = task.spec
+        length: int | str = "length" if task.stateful else spec.num_needed
+        known = "all raw values until now" if task.stateful else "the last raw values until now"
+        shape = ("batch", length, spec.num_columns)
+        self.inputs = (Port("history", "float64", shape, known, least=spec.num_needed),)
+        self.outputs = (Port("forecast", "float64", ("batch", spec.horizon, spec.num_columns), "the next raw values"),)
+
+    def real_inputs(self, data: DataModule, num: int) -> Tensors:
+        """Histories that end at the last known values and before."""
+        history = first_batch(data)[0][0]
+        longest = max(len(history) - num + 1, self.trained.spec.num_needed + 1)
+        length = longest if self.trained.stateful else self.trained.spec.num_needed
+        return (history.unfold(0, length, 1)[-num:].transpose(1, 2).contiguous(),)
+
+    def forward(self, history: Tensor) -> Tensors:  # type: ignore[override]
+        task, spec = self.task, self.trained.spec
+        raw = history.transpose(0, 1)  # (N, B, D): the transform works along the first dimension
+        known = spec.transform.apply(raw).float().transpose(0, 1)
+        if task.stateful:
+            steps = task.read_on(known, spec.horizon)
+        else:
+            steps = task.feed_back(known[:, -spec.window :], spec.horizon)
+        return (spec.transform.invert(steps.transpose(0, 1).double(), raw).transpose(0, 1),)
+
+    def expected(self, history: Tensor) -> Tensors:  # type: ignore[override]
+        return (torch.stack([self.trained.predict(one) for one in history]),)

@@ -49,8 +49,8 @@ class StackedAutoencoding(Autoencoding):
         num = len(self.net.encoder)
         return min(self.current_epoch // self.pretrain_epochs, num) if self.pretrain_epochs else num
 
-    def problems(self) -> Iterator[str]:
-        yield from super().problems()
+    def diagnostics(self) -> Iterator[str]:
+        yield from super().diagnostics()
         needed = self.pretrain_epochs * len(self.net.encoder)
         if self.stage < len(self.net.encoder) and 0 <= (self.trainer.max_epochs or -1) <= needed:
             yield (
@@ -69,7 +69,7 @@ class StackedAutoencoding(Autoencoding):
         codes = self.net.encoder[stage](given)
         made = self.net.decoder[-1 - stage](codes)
         loss = self.loss(made.view_as(x), x) if stage == 0 else F.mse_loss(made, wanted)
-        self.track(len(x), loss=loss)
+        self.log_step(len(x), loss=loss)
         return loss
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, MetricCollection
 
 from dlzoo.distributed import collectives as gathering
 from dlzoo.errors import SpecError, UserError, ignored_option
@@ -17,11 +17,13 @@ from dlzoo.losses.objectives import ClassObjective, ValueObjective
 from dlzoo.nets.base import BackboneNet, Net
 from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.targets import Classes, Values
-from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory, Task
+from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.finetuning import Transfer
+from dlzoo.tasks.interfaces import Predicting
+from dlzoo.tasks.views import Tensors, View
 
 
-class Supervised(Task):
+class Supervised(Predicting):
     """Classification or regression, as the target of the data says.
 
     The loss of a batch is the mean over its samples, weighted by class and sample weights where given.
@@ -109,8 +111,8 @@ class Supervised(Task):
             "activity_l2": (has_activations or not self.activity_l2, activity),
         }
 
-    def learnable(self) -> Any:
-        return super().learnable() if self.transfer is None else self.transfer.groups(self.net)
+    def param_groups(self) -> Any:
+        return super().param_groups() if self.transfer is None else self.transfer.groups(self.net)
 
     def frozen_backbone(self) -> BackboneNet | None:
         is_frozen = self.transfer is not None and self.transfer.freezes_body
@@ -126,6 +128,17 @@ class Supervised(Task):
         """What never learns is frozen before DDP asks what does."""
         if stage == "fit" and self.transfer is not None and not self.transfer.changes:
             self.transfer.apply(self.net, 0.0)
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        return self.objective.answers(self(inputs))
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        output = self(inputs)
+        self.activities.clear()
+        return self.objective.reported(output)
+
+    def export_views(self) -> Mapping[str, Callable[[], View]]:
+        return {"model": lambda: Predictor(self)}
 
     def loss(self, outputs: Tensor | tuple[Tensor, ...], target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The data loss: without penalties, so that train and validation compare."""
@@ -179,10 +192,10 @@ class Supervised(Task):
             count = self.weight_of(target, *weight)
             measures = self.objective.train_measures(main, target)
             if isinstance(count, int):
-                self.track(count, loss=loss, **measures)
+                self.log_step(count, loss=loss, **measures)
             else:
-                self.track(count, loss=loss)
-                self.track(len(target), **measures)
+                self.log_step(count, loss=loss)
+                self.log_step(len(target), **measures)
         return loss + self.penalty()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
@@ -225,6 +238,28 @@ class Regression(Supervised):
     """`Supervised` for data with values only."""
 
     targets = (Values,)
+
+
+class Predictor(View[Supervised]):
+    """Probabilities of the classes, or values."""
+
+    def __init__(self, task: Supervised) -> None:
+        super().__init__(task)
+        self.inputs = task.spec.ports()
+        self.outputs = task.spec.target.ports()
+
+    def forward(self, x: Tensor) -> Tensors:  # type: ignore[override]
+        return (self.task.predict(self.pixels(x)),)
+
+    def expected(self, x: Tensor) -> Tensors:  # type: ignore[override]
+        with torch.inference_mode():
+            return (self.trained.predict(self.pixels(x)),)
+
+    def metrics(self) -> MetricCollection:
+        return self.trained.objective.metrics()
+
+    def measured(self, answer: Tensor) -> Tensor:
+        return answer if self.trained.spec.target.classes is None else answer.argmax(1)
 
 
 def _kinds(types: Sequence[type[Target]]) -> str:

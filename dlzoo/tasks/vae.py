@@ -82,7 +82,7 @@ class VariationalAutoencoder(Encoding, Generating):
         reconstruction, kl, _ = self.bound(self.pixels(x, self.noise), target, self.noise)
         reconstruction, kl = reconstruction.mean(), kl.sum(1).mean()
         loss = reconstruction + self.kl_factor(batch_idx) * kl
-        self.track(len(x), loss=loss, reconstruction=reconstruction, kl=kl)
+        self.log_step(len(x), loss=loss, reconstruction=reconstruction, kl=kl)
         return loss
 
     def kl_factor(self, batch_idx: int) -> float:
@@ -162,8 +162,8 @@ class VariationalAutoencoder(Encoding, Generating):
         for metric in (*self.means.values(), self.unit_kl):
             metric.reset()
 
-    def problems(self) -> Iterator[str]:
-        yield from super().problems()
+    def diagnostics(self) -> Iterator[str]:
+        yield from super().diagnostics()
         silent = self.latent_dim - self.num_active
         if silent and self.trainer.testing:  # early in training it is common, and may pass
             yield (

@@ -77,7 +77,7 @@ def build_trainer(
             "out trainer.devices and trainer.num_nodes, which follow torchrun and srun"
         )
     task.drawn_so_far = torch.get_rng_state()
-    task.take_over(trainer)
+    task.setup_trainer(trainer)
     return trainer
 
 

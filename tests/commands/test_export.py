@@ -172,7 +172,9 @@ def test_mistakes_are_said(ckpt_of: Callable[[str], Path], terminal: Terminal, t
         command.main, wine, "format=torch_export", f"output={tmp_path / 'm.onnx'}"
     )
     assert "goes with format=onnx" in terminal.mistake(command.main, wine, "format=safetensors", "quantize=int8")
-    assert "makes no pictures" in terminal.mistake(command.main, wine, "part=decoder", f"output={tmp_path / 'm.onnx'}")
+    assert "what can be exported: model" in terminal.mistake(
+        command.main, wine, "part=decoder", f"output={tmp_path / 'm.onnx'}"
+    )
     assert "does not fit this checkpoint" in terminal.mistake(command.main, wine, "data=iris")
     assert list(tmp_path.iterdir()) == []
 

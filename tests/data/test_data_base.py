@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor, nn
 
-from dlzoo.data.base import InMemoryData, moments, with_counts
+from dlzoo.data.base import InMemoryData, moments
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import UserError
 from dlzoo.specs.inputs import Column, ImageSpec, TableSpec
@@ -126,9 +126,9 @@ def test_counts_of_the_classes_are_of_the_training_rows() -> None:
     data = Table(val_size=6)
     data.setup("fit")
     assert data.spec.target.counts == (8, 8, 8)
-    spec = with_counts(data.declare(), torch.tensor([0, 0, 1]))
-    assert spec.target == dataclasses.replace(CLASSES, counts=(2, 1, 0))
-    assert with_counts(Table(VALUES).declare(), torch.zeros(3, 1)).target == VALUES
+    target = data.declare().target.fit(torch.tensor([0, 0, 1]))
+    assert target == dataclasses.replace(CLASSES, counts=(2, 1, 0))
+    assert VALUES.fit(torch.zeros(3, 1)) == VALUES
 
 
 def numbers(data: InMemoryData, split: Any) -> list[int]:

@@ -38,7 +38,7 @@ FAMILIES = {
     "L-BFGS": "model=mlp data=digits optimizer=lbfgs net.hidden=[4] data.batch_size=500",
     "two optimizers": "model=dcgan data=digits net.width=4 data.batch_size=256",
     "replay buffer": "model=dqn data=cartpole data.steps_per_epoch=300 data.val_episodes=1 data.test_episodes=1 "
-    "task.learn_after=100 trainer.log_every_n_steps=1000",
+    "task.learning_starts=100 trainer.log_every_n_steps=1000",
     "carried state": "model=gru data=air_passengers net.stateful=true data.window=8 data.batch_size=2",
 }
 LAST = "run/checkpoints/last.ckpt"

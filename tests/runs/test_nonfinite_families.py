@@ -156,7 +156,7 @@ def test_an_agent_that_goes_wrong(train: Train, tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(DQN, "update", spoilt)
     words = ("model=dqn", "data=cartpole", "data.steps_per_epoch=600", "data.val_episodes=2", "data.test_episodes=2")
-    words = (*COMMON, *words, "task.learn_after=200", "~trainer.log_every_n_steps")
+    words = (*COMMON, *words, "task.learning_starts=200", "~trainer.log_every_n_steps")
     done = train(*words)
     assert done.code == 1, done.err
     assert "the gradient of net." in done.err

@@ -146,10 +146,10 @@ def task_of(way: Transfer, net: Net, epoch: int = 0, world_size: int = 1, epochs
 
 def test_the_optimizer_gets_the_groups_and_their_rates() -> None:
     task = task_of(Finetune(top=0.4, bottom=0.1), net := Staged())
-    optimizer = task.make_optimizer(task.learnable())
+    optimizer = task.make_optimizer(task.param_groups())
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1.0, 0.4, 0.2, 0.1])
     plain = task_of(Scratch(), Staged(weights="none"))
-    assert len([*plain.learnable()[0]["params"]]) == len([*net.parameters()])
+    assert len([*plain.param_groups()[0]["params"]]) == len([*net.parameters()])
 
 
 @pytest.mark.parametrize(("epoch", "frozen"), [(0, 3), (1, 3), (2, 2), (4, 1), (6, 0), (9, 0)])
@@ -183,7 +183,7 @@ def test_a_way_that_does_not_fit_the_net_is_refused_at_once() -> None:
 def test_without_a_way_all_learns_and_each_epoch_begins_anew() -> None:
     spec = TableSpec((Column("x"),), Values(("y",)))
     task = Supervised(net := as_net(nn.Linear(1, 1)), spec)
-    assert [*task.learnable()] == [*net.parameters()]
+    assert [*task.param_groups()] == [*net.parameters()]
     task.train_means["loss"] = RunningMean()
     task.train_means["loss"].add(torch.tensor(1.0), 1)
     task.on_train_epoch_start()

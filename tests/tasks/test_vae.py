@@ -158,12 +158,12 @@ def test_numbers_that_are_not_finite_end_the_run(tmp_path: Path) -> None:
 
 def test_a_mean_that_is_not_finite_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is measured beside a finite loss."""
-    track = VariationalAutoencoder.track
+    track = VariationalAutoencoder.log_step
 
     def spoilt(self: VariationalAutoencoder, count: int, **means: torch.Tensor) -> None:
         track(self, count, **means, measured=torch.tensor(float("nan")))
 
-    monkeypatch.setattr(VariationalAutoencoder, "track", spoilt)
+    monkeypatch.setattr(VariationalAutoencoder, "log_step", spoilt)
     words = ("model=vae", "callbacks=[checkpoint,problems]", "task.num_importance_samples=1")
     assert run(tmp_path, *words, "trainer.max_epochs=5")["epochs"] == 1
     assert "train/measured is nan in epoch 1, so training ends here" in (tmp_path / "warnings.txt").read_text()

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import io
 import os
@@ -129,6 +128,9 @@ class TableData(InMemoryData):
         self.test_seed = test_seed
 
     @abstractmethod
+    def declare(self) -> TableSpec: ...
+
+    @abstractmethod
     def table(self) -> Arrays:
         """All rows, in a fixed order."""
 
@@ -144,13 +146,12 @@ class TableData(InMemoryData):
     def fit_spec(self, train: Arrays) -> Spec:
         """One-hot features stay 0 and 1: their mean is 0 and their standard deviation 1."""
         spec = super().fit_spec(train)
-        assert isinstance(spec, TableSpec)
         if not spec.mean:
             return spec
-        one_hot = [bool(column.categories) for column in spec.columns for _ in column.feature_names]
+        one_hot = [bool(column.categories) for column in self.declare().columns for _ in column.feature_names]
         mean = tuple(0.0 if skip else m for m, skip in zip(spec.mean, one_hot, strict=True))
         std = tuple(1.0 if skip else s for s, skip in zip(spec.std, one_hot, strict=True))
-        return dataclasses.replace(spec, mean=mean, std=std)
+        return spec.with_statistics(mean, std)
 
 
 class KnownTable(TableData):

@@ -22,7 +22,7 @@ from dlzoo.data.csv_reader import MISSING_MARKS, read_header, read_table
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.tables.base import TableData, as_numbers, as_text, encode
 from dlzoo.errors import UserError, nearest
-from dlzoo.specs.base import Spec
+from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.inputs import Column, TableSpec
 from dlzoo.specs.targets import Classes, Values
 from dlzoo.utils import files as paths
@@ -97,8 +97,7 @@ class CsvTable(TableData):
 
     def adopt(self, spec: Spec) -> None:
         """Columns, categories, fill values and classes are the trained model's."""
-        if isinstance(spec, TableSpec):
-            self._adopted = spec
+        self._adopted = spec.table
 
     def declare(self) -> TableSpec:
         if self.test_path is not None:
@@ -156,8 +155,8 @@ class CsvTable(TableData):
         rows = Arrays(torch.empty(len(frame), 0), y, self._weights(frame))
         own = self.split_test(rows, target)[0] if self.test_path is None else torch.arange(len(frame))
         train = own[self.split(rows.take(own), target)[0]]
-        if isinstance(target, Classes):
-            _check_all_present(target, y[train])
+        if classes := target.classes:
+            _check_all_present(classes, y[train])
         seen = frame.iloc[train.numpy()]
         columns = tuple(self._fit_column(seen[name]) for name in features)
         return TableSpec(columns, target), rows._replace(x=encode(frame[features], columns))
@@ -199,18 +198,18 @@ class CsvTable(TableData):
                  self.targets[0], num_different, found, other)  # fmt: skip
         return few
 
-    def _target(self, frame: pd.DataFrame) -> Classes | Values:
+    def _target(self, frame: pd.DataFrame) -> Target:
         """What is to be predicted, as the rows of ``path`` say."""
         known = self._adopted.target if self._adopted is not None else None
         if known is not None and self.problem == "auto" and len(self.targets) == 1:
-            return known if isinstance(known, Classes) else Values(tuple(self.targets))
+            return known.classes or Values(tuple(self.targets))
         if not self._has_classes(frame):
             return self._values(frame)
-        return known if isinstance(known, Classes) else self._classes(frame)
+        return (known and known.classes) or self._classes(frame)
 
-    def _encoded_target(self, frame: pd.DataFrame, target: Classes | Values) -> Tensor:
+    def _encoded_target(self, frame: pd.DataFrame, target: Target) -> Tensor:
         """(N,) int64 labels, or (N, D) float32 values."""
-        if isinstance(target, Values):
+        if target.values is not None:
             columns = [_finite(frame[name], "data.target") for name in self.targets]
             return torch.from_numpy(np.stack(columns, axis=1))
         label, text = {name: i for i, name in enumerate(target.names)}, frame[self.targets[0]]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlzoo.data.base import InMemoryData, with_counts
+from dlzoo.data.base import InMemoryData
 from dlzoo.data.fingerprint import hash_texts
 from dlzoo.data.loaders import Loader
 from dlzoo.data.splits import holdout
@@ -39,6 +39,7 @@ class TokenData(InMemoryData):
     """
 
     kind: ClassVar[type] = TextSpec
+    spec: TextSpec
 
     def __init__(
         self,
@@ -76,8 +77,9 @@ class TokenData(InMemoryData):
 
     def adopt(self, spec: Spec) -> None:
         """The vocabulary and the length are the trained model's."""
-        self.spec = spec
-        self._adopted = True
+        if spec.texts is not None:
+            self.spec = spec.texts
+            self._adopted = True
 
     def corpus(self, part: str) -> Corpus:
         """The tokens of a part, from the cache where they are there."""
@@ -133,7 +135,7 @@ class TextData(TokenData):
         if stage in (None, "fit", "validate") and "train" not in self._texts:
             self._set_up_fit()
         if stage in (None, "test", "predict") and "test" not in self._texts:
-            if not hasattr(self, "spec"):
+            if not self._adopted and "train" not in self._texts:
                 self._set_up_fit()
             part, rows = self._places["test"] = self.place("test")
             self._texts["test"] = self.encode(self.corpus(part), rows)
@@ -157,7 +159,6 @@ class TextData(TokenData):
     def encode(self, corpus: Corpus, rows: Tensor) -> Texts:
         """Rows of a corpus as numbers of the vocabulary, cut to length; one without tokens is one unknown token."""
         spec = self.spec
-        assert isinstance(spec, TextSpec)
         numbers = {token: i for i, token in enumerate(spec.vocabulary)}
         table = torch.tensor([*(numbers.get(word, UNKNOWN) for word in corpus.words), UNKNOWN], dtype=torch.int32)
         texts = _as_texts(corpus).take(rows, spec.max_length, spec.keep)
@@ -190,7 +191,8 @@ class TextData(TokenData):
         if not self._adopted:
             train = _as_texts(corpus).take(self._places["train"][1])
             vocabulary = self.fit_vocabulary(corpus.words, train.tokens)
-            self.spec = with_counts(dataclasses.replace(self.declare(), vocabulary=vocabulary), train.y)
+            spec = dataclasses.replace(self.declare(), vocabulary=vocabulary)
+            self.spec = spec.with_target(spec.target.fit(train.y))
         self._texts |= {split: self.encode(corpus, self._places[split][1]) for split in ("train", "val")}
 
     @property

@@ -80,8 +80,8 @@ class TextCsv(TextData):
     def adopt(self, spec: Spec) -> None:
         """The classes, too, are the trained model's."""
         super().adopt(spec)
-        if isinstance(spec.target, Classes):
-            self._target = spec.target  # what a cached_property would find
+        if spec.target.classes is not None:
+            self._target = spec.target.classes  # what a cached_property would find
 
     def declare(self) -> TextSpec:
         if "test_path" in self.paths:
