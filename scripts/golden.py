@@ -39,6 +39,8 @@ RUNS = {
     # tables
     "perceptron": "model=perceptron data=gates data.gate=and",
     "perceptron_classes": "model=perceptron data=iris",
+    "adaline": "model=adaline data=gates data.gate=and",
+    "adaline_classes": "model=adaline data=iris scheduler=exponential trainer.accumulate_grad_batches=2",
     "linear": "model=linear data=synthetic data.kind=friedman",
     "softmax": "model=softmax data=wine optimizer=sgd",
     "mlp": "model=mlp data=digits net.norm=batch net.dropout=0.2 augment=shift scheduler=cosine",

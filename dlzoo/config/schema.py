@@ -89,8 +89,8 @@ def check(cfg: DictConfig, overrides: Sequence[str] = (), packages: Sequence[str
             continue
         if name == "optimizer" and isinstance(node, dict) and "_target_" not in node:
             raise UserError(
-                f"optimizer.{min(map(str, node))}: there is no optimizer that could take it: leave it out, or choose "
-                "one with optimizer="
+                f"optimizer=none, but optimizer.{min(map(str, node))} is set: choose an optimizer, such as "
+                "optimizer=adam, or leave the option out"
             )
         if not isinstance(node, dict):
             raise UserError(f"{name}={node}: {name} is a group of settings, not a value; see python train.py --help")

@@ -209,7 +209,8 @@ def test_the_bounds_are_allowed() -> None:
 def trainer_with(**answers: Any) -> Any:
     common: dict[str, Any] = {
         "world_size": 1, "accumulate_grad_batches": 1, "precision": "32-true", "gradient_clip_algorithm": None,
-        "gradient_clip_val": None, "log_every_n_steps": 1, "global_step": 0, "lr_scheduler_configs": [], "profiler": PassThroughProfiler(),
+        "gradient_clip_val": None, "log_every_n_steps": 1, "global_step": 0,
+        "lr_scheduler_configs": [], "profiler": PassThroughProfiler(),
         "strategy": SimpleNamespace(root_device=torch.device("cpu")), "loggers": [],
         "num_training_batches": 7.0, "max_epochs": 3, "estimated_stepping_batches": None, "current_epoch": 0,
     }  # fmt: skip

@@ -135,7 +135,7 @@ class RuinTheLastEpoch(__import__("lightning").pytorch.Callback):  # type: ignor
                 p.data.zero_()
 
 
-@pytest.mark.parametrize("optimizer", config.groups()["optimizer"])
+@pytest.mark.parametrize("optimizer", sorted({*config.groups()["optimizer"]} - {"none"}))
 def test_every_optimizer_lowers_the_loss(optimizer: str, train: Train, tmp_path: Path) -> None:
     batch = "data.batch_size=5000" if optimizer == "lbfgs" else "data.batch_size=32"
     words = ("trainer.max_epochs=3", f"optimizer={optimizer}", "trainer.limit_train_batches=20", batch)
