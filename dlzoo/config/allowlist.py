@@ -239,7 +239,7 @@ def check_part(found: Any, target: str, node: str, where: str) -> None:
     kind = _class(PARTS[node])
     if not (inspect.isclass(found) and issubclass(found, kind)):
         raise UserError(f"{where}._target_={target} is not built: it is no subclass of {PARTS[node]}")
-    if node == "net" and not found.accepts:
+    if node == "net" and not found.accepts:  # type: ignore[attr-defined]  # a Net
         raise UserError(
             f"{where}._target_={target} does not say with what data it fits: give the class accepts = (…), "
             "kinds of dlzoo.specs.inputs"

@@ -56,5 +56,5 @@ def _of_file(node: str, cfg: DictConfig) -> Any:
     file = CONFIG_DIR / group / f"{cfg.names[group]}.yaml"
     if not file.is_file():
         return {}
-    content = OmegaConf.load(file)
+    content: Any = OmegaConf.load(file)
     return (content if group == "data" else content.get(node)) or {}

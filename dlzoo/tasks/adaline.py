@@ -21,7 +21,7 @@ from dlzoo.tasks.manual import ManualTask
 from dlzoo.tasks.supervised import Classification
 
 
-class DeltaRule(ManualTask, Classification):
+class DeltaRule(ManualTask, Classification):  # type: ignore[misc]  # training_step gives no loss
     """For nets of linear units: ``net.linear`` holds the weights.
 
     Metrics: loss is half the squared error, summed over the units.

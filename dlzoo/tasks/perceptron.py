@@ -20,7 +20,7 @@ from dlzoo.tasks.manual import ManualTask
 from dlzoo.tasks.supervised import Classification
 
 
-class PerceptronRule(ManualTask, Classification):
+class PerceptronRule(ManualTask, Classification):  # type: ignore[misc]  # training_step gives no loss
     """For nets of threshold units: ``net.linear`` holds the weights, ``net.fire(x)`` gives (B, U) zeros and ones."""
 
     gradients_by_hand = True
