@@ -41,6 +41,8 @@ RUNS = {
     "perceptron_classes": "model=perceptron data=iris",
     "adaline": "model=adaline data=gates data.gate=and",
     "adaline_classes": "model=adaline data=iris scheduler=exponential trainer.accumulate_grad_batches=2",
+    "kmeans": "model=kmeans data=iris trainer.max_epochs=4",
+    "kmeans_batches": "model=kmeans data=digits task.update=batch task.init_rows=200",
     "linear": "model=linear data=synthetic data.kind=friedman",
     "softmax": "model=softmax data=wine optimizer=sgd",
     "mlp": "model=mlp data=digits net.norm=batch net.dropout=0.2 augment=shift scheduler=cosine",

@@ -36,7 +36,7 @@ from dlzoo.specs.base import Spec
 from dlzoo.specs.inputs import ImageSpec, TextSpec
 from dlzoo.specs.targets import Classes, NextTokens
 
-REFUSED = {(name, spec) for name in ("Adaline", "Perceptron") for spec in ("angles", "california")}
+REFUSED = {(name, spec) for name in ("Adaline", "KMeans", "Perceptron") for spec in ("angles", "california")}
 
 
 def all_nets() -> Iterator[type[nn.Module]]:

@@ -33,6 +33,7 @@ FAMILIES = {
     "gan": ("model=dcgan", "net.width=4"),
     "critic": ("model=wgan_gp", "net.width=4", "task.discriminator_steps=2"),
     "perceptron": ("model=perceptron", "trainer.accumulate_grad_batches=2"),
+    "kmeans": ("model=kmeans", "task.update=batch", "task.init_rows=32"),
     "lstm": ("model=lstm", "data=air_passengers", "data.batch_size=8"),
     "stateful": ("model=gru", "data=air_passengers", "net.stateful=true", "data.window=8", "data.batch_size=2"),
     "text": ("model=char_rnn", *TEXT),
@@ -40,7 +41,7 @@ FAMILIES = {
     "clipped": ("model=mlp", "trainer.gradient_clip_val=1"),
     "bfloat16": ("model=mlp", "trainer.precision=bf16-mixed"),
 }
-SHORT = ("gan", "perceptron", "stateful", "text")
+SHORT = ("gan", "kmeans", "perceptron", "stateful", "text")
 """Tried each time; the others with -m reliability."""
 ACCUMULATED = ("accumulated", "perceptron")
 """Two batches make a step."""
