@@ -7,6 +7,7 @@ import matplotlib.image
 import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from plain_nets import as_net
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
@@ -40,11 +41,8 @@ class Tiny(Predicting):
     """A task in little. Its outputs are its net's, whatever the batch, so tests can foretell them."""
 
     def __init__(self, spec, *, net=None, soft=False):
-        super().__init__(
-            net
-            or nn.Sequential(nn.Flatten(), nn.Linear(36, 4), nn.BatchNorm1d(4), nn.Linear(4, spec.target.num_outputs)),
-            spec,
-        )
+        layers = nn.Flatten(), nn.Linear(36, 4), nn.BatchNorm1d(4), nn.Linear(4, spec.target.num_outputs)
+        super().__init__(as_net(net or nn.Sequential(*layers)), spec)
         self.soft = soft
         self.losses = []
         self.seen = []

@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from plain_nets import as_net
 from tiny_runs import VALUES, Foretold, Tiny, events, make, picture
 from torch import nn
 
@@ -65,7 +66,7 @@ def test_a_task_that_predicts_nothing_is_left_alone(tmp_path):
 
     callbacks = [ClassificationReport(), RegressionReport(), ForecastReport(), GenerativePictures(), Agents(), Film()]
     trainer, _, data = make(tmp_path, *callbacks, History(), Progress(), tensorboard=True)
-    task = Bare(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), data.spec)
+    task = Bare(as_net(nn.Sequential(nn.Flatten(), nn.Linear(36, 3))), data.spec)
     trainer.fit(task, data)
     trainer.test(task, data, verbose=False)
     assert not list(tmp_path.glob("*.png")) or [p.name for p in tmp_path.glob("*.png")] == ["learning_curves.png"]
