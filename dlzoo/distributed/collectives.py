@@ -126,4 +126,4 @@ def begin(own: Own | None) -> None:
     if own is not None and own["random"] is not None:
         random_state.restore(own["random"])
     else:
-        random_state.differ(rank_and_world()[0])
+        random_state.offset_seed(rank_and_world()[0])

@@ -40,7 +40,7 @@ _exit_code = 0
 class Sweeps(Protocol):
     """What takes over where a command line asks for many runs: `dlzoo.sweep`, which is built on this module."""
 
-    def is_asked(self, argv: Sequence[str], /) -> bool: ...
+    def is_requested(self, argv: Sequence[str], /) -> bool: ...
     def run(self, argv: Sequence[str], /) -> int: ...
 
 
@@ -54,7 +54,7 @@ def main(sweeps: Sweeps | None = None) -> None:
         words = config.prepare(sys.argv[1:])
         run_words = Resumption(words, None) if ranks.by_lightning() else resumed(words)
         sys.argv[1:] = training_ranks.prepared(run_words.words)
-        if sweeps is not None and sweeps.is_asked(sys.argv[1:]):
+        if sweeps is not None and sweeps.is_requested(sys.argv[1:]):
             sys.exit(sweeps.run(sys.argv[1:]))
         config.check_hydra(sys.argv[1:])
         hydra.main(config_path=str(config.CONFIG_DIR), config_name="train", version_base="1.3")(_job_of(run_words))()
@@ -65,7 +65,7 @@ def main(sweeps: Sweeps | None = None) -> None:
             sys.exit(_complain(str(error.__cause__)))
         sys.exit(_complain(config.explain(error)))
     except OSError as error:
-        if error.errno not in durable.NO_ROOM | durable.REFUSED:
+        if error.errno not in durable.DISK_FULL | durable.NO_PERMISSION:
             raise
         told = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
         sys.exit(_complain(f"{told}; output_dir says where runs are written, data_dir where data are"))
@@ -119,9 +119,9 @@ def job(cfg: DictConfig, stored: StoredCheckpoint | None = None) -> None:
             shutil.rmtree(run_dir)  # nothing was run
     except (MemoryError, RuntimeError) as error:
         from dlzoo.training import out_of_memory as memory
-        from dlzoo.utils.memory import has_run_out
+        from dlzoo.utils.memory import is_out_of_memory
 
-        if not has_run_out(error):
+        if not is_out_of_memory(error):
             raise
         _complain(memory.before_training(error), code=1)
 

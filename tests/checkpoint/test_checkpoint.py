@@ -173,7 +173,7 @@ def spoil(name: str, path: Path, good: Path) -> None:
 
 SPOILT = {
     "cut at 0.2": "damaged", "cut at 0.7": "damaged", "cut at 0.99": "damaged", "text": "damaged", "empty": "damaged",
-    "bytes changed": "", "harmful": "holds more than plain data", "harmful pickle": "damaged or not a checkpoint",
+    "bytes changed": "", "harmful": "contains more than plain data", "harmful pickle": "damaged or not a checkpoint",
     "a zip": "damaged", "weights": "was not written by dlzoo", "tensor": "was not written by dlzoo",
     "another format": "has format 99, this version of dlzoo reads 1",
 }  # fmt: skip

@@ -136,7 +136,7 @@ def test_recognise(ckpt: Path) -> None:
 
 def test_best_and_worst_in_words() -> None:
     found = Recognised((), (), torch.tensor([[8, 2, 0], [0, 10, 0], [9, 0, 1]]))  # type: ignore[arg-type]
-    assert found.in_words(["ant", "bee", "cat"], most=2) == [
+    assert found.format_bytes(["ant", "bee", "cat"], most=2) == [
         "recognised    63.33% of 30 test pictures",
         "best          bee 100.0%, ant 80.0%",
         "worst         cat 10.0%, ant 80.0%",

@@ -54,7 +54,7 @@ def test_files_that_are_too_large_or_no_files_are_not_read(tmp_path: Path) -> No
     with pytest.raises(UserError, match=r"no UTF-8"):
         untrusted.read_text(path)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UserError, match="no regular file"):
+    with pytest.raises(UserError, match="not a regular file"):
         untrusted.read_text(tmp_path / "pipe")
 
 
