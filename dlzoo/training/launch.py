@@ -52,7 +52,7 @@ def main(sweeps: Sweeps | None = None) -> None:
     _exit_code = 0
     try:
         words = config.prepare(sys.argv[1:])
-        run_words = Resumption(words, None) if ranks.by_lightning() else resumed(words)
+        run_words = Resumption(words, None) if ranks.launched_by_lightning() else resumed(words)
         sys.argv[1:] = training_ranks.prepared(run_words.words)
         if sweeps is not None and sweeps.is_requested(sys.argv[1:]):
             sys.exit(sweeps.run(sys.argv[1:]))
@@ -79,7 +79,7 @@ def main(sweeps: Sweeps | None = None) -> None:
         if ranks.rank() == 0:
             print(f"\n{error}; the same command with resume=auto goes on from there", file=sys.stderr)
         # Lightning kills all ranks, the first too, when one that it started says that it has failed
-        sys.exit(0 if ranks.by_lightning() else 128 + signum)
+        sys.exit(0 if ranks.launched_by_lightning() else 128 + signum)
     sys.exit(_exit_code)
 
 
@@ -131,6 +131,6 @@ def _complain(message: str, reason: str = "", code: int = 2, *, everywhere: bool
     message = visible(message) if reason else one_line(message)
     FAILED.append(reason or message)
     _exit_code = code
-    if everywhere or not ranks.by_lightning():  # the first rank says the same; torchrun may end it before it can
+    if everywhere or not ranks.launched_by_lightning():  # rank 0 prints it too, unless torchrun kills it first
         print(f"error: {message}", file=sys.stderr, flush=True)
     return code
