@@ -372,8 +372,8 @@ def show(rows: Sequence[Row], around: dict[str, Any]) -> None:
         table.add_column(heading, justify="right" if heading else "left")
     for row in rows:
         sides = (f"{side:.0f} MB" if row.unit == "MB" else f"{side:.2f} {row.unit}" for side in (row.ours, row.bare))
-        figures = (in_words(value, row.value_unit) for value in (row.value, row.cpu_value))
-        target = "" if row.target is None else f"<= {in_words(row.target, row.value_unit)}"
+        figures = (with_unit(value, row.value_unit) for value in (row.value, row.cpu_value))
+        target = "" if row.target is None else f"<= {with_unit(row.target, row.value_unit)}"
         mark = {True: "[green]met[/green]", False: "[red]missed[/red]", None: ""}[row.met]
         table.add_row(row.name, row.part, *sides, *figures, target, mark)
     machine = around["machine"]
@@ -386,7 +386,7 @@ def show(rows: Sequence[Row], around: dict[str, Any]) -> None:
     )
 
 
-def in_words(value: float | None, unit: str) -> str:
+def with_unit(value: float | None, unit: str) -> str:
     """A ratio as 1.23x, a difference with its sign."""
     if value is None:
         return ""

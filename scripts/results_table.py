@@ -141,7 +141,7 @@ def spread(metric: str, values: Sequence[float]) -> str:
     >>> spread("test/rmse", [0.5])
     '0.5'
     """
-    if formatting.is_share(metric):
+    if formatting.is_fraction(metric):
         return f"{mean_std([100 * value for value in values], '.2f')}%"
     return mean_std(values, ".4g")
 

@@ -67,7 +67,7 @@ class LastCheckpoint(Checkpoint):
             return False
         waited = time.monotonic() - self.saved_at >= 60 * self.every_minutes
         if trainer.world_size > 1:  # clocks differ, and all must save
-            waited = bool(gathering.largest(torch.tensor(float(waited), device=trainer.strategy.root_device)))
+            waited = bool(gathering.all_reduce_max(torch.tensor(float(waited), device=trainer.strategy.root_device)))
         return waited
 
     def save(self, trainer: pl.Trainer) -> None:

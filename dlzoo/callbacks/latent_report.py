@@ -13,7 +13,7 @@ from torch import Tensor
 from dlzoo.callbacks import sample_animation as film
 from dlzoo.callbacks.base import Report, Step, at_rest
 from dlzoo.callbacks.sinks import publish, publish_pixels, run_folder, tensorboard
-from dlzoo.distributed.noise import Drawn
+from dlzoo.distributed.noise import GeneratorNoise
 from dlzoo.tasks.base import Task
 from dlzoo.tasks.interfaces import Encoding, Generating
 from dlzoo.visualization import image_grid as tiles
@@ -101,7 +101,7 @@ def join(left: Kept | None, right: Kept) -> Kept:
 def interpolation(task: Encoding, x: Tensor, labels: Tensor, *, num_rows: int = 6, num_steps: int = 10) -> np.ndarray:
     """From one test picture to another, of another class where there is one, straight through the space of codes."""
     starts, ends = pairs(labels, num_rows)
-    given = task.corrupt(x, Drawn(torch.Generator(x.device).manual_seed(film.SEED)))
+    given = task.corrupt(x, GeneratorNoise(torch.Generator(x.device).manual_seed(film.SEED)))
     first, last = (task.encode(given[rows], labels[rows]) for rows in (starts, ends))
     way = torch.linspace(0, 1, num_steps, device=x.device).view(1, -1, *[1] * (first.ndim - 1))
     codes = torch.lerp(first[:, None], last[:, None], way).flatten(0, 1)
@@ -147,7 +147,7 @@ def manifold(task: Generating, side: int = 20) -> np.ndarray:
 def worst_pictures(task: Encoding, worst: Kept) -> Figure:
     """Each beside its reconstruction, with its error."""
     x, labels, _, errors = worst
-    made = task.reconstruct(task.corrupt(x, Drawn(torch.Generator(x.device).manual_seed(film.SEED))), labels)
+    made = task.reconstruct(task.corrupt(x, GeneratorNoise(torch.Generator(x.device).manual_seed(film.SEED))), labels)
     classes = task.spec.target.classes
     if classes is not None:
         told = labels.argmax(1) if labels.ndim == 2 else labels

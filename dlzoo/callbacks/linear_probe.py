@@ -13,7 +13,7 @@ from torch import Tensor
 from dlzoo.callbacks.base import Report, Step, at_rest, data_of
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays, as_float
-from dlzoo.distributed.collectives import of_all_ranks
+from dlzoo.distributed.collectives import gather_rows
 from dlzoo.distributed.noise import EvalNoise
 from dlzoo.tasks.base import Task
 from dlzoo.tasks.interfaces import Encoding
@@ -57,7 +57,7 @@ class CodeMeasures(Report):
         encoder, data = task.as_encoder(), data_of(trainer)
         if encoder is None or not isinstance(data, InMemoryData) or not self.kept:
             return
-        test = Arrays(*(of_all_ranks(torch.cat(parts)) for parts in zip(*self.kept, strict=True)))
+        test = Arrays(*(gather_rows(torch.cat(parts)) for parts in zip(*self.kept, strict=True)))
         self.kept = []
         if not trainer.is_global_zero:  # it would do the same
             return

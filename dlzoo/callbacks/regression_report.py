@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dlzoo.callbacks.base import Report, Step
 from dlzoo.callbacks.sinks import publish
-from dlzoo.distributed.collectives import of_all_ranks
+from dlzoo.distributed.collectives import gather_rows
 from dlzoo.tasks.base import Task
 from dlzoo.visualization import plots
 
@@ -31,7 +31,7 @@ class RegressionReport(Report):
 
     def gather(self, trainer: pl.Trainer, task: Task) -> None:
         if self.pairs:
-            predicted, true = (of_all_ranks(torch.cat(part)) for part in zip(*self.pairs, strict=True))
+            predicted, true = (gather_rows(torch.cat(part)) for part in zip(*self.pairs, strict=True))
             self.pairs = [(predicted, true)]
 
     def write(self, trainer: pl.Trainer, task: Task) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dlzoo.callbacks.base import Report, Step, at_rest
 from dlzoo.callbacks.sinks import publish_pixels, run_folder
-from dlzoo.distributed.noise import Drawn
+from dlzoo.distributed.noise import GeneratorNoise
 from dlzoo.errors import UserError
 from dlzoo.tasks.base import Task
 from dlzoo.tasks.interfaces import Encoding, Generating
@@ -118,6 +118,6 @@ def samples(task: Generating, num: int, seed: int = SEED) -> np.ndarray:
 
 def reconstructions(task: Encoding, x: Tensor, labels: Tensor) -> np.ndarray:
     """Rows of originals, of what the net was given where that differs, and of what it makes of them."""
-    given = task.corrupt(x, Drawn(torch.Generator(x.device).manual_seed(SEED)))
+    given = task.corrupt(x, GeneratorNoise(torch.Generator(x.device).manual_seed(SEED)))
     rows = [x, task.reconstruct(given, labels)] if given is x else [x, given, task.reconstruct(given, labels)]
     return tiles.tile(torch.cat(rows), len(x))

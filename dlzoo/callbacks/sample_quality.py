@@ -10,8 +10,8 @@ from dlzoo.callbacks.base import Report, at_rest, data_of
 from dlzoo.callbacks.sinks import publish, warn
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import as_float
-from dlzoo.metrics.generative import Reading, class_shares, measures
-from dlzoo.metrics.reference_classifier import ruler_for
+from dlzoo.metrics.generative import ClassifierOutput, class_fractions, measures
+from dlzoo.metrics.reference_classifier import load_reference_classifier
 from dlzoo.tasks.base import Task
 from dlzoo.tasks.interfaces import Generating
 from dlzoo.visualization import latent as latent_plots
@@ -62,23 +62,25 @@ class SampleQuality(Report):
         if rows.x.ndim != 4:
             print("samples are not measured: the images are decoded by workers, and do not fit into memory together")
             return
-        ruler = ruler_for(task.spec, rows, task.device)
+        ruler = load_reference_classifier(task.spec, rows, task.device)
         target, num = task.spec.target, self.num_samples
         with at_rest(task):
-            made = Reading(*ruler.read(samples(task, num)))
+            made = ClassifierOutput(*ruler.read(samples(task, num)))
         order = torch.randperm(rows.num_rows, generator=torch.Generator().manual_seed(SEED))[:num]
-        real = Reading(*ruler.read(as_float(test.x[:num])))
-        others = Reading(*ruler.read(as_float(rows.x[order.to(rows.x.device)])))
+        real = ClassifierOutput(*ruler.read(as_float(test.x[:num])))
+        others = ClassifierOutput(*ruler.read(as_float(rows.x[order.to(rows.x.device)])))
         found = {f"test/{name}": value for name, value in measures(made, real).items()}
         found |= {f"baseline/{name}_real": value for name, value in measures(others, real).items()}
-        shares = class_shares(made.logits)
+        shares = class_fractions(made.logits)
         found |= {"test/smallest_share": float(shares.min()), "test/largest_share": float(shares.max())}
         if len(target.names) <= MANY:
             found |= {f"samples/share_{name}": share for name, share in zip(target.names, shares.tolist(), strict=True)}
         right = real.logits.argmax(1) == test.y[:num].cpu()
         found["baseline/ruler_accuracy"] = float(right.float().mean())
         task.log_dict(found, rank_zero_only=True)
-        publish(trainer, "sample_classes", latent_plots.class_shares(shares, class_shares(real.logits), target.names))
+        publish(
+            trainer, "sample_classes", latent_plots.class_fractions(shares, class_fractions(real.logits), target.names)
+        )
         rare = [name for name, share in zip(target.names, shares.tolist(), strict=True) if share < RARE]
         if rare and not task.is_conditional and len(target.names) * RARE < 0.5:
             warn(trainer, collapse(rare, num))

@@ -10,7 +10,7 @@ from torch import Tensor
 from dlzoo.callbacks.base import Report, Step, data_of
 from dlzoo.callbacks.sinks import run_folder, tensorboard
 from dlzoo.data.text.base import TextData
-from dlzoo.distributed.collectives import gathered
+from dlzoo.distributed.collectives import gather_objects
 from dlzoo.errors import visible
 from dlzoo.tasks.base import Task
 
@@ -48,7 +48,7 @@ class TextMistakes(Report):
         self.mistakes += zip(*columns, strict=True)
 
     def gather(self, trainer: pl.Trainer, task: Task) -> None:
-        self.mistakes = [mistake for own in gathered(self.mistakes) for mistake in own]
+        self.mistakes = [mistake for own in gather_objects(self.mistakes) for mistake in own]
 
     def write(self, trainer: pl.Trainer, task: Task) -> None:
         data = data_of(trainer)

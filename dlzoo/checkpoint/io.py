@@ -47,7 +47,7 @@ class CheckpointIO(TorchCheckpointIO):
             cause = durable.os_error(error)
             if cause is None:
                 raise
-            raise durable.unwritten(path, cause) from None
+            raise durable.write_error(path, cause) from None
 
     def write(self, path: Path, checkpoint: dict[str, Any]) -> None:
         arrays, before = checkpoint.pop(base.BESIDE, None), previous_of(path)

@@ -25,7 +25,7 @@ from dlzoo.config.introspection import check_number, locate
 from dlzoo.errors import UserError, short
 from dlzoo.specs.plain import from_plain
 from dlzoo.tasks.base import Task
-from dlzoo.utils.checkpoint_files import _first, read
+from dlzoo.utils.checkpoint_files import _first_line, read
 
 ALLOWED = {"net": ("dlzoo.nets.",), "task": ("dlzoo.tasks.",), "data": ("dlzoo.data.",)}
 """Where the ``_target_``s of a checkpoint may come from; everything else in it stays data."""
@@ -114,7 +114,7 @@ def restore(task: Task, content: dict[str, Any], path: str | Path) -> None:
     try:
         task.load_state_dict(content["state_dict"])
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"ckpt={path} does not fit the net that it names: {_first(error)}") from None
+        raise UserError(f"ckpt={path} does not fit the net that it names: {_first_line(error)}") from None
 
 
 def _refuse_strangers(node: Any, place: str, modules: tuple[str, ...], trusted: Trust) -> None:

@@ -79,7 +79,7 @@ def remove_unused(ckpt: Path) -> None:
         return
     used = set()
     for path in filter(Path.is_file, (ckpt, previous_of(ckpt))):
-        if durable.is_packed(path):
+        if durable.is_suspicious(path):
             return
         try:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # reads no tensor

@@ -120,7 +120,7 @@ def inspect(options: Options, words: Sequence[str], ckpt: Path, source: Path | N
     if given is None or options.data or words:
         data = open_data(ckpt, task, cfg, options.data, words, options.trust)
         found = recognise(task, data, num_first=options.num, num_mistakes=options.mistakes, limit=options.limit)
-        print(visible("\n".join(found.in_words(task.spec.target.names))))
+        print(visible("\n".join(found.summary_lines(task.spec.target.names))))
     write(draw(task, given or first_of(found), found, options), folder)
     print(f"{'look':14}tensorboard --logdir {folder}")
     if problems:

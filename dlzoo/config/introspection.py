@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dlzoo.errors import UserError, nearest
-from dlzoo.utils.type_checks import _fits, _wanted, readable
+from dlzoo.utils.type_checks import _expected, _fits, readable
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -96,7 +96,7 @@ def check_arguments(node: dict[str, Any], path: str, filled_in: set[str]) -> Non
         except typeguard.TypeCheckError:
             if isinstance(value, list) and _fits(tuple(value), hint):  # YAML has no tuples
                 continue
-            raise UserError(f"{path}.{key}={value}: {_wanted(value, hint)}") from None
+            raise UserError(f"{path}.{key}={value}: {_expected(value, hint)}") from None
 
 
 def _check_nested(node: dict[str, Any], hint: Any, path: str) -> None:

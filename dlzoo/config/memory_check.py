@@ -15,7 +15,7 @@ from torch.optim import LBFGS, Optimizer
 
 from dlzoo.errors import UserError
 from dlzoo.utils import memory as free_memory
-from dlzoo.utils.memory import in_words
+from dlzoo.utils.memory import format_bytes
 
 PROBE = 64
 """Rows and columns of the weight whose optimizer state is looked at."""
@@ -88,9 +88,9 @@ def check(task: nn.Module, make_optimizer: Callable[[Sequence[nn.Parameter]], Op
     place, memory = of_device(cfg)
     if (total := sum(needed.values())) <= memory:
         return
-    parts = ", ".join(f"{in_words(int(size))} of {name}" for name, size in needed.items())
+    parts = ", ".join(f"{format_bytes(int(size))} of {name}" for name, size in needed.items())
     raise UserError(
         f"training the net with its {sum(p.numel() for p in task.parameters()):,} parameters takes at least "
-        f"{in_words(int(total))} of memory ({parts}), and {place} has {in_words(int(memory))}: make the net (net.…) or "
-        "its inputs smaller, or take an optimizer that keeps less (optimizer=sgd optimizer.momentum=0)"
+        f"{format_bytes(int(total))} of memory ({parts}), and {place} has {format_bytes(int(memory))}: make the "
+        "net (net.…) or its inputs smaller, or take an optimizer that keeps less (optimizer=sgd optimizer.momentum=0)"
     )

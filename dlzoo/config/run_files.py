@@ -93,7 +93,7 @@ def overrides(folder: Path) -> list[str]:
 
 def csv_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a small CSV file that a run wrote, by the names in its first line."""
-    text = io.StringIO(untrusted.read_text(path, 4 * untrusted.MOST_BYTES), newline="")
+    text = io.StringIO(untrusted.read_text(path, 4 * untrusted.MAX_BYTES), newline="")
     lines = [line for line in text if line.endswith("\n")]
     try:
         reader = csv.DictReader(lines)

@@ -24,7 +24,7 @@ class Recognised(NamedTuple):
     counts: Tensor
     """(K, K) pictures by true class and predicted class."""
 
-    def in_words(self, names: Sequence[str], most: int = 3) -> list[str]:
+    def summary_lines(self, names: Sequence[str], most: int = 3) -> list[str]:
         """How much was recognised, and the classes that are recognised best and worst."""
         order, shares = ranked(self.counts)
         best, worst = (

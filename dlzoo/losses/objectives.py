@@ -1,4 +1,4 @@
-"""Objectives: what a supervised task minimises and measures, for classes and for values."""
+"""Objectives: the loss and the metrics of a supervised task, for classes and for values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ClassObjective(nn.Module):
     """One of K classes. Output: logits (B, K), or (B, 1) for two classes, the logit of the second.
 
     Args:
-        class_weights: factors of the classes in the loss; ``balanced`` makes them inverse to the training counts.
+        class_weights: weights of the classes in the loss; ``balanced`` makes them inverse to the training counts.
     """
 
     monitor = ("val/loss", "min")
@@ -44,21 +44,21 @@ class ClassObjective(nn.Module):
         return self._criterion(self.logits(output), target)
 
     def logits(self, output: Tensor) -> Tensor:
-        """(B, K) also where the net gives one logit z: softmax of (0, z) is the sigmoid of z."""
+        """Logits (B, K), even if the net outputs one logit z: softmax of (0, z) is the sigmoid of z."""
         return F.pad(output, (1, 0)) if output.shape[-1] == 1 else output
 
     def probabilities(self, output: Tensor) -> Tensor:
         return self.logits(output).softmax(-1)
 
     def weights(self, target: Tensor, weight: Tensor | None) -> Tensor | None:
-        """The factor of each sample's loss, (B,), or None when all count alike."""
+        """The weight of each sample's loss, (B,), or None if all are equal."""
         if self.class_weights is None:
             return weight
         factors = self.class_weights[target] if target.ndim == 1 else target @ self.class_weights
         return factors if weight is None else factors * weight
 
     def metrics(self) -> MetricCollection:
-        """Called with (output, target)."""
+        """Metrics to update with (output, target)."""
         k = self.num_classes
         return MetricCollection(
             {"accuracy": MulticlassAccuracy(k, average="micro"), "f1": MulticlassF1Score(k, average="macro")}
@@ -72,11 +72,11 @@ class ClassObjective(nn.Module):
         return self.probabilities(output)
 
     def reported(self, output: Tensor) -> Tensor:
-        """What callbacks get: logits (B, K)."""
+        """The output for callbacks: logits (B, K)."""
         return self.logits(output)
 
     def train_measures(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """After mixing, the larger share of a target counts as its class."""
+        """Metrics of a training batch; a mixed target counts as its larger class."""
         labels = target if target.ndim == 1 else target.argmax(-1)
         return {"accuracy": (self.predictions(output) == labels).float().mean()}
 
@@ -92,15 +92,15 @@ class ValueObjective(nn.Module):
         self.link = value_link(loss)
 
     def weights(self, target: Tensor, weight: Tensor | None) -> Tensor | None:
-        """The factor of each sample's loss, (B,), or None when all count alike."""
+        """The weight of each sample's loss, (B,), or None if all are equal."""
         return weight
 
     def metrics(self) -> MetricCollection:
-        """Called with (output, target)."""
+        """Metrics to update with (output, target)."""
         return MetricCollection({"rmse": MeanSquaredError(squared=False), "mae": MeanAbsoluteError(), "r2": R2Score()})
 
     def predictions(self, output: Tensor) -> Tensor:
-        """The values that an output stands for: for the Poisson loss, say, it is their logarithm."""
+        """The predicted values of an output, which for the Poisson loss is their logarithm."""
         return self.link(output.float())
 
     def answers(self, output: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ class ValueObjective(nn.Module):
         return self.predictions(output)
 
     def reported(self, output: Tensor) -> Tensor:
-        """What callbacks get: the predicted values (B, D)."""
+        """The output for callbacks: the predicted values (B, D)."""
         return self.predictions(output)
 
     def train_measures(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -121,13 +121,13 @@ def _class_weights(target: Classes, given: str | Sequence[float] | None) -> Tens
     if given == "balanced":
         if not target.counts:
             raise UserError(
-                "task.class_weights=balanced needs the class counts of train, which this data does not give"
+                "task.class_weights=balanced needs the class counts of train, which this data does not provide"
             )
         counts = torch.tensor(target.counts, dtype=torch.float).clamp(min=1)
         return counts.sum() / (len(counts) * counts)
     if len(given) != target.num_outputs:
         raise UserError(
-            f"task.class_weights has {len(given)} numbers, but there are {target.num_outputs} classes: "
+            f"task.class_weights has {len(given)} values, but there are {target.num_outputs} classes: "
             f"{', '.join(target.names)}"
         )
     return torch.tensor([float(w) for w in given])

@@ -18,8 +18,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from dlzoo.distributed import collectives as gathering
-from dlzoo.distributed.batch_norm import WholeBatchNorm
-from dlzoo.distributed.noise import Drawn, Noise, Shared
+from dlzoo.distributed.batch_norm import SyncedBatchNorm
+from dlzoo.distributed.noise import GeneratorNoise, GlobalBatchNoise, Noise
 from dlzoo.errors import UserError
 from dlzoo.layers.basic import Standardize
 from dlzoo.nets.base import BackboneNet, Net
@@ -123,11 +123,11 @@ class Task(Capabilities, pl.LightningModule):
         self.skipped_steps = 0
         """Steps that were left out so far."""
         self._continuation: dict[str, Any] | None = None
-        self.noise: Noise = Drawn()
+        self.noise: Noise = GeneratorNoise()
         """Random numbers for the rows of the training batch under way."""
         self._shared: torch.Generator | None = None
         """In the same state on all ranks."""
-        self._norms: list[WholeBatchNorm] = []
+        self._norms: list[SyncedBatchNorm] = []
         self.drawn_so_far: Tensor | None = None
         """The state of torch's random numbers on the CPU when all was built; Lightning seeds several processes anew."""
         self.is_validated = False
@@ -199,7 +199,7 @@ class Task(Capabilities, pl.LightningModule):
             "shared": None if self._shared is None else self._shared.get_state(),
         }
         checkpoint["continuation"] = {
-            "ranks": gathering.gathered(own),
+            "ranks": gathering.gather_objects(own),
             "metrics": {name: float(value) for name, value in self.trainer.callback_metrics.items()},
             "loader": None if is_over else _state_of(self.trainer.train_dataloader),
             "skipped_steps": self.skipped_steps,
@@ -225,8 +225,8 @@ class Task(Capabilities, pl.LightningModule):
                 f"scheduler=plateau watches {self.monitor[0]}, but there is no validation: raise "
                 "trainer.limit_val_batches and the rows for validation, or choose another scheduler"
             )
-        gathering.check_together(self.global_step)
-        own = None if stored is None else gathering.own_of(stored.get("ranks", []))
+        gathering.check_same_step(self.global_step)
+        own = None if stored is None else gathering.local_state(stored.get("ranks", []))
         if own is not None:
             for name, (total, count) in own["means"].items():
                 mean = self.train_means[name] = RunningMean()
@@ -237,16 +237,16 @@ class Task(Capabilities, pl.LightningModule):
             # Lightning hands it on too early, or not at all where a schedule has asked for the number of batches
             self.trainer.train_dataloader.load_state_dict(stored["loader"])  # type: ignore[union-attr]
         if self.trainer.world_size > 1:
-            self._norms = [layer for layer in self.net.modules() if isinstance(layer, WholeBatchNorm)]
+            self._norms = [layer for layer in self.net.modules() if isinstance(layer, SyncedBatchNorm)]
             self._shared = gathering.shared_generator(own, self.drawn_so_far, self.device)
-        gathering.begin(own)  # last: what came before may have drawn
+        gathering.seed_rank(own)  # last: what came before may have drawn
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if self.trainer.world_size > 1:
             loader: Any = self.trainer.train_dataloader
             self.take_share(loader.shares[batch_idx])
             assert self._shared is not None
-            self.noise = Shared(self._shared, *loader.places(batch_idx))
+            self.noise = GlobalBatchNoise(self._shared, *loader.places(batch_idx))
 
     def take_share(self, share: float) -> None:
         """What follows is of rows that count so much, see `share`."""

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dlzoo.distributed.collectives import of_all_ranks
+from dlzoo.distributed.collectives import gather_rows
 from dlzoo.errors import UserError, pick
 from dlzoo.losses.functional import widen
 from dlzoo.nets.base import AdversarialPair
@@ -206,7 +206,7 @@ class Adversarial(Generating, ManualTask):
         self.log_split("test")
 
     def log_split(self, split: str) -> None:
-        real, labels = (of_all_ranks(torch.cat(parts))[:NUM_COMPARED] for parts in zip(*self.real, strict=True))
+        real, labels = (gather_rows(torch.cat(parts))[:NUM_COMPARED] for parts in zip(*self.real, strict=True))
         self.real.clear()
         made = self.decode(self.draw(len(real), EVAL_SEED), labels)
         self.log(f"{split}/energy_distance", energy_distance(real, made))

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dlzoo.distributed.collectives import rank_and_world, summed
+from dlzoo.distributed.collectives import all_reduce_sum, rank_and_world
 from dlzoo.errors import UserError
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan, keeps_rate
 from dlzoo.tasks.base import Task, for_manual, stop_searching_for_cuda
@@ -195,7 +195,7 @@ class ManualTask(Task):
         if self.gradients_by_hand:
             for group in optimizer.param_groups:
                 for p in group["params"]:
-                    p.grad = None if p.grad is None else summed(p.grad)
+                    p.grad = None if p.grad is None else all_reduce_sum(p.grad)
         with self.timed("optimizer_step"):  # what LightningOptimizer.step() does, but without counting it
             self.trainer.strategy.optimizer_step(optimizer, _nothing)
         if moves_schedule and not self.step_skipped:
@@ -236,7 +236,7 @@ class ManualTask(Task):
         sums, self.statistics = self.statistics, None
         if self.step_skipped or sums is None:
             return None
-        return tuple(summed(total) for total in sums)
+        return tuple(all_reduce_sum(total) for total in sums)
 
 
 def _nothing() -> None:

@@ -40,7 +40,7 @@ _exit_code = 0
 class Sweeps(Protocol):
     """What takes over where a command line asks for many runs: `dlzoo.sweep`, which is built on this module."""
 
-    def is_asked(self, argv: Sequence[str], /) -> bool: ...
+    def is_requested(self, argv: Sequence[str], /) -> bool: ...
     def run(self, argv: Sequence[str], /) -> int: ...
 
 
@@ -52,9 +52,9 @@ def main(sweeps: Sweeps | None = None) -> None:
     _exit_code = 0
     try:
         words = config.prepare(sys.argv[1:])
-        run_words = Resumption(words, None) if ranks.by_lightning() else resumed(words)
+        run_words = Resumption(words, None) if ranks.launched_by_lightning() else resumed(words)
         sys.argv[1:] = training_ranks.prepared(run_words.words)
-        if sweeps is not None and sweeps.is_asked(sys.argv[1:]):
+        if sweeps is not None and sweeps.is_requested(sys.argv[1:]):
             sys.exit(sweeps.run(sys.argv[1:]))
         config.check_hydra(sys.argv[1:])
         hydra.main(config_path=str(config.CONFIG_DIR), config_name="train", version_base="1.3")(_job_of(run_words))()
@@ -65,7 +65,7 @@ def main(sweeps: Sweeps | None = None) -> None:
             sys.exit(_complain(str(error.__cause__)))
         sys.exit(_complain(config.explain(error)))
     except OSError as error:
-        if error.errno not in durable.NO_ROOM | durable.REFUSED:
+        if error.errno not in durable.DISK_FULL | durable.NO_PERMISSION:
             raise
         told = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
         sys.exit(_complain(f"{told}; output_dir says where runs are written, data_dir where data are"))
@@ -79,7 +79,7 @@ def main(sweeps: Sweeps | None = None) -> None:
         if ranks.rank() == 0:
             print(f"\n{error}; the same command with resume=auto goes on from there", file=sys.stderr)
         # Lightning kills all ranks, the first too, when one that it started says that it has failed
-        sys.exit(0 if ranks.by_lightning() else 128 + signum)
+        sys.exit(0 if ranks.launched_by_lightning() else 128 + signum)
     sys.exit(_exit_code)
 
 
@@ -119,9 +119,9 @@ def job(cfg: DictConfig, stored: StoredCheckpoint | None = None) -> None:
             shutil.rmtree(run_dir)  # nothing was run
     except (MemoryError, RuntimeError) as error:
         from dlzoo.training import out_of_memory as memory
-        from dlzoo.utils.memory import has_run_out
+        from dlzoo.utils.memory import is_out_of_memory
 
-        if not has_run_out(error):
+        if not is_out_of_memory(error):
             raise
         _complain(memory.before_training(error), code=1)
 
@@ -131,6 +131,6 @@ def _complain(message: str, reason: str = "", code: int = 2, *, everywhere: bool
     message = visible(message) if reason else one_line(message)
     FAILED.append(reason or message)
     _exit_code = code
-    if everywhere or not ranks.by_lightning():  # the first rank says the same; torchrun may end it before it can
+    if everywhere or not ranks.launched_by_lightning():  # rank 0 prints it too, unless torchrun kills it first
         print(f"error: {message}", file=sys.stderr, flush=True)
     return code

@@ -18,7 +18,7 @@ from dlzoo.config.compose import on_gpus
 from dlzoo.config.introspection import arguments, locate
 from dlzoo.data.base import DataModule
 from dlzoo.distributed import launch as ranks
-from dlzoo.distributed.batch_norm import BatchNormOverRanks
+from dlzoo.distributed.batch_norm import BatchNormSync
 from dlzoo.distributed.ddp import Strategy
 from dlzoo.errors import MISTAKES, UserError
 from dlzoo.tasks.base import Task
@@ -56,7 +56,7 @@ def build_trainer(
     plugins: list[Any] = [CheckpointIO(card, run_dir, stored)]
     if cfg.trainer.get("strategy") == "ddp":
         if not on_gpus(cfg.trainer.accelerator):
-            plugins.append(BatchNormOverRanks())
+            plugins.append(BatchNormSync())
         own["strategy"] = Strategy(find_unused_parameters=task.has_parts)
     try:
         trainer = instantiate(cfg.trainer, _partial_=True)(

@@ -1,4 +1,4 @@
-"""Returns of an agent over the environment steps that it has learnt from."""
+"""Returns of an agent over environment steps."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def returns(rows: Sequence[Mapping[str, Any]], solved: float | None = None) -> F
     """Evaluations with one standard deviation over the episodes, the mean of the training episodes, and the goal.
 
     Args:
-        rows: one mapping an epoch: ``step``, ``val/return``, ``val/return_std``, ``train/return``; any may be missing.
+        rows: one mapping per epoch: ``step``, ``val/return``, ``val/return_std``, ``train/return``; any may be missing.
     """
     fig, (ax,) = plots.new_panels(1, width=6.2, height=4.0)
-    plots.style(ax, title="return of an episode", x="environment steps")
+    plots.style(ax, title="episode return", x="environment steps")
     for name, label, colour in (
         ("train/return", "training, exploring", plots.TRAIN),
         ("val/return", "evaluation, greedy", plots.VAL),

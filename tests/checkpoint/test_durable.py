@@ -158,7 +158,7 @@ def test_a_flipped_bit_is_noticed_or_harmless(sealed: bool, tmp_path: Path, tall
             noticed += 1
         else:
             assert torch.equal(found["state_dict"]["w"], good["state_dict"]["w"]), bit
-            assert not sealed or bit >= 8 * (len(content) - durable.SEAL_LENGTH), bit
+            assert not sealed or bit >= 8 * (len(content) - durable.DIGEST_LENGTH), bit
     assert noticed > 100
     name = f"a flipped bit in a file {'with' if sealed else 'without'} a digest"
     tally[name] += Counter(injected=len(bits), noticed=noticed, harmless=len(bits) - noticed)
@@ -181,7 +181,7 @@ def test_the_one_before_takes_the_place_of_a_damaged_one(
     path = saved(tmp_path, 1, 2)
     name = path.name if damaged == "last.ckpt" else checkpoint_files.read(path)[beside.NAME]
     content = (tmp_path / name).read_bytes()
-    for length in range(0, len(content) - durable.SEAL_LENGTH, 97):
+    for length in range(0, len(content) - durable.DIGEST_LENGTH, 97):
         (tmp_path / name).write_bytes(content[:length])
         assert format.read_whole(path).path == previous_of(path)
         said = capsys.readouterr().err
@@ -207,10 +207,10 @@ def test_damaged_arrays_are_not_learnt_from(tmp_path: Path) -> None:
 def test_who_reads_a_damaged_one_is_told_of_the_one_before(tmp_path: Path) -> None:
     path = saved(tmp_path, 1, 2)
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(Damaged, match=r"last.ckpt is cut off, .*; the one before it is .*last.previous.ckpt"):
+    with pytest.raises(Damaged, match=r"last.ckpt is cut off, .*; the previous checkpoint is .*last.previous.ckpt"):
         checkpoint.load_task(path)
     path.unlink()
-    with pytest.raises(Damaged, match=r"last.ckpt is missing; the one before it is .*last.previous.ckpt"):
+    with pytest.raises(Damaged, match=r"last.ckpt is missing; the previous checkpoint is .*last.previous.ckpt"):
         checkpoint.load_task(path)
     saved(tmp_path, 3)  # of another run, which the one before is not of
     assert not previous_of(path).exists()

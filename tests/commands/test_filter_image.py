@@ -126,7 +126,7 @@ def test_mistakes(photo: Path, terminal: Terminal) -> None:
         (*known, "size=30", "padding=reflect"): "choose padding=replicate",
         (*known, "padding=mirror"): "padding=mirror is unknown",
         (*known, "size=ten"): "this must be a whole number",
-        (*known, f"output={photo}"): "would write over what is read",
+        (*known, f"output={photo}"): "would overwrite an input file",
         (*known, "output=x.jpg"): "must end in .png",
         (known[0], "kernel=blur,sobel", "output=x.png"): "one file for 2 kernels",
     }

@@ -355,7 +355,7 @@ def test_mistakes_about_recent_values(runs: list[Path], terminal: Terminal, tmp_
     for words, message in {
         ("horizon=0",): "horizon=0 is too small",
         ("picture=x.doc",): "must end in .png",
-        (f"output={path}",): "would write over what is read",
+        (f"output={path}",): "would overwrite an input file",
     }.items():
         assert message in terminal.mistake(forecast.main, known, f"input={path}", *words)
     assert "there is no such file" in terminal.mistake(forecast.main, f"ckpt={runs[0]},nothing.ckpt")

@@ -71,8 +71,8 @@ def test_class_weights_and_sample_weights_multiply() -> None:
     ("target", "given", "message"),
     [
         (Classes(("cat", "dog")), "balanced", "class_weights=balanced needs the class counts"),
-        (TWO, [1.0], r"task\.class_weights has 1 numbers, but there are 2 classes: cat, dog"),
-        (TWO, [1.0, 2.0, 3.0], "has 3 numbers"),
+        (TWO, [1.0], r"task\.class_weights has 1 values, but there are 2 classes: cat, dog"),
+        (TWO, [1.0, 2.0, 3.0], "has 3 values"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(target: Classes, given: Any, message: str) -> None:

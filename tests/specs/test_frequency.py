@@ -1,4 +1,4 @@
-"""Steps of time: found, held against the rows, and continued."""
+"""Time steps: inferred, checked against the rows, and extrapolated."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_times_that_fall_are_unsorted() -> None:
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        (["2024-01-01", "soon"], "column when: 'soon' in row 2 is no time"),
+        (["2024-01-01", "soon"], "column when: 'soon' in row 2 is not a time"),
         (["2024-01-01", None], "row 2 has no when"),
     ],
 )
@@ -82,7 +82,7 @@ def test_a_cell_that_is_no_time(cells: list[str], message: str) -> None:
 
 
 def test_a_frequency_that_does_not_fit_the_column() -> None:
-    with pytest.raises(UserError, match="column when holds whole numbers"):
+    with pytest.raises(UserError, match="column when holds integers"):
         check_regular(times("1", "2"), parse("day"), "x.csv")
     with pytest.raises(UserError, match="are the same month"):
         check_regular(times("2024-01-01", "2024-01-02"), parse("month"), "x.csv")

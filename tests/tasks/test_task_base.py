@@ -190,7 +190,7 @@ def test_options_of_a_backward_pass_arrive() -> None:
 
 def test_ranks_that_go_on_from_different_steps_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Task, "global_step", 5)
-    monkeypatch.setattr(gathering, "gathered", lambda own: [own, 7])
+    monkeypatch.setattr(gathering, "gather_objects", lambda own: [own, 7])
     with pytest.raises(UserError, match=r"different steps, \[5, 7\]"):
         task_in(trainer_with()).on_train_start()
 

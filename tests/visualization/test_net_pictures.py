@@ -42,9 +42,9 @@ def test_feature_maps_show_those_that_vary_most():
     maps[:, [3, 8]] = torch.rand(1, 2, 6, 6)
     few = torch.rand(1, 2, 14, 14)
     layers = [layer(few, "early"), layer(maps)]
-    figure = net_plots.feature_maps(torch.rand(1, 1, 28, 28), layers, most=2, title="is 7")
+    figure = net_plots.feature_maps(torch.rand(1, 1, 28, 28), layers, max_items=2, title="is 7")
     assert sorted(words(figure)) == [
-        "#0", "#1", "#3", "#8", "conv  Conv2d  12 of 6x6", "early  Conv2d  2 of 14x14", "is 7", "the picture",
+        "#0", "#1", "#3", "#8", "conv  Conv2d  12 of 6x6", "early  Conv2d  2 of 14x14", "is 7", "input image",
     ]  # fmt: skip
     check_layout(figure)
 
@@ -92,17 +92,17 @@ def test_class_accuracies_are_in_order_with_what_they_are_taken_for():
     ]  # fmt: skip
     points = [line.get_xydata()[0].tolist() for line in ax.get_lines() if line.get_marker() == "o"]
     assert points == [pytest.approx([share, y]) for y, share in enumerate((1.0, 0.8, 0.1))]
-    assert "63.33% of 30 right" in words(figure)
+    assert "63.33% of 30 correct" in words(figure)
     check_layout(figure)
 
 
 def test_of_many_classes_the_best_and_the_worst_are_shown():
     counts = torch.diag(torch.arange(1000)) + torch.ones(1000, 1000, dtype=torch.long)
     names = [f"a class with a long name, number {i}" for i in range(1000)]
-    figure = net_plots.class_accuracies(counts, names, most=9)
+    figure = net_plots.class_accuracies(counts, names, max_items=9)
     shown = [t.get_text() for t in figure.axes[0].texts]
     assert len(shown) == 9
     assert shown[4].startswith(f"{996 / 1995:.2%}")
     assert shown[5].startswith(f"{4 / 1003:.2%}")
-    assert "991 classes between" in figure.axes[0].get_title("left")
+    assert "991 classes in between" in figure.axes[0].get_title("left")
     check_layout(figure)

@@ -133,7 +133,7 @@ def test_confusion_matrix_colours_are_shares_of_the_true_class():
     figure = plots.confusion_matrix(counts, ["a", "b", "c"])
     shares = figure.axes[0].get_images()[0].get_array()
     assert np.allclose(shares, [[0.8, 0.2, 0], [0, 0, 0], [0.25, 0, 0.75]])
-    assert "76.67% of 30 right" in words(figure)
+    assert "76.67% of 30 correct" in words(figure)
 
 
 def test_predicted_against_true_states_the_errors():

@@ -22,7 +22,7 @@ from dlzoo.data.base import DataModule
 from dlzoo.data.environments import Gym
 from dlzoo.errors import UserError
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
-from dlzoo.rl.environments import Environments, Transitions, play_each
+from dlzoo.rl.environments import Environments, Transitions, run_episodes
 from dlzoo.specs.base import Port
 from dlzoo.specs.targets import Actions
 from dlzoo.tasks.base import RunningMean
@@ -147,7 +147,7 @@ class Player(Acting, ManualTask):
     # ------------------------------------------------------------------ evaluation
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._episodes.append(play_each(batch.environments, batch.seeds, self.greedy))
+        self._episodes.append(run_episodes(batch.environments, batch.seeds, self.greedy))
 
     test_step = validation_step
 

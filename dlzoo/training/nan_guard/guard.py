@@ -183,7 +183,7 @@ class FiniteWatch(Observer):
 
     def are_finite(self, losses: list[Tensor]) -> bool:
         """On all ranks."""
-        return not gathering.largest(self.one * (not all(map(is_finite, losses)))).item()
+        return not gathering.all_reduce_max(self.one * (not all(map(is_finite, losses)))).item()
 
     def check(self, values: list[Tensor]) -> None:
         if self.every > 1:
@@ -198,7 +198,7 @@ class FiniteWatch(Observer):
     def is_finite(self, values: list[Tensor]) -> bool:
         self.mark(values)
         if self.trainer.world_size > 1 and not self.has_mean_gradients:  # all ranks must take the same way
-            gathering.largest(self.found)
+            gathering.all_reduce_max(self.found)
         if not self.found.item():
             return True
         self.found = torch.zeros_like(self.one)
@@ -280,7 +280,7 @@ class FiniteWatch(Observer):
     def is_own(self, loss: Tensor | None) -> bool:
         """Whether this rank tells of it: its own loss is wrong, or none is and it is the first."""
         own = loss is not None and not is_finite(loss)
-        wrong = gathering.largest(self.one * own)
+        wrong = gathering.all_reduce_max(self.one * own)
         return own or (self.trainer.is_global_zero and not bool(wrong))
 
 

@@ -26,7 +26,7 @@ from dlzoo.tasks.base import Task
 from dlzoo.training import out_of_memory as memory
 from dlzoo.training.tuning.lr_finder import copy_of, random_states_kept
 from dlzoo.utils import csv_writer as csv_files
-from dlzoo.utils.memory import has_run_out, in_words
+from dlzoo.utils.memory import format_bytes, is_out_of_memory
 
 START = 16
 LEAST_STEPS = 10
@@ -122,12 +122,12 @@ def try_size(size: int, search: Search, cfg: DictConfig, task: Task, data: DataM
     device = found_device(cfg)
     free = memory.available(device) + (found.num_bytes if device.type == "cuda" else 0)
     if found.num_bytes > MOST_OF_MEMORY * free:
-        search.end = f"{size} rows take {in_words(found.num_bytes)} of {in_words(free)}"
+        search.end = f"{size} rows take {format_bytes(found.num_bytes)} of {format_bytes(free)}"
         if search.tried:
             return
     search.tried.append(found)
     if 2 * found.num_bytes > MOST_OF_MEMORY * free:
-        search.end = f"{2 * size} rows would take too much of {in_words(free)} of memory"
+        search.end = f"{2 * size} rows would take too much of {format_bytes(free)} of memory"
     rates = [t.rate for t in search.tried]
     if len(rates) > 2 and max(rates[-2:]) * NEARLY < max(rates[:-2]):
         search.end = search.end or f"{size} rows are no faster than {search.size}"
@@ -149,7 +149,7 @@ def measured(size: int, cfg: DictConfig, task: Task, data: DataModule) -> Tried 
         try:
             trainer.fit(twin, data)
         except (RuntimeError, MemoryError) as error:
-            if not has_run_out(error):
+            if not is_out_of_memory(error):
                 raise
             return None
         finally:
