@@ -8,7 +8,7 @@ rows it ever got (J. MacQueen, 1967; D. Sculley, "Web-Scale k-Means Clustering",
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -37,7 +37,7 @@ class Clustering(ManualTask):
 
     uses_optimizer = False
     monitor = ("val/loss", "min")
-    carried_state = ("statistics", "waiting", "inertia")
+    carried_state: ClassVar[tuple[str, ...]] = ("statistics", "waiting", "inertia")
     net: Any
 
     def __init__(

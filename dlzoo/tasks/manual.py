@@ -57,7 +57,7 @@ class ManualTask(Task):
     gradients_by_hand: ClassVar[bool] = False
     """Whether gradients come from `add_gradient`, and no loss is there that could be scaled."""
 
-    carried_state = ("statistics",)
+    carried_state: ClassVar[tuple[str, ...]] = ("statistics",)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
