@@ -57,19 +57,23 @@ class Options:
     encoding: str | None = None
     trust: str | None = None
 
-    FOR = {
-        "images": ("invert", "fit"),
-        "tables": ("separator", "decimal", "encoding"),
-        "series": ("separator", "decimal", "encoding"),
-        "texts": ("encoding",),
-        "sequences": (),
-    }
-    """Options that go with one kind of input or another."""
+
+OF_IMAGES, OF_CSV, OF_TEXTS = ("invert", "fit"), ("separator", "decimal", "encoding"), ("encoding",)
+"""Options that go with one kind of input or another."""
+
+
+def options_for(spec: Spec) -> tuple[str, ...]:
+    """Those of them that go with the inputs of a spec."""
+    if spec.images is not None:
+        return OF_IMAGES
+    if spec.table is not None or spec.series is not None:
+        return OF_CSV
+    return OF_TEXTS if spec.texts is not None else ()
 
 
 def batches(options: Options, spec: Spec, cfg: DictConfig, source: Path | None, problems: list[str]) -> Batches:
     """The inputs in batches; reasons why some cannot be read are added to ``problems``."""
-    for key in {key for keys in Options.FOR.values() for key in keys} - {*Options.FOR[spec.what]}:
+    for key in {*OF_IMAGES, *OF_CSV, *OF_TEXTS} - {*options_for(spec)}:
         if getattr(options, key):
             raise UserError(f"{key}: this checkpoint takes {spec.describe()}, which have no such option")
     if options.top_k and spec.target.classes is None:
@@ -143,8 +147,8 @@ def _series(options: Options, spec: SeriesSpec, cfg: DictConfig, source: Path | 
 
 def csv_style(options: CsvOptions, cfg: DictConfig) -> dict[str, Any]:
     """How a CSV file is written: as ``options`` say, else as the training file was."""
-    style: dict[str, Any] = {key: str(cfg.data[key]) for key in Options.FOR["tables"] if key in cfg.data}
-    style |= {key: getattr(options, key) for key in Options.FOR["tables"] if getattr(options, key)}
+    style: dict[str, Any] = {key: str(cfg.data[key]) for key in OF_CSV if key in cfg.data}
+    style |= {key: getattr(options, key) for key in OF_CSV if getattr(options, key)}
     if "missing_marks" in cfg.data:
         style["missing_marks"] = [str(mark) for mark in cfg.data.missing_marks]
     return style

@@ -75,11 +75,11 @@ def command(argv: Sequence[str]) -> None:
 
     if ckpt is not None:
         task, cfg = cli.load(ckpt, options.trust)
-        if task.spec.what not in Options.FOR:
+        if task.spec.environment is not None:
             raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) plays; see scripts/play.py")
     else:
         task, cfg = load_pretrained(str(options.model), net_words)
-    if source is None and options.input != "-" and task.spec.what != "texts":
+    if source is None and options.input != "-" and task.spec.texts is None:
         paths.existing(options.input, "input")  # says that it is not there
     problems: list[str] = []
     top_k = options.top_k or (TOP_K if ckpt is not None else TOP_K_OF_MANY)
@@ -94,7 +94,7 @@ def command(argv: Sequence[str]) -> None:
             )
         records = [record for names, x in found for record in to_records(names, predict(task, x), target, top_k)]
     if records:
-        if task.spec.what == "texts" and format == "table":
+        if task.spec.texts is not None and format == "table":
             records = [
                 record | {"input": textwrap.shorten(record["input"], 80, placeholder=" …")} for record in records
             ]

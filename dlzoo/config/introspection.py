@@ -148,5 +148,7 @@ def _own_arguments(function: Any) -> tuple[dict[str, Any], bool]:
 def _near_module(module_name: str) -> str:
     parts = module_name.split(".")
     folder = PACKAGE.parent.joinpath(*parts[:-1])
-    names = [f.stem for f in folder.glob("*.py")] if parts[0] == "dlzoo" and os.path.isdir(folder) else []
+    if parts[0] != "dlzoo":
+        return "; if it is yours, install its package, or put the folder that holds it into PYTHONPATH"
+    names = [f.stem for f in folder.glob("*.py")] if os.path.isdir(folder) else []
     return f"; {nearest(parts[-1], names)}" if names else ""
