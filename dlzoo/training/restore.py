@@ -379,7 +379,7 @@ def check_rank(own: Mapping[str, Any], task: Any, place: str) -> None:
         elif not is_number(count) or count < 0:
             refuse(here, describe(count), "a number of samples")
     carried = mapping(own.get("carried"), f"{place}.carried")
-    for name in task.carried_state_state:
+    for name in task.carried_state:
         tensors(carried.get(name), f"{place}.carried.{name}")
     check_random(own.get("random", ABSENT), f"{place}.random")
 
