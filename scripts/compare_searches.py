@@ -45,8 +45,8 @@ DESCRIPTION = (
     "`python scripts/compare_searches.py`: depth (0-8), width (16-256), learning rate and optimizer of an MLP on "
     f"MNIST, {NUM_PER_CLASS:,} training rows per class (not all, to save time), batches of 32, at most 10 epochs "
     f"per trial, {BUDGET} epochs per search; `random` is the course's five trials, `hyperband` has factor 3 and "
-    "starts with the same samples. The metric is that of the winner's best epoch on validation data; the winner was retrained, "
-    "and only the winner was tested."
+    "starts with the same samples. The metric is that of the winner's best epoch on validation data; the winner was "
+    "retrained, and only the winner was tested."
 )
 
 

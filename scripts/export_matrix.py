@@ -135,8 +135,7 @@ def versions() -> dict[str, str]:
     import onnx
     import onnxruntime
 
-    own = results.versions()
-    return own | {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
+    return results.versions() | {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
 
 
 def describe_outcome(outcome: dict[str, Any]) -> str:

@@ -115,8 +115,8 @@ def table_rows(name: str, runs: Sequence[dict[str, Any]]) -> list[str]:
 def baselines(metric: str, runs: Sequence[dict[str, Any]]) -> str:
     """Results of simpler methods: the means of the runs' metrics ``baseline/<quantity>_<method>``."""
     start = f"baseline/{metric.partition('/')[2]}_"
-    found = [name for name in runs[-1]["metrics"] if name.startswith(start)]
-    means = {name: statistics.fmean(run["metrics"][name] for run in runs) for name in found}
+    names = [name for name in runs[-1]["metrics"] if name.startswith(start)]
+    means = {name: statistics.fmean(run["metrics"][name] for run in runs) for name in names}
     methods = (f"{name.removeprefix(start)} {formatting.format_metric(metric, mean)}" for name, mean in means.items())
     return ", ".join(methods) or "-"
 
