@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from dlzoo.distributed.collectives import rank_and_world, summed
+from dlzoo.distributed.collectives import all_reduce_sum, rank_and_world
 from dlzoo.errors import UserError, at_least
 from dlzoo.losses.functional import widen
 from dlzoo.specs.base import Spec
@@ -59,7 +59,7 @@ class Clustering(ManualTask):
         self.waiting: tuple[Tensor, ...] = ()
         """Rows of all ranks with their weights, (B, F + 1), until there are enough of them to begin with."""
         self.inertia: Tensor | None = None
-        """(S,): of each set of centroids, summed over the epoch so far."""
+        """(S,): of each set of centroids, all_reduce_sum over the epoch so far."""
         self.eval_loss = MeanMetric()
         self.eval_table: Tensor | None = None
         """(K, C): rows of validation or test by cluster and class."""
@@ -127,7 +127,7 @@ class Clustering(ManualTask):
         whole = rows.new_zeros(num_rows, rows.shape[1])
         if self.share:
             whole[places] = rows
-        return summed(whole)
+        return all_reduce_sum(whole)
 
     def initialize(self, rows: Tensor) -> None:
         x, weight = rows[:, :-1], rows[:, -1]
@@ -207,7 +207,7 @@ class Clustering(ManualTask):
         metrics = {"loss": self.eval_loss.compute()}
         self.eval_loss.reset()
         if self.eval_table is not None:
-            table, self.eval_table = summed(self.eval_table).double().cpu(), None
+            table, self.eval_table = all_reduce_sum(self.eval_table).double().cpu(), None
             metrics |= {"nmi": normalized_mutual_information(table), "cluster_accuracy": matched_share(table)}
         self.log_dict({f"{split}/{name}": value.float() for name, value in metrics.items()})
 
