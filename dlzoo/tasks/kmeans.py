@@ -59,7 +59,7 @@ class Clustering(ManualTask):
         self.waiting: tuple[Tensor, ...] = ()
         """Rows of all ranks with their weights, (B, F + 1), until there are enough of them to begin with."""
         self.inertia: Tensor | None = None
-        """(S,): of each set of centroids, all_reduce_sum over the epoch so far."""
+        """(S,): of each set of centroids, summed over the epoch so far."""
         self.eval_loss = MeanMetric()
         self.eval_table: Tensor | None = None
         """(K, C): rows of validation or test by cluster and class."""
