@@ -35,7 +35,7 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str,
             cfg.pop("names")
         (run_dir / ".hydra").mkdir(parents=True, exist_ok=True)
         OmegaConf.save(cfg, run_dir / ".hydra" / "config.yaml")
-        outcome: dict[str, Any] = dict.fromkeys(reproduce.KEPT)
+        outcome: dict[str, Any] = dict.fromkeys(reproduce.STORED_KEYS)
         outcome |= {"seed": seed, "model": "mlp", "data": "gates", "device": "cpu", "num_parameters": 42, "epochs": 3}
         outcome |= {"seconds": {"fit": 2.0 + seed}, "metrics": metrics, "versions": {"torch": "2"}, "commit": "abc"}
         outcome |= {"expect": results.judge(OmegaConf.to_container(cfg.expect), metrics)}  # type: ignore[arg-type]

@@ -79,9 +79,8 @@ def gather_objects(local: Any) -> list[Any]:
     if world == 1:
         return [local]
     by_rank: list[Any] = [None] * world
-    torch.distributed.all_gather_object(
-        by_rank, move_data_to_device(local, "cpu")
-    )  # other ranks do not have this device
+    on_cpu = move_data_to_device(local, "cpu")  # other ranks do not have this device
+    torch.distributed.all_gather_object(by_rank, on_cpu)
     return by_rank
 
 

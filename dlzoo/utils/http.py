@@ -45,7 +45,7 @@ class RetryPolicy:
     """Unresponsive mirrors are retried while less than half of this has elapsed."""
     first_pause: float = 0.5
     longest_pause: float = 60.0
-    """A server that asks for a longer pause is given up."""
+    """A server that asks for a longer pause is skipped."""
     report: float = 30.0
     """Interval between progress lines when stderr is not a terminal."""
 
@@ -82,7 +82,7 @@ class Transfer:
 
     Args:
         is_valid: whether ``part`` is the complete file.
-        max_bytes: size limit; a server that announces or sends more is given up.
+        max_bytes: size limit; a server that announces or sends more is skipped.
     """
 
     def __init__(self, url: str, part: Path, is_valid: Callable[[], bool], policy: RetryPolicy, max_bytes: int) -> None:

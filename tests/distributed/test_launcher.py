@@ -64,15 +64,15 @@ def hang(is_lost: bool | None) -> None:
 
 
 @pytest.mark.parametrize(("is_lost", "code"), [(True, 1), (None, 0)])
-def test_a_process_that_waits_for_ever_is_ended(is_lost: bool | None, code: int) -> None:
+def test_a_hanging_process_exits(is_lost: bool | None, code: int) -> None:
     process = FORKS.Process(target=hang, args=(is_lost,))
     process.start()
     process.join(60)
     assert process.exitcode == code
 
 
-def test_the_watch_is_lightnings_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would end the first process by SIGKILL."""
+def test_lightning_does_not_watch_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would kill the main process with SIGKILL."""
     monkeypatch.setattr(subprocess_script._SubprocessScriptLauncher, "_call_children_scripts", start)
     monkeypatch.setattr(launcher, "watch", lambda is_lost: None)
     strategy = Strategy(cluster_environment=subprocess_script.ClusterEnvironment)  # type: ignore[arg-type]
@@ -87,5 +87,5 @@ def start(self: Any) -> None:
     self.procs = ["a process"]
 
 
-def test_the_sentence() -> None:
+def test_the_error_message() -> None:
     assert "rank 3 stops, because another process of the run has ended" in str(RankLost(3))

@@ -69,7 +69,7 @@ def test_a_grid_locks_its_folder(train: Any, tmp_path: Path, monkeypatch: pytest
     assert [*folder.iterdir()] == []
 
 
-def test_a_file_system_without_locks_is_said(
+def test_a_file_system_without_locks_causes_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def acquire(*_: Any, **__: Any) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of what a net does: what stands where, and that heat is drawn where it is."""
+"""Figures that interpret a net: their layout, and the position of heatmaps."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def pixels(figure):
     return torch.tensor(canvas.buffer_rgba().tolist())[..., :3]
 
 
-def test_heat_is_drawn_where_it_is():
+def test_heatmaps_are_drawn_in_place():
     x = torch.rand(2, 1, 10, 20)
     heat = torch.zeros(2, 10, 20)
     heat[0, 7:, 16:] = 5.0
@@ -59,7 +59,7 @@ def test_each_map_goes_from_black_to_white():
 
 
 @pytest.mark.parametrize("size", [(1, 28, 28), (3, 64, 48), (3, 224, 224), (1, 8, 8)])
-def test_grad_cam_keeps_a_picture_and_its_heats_in_a_row(size):
+def test_grad_cam_keeps_an_image_and_its_heatmaps_in_a_row(size):
     titles = [["is 7", "7\t99%", "a class with a long name\t1%", "1\t0%", "2\t0%", "3\t0%"]] * 3
     figure = net_plots.grad_cam(
         torch.rand(3, *size), torch.rand(3, 5, *size[1:]), titles, [[False, True, *[False] * 4]] * 3,
@@ -72,7 +72,7 @@ def test_grad_cam_keeps_a_picture_and_its_heats_in_a_row(size):
 
 
 @pytest.mark.parametrize("size", [28, 224])
-def test_mistakes_stand_in_threes(size):
+def test_mistakes_are_in_groups_of_three(size):
     titles = [("4\t100%\nis 6", "for 4", "for 6")] * 7
     figure = net_plots.mistakes(torch.rand(7, 1, size, size), torch.rand(7, 2, size, size), titles, heading="seven")
     check_layout(figure)
@@ -82,7 +82,7 @@ def test_mistakes_stand_in_threes(size):
     assert columns[0] < first < columns[1]
 
 
-def test_class_accuracies_are_in_order_with_what_they_are_taken_for():
+def test_class_accuracies_are_sorted_and_name_confusions():
     counts = torch.tensor([[8, 2, 0, 0], [0, 10, 0, 0], [3, 6, 1, 0], [0, 0, 0, 0]])
     figure = net_plots.class_accuracies(counts, ["ant", "bee", "cat", "dog"])
     (ax,) = figure.axes

@@ -1,4 +1,4 @@
-"""Measures of samples: by closed forms and brute force; the ruler they read by; what a test says of a collapsed net."""
+"""Sample quality metrics against closed forms and brute force; the reference classifier; mode-collapse warnings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dlzoo.metrics.generative import (
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path_factory.getbasetemp() / "rulers"
+    folder = tmp_path_factory.getbasetemp() / "classifiers"
     monkeypatch.setenv("DLZOO_CACHE_DIR", str(folder))
     monkeypatch.setitem(ruler.RECIPE, "least_steps", 120)
     return folder
@@ -145,7 +145,7 @@ def test_the_reference_classifier_is_trained_once_and_reproducibly(
     assert float((first.read(test.x / 255)[1].argmax(1) == test.y).float().mean()) > 0.9
 
 
-def test_the_ruler_depends_on_pictures_labels_and_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_key_depends_on_images_labels_and_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = digits()
     other = rows._replace(x=rows.x.clone())
     other.x[0, 0, 0, 0] += 1
@@ -155,7 +155,7 @@ def test_the_ruler_depends_on_pictures_labels_and_recipe(monkeypatch: pytest.Mon
     assert len(prints) == 4
 
 
-def test_a_cache_that_cannot_be_written_costs_only_time(
+def test_an_unwritable_cache_is_not_fatal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -169,7 +169,7 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
 MEASURED = ("callbacks=[checkpoint,sample_quality,problems]", "callbacks.sample_quality.num_samples=300")
 
 
-def test_a_collapsed_net_is_seen_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mode_collapse_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metrics = run(tmp_path, "model=gan", "optimizer.lr=1e-9", "trainer.max_epochs=1", *MEASURED)["metrics"]
     said = capsys.readouterr().err
     assert "mode collapse: fewer than 1% of 300 samples are of class" in said
