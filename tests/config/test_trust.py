@@ -429,6 +429,33 @@ def test_where_a_checkpoints_run_wrote_is_not_followed(word: str, ckpt: Path, tm
     assert word in again
 
 
+ARGUMENTS = {
+    "net.hidden": "a",
+    "net.hidden ": [8, "a"],
+    "net.dropout": {"a": 1},
+    "net.nope": 1,
+    "net.spec": {"type": "Tokenizer"},
+    "task.label_smoothing": "x",
+    "data.batch_size": [1],
+    "data.seed": True,
+}
+
+
+@pytest.mark.parametrize("place", ARGUMENTS)
+def test_arguments_of_a_checkpoints_parts_are_held_against_their_signatures(
+    place: str, ckpt: Path, tmp_path: Path
+) -> None:
+    from omegaconf import OmegaConf
+
+    def change(content: dict[str, Any]) -> None:
+        cfg = OmegaConf.create(content["dlzoo"]["config"])
+        OmegaConf.update(cfg, place.strip(), ARGUMENTS[place], merge=False, force_add=True)
+        content["dlzoo"]["config"] = OmegaConf.to_yaml(cfg)
+
+    with pytest.raises(UserError, match=f"^{place.strip()}[:=]"):
+        load_task(changed(ckpt, tmp_path / "spoilt.ckpt", change))
+
+
 def test_files_that_a_run_reads_are_followed(ckpt: Path, tmp_path: Path) -> None:
     def change(content: dict[str, Any]) -> None:
         content["dlzoo"]["overrides"] = ["data=csv", "data.path=/tmp/rows.csv", "net.weights=/tmp/w.pt"]
