@@ -302,6 +302,14 @@ def test_what_only_shows_a_config_follows_no_reference_either(
     assert "topsecret" not in done.out
 
 
+@pytest.mark.parametrize("devices", ["10000", "'10000'"])
+def test_a_file_does_not_start_processes_without_end(
+    devices: str, canary: Path, tmp_path: Path, train: Callable[..., Outcome]
+) -> None:
+    done = train(*experiment(tmp_path, f"trainer: {{accelerator: cpu, devices: {devices}}}"))
+    refused(done, canary, "10,000 processes are more than this machine's")
+
+
 NO_CONFIGS = {
     "defaults: null": "defaults must be a list",
     "defaults: 5": "defaults must be a list",
