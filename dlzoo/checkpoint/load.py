@@ -21,7 +21,7 @@ from dlzoo.config import allowlist as trust
 from dlzoo.config import renames, schema
 from dlzoo.config.allowlist import Trust
 from dlzoo.config.instantiate import build_net
-from dlzoo.config.introspection import check_number, locate
+from dlzoo.config.introspection import check_arguments, check_number, locate
 from dlzoo.errors import UserError, short
 from dlzoo.specs.plain import from_plain
 from dlzoo.tasks.base import Task
@@ -51,7 +51,10 @@ def config_of(content: dict[str, Any], packages: Sequence[str] = ()) -> DictConf
     if isinstance(plain.get("data"), dict):
         plain["data"] = {key: value for key, value in plain["data"].items() if key not in trust.WRITTEN}
     for node, modules in ALLOWED.items():
-        _refuse_strangers(plain.get(node) or {}, node, modules, Trust(tuple(packages)))
+        part = plain.get(node) or {}
+        _refuse_strangers(part, node, modules, Trust(tuple(packages)))
+        if isinstance(part, dict) and "_target_" in part:
+            check_arguments(part, node, schema.RUNTIME_ARGUMENTS.get(node, set()))
     return OmegaConf.create(plain)
 
 

@@ -74,7 +74,7 @@ def command(argv: Sequence[str]) -> None:
     loaded = [_load(ckpt, options.trust) for ckpt in ckpts]
     _check_alike([task.spec for task, _ in loaded], ckpts)
     task, cfg = loaded[0]
-    known = _known(options, task.spec, cfg, source)
+    known = _known(options, task.spec, cfg, ckpts[0], source)
     horizon, truth = options.horizon or task.spec.horizon, None
     if options.input is None:
         known, truth = known._replace(values=known.values[: -task.spec.horizon]), known.values[-task.spec.horizon :]
@@ -109,15 +109,15 @@ def _check_alike(specs: Sequence[SeriesSpec], ckpts: Sequence[Path]) -> None:
                 )
 
 
-def _known(options: Options, spec: SeriesSpec, cfg: DictConfig, source: Path | None) -> Series:
+def _known(options: Options, spec: SeriesSpec, cfg: DictConfig, ckpt: Path, source: Path | None) -> Series:
     from dlzoo.commands.inputs import csv_style
-    from dlzoo.config import instantiate as build
     from dlzoo.data.series.base import SeriesData
 
     if options.input is not None:
         return recent(source or cli.standard_input(), spec, cfg, csv_style(options, cfg))
-    data = build.build_data(cfg)
-    assert isinstance(data, SeriesData)
+    data = cli.data_of(cfg, ckpt)
+    if not isinstance(data, SeriesData):
+        raise UserError(f"ckpt={ckpt}: its data are no series; give input=<CSV file>")
     return data.whole
 
 

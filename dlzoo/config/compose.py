@@ -92,34 +92,44 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     return with_names(cfg, cfg.hydra.runtime.choices)
 
 
-def compose_with_hydra(overrides: Sequence[str] = (), flags: Sequence[str] = ()) -> DictConfig:
+def compose_with_hydra(
+    overrides: Sequence[str] = (), flags: Sequence[str] = (), texts: dict[Path, str] | None = None
+) -> DictConfig:
     """As `compose`, but as Hydra gives it: with its own node ``hydra``, and without ``names``.
+
+    Args:
+        texts: of the files that are not ours, as far as they were read before; those that are read now are added.
 
     Raises:
         UserError: a mistake, or a file of ``--config-dir`` that sets what is for the command line alone.
     """
     _, words = split(prepare([*flags, *overrides]))
-    cfg, has_foreign = _composed(words, flags)
+    texts = {} if texts is None else texts
+    cfg, has_foreign = _composed(words, flags, texts)
     if has_foreign:
-        own, _ = _composed([word for word in words if word.lstrip("+~").startswith("hydra")], flags)
+        own, _ = _composed([word for word in words if word.lstrip("+~").startswith("hydra")], flags, texts)
         _check_untouched(cfg, own, trust.typed_values(words))
     if not isinstance(cfg.get("seed"), int):  # stands in the name of a folder, before anything else is checked
         raise UserError(f"seed={cfg.get('seed')}: this must be a whole number")
     return cfg
 
 
-def check_hydra(argv: Sequence[str]) -> None:
+def check_hydra(argv: Sequence[str]) -> dict[Path, str] | None:
     """`UserError` if Hydra itself, before any check of ours, would build something that is no part of it.
 
-    Its own flags, such as ``--help``, build nothing.
+    Gives the texts of the files that are not ours, for `as_checked`; None for Hydra's own flags, such as ``--help``,
+    which build nothing.
     """
     flags, words = split(argv)
     if other := {flag.split("=")[0] for flag in flags} & {"--config-path", "-cp", "--config-name", "-cn"}:
         raise UserError(f"{min(other)}: a run starts from dlzoo's own train.yaml; add files of yours with --config-dir")
-    if not {*flags} & BUILD_NOTHING:
-        for variant in _variants(words):
-            cfg = compose_with_hydra(variant, flags)
-            trust.check_hydra(OmegaConf.to_container(cfg.hydra, resolve=False))
+    if {*flags} & BUILD_NOTHING:
+        return None
+    texts: dict[Path, str] = {}
+    for variant in _variants(words):
+        cfg = compose_with_hydra(variant, flags, texts)
+        trust.check_hydra(OmegaConf.to_container(cfg.hydra, resolve=False))
+    return texts
 
 
 def _variants(words: Sequence[str]) -> Iterator[list[str]]:
@@ -134,11 +144,11 @@ def _variants(words: Sequence[str]) -> Iterator[list[str]]:
             yield [*fixed, *(value if k == i else other[0] for k, other in enumerate(choices))]
 
 
-def _composed(words: Sequence[str], flags: Sequence[str]) -> tuple[DictConfig, bool]:
+def _composed(words: Sequence[str], flags: Sequence[str], texts: dict[Path, str]) -> tuple[DictConfig, bool]:
     """What Hydra makes of these words, and whether files other than ours had a part in it."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        files = CheckedFiles.take_the_place_of_hydras()
+        files = CheckedFiles.take_the_place_of_hydras(texts)
         try:
             cfg = hydra_compose("train", [*words, *search_path(flags)], return_hydra_config=True)
         except HydraException as error:

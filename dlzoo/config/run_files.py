@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,6 +18,7 @@ from typing import Any, NoReturn
 from dlzoo.config import yaml_files
 from dlzoo.errors import UserError, short
 from dlzoo.utils import untrusted
+from dlzoo.utils.files import replaced
 
 CONFIG, HYDRA, OVERRIDES = ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"
 MOST = 2**53
@@ -54,6 +56,18 @@ def check_links(folder: Path) -> None:
                 f"{path} is a link to outside of the run's folder, and what the run writes would go there: replace it "
                 "by what it stands for, or choose another folder (hydra.run.dir, output_dir)"
             )
+
+
+def unshare(folder: Path) -> None:
+    """Give files with several names (hard links) a copy of their own: what the run writes would change the others.
+
+    Checkpoints and their arrays are left: they are always written anew, under their names.
+    """
+    for path in folder.rglob("*"):
+        if path.suffix in (".ckpt", ".npz") or path.is_symlink() or not path.is_file() or path.stat().st_nlink == 1:
+            continue
+        with replaced(path) as temporary:
+            shutil.copyfile(path, temporary)
 
 
 def config(folder: Path) -> dict[str, Any]:

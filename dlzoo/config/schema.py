@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -82,6 +83,8 @@ def check(cfg: DictConfig, overrides: Sequence[str] = (), packages: Sequence[str
         if isinstance(value, str) and "${" in value:
             raise UserError(f"{key}={short(value)}: what a reference stands for must not be a reference again")
     trust.check_places(plain, trusted)
+    trainer = plain.get("trainer")
+    _check_devices(trainer.get("devices") if isinstance(trainer, dict) else None)
     for name in NODES:
         node = plain.get(name)
         several = name in ("callbacks", "logger")
@@ -125,6 +128,20 @@ def _rename(cfg: DictConfig) -> None:
                 OmegaConf.update(cfg, f"{place}.{new_key}", part[old_key], force_add=True)
                 with open_dict(cfg):
                     OmegaConf.select(cfg, place).pop(old_key)
+
+
+MOST_PROCESSES = 4
+"""Of a run, for each processor; a process is started for each device, and of CPUs Lightning takes any number."""
+
+
+def _check_devices(devices: Any) -> None:
+    """`UserError` where a run would start far more processes than the machine could serve."""
+    asked = len(devices) if isinstance(devices, list) else devices
+    if isinstance(asked, str) and asked.strip().isdecimal():
+        asked = int(asked)
+    most = MOST_PROCESSES * max(os.cpu_count() or 1, 4)
+    if isinstance(asked, int) and asked > most:
+        raise UserError(f"trainer.devices={short(devices)}: {asked:,} processes are more than this machine's {most}")
 
 
 def _check_settings(cfg: DictConfig) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -12,6 +10,7 @@ from dlzoo.errors import UserError
 from dlzoo.layers.basic import dropout
 from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.tokenizer import PAD, UNKNOWN
+from dlzoo.utils.files import existing_file
 
 
 class Embedding(nn.Module):
@@ -81,7 +80,7 @@ def read_vectors(file: str, wanted: dict[str, int], num_units: int) -> dict[int,
 
     A token that the file has only in lower case gets that vector.
     """
-    path = Path(file).expanduser()
+    path = existing_file(file, "net.vectors")
     found: dict[int, np.ndarray] = {}
     lower: dict[str, list[int]] = {}
     for token, row in wanted.items():

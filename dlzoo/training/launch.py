@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dlzoo.config import compose as config
+from dlzoo.config.files import as_checked
 from dlzoo.distributed import launch as ranks
 from dlzoo.errors import MISTAKES, RankLost, RunFailed, UserError, one_line, visible
 from dlzoo.training import ranks as training_ranks
@@ -56,8 +57,10 @@ def main(sweeps: Sweeps | None = None) -> None:
         sys.argv[1:] = training_ranks.prepared(run_words.words)
         if sweeps is not None and sweeps.is_requested(sys.argv[1:]):
             sys.exit(sweeps.run(sys.argv[1:]))
-        config.check_hydra(sys.argv[1:])
-        hydra.main(config_path=str(config.CONFIG_DIR), config_name="train", version_base="1.3")(_job_of(run_words))()
+        texts = config.check_hydra(sys.argv[1:])
+        job = _job_of(run_words)
+        with as_checked(texts):
+            hydra.main(config_path=str(config.CONFIG_DIR), config_name="train", version_base="1.3")(job)()
     except UserError as error:
         sys.exit(_complain(str(error)))
     except (HydraException, OmegaConfBaseException) as error:

@@ -10,11 +10,20 @@ from pathlib import Path
 from dlzoo.errors import UserError, nearest
 from dlzoo.utils import archives as durable
 
+OF_THE_SHELL = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
+"""Pipes that the user has made on this command line, as by ``<(…)``."""
+SYSTEM = ("/proc/", "/sys/")
+"""Where Linux shows what it knows of its processes: the environment of this one is ``/proc/self/environ``."""
+
 
 def existing(text: str, key: str) -> Path:
     """The file or folder that an option names; `UserError` with the closest existing name if there is none."""
     path = Path(os.path.expanduser(text))  # Path.expanduser() raises for an unknown user
     if os.path.exists(path):
+        if path.is_fifo() and not str(path).startswith(OF_THE_SHELL):
+            raise UserError(f"{key}={text}: this is a pipe, which may be waited for without end; give a file")
+        if not path.is_fifo() and os.path.realpath(path).startswith(SYSTEM):
+            raise UserError(f"{key}={text}: this is a part of the system, not data; it may hold secrets")
         return path
     if not os.path.isdir(path.parent):
         raise UserError(f"{key}={text}: there is no folder {path.parent}")

@@ -17,10 +17,15 @@ def check_value(value: Any, hint: Any, key: str) -> None:
 
 
 def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value, with every item in it, is of a type.
+
+    >>> _fits([8, 8], Sequence[int]), _fits([8, "a"], Sequence[int])
+    (True, False)
+    """
     import typeguard
 
     try:
-        typeguard.check_type(value, hint)
+        typeguard.check_type(value, hint, collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS)
     except typeguard.TypeCheckError:
         return False
     return True

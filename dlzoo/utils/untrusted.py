@@ -7,6 +7,7 @@ exceeds Python's recursion limit. So a text is scanned as a stream of events, in
 from __future__ import annotations
 
 import json
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -99,4 +100,6 @@ def parse_json(text: str, source: object) -> Any:
         depth += 1
         if depth > MAX_DEPTH:
             raise UserError(f"{source} is nested more than {MAX_DEPTH} levels deep")
+    if "\\u" in text and re.search("[\ud800-\udfff]", json.dumps(value, ensure_ascii=False)):
+        raise UserError(f"{source} is damaged: it holds half of a character")
     return value

@@ -80,12 +80,16 @@ def learning_curves(rows: Sequence[Mapping[str, Any]], monitor: tuple[str, str] 
     return fig
 
 
+LARGEST = 1e100
+"""No value above it is drawn, nor NaN: Matplotlib subtracts numbers near the largest of a float from one another."""
+
+
 def curve(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
-    """(epochs, values) of a metric where it is finite."""
+    """(epochs, values) of a metric where it is a number that can be drawn."""
     points = [
         (float(row["epoch"]), float(row[key]))
         for row in rows
-        if row.get(key) not in (None, "") and math.isfinite(float(row[key]))
+        if row.get(key) not in (None, "") and abs(float(row[key])) < LARGEST
     ]
     return [x for x, _ in points], [y for _, y in points]
 

@@ -133,3 +133,8 @@ def test_mistakes(photo: Path, terminal: Terminal) -> None:
     for words, message in says.items():
         assert message in terminal.mistake(filter_image.main, *words)
     assert {file.name for file in photo.parent.iterdir()} == {photo.name, "none.png"}
+
+
+def test_a_picture_that_would_fill_memory(photo: Path, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filter_image, "MOST_PIXELS", 5)
+    assert "at most 5 are filtered at once" in terminal.mistake(filter_image.main, f"input={photo}", "kernel=sobel")

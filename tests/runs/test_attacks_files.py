@@ -361,6 +361,33 @@ def test_a_run_does_not_write_through_a_link(tmp_path: Path) -> None:
     assert mine.read_text() == "precious"
 
 
+def test_a_run_that_is_continued_does_not_write_into_files_of_other_names(
+    tmp_path: Path, train: Callable[..., Any]
+) -> None:
+    """A hard link is another name of a file, which may lie anywhere; Hydra, too, would write through one."""
+    mine, folder, hidden = tmp_path / "mine", tmp_path / "run", tmp_path / "hidden"
+    words = ["model=mlp", "data=digits", "net.hidden=[8]", "trainer=smoke", "trainer.accelerator=cpu", "logger=none"]
+    words += [f"hydra.run.dir={folder}", "callbacks=[checkpoint,history]"]
+    assert train(*words).code == 0
+    left = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".ckpt"]
+    assert len(left) > 4
+    for path in left:
+        path.unlink()
+    mine.write_text("precious")
+    for path in left:
+        path.hardlink_to(mine)
+    assert train(*words).code == 0
+    assert mine.read_text() == "precious"
+    hidden.mkdir()
+    for path in (folder / ".hydra").iterdir():
+        path.unlink()
+    (folder / ".hydra").rmdir()
+    (folder / ".hydra").symlink_to(hidden)
+    done = train(*words)
+    assert (done.code, [*hidden.iterdir()]) == (2, [])
+    assert "is a link to outside of the run's folder" in done.err
+
+
 def test_a_class_name_is_no_formula_and_no_command_of_the_terminal(tmp_path: Path) -> None:
     from dlzoo.commands.records import render
     from dlzoo.specs.targets import Classes
