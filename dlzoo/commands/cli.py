@@ -188,9 +188,9 @@ def _is_out_of_memory(error: Exception) -> bool:
         return True
     if not isinstance(error, RuntimeError) or "torch" not in sys.modules:
         return False
-    from dlzoo.utils.memory import has_run_out
+    from dlzoo.utils.memory import is_out_of_memory
 
-    return has_run_out(error)
+    return is_out_of_memory(error)
 
 
 def data_of(cfg: DictConfig, ckpt: Path, **options: Any) -> Any:
