@@ -83,11 +83,11 @@ def command(argv: Sequence[str]) -> None:
         paths.existing(options.input, "input")  # says that it is not there
     problems: list[str] = []
     top_k = options.top_k or (TOP_K if ckpt is not None else TOP_K_OF_MANY)
-    found, target = batches(options, task.spec, cfg, source, problems), task.spec.target
+    found, target = batches(options, task.spec, cfg, source, problems), task.predicted_target
     if (encoder := predict_pictures.encoder_of(task, options.pictures, options.top_k)) is not None:
         records, target = predict_pictures.reconstruct(encoder, found, options.pictures), predict_pictures.target()
     else:
-        if task.as_predictor() is None:
+        if target is None:
             raise UserError(
                 f"ckpt={ckpt}: its model ({type(task).__name__}) predicts neither classes nor values; "
                 "scripts/sample.py shows what it generates"

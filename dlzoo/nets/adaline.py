@@ -12,19 +12,18 @@ apart; more classes have a unit each (Madaline, without its logic gate), and the
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError
+from dlzoo.nets.base import Net
 from dlzoo.specs.inputs import ImageSpec, TableSpec
 
 
-class Adaline(nn.Module):
+class Adaline(Net):
     """For images (flattened) and tables with classes. The weights begin at zero; `DeltaRule` teaches them."""
 
-    accepts: ClassVar[tuple[type, ...]] = (ImageSpec, TableSpec)
+    accepts = (ImageSpec, TableSpec)
 
     def __init__(self, spec: ImageSpec | TableSpec) -> None:
         super().__init__()

@@ -12,16 +12,15 @@ the algorithm finds depends on where it starts, several sets of centroids are ke
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import UserError, at_least
+from dlzoo.nets.base import Net
 from dlzoo.specs.inputs import ImageSpec, TableSpec
 
 
-class KMeans(nn.Module):
+class KMeans(Net):
     """For images (flattened) and tables; `Clustering` teaches it.
 
     Args:
@@ -29,7 +28,7 @@ class KMeans(nn.Module):
         num_starts: sets of centroids that learn side by side.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (ImageSpec, TableSpec)
+    accepts = (ImageSpec, TableSpec)
 
     def __init__(self, spec: ImageSpec | TableSpec, *, num_clusters: int | None = None, num_starts: int = 10) -> None:
         super().__init__()

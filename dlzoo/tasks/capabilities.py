@@ -15,6 +15,7 @@ from torch import Tensor
 from dlzoo.errors import UserError
 
 if TYPE_CHECKING:
+    from dlzoo.specs.base import Spec, Target
     from dlzoo.tasks.interfaces import (
         Acting,
         Decoding,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 class Capabilities:
     """Of a task that can do nothing yet."""
+
+    spec: Spec
 
     def as_predictor(self) -> Predicting | None:
         """It predicts the target of the data."""
@@ -65,6 +68,12 @@ class Capabilities:
             UserError: it answers nothing to an input.
         """
         raise UserError(f"{type(self).__name__} has learned neither classes nor values: there is nothing to predict")
+
+    @property
+    def predicted_target(self) -> Target | None:
+        """The classes or values that `predict` answers with: those of the data, unless it finds its own; None: it
+        predicts nothing."""
+        return self.spec.target if self.as_predictor() is not None else None
 
     def export_views(self) -> Mapping[str, Callable[[], View]]:
         """What an export of the task may contain, by the name of the part: the first is the default.

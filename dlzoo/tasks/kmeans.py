@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 import lightning.pytorch as pl
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanMetric
 
@@ -19,6 +20,7 @@ from dlzoo.distributed.collectives import all_reduce_sum, rank_and_world
 from dlzoo.errors import UserError, at_least
 from dlzoo.losses.functional import widen
 from dlzoo.specs.base import Spec
+from dlzoo.specs.targets import Classes
 from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.manual import ManualTask
 
@@ -180,9 +182,16 @@ class Clustering(ManualTask):
 
     # ------------------------------------------------------------------ what it answers and how good that is
 
+    @property
+    def predicted_target(self) -> Classes:
+        """Clusters, numbered from 0."""
+        return Classes(tuple(f"cluster {i}" for i in range(self.net.centroids.shape[1])))
+
     def predict(self, inputs: Tensor) -> Tensor:
-        """Inputs (B, …) that are not standardised -> clusters (B,), from 0."""
-        return self(inputs).argmax(1)
+        """Inputs (B, …) that are not standardised -> (B, K), 1 for the nearest cluster and 0 for the others."""
+        scores = self(inputs)
+        nearest = F.one_hot(scores.argmax(1), scores.shape[1]).to(scores.dtype)
+        return torch.where(scores.isnan(), scores, nearest)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         x, target, *weight = batch

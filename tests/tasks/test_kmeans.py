@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor
 
 from dlzoo.checkpoint import load as checkpoint
+from dlzoo.commands import predict
 from dlzoo.config import compose as config
 from dlzoo.config import instantiate as build
 from dlzoo.errors import UserError
@@ -137,8 +139,26 @@ def test_the_cluster_is_that_of_the_nearest_centroid() -> None:
     with torch.no_grad():
         task.net.centroids[0] = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
     x = torch.tensor([[1.0, 1.0], [9.0, 2.0], [0.0, 6.0]])
-    assert task.predict(x).tolist() == [0, 1, 2]
+    assert task.predict(x).tolist() == torch.eye(3).tolist()
+    assert task.predicted_target.names == ("cluster 0", "cluster 1", "cluster 2")
     torch.testing.assert_close(-task(x), torch.cdist(x, task.net.centroids[0]).square())
+
+
+def test_the_command_predicts_clusters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path, "model=kmeans", "data=iris", "trainer.max_epochs=5")
+    rows = tmp_path / "rows.csv"
+    lines = (
+        "sepal_length,sepal_width,petal_length,petal_width",
+        "5.1,3.5,1.4,0.2",
+        "5.0,3.4,1.5,0.2",
+        "6.9,3.1,5.4,2.1",
+    )
+    rows.write_text("\n".join(lines))
+    capsys.readouterr()
+    predict.command([f"ckpt={tmp_path / 'checkpoints' / 'last.ckpt'}", f"input={rows}", "format=json", "top_k=1"])
+    first, second, third = (record["predictions"][0]["class"] for record in json.loads(capsys.readouterr().out))
+    assert first == second != third
+    assert first.startswith("cluster ")
 
 
 def test_centroids_are_means_of_their_rows_by_weight() -> None:

@@ -273,7 +273,7 @@ def test_episodes_of_all_batches_are_one_mean(monkeypatch: pytest.MonkeyPatch) -
 def test_what_a_net_is_shown() -> None:
     task = q_learning()
     assert task.as_input(np.array([3, 1])).dtype == torch.int64
-    task.spec = SimpleNamespace()  # of vectors or pictures
+    task.spec = EnvSpec("Screen-v0", (3,), Actions(("0", "1")))  # of vectors or images
     shown: Tensor = task.as_input(np.array([[0, 51, 255]], dtype=np.uint8))
     torch.testing.assert_close(shown, torch.tensor([[0.0, 0.2, 1.0]]))
     assert task.as_input(np.array([[2.0]])).tolist() == [[2.0]]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import UserError
+from dlzoo.nets.base import Net
 from dlzoo.optim import lr_schedules
 from dlzoo.specs.inputs import Column, TableSpec
 from dlzoo.specs.targets import Values
@@ -35,7 +36,7 @@ class Table(InMemoryData):
         return Arrays(ROWS, ROWS[:, :1])
 
 
-class Centre(nn.Module):
+class Centre(Net):
     """One point."""
 
     accepts = (TableSpec,)
