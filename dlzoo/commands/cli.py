@@ -21,6 +21,7 @@ from dlzoo.errors import RunFailed, UserError, nearest, one_line, visible
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from dlzoo.data.base import DataModule
     from dlzoo.tasks.base import Task
 
 T = TypeVar("T")
@@ -157,7 +158,7 @@ def load(ckpt: Path, trust: str | None = None) -> tuple[Task, DictConfig]:
         raise UserError(f"ckpt={ckpt}: this version of dlzoo cannot rebuild it from its config ({reason})") from None
 
 
-def data_of(cfg: DictConfig, ckpt: Path, **options: Any) -> Any:
+def data_of(cfg: DictConfig, ckpt: Path, **options: Any) -> DataModule:
     """The data that a checkpoint names, with other options; each is held against the argument that it becomes."""
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
