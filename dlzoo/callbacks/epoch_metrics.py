@@ -8,8 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from dlzoo.callbacks.base import Observer, task_of
-
-Row = dict[str, float]
+from dlzoo.callbacks.metrics_csv import Row
 
 
 class EpochRows(Observer):

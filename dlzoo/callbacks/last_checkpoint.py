@@ -51,7 +51,7 @@ class LastCheckpoint(Checkpoint):
         self.saved_at = time.monotonic()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         if self.is_due(trainer) and can_go_on_from(trainer, batch_idx):
             self.save(trainer)

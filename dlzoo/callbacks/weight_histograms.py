@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -40,7 +39,7 @@ class WeightHistograms(Observer):
         self.last_batch = int(trainer.num_training_batches) - 1 if known else -1
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         if batch_idx == self.last_batch:  # here, since Lightning drops the gradients before it validates
             self.write(trainer, "gradients", ((n, p.grad) for n, p in parameters(pl_module) if p.grad is not None))

@@ -22,6 +22,7 @@ from dlzoo.errors import RunFailed, UserError, nearest, one_line, visible
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from dlzoo.data.base import DataModule
     from dlzoo.tasks.base import Task
 
 T = TypeVar("T")
@@ -193,7 +194,7 @@ def _is_out_of_memory(error: Exception) -> bool:
     return is_out_of_memory(error)
 
 
-def data_of(cfg: DictConfig, ckpt: Path, **options: Any) -> Any:
+def data_of(cfg: DictConfig, ckpt: Path, **options: Any) -> DataModule:
     """The data that a checkpoint names, with other options; each is held against the argument that it becomes."""
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate

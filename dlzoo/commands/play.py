@@ -59,6 +59,7 @@ def play(ckpt: Path, num_episodes: int, video: Path | None, seed: int, trust: st
     """Play episodes, say what each earned, and write the film."""
     import statistics
 
+    from dlzoo.data.environments import Gym
     from dlzoo.inference import episodes as filming
 
     task, cfg = cli.load(ckpt, trust)
@@ -66,6 +67,7 @@ def play(ckpt: Path, num_episodes: int, video: Path | None, seed: int, trust: st
     if agent is None:
         raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) plays nothing; see scripts/predict.py")
     data = cli.data_of(cfg, ckpt, seed=seed)
+    assert isinstance(data, Gym)
     if video is not None and not filming.can_draw(data.recipe):
         raise UserError(f"video: {data.recipe.id} cannot draw itself")
     takes = []

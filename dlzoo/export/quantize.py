@@ -85,7 +85,7 @@ def measured(run: Run, view: View, data: DataModule) -> tuple[str, float, float,
     first = view.raw(first_batch(data)[0])
     for x, y, *_ in data.test_dataloader():
         (answer,) = run(view.raw(x))
-        metrics.update(view.measured(answer), y)
+        metrics.update(*view.measured(answer, y))
     name = "accuracy" if "accuracy" in metrics else "rmse"
     return name, float(metrics.compute()[name]), latency(run, first[:1]), latency(run, first[:BATCH_SIZE])
 

@@ -258,8 +258,11 @@ class Predictor(View[Supervised]):
     def metrics(self) -> MetricCollection:
         return self.trained.objective.metrics()
 
-    def measured(self, answer: Tensor) -> Tensor:
-        return answer if self.trained.spec.target.classes is None else answer.argmax(1)
+    def measured(self, answer: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        kind = self.trained.spec.target
+        if kind.classes is not None:
+            return answer.argmax(1), target
+        return answer, target if kind.labels is None else target.long()
 
 
 def _kinds(types: Sequence[type[Target]]) -> str:

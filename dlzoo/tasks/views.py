@@ -70,9 +70,9 @@ class View(nn.Module, Generic[T]):
         """What the quality of the answers is measured by; None where nothing is."""
         return None
 
-    def measured(self, answer: Tensor) -> Tensor:
-        """The first output, as the metrics want it."""
-        return answer
+    def measured(self, answer: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The first output and the target, as the metrics take them."""
+        return answer, target
 
 
 def first_batch(data: DataModule) -> Tensors:

@@ -68,7 +68,7 @@ def planar(latents: Tensor) -> tuple[Tensor, tuple[str, str]]:
     return points, (first, second)
 
 
-def adversaries(rows: Sequence[Mapping[str, Any]]) -> Figure:
+def adversaries(rows: Sequence[Mapping[str, float]]) -> Figure:
     """The losses of generator and discriminator, and the discriminator's output for real and generated images.
 
     Args:

@@ -55,7 +55,7 @@ def as_plain_text(fig: Figure) -> Figure:
 # ------------------------------------------------------------------------------------------------ curves
 
 
-def learning_curves(rows: Sequence[Mapping[str, Any]], monitor: tuple[str, str] = ("val/loss", "min")) -> Figure:
+def learning_curves(rows: Sequence[Mapping[str, float]], monitor: tuple[str, str] = ("val/loss", "min")) -> Figure:
     """Loss, up to four other metrics, and the learning rate over the epochs.
 
     Args:
@@ -84,7 +84,7 @@ LARGEST = 1e100
 """No value above it is drawn, nor NaN: Matplotlib subtracts numbers near the largest of a float from one another."""
 
 
-def curve(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
+def curve(rows: Sequence[Mapping[str, float]], key: str) -> tuple[list[float], list[float]]:
     """(epochs, values) of a metric where it is a number that can be drawn."""
     points = [
         (float(row["epoch"]), float(row[key]))
@@ -94,7 +94,7 @@ def curve(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], lis
     return [x for x, _ in points], [y for _, y in points]
 
 
-def best_epoch(rows: Sequence[Mapping[str, Any]], key: str, mode: str) -> float | None:
+def best_epoch(rows: Sequence[Mapping[str, float]], key: str, mode: str) -> float | None:
     """The first epoch with the lowest (min) or highest (max) value; None if the metric was never measured."""
     epochs, values = curve(rows, key)
     if not epochs:
@@ -102,7 +102,7 @@ def best_epoch(rows: Sequence[Mapping[str, Any]], key: str, mode: str) -> float 
     return epochs[values.index(min(values) if mode == "min" else max(values))]
 
 
-def draw_metric(ax: Axes, rows: Sequence[Mapping[str, Any]], name: str) -> None:
+def draw_metric(ax: Axes, rows: Sequence[Mapping[str, float]], name: str) -> None:
     style(ax, title=DISPLAY_NAMES.get(name, name.replace("_", " ")), x="epoch")
     lowest, highest = math.inf, -math.inf
     for split, colour in (("train", TRAIN), ("val", VAL)):
@@ -120,7 +120,7 @@ def draw_metric(ax: Axes, rows: Sequence[Mapping[str, Any]], name: str) -> None:
     whole_epochs(ax, [float(row["epoch"]) for row in rows])
 
 
-def mark_best(ax: Axes, rows: Sequence[Mapping[str, Any]], name: str, best: float, *, monitored: bool) -> None:
+def mark_best(ax: Axes, rows: Sequence[Mapping[str, float]], name: str, best: float, *, monitored: bool) -> None:
     """A line at the best epoch, and a ring with the value if the metric was measured in validation."""
     ax.axvline(best, color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
     epochs, values = curve(rows, f"val/{name}")

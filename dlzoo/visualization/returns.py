@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dlzoo.visualization import plots
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def returns(rows: Sequence[Mapping[str, Any]], solved: float | None = None) -> Figure:
+def returns(rows: Sequence[Mapping[str, float]], solved: float | None = None) -> Figure:
     """Evaluations with one standard deviation over the episodes, the mean of the training episodes, and the goal.
 
     Args:

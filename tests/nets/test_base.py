@@ -26,6 +26,7 @@ from dlzoo.nets.base import (
     LayeredEncoderDecoder,
     Net,
     RecurrentNet,
+    ScalarRecurrentNet,
     missing_members,
 )
 from dlzoo.nets.char_rnn import CharRNN
@@ -67,6 +68,7 @@ KINDS: dict[type[Net], set[str]] = {
     Net: set(),
     BackboneNet: {"freeze", "features", "stages", "weights"},
     RecurrentNet: {"step"},
+    ScalarRecurrentNet: {"states", "recurrent"},
     EncoderDecoder: {"encode", "decode"},
     LayeredEncoderDecoder: {"encode", "decode", "encoder", "decoder"},
     GaussianEncoderDecoder: {"encode", "decode", "latent_dim"},
