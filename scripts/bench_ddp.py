@@ -145,7 +145,7 @@ def table(times: Times, rounds: int, loads: tuple[float, float]) -> dict[str, An
         "2 processes, ms",
         "speed-up",
         "efficiency",
-        "2 processes relative to bare",
+        "2 processes / bare",
     ]
     rows = []
     for net, of in times.items():

@@ -299,7 +299,7 @@ def test_every_model_leaves_the_house(model: str, stand_in_data: Path) -> None:
 def test_a_stateful_forecaster_reads_a_history_of_any_length(tmp_path: Path) -> None:
     """And raw values: the logarithm, the differences and the standardisation are in the file."""
     words = ["net.stateful=true", "data.log=true", "data.differences=[1,12]", "data.batch_size=1"]
-    task, cfg = cli.load(matrix.trained("gru", tmp_path, words))
+    task, cfg = cli.load(matrix.train_briefly("gru", tmp_path, words))
     source, path = command.data_of(cfg, task, None, []), tmp_path / "m.onnx"
     command.export(task, cfg, source, path, command.Options(ckpt=""))
     history = next(iter(source.test_dataloader()))[0][0]
