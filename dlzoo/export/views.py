@@ -76,9 +76,7 @@ class Predictor(View):
         self.outputs = task.spec.target.ports()
 
     def forward(self, x: Tensor) -> Tensors:  # type: ignore[override]
-        objective = self.task.objective
-        answer = getattr(objective, "probabilities", objective.predictions)
-        return (answer(self.task(self.pixels(x))),)
+        return (self.task.objective.answers(self.task(self.pixels(x))),)
 
     def expected(self, x: Tensor) -> Tensors:  # type: ignore[override]
         return (predict(self.trained, self.pixels(x)),)

@@ -26,7 +26,7 @@ def predict(task: Task, x: Tensor) -> Tensor:
         if isinstance(task, Forecast):
             result = task.forecast(x, task.spec.horizon)
         elif isinstance(task, Supervised):
-            result = getattr(task.objective, "probabilities", task.objective.predictions)(task(x))
+            result = task.objective.answers(task(x))
         else:
             raise UserError(f"{type(task).__name__} has learnt neither classes nor values: there is nothing to predict")
     if not result.isfinite().all():

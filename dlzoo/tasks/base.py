@@ -20,10 +20,10 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from dlzoo.distributed import collectives as gathering
 from dlzoo.distributed.batch_norm import WholeBatchNorm
 from dlzoo.distributed.noise import Drawn, Noise, Shared
-from dlzoo.errors import UserError
+from dlzoo.errors import SpecError, UserError
 from dlzoo.layers.basic import Standardize
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
-from dlzoo.specs.base import Spec
+from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.targets import Classes, Values
 from dlzoo.utils import rng as random_state
 from dlzoo.utils import state_checks
@@ -78,7 +78,7 @@ class Task(pl.LightningModule):
         scheduler: called with the optimizer and the `Plan` of the run; gives Lightning's scheduler dicts.
     """
 
-    targets: ClassVar[tuple[type, ...]] = (Classes, Values)
+    targets: ClassVar[tuple[type[Target], ...]] = (Classes, Values)
     """The kinds of target that the task can learn from."""
 
     carried: ClassVar[tuple[str, ...]] = ()
@@ -128,6 +128,13 @@ class Task(pl.LightningModule):
         self.share = 1.0
         """Of this rank's rows in the batch, times the number of ranks; 0: the rows count on another rank. Gradients are
         multiplied by it, so that their mean over the ranks is the gradient of a mean over the whole batch's rows."""
+
+    @classmethod
+    def check_target(cls, target: Target) -> None:
+        """`SpecError` if the task cannot learn this kind of target."""
+        if not issubclass(type(target), cls.targets):
+            learns = " or ".join(kind.what for kind in cls.targets)
+            raise SpecError(f"this task learns {learns}, but the data gives {target.what}")
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

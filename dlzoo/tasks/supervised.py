@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from dlzoo.distributed import collectives as gathering
-from dlzoo.errors import SpecError, UserError
+from dlzoo.errors import UserError
 from dlzoo.layers.basic import ACTIVATION_TYPES
 from dlzoo.losses.functional import ClassLossName, ValueLossName
-from dlzoo.losses.objectives import ClassObjective, ValueObjective
+from dlzoo.losses.objectives import objective_for
 from dlzoo.specs.base import Spec, Target
-from dlzoo.specs.targets import Classes, Values
+from dlzoo.specs.targets import Answer, Classes, Values
 from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory, Task
 from dlzoo.tasks.finetuning import Transfer
 
 
 class Supervised(Task):
-    """Classification or regression, as the target of the data says.
+    """Classification, yes/no labels or regression, as the target of the data says.
 
     The loss of a batch is the mean over its samples, weighted by class and sample weights where given.
 
     Args:
-        loss: by name (dlzoo/losses/functional.py); None is cross_entropy for classes, mse for values.
-        label_smoothing: share of a class target that is spread over all classes; values have none.
+        loss: by name (dlzoo/losses/functional.py); None is cross_entropy for classes,
+            binary_cross_entropy for labels, mse for values.
+        label_smoothing: share of a class target that is spread over all classes; other targets have none.
         gamma: of the focal loss.
         delta: of the Huber loss.
         class_weights: ``balanced`` or one factor a class.
@@ -38,6 +39,8 @@ class Supervised(Task):
         activity_l2: the same with squares.
         transfer: how a net with a trained backbone learns; None: all of it at one rate.
     """
+
+    targets: ClassVar[tuple[type[Target], ...]] = (Answer,)
 
     def __init__(
         self,
@@ -59,22 +62,15 @@ class Supervised(Task):
         transfer: Transfer | None = None,
     ) -> None:
         super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
-        target = spec.target
-        if not isinstance(target, self.targets):
-            raise SpecError(f"this task learns {_kinds(self.targets)}, but the data gives {_kinds([type(target)])}")
-        self.objective: ClassObjective | ValueObjective
-        if isinstance(target, Classes):
-            self.objective = ClassObjective(
-                target,
-                loss=loss or "cross_entropy",  # type: ignore[arg-type]
-                label_smoothing=label_smoothing,
-                gamma=gamma,
-                class_weights=class_weights,
-            )
-        else:
-            if class_weights is not None:
-                raise UserError("task.class_weights are for classes, but this data gives values")
-            self.objective = ValueObjective(target, loss=loss or "mse", delta=delta)  # type: ignore[arg-type]
+        self.check_target(spec.target)
+        self.objective = objective_for(
+            spec.target,
+            loss=loss,
+            label_smoothing=label_smoothing,
+            gamma=gamma,
+            delta=delta,
+            class_weights=class_weights,
+        )
         self.monitor = self.objective.monitor
         self.loss_weights = tuple(loss_weights)
         self.l1, self.l2 = l1, l2
@@ -174,7 +170,7 @@ class Supervised(Task):
         self.activities.clear()
         loss = self.loss(output, target, *weight)
         self.eval_loss.update(loss, self.weight_of(target, *weight))
-        self.eval_metrics.update(self.objective.predictions(output), target)
+        self.eval_metrics.update(*self.objective.measured(output, target))
         return {"output": self.objective.reported(output), "target": target, "loss": loss}
 
     def on_validation_epoch_end(self) -> None:
@@ -201,7 +197,3 @@ class Regression(Supervised):
     """`Supervised` for data with values only."""
 
     targets = (Values,)
-
-
-def _kinds(types: Sequence[type[Target]]) -> str:
-    return " or ".join(t.what for t in types)

@@ -280,7 +280,7 @@ ROWS = "\n".join(f"{i},x{i % 2},{i % 3 + 0.5}" for i in range(30))
         (f"a,b,y\n{ROWS}\n-1,x1,2", {"weight": "a"}, "data.weight=a must hold numbers of at least 0"),
         (f"a,b,y\n{ROWS}", {"target": "b", "problem": "regression"}, "data.target=b must hold numbers; 'x0'"),
         (f"a,b,y\n{ROWS}", {"target": ["y", "b"]}, "data.target=b must hold numbers; 'x0'"),
-        (f"a,b,y\n{ROWS}", {"target": ["y", "a"], "problem": "classification"}, "classes need one column"),
+        (f"a,b,y\n{ROWS}", {"target": ["y", "a"], "problem": "classification"}, "give columns of one kind"),
         ("a,b,y\n" + "\n".join(f"{i},x,z" for i in range(9)), {}, "one class only, 'z'"),
         ("a,b,y\n" + "\n".join(f"{i},x,0.5" for i in range(9)), {}, "data.target=y is 0.5 in all rows"),
         (f"a,b,y\n{ROWS}\n3,x9,1", {"target": "b"}, "1 of 3 classes have a single row, such as 'x9'"),
