@@ -63,13 +63,14 @@ class Options:
 def batches(options: Options, spec: Any, cfg: DictConfig, source: Path | None, problems: list[str]) -> Batches:
     """The inputs in batches; reasons why some cannot be read are added to ``problems``."""
     from dlzoo.specs.inputs import ImageSpec, SeriesSpec, TextSpec
-    from dlzoo.specs.targets import Classes
 
     for key in {key for keys in Options.FOR.values() for key in keys} - {*Options.FOR[spec.what]}:
         if getattr(options, key):
             raise UserError(f"{key}: this checkpoint takes {spec.describe()}, which have no such option")
-    if options.top_k and not isinstance(spec.target, Classes):
-        raise UserError(f"top_k: this checkpoint predicts values ({', '.join(spec.target.names)}), not classes")
+    if options.top_k and spec.target.classes is None:
+        raise UserError(
+            f"top_k: this checkpoint predicts {spec.target.what} ({', '.join(spec.target.names)}), not classes"
+        )
     if isinstance(spec, TextSpec):
         return _texts(options, spec, source)
     if isinstance(spec, SeriesSpec):
