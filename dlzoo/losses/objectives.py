@@ -14,13 +14,19 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+from torchmetrics import ClasswiseWrapper, MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassF1Score,
+    MultilabelAccuracy,
+    MultilabelExactMatch,
+    MultilabelF1Score,
+)
 
 from dlzoo.errors import UserError
 from dlzoo.losses.functional import ClassLossName, ValueLossName, class_loss, value_link, value_loss
 from dlzoo.specs.base import Target
-from dlzoo.specs.targets import Classes, Values
+from dlzoo.specs.targets import Classes, Labels, Values
 
 OBJECTIVES: dict[type[Target], type[Objective]] = {}
 """By the class of the target; `Objective.__init_subclass__` fills it."""
@@ -180,6 +186,54 @@ class ValueObjective(Objective, target=Values):
     def reported(self, output: Tensor) -> Tensor:
         """What callbacks get: the predicted values (B, D)."""
         return self.predictions(output)
+
+
+class LabelObjective(Objective, target=Labels):
+    """Several yes/no labels (B, K). Output: a logit for each.
+
+    Metrics: accuracy (the mean over the labels) and that of each label, exact_match (rows with all labels right), and
+    the macro F1, which rare labels count in like frequent ones.
+
+    Args:
+        loss: the mean over the labels of the binary cross-entropy, or of its focal form.
+    """
+
+    def __init__(self, target: Labels, *, loss: ClassLossName = "binary_cross_entropy", gamma: float = 2.0) -> None:
+        super().__init__()
+        self.names = target.names
+        if loss not in ("binary_cross_entropy", "focal"):
+            raise UserError(f"task.loss={loss} is not for labels; they take binary_cross_entropy or focal")
+        self._criterion = class_loss(loss, gamma=gamma)
+
+    def criterion(self, output: Tensor, target: Tensor) -> Tensor:
+        return self._criterion(output, target)
+
+    def answers(self, output: Tensor) -> Tensor:
+        """The probability of each label, (B, K)."""
+        return output.float().sigmoid()
+
+    def reported(self, output: Tensor) -> Tensor:
+        """What callbacks get: probabilities (B, K)."""
+        return self.answers(output)
+
+    def metrics(self) -> MetricCollection:
+        k = len(self.names)
+        each = ClasswiseWrapper(MultilabelAccuracy(k, average="none"), [*self.names], prefix="", postfix="/accuracy")
+        return MetricCollection(
+            {
+                "accuracy": MultilabelAccuracy(k),
+                "each": each,
+                "exact_match": MultilabelExactMatch(k),
+                "f1": MultilabelF1Score(k, average="macro"),
+            },
+            compute_groups=False,  # a wrapped metric that shares the state of another warns that it was never updated
+        )
+
+    def measured(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        return self.answers(output), target.round().long()
+
+    def train_measures(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        return {"accuracy": ((output > 0) == (target > 0.5)).float().mean()}
 
 
 def _class_weights(target: Classes, given: str | Sequence[float] | None) -> Tensor | None:
