@@ -18,7 +18,8 @@ from dlzoo.distributed.noise import Noise
 from dlzoo.errors import UserError
 from dlzoo.losses.functional import widen
 from dlzoo.specs.base import Spec
-from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory
+from dlzoo.specs.batch import Batch
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.corruption import NoiseName, corruption
 from dlzoo.tasks.interfaces import Encoding
 

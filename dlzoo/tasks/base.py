@@ -375,7 +375,4 @@ def stop_searching_for_cuda() -> None:
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 
-Batch = tuple[Tensor, ...]
-
-
 BESIDE = "arrays_beside"

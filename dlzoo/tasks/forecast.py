@@ -16,12 +16,12 @@ from dlzoo.errors import SpecError
 from dlzoo.layers.recurrent import State
 from dlzoo.losses.functional import ValueLossName, value_link, value_loss
 from dlzoo.metrics.forecasting import baselines, errors, has_statsmodels
+from dlzoo.specs.batch import Batch
 from dlzoo.specs.inputs import SeriesSpec
 from dlzoo.specs.targets import Values
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
 
 log = logging.getLogger(__name__)
-Batch = tuple[Tensor, ...]
 
 
 class Forecast(Task):
@@ -61,7 +61,7 @@ class Forecast(Task):
         self.state: State | None = None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        x, target = batch
+        x, target, _ = Batch(*batch)
         if self.stateful:
             output, state = self.net.steps(x, self.state)  # type: ignore[operator]
             self.state = detached(state)

@@ -20,8 +20,9 @@ from dlzoo.distributed.collectives import of_all_ranks
 from dlzoo.errors import UserError, pick
 from dlzoo.losses.functional import widen
 from dlzoo.specs.base import Spec
+from dlzoo.specs.batch import Batch
 from dlzoo.specs.targets import Classes
-from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.interfaces import EVAL_SEED, Generating
 from dlzoo.tasks.manual import Alternating, Part, frozen
 
@@ -112,7 +113,7 @@ class Adversarial(Generating, Alternating):
         return [Part(self.net.discriminator, own), Part(self.net.generator, every=self.discriminator_steps)]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        x, target, *_ = batch
+        x, target, _ = Batch(*batch)
         if not self.waiting:  # not after the step: callbacks look at gradients when a batch ends
             self.part_optimizer(DISCRIMINATOR).zero_grad()
         condition = self.condition(target)

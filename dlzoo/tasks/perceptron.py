@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dlzoo.distributed.collectives import summed
 from dlzoo.errors import UserError
-from dlzoo.tasks.base import Batch
+from dlzoo.specs.batch import Batch
 from dlzoo.tasks.supervised import Classification
 
 
@@ -36,7 +36,7 @@ class PerceptronRule(Classification):
 
     @torch.no_grad()
     def training_step(self, batch: Batch, batch_idx: int) -> None:  # type: ignore[override]
-        x, target, *_ = batch
+        x, target, _ = Batch(*batch)
         x = self.standardize(x).flatten(1)
         fired = self.net.fire(x)  # type: ignore[operator]
         error = self.wanted(target, fired.shape[1]) - fired

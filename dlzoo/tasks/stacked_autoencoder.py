@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError, UserError
+from dlzoo.specs.batch import Batch
 from dlzoo.tasks.autoencoder import Autoencoding
-from dlzoo.tasks.base import Batch
 
 
 class StackedAutoencoding(Autoencoding):

@@ -15,8 +15,9 @@ from dlzoo.layers.basic import ACTIVATION_TYPES
 from dlzoo.losses.functional import ClassLossName, ValueLossName
 from dlzoo.losses.objectives import objective_for
 from dlzoo.specs.base import Spec, Target
+from dlzoo.specs.batch import Batch
 from dlzoo.specs.targets import Answer, Classes, Values
-from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory, Task
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
 from dlzoo.tasks.finetuning import Transfer
 
 
@@ -143,12 +144,12 @@ class Supervised(Task):
         return len(target) if factors is None else self._total(factors)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        x, target, *weight = batch
+        x, target, weight = Batch(*batch)
         outputs = self(x)
-        loss = self.loss(outputs, target, *weight)
+        loss = self.loss(outputs, target, weight)
         with torch.no_grad():
             main = outputs[0] if isinstance(outputs, tuple) else outputs
-            count = self.weight_of(target, *weight)
+            count = self.weight_of(target, weight)
             measures = self.objective.train_measures(main, target)
             if isinstance(count, int):
                 self.track(count, loss=loss, **measures)
@@ -165,11 +166,11 @@ class Supervised(Task):
 
     def measure(self, batch: Batch) -> dict[str, Tensor]:
         """Output, target and loss of a batch, which are also added to the metrics of the split."""
-        x, target, *weight = batch
+        x, target, weight = Batch(*batch)
         output = self(x)
         self.activities.clear()
-        loss = self.loss(output, target, *weight)
-        self.eval_loss.update(loss, self.weight_of(target, *weight))
+        loss = self.loss(output, target, weight)
+        self.eval_loss.update(loss, self.weight_of(target, weight))
         self.eval_metrics.update(*self.objective.measured(output, target))
         return {"output": self.objective.reported(output), "target": target, "loss": loss}
 
