@@ -111,6 +111,15 @@ def pick(name: str, table: Mapping[str, T], key: str) -> T:
     return table[name]
 
 
+def ignored_option(key: str, value: object, needs: str) -> UserError:
+    """What to say of an option that has no effect beside the others.
+
+    >>> print(ignored_option("task.gamma", 3.0, "task.loss=focal"))
+    task.gamma=3.0 would be ignored: it has an effect only with task.loss=focal; leave it out
+    """
+    return UserError(f"{key}={short(value)} would be ignored: it has an effect only with {needs}; leave it out")
+
+
 def at_least(least: float, node: str = "", **values: float | None) -> None:
     """`UserError` for the first value below ``least``, by the name that it has in the config; None is no value.
 

@@ -1,28 +1,28 @@
-"""How much slower is a run of ours than a bare PyTorch loop? ``python scripts/bench.py [what…] [repeats=5]``
+"""How much slower is a dlzoo run than a bare PyTorch loop? ``python scripts/bench.py [what…] [repeats=5]``
 
-    mlp       784-64-128-64-10 with BatchNorm, Adam, batch 128, 55,000 pictures
+    mlp       784-64-128-64-10 with BatchNorm, Adam, batch 128, 55,000 images
     lenet     LeNet-5, otherwise the same
-    mlp1024   the first with batch 1024
-    text_cnn  on 4,000 reviews as long as IMDB's, in batches of like length
+    mlp1024   mlp with batch 1024
+    text_cnn  on 4,000 reviews as long as IMDB's, in batches of similar length
     bilstm    the same
     lstm      an LSTM of 32 units forecasts 20,000 hours from windows of 24, Adam, batch 128
-    memory    the most memory that the first takes
-    startup   from starting train.py to its first step, less the import of Lightning
-    resnet18  ResNet-18 with the small stem on pictures of 32x32, batch 128: four steps an epoch; the training counts
+    memory    peak memory of mlp
+    startup   from launching train.py to its first step, minus the import of Lightning
+    resnet18  ResNet-18 with the small stem on 32x32 images, batch 128: four steps per epoch; training time only
     vae       variational autoencoder 400-20, Adam, batch 128
-    dcgan     DCGAN of 32 to 128 maps, two optimizers, batch 128: 40 steps an epoch; the training counts
-    features  a frozen ResNet-20 whose features are kept, against itself without that (both ours)
+    dcgan     DCGAN of 32 to 128 maps, two optimizers, batch 128: 40 steps per epoch; training time only
+    features  a frozen ResNet-20 with cached features, against itself without caching (both dlzoo)
     fast      experiment=fast_mnist against scripts/plain_mnist.py: seconds of training, test accuracy
-    pictures  the VAE for 20 epochs with its film, grids and codes, against itself without the seconds for them
+    pictures  the VAE for 20 epochs with its animation, grids and latents, against itself without the time for them
 
-    repeats=5       pairs of epochs (of processes, for startup), after one to warm up; the median counts
-    out=bench.json  where all figures go
+    repeats=5       pairs of epochs (of processes, for startup) after one warm-up; the median is reported
+    out=bench.json  file for all measurements
 
-Ours is `dlzoo.training.run.run` with the defaults of a run: Trainer, TensorBoard, metrics, checkpoints, all callbacks.
-Bare is the loop of `run_bare`: the same net, loss and optimizer on float tensors in memory, validated after each epoch.
-Each has a process of its own, so that the bare one pays for nothing that Lightning imports or sets. They take turns,
-one epoch here, one there, so a busy machine slows both, and only ratios count; beside each stands the ratio of CPU
-time, which does not count waiting for a core. An epoch of ours lasts from its start to the start of the next one.
+"Ours" is `dlzoo.training.run.run` with the defaults of a run: Trainer, TensorBoard, metrics, checkpoints, all
+callbacks. "Bare" is the loop of `run_bare`: the same net, loss and optimizer on float tensors in memory, validated
+after each epoch. Each runs in a separate process, so that nothing that Lightning imports or sets affects the bare one.
+They alternate epoch by epoch, so a busy machine slows both, and only ratios matter; each comes with the ratio of CPU
+time, which excludes waiting for a core. An epoch of ours lasts from its start to the start of the next one.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from scripts.bench_data import mnist_folder, write_hours, write_reviews
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAIN = ["optimizer.fused=null"]
-"""On both sides the kernels that a bare loop has by default: the fused ones, ours, take less than what is compared."""
+"""Both sides use the kernels that a bare loop has by default; dlzoo's fused ones would hide the overhead."""
 LEARNING = ["optimizer=adam", *PLAIN, "scheduler=none", "task.label_smoothing=0.0"]
 MNIST = ["data=mnist", "data.val_size=5000", "data.eval_batch_size=512", "trainer=cpu", *LEARNING]
 GENERATIVE = ["data=mnist", "data.val_size=5000", "data.batch_size=128", "data.eval_batch_size=512", "trainer=cpu"]
@@ -81,16 +81,16 @@ SPEED = {
     "bilstm": ([*REVIEWS, "model=bilstm"], 1.2),
     "lstm": ([*HOURS, "model=lstm"], 1.5),
 }
-"""The config of each comparison, and the ratio that its epochs must keep to; cut short, that of its training."""
-MOST_MB = 250.0
-MOST_STARTUP_SECONDS = 1.5
-MOST_OF_AN_EPOCH = 0.1
-MOST_POINTS = 0.3
-MOST_FOR_PICTURES = 1.03
-WHAT = [*SPEED, "memory", "startup", "features", "fast", "pictures"]
+"""The config of each comparison, and the target ratio of its epochs, or of training if epochs are shortened."""
+MAX_MB = 250.0
+MAX_STARTUP_SECONDS = 1.5
+MAX_EPOCH_RATIO = 0.1
+MAX_POINTS = 0.3
+MAX_DRAWING_RATIO = 1.03
+MEASUREMENTS = [*SPEED, "memory", "startup", "features", "fast", "pictures"]
 
-Lap = dict[str, float]
-"""Seconds of ``train`` (the training batches), ``epoch`` (with validation and all the rest) and ``cpu`` (of it)."""
+Timing = dict[str, float]
+"""Seconds: ``train`` (training batches), ``epoch`` (with validation and everything else), ``cpu`` (of the epoch)."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. ``value`` is ours / bare (unit x) or ours - bare, and what the target is for."""
+    """A row of the table. ``value`` is ours / bare (unit x) or ours - bare, and is compared with ``target``."""
 
     name: str
     part: str
@@ -119,81 +119,81 @@ class Row:
 
 
 def main(argv: Sequence[str]) -> None:
-    what = [word for word in argv if "=" not in word] or WHAT
-    options, _ = cli.parse(Options, [word for word in argv if "=" in word])
-    for word in what:
-        if word not in WHAT:
-            raise UserError(f"{word}: there is no such measurement; {nearest(word, WHAT)}")
+    what = [arg for arg in argv if "=" not in arg] or MEASUREMENTS
+    options, _ = cli.parse(Options, [arg for arg in argv if "=" in arg])
+    for name in what:
+        if name not in MEASUREMENTS:
+            raise UserError(f"{name}: unknown measurement; {nearest(name, MEASUREMENTS)}")
     if options.repeats < 1:
         raise UserError(f"repeats={options.repeats} must be at least 1")
     out = paths.writable(options.out, "out")
     with mnist_folder() as (data_dir, data):
         rows = [row for name in what for row in measure(name, options.repeats, data_dir)]
-    around = {**surroundings(), "data": data, "repeats": options.repeats}
-    show(rows, around)
-    report = {**around, "rows": [{**dataclasses.asdict(row), "met": row.met} for row in rows]}
+    environment = {**environment_info(), "data": data, "repeats": options.repeats}
+    show(rows, environment)
+    report = {**environment, "rows": [{**dataclasses.asdict(row), "met": row.met} for row in rows]}
     paths.write(out, (json.dumps(report, indent=2) + "\n").encode())
 
 
 def measure(name: str, repeats: int, data_dir: Path) -> list[Row]:
-    """The rows of the table that a measurement gives."""
+    """Run a measurement and return its rows."""
     if name == "startup":
         return [startup(max(repeats, 3))]
     if name in WHOLE_RUNS:
         return WHOLE_RUNS[name](data_dir)
-    words, target = SPEED.get(name, SPEED["mlp"])
+    overrides, target = SPEED.get(name, SPEED["mlp"])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table.csv"
-        if words[0] in TABLES:
-            TABLES[words[0]](path)
-            words = [*words, f"data.path='{path}'"]
-        return compare(name, [*words, f"data_dir='{data_dir}'"], target, repeats)
+        if overrides[0] in TABLES:
+            TABLES[overrides[0]](path)
+            overrides = [*overrides, f"data.path='{path}'"]
+        return compare(name, [*overrides, f"data_dir='{data_dir}'"], target, repeats)
 
 
-def compare(name: str, words: Sequence[str], target: float, repeats: int) -> list[Row]:
-    """The rows of two processes that take turns."""
+def compare(name: str, overrides: Sequence[str], target: float, repeats: int) -> list[Row]:
+    """Compare two processes that alternate."""
     if name == "memory":
-        *_, ours_mb, bare_mb = take_turns(words, repeats=1)
-        return [Row(name, "peak", ours_mb, bare_mb, "MB", ours_mb - bare_mb, "MB", target=MOST_MB)]
-    ours, bare, *_ = take_turns(words, repeats)
-    cut_short = any("limit_train_batches" in word for word in words)
+        *_, ours_mb, bare_mb = alternate(overrides, repeats=1)
+        return [Row(name, "peak", ours_mb, bare_mb, "MB", ours_mb - bare_mb, "MB", target=MAX_MB)]
+    ours, bare, *_ = alternate(overrides, repeats)
+    is_shortened = any("limit_train_batches" in override for override in overrides)
     training = Row(name, "training", *medians(ours, bare, "train"), "s", ratio(ours, bare, "train"), "x")
-    if cut_short:  # what an epoch costs beside its steps is for many more steps
+    if is_shortened:  # the fixed cost of an epoch is meant for many more steps
         return [dataclasses.replace(training, target=target)]
     epoch = Row(name, "epoch", *medians(ours, bare, "epoch"), "s", ratio(ours, bare, "epoch"), "x")
     return [training, dataclasses.replace(epoch, cpu_value=ratio(ours, bare, "cpu"), target=target)]
 
 
-def medians(ours: Sequence[Lap], bare: Sequence[Lap], part: str) -> tuple[float, float]:
-    return statistics.median(lap[part] for lap in ours), statistics.median(lap[part] for lap in bare)
+def medians(ours: Sequence[Timing], bare: Sequence[Timing], part: str) -> tuple[float, float]:
+    return statistics.median(timing[part] for timing in ours), statistics.median(timing[part] for timing in bare)
 
 
-def ratio(ours: Sequence[Lap], bare: Sequence[Lap], part: str) -> float:
-    """The median of the ratios of neighbours in time: what slows the machine for a while slows both."""
+def ratio(ours: Sequence[Timing], bare: Sequence[Timing], part: str) -> float:
+    """The median ratio of adjacent pairs: a temporary slowdown of the machine affects both sides."""
     return statistics.median(a[part] / b[part] for a, b in zip(ours, bare, strict=True))
 
 
 # Epochs
 
 
-def take_turns(overrides: Sequence[str], repeats: int) -> tuple[list[Lap], list[Lap], float, float]:
-    """Laps of ours and of the bare loop, an epoch each in turns, and the most memory (MB) that each process took."""
+def alternate(overrides: Sequence[str], repeats: int) -> tuple[list[Timing], list[Timing], float, float]:
+    """Timings of alternating epochs of ours and of the bare loop, and the peak memory (MB) of each process."""
     cfg = config.compose([*overrides, f"trainer.max_epochs={repeats + 1}"])
-    laps: tuple[list[Lap], list[Lap]] = [], []
+    timings: tuple[list[Timing], list[Timing]] = [], []
     with worker(run_ours, cfg) as ours, worker(run_bare, cfg) as bare:
         for _ in range(repeats + 1):
-            for other, own_laps in zip((ours, bare), laps, strict=True):
-                other.send("go")
-                own_laps.append(other.recv())
-        for other in (ours, bare):
-            other.send("end")
+            for process, process_timings in zip((ours, bare), timings, strict=True):
+                process.send("go")
+                process_timings.append(process.recv())
+        for process in (ours, bare):
+            process.send("end")
         peaks = ours.recv(), bare.recv()
-    return laps[0][1:], laps[1][1:], *peaks
+    return timings[0][1:], timings[1][1:], *peaks
 
 
 @contextlib.contextmanager
 def worker(body: Callable[[Connection, DictConfig], None], cfg: DictConfig) -> Iterator[Connection]:
-    """A fresh process that runs ``body(connection, cfg)``, and the connection to it."""
+    """Start a new process that runs ``body(connection, cfg)``; yields the connection to it."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=body, args=(there, cfg), daemon=True)
@@ -207,7 +207,7 @@ def worker(body: Callable[[Connection, DictConfig], None], cfg: DictConfig) -> I
 
 
 def run_ours(turns: Connection, cfg: DictConfig) -> None:
-    """The real thing; before each epoch it waits for its turn."""
+    """A full dlzoo run that waits for its turn before each epoch."""
     from dlzoo.training import trainer as training_trainer
     from dlzoo.training.run import run as run_training
 
@@ -215,7 +215,7 @@ def run_ours(turns: Connection, cfg: DictConfig) -> None:
 
     def with_clock(*args: Any) -> Any:
         trainer: Any = build_trainer(*args)
-        trainer.callbacks.insert(0, make_clock(turns))  # the first to hear that an epoch starts or the fit ends
+        trainer.callbacks.insert(0, make_clock(turns))  # first, so that its hooks run before all others
         return trainer
 
     with (
@@ -230,7 +230,7 @@ def run_ours(turns: Connection, cfg: DictConfig) -> None:
 
 
 def make_clock(turns: Connection) -> Any:
-    """A callback that sends the lap of an epoch when the next one starts or the fit ends, and waits before each."""
+    """A callback that waits for its turn before each epoch, and sends the timing when the next one starts."""
     from lightning.pytorch import Callback
 
     class Clock(Callback):
@@ -243,32 +243,32 @@ def make_clock(turns: Connection) -> Any:
 
         def on_validation_start(self, *_: Any) -> None:
             if self.watch:
-                self.watch.train_is_over()
+                self.watch.stop_train()
 
         def on_train_end(self, *_: Any) -> None:
             if self.watch:
-                turns.send(self.watch.lap())
+                turns.send(self.watch.timing())
 
     return Clock()
 
 
 class Stopwatch:
-    """Runs from when it is made."""
+    """Starts when created."""
 
     def __init__(self) -> None:
         self.train = 0.0
         self.started, self.cpu_started = time.perf_counter(), time.process_time()
 
-    def train_is_over(self) -> None:
+    def stop_train(self) -> None:
         self.train = time.perf_counter() - self.started
 
-    def lap(self) -> Lap:
+    def timing(self) -> Timing:
         epoch, cpu = time.perf_counter() - self.started, time.process_time() - self.cpu_started
         return {"train": self.train, "epoch": epoch, "cpu": cpu}
 
 
 def run_bare(turns: Connection, cfg: DictConfig) -> None:
-    """What ours is compared with: the net, PyTorch, and a loop."""
+    """The baseline: the net, PyTorch, and a plain loop."""
     import torch
 
     from scripts.bench_bare import work
@@ -279,19 +279,19 @@ def run_bare(turns: Connection, cfg: DictConfig) -> None:
         bare.net.train()
         for x, y in bare.batches(epoch):
             bare.learn(x, y)
-        watch.train_is_over()
+        watch.stop_train()
         bare.net.eval()
         with torch.inference_mode():
             bare.validate()
-        turns.send(watch.lap())
+        turns.send(watch.timing())
         epoch += 1
     turns.send(peak_mb())
 
 
 def peak_mb() -> float:
-    """The most memory that this process has held."""
+    """Peak memory of this process in MB."""
     with contextlib.suppress(OSError):
-        # not getrusage: its figure can be that of the process which started this one
+        # not getrusage, which may report the parent process
         status = Path("/proc/self/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) / 1024
     import resource
@@ -303,38 +303,49 @@ def peak_mb() -> float:
 
 
 def startup(repeats: int) -> Row:
-    """Seconds from starting ``python train.py`` to its first training step, less those of Lightning's import."""
+    """Seconds from launching ``python train.py`` to its first training step, minus the import of Lightning."""
     totals, imports = bench_runs.startup(repeats)
     (ours, _), (bare, _) = (tuple(map(statistics.median, zip(*v, strict=True))) for v in (totals, imports))
     value, cpu_value = (statistics.median(a[k] - b[k] for a, b in zip(totals, imports, strict=True)) for k in (0, 1))
-    return Row("startup", "to step 1", ours, bare, "s", value, "s", cpu_value=cpu_value, target=MOST_STARTUP_SECONDS)
+    return Row("startup", "to step 1", ours, bare, "s", value, "s", cpu_value=cpu_value, target=MAX_STARTUP_SECONDS)
 
 
 def features(data_dir: Path) -> list[Row]:
-    """Frozen features computed once (ours) or in each epoch (bare)."""
-    kept, plain = bench_runs.kept_features(data_dir)
-    apart = 100 * abs(kept.accuracy - plain.accuracy)
+    """Frozen features computed once (ours) or every epoch (bare)."""
+    cached, plain = bench_runs.cached_features(data_dir)
+    difference = 100 * abs(cached.accuracy - plain.accuracy)
     return [
-        Row("features", "epoch", kept.epoch, plain.epoch, "s", kept.epoch / plain.epoch, "x", target=MOST_OF_AN_EPOCH),
-        Row("features", "accuracy", 100 * kept.accuracy, 100 * plain.accuracy, "%", apart, "%", target=MOST_POINTS),
+        Row(
+            "features", "epoch", cached.epoch, plain.epoch, "s", cached.epoch / plain.epoch, "x", target=MAX_EPOCH_RATIO
+        ),
+        Row(
+            "features",
+            "accuracy",
+            100 * cached.accuracy,
+            100 * plain.accuracy,
+            "%",
+            difference,
+            "%",
+            target=MAX_POINTS,
+        ),
     ]
 
 
 def fast(data_dir: Path) -> list[Row]:
-    """experiment=fast_mnist beside the script that most tutorials show."""
+    """experiment=fast_mnist against the script of most tutorials."""
     ours, plain = bench_runs.fast_mnist(data_dir)
-    points = 100 * (ours.accuracy - plain.accuracy)
+    difference = 100 * (ours.accuracy - plain.accuracy)
     return [
         Row("fast", "training", ours.fit, plain.fit, "s", ours.fit / plain.fit, "x"),
-        Row("fast", "accuracy", 100 * ours.accuracy, 100 * plain.accuracy, "%", points, "%"),
+        Row("fast", "accuracy", 100 * ours.accuracy, 100 * plain.accuracy, "%", difference, "%"),
     ]
 
 
 def pictures(data_dir: Path) -> list[Row]:
-    """What the callbacks that draw what a net makes cost a whole run, test included."""
+    """The cost of the callbacks that draw samples, for a whole run including its test."""
     whole, drawing = bench_runs.drawing([*VAE, "trainer.max_epochs=20", f"data_dir='{data_dir}'"])
     rest = whole - drawing
-    return [Row("pictures", "whole run", whole, rest, "s", whole / rest, "x", target=MOST_FOR_PICTURES)]
+    return [Row("pictures", "whole run", whole, rest, "s", whole / rest, "x", target=MAX_DRAWING_RATIO)]
 
 
 WHOLE_RUNS = {"features": features, "fast": fast, "pictures": pictures}
@@ -342,7 +353,7 @@ WHOLE_RUNS = {"features": features, "fast": fast, "pictures": pictures}
 # Report
 
 
-def surroundings() -> dict[str, Any]:
+def environment_info() -> dict[str, Any]:
     import torch
 
     from dlzoo.training import results
@@ -363,7 +374,7 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def show(rows: Sequence[Row], around: dict[str, Any]) -> None:
+def show(rows: Sequence[Row], environment: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -372,22 +383,22 @@ def show(rows: Sequence[Row], around: dict[str, Any]) -> None:
         table.add_column(heading, justify="right" if heading else "left")
     for row in rows:
         sides = (f"{side:.0f} MB" if row.unit == "MB" else f"{side:.2f} {row.unit}" for side in (row.ours, row.bare))
-        figures = (in_words(value, row.value_unit) for value in (row.value, row.cpu_value))
-        target = "" if row.target is None else f"<= {in_words(row.target, row.value_unit)}"
+        ratios = (with_unit(value, row.value_unit) for value in (row.value, row.cpu_value))
+        target = "" if row.target is None else f"<= {with_unit(row.target, row.value_unit)}"
         mark = {True: "[green]met[/green]", False: "[red]missed[/red]", None: ""}[row.met]
-        table.add_row(row.name, row.part, *sides, *figures, target, mark)
-    machine = around["machine"]
+        table.add_row(row.name, row.part, *sides, *ratios, target, mark)
+    machine = environment["machine"]
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     console.print(
         f"[dim]{machine['processor']}, {machine['cores']} cores (load {machine['load']:.1f}), "
-        f"{around['threads']} threads, torch {around['versions']['torch']}, commit {around['commit']}, "
-        f"{around['data']}, repeats={around['repeats']}[/dim]"
+        f"{environment['threads']} threads, torch {environment['versions']['torch']}, commit {environment['commit']}, "
+        f"{environment['data']}, repeats={environment['repeats']}[/dim]"
     )
 
 
-def in_words(value: float | None, unit: str) -> str:
-    """A ratio as 1.23x, a difference with its sign."""
+def with_unit(value: float | None, unit: str) -> str:
+    """A ratio as 1.23x, a difference with its sign and unit."""
     if value is None:
         return ""
     return f"{value:.2f}x" if unit == "x" else f"{value:+.0f} MB" if unit == "MB" else f"{value:+.2f} {unit}"

@@ -1,14 +1,14 @@
-"""DQN on CartPole, ours against Stable-Baselines3: ``python scripts/bench_agents.py [repeats=5] [seeds=3]``
+"""DQN on CartPole, dlzoo against Stable-Baselines3: ``python scripts/bench_agents.py [repeats=5] [seeds=3]``
 
-    repeats=5   pairs of 2,048 environment steps, after one to warm up; the median counts
-    seeds=3     runs of 50,000 steps by the reference, for the return that it reaches; 0 leaves that out
+    repeats=5   pairs of 2,048 environment steps after one warm-up; the median is reported
+    seeds=3     runs of 50,000 steps of the reference, to measure its return; 0 skips them
 
-Needs `pip install stable-baselines3`. Both have the network and the hyperparameters of experiment=dqn_cartpole. With
-eight environments, both make once as many updates a transition as with one, and once an eighth of them, which is what
-the reference makes of these hyperparameters. Ours is `run` with TensorBoard and all default callbacks, the
-reference its `DQN` without a logger. Each has a process of its own, and they take turns, so a busy machine slows both;
-beside the ratio stands that of CPU time, which does not count waiting for a core. The table, with where a step's time
-goes, is written to results/bench_agents.md, which RESULTS.md takes up.
+Needs `pip install stable-baselines3`. Both use the network and hyperparameters of experiment=dqn_cartpole. Eight
+environments are measured with as many updates per transition as one environment, and with an eighth of them, which is
+how the reference interprets these hyperparameters. Ours is `run` with TensorBoard and all default callbacks, the
+reference its `DQN` without a logger. Each runs in a separate process, and they alternate, so a busy machine slows both;
+the ratio of CPU time excludes waiting for a core. The table and a breakdown of a step's time are written to
+results/bench_agents.md, which RESULTS.md includes.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from dlzoo.commands import cli
 from dlzoo.config import compose as config
 from dlzoo.errors import UserError
 from dlzoo.utils import files as paths
-from scripts.bench import ROOT, surroundings, worker
+from scripts.bench import ROOT, environment_info, worker
 
 STEPS = 2048
 EXPERIMENT = ["experiment=dqn_cartpole", "trainer=cpu"]
 TIMED = [f"data.steps_per_epoch={STEPS}", f"data.batch_size={STEPS // 4}", "data.val_episodes=1"]
-TIMED += ["data.test_episodes=1", "callbacks.agents.film=false", "task.epsilon_steps=1", "task.learn_after=256"]
+TIMED += ["data.test_episodes=1", "callbacks.agents.film=false", "task.epsilon_steps=1", "task.learning_starts=256"]
 
 SETTINGS = ((1, 256), (8, 256), (8, 2048))
-"""Environments, and transitions from one round of 128 updates to the next."""
+"""Number of environments, and transitions between rounds of 128 updates."""
 
-Lap = tuple[float, float]  # seconds, and seconds of CPU time
+Timing = tuple[float, float]  # seconds, and CPU seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,19 +53,19 @@ class Options:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Measure, show, write."""
+    """Measure, print, and write the table."""
     options, _ = cli.parse(Options, argv)
     if options.repeats < 1 or options.seeds < 0:
         raise UserError("repeats must be at least 1, seeds at least 0")
     with contextlib.suppress(ImportError):
         import stable_baselines3
     if "stable_baselines3" not in sys.modules:
-        raise UserError("the reference is missing: pip install stable-baselines3")
+        raise UserError("the reference is not installed: pip install stable-baselines3")
     print(f"against Stable-Baselines3 {stable_baselines3.__version__}", flush=True)
-    laps = {setting: take_turns(*setting, options.repeats) for setting in SETTINGS}
-    shares = breakdown()
+    timings = {setting: alternate(*setting, options.repeats) for setting in SETTINGS}
+    micros_by_part = breakdown()
     returns = [reference_return(seed) for seed in range(options.seeds)]
-    text = section(laps, shares, returns, stable_baselines3.__version__)
+    text = section(timings, micros_by_part, returns, stable_baselines3.__version__)
     print(text)
     paths.write(ROOT / "results" / "bench_agents.md", text.encode())
 
@@ -73,21 +73,21 @@ def main(argv: Sequence[str]) -> None:
 # ------------------------------------------------------------------ the two sides
 
 
-def take_turns(num_envs: int, learn_every: int, repeats: int) -> tuple[list[Lap], list[Lap]]:
-    """The laps of ours and of the reference."""
-    words = [f"data.num_envs={num_envs}", f"task.learn_every={learn_every}", f"trainer.max_epochs={repeats + 1}"]
-    cfg = config.compose([*EXPERIMENT, *TIMED, *words])
-    laps: tuple[list[Lap], list[Lap]] = ([], [])
+def alternate(num_envs: int, train_freq: int, repeats: int) -> tuple[list[Timing], list[Timing]]:
+    """Timings of ours and of the reference, alternating."""
+    overrides = [f"data.num_envs={num_envs}", f"task.train_freq={train_freq}", f"trainer.max_epochs={repeats + 1}"]
+    cfg = config.compose([*EXPERIMENT, *TIMED, *overrides])
+    timings: tuple[list[Timing], list[Timing]] = ([], [])
     with worker(run_ours, cfg) as ours, worker(run_reference, cfg) as reference:
         for _ in range(repeats + 1):
-            for side, own in zip((ours, reference), laps, strict=True):
+            for side, side_timings in zip((ours, reference), timings, strict=True):
                 side.send("go")
-                own.append(side.recv())
-    return laps[0][1:], laps[1][1:]
+                side_timings.append(side.recv())
+    return timings[0][1:], timings[1][1:]
 
 
 def run_ours(turns: Connection, cfg: DictConfig) -> None:
-    """The real thing; before each epoch it waits for its turn."""
+    """A full dlzoo run that waits for its turn before each epoch."""
     from lightning.pytorch import Callback
 
     from dlzoo.training import run
@@ -119,9 +119,9 @@ def with_callback(build_trainer: Callable[..., Any], callback: Any, *args: Any) 
 
 
 def run_reference(turns: Connection, cfg: DictConfig) -> None:
-    """Stable-Baselines3, which goes on for as many steps at each turn."""
+    """Stable-Baselines3, which trains for as many steps per turn."""
     model = reference(cfg, total=None)
-    with contextlib.suppress(EOFError):  # the other side has enough
+    with contextlib.suppress(EOFError):  # the main process has closed the connection
         while turns.recv():
             started = now()
             model.learn(STEPS, reset_num_timesteps=False)
@@ -129,7 +129,7 @@ def run_reference(turns: Connection, cfg: DictConfig) -> None:
 
 
 def reference(cfg: DictConfig, total: int | None) -> Any:
-    """Its DQN with the hyperparameters of a config; ``total`` steps are what its exploration is a share of."""
+    """Its DQN with the hyperparameters of a config; exploration is a fraction of ``total`` steps."""
     from stable_baselines3 import DQN
     from stable_baselines3.common.env_util import make_vec_env
 
@@ -140,11 +140,11 @@ def reference(cfg: DictConfig, total: int | None) -> Any:
         learning_rate=cfg.optimizer.lr,
         batch_size=task.batch_size,
         buffer_size=task.buffer_size,
-        learning_starts=task.learn_after,
+        learning_starts=task.learning_starts,
         gamma=task.get("gamma", 0.99),
-        target_update_interval=task.target_every,
-        train_freq=task.learn_every // num_envs,  # it counts steps of all environments as one
-        gradient_steps=task.updates,
+        target_update_interval=task.target_update_interval,
+        train_freq=task.train_freq // num_envs,  # it counts steps of all environments as one
+        gradient_steps=task.gradient_steps,
         exploration_fraction=task.epsilon_steps / total if total else 1e-9,
         exploration_final_eps=task.epsilon_end,
         max_grad_norm=cfg.trainer.gradient_clip_val,
@@ -155,7 +155,7 @@ def reference(cfg: DictConfig, total: int | None) -> Any:
 
 
 def reference_return(seed: int) -> tuple[float, float]:
-    """What its last agent earns in 100 episodes after the run of the experiment, and the seconds of its training."""
+    """Mean return of the reference's final agent over 100 episodes, and its training time in seconds."""
     from stable_baselines3.common.env_util import make_vec_env
     from stable_baselines3.common.evaluation import evaluate_policy
 
@@ -171,19 +171,19 @@ def reference_return(seed: int) -> tuple[float, float]:
     return mean, seconds
 
 
-def now() -> Lap:
+def now() -> Timing:
     return time.perf_counter(), time.process_time()
 
 
-def since(started: Lap) -> Lap:
+def since(started: Timing) -> Timing:
     return time.perf_counter() - started[0], time.process_time() - started[1]
 
 
 # ------------------------------------------------------------------ where a step's time goes
 
 
-class Shares:
-    """Seconds by name, each without what is timed inside it."""
+class TimeBreakdown:
+    """Exclusive seconds by name, without what is timed inside."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -205,7 +205,7 @@ class Shares:
 
 
 def breakdown() -> dict[str, float]:
-    """Microseconds of an environment step, by what they are spent on, with one environment."""
+    """Microseconds per environment step by part, with one environment."""
     import torch
     from gymnasium.vector import SyncVectorEnv
     from lightning.pytorch import Callback
@@ -215,22 +215,22 @@ def breakdown() -> dict[str, float]:
     from dlzoo.training import run
     from dlzoo.training import trainer as training_trainer
 
-    shares, whole = Shares(), [0.0]
+    breakdown_, whole = TimeBreakdown(), [0.0]
 
     class Clock(Callback):
         def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
-            if trainer.current_epoch == 1:  # the first warms up
-                shares.seconds.clear()
+            if trainer.current_epoch == 1:  # the first epoch is a warm-up
+                breakdown_.seconds.clear()
             whole[0] = time.perf_counter()
 
         def on_validation_start(self, trainer: Any, *_: Any) -> None:
             if trainer.current_epoch == 1:
-                shares.seconds["Lightning, logging and the rest"] = (
-                    time.perf_counter() - whole[0] - sum(shares.seconds.values())
+                breakdown_.seconds["Lightning, logging and the rest"] = (
+                    time.perf_counter() - whole[0] - sum(breakdown_.seconds.values())
                 )
-                told.update(shares.seconds)
+                seconds_by_part.update(breakdown_.seconds)
 
-    told: dict[str, float] = {}
+    seconds_by_part: dict[str, float] = {}
     places: list[tuple[Any, str, str]] = [
         (SyncVectorEnv, "step", "environment"),
         (DQN, "greedy", "net: acting"),
@@ -249,39 +249,39 @@ def breakdown() -> dict[str, float]:
         clocked = functools.partial(with_callback, training_trainer.build_trainer, Clock())
         stack.enter_context(mock.patch.object(training_trainer, "build_trainer", clocked))
         for owner, method, name in places:
-            stack.enter_context(mock.patch.object(owner, method, shares.timed(name, getattr(owner, method))))
+            stack.enter_context(mock.patch.object(owner, method, breakdown_.timed(name, getattr(owner, method))))
         run.run(cfg, Path(folder), [])
-    return {name: 1e6 * seconds / STEPS for name, seconds in told.items()}
+    return {name: 1e6 * seconds / STEPS for name, seconds in seconds_by_part.items()}
 
 
 # ------------------------------------------------------------------ the table
 
 
 def section(
-    laps: dict[tuple[int, int], tuple[list[Lap], list[Lap]]],
-    shares: dict[str, float],
+    timings: dict[tuple[int, int], tuple[list[Timing], list[Timing]]],
+    micros_by_part: dict[str, float],
     returns: Sequence[tuple[float, float]],
     version: str,
 ) -> str:
     """Markdown for RESULTS.md."""
-    around = surroundings()
+    environment = environment_info()
     lines = [
         "## DQN against Stable-Baselines3",
         "",
         "`python scripts/bench_agents.py`: CartPole-v1, two hidden layers of 256, batches of 64, on both sides;",
-        f"Stable-Baselines3 {version}, {around['threads']} thread(s), load {around['machine']['load']:.1f} on "
-        f"{around['machine']['cores']} cores.",
+        f"Stable-Baselines3 {version}, {environment['threads']} thread(s), load {environment['machine']['load']:.1f} "
+        f"on {environment['machine']['cores']} cores.",
         "",
-        "| environments | updates a transition | ours, steps/s | reference, steps/s | ratio | ratio of CPU time |",
+        "| environments | updates per transition | ours, steps/s | reference, steps/s | ratio | ratio of CPU time |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for (num_envs, learn_every), (ours, theirs) in laps.items():
+    for (num_envs, train_freq), (ours, theirs) in timings.items():
         rates = (STEPS / statistics.median(wall for wall, _ in side) for side in (ours, theirs))
         pairs = list(zip(ours, theirs, strict=True))
-        ratios = (statistics.median(their[i] / own[i] for own, their in pairs) for i in (0, 1))
+        ratios = (statistics.median(b[i] / a[i] for a, b in pairs) for i in (0, 1))
         cells = [
             str(num_envs),
-            f"{128 / learn_every:g}",
+            f"{128 / train_freq:g}",
             *(f"{rate:,.0f}" for rate in rates),
             *(f"{ratio:.2f}" for ratio in ratios),
         ]
@@ -291,13 +291,13 @@ def section(
         spread = f" ± {statistics.stdev(means):.1f}" if len(means) > 1 else ""
         lines += [
             "",
-            f"After 50,000 steps the reference's last agent earns {statistics.fmean(means):.1f}{spread} over 100",
+            f"After 50,000 steps, the reference's final agent reaches {statistics.fmean(means):.1f}{spread} over 100",
             f"episodes ({len(means)} seeds, {statistics.fmean(seconds):.0f} s each); ours: `dqn_cartpole` above.",
         ]
-    total = sum(shares.values())
-    lines += ["", f"Where the {total:.0f} µs of a step go, with one environment:", "", "| part | µs | share |"]
+    total = sum(micros_by_part.values())
+    lines += ["", f"Breakdown of the {total:.0f} µs of a step, with one environment:", "", "| part | µs | fraction |"]
     lines += ["| --- | --- | --- |"]
-    for name, micros in sorted(shares.items(), key=lambda item: -item[1]):
+    for name, micros in sorted(micros_by_part.items(), key=lambda item: -item[1]):
         lines.append(f"| {name} | {micros:.0f} | {micros / total:.0%} |")
     return "\n".join([*lines, ""])
 

@@ -1,4 +1,4 @@
-"""The bare side of the benchmark: data in memory, a net, PyTorch, and how it learns from a batch."""
+"""The bare side of the benchmark: in-memory data, a net, PyTorch, and training steps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Work:
-    """``batches(epoch)`` are those of an epoch, each of which ``learn`` takes; ``validate`` goes over the held-out."""
+    """``batches(epoch)`` yields an epoch's batches for ``learn``; ``validate`` evaluates the validation rows."""
 
     net: Any
     batches: Callable[[int], Batches]
@@ -29,10 +29,10 @@ class Work:
 
 
 def work(cfg: DictConfig) -> Work:
-    """What the loop of `bench.run_bare` does for a config."""
-    make = {"series": hours, "text_csv": texts}.get(cfg.names.data, pictures)
+    """Build the work of `bench.run_bare` for a config."""
+    builder = {"series": hours, "text_csv": texts}.get(cfg.names.data, pictures)
     torch.manual_seed(cfg.seed)
-    return make(cfg)
+    return builder(cfg)
 
 
 # Data
@@ -46,21 +46,21 @@ def pictures(cfg: DictConfig) -> Work:
     num_train, limits = len(x) - cfg.data.val_size, cfg.trainer
     net = construct(cfg.net, ImageSpec(1, 28, 28, Classes(tuple("0123456789"))))
     learn, measure = {"vae": vae, "dcgan": gan}.get(cfg.names.model, classifier)(net, cfg.optimizer)
-    held = [t[num_train:].split(cfg.data.eval_batch_size)[: limits.get("limit_val_batches")] for t in (x, y)]
+    held_out = [t[num_train:].split(cfg.data.eval_batch_size)[: limits.get("limit_val_batches")] for t in (x, y)]
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         for rows in torch.randperm(num_train).split(cfg.data.batch_size)[: limits.get("limit_train_batches")]:
             yield x.index_select(0, rows), y.index_select(0, rows)
 
     def validate() -> None:
-        for inputs, target in zip(*held, strict=True):
+        for inputs, target in zip(*held_out, strict=True):
             measure(inputs, target)
 
     return Work(net, batches, learn, validate)
 
 
 def texts(cfg: DictConfig) -> Work:
-    """Two classes, on the very batches of ours; validation gives the loss and the number of right answers."""
+    """Two classes, on the same batches as ours; validation computes the loss and the number of correct predictions."""
     from hydra.utils import instantiate
 
     data = instantiate(cfg.data)
@@ -82,11 +82,11 @@ def texts(cfg: DictConfig) -> Work:
     def loss_of(x: Tensor, y: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(net(x)[:, 0], y.float())
 
-    return Work(net, batches, descend(loss_of, construct(cfg.optimizer, net.parameters())), validate)
+    return Work(net, batches, gradient_step(loss_of, construct(cfg.optimizer, net.parameters())), validate)
 
 
 def hours(cfg: DictConfig) -> Work:
-    """Windows of daily changes; validation gives the loss of a day ahead, and a forecast of it from the last."""
+    """Windows of daily changes; validation computes the loss one day ahead, and a forecast of that day."""
     from dlzoo.specs.inputs import SeriesSpec
     from dlzoo.specs.targets import Values
 
@@ -105,11 +105,11 @@ def hours(cfg: DictConfig) -> Work:
         for _ in range(day):
             known = torch.cat([known, net(known[:, -window:])[:, None]], dim=1)
 
-    learn = descend(lambda a, b: F.mse_loss(net(a), b), construct(cfg.optimizer, net.parameters()))
+    learn = gradient_step(lambda a, b: F.mse_loss(net(a), b), construct(cfg.optimizer, net.parameters()))
     return Work(net, batches, learn, validate)
 
 
-# Steps of nets for pictures: how they learn from a batch, and what is measured on one
+# Training steps and validation measures of image models
 
 
 def classifier(net: Any, optimizer: DictConfig) -> tuple[Callable[..., None], Callable[..., Any]]:
@@ -120,7 +120,7 @@ def classifier(net: Any, optimizer: DictConfig) -> tuple[Callable[..., None], Ca
         val_loss.add_(F.cross_entropy(output, y, reduction="sum"))
         num_right.add_((output.argmax(1) == y).sum())
 
-    return descend(lambda x, y: F.cross_entropy(net(x), y), construct(optimizer, net.parameters())), measure
+    return gradient_step(lambda x, y: F.cross_entropy(net(x), y), construct(optimizer, net.parameters())), measure
 
 
 def vae(net: Any, optimizer: DictConfig) -> tuple[Callable[..., None], Callable[..., Any]]:
@@ -130,28 +130,28 @@ def vae(net: Any, optimizer: DictConfig) -> tuple[Callable[..., None], Callable[
         bce = F.binary_cross_entropy_with_logits(net.decode(z), x, reduction="sum")
         return (bce + (mean.square() + log_var.exp() - 1 - log_var).sum() / 2) / len(x)
 
-    return descend(loss_of, construct(optimizer, net.parameters())), loss_of
+    return gradient_step(loss_of, construct(optimizer, net.parameters())), loss_of
 
 
 def gan(net: Any, optimizer: DictConfig) -> tuple[Callable[..., None], Callable[..., Any]]:
-    """As PyTorch's own DCGAN example, but both halves of the discriminator's loss go back at once."""
-    judge, make = (construct(optimizer, part.parameters()) for part in (net.discriminator, net.generator))
+    """Like PyTorch's DCGAN example, but with one backward pass for both halves of the discriminator's loss."""
+    d_optimizer, g_optimizer = (construct(optimizer, part.parameters()) for part in (net.discriminator, net.generator))
 
     def learn(x: Tensor, y: Tensor) -> None:
-        made = net.generate(torch.randn(len(x), net.latent_dim))
-        loss = F.softplus(-net.discriminate(x)).mean() + F.softplus(net.discriminate(made.detach())).mean()
-        judge.zero_grad()
+        fake = net.generate(torch.randn(len(x), net.latent_dim))
+        loss = F.softplus(-net.discriminate(x)).mean() + F.softplus(net.discriminate(fake.detach())).mean()
+        d_optimizer.zero_grad()
         loss.backward()
-        judge.step()
-        make.zero_grad()
-        F.softplus(-net.discriminate(made)).mean().backward()
-        make.step()
+        d_optimizer.step()
+        g_optimizer.zero_grad()
+        F.softplus(-net.discriminate(fake)).mean().backward()
+        g_optimizer.step()
 
     return learn, lambda x, y: net.discriminate(x)
 
 
-def descend(loss_of: Callable[..., Tensor], optimizer: Any) -> Callable[..., None]:
-    """A step of one optimizer."""
+def gradient_step(loss_of: Callable[..., Tensor], optimizer: Any) -> Callable[..., None]:
+    """A training step with one optimizer."""
 
     def learn(x: Tensor, y: Tensor) -> None:
         loss = loss_of(x, y)
@@ -163,7 +163,7 @@ def descend(loss_of: Callable[..., Tensor], optimizer: Any) -> Callable[..., Non
 
 
 def construct(node: DictConfig, first: Any) -> Any:
-    """What a ``_target_`` makes of its options, without Hydra."""
+    """Instantiate a ``_target_`` with its options, without Hydra."""
     options: Any = OmegaConf.to_container(node, resolve=True)
     module, _, name = options.pop("_target_").rpartition(".")
     return getattr(importlib.import_module(module), name)(first, **options)

@@ -1,4 +1,4 @@
-"""What the benchmark trains on: MNIST or noise of its shapes, and series and reviews that are made up."""
+"""Data of the benchmark: MNIST or noise of the same shapes, and synthetic series and reviews."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NUM_REVIEWS = 4_000
 
 
 def read_mnist(data_dir: Path) -> tuple[Tensor, Tensor]:
-    """Training pictures (60000, 1, 28, 28) float32 in [0, 1], and labels (60000,)."""
+    """Training images (60000, 1, 28, 28) float32 in [0, 1], and labels (60000,)."""
     raw = data_dir / "MNIST" / "raw"
     x = np.fromfile(raw / "train-images-idx3-ubyte", np.uint8, offset=16).reshape(-1, 1, 28, 28)
     y = np.fromfile(raw / "train-labels-idx1-ubyte", np.uint8, offset=8)
@@ -27,7 +27,7 @@ def read_mnist(data_dir: Path) -> tuple[Tensor, Tensor]:
 
 @contextlib.contextmanager
 def mnist_folder() -> Iterator[tuple[Path, str]]:
-    """Where MNIST is, and what it is: the real files of DLZOO_DATA_DIR, or noise of the same shapes."""
+    """The folder of MNIST and a description: the real files in DLZOO_DATA_DIR, or noise of the same shapes."""
     real = Path(os.environ.get("DLZOO_DATA_DIR", "data")).expanduser().resolve()
     if all((real / "MNIST" / "raw" / f"{split}-images-idx3-ubyte").is_file() for split in NUM_IMAGES):
         yield real, "MNIST"
@@ -38,7 +38,7 @@ def mnist_folder() -> Iterator[tuple[Path, str]]:
 
 
 def write_noise(folder: Path) -> None:
-    """The files of MNIST with random bytes in them."""
+    """Write the files of MNIST with random bytes."""
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
     draw = np.random.default_rng(0)
@@ -50,7 +50,7 @@ def write_noise(folder: Path) -> None:
 
 
 def write_hours(path: Path) -> None:
-    """A CSV file of hours with a daily wave and noise."""
+    """Write a CSV file of hourly values: a daily wave with noise."""
     times = np.datetime64("2022-01-01T00") + np.arange(NUM_HOURS)
     wave = 100 + 10 * np.sin(np.arange(NUM_HOURS) * 2 * np.pi / 24)
     values = wave + np.random.default_rng(0).normal(size=NUM_HOURS)
@@ -59,8 +59,8 @@ def write_hours(path: Path) -> None:
 
 
 def read_hours(path: Path, window: int, day: int) -> Tensor:
-    """Windows (N, W + 1, 1) of the changes from a day to the next, standardised; the last day is left out, and the one
-    before it gives no statistics."""
+    """Windows (N, W + 1, 1) of standardized day-to-day changes; the last day is dropped, and the one before it does not
+    enter the statistics."""
     hours = torch.from_numpy(np.loadtxt(path, delimiter=",", skiprows=1, usecols=1))[:-day]
     changes = (hours[day:] - hours[:-day]).float()
     train = changes[:-day]
@@ -69,12 +69,12 @@ def read_hours(path: Path, window: int, day: int) -> Tensor:
 
 
 def write_reviews(path: Path) -> None:
-    """A table of reviews with the lengths and the frequencies of words that IMDB's have."""
+    """Write a table of reviews with the lengths and word frequencies of IMDB's."""
     draw = np.random.default_rng(0)
     lengths = np.exp(draw.normal(5.2, 0.6, NUM_REVIEWS)).clip(10, 2500).astype(int)
     words = np.array([f"word{i}" for i in range(10_000)])
-    shares = 1 / np.arange(2, len(words) + 2)  # Zipf's law
-    places = draw.choice(len(words), int(lengths.sum()), p=shares / shares.sum())
-    texts = (" ".join(words[part]) for part in np.split(places, lengths.cumsum()[:-1]))
+    frequencies = 1 / np.arange(2, len(words) + 2)  # Zipf's law
+    word_indices = draw.choice(len(words), int(lengths.sum()), p=frequencies / frequencies.sum())
+    texts = (" ".join(words[part]) for part in np.split(word_indices, lengths.cumsum()[:-1]))
     rows = (f"{text},{i % 2}" for i, text in enumerate(texts))
     path.write_text("\n".join(["review,label", *rows]) + "\n")

@@ -1,12 +1,12 @@
-"""What a second process brings: ours beside a bare loop of PyTorch, each with one process and with two.
+"""The speed-up of a second process: dlzoo against a bare PyTorch loop, each with one process and with two.
 
     python scripts/bench_ddp.py                  prints a table and writes results/reliability/devices.json
     python scripts/bench_ddp.py rounds=1 out=/tmp/devices.json
 
-All train the same net on MNIST with the same batches of 128 pictures in all, one thread a process, on the CPU. The bare
-loop is that of PyTorch's DDP tutorial on tensors in memory; ours is ``train.py`` without validation, logger and
-pictures. The four take turns, and each round starts new processes. A time is the median over rounds of an epoch that is
-not the first; a speed-up is the median over rounds of the time of one process, divided by the time of two.
+All train the same net on MNIST with the same global batches of 128 images, one thread per process, on the CPU. The bare
+loop is that of PyTorch's DDP tutorial on tensors in memory; ours is ``train.py`` without validation, logger and plots.
+The four alternate, and each round starts new processes. A time is the median over rounds of an epoch after the first; a
+speed-up is the median over rounds of the time of one process divided by the time of two.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from scripts.bench_data import mnist_folder, read_mnist
 
 ROOT = Path(sys.path[0])
 NETS = {"mlp": "net.hidden=[512,512]", "lenet": ""}
-"""A net that communicates much for what it computes, and one that does not."""
+"""A net with a high ratio of communication to computation, and one with a low ratio."""
 BATCH_SIZE, NUM_STEPS, NUM_EPOCHS = 128, 100, 4
 SIDES = ("bare 1", "bare 2", "ours 1", "ours 2")
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
@@ -45,11 +45,11 @@ class Options:
 
 
 Times = dict[str, dict[str, list[float]]]
-"""Of each net, of each side, of each round."""
+"""Seconds by net, side and round."""
 
 
 def main(argv: Sequence[str]) -> None:
-    if argv[:1] == ["bare"]:  # the command starts itself
+    if argv[:1] == ["bare"]:  # launched by this script itself
         bare(argv[1])
         return
     options, _ = cli.parse(Options, argv)
@@ -61,21 +61,21 @@ def main(argv: Sequence[str]) -> None:
         for i, net, side in itertools.product(range(options.rounds), NETS, SIDES):
             times[net][side].append(seconds_of(side, net, data_dir))
             print(f"round {i + 1}  {net:6} {side}  {times[net][side][-1]:6.2f} s", flush=True)
-    found = table(times, options.rounds, (before, os.getloadavg()[0]))
-    for row in [found["columns"], *found["rows"]]:
+    report = table(times, options.rounds, (before, os.getloadavg()[0]))
+    for row in [report["columns"], *report["rows"]]:
         print("  ".join(row))
-    paths.write(out, (json.dumps(found, indent=2) + "\n").encode())
+    paths.write(out, (json.dumps(report, indent=2) + "\n").encode())
 
 
 def seconds_of(side: str, net: str, data_dir: Path) -> float:
-    """Of an epoch of ``NUM_STEPS`` steps."""
-    who, processes = side.split()
-    starter = TORCHRUN if processes == "2" else ()
+    """Median seconds of an epoch of ``NUM_STEPS`` steps, without the first."""
+    implementation, processes = side.split()
+    launcher = TORCHRUN if processes == "2" else ()
     with tempfile.TemporaryDirectory() as folder:
-        if who == "bare":
-            words = [str(Path(__file__)), "bare", net]
+        if implementation == "bare":
+            arguments = [str(Path(__file__)), "bare", net]
         else:
-            words = [
+            arguments = [
                 *(str(ROOT / "train.py"), f"model={net}", *NETS[net].split(), "data=mnist", f"data_dir={data_dir}"),
                 *(f"trainer={'ddp' if processes == '2' else 'cpu'}", "trainer.accelerator=cpu", "test=false"),
                 *(f"data.batch_size={BATCH_SIZE}", f"trainer.limit_train_batches={NUM_STEPS}", "logger=none"),
@@ -84,11 +84,11 @@ def seconds_of(side: str, net: str, data_dir: Path) -> float:
             ]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "DLZOO_DATA_DIR": str(data_dir), "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
-            [sys.executable, *starter, *words], capture_output=True, text=True, check=False, env=environment
+            [sys.executable, *launcher, *arguments], capture_output=True, text=True, check=False, env=environment
         )
         if done.returncode:
             raise UserError(f"{side} of {net} failed:\n{done.stderr[-2000:]}")
-        if who == "bare":
+        if implementation == "bare":
             each = json.loads(done.stdout)
         else:
             with (Path(folder) / "metrics.csv").open() as file:
@@ -97,7 +97,7 @@ def seconds_of(side: str, net: str, data_dir: Path) -> float:
 
 
 def bare(name: str) -> None:
-    """PyTorch's own loop; with DDP if torchrun started it. Prints the seconds of each epoch."""
+    """A plain PyTorch loop, with DDP if launched by torchrun. Prints the seconds of each epoch."""
     import torch
     import torch.nn.functional as F
     from torch import distributed, nn
@@ -122,8 +122,8 @@ def bare(name: str) -> None:
     for _ in range(NUM_EPOCHS):
         started = time.perf_counter()
         for rows in torch.randperm(len(x)).split(BATCH_SIZE)[:NUM_STEPS]:
-            own = rows[rank::world]
-            loss = F.cross_entropy(net(x.index_select(0, own)), y.index_select(0, own))
+            local_rows = rows[rank::world]
+            loss = F.cross_entropy(net(x.index_select(0, local_rows)), y.index_select(0, local_rows))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -135,22 +135,30 @@ def bare(name: str) -> None:
 
 
 def table(times: Times, rounds: int, loads: tuple[float, float]) -> dict[str, Any]:
-    """What RESULTS.md shows."""
+    """The table for RESULTS.md."""
     import torch
 
-    columns = ["net", "loop", "1 process, ms", "2 processes, ms", "speed-up", "efficiency", "2 processes beside bare"]
+    columns = [
+        "net",
+        "loop",
+        "1 process, ms",
+        "2 processes, ms",
+        "speed-up",
+        "efficiency",
+        "2 processes / bare",
+    ]
     rows = []
     for net, of in times.items():
-        for who in ("bare", "ours"):
-            one, two = of[f"{who} 1"], of[f"{who} 2"]
+        for implementation in ("bare", "ours"):
+            one, two = of[f"{implementation} 1"], of[f"{implementation} 2"]
             speedup = statistics.median(a / b for a, b in zip(one, two, strict=True))
-            beside = statistics.median(a / b for a, b in zip(two, of["bare 2"], strict=True))
+            relative_time = statistics.median(a / b for a, b in zip(two, of["bare 2"], strict=True))
             shown = [f"{1000 * statistics.median(t) / NUM_STEPS:.1f}" for t in (one, two)]
-            rows.append([net, who, *shown, f"{speedup:.2f}", f"{speedup / 2:.0%}", f"{beside:.2f}"])
+            rows.append([net, implementation, *shown, f"{speedup:.2f}", f"{speedup / 2:.0%}", f"{relative_time:.2f}"])
     note = (
-        f"A step of {BATCH_SIZE} pictures in all, of MNIST; one thread a process, gloo, torch {torch.__version__}, "
-        f"{os.cpu_count()} cores; medians over {rounds} rounds in which the four took turns, with "
-        f"load {loads[0]:.1f} before and {loads[1]:.1f} after, the bench's own two processes included."
+        f"A step of {BATCH_SIZE} MNIST images in total; one thread per process, gloo, torch {torch.__version__}, "
+        f"{os.cpu_count()} cores; medians over {rounds} rounds in which the four alternated, with "
+        f"load {loads[0]:.1f} before and {loads[1]:.1f} after, including the two processes of the benchmark."
     )
     title = "Two processes on two cores"
     return {"title": title, "command": "python scripts/bench_ddp.py", "columns": columns, "rows": rows, "note": note}

@@ -1,9 +1,9 @@
-"""What does the watch over losses and gradients cost a step? ``python scripts/bench_finite.py [epochs=6]``
+"""How much does the check for finite losses and gradients cost per step? ``python scripts/bench_finite.py [epochs=6]``
 
     epochs=6    of the MLP and of the LeNet of scripts/bench.py (Adam, batch 128) on MNIST
 
-For each net one run, in which the watch listens to every other block of `BLOCK` steps, and is deaf to those between;
-of both kinds the median step counts. So both share a process, its memory and whatever else the machine does.
+One run per net, in which the check is active in every other block of `BLOCK` steps; the median step of both kinds is
+compared. So both share a process, its memory and the load of the machine.
 """
 
 from __future__ import annotations
@@ -40,49 +40,54 @@ def _main(argv: Sequence[str]) -> None:
     options, _ = cli.parse(Options, argv)
     rows = []
     with mnist_folder() as (data_dir, data):
-        for name, words in NETS.items():
-            watched, free = (1e6 * statistics.median(laps) for laps in steps(words, options.epochs, str(data_dir)))
-            rows.append((name, round(watched), round(free), watched / free))
-            print(f"{name}: a step takes {watched:.0f} us, unwatched {free:.0f} us: {watched / free:.4f}")
+        for name, overrides in NETS.items():
+            checked, unchecked = (
+                1e6 * statistics.median(timings) for timings in steps(overrides, options.epochs, str(data_dir))
+            )
+            rows.append((name, round(checked), round(unchecked), checked / unchecked))
+            print(
+                f"{name}: a step takes {checked:.0f} us, "
+                f"without the check {unchecked:.0f} us: {checked / unchecked:.4f}"
+            )
     reliability.save(
         Path.cwd(),
         "finite",
-        title="What the watch for NaN costs",
+        title="Cost of the NaN check",
         command="python scripts/bench_finite.py",
-        columns=("net", "a step, µs", "unwatched, µs", "ratio"),
+        columns=("net", "a step, µs", "without the check, µs", "ratio"),
         rows=rows,
         note=f"Medians of alternating blocks of steps in one run, on {data}, load {os.getloadavg()[0]:.1f}.",
     )
 
 
-def steps(words: list[str], epochs: int, data_dir: str) -> tuple[list[float], list[float]]:
-    """Seconds of the watched and of the unwatched steps."""
+def steps(overrides: list[str], epochs: int, data_dir: str) -> tuple[list[float], list[float]]:
+    """Seconds of the steps with and without the check."""
     from dlzoo.training.nan_guard.guard import FiniteWatch
     from dlzoo.training.run import run as run_training
 
-    laps: tuple[list[float], list[float]] = [], []
-    listens = {name: getattr(FiniteWatch, name) for name in ("begin_batch", "check_all")}
+    timings: tuple[list[float], list[float]] = [], []
+    originals = {name: getattr(FiniteWatch, name) for name in ("begin_batch", "check_all")}
     state: dict[str, Any] = {"started": 0.0, "block": 0}
 
     def begin_batch(self: Any, batch: Any, batch_idx: int) -> None:
         now = time.perf_counter()
-        if batch_idx % BLOCK not in (0, 1):  # the first of a block feels the one before it
-            laps[state["block"]].append(now - state["started"])
+        if batch_idx % BLOCK not in (0, 1):  # the first steps of a block are affected by the previous block
+            timings[state["block"]].append(now - state["started"])
         state["started"], state["block"] = now, batch_idx // BLOCK % 2
         if not state["block"]:
-            listens["begin_batch"](self, batch, batch_idx)
+            originals["begin_batch"](self, batch, batch_idx)
 
     def check_all(self: Any) -> None:
         if state["block"]:
             self.losses.clear()
         else:
-            listens["check_all"](self)
+            originals["check_all"](self)
 
     FiniteWatch.begin_batch, FiniteWatch.check_all = begin_batch, check_all  # type: ignore[method-assign]
-    words = [*words, f"data_dir='{data_dir}'", f"trainer.max_epochs={epochs}"]
+    overrides = [*overrides, f"data_dir='{data_dir}'", f"trainer.max_epochs={epochs}"]
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        run_training(config.compose(words), Path(folder), [])
-    return laps
+        run_training(config.compose(overrides), Path(folder), [])
+    return timings
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""What the benchmark measures by starting whole programs: start-up, kept features, MNIST in the fewest seconds, and
-what pictures cost."""
+"""Benchmarks of whole programs: start-up, cached features, fast MNIST training, and the cost of plots."""
 
 from __future__ import annotations
 
@@ -47,7 +46,6 @@ DRAWING = """
 import sys, time
 from pathlib import Path
 from dlzoo import train
-from dlzoo import train
 from dlzoo.training import launch
 from dlzoo.training.run import run as run_training
 from dlzoo.config import compose as config
@@ -68,8 +66,8 @@ print(seconds["fit"] + seconds["test"], spent)
 """
 
 
-class Reached(NamedTuple):
-    """By a run: median seconds of its epochs but the first, seconds of the whole fit, test accuracy."""
+class RunOutcome(NamedTuple):
+    """Outcome of a run: median seconds per epoch (without the first), seconds of the whole fit, test accuracy."""
 
     epoch: float
     fit: float
@@ -77,59 +75,59 @@ class Reached(NamedTuple):
 
 
 def startup(repeats: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-    """(seconds, CPU seconds) from starting ``python train.py`` to its first step, and of Lightning's import."""
+    """(seconds, CPU seconds) from launching ``python train.py`` to its first step, and of importing Lightning."""
     imports, totals = [], []
     with tempfile.TemporaryDirectory() as folder:
         for i in range(repeats + 1):
             imports.append(last_line(IMPORT))
             started = time.time()
-            reached, cpu = last_line(FIRST_STEP, f"output_dir='{folder}/{i}'")
-            totals.append((reached - started, cpu))
+            first_step, cpu = last_line(FIRST_STEP, f"output_dir='{folder}/{i}'")
+            totals.append((first_step - started, cpu))
     return totals[1:], imports[1:]
 
 
-def kept_features(data_dir: Path) -> tuple[Reached, Reached]:
-    """Training a head on a frozen ResNet-20 of 1,000 digits, with the features computed once, and in each epoch."""
+def cached_features(data_dir: Path) -> tuple[RunOutcome, RunOutcome]:
+    """Train a head on a frozen ResNet-20 with 1,000 digits, with the features cached and with them recomputed."""
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.pth"
         subprocess.run([sys.executable, "-c", RANDOM_BACKBONE, str(weights)], cwd=ROOT, check=True)
-        words = ["model=resnet20", f"net.weights='{weights}'", "transfer=features", "data=mnist"]
-        words += ["data.train_per_class=100", "data.val_size=500", "trainer.max_epochs=6", "optimizer.lr=0.01"]
-        kept, plain = (
-            run([*words, f"data_dir='{data_dir}'", f"cache_features={kept}"], Path(folder) / kept)
-            for kept in ("true", "false")
+        overrides = ["model=resnet20", f"net.weights='{weights}'", "transfer=features", "data=mnist"]
+        overrides += ["data.train_per_class=100", "data.val_size=500", "trainer.max_epochs=6", "optimizer.lr=0.01"]
+        cached, plain = (
+            run([*overrides, f"data_dir='{data_dir}'", f"cache_features={cached}"], Path(folder) / cached)
+            for cached in ("true", "false")
         )
-    return kept, plain
+    return cached, plain
 
 
-def fast_mnist(data_dir: Path) -> tuple[Reached, Reached]:
-    """``experiment=fast_mnist``, and scripts/plain_mnist.py, which has no epochs but one."""
+def fast_mnist(data_dir: Path) -> tuple[RunOutcome, RunOutcome]:
+    """``experiment=fast_mnist``, and scripts/plain_mnist.py, which has a single epoch."""
     with tempfile.TemporaryDirectory() as folder:
         ours = run(["experiment=fast_mnist", f"data_dir='{data_dir}'"], Path(folder) / "fast")
     command = [sys.executable, "scripts/plain_mnist.py", str(data_dir)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     seconds, accuracy = map(float, done.stdout.split())
-    return ours, Reached(seconds, seconds, accuracy)
+    return ours, RunOutcome(seconds, seconds, accuracy)
 
 
-def run(words: Sequence[str], run_dir: Path) -> Reached:
-    """``python train.py`` with these words."""
-    command = [sys.executable, "train.py", *words, "trainer.accelerator=cpu", f"hydra.run.dir='{run_dir}'"]
+def run(overrides: Sequence[str], run_dir: Path) -> RunOutcome:
+    """Run ``python train.py`` with these overrides."""
+    command = [sys.executable, "train.py", *overrides, "trainer.accelerator=cpu", f"hydra.run.dir='{run_dir}'"]
     subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
     results = json.loads((run_dir / "results.json").read_text())
     with (run_dir / "metrics.csv").open() as file:
         seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
-    return Reached(statistics.median(seconds[1:]), results["seconds"]["fit"], results["metrics"]["test/accuracy"])
+    return RunOutcome(statistics.median(seconds[1:]), results["seconds"]["fit"], results["metrics"]["test/accuracy"])
 
 
-def drawing(words: Sequence[str]) -> tuple[float, float]:
-    """Seconds of fit and test of a run, and of these the seconds in the hooks of `Film` and `GenerativePictures`."""
+def drawing(overrides: Sequence[str]) -> tuple[float, float]:
+    """Seconds of fit and test of a run, and the seconds of these spent in the hooks that draw."""
     with tempfile.TemporaryDirectory() as folder:
-        return last_line(DRAWING, folder, *words)
+        return last_line(DRAWING, folder, *overrides)
 
 
 def last_line(code: str, *argv: str) -> tuple[float, float]:
-    """The two numbers on the last line that a Python program prints."""
+    """Run Python code and return the two numbers on the last line of its output."""
     command = [sys.executable, "-c", code, *argv]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     wall, cpu = done.stdout.splitlines()[-1].split()

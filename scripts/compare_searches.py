@@ -1,11 +1,11 @@
-"""Compares hyperband with random search of an MLP on MNIST, at equal numbers of epochs.
+"""Compares hyperband with random search for an MLP on MNIST, with equal epoch budgets.
 
     python scripts/compare_searches.py [repeats]
 
-The course's search of `configs/sweep/mlp_mnist.yaml`: at most ten epochs a trial, factor 3. Random search trains five
-trials to their end, 50 epochs; hyperband draws and stops trials until they have trained 50 epochs together. Each method
-chooses on validation data, and its winner is trained once more and tested. What they reach goes into
-``results/searches.json`` and from there into RESULTS.md. A repeat that is done is not run again.
+The course's search of `configs/sweep/mlp_mnist.yaml`: at most ten epochs per trial, factor 3. Random search trains five
+full trials, 50 epochs; hyperband samples and prunes trials until they have used 50 epochs in total. Each method selects
+on validation data, and its winner is retrained and tested. The results go into ``results/searches.json`` and from there
+into RESULTS.md. Completed repeats are not run again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ METHODS = {
     "random": ["sweep=[random,mlp_mnist]", "sweep.trials=5"],
     "hyperband": ["sweep=[hyperband,mlp_mnist]", "sweep.trials=1000"],
 }
-WORDS = [
+OVERRIDES = [
     f"data.train_per_class={NUM_PER_CLASS}",
     "data.val_size=5000",
     "data.batch_size=32",
@@ -41,32 +41,32 @@ WORDS = [
     "logger=none",
     f"sweep.epochs={BUDGET}",
 ]
-TOLD = (
-    "`python scripts/compare_searches.py`: depth (0-8), width (16-256), rate and optimizer of an MLP on MNIST, "
-    f"{NUM_PER_CLASS:,} training rows of each class (not all, to save time), batches of 32, at most 10 epochs a trial, "
-    f"{BUDGET} epochs for each search; `random` is the course's five trials, `hyperband` has factor 3 and begins with "
-    "the same draws. The metric is that of the winner's best epoch on validation data; the winner was trained once "
-    "more, and only it was tested."
+DESCRIPTION = (
+    "`python scripts/compare_searches.py`: depth (0-8), width (16-256), learning rate and optimizer of an MLP on "
+    f"MNIST, {NUM_PER_CLASS:,} training rows per class (not all, to save time), batches of 32, at most 10 epochs "
+    f"per trial, {BUDGET} epochs per search; `random` is the course's five trials, `hyperband` has factor 3 and "
+    "starts with the same samples. The metric is that of the winner's best epoch on validation data; the winner was "
+    "retrained, and only the winner was tested."
 )
 
 
 def main() -> None:
-    """Exit code 0, or 2 where a search could not be run."""
+    """Exit code 0, or 2 if a search could not be run."""
     cli.execute(compare, __doc__)
 
 
 def compare(argv: Sequence[str]) -> None:
-    """Run what is missing, and write the table."""
+    """Run what is missing and write the table."""
     repeats = argv[0] if argv else "3"
     if len(argv) > 1 or not repeats.isdigit():
         raise UserError(f"{' '.join(argv)}: give a number of repeats")
     root = Path.cwd()
-    found = []
+    runs = []
     for repeat in range(int(repeats)):
         for method in METHODS:
-            found.append(run(method, repeat, root))
-            print(f"{method} {repeat}: {found[-1]}", flush=True)
-            store = {"metric": "val/accuracy", "told": TOLD, "runs": found}
+            runs.append(run(method, repeat, root))
+            print(f"{method} {repeat}: {runs[-1]}", flush=True)
+            store = {"metric": "val/accuracy", "told": DESCRIPTION, "runs": runs}
             path = root / "results" / "searches.json"
             path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps(store, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -74,23 +74,23 @@ def compare(argv: Sequence[str]) -> None:
 
 
 def run(method: str, repeat: int, root: Path) -> dict[str, Any]:
-    """One search: what it spent and what its winner reaches."""
+    """Run one search; returns its cost and the results of its winner."""
     folder = root / "outputs" / "compare_searches" / f"{method}-{repeat}"
-    words = [
+    search_overrides = [
         *METHODS[method],
-        *WORDS,
+        *OVERRIDES,
         f"seed={repeat}",
         f"sweep.seed={repeat}",
         overrides.quoted("hydra.sweep.dir", folder),
     ]
     done = subprocess.run(
-        [sys.executable, "-m", "dlzoo.train", "-m", *words], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "dlzoo.train", "-m", *search_overrides], capture_output=True, text=True, check=False
     )
     record = records.read(folder)
     best = record.best()
     winner = folder / f"winner-{best.number}" / "results.json" if best else folder
     if best is None or not winner.is_file():
-        raise UserError(f"{method} {repeat}: the search has no winner: {done.stderr.strip()[-300:]}")
+        raise UserError(f"{method} {repeat}: the search produced no winner: {done.stderr.strip()[-300:]}")
     tested = results.read(winner.parent)
     return {
         "method": method,

@@ -1,10 +1,10 @@
-"""Every model in every format that it may leave the house in: verified, or why not.
+"""Exports every model in every format and verifies the files.
 
     python scripts/export_matrix.py                  all models
-    python scripts/export_matrix.py lenet vae        some, the others as they are stored
+python scripts/export_matrix.py lenet vae        some; the others keep their stored results
 
-Each model learns from two batches of data that fit it, and its checkpoint is exported as `scripts/export.py` does. What
-came of it is kept in results/export.json, and from there goes into RESULTS.md.
+Each model trains on two batches of suitable data, and its checkpoint is exported as by `scripts/export.py`. The outcome
+is stored in results/export.json and included in RESULTS.md.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dlzoo.errors import UserError, nearest
 from dlzoo.training import results
 
 DATA = (
-    ("data=digits", "data.batch_size=8", "data.eval_batch_size=8"),  # few pictures at once, for the large nets
+    ("data=digits", "data.batch_size=8", "data.eval_batch_size=8"),  # small batches, for the large nets
     ("data=wine",),
     ("data=synthetic", "data.kind=line"),
     ("data=sentiment_sentences",),
@@ -35,17 +35,17 @@ DATA = (
     ("data=cartpole", "data.val_episodes=1", "data.test_episodes=1"),
     ("data=frozen_lake", "data.val_episodes=1", "data.test_episodes=1"),
 )
-"""One for each kind of input and target; a model is tried on the first that fits it."""
+"""One per kind of input and target; a model is trained on the first that suits it."""
 
 NEEDED = {
     "timm": ["net.name=mobilenetv3_small_050"],
     "word_rnn": ["data.level=word"],
-    "cnn": ["optimizer.lr=0.01"],  # at its own rate, two steps on so few pictures leave all units dead
-    "q_table": ["net.start=1.0"],  # no reward is found so soon: values that fall where it has been tell states apart
+    "cnn": ["optimizer.lr=0.01"],  # at its default rate, two steps on so few images leave all units dead
+    "q_table": ["net.start=1.0"],  # no reward so early: optimistic values tell states apart
 }
-"""Options that a model or its data do not have without being told, or that a run so short needs."""
+"""Options that a model or its data require, or that such a short run needs."""
 
-ALIKE = "the checkpoint answers different inputs nearly alike, so that nothing is verified"
+INDISTINGUISHABLE = "the checkpoint gives nearly the same output for different inputs, so nothing is verified"
 
 FORMATS = tuple(SUFFIXES)
 NAME = "export"
@@ -57,13 +57,13 @@ def main() -> None:
 
 
 def command(argv: Sequence[str]) -> None:
-    """Try the models named, or all, and write what came of it."""
+    """Export the given models, or all, and store the outcome."""
     from scripts.results_table import load, save, write_table
 
     known = config.groups()["model"]
     for name in argv:
         if name not in known:
-            raise UserError(f"{name}: there is no such model; {nearest(name, known)}")
+            raise UserError(f"{name}: unknown model; {nearest(name, known)}")
     root = Path.cwd()
     store = load(root, NAME)
     store["runs"] = {key: row for key, row in store["runs"].items() if key.split()[0] in known}
@@ -71,20 +71,20 @@ def command(argv: Sequence[str]) -> None:
         store["runs"] = {key: row for key, row in store["runs"].items() if key.split()[0] != model}
         for key, row in rows_of(model, FORMATS):
             store["runs"][key] = row
-            print(key, *(f"{format}: {told(row[format])}" for format in FORMATS), sep="  ", flush=True)
+            print(key, *(f"{format}: {describe_outcome(row[format])}" for format in FORMATS), sep="  ", flush=True)
         store["runs"] = dict(sorted(store["runs"].items()))
         store["versions"] = versions()
         save(root, NAME, store)
     write_table(root)
 
 
-def rows_of(model: str, formats: Sequence[str], words: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(model, what came of each format), and for an autoencoder a second row for its decoder."""
+def rows_of(model: str, formats: Sequence[str], overrides: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(model, outcome by format), and for an autoencoder a second row for its decoder."""
     from dlzoo.commands.export import Options, data_of, export
     from dlzoo.tasks.interfaces import Encoding
 
     with tempfile.TemporaryDirectory() as folder:
-        ckpt = trained(model, Path(folder), words)
+        ckpt = train_briefly(model, Path(folder), overrides)
         task, cfg = cli.load(ckpt)
         source = data_of(cfg, task, None, [])
         for part in ("", "decoder") if isinstance(task, Encoding) else ("",):
@@ -94,19 +94,23 @@ def rows_of(model: str, formats: Sequence[str], words: Sequence[str] = ()) -> It
                 output = Path(folder) / f"{model}{SUFFIXES[format]}"
                 try:
                     _, verdict = export(task, cfg, source, output, options)
-                    hollow = verdict.spread <= TOLERANCE
-                    row[format] = {"reason": ALIKE} if hollow else verdict._asdict() | {"bytes": output.stat().st_size}
+                    is_constant = verdict.spread <= TOLERANCE
+                    row[format] = (
+                        {"reason": INDISTINGUISHABLE}
+                        if is_constant
+                        else verdict._asdict() | {"bytes": output.stat().st_size}
+                    )
                 except UserError as error:
                     row[format] = {"reason": str(error)}
             yield f"{model} part={part}" if part else model, row
 
 
-def trained(model: str, folder: Path, words: Sequence[str] = ()) -> Path:
-    """The checkpoint of a short run: two batches, on the first data that fit."""
+def train_briefly(model: str, folder: Path, overrides: Sequence[str] = ()) -> Path:
+    """The checkpoint of a short run: two batches of the first suitable data."""
     from dlzoo.training import run
 
     plain = ["trainer=smoke", "trainer.accelerator=cpu", "callbacks=checkpoint", "logger=none"]
-    chosen = [f"model={model}", *plain, *data_for(model), *NEEDED.get(model, []), *words]
+    chosen = [f"model={model}", *plain, *data_for(model), *NEEDED.get(model, []), *overrides]
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run.run(config.compose(chosen), folder, chosen)
@@ -114,29 +118,28 @@ def trained(model: str, folder: Path, words: Sequence[str] = ()) -> Path:
 
 
 def data_for(model: str) -> Sequence[str]:
-    """The first of `DATA` whose inputs the model's net takes and whose target its task learns."""
+    """The first of `DATA` with inputs that the model's net accepts and a target that its task supports."""
     from dlzoo.config import instantiate as build
 
     parts = config.compose([f"model={model}"])
     net, task = (signatures.locate(part._target_, "_target_") for part in (parts.net, parts.task))
-    for words in DATA:
-        spec = build.build_data(config.compose(words)).declare()
+    for overrides in DATA:
+        spec = build.build_data(config.compose(overrides)).declare()
         if isinstance(spec, net.accepts) and isinstance(spec.target, task.targets):
-            return words
-    raise UserError(f"model={model}: no data of the matrix fits it")
+            return overrides
+    raise UserError(f"model={model}: none of the data suits it")
 
 
 def versions() -> dict[str, str]:
-    """Of what writes and reads the files."""
+    """Versions of the packages that write and read the files."""
     import onnx
     import onnxruntime
 
-    own = results.versions()
-    return own | {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
+    return results.versions() | {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
 
 
-def told(outcome: dict[str, Any]) -> str:
-    """In a few words, for the terminal."""
+def describe_outcome(outcome: dict[str, Any]) -> str:
+    """A short text for the terminal."""
     return outcome.get("reason") or f"verified to {outcome['difference']:.0e}"
 
 
@@ -163,16 +166,16 @@ def section(root: Path) -> list[str]:
     tried = {key.split()[0] for key in store["runs"]}
     left = [f"`{name}`" for name in config.groups()["model"] if name not in tried]
     commits = sorted({str(row["commit"]) for row in store["runs"].values()})
-    made = ", ".join(
+    with_versions = ", ".join(
         [*(f"{name} {version}" for name, version in store["versions"].items()), f"commit {' '.join(commits)}"]
     )
     return [
-        "## Leaving the house",
+        "## Export",
         "",
-        "Generated by `python scripts/export_matrix.py`: each model learns from two batches, is written by",
-        "`scripts/export.py` in each format, and the file's outputs on real inputs, alone and in a batch, are held",
-        "against the checkpoint's. A number is the largest difference, as a share of the largest output where that is",
-        "above 1; above 1e-4 no file is left.",
+        "Generated by `python scripts/export_matrix.py`: each model trains on two batches, is exported by",
+        "`scripts/export.py` in each format, and the file's outputs on real inputs, alone and in a batch, are compared",
+        "with the checkpoint's. A value is the largest difference, relative to the largest output if that is above 1;",
+        "above 1e-4 no file is written.",
         "",
         f"| model | data | {' | '.join(FORMATS)} |",
         f"| --- | --- |{' --- |' * len(FORMATS)}",
@@ -181,7 +184,7 @@ def section(root: Path) -> list[str]:
         *(f"{i}. {reason}" for i, reason in enumerate(reasons, 1)),
         *([""] if reasons else []),
         *([f"Not tried yet: {', '.join(left)}.", ""] if left else []),
-        f"With {made}.",
+        f"With {with_versions}.",
         "",
     ]
 

@@ -1,12 +1,12 @@
-"""Golden runs: short seeded runs whose losses, weights and metrics must not change unless somebody means them to.
+"""Golden runs: short seeded runs whose losses, weights and metrics must not change unintentionally.
 
-    python scripts/golden.py write folder=/tmp/before            every family, in about three minutes on one core
+    python scripts/golden.py write folder=/tmp/before            all families, about three minutes on one core
     python scripts/golden.py write folder=/tmp/after only=gan,dqn
     python scripts/golden.py compare folder=/tmp/before other=/tmp/after
 
-`write` leaves ``golden.json``: for each run a digest of all weights, every metric and the training losses step by step.
-Two checkouts are the same program if theirs are equal, on the same machine with the same versions.
-tests/runs/test_golden.py holds the first steps of every experiment against tests/golden/ by the same functions.
+`write` writes ``golden.json``: for each run a digest of all weights, all metrics, and the training loss of every step.
+Two checkouts behave identically if their files are equal, on the same machine with the same versions.
+tests/runs/test_golden.py compares the first steps of every experiment with tests/golden/ by the same functions.
 """
 
 from __future__ import annotations
@@ -39,6 +39,10 @@ RUNS = {
     # tables
     "perceptron": "model=perceptron data=gates data.gate=and",
     "perceptron_classes": "model=perceptron data=iris",
+    "adaline": "model=adaline data=gates data.gate=and",
+    "adaline_classes": "model=adaline data=iris scheduler=exponential trainer.accumulate_grad_batches=2",
+    "kmeans": "model=kmeans data=iris trainer.max_epochs=4",
+    "kmeans_batches": "model=kmeans data=digits task.update=batch task.init_rows=200",
     "linear": "model=linear data=synthetic data.kind=friedman",
     "softmax": "model=softmax data=wine optimizer=sgd",
     "mlp": "model=mlp data=digits net.norm=batch net.dropout=0.2 augment=shift scheduler=cosine",
@@ -96,22 +100,22 @@ RUNS = {
     "cgan": "model=cgan",
     "wgan_gp": "model=wgan_gp net.width=4 task.discriminator_steps=2",
     # agents
-    "dqn": f"model=dqn data=cartpole {RL} task.learn_after=100",
-    "dqn_options": f"model=dqn data=cartpole {RL} task.learn_after=100 task.double=true task.prioritized=true "
+    "dqn": f"model=dqn data=cartpole {RL} task.learning_starts=100",
+    "dqn_options": f"model=dqn data=cartpole {RL} task.learning_starts=100 task.double=true task.prioritized=true "
     "task.num_steps_return=3 net.dueling=true data.num_envs=2 scheduler=cosine",
     "q_table": f"model=q_table data=frozen_lake {RL}",
     "random": f"model=random data=cartpole {RL}",
 }
-"""Overrides of a short run of each family, and of what crosses families."""
+"""Overrides of a short run of each family, and of features that apply to several families."""
 
 
 def write_data(folder: Path) -> dict[str, str]:
-    """Small files of a user's own, generated: a table, labelled texts, running text. Their paths, by name."""
+    """Generate small user files: a table, labelled texts, and running text; returns their paths by name."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [(i % 7, "ab"[i % 2], i * i % 11, 3.0 * (i % 7) - i * i % 11) for i in range(120)]
     table = "a,b,c,y\n" + "".join(f"{a},{b},{c},{y + 0.25}\n" for a, b, c, y in rows)
-    words = ["the", "film", "was", "so", "very", "long", "and", "bright", "we", "saw", "it", "again", "today"]
-    lines = [" ".join(words[(i * k) % len(words)] for k in range(1, 6 + i % 5)) for i in range(120)]
+    vocabulary = ["the", "film", "was", "so", "very", "long", "and", "bright", "we", "saw", "it", "again", "today"]
+    lines = [" ".join(vocabulary[(i * k) % len(vocabulary)] for k in range(1, 6 + i % 5)) for i in range(120)]
     texts = "text,label\n" + "".join(
         f"{line} {('bad', 'good')[i % 2]},{('no', 'yes')[i % 2]}\n" for i, line in enumerate(lines)
     )
@@ -123,12 +127,12 @@ def write_data(folder: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def recorded_losses() -> Iterator[dict[str, list[float]]]:
-    """Every mean that a training step reports, in its order, by name."""
+    """Record every mean that a training step logs, in order, by name."""
     from dlzoo.tasks.base import Task
     from dlzoo.tasks.rl.agent import Player
 
     losses: dict[str, list[float]] = {}
-    track, add_mean = Task.track, Player.add_mean
+    track, add_mean = Task.log_step, Player.add_mean
 
     def record(name: str, value: Any) -> None:
         losses.setdefault(name, []).append(float(value.detach()))
@@ -142,12 +146,12 @@ def recorded_losses() -> Iterator[dict[str, list[float]]]:
         record(name, mean)
         add_mean(self, name, mean, count)
 
-    with mock.patch.object(Task, "track", recorded_track), mock.patch.object(Player, "add_mean", recorded_mean):
+    with mock.patch.object(Task, "log_step", recorded_track), mock.patch.object(Player, "add_mean", recorded_mean):
         yield losses
 
 
 def run(overrides: Sequence[str], folder: Path) -> dict[str, Any]:
-    """A run's training losses, metrics, number of parameters and steps, and a digest of its last weights."""
+    """Run training; returns its losses, metrics, number of parameters and steps, and a digest of the final weights."""
     import torch
 
     from dlzoo.training.run import run as run_training
@@ -167,7 +171,7 @@ def run(overrides: Sequence[str], folder: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without what a run prints."""
+    """Suppress the output of a run."""
     output = io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -175,9 +179,9 @@ def quiet() -> Iterator[None]:
 
 
 def digest_of(state_dict: dict[str, Any]) -> str:
-    """Of the values of all tensors, in the order of their names.
+    """Digest of the values of all tensors, in the order of their names.
 
-    The names themselves do not count: to rename a layer changes no weight.
+    The names are not part of it, since renaming a layer does not change weights.
     """
     digest = hashlib.sha256()
     for _, tensor in sorted(state_dict.items()):
@@ -186,7 +190,7 @@ def digest_of(state_dict: dict[str, Any]) -> str:
 
 
 def platform_of_run() -> dict[str, str]:
-    """What must be the same for bits to be the same."""
+    """What must match for results to be bitwise identical."""
     import torch
 
     try:
@@ -201,34 +205,34 @@ def platform_of_run() -> dict[str, str]:
     }
 
 
-def differences(before: Any, after: Any, place: str = "", *, tolerance: float = 0.0) -> list[str]:
-    """Where two recorded runs differ.
+def differences(before: Any, after: Any, path: str = "", *, tolerance: float = 0.0) -> list[str]:
+    """The differences between two recorded runs.
 
     Args:
-        tolerance: of numbers, relative to the larger and to 1.
+        tolerance: for numbers, relative to the larger one or to 1.
     """
     if isinstance(before, dict) and isinstance(after, dict):
-        found = [f"{place}.{key}: only in one of them" for key in sorted(before.keys() ^ after.keys())]
+        changes = [f"{path}.{key}: only in one of the two" for key in sorted(before.keys() ^ after.keys())]
         shared = sorted(before.keys() & after.keys())
-        return found + [
-            d for key in shared for d in differences(before[key], after[key], f"{place}.{key}", tolerance=tolerance)
+        return changes + [
+            d for key in shared for d in differences(before[key], after[key], f"{path}.{key}", tolerance=tolerance)
         ]
     if isinstance(before, list) and isinstance(after, list):
         if len(before) != len(after):
-            return [f"{place}: {len(before)} and {len(after)} values"]
+            return [f"{path}: {len(before)} and {len(after)} values"]
         pairs = enumerate(zip(before, after, strict=True))
-        return [d for i, (a, b) in pairs for d in differences(a, b, f"{place}[{i}]", tolerance=tolerance)]
+        return [d for i, (a, b) in pairs for d in differences(a, b, f"{path}[{i}]", tolerance=tolerance)]
     if isinstance(before, int | float) and isinstance(after, int | float):
         if math.isnan(before) and math.isnan(after):
             return []
         close = abs(before - after) <= tolerance * max(abs(before), abs(after), 1.0)
-        return [] if before == after or close else [f"{place}: {before!r} and {after!r}"]
-    return [] if before == after else [f"{place}: {before} and {after}"]
+        return [] if before == after or close else [f"{path}: {before!r} and {after!r}"]
+    return [] if before == after else [f"{path}: {before} and {after}"]
 
 
 @dataclasses.dataclass
 class Options:
-    """Of the command."""
+    """Options of the command."""
 
     folder: Path
     other: Path | None = None
@@ -238,9 +242,9 @@ class Options:
 def write(options: Options) -> None:
     names = options.only.split(",") if options.only else list(RUNS)
     if unknown := {*names} - {*RUNS}:
-        raise UserError(f"only={min(unknown)}: there is no such run; there are: {', '.join(RUNS)}")
+        raise UserError(f"only={min(unknown)}: unknown run; choose from {', '.join(RUNS)}")
     paths = write_data(options.folder / "data")
-    paths["resnet20"] = str(options.folder / "resnet20" / "checkpoints" / "last.ckpt")  # its run comes first
+    paths["resnet20"] = str(options.folder / "resnet20" / "checkpoints" / "last.ckpt")  # from an earlier run
     results: dict[str, Any] = {"platform": platform_of_run(), "runs": {}}
     for name in names:
         overrides = [*COMMON.split(), "trainer.max_epochs=2", *RUNS[name].format(**paths).split()]
@@ -252,20 +256,20 @@ def write(options: Options) -> None:
 
 def compare(options: Options) -> None:
     if options.other is None:
-        raise UserError("other is missing: give the folder of the other checkout's golden.json")
+        raise UserError("other is missing: give the folder with the other checkout's golden.json")
     before, after = (json.loads((folder / "golden.json").read_text()) for folder in (options.folder, options.other))
-    found = differences(before, after)
-    for line in found:
+    changes = differences(before, after)
+    for line in changes:
         print(line)
-    print(f"{len(before['runs'])} runs, {len(found)} differences")
-    if found:
+    print(f"{len(before['runs'])} runs, {len(changes)} differences")
+    if changes:
         sys.exit(1)
 
 
 def main(argv: Sequence[str]) -> None:
     actions = {"write": write, "compare": compare}
     if not argv or argv[0] not in actions:
-        raise UserError(f"{' '.join(argv) or 'nothing'}: say write or compare; see --help")
+        raise UserError(f"{' '.join(argv) or 'nothing'}: give write or compare; see --help")
     options, _ = cli.parse(Options, argv[1:])
     actions[argv[0]](options)
 

@@ -1,11 +1,11 @@
-"""Mutation testing: change one place of a module at a time, and see whether the default tests notice.
+"""Mutation testing: change a module in one place at a time, and check whether the default tests notice.
 
     python scripts/mutate.py dlzoo/losses/functional.py [dlzoo/tasks/base.py …]      # survivors are printed
     DLZOO_WRITE_RESULTS=1 python scripts/mutate.py                        # all modules, and counts for RESULTS.md
 
-A mutant runs the tests that execute the changed function, quickest first, until one fails. The tests are imported once;
-each mutant is a fork of that process with the changed code put into the functions that are there. Tests that start
-processes are not among them: they would see the unchanged files. What survives is either killed by a new test or
+For each mutant, the tests that execute the changed function run, fastest first, until one fails. The tests are imported
+once; each mutant is a fork of that process with the changed code patched into the existing functions. Tests that start
+processes are excluded, since these would import the unchanged files. A survivor is either killed by a new test or
 explained in scripts/mutants.yaml.
 """
 
@@ -30,31 +30,31 @@ import pytest
 import yaml
 
 from scripts import reliability
-from scripts.mutations import mutants, put_in
+from scripts.mutations import mutants, patch_module
 
 ROOT = Path(__file__).parents[1]
 
 TESTS = yaml.safe_load((ROOT / "scripts" / "mutants.yaml").read_text(encoding="utf-8"))
-"""``tests``: module -> names of test files; ``explained``: module -> {mutant: why no test need notice}."""
+"""``tests``: module -> names of test files; ``explained``: module -> {mutant: why no test needs to notice}."""
 COLUMNS = ["module", "mutants", "tried", "killed", "equivalent", "explained", "open"]
 
 
 def reasons(module: str) -> dict[str, str]:
-    """``equivalent: …`` or ``explained: …`` for each mutant that need not fall."""
+    """``equivalent: …`` or ``explained: …`` for each mutant that no test needs to kill."""
     return TESTS["explained"].get(module) or {}
 
 
 class Mutation:
-    """A pytest plugin: in place of a run, one with a note of what each test executes, then one for each mutant."""
+    """A pytest plugin that runs the tests once to record what each executes, and then again for each mutant."""
 
-    def __init__(self, modules: list[str], share: float) -> None:
-        self.share = share
+    def __init__(self, modules: list[str], fraction: float) -> None:
+        self.fraction = fraction
         self.files = {str(ROOT / module): module for module in modules}
         self.executed: dict[tuple[str, str], set[str]] = defaultdict(set)
         self.seconds: dict[str, float] = {}
         self.failed = False
         self.survivors: dict[str, list[str]] = {module: [] for module in modules}
-        self.found: Counter[str] = Counter()
+        self.num_mutants: Counter[str] = Counter()
         self.tried: Counter[str] = Counter()
 
     def profile(self, frame: types.FrameType, event: str, _: Any) -> None:
@@ -89,29 +89,29 @@ class Mutation:
             sys.setprofile(None)
             self.seconds[item.nodeid] = time.monotonic() - started
             if not passed:
-                raise SystemExit(f"{item.nodeid} fails without any mutant")
-        if self.is_noticed(items, lambda: None):
-            raise SystemExit("a test fails when it is run again without any mutant")
+                raise SystemExit(f"{item.nodeid} fails without a mutant")
+        if self.is_killed(items, lambda: None):
+            raise SystemExit("a test fails when run a second time without a mutant")
         for path, module in self.files.items():
             imported = importlib.import_module(module.removesuffix(".py").replace("/", "."))
             for change, tree in mutants(Path(path).read_text(encoding="utf-8")):
-                self.found[module] += 1
-                if random.Random(change.label).random() >= self.share:
+                self.num_mutants[module] += 1
+                if random.Random(change.label).random() >= self.fraction:
                     continue
                 self.tried[module] += 1
                 tests = self.executed.get((path, ".".join(change.scope))) or {item.nodeid for item in items}
                 chosen = [item for item in items if not tests.isdisjoint((item.nodeid, item.nodeid.partition("::")[0]))]
-                if not self.is_noticed(chosen, partial(put_in, imported, change, tree)):
+                if not self.is_killed(chosen, partial(patch_module, imported, change, tree)):
                     self.survivors[module].append(change.label)
                     if change.label not in reasons(module):
                         print(f"\nsurvives: {module}: {change.label}", flush=True)
         return True
 
-    def is_noticed(self, items: list[Any], change: Callable[[], None]) -> bool:
+    def is_killed(self, items: list[Any], change: Callable[[], None]) -> bool:
         """Whether a test fails after a change, in a fork of this process."""
         if child := os.fork():
             return os.waitpid(child, 0)[1] != 0
-        signal.alarm(int(60 + 10 * sum(self.seconds[item.nodeid] for item in items)))  # it may never end
+        signal.alarm(int(60 + 10 * sum(self.seconds[item.nodeid] for item in items)))  # the mutant may never terminate
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1), os.dup2(quiet, 2)
         passed = False
@@ -123,7 +123,7 @@ class Mutation:
 
 
 def save(rows: dict[str, list[Any]]) -> None:
-    """Counts for RESULTS.md, of the modules that were looked at."""
+    """Save the counts of the tested modules for RESULTS.md."""
     reliability.save(
         ROOT,
         "mutants",
@@ -132,28 +132,28 @@ def save(rows: dict[str, list[Any]]) -> None:
         columns=COLUMNS,
         rows=[rows[module] for module in TESTS["tests"] if module in rows],
         note="One change of a module at a time: a comparison, an operator, a number, an argument, a statement. Killed: "
-        "a default test fails. Equivalent: nothing that can be observed changes; explained: nothing that is promised "
-        "does. The reason for each stands in scripts/mutants.yaml.",
+        "a default test fails. Equivalent: no observable behaviour changes; explained: no promised behaviour changes. "
+        "scripts/mutants.yaml gives the reason for each.",
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="*", help=f"of {', '.join(TESTS['tests'])}; all")
-    parser.add_argument("--share", type=float, default=1.0, help="of the mutants, chosen by their text")
+    parser.add_argument("--share", type=float, default=1.0, help="fraction of the mutants to try")
     given = parser.parse_args()
     chosen = given.modules or [*TESTS["tests"]]
     os.chdir(ROOT)
     names = {name for module in chosen for name in TESTS["tests"][module].split()}
     files = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/**/test_*.py") if path.stem[5:] in names)
-    mutation = Mutation(chosen, given.share)
+    mutation = Mutation(chosen, given.fraction)
     pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--capture=sys", *files], plugins=[mutation])
     file = ROOT / "results" / "reliability" / "mutants.json"
     rows = {row[0]: row for row in json.loads(file.read_text())["rows"]} if file.is_file() else {}
     for module in chosen:
         tried, left = mutation.tried[module], mutation.survivors[module]
         why = Counter(reasons(module).get(label, "open").partition(":")[0] for label in left)
-        counts = [mutation.found[module], tried, tried - len(left), *(why[name] for name in COLUMNS[4:])]
+        counts = [mutation.num_mutants[module], tried, tried - len(left), *(why[name] for name in COLUMNS[4:])]
         rows[module] = [module, *counts]
         print(dict(zip(COLUMNS, rows[module], strict=True)))
     if "DLZOO_WRITE_RESULTS" in os.environ:

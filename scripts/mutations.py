@@ -1,4 +1,4 @@
-"""For mutate.py: every change of a module that is tried, and how it is put into the module that is imported already."""
+"""For mutate.py: generates all mutations of a module, and patches them into the imported module."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ SWAPS: dict[type, tuple[type, ...]] = {
     ast.NotIn: (ast.In,), ast.Add: (ast.Sub,), ast.Sub: (ast.Add,), ast.Mult: (ast.Div,), ast.Div: (ast.Mult,),
     ast.FloorDiv: (ast.Mult,), ast.Mod: (ast.Mult,), ast.Pow: (ast.Mult,), ast.And: (ast.Or,), ast.Or: (ast.And,),
 }  # fmt: skip
-NEVER = ("annotation", "returns", "decorator_list", "exc", "type_params")
-"""Fields that are not changed: types, and the texts of errors."""
+SKIPPED_FIELDS = ("annotation", "returns", "decorator_list", "exc", "type_params")
+"""Fields that are not mutated: types and error messages."""
 
 
 def with_(node: ast.AST, **fields: Any) -> ast.AST:
-    """A copy of a node with other fields."""
+    """A copy of a node with some fields replaced."""
     changed = copy.copy(node)
     vars(changed).update(fields)
     return changed
 
 
 def alternatives(node: ast.AST) -> Iterator[ast.AST]:
-    """What may stand in a node's place."""
+    """The mutations of a node."""
     if isinstance(node, ast.Compare) and len(node.ops) == 1:
         yield from (with_(node, ops=[other()]) for other in SWAPS.get(type(node.ops[0]), ()))
     elif isinstance(node, ast.BinOp | ast.AugAssign | ast.BoolOp):
@@ -42,7 +42,7 @@ def alternatives(node: ast.AST) -> Iterator[ast.AST]:
     elif isinstance(node, ast.If) and not isinstance(node.test, ast.Compare | ast.BoolOp | ast.UnaryOp):
         yield with_(node, test=ast.UnaryOp(ast.Not(), node.test))
     elif isinstance(node, ast.Return) and node.value is not None and not isinstance(node.value, ast.Constant):
-        yield ast.Return(ast.IfExp(ast.Constant(True), ast.Constant(None), node.value))  # it still uses its names
+        yield ast.Return(ast.IfExp(ast.Constant(True), ast.Constant(None), node.value))  # keeps using its names
     elif isinstance(node, ast.Call):
         first, keywords = node.args[:2], node.keywords
         if len(first) == 2 and not any(isinstance(arg, ast.Starred) for arg in first):
@@ -51,11 +51,11 @@ def alternatives(node: ast.AST) -> Iterator[ast.AST]:
     sets = isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute | ast.Subscript)
     calls = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
     if isinstance(node, ast.stmt) and (sets or calls or isinstance(node, ast.AugAssign | ast.Raise)):
-        yield ast.If(ast.Constant(0), [node], [])  # nothing, but its names are still used
+        yield ast.If(ast.Constant(0), [node], [])  # a no-op that keeps using its names
 
 
 class Change(ast.NodeTransformer):
-    """Makes one change, and says where: ``scope``, the names of the classes and the function around it."""
+    """Applies one mutation and records where: ``scope`` holds the names of the enclosing classes and function."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -79,9 +79,9 @@ class Change(ast.NodeTransformer):
             self.scope.append(node.name)
             self.in_function = isinstance(node, ast.FunctionDef)
         for name, value in ast.iter_fields(node):
-            if isinstance(value, list) and name not in NEVER:
+            if isinstance(value, list) and name not in SKIPPED_FIELDS:
                 value[:] = [self.visit(child) if isinstance(child, ast.AST) else child for child in value]
-            elif isinstance(value, ast.AST) and name not in NEVER:
+            elif isinstance(value, ast.AST) and name not in SKIPPED_FIELDS:
                 setattr(node, name, self.visit(value))
         if not self.label:
             self.scope, self.in_function = around, was_in_function
@@ -89,7 +89,7 @@ class Change(ast.NodeTransformer):
 
 
 def mutants(source: str) -> Iterator[tuple[Change, ast.Module]]:
-    """Every change of a module, and the module with it."""
+    """All mutations of a module, each with the mutated module."""
     seen: Counter[str] = Counter()
     for number in range(10**6):
         change = Change(number)
@@ -104,30 +104,30 @@ def mutants(source: str) -> Iterator[tuple[Change, ast.Module]]:
 def function_in(owner: Any, names: list[str]) -> tuple[Any, Any]:
     """The outermost function of a scope, or None, and its owner: the module or the innermost class."""
     for name in names:
-        found = vars(owner)[name]
-        if not isinstance(found, type):
-            for way in ("fget", "__func__", "func", "__wrapped__"):
-                found = getattr(found, way, None) or found
-            return found, owner
-        owner = found
+        member = vars(owner)[name]
+        if not isinstance(member, type):
+            for attribute in ("fget", "__func__", "func", "__wrapped__"):
+                member = getattr(member, attribute, None) or member
+            return member, owner
+        owner = member
     return None, owner
 
 
-def put_in(module: types.ModuleType, change: Change, tree: ast.Module) -> None:
-    """Change the function or the values of a module; whoever has imported them sees the change too."""
-    fresh = types.ModuleType(module.__name__)
-    vars(fresh).update(__file__=module.__file__)
-    exec(compile(tree, str(module.__file__), "exec"), vars(fresh))
-    (old, owner), (new, fresh_owner) = function_in(module, change.scope), function_in(fresh, change.scope)
+def patch_module(module: types.ModuleType, change: Change, tree: ast.Module) -> None:
+    """Patch a function or values into a module, also where other modules have imported them."""
+    mutated = types.ModuleType(module.__name__)
+    vars(mutated).update(__file__=module.__file__)
+    exec(compile(tree, str(module.__file__), "exec"), vars(mutated))
+    (old, owner), (new, mutated_owner) = function_in(module, change.scope), function_in(mutated, change.scope)
     if old is not None:
         old.__code__, old.__defaults__, old.__kwdefaults__ = new.__code__, new.__defaults__, new.__kwdefaults__
         return
-    for name, value in vars(fresh_owner).items():
+    for name, value in vars(mutated_owner).items():
         before = vars(owner).get(name)
         if isinstance(value, dict) and isinstance(before, dict) and name[:2] != "__":
             before.clear()
             before.update(value)
         elif isinstance(value, bool | int | float | str | tuple | set) and value != before and name[:2] != "__":
-            places = [m for m in {*sys.modules.values()} if before is not None and vars(m).get(name) is before]
-            for place in [owner, *places]:
-                setattr(place, name, value)
+            modules = [m for m in {*sys.modules.values()} if before is not None and vars(m).get(name) is before]
+            for holder in [owner, *modules]:
+                setattr(holder, name, value)

@@ -1,8 +1,8 @@
-"""MNIST as most tutorials write it, beside ``experiment=fast_mnist``: ``python scripts/plain_mnist.py <data_dir>``
+"""MNIST as in most tutorials, to compare with ``experiment=fast_mnist``: ``python scripts/plain_mnist.py <data_dir>``
 
 Two convolutions, max-pooling, dropout and two dense layers (PyTorch's own example), Adadelta, batch 64, a `DataLoader`
-that turns one picture after another into a standardised tensor; one epoch of all 60,000. Prints seconds of training and
-test accuracy.
+that turns one image after another into a standardized tensor; one epoch of all 60,000. Prints the seconds of training
+and the test accuracy.
 """
 
 import sys
@@ -45,8 +45,8 @@ def main(data_dir: str) -> None:
     seconds = time.perf_counter() - started
     net.eval()
     with torch.no_grad():
-        right = sum(int((net(x).argmax(1) == y).sum()) for x, y in DataLoader(MNIST(raw, "t10k"), batch_size=1000))
-    print(f"{seconds:.3f} {right / 10_000:.4f}")
+        correct = sum(int((net(x).argmax(1) == y).sum()) for x, y in DataLoader(MNIST(raw, "t10k"), batch_size=1000))
+    print(f"{seconds:.3f} {correct / 10_000:.4f}")
 
 
 if __name__ == "__main__":

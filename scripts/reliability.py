@@ -1,4 +1,4 @@
-"""What was measured of reliability: a file for each measurement, a section of RESULTS.md from all of them.
+"""Reliability measurements: one file per measurement, and a section of RESULTS.md from all of them.
 
 Each ``results/reliability/<part>.json`` holds ``{"title", "command", "columns", "rows", "note"}``, written by the
 command that it names.
@@ -14,10 +14,10 @@ from typing import Any
 from dlzoo.errors import UserError, short
 
 KEYS = ("title", "command", "columns", "rows", "note")
-MOST_ROWS = 20
-"""Of a table that stands open; a longer one is folded."""
-MOST_SIGNS = 160
-"""Of a cell."""
+MAX_ROWS = 20
+"""Rows of a table that is not collapsed."""
+MAX_CHARACTERS = 160
+"""Characters of a cell."""
 
 
 def save(
@@ -32,7 +32,7 @@ def save(
 
 
 def section(root: Path) -> list[str]:
-    """A table for each file, in the order of their names."""
+    """A table per file, sorted by name."""
     lines = []
     for path in sorted((root / "results" / "reliability").glob("*.json")):
         lines += table_lines(json.loads(path.read_text(encoding="utf-8")), path)
@@ -43,20 +43,20 @@ def table_lines(table: dict[str, Any], path: Path) -> list[str]:
     """One measurement, as Markdown.
 
     Raises:
-        UserError: the file lacks something, or a row does not fit the columns.
+        UserError: a key is missing, or a row does not match the columns.
     """
     if missing := [key for key in KEYS if key not in table]:
-        raise UserError(f"{path} lacks {', '.join(missing)}; run again what wrote it")
+        raise UserError(f"{path} lacks {', '.join(missing)}; rerun the command that wrote it")
     for row in table["rows"]:
         if len(row) != len(table["columns"]):
-            raise UserError(f"{path}: {row} does not fit the columns {', '.join(table['columns'])}")
+            raise UserError(f"{path}: {row} does not match the columns {', '.join(table['columns'])}")
     lines = [
         f"| {' | '.join(table['columns'])} |",
         f"|{' --- |' * len(table['columns'])}",
         *(f"| {' | '.join(map(cell, row))} |" for row in table["rows"]),
         "",
     ]
-    if len(table["rows"]) > MOST_ROWS:
+    if len(table["rows"]) > MAX_ROWS:
         lines = ["<details>", f"<summary>{len(table['rows'])} rows</summary>", "", *lines, "</details>", ""]
     return [
         f"### {table['title']}",
@@ -69,7 +69,7 @@ def table_lines(table: dict[str, Any], path: Path) -> list[str]:
 
 
 def cell(value: Any) -> str:
-    """What a table shows of a value.
+    """A value as shown in a table.
 
     >>> [cell(value) for value in (True, None, 12345, 0.01234567, "a|b")]
     ['yes', '-', '12,345', '0.01235', 'a\\\\|b']
@@ -80,4 +80,4 @@ def cell(value: Any) -> str:
         return "yes" if value else "**no**"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else short(value, MOST_SIGNS).replace("|", "\\|")
+    return f"{value:.4g}" if isinstance(value, float) else short(value, MAX_CHARACTERS).replace("|", "\\|")

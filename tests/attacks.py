@@ -219,6 +219,22 @@ def groups(canary: Path) -> Iterator[Attack]:
     for folder, name in (("hydra/launcher", "submitit_evil"), ("hydra/callbacks", "evil"), ("optimizer", "adam")):
         text = f"# @package _global_\ndefaults:\n  - override /{folder}: {name}\n"
         yield Attack(f"{folder}/{name}", {f"{folder}/{name}.yaml": node, "experiment/mine.yaml": text}, [], {})
+    odd = (
+        "null",
+        "5",
+        "[5]",
+        "[[a]]",
+        "{a: b}",
+        "['/optimizer@a b: adam']",
+        "[{optional /optimizer: nope}]",
+        "[_self_, _self_]",
+    )
+    for defaults in odd:
+        yield Attack(
+            f"defaults: {defaults}", {"experiment/mine.yaml": f"# @package _global_\ndefaults: {defaults}\n"}, [], {}
+        )
+    for header in ("# @package", "# @package a b", "# @package hydra.callbacks", "# @package _global_.hydra.run"):
+        yield Attack(header, {"experiment/mine.yaml": f"{header}\ndir: {canary}\n"}, [], {})
     for file in ("train.yaml", "hydra/job_logging/none.yaml"):
         yield Attack(file, {file: node, "experiment/mine.yaml": "seed: 0\n"}, [], {})
 

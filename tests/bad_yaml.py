@@ -8,13 +8,13 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 
 
 BAD_YAML = {
-    "aliases of aliases": (LAUGHS, "stands for more than"),
-    "merged aliases": (LAUGHS + "b: {<<: *a11}\n", "stands for more than"),
+    "aliases of aliases": (LAUGHS, "expands to more than"),
+    "merged aliases": (LAUGHS + "b: {<<: *a11}\n", "expands to more than"),
     "a node that contains itself": ("a: &a [*a]\n", "contains itself"),
     "deep brackets": ("[" * 100_000, "nest"),
     "deep mappings": ("{a: " * 500 + "1" + "}" * 500, "levels deep"),
     "deep blocks": ("".join(f"{' ' * i}a:\n" for i in range(200)), "levels deep"),
-    "a class": ("a: !!python/object/apply:os.system [id]\n", "no YAML"),
-    "no YAML": ("a: [1\nb", "no YAML"),
-    "a huge number": (f"a: {'9' * 10_000}\n", "no YAML"),
+    "a class": ("a: !!python/object/apply:os.system [id]\n", "not YAML"),
+    "no YAML": ("a: [1\nb", "not YAML"),
+    "a huge number": (f"a: {'9' * 10_000}\n", "not YAML"),
 }

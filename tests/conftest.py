@@ -131,7 +131,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test waits for downloads as a user would."""
     from download_faults import QUICK
 
-    monkeypatch.setattr("dlzoo.utils.download.PATIENCE", QUICK)
+    monkeypatch.setattr("dlzoo.utils.download.RETRY_POLICY", QUICK)
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
-"""What may go wrong with a download, each tried against a server that does it.
+"""Download faults, each injected by a local test server.
 
-``python tests/download_faults.py`` writes results/reliability/downloads.json; tests/utils/test_transfer.py holds the
-same
-faults against what must happen.
+``python tests/download_faults.py`` writes results/reliability/downloads.json; tests/utils/test_transfer.py
+checks the outcome of the same faults.
 """
 
 from __future__ import annotations
@@ -25,26 +24,26 @@ from local_server import Server, serving
 
 from dlzoo.errors import UserError
 from dlzoo.utils import download as files
-from dlzoo.utils.http import Patience
+from dlzoo.utils.http import RetryPolicy
 
 CONTENT = bytes(range(256)) * 2000
-QUICK = Patience(tries=3, progress=100_000, connect=0.5, stall=0.2, offline=0.2, first_pause=0.01, longest_pause=5)
+QUICK = RetryPolicy(tries=3, progress=100_000, connect=0.5, stall=0.2, offline=0.2, first_pause=0.01, longest_pause=5)
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "reliability" / "downloads.json"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """``trouble`` answer by answer, the last for ever; a second mirror is in order if ``num_mirrors`` is 2."""
+    """``trouble`` answer by answer, the last one repeats; a second mirror works if ``num_mirrors`` is 2."""
 
     what: str
     trouble: Sequence[str]
     num_asked: int
-    """Requests until the end, of all mirrors."""
+    """Total requests to all mirrors."""
     refused: str = ""
-    """Why there is no file; with a second mirror, and else, the file is right in the end."""
+    """The expected error; if empty, the download succeeds."""
     num_mirrors: int = 1
     server: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of it."""
+    """Settings of the server."""
     kept: int = 0
     """Bytes of a part that an earlier process left; negative: wrong bytes."""
 
@@ -52,7 +51,7 @@ class Fault:
 NO_RANGES = {"takes_ranges": False}
 FAULTS = {
     "cut": Fault("connection drops midway, once", ["cut", ""], 2),
-    "cut_often": Fault("connection drops midway, always", ["cut"], 4, "the connection broke off"),
+    "cut_often": Fault("connection drops midway, always", ["cut"], 4, "the connection was lost"),
     "cut_no_ranges": Fault("drops midway; server ignores Range", ["cut", ""], 2, server=NO_RANGES),
     "cut_no_tags": Fault("drops midway; server sends no ETag", ["cut", ""], 2, server={"has_tags": False}),
     "changed": Fault("drops midway; then the file is another (ETag)", ["changed", ""], 2),
@@ -63,7 +62,7 @@ FAULTS = {
     "chunked": Fault("sends chunks, the last is missing", ["chunked", ""], 2),
     "stall": Fault("falls silent midway, once", ["stall", ""], 2),
     "trickle": Fault("sends a byte now and then", ["trickle", ""], 2),
-    "silent": Fault("accepts, and never answers", ["silent"], 1, "no answer in time"),
+    "silent": Fault("accepts, and never answers", ["silent"], 1, "no response in time"),
     "short": Fault("Content-Length too small, always", ["short"], 2, "a wrong checksum"),
     "long": Fault("Content-Length too large", ["long"], 1),
     "huge": Fault("Content-Length larger than the disk", ["huge"], 1, "MB are free"),
@@ -76,7 +75,7 @@ FAULTS = {
     "404_mirror": Fault("HTTP 404; a second mirror", ["404", ""], 2, num_mirrors=2),
     "429": Fault("HTTP 429 with Retry-After: 0", ["429", ""], 2, server={"retry_after": "0"}),
     "429_long": Fault(
-        "HTTP 429 with Retry-After: 3600", ["429"], 1, "left alone for 3600 s", server={"retry_after": "3600"}
+        "HTTP 429 with Retry-After: 3600", ["429"], 1, "asks to wait 3600 s", server={"retry_after": "3600"}
     ),
     "429_odd": Fault("HTTP 429 with a Retry-After that says nothing", ["429", ""], 2, server={"retry_after": "soon"}),
     "500": Fault("HTTP 500, once", ["500", ""], 2),
@@ -97,14 +96,14 @@ FAULTS = {
 @dataclass(frozen=True)
 class Outcome:
     message: str
-    """Empty if the file came."""
+    """Empty if the download succeeded."""
     num_asked: int
     ranges: Sequence[str | None]
     seconds: float
 
 
 def inject(fault: Fault, server: Server, folder: Path) -> Outcome:
-    """One download with this fault; checks that what is in the folder is right or nothing."""
+    """One download with this fault; checks that the folder holds a valid file or none."""
     server.files["a.bin"], server.trouble = CONTENT, [*fault.trouble]
     for name, value in fault.server.items():
         setattr(server, name, value)
@@ -113,13 +112,13 @@ def inject(fault: Fault, server: Server, folder: Path) -> Outcome:
         (folder / ".a.bin.part").write_bytes(start)
     mirrors = [server.url] if fault.num_mirrors == 1 else [server.url, server.url.rstrip("/")]
     started, message = time.monotonic(), ""
-    with mock.patch.object(files, "PATIENCE", QUICK):
+    with mock.patch.object(files, "RETRY_POLICY", QUICK):
         try:
             files.download("a.bin", md5=hashlib.md5(CONTENT).hexdigest(), folder=folder, mirrors=mirrors)
         except UserError as error:
             message = str(error)
     seconds = time.monotonic() - started
-    assert not server.outlasted, "the server hung up before the download lost patience"
+    assert not server.outlasted, "the server hung up before the download timed out"
     if message:
         assert not (folder / "a.bin").exists()
     else:
@@ -129,7 +128,7 @@ def inject(fault: Fault, server: Server, folder: Path) -> Outcome:
 
 
 def closed_port() -> str:
-    """An address where nobody listens."""
+    """A URL at which nothing listens."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{s.getsockname()[1]}"
@@ -154,8 +153,8 @@ def main() -> None:
         "columns": ["fault", "requests", "of which for a rest", "outcome", "seconds"],
         "rows": rows,
         "note": f"A server on the same machine, {len(CONTENT) / 1e6:.1f} MB, and pauses of {QUICK.first_pause} s "
-        f"instead of {Patience().first_pause} s, a stall after {QUICK.stall} s instead of {Patience().stall} s. No "
-        "wrong file got the name that is read, and a refusal named the file, the server, the reason and the folder.",
+        f"instead of {RetryPolicy().first_pause} s, a stall after {QUICK.stall} s instead of {RetryPolicy().stall} s. "
+        "No wrong file got the name that is read, and a refusal named the file, the server, the reason and the folder.",
     }
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(found, indent=2) + "\n")

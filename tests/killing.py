@@ -29,7 +29,7 @@ FAMILIES = {
     "vae": "model=vae optimizer=adamw scheduler=onecycle",
     "gan": "model=dcgan net.width=4 callbacks.sample_quality.num_samples=20 trainer.gradient_clip_val=1",
     "dqn": "model=dqn data=cartpole data.steps_per_epoch=600 data.val_episodes=2 data.test_episodes=2 "
-    "task.learn_after=200 trainer.log_every_n_steps=1000 ~callbacks.agents",
+    "task.learning_starts=200 trainer.log_every_n_steps=1000 ~callbacks.agents",
     "q_table": "model=q_table data=frozen_lake data.steps_per_epoch=600 data.val_episodes=2 data.test_episodes=2 "
     "~callbacks.agents",
 }

@@ -92,6 +92,15 @@ MUTATIONS: dict[str, tuple[Callable[[Any], bool], Callable[[Any], Any]]] = {
         lambda value: isinstance(value, torch.Tensor),
         lambda value: torch.empty_like(value, device="meta"),
     ),
+    "zero": (lambda value: type(value) in (int, float) and value != 0, lambda value: type(value)(0)),
+    "sign": (lambda value: type(value) in (int, float) and value > 0, lambda value: -value),
+    "many": (lambda value: type(value) is int, lambda _: 10**7),
+    "empty": (lambda value: isinstance(value, list | tuple | str) and len(value) > 0, lambda value: value[:0]),
+    "last of another kind": (
+        lambda value: isinstance(value, list) and len(value) > 1,
+        lambda value: [*value[:-1], "x" if not isinstance(value[-1], str) else 1],
+    ),
+    "half a character": (lambda value: isinstance(value, str), lambda _: "\ud800"),
     "NaN in it": (
         lambda value: isinstance(value, torch.Tensor) and value.is_floating_point(),
         lambda value: torch.full_like(value, math.nan),

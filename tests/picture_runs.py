@@ -23,7 +23,7 @@ def run(folder: Path, *words: str) -> dict[str, Any]:
 
 def resume(folder: Path, *words: str) -> dict[str, Any]:
     """Continue a run of `run` from its last checkpoint, as the command line would."""
-    argv = resumed([f"ckpt={folder / 'checkpoints' / 'last.ckpt'}", *words])
+    argv = resumed([f"ckpt={folder / 'checkpoints' / 'last.ckpt'}", *words]).words
     argv = [word for word in argv if not word.startswith("hydra.")]
     return run_training(config.compose(argv), folder, argv)
 

@@ -1,4 +1,4 @@
-"""Sweeps as real processes, and how tests start and watch them."""
+"""Starts sweeps as real processes and locates their output."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ QUICK = (
 )
 
 
-def the_sweep(outputs: Path) -> Path:
-    (found,) = outputs.glob("**/sweep.json")
-    return found.parent
+def sweep_folder(outputs: Path) -> Path:
+    (path,) = outputs.glob("**/sweep.json")
+    return path.parent
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """``python train.py -m <words>`` with outputs in a folder."""
-    command = [sys.executable, str(ROOT / "train.py"), "-m", *words, f"output_dir={folder}"]
+def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    """``python train.py -m <overrides>`` with outputs in a folder."""
+    command = [sys.executable, str(ROOT / "train.py"), "-m", *overrides, f"output_dir={folder}"]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
@@ -39,7 +39,7 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 
 class Crash(pl.Callback):
-    """Ends its process as the kernel would, or raises, at the start of the training."""
+    """Kills its process as the kernel would, or raises, when training starts."""
 
     def __init__(self, *, how: str) -> None:
         self.how = how

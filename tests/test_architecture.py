@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
+from collections.abc import Iterable
 from pathlib import Path
 
 import grimp
@@ -52,3 +55,96 @@ def test_every_package_says_what_it_is_for() -> None:
         text = file.read_text(encoding="utf-8")
         assert text.startswith('"""'), file
         assert len(text.split('"""')[1].split()) > 3, f"{file}: its docstring says too little"
+
+
+# Who asks what a task, net, spec or target is, by its class or by its attributes: nobody but these.
+KNOW_CLASSES = ("dlzoo/specs/", "dlzoo/config/instantiate.py")
+"""Specs compare themselves; the config's parts are held against each other in one place."""
+
+ALLOWED = {
+    "dlzoo/nets/base.py": (2, "which of a kind's members a net lacks"),
+    "dlzoo/nets/timm_net.py": (1, "nets of timm, which have no common class"),
+    "dlzoo/nets/torchvision_net.py": (3, "nets of torchvision, which have no common class"),
+    "dlzoo/tasks/supervised.py": (2, "which objective a target has, until targets say so"),
+}
+"""Files that may ask, how often, and what. Only to be shortened."""
+
+ROLES = {"task", "net", "spec", "target", "pl_module", "lightning_module", "net_class", "task_class"}
+"""What variables of these kinds are called, as attributes too: ``trainer.lightning_module``."""
+
+
+def test_nobody_asks_for_the_class_of_a_task_net_spec_or_target() -> None:
+    """Ask their methods: ``spec.images``, ``net.as_recurrent()``, ``task.as_encoder()``, `Report.applies_to`."""
+    classes = class_names(ROOT / "dlzoo" / folder for folder in ("specs", "nets", "tasks"))
+    found: dict[str, list[str]] = {}
+    for file in sorted((ROOT / "dlzoo").rglob("*.py")):
+        place = file.relative_to(ROOT).as_posix()
+        if not place.startswith(KNOW_CLASSES):
+            questions = class_questions(file.read_text(encoding="utf-8"), classes)
+            found[place] = [f"{place}:{line}" for line in questions]
+    num_allowed = {place: num for place, (num, _) in ALLOWED.items()}
+    lines = [line for place, asked in found.items() for line in asked if len(asked) > num_allowed.get(place, 0)]
+    assert lines == [], "\n".join(lines)
+    assert {place: len(found[place]) for place in ALLOWED} == num_allowed, "ALLOWED can be shortened"
+
+
+def class_names(folders: Iterable[Path]) -> set[str]:
+    """All classes that are defined at the top of the modules below some folders."""
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for folder in folders for path in folder.rglob("*.py"))
+    return {node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def class_questions(code: str, classes: set[str]) -> list[int]:
+    """The lines that ask for the class of a task, net, spec or target, or whether it has an attribute.
+
+    These are isinstance, issubclass, hasattr, getattr with a default, and comparisons of type(…).
+    """
+    lines = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Compare):
+            sides = (node.left, *node.comparators)
+            asks = any(isinstance(s, ast.Call) and called(s) == "type" and is_role(s.args[0]) for s in sides)
+        elif isinstance(node, ast.Call) and called(node) in ("isinstance", "issubclass"):
+            kinds = names_in(node.args[1])  # isinstance(target, str) asks about a _target_ of a config
+            asks = bool(classes & kinds) or (is_role(node.args[0]) and not kinds <= {*dir(builtins)})
+        elif isinstance(node, ast.Call) and called(node) in ("hasattr", "getattr"):
+            asks = is_role(node.args[0]) and (called(node) == "hasattr" or len(node.args) == 3)
+        else:
+            continue
+        lines += [node.lineno] if asks else []
+    return sorted(lines)
+
+
+def called(call: ast.Call) -> str:
+    return call.func.id if isinstance(call.func, ast.Name) else ""
+
+
+def is_role(node: ast.expr) -> bool:
+    """Whether an expression is called as a task, net, spec or target is."""
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return name.strip("_") in ROLES
+
+
+def names_in(node: ast.expr) -> set[str]:
+    """The classes that an expression names, without their modules."""
+    parts = [*ast.walk(node)]
+    ours = [n for n in parts if isinstance(n, ast.Attribute) and ast.unparse(n.value) != "nn"]  # nn.Linear is torch's
+    return {n.id for n in parts if isinstance(n, ast.Name)} | {n.attr for n in ours}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "isinstance(task, X)", "hasattr(self.net, 'weights')", "isinstance(x, targets.Classes)", "type(spec) is X",
+        "getattr(pl_module, 'net', None)", "isinstance(x, int | Classes)", "isinstance(trainer.lightning_module, X)",
+    ],
+)  # fmt: skip
+def test_such_questions_are_found(code: str) -> None:
+    assert class_questions(f"x = 1\nif {code}:\n    pass", {"Classes"}) == [2]
+
+
+@pytest.mark.parametrize(
+    "code", ["isinstance(target, str)", "getattr(task, name)", "type(task).__name__", "hasattr(x, 'y')"]
+)
+def test_other_questions_are_allowed(code: str) -> None:
+    assert class_questions(code, {"Classes"}) == []

@@ -35,7 +35,7 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str,
             cfg.pop("names")
         (run_dir / ".hydra").mkdir(parents=True, exist_ok=True)
         OmegaConf.save(cfg, run_dir / ".hydra" / "config.yaml")
-        outcome: dict[str, Any] = dict.fromkeys(reproduce.KEPT)
+        outcome: dict[str, Any] = dict.fromkeys(reproduce.STORED_KEYS)
         outcome |= {"seed": seed, "model": "mlp", "data": "gates", "device": "cpu", "num_parameters": 42, "epochs": 3}
         outcome |= {"seconds": {"fit": 2.0 + seed}, "metrics": metrics, "versions": {"torch": "2"}, "commit": "abc"}
         outcome |= {"expect": results.judge(OmegaConf.to_container(cfg.expect), metrics)}  # type: ignore[arg-type]
@@ -117,7 +117,51 @@ def test_what_changes_no_figure_is_not_run_again(
         assert launched == [(NAME, 0)], key
 
 
-def test_missing_data_are_named_and_failures_fail(
+ADDED = """
+report:
+  _target_: dlzoo.callbacks.weight_histograms.WeightHistograms
+monitor:
+  _target_: lightning.pytorch.callbacks.LearningRateMonitor
+"""
+
+
+def test_a_default_callback_that_is_added_makes_no_run_stale(
+    tmp_path: Path, launched: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, monkeypatch, NAME, "--seeds", "1")
+    callbacks = tmp_path / "configs" / "callbacks"
+    (callbacks / "added.yaml").write_text(ADDED)
+    default = callbacks / "default.yaml"
+    before = default.read_text()
+    default.write_text(before.replace("  - graph\n", "  - graph\n  - added\n"))
+    assert "report" in config.compose([f"experiment={NAME}"]).callbacks
+    run(tmp_path, monkeypatch, NAME, "--seeds", "1")
+    assert launched == [(NAME, 0)]
+    default.write_text(before.replace("  - graph\n", "  - graph\n  - ema\n"))  # this one changes what is measured
+    run(tmp_path, monkeypatch, NAME, "--seeds", "1")
+    assert launched == [(NAME, 0)] * 2
+
+
+@pytest.mark.parametrize("key", ["net", "task", "data", "optimizer", "scheduler", "trainer"])
+def test_an_option_of_a_part_makes_a_run_stale(
+    key: str, tmp_path: Path, launched: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, monkeypatch, NAME, "--seeds", "1")
+    path = tmp_path / "outputs" / "reproduce" / NAME / "seed0" / ".hydra" / "config.yaml"
+    stored: Any = OmegaConf.load(path)
+    options = {"trainer": ["log_every_n_steps", "enable_model_summary"], "data": ["eval_batch_size", "data_dir"]}
+    for option in options.get(key, []):
+        stored[key][option] = 7
+    OmegaConf.save(stored, path)
+    run(tmp_path, monkeypatch, NAME, "--seeds", "1")
+    assert launched == [(NAME, 0)], "these do not affect results"
+    stored[key]["another"] = 7
+    OmegaConf.save(stored, path)
+    run(tmp_path, monkeypatch, NAME, "--seeds", "1")
+    assert launched == [(NAME, 0)] * 2
+
+
+def test_missing_data_are_reported_and_failures_fail(
     tmp_path: Path, launched: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run(tmp_path, monkeypatch, "mlp_california") == 0
@@ -126,7 +170,7 @@ def test_missing_data_are_named_and_failures_fail(
     assert run(tmp_path, monkeypatch, "lenet_mnist", "--seeds=1") == 1
 
 
-def test_the_table_comes_from_the_stored_files(
+def test_the_table_is_generated_from_the_stored_files(
     tmp_path: Path, launched: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(tmp_path, monkeypatch, NAME)
@@ -138,21 +182,21 @@ def test_the_table_comes_from_the_stored_files(
 
 
 @pytest.mark.parametrize(
-    ("words", "message"), [(["lennet_mnist"], "did you mean 'lenet_mnist'"), (["--seeds", "x"], "--seeds x")]
+    ("arguments", "message"), [(["lennet_mnist"], "did you mean 'lenet_mnist'"), (["--seeds", "x"], "--seeds x")]
 )
-def test_mistakes(words: list[str], message: str) -> None:
+def test_mistakes(arguments: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        reproduce.parse(words)
+        reproduce.parse(arguments)
 
 
 def test_a_real_process(tmp_path: Path) -> None:
-    """The command that `launch` builds is right: one real run, and one whose data are missing."""
+    """`launch` builds a valid command: one real run."""
     assert reproduce.launch("perceptron_gates", ["seed=0"], tmp_path / "run with spaces") == (None, False)
     assert results.read(tmp_path / "run with spaces")["metrics"]["test/accuracy"] == 1.0
 
 
 GRID = """# @package _global_
-# Two choices by two.
+# Two options by two.
 defaults:
   - mlp_xor
 grid:
@@ -161,7 +205,7 @@ grid:
 """
 
 
-def test_a_grid_is_a_table_and_its_own_cell_is_judged(
+def test_a_grid_is_a_table_and_claims_apply_to_its_own_cell(
     tmp_path: Path, launched: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "configs" / "experiment" / "grid_xor.yaml").write_text(GRID)
@@ -169,7 +213,7 @@ def test_a_grid_is_a_table_and_its_own_cell_is_judged(
     assert len(launched) == 8
     lines = (tmp_path / "RESULTS.md").read_text().splitlines()
     start = lines.index("## grid_xor")
-    assert "2 seeds a cell" in lines[start + 2]
+    assert "2 seeds per cell" in lines[start + 2]
     assert lines[start + 4 : start + 8] == [
         "| | trainer.max_epochs=20 | trainer.max_epochs=40 |",
         "| --- | --- | --- |",
@@ -177,7 +221,7 @@ def test_a_grid_is_a_table_and_its_own_cell_is_judged(
         "| `optimizer=sgd` | 62.50 ± 17.68% | 62.50 ± 17.68% |",
     ]
     assert (tmp_path / "docs" / "grid_xor.png").stat().st_size > 5000
-    (own,) = (line for line in lines if line.startswith("| `grid_xor`"))
-    assert "| 2 |" in own  # the seeds of one cell, not of all
+    (own_row,) = (line for line in lines if line.startswith("| `grid_xor`"))
+    assert "| 2 |" in own_row  # the seeds of one cell, not of all
     run(tmp_path, monkeypatch, "grid_xor", "--seeds", "2")
     assert len(launched) == 8

@@ -7,6 +7,7 @@ import matplotlib.image
 import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from plain_nets import as_net
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
@@ -15,6 +16,7 @@ from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
 from dlzoo.specs.inputs import ImageSpec
 from dlzoo.specs.targets import Classes, Values
+from dlzoo.tasks.interfaces import Predicting
 
 CLASSES = Classes(("left", "right", "middle"))
 VALUES = Values(("mean",), ("shade",))
@@ -35,15 +37,12 @@ class Pictures(InMemoryData):
         return Arrays(x, y)
 
 
-class Tiny(pl.LightningModule):
-    """The contract of a task, in little. Its outputs are its net's, whatever the batch, so tests can foretell them."""
+class Tiny(Predicting):
+    """A task in little. Its outputs are its net's, whatever the batch, so tests can foretell them."""
 
     def __init__(self, spec, *, net=None, soft=False):
-        super().__init__()
-        self.spec = spec
-        self.net = net or nn.Sequential(
-            nn.Flatten(), nn.Linear(36, 4), nn.BatchNorm1d(4), nn.Linear(4, spec.target.num_outputs)
-        )
+        layers = nn.Flatten(), nn.Linear(36, 4), nn.BatchNorm1d(4), nn.Linear(4, spec.target.num_outputs)
+        super().__init__(as_net(net or nn.Sequential(*layers)), spec)
         self.soft = soft
         self.losses = []
         self.seen = []
@@ -51,6 +50,12 @@ class Tiny(pl.LightningModule):
     @property
     def running_loss(self):
         return sum(self.losses) / len(self.losses)
+
+    def outputs(self, inputs):
+        return self.net(inputs)
+
+    def predict(self, inputs):
+        return self.outputs(inputs)
 
     def loss(self, output, target):
         return (

@@ -1,13 +1,20 @@
-"""The base of callbacks that leave the training step alone."""
+"""The bases of callbacks that leave the training step alone."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple, cast
 
+import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import nn
+from torch import Tensor, nn
+
+from dlzoo.data.base import DataModule
+from dlzoo.specs.batch import Batch
+from dlzoo.tasks.base import Task
 
 
 class Observer(Callback):
@@ -27,6 +34,142 @@ for _hook in (
     "on_train_batch_end",
 ):
     setattr(Observer, _hook, None)
+
+
+class Step(NamedTuple):
+    """What a report collects from."""
+
+    outputs: Mapping[str, Tensor]
+    """What ``validation_step`` or ``test_step`` returned; the task's interfaces say what that is. Empty if nothing."""
+    batch: Batch
+    batch_idx: int
+    """Of the batch in its split."""
+
+
+class Report(Observer):
+    """A callback that draws or tabulates what tasks of some kind have learned.
+
+    It `applies_to` a task or not; for one that it does not apply to, nothing below is called. It collects on every
+    rank, and writes on rank zero alone:
+
+    =========================  ========================================================  ==========
+    method                     called                                                    on ranks
+    =========================  ========================================================  ==========
+    ``write_start``            when training starts, or is resumed                       zero
+    ``collect_validation``     after each batch of a validation, the sanity check apart  all
+    ``write_epoch``            after each epoch's training                               zero
+    ``write_fit``              when training ends                                        zero
+    ``begin_test``             before a test                                             all
+    ``collect``                after each batch of a test                                all
+    ``measure``                after its last batch, while metrics can still be logged   all
+    ``gather``                 when a test ends                                          all
+    ``write``                  right after that                                          zero
+    =========================  ========================================================  ==========
+    """
+
+    needs_data: ClassVar[bool] = False
+    """Whether it reads rows itself: it then applies only where the trainer was given a data module."""
+
+    @abstractmethod
+    def applies_to(self, task: Task) -> bool:
+        """Whether this task has what the report shows.
+
+        Raises:
+            UserError: it has not, and the report is one that nobody gets who has not asked for it by name.
+        """
+
+    def write_start(self, trainer: pl.Trainer, task: Task) -> None: ...
+
+    def collect_validation(self, trainer: pl.Trainer, task: Task, step: Step) -> None: ...
+
+    def write_epoch(self, trainer: pl.Trainer, task: Task) -> None: ...
+
+    def write_fit(self, trainer: pl.Trainer, task: Task) -> None: ...
+
+    def begin_test(self, trainer: pl.Trainer, task: Task) -> None:
+        """Forget what an earlier test has left."""
+
+    def collect(self, trainer: pl.Trainer, task: Task, step: Step) -> None: ...
+
+    def measure(self, trainer: pl.Trainer, task: Task) -> None: ...
+
+    def gather(self, trainer: pl.Trainer, task: Task) -> None:
+        """Join what the ranks have collected."""
+
+    def write(self, trainer: pl.Trainer, task: Task) -> None: ...
+
+    # ------------------------------------------------------------------ Lightning's hooks
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero and self._applies(trainer, pl_module):
+            self.write_start(trainer, task_of(pl_module))
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if not trainer.sanity_checking and self._applies(trainer, pl_module):
+            self.collect_validation(trainer, task_of(pl_module), Step(outputs or {}, batch, batch_idx))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero and self._applies(trainer, pl_module):
+            self.write_epoch(trainer, task_of(pl_module))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero and self._applies(trainer, pl_module):
+            self.write_fit(trainer, task_of(pl_module))
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._applies(trainer, pl_module):
+            self.begin_test(trainer, task_of(pl_module))
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self._applies(trainer, pl_module):
+            self.collect(trainer, task_of(pl_module), Step(outputs or {}, batch, batch_idx))
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._applies(trainer, pl_module):
+            self.measure(trainer, task_of(pl_module))
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self._applies(trainer, pl_module):
+            return
+        self.gather(trainer, task_of(pl_module))
+        if trainer.is_global_zero:
+            self.write(trainer, task_of(pl_module))
+
+    def _applies(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:
+        return not (self.needs_data and datamodule(trainer) is None) and self.applies_to(task_of(pl_module))
+
+
+def task_of(pl_module: pl.LightningModule) -> Task:
+    """What Lightning hands to a hook, as what it is: nothing but tasks is trained (dlzoo/config/instantiate.py)."""
+    return cast(Task, pl_module)
+
+
+def datamodule(trainer: pl.Trainer) -> DataModule | None:
+    """The data module that the trainer was given; None where it was given loaders."""
+    return trainer.datamodule  # type: ignore[attr-defined]
+
+
+def data_of(trainer: pl.Trainer) -> DataModule:
+    """The data module, for a report that `needs_data`."""
+    data = datamodule(trainer)
+    assert data is not None
+    return data
 
 
 @contextlib.contextmanager

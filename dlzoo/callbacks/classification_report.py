@@ -2,63 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from dlzoo.callbacks.base import Observer
-from dlzoo.callbacks.sinks import publish, run_folder, spec_of, tensorboard
+from dlzoo.callbacks.base import Report, Step
+from dlzoo.callbacks.sinks import publish, run_folder, tensorboard
 from dlzoo.errors import visible
-from dlzoo.specs.targets import Classes
+from dlzoo.tasks.base import Task
 from dlzoo.utils import csv_writer as csv_files
 from dlzoo.visualization import plots
 
 
-class ClassificationReport(Observer):
+class ClassificationReport(Report):
     """After a test: confusion_matrix.png, and precision, recall, F1 and support of each class in report.txt and .csv.
 
-    Works where the spec's target is `Classes` and `test_step` returns "output" (B, K) and "target" (B,) or (B, K).
-    With several ranks the counts of all are added.
+    For tasks that predict classes; targets may be classes (B,) or, after mixing, probabilities (B, K). With several
+    ranks the counts of all are added.
     """
 
     def __init__(self) -> None:
         self.counts: Tensor | None = None
-        self.names: tuple[str, ...] = ()
+        """(K * K,) by true and by predicted class."""
 
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        spec = spec_of(pl_module)
-        self.counts = None
-        if spec is not None and isinstance(spec.target, Classes):
-            self.names = spec.target.names
-            self.counts = torch.zeros(len(self.names) ** 2, dtype=torch.long, device=pl_module.device)
+    def applies_to(self, task: Task) -> bool:
+        return task.as_predictor() is not None and task.spec.target.classes is not None
 
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if self.counts is None or not isinstance(outputs, dict) or "output" not in outputs:
-            return
-        output, target = outputs["output"], outputs["target"]
+    def begin_test(self, trainer: pl.Trainer, task: Task) -> None:
+        self.counts = torch.zeros(task.spec.target.num_outputs**2, dtype=torch.long, device=task.device)
+
+    def collect(self, trainer: pl.Trainer, task: Task, step: Step) -> None:
+        assert self.counts is not None
+        output, target = step.outputs["output"], step.outputs["target"]
         labels = target.argmax(1) if target.ndim == 2 else target
         cells = labels * output.shape[1] + output.argmax(1)
         self.counts += torch.bincount(cells, minlength=len(self.counts))
 
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.counts is None:
-            return
-        summed = trainer.strategy.reduce(self.counts, reduce_op="sum")
-        self.counts = None
-        counts = summed.view(len(self.names), -1).cpu()
-        if trainer.is_global_zero and counts.sum():
-            publish(trainer, "confusion_matrix", plots.confusion_matrix(counts, self.names))
-            write_report(trainer, counts, self.names)
+    def gather(self, trainer: pl.Trainer, task: Task) -> None:
+        assert self.counts is not None
+        self.counts = trainer.strategy.reduce(self.counts, reduce_op="sum")
+
+    def write(self, trainer: pl.Trainer, task: Task) -> None:
+        assert self.counts is not None
+        names = task.spec.target.names
+        counts, self.counts = self.counts.view(len(names), -1).cpu(), None
+        if counts.sum():
+            publish(trainer, "confusion_matrix", plots.confusion_matrix(counts, names))
+            write_report(trainer, counts, names)
 
 
 def write_report(trainer: pl.Trainer, counts: Tensor, names: tuple[str, ...]) -> None:

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 
-from dlzoo.callbacks.epoch_metrics import EpochRows, Row
-from dlzoo.callbacks.metrics_csv import cells, read_rows, write_rows
+from dlzoo.callbacks.epoch_metrics import EpochRows
+from dlzoo.callbacks.metrics_csv import Row, cells, read_rows, write_rows
 from dlzoo.callbacks.sinks import publish, run_folder
 from dlzoo.utils import csv_writer as csv_files
 from dlzoo.utils import state_checks
@@ -27,7 +27,7 @@ class History(EpochRows):
     def __init__(self, *, monitor: str = "val/loss", mode: Literal["min", "max"] = "min") -> None:
         self.monitor = monitor
         self.mode = mode
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Row] = []
         self.columns: list[str] = []
         self.stored: dict[str, Any] = {}
 

@@ -6,12 +6,12 @@ import math
 
 import lightning.pytorch as pl
 
-from dlzoo.callbacks.base import Observer
+from dlzoo.callbacks.base import Observer, task_of
 from dlzoo.callbacks.sinks import warn
 
 
 class Problems(Observer):
-    """Says each problem of a task once: its own (``problems()``), and a training mean that is no finite number.
+    """Says each problem of a task once: its own (`Task.diagnostics`), and a training mean that is no finite number.
 
     The latter ends the training: what was learnt is lost, and the test uses the best checkpoint before it.
     """
@@ -20,7 +20,7 @@ class Problems(Observer):
         self.said: set[str] = set()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        means = {name: mean.read() for name, mean in getattr(pl_module, "train_means", {}).items()}
+        means = {name: mean.read() for name, mean in task_of(pl_module).train_means.items()}
         if lost := [name for name, value in means.items() if not math.isfinite(value)]:
             trainer.should_stop = True
             self.say(
@@ -34,7 +34,7 @@ class Problems(Observer):
         self.ask(trainer, pl_module)
 
     def ask(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for problem in getattr(pl_module, "problems", tuple)():
+        for problem in task_of(pl_module).diagnostics():
             self.say(trainer, problem)
 
     def say(self, trainer: pl.Trainer, problem: str) -> None:

@@ -7,9 +7,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from dlzoo.callbacks.base import Observer
-
-Row = dict[str, float]
+from dlzoo.callbacks.base import Observer, task_of
+from dlzoo.callbacks.metrics_csv import Row
 
 
 class EpochRows(Observer):
@@ -33,7 +32,7 @@ class EpochRows(Observer):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._row = None
         self._begin(trainer)  # a run that is resumed within an epoch has no on_train_epoch_start for it
-        self._validated = getattr(pl_module, "is_validated", False)  # or after its validation
+        self._validated = task_of(pl_module).is_validated  # or after its validation
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._flush(trainer, pl_module)
@@ -68,7 +67,7 @@ class EpochRows(Observer):
             return None
         # Lightning keeps the metrics of an earlier validation when an epoch has none
         splits = ("train/", "val/") if self._validated else ("train/",)
-        known = getattr(trainer.lightning_module, "last_metrics", {}) | trainer.callback_metrics
+        known = task_of(trainer.lightning_module).last_metrics | trainer.callback_metrics
         metrics: dict[str, Any] = {k: v for k, v in known.items() if k.startswith(splits)}
         return self._row | {k: float(metrics[k]) for k in sorted(metrics)}
 

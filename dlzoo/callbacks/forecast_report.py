@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
 
-from dlzoo.callbacks.base import Observer
-from dlzoo.callbacks.sinks import publish, run_folder, spec_of
+from dlzoo.callbacks.base import Report, Step
+from dlzoo.callbacks.sinks import publish, run_folder
 from dlzoo.specs import frequency
-from dlzoo.specs.inputs import SeriesSpec
+from dlzoo.tasks.base import Task
 from dlzoo.utils import csv_writer as csv_files
 from dlzoo.visualization import series as series_plots
 
 
-class ForecastReport(Observer):
-    """After a test on a series: forecast.png, and forecast.csv with the truth, the forecast and simpler ones."""
+class ForecastReport(Report):
+    """After a test of a task that forecasts: forecast.png, and forecast.csv with the truth, the forecast and simpler
+    ones."""
 
     def __init__(self) -> None:
-        self.told: dict[str, Any] | None = None
+        self.outputs: Mapping[str, Any] = {}
+        """Of the last batch, which is one forecast."""
 
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.told = None
+    def applies_to(self, task: Task) -> bool:
+        return task.as_forecaster() is not None
 
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if isinstance(spec_of(pl_module), SeriesSpec) and isinstance(outputs, dict) and "history" in outputs:
-            self.told = outputs
+    def begin_test(self, trainer: pl.Trainer, task: Task) -> None:
+        self.outputs = {}
 
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        spec, told = spec_of(pl_module), self.told
-        if not isinstance(spec, SeriesSpec) or told is None or not trainer.is_global_zero:
+    def collect(self, trainer: pl.Trainer, task: Task, step: Step) -> None:
+        self.outputs = step.outputs
+
+    def write(self, trainer: pl.Trainer, task: Task) -> None:
+        spec = task.spec.series
+        if spec is None or not self.outputs:
             return
-        history, output, truth, baselines = (told[key] for key in ("history", "output", "target", "baselines"))
+        history, output, truth, baselines = (self.outputs[key] for key in ("history", "output", "target", "baselines"))
+        self.outputs = {}
         publish(trainer, "forecast", series_plots.forecast(spec, history, output, truth=truth, baselines=baselines))
         kinds = {"true": truth, "forecast": output, **baselines}
         times = frequency.times(spec.start, spec.frequency, len(history) + len(output))[len(history) :]
@@ -49,4 +47,3 @@ class ForecastReport(Observer):
             for i, time in enumerate(times):
                 cells = [f"{values[i, d]:.7g}" for d in range(spec.num_columns) for values in kinds.values()]
                 writer.writerow([frequency.label(time), *cells])
-        self.told = None

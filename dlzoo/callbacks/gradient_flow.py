@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlzoo.callbacks.base import Observer
+from dlzoo.callbacks.base import Report, Step
 from dlzoo.callbacks.sinks import publish
-from dlzoo.nets.counting_rnn import CountingRNN
+from dlzoo.errors import UserError
+from dlzoo.nets.base import ScalarRecurrentNet
+from dlzoo.tasks.base import Task
 from dlzoo.visualization import series as series_plots
 
 
-class GradientFlow(Observer):
-    """gradient_flow.png after a test of the counting RNN: |d loss / d s_t| over t, for its own W and for others.
+class GradientFlow(Report):
+    """gradient_flow.png after a test of a net with a scalar state, such as the counting RNN: |d loss / d s_t| over t,
+    for its own recurrent weight W and for others.
 
     Args:
         weights: the other values of W.
@@ -28,21 +30,21 @@ class GradientFlow(Observer):
         self.weights = weights
         self.batch: tuple[Tensor, Tensor] | None = None
 
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if batch_idx == 0:
-            self.batch = batch[0], batch[1]
+    def applies_to(self, task: Task) -> bool:
+        if task.net.as_scalar_recurrent() is None:
+            raise UserError(
+                f"callbacks.gradient_flow shows nets with a scalar state (model=counting_rnn), but this is "
+                f"{type(task.net).__name__}; leave it out"
+            )
+        return True
 
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        net = getattr(pl_module, "net", None)
-        if not isinstance(net, CountingRNN) or self.batch is None or not trainer.is_global_zero:
+    def collect(self, trainer: pl.Trainer, task: Task, step: Step) -> None:
+        if step.batch_idx == 0:
+            self.batch = step.batch[0], step.batch[1]
+
+    def write(self, trainer: pl.Trainer, task: Task) -> None:
+        net = task.net.as_scalar_recurrent()
+        if net is None or self.batch is None:
             return
         sizes = {f"W = {net.recurrent.item():.3g}, as trained": gradient_sizes(net, *self.batch)}
         for weight in self.weights:
@@ -52,7 +54,7 @@ class GradientFlow(Observer):
 
 
 @torch.inference_mode(False)
-def gradient_sizes(net: CountingRNN, x: Tensor, target: Tensor, weight: float | None = None) -> list[float]:
+def gradient_sizes(net: ScalarRecurrentNet, x: Tensor, target: Tensor, weight: float | None = None) -> list[float]:
     """Mean |d loss / d s_t| over the batch, for each t; each sequence has a loss of its own, the squared error.
 
     Args:

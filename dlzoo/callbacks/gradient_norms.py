@@ -21,7 +21,7 @@ class GradientNorms(Observer):
 
     def __init__(self) -> None:
         self.norms: list[float] = []
-        self.unwritten: list[float] = []  # to TensorBoard
+        self.write_error: list[float] = []  # to TensorBoard
         self.stored: list[float] = []
         """Of the run that is continued."""
         self.waiting: list[Tensor] = []  # on the device: to read them waits for it
@@ -34,7 +34,7 @@ class GradientNorms(Observer):
         self.stored = state_dict["norms"].tolist()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.norms, self.stored, self.unwritten, self.waiting = self.stored, [], [], []
+        self.norms, self.stored, self.write_error, self.waiting = self.stored, [], [], []
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
@@ -63,12 +63,12 @@ class GradientNorms(Observer):
         self.take_waiting()
         writer = tensorboard(trainer) if trainer.is_global_zero else None
         if writer is not None:
-            for i, norm in enumerate(self.unwritten, trainer.global_step - len(self.unwritten)):
+            for i, norm in enumerate(self.write_error, trainer.global_step - len(self.write_error)):
                 writer.add_scalar("gradient_norm", norm, i)
-        self.unwritten = []
+        self.write_error = []
 
     def take_waiting(self) -> None:
         new = torch.stack(self.waiting).tolist() if self.waiting else []
         self.norms += new
-        self.unwritten += new
+        self.write_error += new
         self.waiting = []

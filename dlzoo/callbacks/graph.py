@@ -10,22 +10,26 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from dlzoo.callbacks.base import Observer
-from dlzoo.callbacks.sinks import spec_of, tensorboard
+from dlzoo.callbacks.base import Report
+from dlzoo.callbacks.sinks import tensorboard
+from dlzoo.tasks.base import Task
 
 
-class ModelGraph(Observer):
+class ModelGraph(Report):
     """Traces the net once, when the fit ends: about five forward passes, which the first step need not wait for.
 
     TensorBoard's writer traces with the deprecated torch.jit.trace, for want of another way. A net that it cannot
     follow gives one line on the terminal.
     """
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        writer, spec, net = tensorboard(trainer), spec_of(pl_module), getattr(pl_module, "net", None)
-        if writer is None or spec is None or net is None or not trainer.is_global_zero:
+    def applies_to(self, task: Task) -> bool:
+        return True
+
+    def write_fit(self, trainer: pl.Trainer, task: Task) -> None:
+        writer, net = tensorboard(trainer), task.net
+        if writer is None:
             return
-        x = spec.example(1)[0].to(pl_module.device)
+        x = task.spec.example(1)[0].to(task.device)
         modes = {module: module.training for module in net.modules()}
         net.eval()
         try:

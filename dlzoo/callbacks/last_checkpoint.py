@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+from dlzoo.callbacks.base import task_of
 from dlzoo.distributed import collectives as gathering
 from dlzoo.errors import UserError
 
@@ -50,7 +51,7 @@ class LastCheckpoint(Checkpoint):
         self.saved_at = time.monotonic()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         if self.is_due(trainer) and can_go_on_from(trainer, batch_idx):
             self.save(trainer)
@@ -66,7 +67,7 @@ class LastCheckpoint(Checkpoint):
             return False
         waited = time.monotonic() - self.saved_at >= 60 * self.every_minutes
         if trainer.world_size > 1:  # clocks differ, and all must save
-            waited = bool(gathering.largest(torch.tensor(float(waited), device=trainer.strategy.root_device)))
+            waited = bool(gathering.all_reduce_max(torch.tensor(float(waited), device=trainer.strategy.root_device)))
         return waited
 
     def save(self, trainer: pl.Trainer) -> None:
@@ -77,10 +78,9 @@ class LastCheckpoint(Checkpoint):
 
 def can_go_on_from(trainer: pl.Trainer, batch_idx: int) -> bool:
     """Whether a checkpoint that is written after this batch holds all that the next one needs."""
-    task, validates_every = trainer.lightning_module, trainer.val_check_batch
-    if not getattr(task, "goes_on_within_epochs", True):
+    task, validates_every = task_of(trainer.lightning_module), trainer.val_check_batch
+    if not task.goes_on_within_epochs:
         return False
     if trainer.is_last_batch or (validates_every is not None and (batch_idx + 1) % validates_every == 0):
         return False
-    accumulate = getattr(task, "accumulate", trainer.accumulate_grad_batches)
-    return (batch_idx + 1) % accumulate == 0
+    return (batch_idx + 1) % task.batches_per_step == 0

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import shutil
-from typing import Any
+from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor
 
 from dlzoo.callbacks import sample_animation as film
-from dlzoo.callbacks.base import Observer, at_rest
+from dlzoo.callbacks.base import Report, Step, at_rest
 from dlzoo.callbacks.sinks import publish, publish_pixels, run_folder, tensorboard
-from dlzoo.distributed.noise import Drawn
-from dlzoo.specs.targets import Classes
-from dlzoo.tasks.interfaces import Encoding, Generating, PictureTask
+from dlzoo.distributed.noise import GeneratorNoise
+from dlzoo.tasks.base import Task
+from dlzoo.tasks.interfaces import Encoding, Generating
 from dlzoo.visualization import image_grid as tiles
 from dlzoo.visualization import latent as latent_plots
 from dlzoo.visualization import plots
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Kept = list[Tensor]
 """Pictures, labels, codes and errors of test pictures."""
 
 
-class GenerativePictures(Observer):
+class GenerativePictures(Report):
     """samples.png; reconstructions.png and worst_reconstructions.png, where a high error marks an anomaly;
     interpolation.png from picture to picture; latent_space.png, with TensorBoard's projector; and, where a code is two
     numbers, manifold.png.
@@ -43,39 +47,33 @@ class GenerativePictures(Observer):
         self.first: Kept | None = None
         self.worst: Kept | None = None
 
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def applies_to(self, task: Task) -> bool:
+        return task.as_encoder() is not None or task.as_generator() is not None
+
+    def begin_test(self, trainer: pl.Trainer, task: Task) -> None:
         self.first = self.worst = None
 
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if not isinstance(pl_module, Encoding) or not trainer.is_global_zero:
+    def collect(self, trainer: pl.Trainer, task: Task, step: Step) -> None:
+        if task.as_encoder() is None or not trainer.is_global_zero:  # which shows its own part
             return
-        here = [batch[0], batch[1], outputs["code"], outputs["error"]]
+        here = [step.batch[0], step.batch[1], step.outputs["code"], step.outputs["error"]]
         if self.first is None or len(self.first[0]) < self.num_codes:
             self.first = [t[: self.num_codes] for t in join(self.first, here)]
         both = join(self.worst, here)
         rows = both[3].topk(min(self.num_worst, len(both[3]))).indices
         self.worst = [t[rows] for t in both]
 
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not isinstance(pl_module, PictureTask) or not trainer.is_global_zero:
-            return
-        with at_rest(pl_module):
-            if isinstance(pl_module, Generating):
-                publish_pixels(trainer, "samples", film.samples(pl_module, self.num_samples))
-                if pl_module.latent_dim == 2:
-                    publish_pixels(trainer, "manifold", manifold(pl_module))
-            if isinstance(pl_module, Encoding) and self.first is not None and self.worst is not None:
-                self.draw_codes(trainer, pl_module, self.first, self.worst)
-            elif isinstance(pl_module, Generating):
-                publish_pixels(trainer, "interpolation", spherical_interpolation(pl_module))
+    def write(self, trainer: pl.Trainer, task: Task) -> None:
+        encoder, generator = task.as_encoder(), task.as_generator()
+        with at_rest(task):
+            if generator is not None:
+                publish_pixels(trainer, "samples", film.samples(generator, self.num_samples))
+                if generator.latent_dim == 2:
+                    publish_pixels(trainer, "manifold", manifold(generator))
+            if encoder is not None and self.first is not None and self.worst is not None:
+                self.draw_codes(trainer, encoder, self.first, self.worst)
+            elif generator is not None:
+                publish_pixels(trainer, "interpolation", spherical_interpolation(generator))
         self.first = self.worst = None
 
     def draw_codes(self, trainer: pl.Trainer, task: Encoding, first: Kept, worst: Kept) -> None:
@@ -83,8 +81,8 @@ class GenerativePictures(Observer):
         publish_pixels(trainer, "reconstructions", film.reconstructions(task, x[:20], labels[:20]))
         publish_pixels(trainer, "interpolation", interpolation(task, x, labels))
         publish(trainer, "worst_reconstructions", worst_pictures(task, worst))
-        target = task.spec.target
-        names = target.names if isinstance(target, Classes) else ()
+        classes = task.spec.target.classes
+        names = () if classes is None else classes.names
         publish(trainer, "latent_space", latent_plots.latent_space(codes, labels, names))
         if writer := tensorboard(trainer):
             told = labels.argmax(1) if labels.ndim == 2 and names else labels.squeeze(-1)
@@ -100,10 +98,10 @@ def join(left: Kept | None, right: Kept) -> Kept:
     return right if left is None else [torch.cat(pair) for pair in zip(left, right, strict=True)]
 
 
-def interpolation(task: Encoding, x: Tensor, labels: Tensor, *, num_rows: int = 6, num_steps: int = 10) -> Any:
+def interpolation(task: Encoding, x: Tensor, labels: Tensor, *, num_rows: int = 6, num_steps: int = 10) -> np.ndarray:
     """From one test picture to another, of another class where there is one, straight through the space of codes."""
     starts, ends = pairs(labels, num_rows)
-    given = task.corrupt(x, Drawn(torch.Generator(x.device).manual_seed(film.SEED)))
+    given = task.corrupt(x, GeneratorNoise(torch.Generator(x.device).manual_seed(film.SEED)))
     first, last = (task.encode(given[rows], labels[rows]) for rows in (starts, ends))
     way = torch.linspace(0, 1, num_steps, device=x.device).view(1, -1, *[1] * (first.ndim - 1))
     codes = torch.lerp(first[:, None], last[:, None], way).flatten(0, 1)
@@ -124,7 +122,7 @@ def pairs(labels: Tensor, most: int) -> tuple[Tensor, Tensor]:
     return torch.tensor(starts, device=labels.device), torch.tensor(ends, device=labels.device)
 
 
-def spherical_interpolation(task: Generating, *, num_rows: int = 6, num_steps: int = 10) -> Any:
+def spherical_interpolation(task: Generating, *, num_rows: int = 6, num_steps: int = 10) -> np.ndarray:
     """Between codes that were drawn, along great circles: a straight way would lead through codes that are never drawn
     (T. White, "Sampling Generative Networks", 2016)."""
     first, last = task.draw(2 * num_rows, film.SEED).chunk(2)
@@ -136,7 +134,7 @@ def spherical_interpolation(task: Generating, *, num_rows: int = 6, num_steps: i
     return tiles.tile(task.decode(codes.flatten(0, 1), labels.repeat_interleave(num_steps)), num_steps)
 
 
-def manifold(task: Generating, side: int = 20) -> Any:
+def manifold(task: Generating, side: int = 20) -> np.ndarray:
     """What each place of a code of two numbers looks like, at the quantiles of the normal distribution."""
     shares = torch.linspace(0.02, 0.98, side)
     places = torch.distributions.Normal(0.0, 1.0).icdf(shares)
@@ -146,14 +144,14 @@ def manifold(task: Generating, side: int = 20) -> Any:
     return tiles.tile(task.decode(codes, labels), side)
 
 
-def worst_pictures(task: Encoding, worst: Kept) -> Any:
+def worst_pictures(task: Encoding, worst: Kept) -> Figure:
     """Each beside its reconstruction, with its error."""
     x, labels, _, errors = worst
-    made = task.reconstruct(task.corrupt(x, Drawn(torch.Generator(x.device).manual_seed(film.SEED))), labels)
-    target = task.spec.target
-    if isinstance(target, Classes):
+    made = task.reconstruct(task.corrupt(x, GeneratorNoise(torch.Generator(x.device).manual_seed(film.SEED))), labels)
+    classes = task.spec.target.classes
+    if classes is not None:
         told = labels.argmax(1) if labels.ndim == 2 else labels
-        titles = [f"{target.names[k]}\t{e:.4g}" for k, e in zip(told.tolist(), errors.tolist(), strict=True)]
+        titles = [f"{classes.names[k]}\t{e:.4g}" for k, e in zip(told.tolist(), errors.tolist(), strict=True)]
     else:
         titles = [f"{e:.4g}" for e in errors.tolist()]
     heading = "worst of the test: picture, reconstruction, class and error"

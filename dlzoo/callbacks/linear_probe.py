@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
 
-from dlzoo.callbacks.base import Observer, at_rest
+from dlzoo.callbacks.base import Report, Step, at_rest, data_of
+from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays, as_float
-from dlzoo.distributed.collectives import of_all_ranks
+from dlzoo.distributed.collectives import gather_rows
 from dlzoo.distributed.noise import EvalNoise
-from dlzoo.specs.targets import Classes
+from dlzoo.tasks.base import Task
 from dlzoo.tasks.interfaces import Encoding
 
 BATCH_SIZE = 512
@@ -23,7 +23,7 @@ MOST_FEATURES = 4096
 """PCA of larger pictures takes too long."""
 
 
-class CodeMeasures(Observer):
+class CodeMeasures(Report):
     """Metrics of the test of a task that encodes: test/probe_accuracy, of a linear classifier on the codes;
     baseline/mse_pca and baseline/probe_accuracy_pca, of principal components, as many as the code has numbers.
 
@@ -37,50 +37,46 @@ class CodeMeasures(Observer):
         probe_steps: of L-BFGS, for the classifiers.
     """
 
+    needs_data = True
+
     def __init__(self, *, num_train: int = 20_000, probe_steps: int = 200) -> None:
         self.num_train = num_train
         self.probe_steps = probe_steps
         self.kept: list[tuple[Tensor, Tensor]] = []
 
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def applies_to(self, task: Task) -> bool:
+        return task.as_encoder() is not None
+
+    def begin_test(self, trainer: pl.Trainer, task: Task) -> None:
         self.kept = []
 
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if isinstance(pl_module, Encoding):
-            self.kept.append((batch[0], batch[1]))
+    def collect(self, trainer: pl.Trainer, task: Task, step: Step) -> None:
+        self.kept.append((step.batch[0], step.batch[1]))
 
-    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(pl_module, Encoding) or data is None or not self.kept:
+    def measure(self, trainer: pl.Trainer, task: Task) -> None:
+        encoder, data = task.as_encoder(), data_of(trainer)
+        if encoder is None or not isinstance(data, InMemoryData) or not self.kept:
             return
-        test = Arrays(*(of_all_ranks(torch.cat(parts)) for parts in zip(*self.kept, strict=True)))
+        test = Arrays(*(gather_rows(torch.cat(parts)) for parts in zip(*self.kept, strict=True)))
         self.kept = []
         if not trainer.is_global_zero:  # it would do the same
             return
         rows = data.arrays("train")
         some = torch.randperm(rows.num_rows, generator=torch.Generator().manual_seed(0))[: self.num_train]
         train = rows.take(some.to(rows.y.device))
-        with at_rest(pl_module):
-            found = measure(pl_module, train, test, self.probe_steps)
-        pl_module.log_dict(found, rank_zero_only=True)
+        with at_rest(encoder):
+            found = measure(encoder, train, test, self.probe_steps)
+        encoder.log_dict(found, rank_zero_only=True)
 
 
 def measure(task: Encoding, train: Arrays, test: Arrays, probe_steps: int) -> dict[str, float]:
     """The metrics of `CodeMeasures`."""
     from sklearn.decomposition import PCA
 
-    target, found = task.spec.target, {}
+    classes, found = task.spec.target.classes, {}
     codes = [encode(task, rows) for rows in (train, test)]
     labels = [rows.y.cpu().numpy() for rows in (train, test)]
-    if isinstance(target, Classes):
+    if classes is not None:
         found["test/probe_accuracy"] = probe(codes, labels, probe_steps)
     num = codes[0].shape[1]
     if num < min(task.spec.num_features, train.num_rows) and task.spec.num_features <= MOST_FEATURES:
@@ -88,7 +84,7 @@ def measure(task: Encoding, train: Arrays, test: Arrays, probe_steps: int) -> di
         noisy = np.concatenate([flat(x) for x in corrupted(task, test)])
         made = pca.inverse_transform(pca.transform(noisy)).clip(0, 1)
         found["baseline/mse_pca"] = float(np.square(made - flat(test.x)).mean())
-        if isinstance(target, Classes):
+        if classes is not None:
             components = [pca.transform(flat(rows.x)) for rows in (train, test)]
             found["baseline/probe_accuracy_pca"] = probe(components, labels, probe_steps)
     return found

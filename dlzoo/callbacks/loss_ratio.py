@@ -5,6 +5,8 @@ from __future__ import annotations
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
+from dlzoo.callbacks.base import task_of
+
 
 class LossRatio(Callback):
     """Logs val/loss / train/loss as ``val/loss_ratio`` after each epoch: well above 1, the net learns by heart."""
@@ -17,5 +19,5 @@ class LossRatio(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.val_loss is not None:
-            pl_module.log("val/loss_ratio", self.val_loss / pl_module.running_loss)  # type: ignore[operator]
+            pl_module.log("val/loss_ratio", self.val_loss / task_of(pl_module).running_loss)
         self.val_loss = None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from dlzoo.config import run_files
 from dlzoo.errors import UserError, short
 from dlzoo.utils import csv_writer as csv_files
 from dlzoo.utils.files import replaced
+
+Row = dict[str, float]
+"""Of an epoch, by column; ``epoch`` and ``step`` are whole numbers."""
 
 MOST_ROWS = 1_000_000
 """Of metrics.csv."""
@@ -17,14 +19,14 @@ MOST_ROWS = 1_000_000
 MOST_EPOCHS = 2**53
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[Row]:
     """The rows of a metrics.csv; a metric that was not measured in an epoch is left out of its row.
 
     The last line is left out if it has no end: the disk was full.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for number, cells in enumerate(run_files.csv_rows(path), 2):
-        row: dict[str, Any] = {}
+        row: Row = {}
         for name, text in cells.items():
             if not text:
                 continue
@@ -40,19 +42,19 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def write_rows(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
+def write_rows(path: Path, rows: list[Row], columns: list[str]) -> None:
     with replaced(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv_files.Writer(file)
         writer.writerow(columns)
         writer.writerows(cells(row, columns) for row in rows)
 
 
-def cells(row: dict[str, Any], columns: list[str]) -> list[str]:
+def cells(row: Row, columns: list[str]) -> list[str]:
     """A row's texts by column; empty where a metric was not measured."""
     texts = as_text(row)
     return [texts.get(column, "") for column in columns]
 
 
-def as_text(row: dict[str, Any]) -> dict[str, str]:
+def as_text(row: Row) -> dict[str, str]:
     """With the seven digits that a float32 holds."""
     return {k: str(v) if isinstance(v, int) else f"{v:.7g}" for k, v in row.items()}

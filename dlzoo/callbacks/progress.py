@@ -10,7 +10,9 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
-from dlzoo.callbacks.epoch_metrics import EpochRows, Row
+from dlzoo.callbacks.base import task_of
+from dlzoo.callbacks.epoch_metrics import EpochRows
+from dlzoo.callbacks.metrics_csv import Row
 from dlzoo.errors import visible
 
 
@@ -37,7 +39,7 @@ class Progress(EpochRows, ProgressBar):
     def disable(self) -> None:
         self.enabled = False
 
-    def print(self, *args: Any, **kwargs: Any) -> None:
+    def print(self, *args: object, **kwargs: Any) -> None:
         if self.bar is not None:
             self.bar.clear()
         print(*args, **kwargs)
@@ -47,11 +49,10 @@ class Progress(EpochRows, ProgressBar):
         self.start()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         if time.monotonic() >= self.next:
-            loss = getattr(pl_module, "running_loss", None)
-            text = "" if loss is None else f"loss {loss:.4f}"
+            text = f"loss {task_of(pl_module).running_loss:.4f}"
             name = f"epoch {epoch_text(trainer.current_epoch + 1, trainer.max_epochs)}"
             self.draw(name, batch_idx, self.total_train_batches, text)
 
@@ -59,8 +60,8 @@ class Progress(EpochRows, ProgressBar):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
+        outputs: object,
+        batch: object,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -86,8 +87,8 @@ class Progress(EpochRows, ProgressBar):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
+        outputs: object,
+        batch: object,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:

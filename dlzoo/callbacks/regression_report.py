@@ -2,47 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from dlzoo.callbacks.base import Observer
-from dlzoo.callbacks.sinks import publish, spec_of
-from dlzoo.distributed.collectives import of_all_ranks
-from dlzoo.specs.targets import Values
+from dlzoo.callbacks.base import Report, Step
+from dlzoo.callbacks.sinks import publish
+from dlzoo.distributed.collectives import gather_rows
+from dlzoo.tasks.base import Task
 from dlzoo.visualization import plots
 
 
-class RegressionReport(Observer):
-    """After a test: predicted_against_true.png, where the spec's target is `Values`."""
+class RegressionReport(Report):
+    """After a test of a task that predicts values: predicted_against_true.png."""
 
     def __init__(self) -> None:
         self.pairs: list[tuple[Tensor, Tensor]] = []
+        """Predicted and true values (B, D)."""
 
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def applies_to(self, task: Task) -> bool:
+        return task.as_predictor() is not None and task.spec.target.values is not None
+
+    def begin_test(self, trainer: pl.Trainer, task: Task) -> None:
         self.pairs = []
 
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        spec = spec_of(pl_module)
-        values = spec is not None and isinstance(spec.target, Values)
-        if values and isinstance(outputs, dict) and "output" in outputs:
-            self.pairs.append((outputs["output"].detach(), outputs["target"]))
+    def collect(self, trainer: pl.Trainer, task: Task, step: Step) -> None:
+        self.pairs.append((step.outputs["output"].detach(), step.outputs["target"]))
 
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        spec = spec_of(pl_module)
-        if self.pairs and spec is not None and isinstance(spec.target, Values):
-            pred, true = (of_all_ranks(torch.cat(part)) for part in zip(*self.pairs, strict=True))
-            if trainer.is_global_zero:
-                figure = plots.predicted_against_true(pred, true, spec.target.names, spec.target.units)
-                publish(trainer, "predicted_against_true", figure)
+    def gather(self, trainer: pl.Trainer, task: Task) -> None:
+        if self.pairs:
+            predicted, true = (gather_rows(torch.cat(part)) for part in zip(*self.pairs, strict=True))
+            self.pairs = [(predicted, true)]
+
+    def write(self, trainer: pl.Trainer, task: Task) -> None:
+        for predicted, true in self.pairs:
+            figure = plots.predicted_against_true(predicted, true, task.spec.target.names, task.spec.target.units)
+            publish(trainer, "predicted_against_true", figure)
         self.pairs = []

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
 
-from dlzoo.callbacks.base import Observer, at_rest
+from dlzoo.callbacks.base import Report, Step, at_rest
 from dlzoo.callbacks.sinks import publish_pixels, run_folder
-from dlzoo.distributed.noise import Drawn
+from dlzoo.distributed.noise import GeneratorNoise
 from dlzoo.errors import UserError
-from dlzoo.tasks.interfaces import Encoding, Generating, PictureTask
+from dlzoo.tasks.base import Task
+from dlzoo.tasks.interfaces import Encoding, Generating
 from dlzoo.visualization import image_grid as tiles
 
 SEED = 0
@@ -24,7 +24,7 @@ MOST_CLASSES = 16
 """So many columns a grid with a column for each class has at most."""
 
 
-class Film(Observer):
+class Film(Report):
     """``samples.gif`` from fixed codes; ``reconstructions.gif`` of fixed validation pictures where nothing is sampled.
 
     Each frame is also a PNG in the folder ``film``, so that a continued run goes on with the frames that are there.
@@ -46,60 +46,54 @@ class Film(Observer):
         self.every_n_epochs = every_n_epochs
         self.fixed: tuple[Tensor, Tensor] | None = None
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def applies_to(self, task: Task) -> bool:
+        return task.as_encoder() is not None or task.as_generator() is not None
+
+    def write_start(self, trainer: pl.Trainer, task: Task) -> None:
         self.fixed = None
-        if not trainer.is_global_zero or not isinstance(pl_module, PictureTask):
-            return
         for path in frames_in(run_folder(trainer)):
             if epoch_of(path) > trainer.current_epoch:  # of an older run in this folder
                 path.unlink()
         if trainer.current_epoch == 0:
-            self.shoot(trainer, pl_module, 0)
+            self.shoot(trainer, task, 0)
 
-    def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if batch_idx == 0 and self.fixed is None and isinstance(pl_module, PictureTask):
-            self.fixed = batch[0][: self.num_reconstructions], batch[1][: self.num_reconstructions]
+    def collect_validation(self, trainer: pl.Trainer, task: Task, step: Step) -> None:
+        if step.batch_idx == 0 and self.fixed is None:
+            x, labels, *_ = step.batch
+            self.fixed = x[: self.num_reconstructions], labels[: self.num_reconstructions]
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def write_epoch(self, trainer: pl.Trainer, task: Task) -> None:
         epoch, last = trainer.current_epoch + 1, trainer.max_epochs or 0
         every = self.every_n_epochs or max(1, last // 40)
-        if trainer.is_global_zero and isinstance(pl_module, PictureTask) and (epoch % every == 0 or epoch == last):
-            self.shoot(trainer, pl_module, epoch)
+        if epoch % every == 0 or epoch == last:
+            self.shoot(trainer, task, epoch)
 
-    def shoot(self, trainer: pl.Trainer, task: PictureTask, epoch: int) -> None:
+    def shoot(self, trainer: pl.Trainer, task: Task, epoch: int) -> None:
         """One frame."""
-        made = {}
+        frames = {}
+        encoder, generator = task.as_encoder(), task.as_generator()
         with at_rest(task):
-            if isinstance(task, Encoding) and self.fixed is not None:
-                made["reconstructions"] = reconstructions(task, *self.fixed)
-            if isinstance(task, Generating):
-                made["samples"] = samples(task, self.num_samples)
-        for name, pixels in made.items():
+            if encoder is not None and self.fixed is not None:
+                frames["reconstructions"] = reconstructions(encoder, *self.fixed)
+            if generator is not None:
+                frames["samples"] = samples(generator, self.num_samples)
+        for name, pixels in frames.items():
             publish_pixels(trainer, name, pixels, to_file=False)
             if name == film_of(task):
                 tiles.write_png(pixels, run_folder(trainer) / "film" / f"epoch_{epoch:05d}.png")
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.is_global_zero and isinstance(pl_module, PictureTask):
-            folder = run_folder(trainer)
-            if paths := frames_in(folder):
-                tiles.write_gif([tiles.read_png(path) for path in paths], folder / f"{film_of(pl_module)}.gif")
+    def write_fit(self, trainer: pl.Trainer, task: Task) -> None:
+        folder = run_folder(trainer)
+        if paths := frames_in(folder):
+            tiles.write_gif([tiles.read_png(path) for path in paths], folder / f"{film_of(task)}.gif")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if trainer.state.fn == "fit":
             self.on_train_end(trainer, pl_module)
 
 
-def film_of(task: PictureTask) -> str:
-    return "samples" if isinstance(task, Generating) else "reconstructions"
+def film_of(task: Task) -> str:
+    return "reconstructions" if task.as_generator() is None else "samples"
 
 
 def frames_in(folder: Path) -> list[Path]:
@@ -114,7 +108,7 @@ def epoch_of(frame: Path) -> int:
 def samples(task: Generating, num: int, seed: int = SEED) -> np.ndarray:
     """A grid of new pictures; a net that is told the class gets a column for each, and the same code in a row."""
     if not task.is_conditional:
-        return tiles.tile(task.decode(task.draw(num, seed)), tiles.columns_of(num))
+        return tiles.tile(task.sample(num, seed), tiles.columns_of(num))
     num_columns = min(task.spec.target.num_outputs, MOST_CLASSES)
     num_rows = max(1, num // num_columns)
     labels = torch.arange(num_columns, device=task.device).repeat(num_rows)
@@ -124,6 +118,6 @@ def samples(task: Generating, num: int, seed: int = SEED) -> np.ndarray:
 
 def reconstructions(task: Encoding, x: Tensor, labels: Tensor) -> np.ndarray:
     """Rows of originals, of what the net was given where that differs, and of what it makes of them."""
-    given = task.corrupt(x, Drawn(torch.Generator(x.device).manual_seed(SEED)))
+    given = task.corrupt(x, GeneratorNoise(torch.Generator(x.device).manual_seed(SEED)))
     rows = [x, task.reconstruct(given, labels)] if given is x else [x, given, task.reconstruct(given, labels)]
     return tiles.tile(torch.cat(rows), len(x))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from dlzoo.callbacks.base import Observer, at_rest
+from dlzoo.callbacks.base import Report, at_rest, data_of
 from dlzoo.callbacks.sinks import publish, warn
+from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import as_float
-from dlzoo.metrics.generative import Reading, class_shares, measures
-from dlzoo.metrics.reference_classifier import ruler_for
-from dlzoo.specs.targets import Classes
-from dlzoo.tasks.gan import Adversarial
+from dlzoo.metrics.generative import ClassifierOutput, class_fractions, measures
+from dlzoo.metrics.reference_classifier import load_reference_classifier
+from dlzoo.tasks.base import Task
 from dlzoo.tasks.interfaces import Generating
 from dlzoo.visualization import latent as latent_plots
 
@@ -26,7 +24,7 @@ MANY = 20
 BATCH_SIZE = 500
 
 
-class SampleQuality(Observer):
+class SampleQuality(Report):
     """After a test on data with classes: test/frechet, inception_score, precision, recall and confident_share of
     samples beside test pictures, with smallest and largest share of a class, and sample_classes.png with all shares.
 
@@ -39,43 +37,50 @@ class SampleQuality(Observer):
         everything: measure all tasks that sample; else adversarial ones only, which have no likelihood.
     """
 
+    needs_data = True
+
     def __init__(self, *, num_samples: int = 10_000, everything: bool = False) -> None:
         self.num_samples = num_samples
         self.everything = everything
 
-    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        wanted = Generating if self.everything else Adversarial
-        if not trainer.is_global_zero:  # it would do the same
-            return
-        if not isinstance(pl_module, wanted) or data is None or not isinstance(pl_module.spec.target, Classes):
-            return
+    def applies_to(self, task: Task) -> bool:
+        generator = task.as_generator()
+        is_wanted = generator is not None and (self.everything or generator.is_adversarial)
+        return is_wanted and task.spec.target.classes is not None
+
+    def measure(self, trainer: pl.Trainer, task: Task) -> None:
+        generator, data = task.as_generator(), data_of(trainer)
+        if generator is None or not isinstance(data, InMemoryData) or not trainer.is_global_zero:
+            return  # the other ranks would measure the same
         # Lightning tests in inference mode, in which nothing that is made can learn
         with torch.inference_mode(False), torch.no_grad():
-            self.measure(trainer, pl_module, data)
+            self.judge(trainer, generator, data)
 
-    def measure(self, trainer: pl.Trainer, task: Generating, data: Any) -> None:
+    def judge(self, trainer: pl.Trainer, task: Generating, data: InMemoryData) -> None:
+        """Log the metrics, and draw the classes."""
         rows, test = data.read(data.load("train")), data.arrays("test")
         if rows.x.ndim != 4:
             print("samples are not measured: the images are decoded by workers, and do not fit into memory together")
             return
-        ruler = ruler_for(task.spec, rows, task.device)
+        ruler = load_reference_classifier(task.spec, rows, task.device)
         target, num = task.spec.target, self.num_samples
         with at_rest(task):
-            made = Reading(*ruler.read(samples(task, num)))
+            made = ClassifierOutput(*ruler.read(samples(task, num)))
         order = torch.randperm(rows.num_rows, generator=torch.Generator().manual_seed(SEED))[:num]
-        real = Reading(*ruler.read(as_float(test.x[:num])))
-        others = Reading(*ruler.read(as_float(rows.x[order.to(rows.x.device)])))
+        real = ClassifierOutput(*ruler.read(as_float(test.x[:num])))
+        others = ClassifierOutput(*ruler.read(as_float(rows.x[order.to(rows.x.device)])))
         found = {f"test/{name}": value for name, value in measures(made, real).items()}
         found |= {f"baseline/{name}_real": value for name, value in measures(others, real).items()}
-        shares = class_shares(made.logits)
+        shares = class_fractions(made.logits)
         found |= {"test/smallest_share": float(shares.min()), "test/largest_share": float(shares.max())}
         if len(target.names) <= MANY:
             found |= {f"samples/share_{name}": share for name, share in zip(target.names, shares.tolist(), strict=True)}
         right = real.logits.argmax(1) == test.y[:num].cpu()
         found["baseline/ruler_accuracy"] = float(right.float().mean())
         task.log_dict(found, rank_zero_only=True)
-        publish(trainer, "sample_classes", latent_plots.class_shares(shares, class_shares(real.logits), target.names))
+        publish(
+            trainer, "sample_classes", latent_plots.class_fractions(shares, class_fractions(real.logits), target.names)
+        )
         rare = [name for name, share in zip(target.names, shares.tolist(), strict=True) if share < RARE]
         if rare and not task.is_conditional and len(target.names) * RARE < 0.5:
             warn(trainer, collapse(rare, num))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from dlzoo.errors import visible
-from dlzoo.specs.base import Spec
 from dlzoo.visualization import image_grid as tiles
 from dlzoo.visualization import plots
 
@@ -18,12 +17,6 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
     from torch.utils.tensorboard import SummaryWriter
-
-
-def spec_of(pl_module: pl.LightningModule) -> Spec | None:
-    """The spec of our tasks; another LightningModule may have none."""
-    spec: Any = getattr(pl_module, "spec", None)
-    return spec if isinstance(spec, Spec) else None
 
 
 def run_folder(trainer: pl.Trainer) -> Path:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import lightning.pytorch as pl
 
-from dlzoo.callbacks.base import Observer
-from dlzoo.callbacks.sinks import spec_of
+from dlzoo.callbacks.base import Report, data_of
+from dlzoo.data.text.base import TextData
+from dlzoo.data.text.stream import StreamData
 from dlzoo.errors import UserError
 from dlzoo.metrics.ngram import Trigram
-from dlzoo.specs.inputs import TextSpec
-from dlzoo.specs.targets import Classes, NextTokens
+from dlzoo.tasks.base import Task
 
 
-class NgramBaseline(Observer):
+class NgramBaseline(Report):
     """``baseline/accuracy_ngrams``: logistic regression on the tf-idf of words and pairs of neighbouring words.
 
     Fitted on the training texts as they are written; of two strengths of regularisation the one that is better on the
@@ -25,17 +23,26 @@ class NgramBaseline(Observer):
         strengths: scikit-learn's C, to choose from.
     """
 
+    needs_data = True
+
     def __init__(self, *, min_df: int = 2, strengths: tuple[float, ...] = (1.0, 10.0)) -> None:
         self.min_df = min_df
         self.strengths = tuple(strengths)
 
-    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        spec, data = spec_of(pl_module), trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(spec, TextSpec) or not isinstance(spec.target, Classes):
-            raise UserError("callbacks.ngrams: this baseline is for texts with classes")
-        pl_module.log("baseline/accuracy_ngrams", self.accuracy(data))
+    def applies_to(self, task: Task) -> bool:
+        if task.spec.texts is None or task.spec.target.classes is None:
+            raise UserError(
+                f"callbacks.ngrams is a baseline for texts with classes, but the data gives {task.spec.describe()} "
+                f"with {task.spec.target.what}; leave it out"
+            )
+        return True
 
-    def accuracy(self, data: Any) -> float:
+    def measure(self, trainer: pl.Trainer, task: Task) -> None:
+        data = data_of(trainer)
+        assert isinstance(data, TextData)
+        task.log("baseline/accuracy_ngrams", self.accuracy(data))
+
+    def accuracy(self, data: TextData) -> float:
         """On the test texts."""
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
@@ -48,12 +55,22 @@ class NgramBaseline(Observer):
         return float(best.score(vectorizer.transform(data.texts("test")), data.arrays("test").y.numpy()))
 
 
-class TrigramBaseline(Observer):
+class TrigramBaseline(Report):
     """``baseline/perplexity_trigram``: of an interpolated Kneser-Ney trigram model, fitted on the training tokens."""
 
-    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        spec, data = spec_of(pl_module), trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(spec, TextSpec) or not isinstance(spec.target, NextTokens):
-            raise UserError("callbacks.trigram: this baseline is for language models")
+    needs_data = True
+
+    def applies_to(self, task: Task) -> bool:
+        if task.as_language_model() is None:
+            raise UserError(
+                f"callbacks.trigram is a baseline for language models, but {type(task).__name__} learns "
+                f"{task.spec.target.what}; leave it out"
+            )
+        return True
+
+    def measure(self, trainer: pl.Trainer, task: Task) -> None:
+        spec, data = task.spec.texts, data_of(trainer)
+        assert spec is not None
+        assert isinstance(data, StreamData)
         model = Trigram(data.arrays("train").tolist(), spec.num_tokens)
-        pl_module.log("baseline/perplexity_trigram", model.perplexity(data.arrays("test").tolist()))
+        task.log("baseline/perplexity_trigram", model.perplexity(data.arrays("test").tolist()))

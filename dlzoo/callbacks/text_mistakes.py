@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Any
 
 import lightning.pytorch as pl
 from torch import Tensor
 
-from dlzoo.callbacks.base import Observer
-from dlzoo.callbacks.sinks import run_folder, spec_of, tensorboard
-from dlzoo.distributed.collectives import gathered
+from dlzoo.callbacks.base import Report, Step, data_of
+from dlzoo.callbacks.sinks import run_folder, tensorboard
+from dlzoo.data.text.base import TextData
+from dlzoo.distributed.collectives import gather_objects
 from dlzoo.errors import visible
-from dlzoo.specs.inputs import TextSpec
-from dlzoo.specs.targets import Classes
+from dlzoo.tasks.base import Task
 
 Mistake = tuple[float, int, int, int]  # probability of the wrong class, row, the class it is, the class said
 
 
-class TextMistakes(Observer):
+class TextMistakes(Report):
     """After a test: mistakes.txt, the texts whose wrong class was given the highest probability, and the longest ones.
 
     Args:
@@ -26,40 +25,36 @@ class TextMistakes(Observer):
         most: characters shown of a text.
     """
 
+    needs_data = True
+
     def __init__(self, *, num_mistakes: int = 20, most: int = 1500) -> None:
         self.num_mistakes = num_mistakes
         self.most = most
         self.mistakes: list[Mistake] = []
 
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def applies_to(self, task: Task) -> bool:
+        is_classifier = task.as_predictor() is not None and task.spec.target.classes is not None
+        return is_classifier and task.spec.texts is not None
+
+    def begin_test(self, trainer: pl.Trainer, task: Task) -> None:
         self.mistakes = []
 
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        spec = spec_of(pl_module)
-        if not isinstance(spec, TextSpec) or not isinstance(spec.target, Classes) or not isinstance(outputs, dict):
-            return
-        rows = trainer.test_dataloaders.batches()[batch_idx]  # type: ignore[union-attr]
-        shares, said = outputs["output"].float().softmax(1).max(1)
-        target: Tensor = outputs["target"]
+    def collect(self, trainer: pl.Trainer, task: Task, step: Step) -> None:
+        rows: Tensor = trainer.test_dataloaders.batches()[step.batch_idx]  # type: ignore[union-attr]
+        shares, said = step.outputs["output"].float().softmax(1).max(1)
+        target = step.outputs["target"]
         wrong = (said != target).nonzero().flatten().cpu()
         columns = (t.cpu()[wrong].tolist() for t in (shares, rows, target, said))
         self.mistakes += zip(*columns, strict=True)
 
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        spec, data = spec_of(pl_module), trainer.datamodule  # type: ignore[attr-defined]
-        self.mistakes = [mistake for own in gathered(self.mistakes) for mistake in own]
-        if not self.mistakes or not hasattr(data, "texts") or not trainer.is_global_zero:
+    def gather(self, trainer: pl.Trainer, task: Task) -> None:
+        self.mistakes = [mistake for own in gather_objects(self.mistakes) for mistake in own]
+
+    def write(self, trainer: pl.Trainer, task: Task) -> None:
+        data = data_of(trainer)
+        if not self.mistakes or not isinstance(data, TextData):
             return
-        assert isinstance(spec, TextSpec)
-        texts, names = data.texts("test"), spec.target.names
+        texts, names = data.texts("test"), task.spec.target.names
         surest = sorted(self.mistakes, reverse=True)[: self.num_mistakes]
         longest = sorted(self.mistakes, key=lambda mistake: -len(texts[mistake[1]]))[: self.num_mistakes]
         parts = []

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import lightning.pytorch as pl
-from torch import nn
 
-from dlzoo.callbacks.base import Observer
-from dlzoo.callbacks.sinks import run_folder, spec_of, tensorboard
+from dlzoo.callbacks.base import Report, at_rest
+from dlzoo.callbacks.sinks import run_folder, tensorboard
 from dlzoo.errors import visible
 from dlzoo.inference.text import Options, generate
-from dlzoo.specs.inputs import TextSpec
-from dlzoo.specs.targets import NextTokens
+from dlzoo.tasks.base import Task
 
 
-class TextSamples(Observer):
-    """A text into samples.txt and TensorBoard after each epoch, where the spec's target is `NextTokens`.
+class TextSamples(Report):
+    """A text into samples.txt and TensorBoard after each epoch of a language model.
 
     Args:
         length: tokens of the text: characters, or words.
@@ -26,15 +24,14 @@ class TextSamples(Observer):
     ) -> None:
         self.options = Options(prompt=prompt, length=length, temperature=temperature, top_k=top_k)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        spec = spec_of(pl_module)
-        if not isinstance(spec, TextSpec) or not isinstance(spec.target, NextTokens) or not trainer.is_global_zero:
-            return
-        net = pl_module.net
-        assert isinstance(net, nn.Module)
-        training = net.training
-        text = visible(generate(net.eval(), spec, self.options))
-        net.train(training)
+    def applies_to(self, task: Task) -> bool:
+        return task.as_language_model() is not None
+
+    def write_epoch(self, trainer: pl.Trainer, task: Task) -> None:
+        model = task.as_language_model()
+        assert model is not None
+        with at_rest(model.net):
+            text = visible(generate(model.net, model.spec, self.options))
         epoch = trainer.current_epoch + 1
         with (run_folder(trainer) / "samples.txt").open("w" if epoch == 1 else "a", encoding="utf-8") as file:
             file.write(f"--- epoch {epoch} ---\n{text}\n\n")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 from torch import Tensor
 
-from dlzoo.callbacks.base import Observer
+from dlzoo.callbacks.base import Observer, task_of
 from dlzoo.callbacks.sinks import tensorboard
 from dlzoo.errors import UserError
 
@@ -40,7 +39,7 @@ class WeightHistograms(Observer):
         self.last_batch = int(trainer.num_training_batches) - 1 if known else -1
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         if batch_idx == self.last_batch:  # here, since Lightning drops the gradients before it validates
             self.write(trainer, "gradients", ((n, p.grad) for n, p in parameters(pl_module) if p.grad is not None))
@@ -73,4 +72,4 @@ class WeightHistograms(Observer):
 
 
 def parameters(pl_module: pl.LightningModule) -> Iterable[tuple[str, Tensor]]:
-    return getattr(pl_module, "net", pl_module).named_parameters()
+    return task_of(pl_module).net.named_parameters()

@@ -29,17 +29,17 @@ MOST_SIGNS = 200
 """Of an option's value in a message."""
 
 
-def check_continued(cfg: DictConfig, data: DataModule, rows: Fingerprint) -> None:
+def check_continued(cfg: DictConfig, data: DataModule, rows: Fingerprint, content: dict[str, Any]) -> None:
     """Refuse to continue ``cfg.ckpt`` with rows, or with what is fitted on them, that are not those of its run.
 
     Args:
         data: after ``setup("fit")``.
         rows: its fingerprint.
+        content: of the checkpoint.
 
     Raises:
         UserError: says what changed, and what can be done.
     """
-    content = checkpoint_files.read(cfg.ckpt)
     stored = fingerprint.from_plain(content["dlzoo"].get("rows"), cfg.ckpt)
     if stored is None:
         _warn_of_age(cfg.ckpt)

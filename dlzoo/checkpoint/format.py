@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +35,43 @@ def make_card(cfg: DictConfig, overrides: Sequence[str], spec: Any, rows: Finger
 def is_whole(path: Path) -> bool:
     """Whether a checkpoint and the arrays beside it are what was written."""
     try:
-        beside.check(path, read(path))
+        read_stored(path)
     except UserError:
         return False
     return True
 
 
-def whole(path: Path) -> Path:
+@dataclass(frozen=True)
+class StoredCheckpoint:
+    """A checkpoint that was read, and held against its digest, once."""
+
+    path: Path
+    content: dict[str, Any]
+
+
+def read_stored(path: Path | str) -> StoredCheckpoint:
+    """A checkpoint and its arrays, checked.
+
+    Raises:
+        UserError: no checkpoint of dlzoo; `Damaged`: it or its arrays are not what was written.
+    """
+    stored = StoredCheckpoint(Path(path), read(path))
+    beside.check(stored.path, stored.content)
+    return stored
+
+
+def read_whole(path: Path) -> StoredCheckpoint:
     """The checkpoint to continue from: this one, or the one before it where this one is damaged, with a warning.
 
     Raises:
         UserError: neither can be used.
     """
     try:
-        beside.check(path, read(path))
+        return read_stored(path)
     except Damaged as damage:
-        before = previous_of(path)
-        if not is_whole(before):
-            raise
-        print(f"warning: {path} is {damage.reason}; {before}, the one before it, is used", file=sys.stderr)
+        try:
+            before = read_stored(previous_of(path))
+        except UserError:
+            raise damage from None
+        print(f"warning: {path} is {damage.reason}; {before.path}, the one before it, is used", file=sys.stderr)
         return before
-    return path

@@ -10,7 +10,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from dlzoo.checkpoint import run_paths
 from dlzoo.checkpoint import sidecar as beside
-from dlzoo.checkpoint.format import is_whole
+from dlzoo.checkpoint.format import StoredCheckpoint, is_whole
 from dlzoo.checkpoint.load import placed
 from dlzoo.tasks import base
 from dlzoo.utils import archives as durable
@@ -26,12 +26,16 @@ class CheckpointIO(TorchCheckpointIO):
     Args:
         card: what `make_card` gives.
         run_dir: the run folder, from which the paths in a checkpoint start; None: they stay as they are.
+        stored: what the run continues from: it is not read again, and is empty once it is loaded.
     """
 
-    def __init__(self, card: dict[str, Any], run_dir: Path | None = None) -> None:
+    def __init__(
+        self, card: dict[str, Any], run_dir: Path | None = None, stored: StoredCheckpoint | None = None
+    ) -> None:
         super().__init__()
         self.card = card
         self.run_dir = None if run_dir is None else run_dir.resolve()
+        self.stored = stored
         self.own: set[Path] = set()
         """Whole files of this run, or of the one that it continues."""
 
@@ -43,7 +47,7 @@ class CheckpointIO(TorchCheckpointIO):
             cause = durable.os_error(error)
             if cause is None:
                 raise
-            raise durable.unwritten(path, cause) from None
+            raise durable.write_error(path, cause) from None
 
     def write(self, path: Path, checkpoint: dict[str, Any]) -> None:
         arrays, before = checkpoint.pop(base.BESIDE, None), previous_of(path)
@@ -62,11 +66,17 @@ class CheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         path = Path(path).resolve()
-        content = read(path, map_location)
+        stored, self.stored = self.stored, None
+        is_read = stored is not None and stored.path.resolve() == path
+        if stored is not None and is_read:
+            content = dict(stored.content)
+            stored.content.clear()  # Lightning forgets it when all is restored
+        else:
+            content = read(path, map_location)
         if self.run_dir is not None and "callbacks" in content:
             content["callbacks"] = run_paths.loaded(content["callbacks"], path, self.run_dir)
-        self.own |= {other for other in path.parent.glob("*.ckpt") if is_whole(other)}
-        return content | beside.read(path, content)
+        self.own |= {other for other in path.parent.glob("*.ckpt") if (other == path and is_read) or is_whole(other)}
+        return content | beside.read(path, content, is_checked=is_read)
 
     def remove_checkpoint(self, path: Any) -> None:
         super().remove_checkpoint(path)

@@ -20,11 +20,12 @@ from omegaconf import DictConfig, OmegaConf
 from dlzoo.config import allowlist as trust
 from dlzoo.config import renames, schema
 from dlzoo.config.allowlist import Trust
-from dlzoo.config.introspection import check_number, locate
+from dlzoo.config.instantiate import build_net
+from dlzoo.config.introspection import check_arguments, check_number, locate
 from dlzoo.errors import UserError, short
 from dlzoo.specs.plain import from_plain
 from dlzoo.tasks.base import Task
-from dlzoo.utils.checkpoint_files import _first, read
+from dlzoo.utils.checkpoint_files import _first_line, read
 
 ALLOWED = {"net": ("dlzoo.nets.",), "task": ("dlzoo.tasks.",), "data": ("dlzoo.data.",)}
 """Where the ``_target_``s of a checkpoint may come from; everything else in it stays data."""
@@ -50,7 +51,10 @@ def config_of(content: dict[str, Any], packages: Sequence[str] = ()) -> DictConf
     if isinstance(plain.get("data"), dict):
         plain["data"] = {key: value for key, value in plain["data"].items() if key not in trust.WRITTEN}
     for node, modules in ALLOWED.items():
-        _refuse_strangers(plain.get(node) or {}, node, modules, Trust(tuple(packages)))
+        part = plain.get(node) or {}
+        _refuse_strangers(part, node, modules, Trust(tuple(packages)))
+        if isinstance(part, dict) and "_target_" in part:
+            check_arguments(part, node, schema.RUNTIME_ARGUMENTS.get(node, set()))
     return OmegaConf.create(plain)
 
 
@@ -91,8 +95,7 @@ def build(content: dict[str, Any], packages: Sequence[str] = ()) -> tuple[Task, 
 
 
 def _built(cfg: DictConfig, spec: Any) -> Task:
-    net = instantiate(cfg.net, _partial_=True)(spec)
-    return instantiate(cfg.task, _partial_=True)(net, spec)
+    return instantiate(cfg.task, _partial_=True)(build_net(cfg, spec), spec)
 
 
 def _check_size(task: Task, weights: dict[str, Any]) -> None:
@@ -114,7 +117,7 @@ def restore(task: Task, content: dict[str, Any], path: str | Path) -> None:
     try:
         task.load_state_dict(content["state_dict"])
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"ckpt={path} does not fit the net that it names: {_first(error)}") from None
+        raise UserError(f"ckpt={path} does not fit the net that it names: {_first_line(error)}") from None
 
 
 def _refuse_strangers(node: Any, place: str, modules: tuple[str, ...], trusted: Trust) -> None:

@@ -54,12 +54,17 @@ def check(ckpt: Path, content: dict[str, Any]) -> None:
         raise Damaged(ckpt, f"of no use: {path.name} is {damage.reason}") from None
 
 
-def read(ckpt: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """``{BESIDE: arrays}``, or nothing where there are none."""
+def read(ckpt: Path, content: dict[str, Any], *, is_checked: bool = False) -> dict[str, Any]:
+    """``{BESIDE: arrays}``, or nothing where there are none.
+
+    Args:
+        is_checked: whether `check` has been called.
+    """
     path = place(ckpt, content)
     if not path.is_file():
         return {}
-    check(ckpt, content)
+    if not is_checked:
+        check(ckpt, content)
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {BESIDE: dict(stored)}
@@ -74,7 +79,7 @@ def remove_unused(ckpt: Path) -> None:
         return
     used = set()
     for path in filter(Path.is_file, (ckpt, previous_of(ckpt))):
-        if durable.is_packed(path):
+        if durable.is_suspicious(path):
             return
         try:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # reads no tensor

@@ -5,6 +5,7 @@ Torch is imported only when a checkpoint is loaded, so --help and a typo answer 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import os
@@ -12,7 +13,7 @@ import sys
 import types
 import typing
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -21,6 +22,7 @@ from dlzoo.errors import RunFailed, UserError, nearest, one_line, visible
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from dlzoo.data.base import DataModule
     from dlzoo.tasks.base import Task
 
 T = TypeVar("T")
@@ -40,7 +42,8 @@ def execute(body: Callable[[Sequence[str]], None], usage: str | None) -> None:
             if {"--help", "-h"} & {*argv}:
                 print((usage or "").strip())
             else:
-                body(argv)
+                with using(next((word for word in argv if word.startswith("ckpt=")), None)):
+                    body(argv)
         sys.stdout.flush()
     except UserError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
@@ -55,6 +58,9 @@ def execute(body: Callable[[Sequence[str]], None], usage: str | None) -> None:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
+        if _is_out_of_memory(error):
+            print(f"error: there is not enough memory for this ({one_line(error, 200)})", file=sys.stderr)
+            sys.exit(1)
         signum = getattr(error, "signum", None)  # Interrupted, from a run that the command started; needs torch
         if signum is None:
             raise
@@ -157,7 +163,38 @@ def load(ckpt: Path, trust: str | None = None) -> tuple[Task, DictConfig]:
         raise UserError(f"ckpt={ckpt}: this version of dlzoo cannot rebuild it from its config ({reason})") from None
 
 
-def data_of(cfg: DictConfig, ckpt: Path, **options: Any) -> Any:
+@contextlib.contextmanager
+def using(ckpt: str | None) -> Iterator[None]:
+    """Around what is done with a checkpoint: its parts may contradict one another in ways that no check foresaw.
+
+    Args:
+        ckpt: the word that names it; None where the command line has none, and errors are bugs.
+
+    Raises:
+        UserError: says what broke; the error itself is its cause.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError, ArithmeticError) as error:
+        if ckpt is None or _is_out_of_memory(error):
+            raise
+        reason = f"{type(error).__name__}: {one_line(error, 200)}"
+        raise UserError(f"{ckpt}: its net, its spec and these inputs do not go together ({reason})") from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    if not isinstance(error, RuntimeError) or "torch" not in sys.modules:
+        return False
+    from dlzoo.utils.memory import is_out_of_memory
+
+    return is_out_of_memory(error)
+
+
+def data_of(cfg: DictConfig, ckpt: Path, **options: Any) -> DataModule:
     """The data that a checkpoint names, with other options; each is held against the argument that it becomes."""
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate

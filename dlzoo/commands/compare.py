@@ -182,7 +182,7 @@ def overlaid(runs: Sequence[Run]) -> Figure | None:
     fig, panels = plots.new_panels(len(shown), width=4.6, height=3.3)
     looks = [{"color": COLOURS[i % len(COLOURS)], "linestyle": STYLES[i // len(COLOURS) % 3]} for i in range(len(runs))]
     for ax, name in zip(panels, shown, strict=True):
-        plots.style(ax, title=plots.SPELLED.get(name, name.replace("_", " ")), x="epoch")
+        plots.style(ax, title=plots.DISPLAY_NAMES.get(name, name.replace("_", " ")), x="epoch")
         drawn: list[float] = []
         for run, look in zip(runs, looks, strict=True):
             for split, width, strength in (("train", 1.0, 0.45), ("val", 2.0, 1.0)):

@@ -22,7 +22,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from dlzoo.commands import cli
 from dlzoo.errors import UserError
@@ -81,20 +81,23 @@ def encode(
     import numpy as np
     import torch
 
+    from dlzoo.data.base import InMemoryData
     from dlzoo.inference import datasets
-    from dlzoo.tasks.interfaces import Encoding
+    from dlzoo.specs.batch import Batch
 
-    task, stored = cli.load(ckpt, trust)
-    if not isinstance(task, Encoding):
-        raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) makes no codes of pictures; autoencoders do")
+    loaded, stored = cli.load(ckpt, trust)
+    task = loaded.as_encoder()
+    if task is None:
+        raise UserError(f"ckpt={ckpt}: its model ({type(loaded).__name__}) makes no codes of pictures; autoencoders do")
     cfg = datasets.composed(stored, data, overrides, trust)
-    source: Any = datasets.build_data(cfg, task.spec)
+    source = datasets.build_data(cfg, task.spec)
+    assert isinstance(source, InMemoryData)
     source.prepare_data()
     rows = source.arrays(split)
     codes, errors = [], []
     with torch.inference_mode():
         for x, y in zip(rows.x.split(BATCH_SIZE), rows.y.split(BATCH_SIZE), strict=True):
-            (x,) = source.prepared((x,))
+            x = source.prepared(Batch(x, y)).inputs
             codes.append(task.encode(x, y))
             errors.append((task.decode(codes[-1], y) - x).square().flatten(1).mean(1))
     return {

@@ -12,7 +12,8 @@ Options:
                      safetensors     the net's weights by name; what rebuilds the net is in the header
                      state_dict      the same for load_state_dict; what rebuilds the net is in <output>.json
     output           the file (<model>-<data>.onnx, .pt2, .safetensors or .pt)
-    part             decoder: of an autoencoder only what makes pictures from codes
+    part             decoder: of an autoencoder only what makes pictures from codes; the message for another name
+                     lists the parts of the model
     quantize         int8: a second file, <output>.int8.onnx, with weights and activations of 8 bits, calibrated on
                      training rows; and a table of size, accuracy on the test split and latency of both
     data             a name of configs/data, whose test rows the file is verified on; else the checkpoint's own
@@ -45,7 +46,10 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from torch import Tensor
 
-    from dlzoo.export.views import View
+    from dlzoo.data.base import DataModule
+    from dlzoo.export.formats import Run
+    from dlzoo.tasks.base import Task
+    from dlzoo.tasks.views import View
 
 TOLERANCE = 1e-4
 """Largest difference of an output, as a share of the largest output where that is above 1."""
@@ -62,7 +66,7 @@ class Options:
     ckpt: str
     format: Literal["onnx", "torch_export", "state_dict", "safetensors"] = "onnx"
     output: str | None = None
-    part: Literal["decoder"] | None = None
+    part: str | None = None
     quantize: Literal["int8"] | None = None
     data: str | None = None
     trust: str | None = None
@@ -112,7 +116,7 @@ class Verdict(NamedTuple):
     verify little."""
 
 
-def export(task: Any, cfg: DictConfig, source: Any, output: Path, options: Options) -> tuple[View, Verdict]:
+def export(task: Task, cfg: DictConfig, source: DataModule, output: Path, options: Options) -> tuple[View, Verdict]:
     """Write the file and hold it against the checkpoint.
 
     Raises:
@@ -152,7 +156,7 @@ def export(task: Any, cfg: DictConfig, source: Any, output: Path, options: Optio
     return view, verdict
 
 
-def compare(view: View, run: Any, inputs: tuple[Tensor, ...]) -> Verdict:
+def compare(view: View, run: Run, inputs: tuple[Tensor, ...]) -> Verdict:
     """A file's answers against the checkpoint's, on all inputs at once and on the first alone.
 
     Raises:
@@ -187,7 +191,9 @@ def few_of(view: View, inputs: tuple[Tensor, ...], num: int) -> tuple[Tensor, ..
     )
 
 
-def data_of(stored: DictConfig, task: Any, data: str | None, words: Sequence[str], trust: str | None = None) -> Any:
+def data_of(
+    stored: DictConfig, task: Task, data: str | None, words: Sequence[str], trust: str | None = None
+) -> DataModule:
     """The data that the file is verified on, ready to give test batches."""
     from dlzoo.inference import datasets
 
@@ -198,7 +204,7 @@ def data_of(stored: DictConfig, task: Any, data: str | None, words: Sequence[str
     return source
 
 
-def metadata_of(task: Any, cfg: DictConfig, view: View, options: Options) -> dict[str, Any]:
+def metadata_of(task: Task, cfg: DictConfig, view: View, options: Options) -> dict[str, Any]:
     """What the file says of itself."""
     import dlzoo
     from dlzoo.export.formats import WEIGHTS_ONLY, card_of

@@ -32,6 +32,9 @@ from dlzoo.utils import files as paths
 if TYPE_CHECKING:
     from torch import Tensor
 
+MOST_PIXELS = 50_000_000
+"""Each takes up to 100 bytes on its way."""
+
 KERNELS = {"sobel": "sobel_magnitude", "sobel_x": "sobel_x", "sobel_y": "sobel_y", "blur": "box_blur"}
 """What the user says, and what the filter bank calls it."""
 
@@ -87,7 +90,11 @@ def read_picture(path: Path, *, grey: bool = False) -> Tensor:
     try:
         with Image.open(path, formats=FORMATS) as file:
             width, height = ImageOps.exif_transpose(file).size
+            if width * height > MOST_PIXELS:
+                raise UserError(f"{path} has {width * height:,} pixels; at most {MOST_PIXELS:,} are filtered at once")
             is_grey = file.mode in ("1", "L", "LA", "I", "I;16", "I;16B")
+    except UserError:
+        raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} cannot be read as an image ({error})") from None
     return torch.tensor(Decode(1 if grey or is_grey else 3, height, width, "squash")(str(path))) / 255

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from dlzoo.data.series.base import Series
     from dlzoo.specs.inputs import SeriesSpec
-    from dlzoo.tasks.forecast import Forecast
+    from dlzoo.tasks.interfaces import Forecasting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def command(argv: Sequence[str]) -> None:
     loaded = [_load(ckpt, options.trust) for ckpt in ckpts]
     _check_alike([task.spec for task, _ in loaded], ckpts)
     task, cfg = loaded[0]
-    known = _known(options, task.spec, cfg, source)
+    known = _known(options, task.spec, cfg, ckpts[0], source)
     horizon, truth = options.horizon or task.spec.horizon, None
     if options.input is None:
         known, truth = known._replace(values=known.values[: -task.spec.horizon]), known.values[-task.spec.horizon :]
@@ -87,13 +87,12 @@ def command(argv: Sequence[str]) -> None:
         print(f"picture       {picture}")
 
 
-def _load(ckpt: Path, trust: str | None) -> tuple[Forecast, DictConfig]:
-    from dlzoo.tasks.forecast import Forecast
-
+def _load(ckpt: Path, trust: str | None) -> tuple[Forecasting, DictConfig]:
     task, cfg = cli.load(ckpt, trust)
-    if not isinstance(task, Forecast):
+    forecaster = task.as_forecaster()
+    if forecaster is None:
         raise UserError(f"ckpt={ckpt} takes {task.spec.describe()}, not a series: see scripts/predict.py")
-    return task, cfg
+    return forecaster, cfg
 
 
 def _check_alike(specs: Sequence[SeriesSpec], ckpts: Sequence[Path]) -> None:
@@ -110,19 +109,19 @@ def _check_alike(specs: Sequence[SeriesSpec], ckpts: Sequence[Path]) -> None:
                 )
 
 
-def _known(options: Options, spec: SeriesSpec, cfg: DictConfig, source: Path | None) -> Series:
+def _known(options: Options, spec: SeriesSpec, cfg: DictConfig, ckpt: Path, source: Path | None) -> Series:
     from dlzoo.commands.inputs import csv_style
-    from dlzoo.config import instantiate as build
     from dlzoo.data.series.base import SeriesData
 
     if options.input is not None:
         return recent(source or cli.standard_input(), spec, cfg, csv_style(options, cfg))
-    data = build.build_data(cfg)
-    assert isinstance(data, SeriesData)
+    data = cli.data_of(cfg, ckpt)
+    if not isinstance(data, SeriesData):
+        raise UserError(f"ckpt={ckpt}: its data are no series; give input=<CSV file>")
     return data.whole
 
 
-def _forecasts(tasks: Sequence[Forecast], history: Tensor, horizon: int) -> Tensor:
+def _forecasts(tasks: Sequence[Forecasting], history: Tensor, horizon: int) -> Tensor:
     """(number of tasks, H, D)."""
     import torch
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from dlzoo.commands import cli
 from dlzoo.commands.records import FormatName
@@ -19,11 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dlzoo.data.series.base import Series
-    from dlzoo.specs.inputs import SeriesSpec
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-    from torch import Tensor
-
+    from dlzoo.specs.base import Spec
     from dlzoo.specs.inputs import ImageSpec, SeriesSpec, TableSpec, TextSpec
 
 
@@ -32,6 +28,17 @@ BATCH_SIZE = 256
 
 
 Batches = Iterator[tuple[list[Any], "Tensor"]]  # what the inputs are called, and x as the net wants it
+
+
+class CsvOptions(Protocol):
+    """Options of a command that reads a CSV file."""
+
+    @property
+    def separator(self) -> str | None: ...
+    @property
+    def decimal(self) -> str | None: ...
+    @property
+    def encoding(self) -> str | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,34 +57,37 @@ class Options:
     encoding: str | None = None
     trust: str | None = None
 
-    FOR = {
-        "images": ("invert", "fit"),
-        "tables": ("separator", "decimal", "encoding"),
-        "series": ("separator", "decimal", "encoding"),
-        "texts": ("encoding",),
-        "sequences": (),
-    }
-    """Options that go with one kind of input or another."""
+
+OF_IMAGES, OF_CSV, OF_TEXTS = ("invert", "fit"), ("separator", "decimal", "encoding"), ("encoding",)
+"""Options that go with one kind of input or another."""
 
 
-def batches(options: Options, spec: Any, cfg: DictConfig, source: Path | None, problems: list[str]) -> Batches:
+def options_for(spec: Spec) -> tuple[str, ...]:
+    """Those of them that go with the inputs of a spec."""
+    if spec.images is not None:
+        return OF_IMAGES
+    if spec.table is not None or spec.series is not None:
+        return OF_CSV
+    return OF_TEXTS if spec.texts is not None else ()
+
+
+def batches(options: Options, spec: Spec, cfg: DictConfig, source: Path | None, problems: list[str]) -> Batches:
     """The inputs in batches; reasons why some cannot be read are added to ``problems``."""
-    from dlzoo.specs.inputs import ImageSpec, SeriesSpec, TextSpec
-
-    for key in {key for keys in Options.FOR.values() for key in keys} - {*Options.FOR[spec.what]}:
+    for key in {*OF_IMAGES, *OF_CSV, *OF_TEXTS} - {*options_for(spec)}:
         if getattr(options, key):
             raise UserError(f"{key}: this checkpoint takes {spec.describe()}, which have no such option")
     if options.top_k and spec.target.classes is None:
-        raise UserError(
-            f"top_k: this checkpoint predicts {spec.target.what} ({', '.join(spec.target.names)}), not classes"
-        )
-    if isinstance(spec, TextSpec):
-        return _texts(options, spec, source)
-    if isinstance(spec, SeriesSpec):
-        return _series(options, spec, cfg, source)
-    if isinstance(spec, ImageSpec):
-        return _images(options, spec, cfg, source, problems)
-    return _rows(options, spec, cfg, source)
+        names = ", ".join(spec.target.names)
+        raise UserError(f"top_k: this checkpoint predicts {spec.target.what} ({names}), not classes")
+    if spec.texts is not None:
+        return _texts(options, spec.texts, source)
+    if spec.series is not None:
+        return _series(options, spec.series, cfg, source)
+    if spec.images is not None:
+        return _images(options, spec.images, cfg, source, problems)
+    if spec.table is not None:
+        return _rows(options, spec.table, cfg, source)
+    raise UserError(f"this checkpoint takes {spec.describe()}, which are read from no file")
 
 
 def _source(text: str) -> Path | None:
@@ -136,10 +146,10 @@ def _series(options: Options, spec: SeriesSpec, cfg: DictConfig, source: Path | 
     yield [*labels(known, spec.horizon)], known.values
 
 
-def csv_style(options: Any, cfg: DictConfig) -> dict[str, Any]:
+def csv_style(options: CsvOptions, cfg: DictConfig) -> dict[str, Any]:
     """How a CSV file is written: as ``options`` say, else as the training file was."""
-    style: dict[str, Any] = {key: str(cfg.data[key]) for key in Options.FOR["tables"] if key in cfg.data}
-    style |= {key: getattr(options, key) for key in Options.FOR["tables"] if getattr(options, key)}
+    style: dict[str, Any] = {key: str(cfg.data[key]) for key in OF_CSV if key in cfg.data}
+    style |= {key: getattr(options, key) for key in OF_CSV if getattr(options, key)}
     if "missing_marks" in cfg.data:
         style["missing_marks"] = [str(mark) for mark in cfg.data.missing_marks]
     return style

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from dlzoo.data.base import DataModule
     from dlzoo.inference.recognition import Recognised
-    from dlzoo.tasks.supervised import Supervised
+    from dlzoo.tasks.interfaces import Predicting
 
 RANGES: dict[str, tuple[int, int | None]] = {
     "num": (1, None), "top_k": (1, 5), "depths": (1, None), "mistakes": (0, None), "limit": (1, None),
@@ -120,7 +120,7 @@ def inspect(options: Options, words: Sequence[str], ckpt: Path, source: Path | N
     if given is None or options.data or words:
         data = open_data(ckpt, task, cfg, options.data, words, options.trust)
         found = recognise(task, data, num_first=options.num, num_mistakes=options.mistakes, limit=options.limit)
-        print(visible("\n".join(found.in_words(task.spec.target.names))))
+        print(visible("\n".join(found.summary_lines(task.spec.target.names))))
     write(draw(task, given or first_of(found), found, options), folder)
     print(f"{'look':14}tensorboard --logdir {folder}")
     if problems:
@@ -147,28 +147,25 @@ def folder_for(output: str | None, ckpt: Path) -> Path:
     return folder
 
 
-def load_classifier(ckpt: Path, trust: str | None = None) -> tuple[Supervised, DictConfig]:
+def load_classifier(ckpt: Path, trust: str | None = None) -> tuple[Predicting, DictConfig]:
     """The trained task, on the GPU if there is one, and its config. `UserError` if it does not classify pictures."""
     import torch
 
-    from dlzoo.specs.inputs import ImageSpec
-    from dlzoo.specs.targets import Classes
-    from dlzoo.tasks.supervised import Supervised
-
     task, cfg = cli.load(ckpt, trust)
-    if not isinstance(task.spec, ImageSpec) or not isinstance(task.spec.target, Classes):
+    if task.spec.images is None or task.spec.target.classes is None:
         raise UserError(
             f"ckpt={ckpt}: only classifiers of pictures can be looked into, but this takes {task.spec.describe()} and "
             f"predicts {task.spec.target.what}"
         )
-    if not isinstance(task, Supervised):
+    classifier = task.as_predictor()
+    if classifier is None:
         raise UserError(f"ckpt={ckpt}: {type(task).__name__} has learnt no classes: there is nothing to look into")
-    return task.to("cuda" if torch.cuda.is_available() else "cpu"), cfg
+    return classifier.to("cuda" if torch.cuda.is_available() else "cpu"), cfg
 
 
 def open_data(
     ckpt: Path,
-    task: Supervised,
+    task: Predicting,
     stored: DictConfig,
     data: str | None,
     words: Sequence[str],
@@ -194,7 +191,7 @@ def open_data(
 
 
 def read_input(
-    task: Supervised, cfg: DictConfig, source: Path, options: Options, problems: list[str]
+    task: Predicting, cfg: DictConfig, source: Path, options: Options, problems: list[str]
 ) -> Subjects:  # fmt: skip
     """The first images of a file or a folder, as predict reads them; why others cannot be read goes to ``problems``."""
     from dlzoo.commands import inputs
@@ -203,7 +200,7 @@ def read_input(
     names, x = next(inputs.batches(asked, task.spec, cfg, source, problems), ([], None))
     if x is None:
         raise UserError(problems[0])
-    return Subjects(x[: options.num].to(task.device), [Path(name).name for name in names[: options.num]], None)
+    return Subjects(x[: options.num].to(task.device), [Path(str(name)).name for name in names[: options.num]], None)
 
 
 def first_of(found: Recognised | None) -> Subjects:
@@ -214,7 +211,7 @@ def first_of(found: Recognised | None) -> Subjects:
 
 
 def draw(
-    task: Supervised, subjects: Subjects, found: Recognised | None, options: Options
+    task: Predicting, subjects: Subjects, found: Recognised | None, options: Options
 ) -> Iterator[tuple[str, Figure | str]]:
     """The name of each picture, and the picture, or why there is none."""
     from dlzoo.inference import activations as trace
@@ -246,7 +243,7 @@ def titles_of(subjects: Subjects, names: Sequence[str]) -> list[str]:
     return ["" if subjects.labels is None else f"is {names[k]}" for k in subjects.labels or range(len(subjects.x))]
 
 
-def draw_evidence(task: Supervised, subjects: Subjects, options: Options) -> Figure:
+def draw_evidence(task: Predicting, subjects: Subjects, options: Options) -> Figure:
     from dlzoo.inference import activations as trace
     from dlzoo.inference import predict as inference_predict
     from dlzoo.visualization import interpretability as net_plots
@@ -264,7 +261,7 @@ def draw_evidence(task: Supervised, subjects: Subjects, options: Options) -> Fig
     return net_plots.grad_cam(subjects.x, heat.maps, titles, wrong, heading=heading, row_headings=subjects.names)
 
 
-def draw_mistakes(task: Supervised, found: Recognised, options: Options, *, with_heat: bool) -> Figure | str:
+def draw_mistakes(task: Predicting, found: Recognised, options: Options, *, with_heat: bool) -> Figure | str:
     import torch
 
     from dlzoo.inference import activations as trace

@@ -59,18 +59,20 @@ def play(ckpt: Path, num_episodes: int, video: Path | None, seed: int, trust: st
     """Play episodes, say what each earned, and write the film."""
     import statistics
 
+    from dlzoo.data.environments import Gym
     from dlzoo.inference import episodes as filming
-    from dlzoo.tasks.rl.agent import Player
 
     task, cfg = cli.load(ckpt, trust)
-    if not isinstance(task, Player):
+    agent = task.as_agent()
+    if agent is None:
         raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) plays nothing; see scripts/predict.py")
     data = cli.data_of(cfg, ckpt, seed=seed)
+    assert isinstance(data, Gym)
     if video is not None and not filming.can_draw(data.recipe):
         raise UserError(f"video: {data.recipe.id} cannot draw itself")
     takes = []
     for number, start in enumerate(data.seeds("film", num_episodes), 1):
-        take = filming.film(data.recipe, task.greedy, start, draw=video is not None)
+        take = filming.film(data.recipe, agent.greedy, start, draw=video is not None)
         print(f"episode {number:{len(str(num_episodes))}}   return {take.total:g}   {take.length} steps", flush=True)
         takes.append(take)
     if num_episodes > 1:

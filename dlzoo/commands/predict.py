@@ -75,21 +75,26 @@ def command(argv: Sequence[str]) -> None:
 
     if ckpt is not None:
         task, cfg = cli.load(ckpt, options.trust)
-        if task.spec.what not in Options.FOR:
+        if task.spec.environment is not None:
             raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) plays; see scripts/play.py")
     else:
         task, cfg = load_pretrained(str(options.model), net_words)
-    if source is None and options.input != "-" and task.spec.what != "texts":
+    if source is None and options.input != "-" and task.spec.texts is None:
         paths.existing(options.input, "input")  # says that it is not there
     problems: list[str] = []
     top_k = options.top_k or (TOP_K if ckpt is not None else TOP_K_OF_MANY)
-    found, target = batches(options, task.spec, cfg, source, problems), task.spec.target
-    if predict_pictures.reconstructs(task, options.pictures, options.top_k):
-        records, target = predict_pictures.reconstruct(task, found, options.pictures), predict_pictures.target()
+    found, target = batches(options, task.spec, cfg, source, problems), task.predicted_target
+    if (encoder := predict_pictures.encoder_of(task, options.pictures, options.top_k)) is not None:
+        records, target = predict_pictures.reconstruct(encoder, found, options.pictures), predict_pictures.target()
     else:
+        if target is None:
+            raise UserError(
+                f"ckpt={ckpt}: its model ({type(task).__name__}) predicts neither classes nor values; "
+                "scripts/sample.py shows what it generates"
+            )
         records = [record for names, x in found for record in to_records(names, predict(task, x), target, top_k)]
     if records:
-        if task.spec.what == "texts" and format == "table":
+        if task.spec.texts is not None and format == "table":
             records = [
                 record | {"input": textwrap.shorten(record["input"], 80, placeholder=" …")} for record in records
             ]

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dlzoo.errors import UserError
 from dlzoo.utils import files as paths
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from dlzoo.commands.inputs import Batches
+    from dlzoo.commands.records import Record
     from dlzoo.specs.base import Target
     from dlzoo.tasks.base import Task
+    from dlzoo.tasks.interfaces import Encoding
 
 FOLDER = "reconstructions"
 
 
-def reconstructs(task: Task, folder: str | None, top_k: int | None) -> bool:
-    """Whether this module has the answer; `UserError` for an option that goes with the other kind."""
-    from dlzoo.tasks.interfaces import Encoding
-
-    makes = isinstance(task, Encoding)
-    if folder is not None and not makes:
+def encoder_of(task: Task, folder: str | None, top_k: int | None) -> Encoding | None:
+    """The task, if this module has the answer; `UserError` for an option that goes with the other kind."""
+    encoder = task.as_encoder()
+    if folder is not None and encoder is None:
         raise UserError("pictures: this checkpoint makes no pictures of its inputs")
-    if top_k is not None and makes:
+    if top_k is not None and encoder is not None:
         raise UserError("top_k: this checkpoint makes pictures, not classes")
-    return makes
+    return encoder
 
 
 def target() -> Target:
@@ -38,7 +36,7 @@ def target() -> Target:
     return Values(("squared_error",))
 
 
-def reconstruct(task: Any, batches: Iterable[tuple[list[Any], Tensor]], folder: str | None) -> list[dict[str, Any]]:
+def reconstruct(task: Encoding, batches: Batches, folder: str | None) -> list[Record]:
     """Write what the net makes of each picture into a folder, and say how far it is from what was given.
 
     The error, a mean over squared pixels, is high for pictures unlike those of training: an anomaly score.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -51,7 +52,7 @@ def write_records(records: Sequence[Record], target: Target, format: FormatName,
     """Show them on the terminal or write them to a file."""
     text = render(records, target, format)
     if output is None:
-        print(text, end="")
+        print(visible(text) if sys.stdout.isatty() else text, end="")
     else:
         paths.write(output, text.encode("utf-8", errors="backslashreplace"))
         print(f"predictions   {output}")

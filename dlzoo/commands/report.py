@@ -31,6 +31,7 @@ FIRST = ("learning_curves", "confusion_matrix", "predicted_against_true", "forec
 
 TYPES = {".png": "image/png", ".gif": "image/gif", ".jpg": "image/jpeg", ".svg": "image/svg+xml"}
 LARGEST_PICTURE = 8_000_000  # bytes
+LARGEST_PAGE = 100_000_000
 LARGEST_TEXT = 2_000_000
 TOLD_ELSEWHERE = ("report.txt", "warnings.txt", "profile.txt")
 
@@ -77,7 +78,7 @@ def command(argv: Sequence[str]) -> None:
     if not (folder / ".hydra" / "config.yaml").is_file():
         raise UserError(f"{folders[0]}: this is no run folder: a run leaves .hydra/config.yaml in its own")
     output = paths.writable(options.output or str(folder / "report.html"), "output")
-    paths.write(output, page(read_run(folder)).encode())
+    paths.write(output, page(read_run(folder)).encode(errors="backslashreplace"))
     print(f"report   {output}")
 
 
@@ -145,10 +146,11 @@ def gallery(folder: Path) -> str:
     files = [path for path in folder.iterdir() if path.suffix.lower() in TYPES and path.is_file()]
     found = [path for path in files if run_files.is_inside(folder, path)]
     order = {name: i for i, name in enumerate(FIRST)}
-    shown = []
+    shown, total = [], 0
     for path in sorted(found, key=lambda path: (order.get(path.stem, len(order)), path.name)):
         caption = escape(path.stem.replace("_", " "))
-        if path.stat().st_size > LARGEST_PICTURE:
+        total += path.stat().st_size
+        if path.stat().st_size > LARGEST_PICTURE or total > LARGEST_PAGE:
             shown.append(f"<p>{caption}: {escape(path.name)} is too large for this page</p>")
             continue
         data = base64.b64encode(path.read_bytes()).decode()

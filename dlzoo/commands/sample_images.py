@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dlzoo.inference.images import Options, generate
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 def samples(task: Task) -> bool:
     """Whether this module can sample from the task's net."""
-    from dlzoo.tasks.interfaces import Generating
-
-    return isinstance(task, Generating)
+    return task.as_generator() is not None
 
 
-def sample(task: Any, options: Options) -> dict[str, bytes]:
+def sample(task: Task, options: Options) -> dict[str, bytes]:
     """grid.png and single PNGs: a pure function of the weights and the options."""
     from dlzoo.visualization import image_grid as tiles
 
-    pictures = generate(task, options)
+    generator = task.as_generator()
+    assert generator is not None
+    pictures = generate(generator, options)
     files = {"grid.png": tiles.png(tiles.tile(pictures, tiles.columns_of(len(pictures))))}
     digits = max(5, len(str(len(pictures))))
     return files | {f"{i:0{digits}d}.png": tiles.png(tiles.pixels(one)) for i, one in enumerate(pictures)}

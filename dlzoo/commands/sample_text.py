@@ -12,14 +12,11 @@ if TYPE_CHECKING:
 
 def samples(task: Task) -> bool:
     """Whether this module can sample from the task's model."""
-    from dlzoo.tasks.language import Language
-
-    return isinstance(task, Language)
+    return task.as_language_model() is not None
 
 
 def sample(task: Task, options: Options) -> bytes:
     """The prompt and what follows it, in UTF-8."""
-    from dlzoo.specs.inputs import TextSpec
-
-    assert isinstance(task.spec, TextSpec)
-    return (generate(task.net, task.spec, options) + "\n").encode()
+    model = task.as_language_model()
+    assert model is not None
+    return (generate(model.net, model.spec, options) + "\n").encode()

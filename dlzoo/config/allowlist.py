@@ -23,7 +23,7 @@ from typing import Any
 from dlzoo.errors import UserError, nearest, short
 
 PARTS = {
-    "net": "torch.nn.Module",
+    "net": "dlzoo.nets.base.Net",
     "task": "dlzoo.tasks.base.Task",
     "data": "dlzoo.data.base.DataModule",
     "optimizer": "torch.optim.Optimizer",
@@ -237,12 +237,11 @@ def check_part(found: Any, target: str, node: str, where: str) -> None:
             raise UserError(f"{where}._target_={target} is not called: a scheduler is a function of optimizer and plan")
         return
     kind = _class(PARTS[node])
-    if not (isinstance(found, type) and issubclass(found, kind)):
-        raise UserError(f"{where}._target_={target} is not built: it is no {PARTS[node]}")
-    promise = {"net": "accepts", "task": "targets"}.get(node)
-    if promise and not hasattr(found, promise):
+    if not (inspect.isclass(found) and issubclass(found, kind)):
+        raise UserError(f"{where}._target_={target} is not built: it is no subclass of {PARTS[node]}")
+    if node == "net" and not found.accepts:  # type: ignore[attr-defined]  # a Net
         raise UserError(
-            f"{where}._target_={target} does not say with what data it fits: give the class {promise} = (…), "
+            f"{where}._target_={target} does not say with what data it fits: give the class accepts = (…), "
             "kinds of dlzoo.specs.inputs"
         )
 

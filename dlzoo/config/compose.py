@@ -7,6 +7,7 @@ set without listing its default in YAML first (``net.hidden=[300,100]``), and a 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dlzoo.config import allowlist as trust
+from dlzoo.config import renames
 from dlzoo.config.files import CheckedFiles
 from dlzoo.config.overrides import BUILD_NOTHING, _names, _parse, extra_dirs, readable, search_path, split
 from dlzoo.config.schema import NODES, SETTINGS
@@ -47,13 +49,13 @@ def known_keys(flags: Sequence[str] = ()) -> list[str]:
 
 
 def prepare(argv: Sequence[str]) -> list[str]:
-    """The command line as Hydra should see it.
+    """The command line as Hydra should see it, keys of earlier versions under their present names.
 
     Raises:
         UserError: a group, a name in a group, or the first part of a key does not exist.
     """
     flags, words = split(argv)
-    words = [readable(word) for word in words]
+    words = [_renamed(readable(word)) for word in words]
     known = groups([CONFIG_DIR, *extra_dirs(flags)])
     ready = []
     for word, override in zip(words, _parse(words), strict=True):
@@ -74,40 +76,60 @@ def prepare(argv: Sequence[str]) -> list[str]:
     return [*flags, *ready]
 
 
+def _renamed(word: str) -> str:
+    """An override under its present key; a line on stderr if that is another."""
+    new = renames.updated_override(word)
+    old_key, new_key = (w.partition("=")[0].lstrip("+~") for w in (word, new))
+    if new_key != old_key:
+        print(f"notice: {old_key} is now {new_key}", file=sys.stderr)
+        return new
+    return word
+
+
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
     """The config of ``train.py`` with these overrides, for scripts and tests (no Hydra folders, no logging)."""
     cfg = compose_with_hydra(overrides)
     return with_names(cfg, cfg.hydra.runtime.choices)
 
 
-def compose_with_hydra(overrides: Sequence[str] = (), flags: Sequence[str] = ()) -> DictConfig:
+def compose_with_hydra(
+    overrides: Sequence[str] = (), flags: Sequence[str] = (), texts: dict[Path, str] | None = None
+) -> DictConfig:
     """As `compose`, but as Hydra gives it: with its own node ``hydra``, and without ``names``.
+
+    Args:
+        texts: of the files that are not ours, as far as they were read before; those that are read now are added.
 
     Raises:
         UserError: a mistake, or a file of ``--config-dir`` that sets what is for the command line alone.
     """
     _, words = split(prepare([*flags, *overrides]))
-    cfg, has_foreign = _composed(words, flags)
+    texts = {} if texts is None else texts
+    cfg, has_foreign = _composed(words, flags, texts)
     if has_foreign:
-        own, _ = _composed([word for word in words if word.lstrip("+~").startswith("hydra")], flags)
+        own, _ = _composed([word for word in words if word.lstrip("+~").startswith("hydra")], flags, texts)
         _check_untouched(cfg, own, trust.typed_values(words))
     if not isinstance(cfg.get("seed"), int):  # stands in the name of a folder, before anything else is checked
         raise UserError(f"seed={cfg.get('seed')}: this must be a whole number")
     return cfg
 
 
-def check_hydra(argv: Sequence[str]) -> None:
+def check_hydra(argv: Sequence[str]) -> dict[Path, str] | None:
     """`UserError` if Hydra itself, before any check of ours, would build something that is no part of it.
 
-    Its own flags, such as ``--help``, build nothing.
+    Gives the texts of the files that are not ours, for `as_checked`; None for Hydra's own flags, such as ``--help``,
+    which build nothing.
     """
     flags, words = split(argv)
     if other := {flag.split("=")[0] for flag in flags} & {"--config-path", "-cp", "--config-name", "-cn"}:
         raise UserError(f"{min(other)}: a run starts from dlzoo's own train.yaml; add files of yours with --config-dir")
-    if not {*flags} & BUILD_NOTHING:
-        for variant in _variants(words):
-            cfg = compose_with_hydra(variant, flags)
-            trust.check_hydra(OmegaConf.to_container(cfg.hydra, resolve=False))
+    if {*flags} & BUILD_NOTHING:
+        return None
+    texts: dict[Path, str] = {}
+    for variant in _variants(words):
+        cfg = compose_with_hydra(variant, flags, texts)
+        trust.check_hydra(OmegaConf.to_container(cfg.hydra, resolve=False))
+    return texts
 
 
 def _variants(words: Sequence[str]) -> Iterator[list[str]]:
@@ -122,11 +144,11 @@ def _variants(words: Sequence[str]) -> Iterator[list[str]]:
             yield [*fixed, *(value if k == i else other[0] for k, other in enumerate(choices))]
 
 
-def _composed(words: Sequence[str], flags: Sequence[str]) -> tuple[DictConfig, bool]:
+def _composed(words: Sequence[str], flags: Sequence[str], texts: dict[Path, str]) -> tuple[DictConfig, bool]:
     """What Hydra makes of these words, and whether files other than ours had a part in it."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        files = CheckedFiles.take_the_place_of_hydras()
+        files = CheckedFiles.take_the_place_of_hydras(texts)
         try:
             cfg = hydra_compose("train", [*words, *search_path(flags)], return_hydra_config=True)
         except HydraException as error:

@@ -7,13 +7,18 @@ out of text, where a check would not find them. Its defaults stay inside of the 
 
 from __future__ import annotations
 
+import contextlib
+import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf, grammar_parser
 from omegaconf.errors import GrammarParseError
 from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
@@ -25,23 +30,32 @@ from dlzoo.utils import untrusted
 
 RESOLVERS = ("hydra", "now", "mixed_precision", "sync_batchnorm")
 """That any file may use."""
+LONGEST = 2_000
+"""Characters of a text with references: to resolve them takes the square of their number."""
 
 
 class CheckedFiles(ConfigRepository):  # internal to Hydra 1.3; tests/config/test_trust.py says if it moves
-    """Hydra's way to its files, which looks into those that are not ours before they are used."""
+    """Hydra's way to its files, which looks into those that are not ours before they are used.
 
-    def __init__(self, sources: list[Any]) -> None:
+    Args:
+        texts: of the files that are not ours, which are read once and then stay what they were, whoever changes them.
+        is_complete: whether no other such file may be read.
+    """
+
+    def __init__(self, sources: list[Any], texts: dict[Path, str], *, is_complete: bool = False) -> None:
         self.sources = sources
+        self.texts = texts
+        self.is_complete = is_complete
         self.foreign: list[str] = []
         """Of the files read, those that are neither ours nor Hydra's."""
 
     @classmethod
-    def take_the_place_of_hydras(cls) -> CheckedFiles:
+    def take_the_place_of_hydras(cls, texts: dict[Path, str]) -> CheckedFiles:
         """For what is composed next; Hydra must be initialized."""
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         assert isinstance(hydra.config_loader, ConfigLoaderImpl)
-        hydra.config_loader.repository = files = cls(hydra.config_loader.repository.sources)
+        hydra.config_loader.repository = files = cls(hydra.config_loader.repository.sources, texts)
         return files
 
     def __deepcopy__(self, memo: Any) -> CheckedFiles:
@@ -58,13 +72,46 @@ class CheckedFiles(ConfigRepository):  # internal to Hydra 1.3; tests/config/tes
             path = Path(source.path) / source._normalize_file_name(config_path)
             if not path.resolve().is_relative_to(Path(source.path).resolve()):
                 raise UserError(f"{path} is a link to outside of the folder of --config-dir and is not read")
-            untrusted.check_yaml(untrusted.read_text(path), path)
-            try:
-                content = source.load_config(config_path).config
-            except YAMLError as error:
-                raise UserError(f"{path} is no config: {one_line(error, 200)}") from None
-            check_references(OmegaConf.to_container(content, resolve=False), f"{config_path}.yaml of {source.path}")
+            return self._checked(config_path, source, path)
         return super().load_config(config_path)
+
+    def _checked(self, config_path: str, source: ConfigSource, path: Path) -> ConfigResult:
+        """A file that is not ours: what is used is the very text that was looked through."""
+        if path not in self.texts:
+            if self.is_complete:
+                raise UserError(f"{path} was not there when the configs were checked")
+            self.texts[path] = untrusted.read_text(path)
+        text = self.texts[path]
+        untrusted.check_yaml(text, path)
+        try:
+            content = OmegaConf.load(io.StringIO(text))
+            header = ConfigSource._get_header_dict(text[:512])
+            check_references(OmegaConf.to_container(content, resolve=False), f"{config_path}.yaml of {source.path}")
+            found = ConfigResult(source.provider, f"file://{source.path}", content, header)
+            defaults = self._extract_defaults_list(config_path, content)
+            found.defaults_list = self._create_defaults_list(config_path, defaults)
+        except UserError:
+            raise
+        except (YAMLError, OSError, ValueError) as error:  # OSError: what OmegaConf says of a file without a mapping
+            raise UserError(f"{path} is no config: {one_line(error, 200)}") from None
+        return found
+
+
+@contextlib.contextmanager
+def as_checked(texts: dict[Path, str] | None) -> Iterator[None]:
+    """While Hydra composes once more: it sees the files as they were when they were checked, and no others.
+
+    Args:
+        texts: of the files that are not ours; None where nothing is built and they are looked through now.
+    """
+
+    class Loader(ConfigLoaderImpl):
+        def __init__(self, config_search_path: Any) -> None:
+            super().__init__(config_search_path)
+            self.repository = CheckedFiles(self.repository.sources, texts or {}, is_complete=texts is not None)
+
+    with mock.patch("hydra._internal.hydra.ConfigLoaderImpl", Loader):
+        yield
 
 
 def check_references(node: Any, file: str) -> None:
@@ -73,6 +120,8 @@ def check_references(node: Any, file: str) -> None:
         for text in (value,) if isinstance(value, str) else ():
             if "${" not in text:
                 continue
+            if len(text) > LONGEST:
+                raise UserError(f"{file}: {place}={short(text)} has {len(text):,} characters; at most {LONGEST:,}")
             try:
                 names = [*_resolvers(grammar_parser.parse(text))]
             except GrammarParseError:

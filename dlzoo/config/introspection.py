@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dlzoo.errors import UserError, nearest
-from dlzoo.utils.type_checks import _fits, _wanted, readable
+from dlzoo.errors import UserError, nearest, short
+from dlzoo.utils.type_checks import _expected, _fits, readable
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -73,8 +73,6 @@ def targets(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def check_arguments(node: dict[str, Any], path: str, filled_in: set[str]) -> None:
-    import typeguard
-
     target = locate(node["_target_"], f"{path}._target_")
     allowed = {k: v for k, v in arguments(target).items() if k not in filled_in}
     for key, value in node.items():
@@ -91,12 +89,8 @@ def check_arguments(node: dict[str, Any], path: str, filled_in: set[str]) -> Non
             continue
         if value == "???":
             raise UserError(f"{path}.{key} is missing: give {path}.{key}=…")
-        try:
-            typeguard.check_type(value, hint)
-        except typeguard.TypeCheckError:
-            if isinstance(value, list) and _fits(tuple(value), hint):  # YAML has no tuples
-                continue
-            raise UserError(f"{path}.{key}={value}: {_wanted(value, hint)}") from None
+        if not (_fits(value, hint) or (isinstance(value, list) and _fits(tuple(value), hint))):  # YAML has no tuples
+            raise UserError(f"{path}.{key}={short(value)}: {_expected(value, hint)}")
 
 
 def _check_nested(node: dict[str, Any], hint: Any, path: str) -> None:
@@ -126,8 +120,11 @@ def check_number(key: str, value: Any) -> None:
     name = key.rpartition(".")[2]
     if name == "num_layers" and isinstance(value, int) and value > MOST_LAYERS:
         raise UserError(f"{key}={value}: this is too many; at most {MOST_LAYERS}")
-    if isinstance(value, int) and (name == "seed" or name.endswith("_seed")) and not 0 <= value < 2**32:
-        raise UserError(f"{key}={value}: this must not be negative, and below {2**32}")
+    if isinstance(value, int) and (name == "seed" or name.endswith("_seed")):
+        if isinstance(value, bool):
+            raise UserError(f"{key}={value}: this must be a whole number")
+        if not 0 <= value < 2**32:
+            raise UserError(f"{key}={value}: this must not be negative, and below {2**32}")
 
 
 def _own_arguments(function: Any) -> tuple[dict[str, Any], bool]:
@@ -148,5 +145,7 @@ def _own_arguments(function: Any) -> tuple[dict[str, Any], bool]:
 def _near_module(module_name: str) -> str:
     parts = module_name.split(".")
     folder = PACKAGE.parent.joinpath(*parts[:-1])
-    names = [f.stem for f in folder.glob("*.py")] if parts[0] == "dlzoo" and os.path.isdir(folder) else []
+    if parts[0] != "dlzoo":
+        return "; if it is yours, install its package, or put the folder that holds it into PYTHONPATH"
+    names = [f.stem for f in folder.glob("*.py")] if os.path.isdir(folder) else []
     return f"; {nearest(parts[-1], names)}" if names else ""

@@ -15,7 +15,7 @@ from torch.optim import LBFGS, Optimizer
 
 from dlzoo.errors import UserError
 from dlzoo.utils import memory as free_memory
-from dlzoo.utils.memory import in_words
+from dlzoo.utils.memory import format_bytes
 
 PROBE = 64
 """Rows and columns of the weight whose optimizer state is looked at."""
@@ -24,16 +24,22 @@ WIDTHS = {"64-true": 2.0, "bf16-true": 0.5, "16-true": 0.5}
 
 
 def of_training(
-    task: nn.Module, make_optimizer: Callable[[Sequence[nn.Parameter]], Optimizer], cfg: Any
+    task: nn.Module, make_optimizer: Callable[[Sequence[nn.Parameter]], Optimizer] | None, cfg: Any
 ) -> dict[str, float]:
-    """Bytes, by what they are for, of a run on one device; the task may be on the device ``meta``."""
+    """Bytes, by what they are for, of a run on one device; the task may be on the device ``meta``.
+
+    Args:
+        make_optimizer: None where the task learns without an optimizer, and so without gradients.
+    """
     trainer = cfg.trainer
     width = WIDTHS.get(str(trainer.get("precision")), 1.0)
     weights = width * num_bytes([*task.parameters(), *task.buffers()])
     gradients = width * num_bytes([p for p in task.parameters() if p.requires_grad])
-    optimizer = make_optimizer([nn.Parameter(torch.ones(PROBE, PROBE))])
-    name = type(optimizer).__name__
-    needed = {"weights": weights, "gradients": gradients, f"state of {name}": gradients * state_ratio(optimizer)}
+    needed = {"weights": weights}
+    if make_optimizer is not None:
+        optimizer = make_optimizer([nn.Parameter(torch.ones(PROBE, PROBE))])
+        needed["gradients"] = gradients
+        needed[f"state of {type(optimizer).__name__}"] = gradients * state_ratio(optimizer)
     for node in (cfg.callbacks or {}).values():
         if node and "WeightAveraging" in str(node.get("_target_")):
             needed["averaged weights"] = weights
@@ -70,7 +76,7 @@ def of_device(cfg: Any) -> tuple[str, float]:
     return "this machine", free_memory.limit()
 
 
-def check(task: nn.Module, make_optimizer: Callable[[Sequence[nn.Parameter]], Optimizer], cfg: Any) -> None:
+def check(task: nn.Module, make_optimizer: Callable[[Sequence[nn.Parameter]], Optimizer] | None, cfg: Any) -> None:
     """Refuse training that cannot fit into memory.
 
     Raises:
@@ -82,9 +88,9 @@ def check(task: nn.Module, make_optimizer: Callable[[Sequence[nn.Parameter]], Op
     place, memory = of_device(cfg)
     if (total := sum(needed.values())) <= memory:
         return
-    parts = ", ".join(f"{in_words(int(size))} of {name}" for name, size in needed.items())
+    parts = ", ".join(f"{format_bytes(int(size))} of {name}" for name, size in needed.items())
     raise UserError(
         f"training the net with its {sum(p.numel() for p in task.parameters()):,} parameters takes at least "
-        f"{in_words(int(total))} of memory ({parts}), and {place} has {in_words(int(memory))}: make the net (net.…) or "
-        "its inputs smaller, or take an optimizer that keeps less (optimizer=sgd optimizer.momentum=0)"
+        f"{format_bytes(int(total))} of memory ({parts}), and {place} has {format_bytes(int(memory))}: make the "
+        "net (net.…) or its inputs smaller, or take an optimizer that keeps less (optimizer=sgd optimizer.momentum=0)"
     )

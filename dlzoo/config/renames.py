@@ -1,12 +1,14 @@
 """Names of earlier versions, which configs, run folders and checkpoints of theirs still hold.
 
-A ``_target_`` under an old name is read as the new one; where the user wrote it, a line says so.
+A ``_target_`` or an option under an old name is read as the new one; where the user wrote it, a line says so.
 """
 
 from __future__ import annotations
 
 import re
 from typing import Any
+
+from dlzoo.errors import UserError
 
 MODULES = {
     "dlzoo.callbacks.adversaries": "dlzoo.callbacks.gan_curves",
@@ -69,6 +71,17 @@ MODULES = {
 }
 """The modules of parts that were moved."""
 
+OPTIONS = {
+    "dlzoo.tasks.rl.dqn.DQN": {
+        "learn_after": "learning_starts",
+        "learn_every": "train_freq",
+        "updates": "gradient_steps",
+        "target_every": "target_update_interval",
+    },
+}
+"""By part (under its present name): the options that were renamed."""
+
+_KEYS = {f"task.{old}": f"task.{new}" for renamed in OPTIONS.values() for old, new in renamed.items()}
 _NAME = re.compile(r"dlzoo(?:\.\w+)+")
 
 
@@ -83,19 +96,44 @@ def current(target: str) -> str:
 
 
 def updated(node: Any) -> Any:
-    """A nest of dicts and lists with every ``_target_`` under its present name."""
+    """A nest of dicts and lists with every ``_target_`` and every option under its present name."""
     if isinstance(node, dict):
-        return {
+        new = {
             key: current(value) if key == "_target_" and isinstance(value, str) else updated(value)
             for key, value in node.items()
         }
+        renamed = options_of(new)
+        return {renamed.get(key, key): value for key, value in new.items()} if renamed else new
     return [updated(item) for item in node] if isinstance(node, list) else node
 
 
+def options_of(node: dict[str, Any]) -> dict[str, str]:
+    """The options of a part that stand under an old name, with their new names.
+
+    Args:
+        node: with its ``_target_`` under its present name.
+
+    Raises:
+        UserError: an option is given under both names.
+    """
+    target = node.get("_target_")
+    known = OPTIONS.get(target, {}) if isinstance(target, str) else {}
+    renamed = {old: new for old, new in known.items() if old in node}
+    for old, new in renamed.items():
+        if new in node:
+            raise UserError(f"{old} is now called {new}, and both are given ({node[old]} and {node[new]}): keep {new}")
+    return renamed
+
+
 def updated_override(override: str) -> str:
-    """An override whose value may hold a ``_target_``.
+    """An override under the present names, also of the ``_target_`` that its value may hold.
 
     >>> updated_override("++callbacks.mine={_target_: dlzoo.callbacks.film.Film}")
     '++callbacks.mine={_target_: dlzoo.callbacks.sample_animation.Film}'
+    >>> updated_override("task.learn_every=8")
+    'task.train_freq=8'
     """
+    key, equals, value = override.partition("=")
+    name = key.lstrip("+~")
+    override = key[: len(key) - len(name)] + _KEYS.get(name, name) + equals + value
     return _NAME.sub(lambda match: current(match[0]), override) if "_target_" in override else override

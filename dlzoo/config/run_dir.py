@@ -13,6 +13,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
+from dlzoo.config import run_files
 from dlzoo.distributed import launch as ranks
 from dlzoo.errors import UserError
 
@@ -76,6 +77,8 @@ class OwnFolder(Callback):
             return
         try:
             self.lock = locks.lock(folder)
+            run_files.check_links(folder)
+            run_files.unshare(folder)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,6 +18,7 @@ from typing import Any, NoReturn
 from dlzoo.config import yaml_files
 from dlzoo.errors import UserError, short
 from dlzoo.utils import untrusted
+from dlzoo.utils.files import replaced
 
 CONFIG, HYDRA, OVERRIDES = ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"
 MOST = 2**53
@@ -56,6 +58,18 @@ def check_links(folder: Path) -> None:
             )
 
 
+def unshare(folder: Path) -> None:
+    """Give files with several names (hard links) a copy of their own: what the run writes would change the others.
+
+    Checkpoints and their arrays are left: they are always written anew, under their names.
+    """
+    for path in folder.rglob("*"):
+        if path.suffix in (".ckpt", ".npz") or path.is_symlink() or not path.is_file() or path.stat().st_nlink == 1:
+            continue
+        with replaced(path) as temporary:
+            shutil.copyfile(path, temporary)
+
+
 def config(folder: Path) -> dict[str, Any]:
     """The run's config, references not resolved."""
     path = find(folder, CONFIG)
@@ -93,7 +107,7 @@ def overrides(folder: Path) -> list[str]:
 
 def csv_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a small CSV file that a run wrote, by the names in its first line."""
-    text = io.StringIO(untrusted.read_text(path, 4 * untrusted.MOST_BYTES), newline="")
+    text = io.StringIO(untrusted.read_text(path, 4 * untrusted.MAX_BYTES), newline="")
     lines = [line for line in text if line.endswith("\n")]
     try:
         reader = csv.DictReader(lines)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from dlzoo.config import allowlist as trust
 from dlzoo.config import introspection as signatures
-from dlzoo.config import renames
+from dlzoo.config import renames, run_dir
 from dlzoo.config.allowlist import Trust
-from dlzoo.errors import UserError, nearest, short
+from dlzoo.errors import UserError, ignored_option, nearest, short
 from dlzoo.utils import type_checks
 
 NODES = ("net", "task", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger")
@@ -69,6 +70,8 @@ def check(cfg: DictConfig, overrides: Sequence[str] = (), packages: Sequence[str
         if key not in NODES and key not in SETTINGS:
             raise UserError(f"{key}: nothing reads this key; {nearest(str(key), [*NODES, *SETTINGS])}")
     _check_settings(cfg)
+    if cfg.get("ckpt") is None and cfg.get("on_nan") == "stop" and run_dir.is_given("skip_limit", overrides):
+        raise ignored_option("skip_limit", cfg.skip_limit, "on_nan=skip")
     trusted = Trust.of(overrides, packages)
     if {*trust.packages_of(cfg.get("trust"))} - {*trusted.packages}:
         raise UserError(f"trust={cfg.trust} is set by a file: it is for the command line")
@@ -80,11 +83,18 @@ def check(cfg: DictConfig, overrides: Sequence[str] = (), packages: Sequence[str
         if isinstance(value, str) and "${" in value:
             raise UserError(f"{key}={short(value)}: what a reference stands for must not be a reference again")
     trust.check_places(plain, trusted)
+    trainer = plain.get("trainer")
+    _check_devices(trainer.get("devices") if isinstance(trainer, dict) else None)
     for name in NODES:
         node = plain.get(name)
         several = name in ("callbacks", "logger")
-        if node is None:
+        if node is None or (name == "optimizer" and node == {}):  # optimizer=none
             continue
+        if name == "optimizer" and isinstance(node, dict) and "_target_" not in node:
+            raise UserError(
+                f"optimizer=none, but optimizer.{min(map(str, node))} is set: choose an optimizer, such as "
+                "optimizer=adam, or leave the option out"
+            )
         if not isinstance(node, dict):
             raise UserError(f"{name}={node}: {name} is a group of settings, not a value; see python train.py --help")
         for key, part in node.items() if several else [("", node)]:
@@ -104,7 +114,7 @@ def check(cfg: DictConfig, overrides: Sequence[str] = (), packages: Sequence[str
 
 
 def _rename(cfg: DictConfig) -> None:
-    """Put parts under their present names; a line on stderr for each name of an earlier version."""
+    """Put parts and options under their present names; a line on stderr for each name of an earlier version."""
     for name in NODES:
         node: Any = OmegaConf.to_container(cfg[name], throw_on_missing=False) if cfg.get(name) else {}
         for place, part in signatures.targets(node, name):
@@ -112,6 +122,26 @@ def _rename(cfg: DictConfig) -> None:
             if isinstance(old, str) and (new := renames.current(old)) != old:
                 print(f"notice: {place}._target_: {old} is now {new}", file=sys.stderr)
                 OmegaConf.update(cfg, f"{place}._target_", new)
+                part["_target_"] = new
+            for old_key, new_key in renames.options_of(part).items():
+                print(f"notice: {place}.{old_key} is now {place}.{new_key}", file=sys.stderr)
+                OmegaConf.update(cfg, f"{place}.{new_key}", part[old_key], force_add=True)
+                with open_dict(cfg):
+                    OmegaConf.select(cfg, place).pop(old_key)
+
+
+MOST_PROCESSES = 4
+"""Of a run, for each processor; a process is started for each device, and of CPUs Lightning takes any number."""
+
+
+def _check_devices(devices: Any) -> None:
+    """`UserError` where a run would start far more processes than the machine could serve."""
+    asked = len(devices) if isinstance(devices, list) else devices
+    if isinstance(asked, str) and asked.strip().isdecimal():
+        asked = int(asked)
+    most = MOST_PROCESSES * max(os.cpu_count() or 1, 4)
+    if isinstance(asked, int) and asked > most:
+        raise UserError(f"trainer.devices={short(devices)}: {asked:,} processes are more than this machine's {most}")
 
 
 def _check_settings(cfg: DictConfig) -> None:

@@ -31,4 +31,4 @@ def parse_yaml(text: str, source: object) -> Any:
     try:
         return OmegaConf.to_container(OmegaConf.create(text))
     except (YAMLError, OmegaConfBaseException, ValueError, TypeError, AssertionError, RecursionError) as error:
-        raise UserError(f"{source} is damaged or no YAML: {one_line(error, 200)}") from None
+        raise UserError(f"{source} is damaged or not YAML: {one_line(error, 200)}") from None

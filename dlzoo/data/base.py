@@ -83,6 +83,10 @@ class DataModule(pl.LightningDataModule):
         self.standardize = standardize
         self.augment = augment
 
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        """Of options that have an effect only beside others: whether they have, and what they need."""
+        return {"val_fraction": (self.val_size is None, "data.val_size=null")}
+
     @abstractmethod
     def declare(self) -> Spec:
         """The spec as far as it is known without downloading; local files that the user named may be read."""

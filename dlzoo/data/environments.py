@@ -111,6 +111,9 @@ class Gym(DataModule):
         self.statistics_steps = statistics_steps
         self._declared: EnvSpec | StatesSpec | None = None
 
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        return super().option_uses() | {"statistics_steps": (self.standardize, "data.standardize=true")}
+
     def declare(self) -> EnvSpec | StatesSpec:
         if self._declared is None:
             self._declared = self.recipe.spec()

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,8 @@ def decode(content: bytes, encoding: str, source: object, key: str = "data.encod
         raise UserError(f"{key}={encoding}: Python knows no such encoding; common are utf-8, latin-1") from None
     except ValueError as error:  # UnicodeError is one
         raise UserError(f"{source} is not {name} text ({error}); change {key}") from None
+    if half := re.search("[\ud800-\udfff]", text):
+        raise UserError(f"{source} is not {name} text (it holds {half[0]!r}, half of a character); change {key}")
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         likely = _likely(content)

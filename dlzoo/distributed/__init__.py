@@ -1,1 +1,1 @@
-"""Several processes: how they are started, what they exchange, and what must be alike on all."""
+"""Distributed training: launching processes, collectives, and random numbers that do not depend on the rank."""

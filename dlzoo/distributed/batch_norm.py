@@ -1,6 +1,6 @@
-"""BatchNorm over the whole batch of all processes, where PyTorch's SyncBatchNorm does not go: on CPUs.
+"""BatchNorm synchronized over all processes on CPUs, which PyTorch's SyncBatchNorm does not support.
 
-It also knows that rows of another rank, which a rank without rows is given to compute with, do not count.
+It also ignores the rows of another rank that a rank without rows computes with as placeholders.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from dlzoo.distributed.collectives import rank_and_world
 
 
-class WholeBatchNorm(_BatchNorm):
-    """In training, mean and variance are those of all ranks' rows; their gradients go back to all ranks."""
+class SyncedBatchNorm(_BatchNorm):
+    """In training, mean and variance are computed over all ranks' rows, and gradients flow back to all ranks."""
 
     share: float
     """See `dlzoo.tasks.base.Task.share`; the task sets it before each step."""
     kind: type[_BatchNorm]
-    """What the layer was."""
+    """The original class of the layer."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         pass
@@ -33,23 +33,23 @@ class WholeBatchNorm(_BatchNorm):
         x = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
         dims = [0, *range(2, x.ndim)]
         shape = (1, -1, *[1] * (x.ndim - 2))
-        mean = self.over_ranks(x.mean(dims))
+        mean = self.mean_over_ranks(x.mean(dims))
         centred = x - mean.view(shape)
-        var = self.over_ranks(centred.square().mean(dims))
+        var = self.mean_over_ranks(centred.square().mean(dims))
         if self.running_mean is not None:
-            self.follow(mean.detach(), var.detach(), x.numel() // x.shape[1])
+            self.update_running_stats(mean.detach(), var.detach(), x.numel() // x.shape[1])
         normed = centred * (var + self.eps).rsqrt().view(shape)
         if self.affine:
             normed = normed * self.weight.view(shape) + self.bias.view(shape)
         return normed.to(input.dtype)
 
-    def over_ranks(self, mean: Tensor) -> Tensor:
-        """The mean of all ranks' rows (C,), of which this rank's have this mean. Adding up what the ranks' losses ask
-        of it is its gradient."""
+    def mean_over_ranks(self, mean: Tensor) -> Tensor:
+        """The mean over all ranks' rows (C,), given that of this rank's rows; its gradient is the sum over the ranks'
+        losses."""
         return across.all_reduce(mean * (self.share / rank_and_world()[1]))
 
-    def follow(self, mean: Tensor, var: Tensor, count: int) -> None:
-        """Move the running statistics, as BatchNorm does."""
+    def update_running_stats(self, mean: Tensor, var: Tensor, count: int) -> None:
+        """Update the running statistics, as BatchNorm does."""
         total = torch.tensor(float(count * bool(self.share)), device=mean.device)
         torch.distributed.all_reduce(total)
         assert self.num_batches_tracked is not None
@@ -61,19 +61,19 @@ class WholeBatchNorm(_BatchNorm):
         self.running_var.lerp_((var * total / (total - 1).clamp(min=1)).to(self.running_var.dtype), step)
 
 
-class BatchNormOverRanks(LayerSync):
-    """Turns each BatchNorm into a `WholeBatchNorm` while a model trains, and back; the objects stay what they are."""
+class BatchNormSync(LayerSync):
+    """Turns each BatchNorm into a `SyncedBatchNorm` during training, and back, by changing the class in place."""
 
     def apply(self, model: nn.Module) -> nn.Module:
         for module in model.modules():
             if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
                 layer: Any = module
-                layer.kind, layer.share, layer.__class__ = type(module), 1.0, WholeBatchNorm
+                layer.kind, layer.share, layer.__class__ = type(module), 1.0, SyncedBatchNorm
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
         for module in model.modules():
-            if isinstance(module, WholeBatchNorm):
+            if isinstance(module, SyncedBatchNorm):
                 layer: Any = module
                 layer.__class__ = layer.kind
                 del layer.kind, layer.share

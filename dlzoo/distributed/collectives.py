@@ -1,4 +1,4 @@
-"""What ranks tell each other: rows that all are to see, and what each keeps in a checkpoint to go on exactly."""
+"""Collectives between ranks, and the per-rank state that a checkpoint stores to resume exactly."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from dlzoo.errors import UserError
 from dlzoo.utils import rng as random_state
 
-Own = dict[str, Any]
-"""random: see random_state.py; means: {name: [total, count]}; carried: {name: tensor, or tuple of them}; shared:
-the state of the generator that draws alike on all ranks."""
+RankState = dict[str, Any]
+"""random: see dlzoo/utils/rng.py; means: {name: [total, count]}; carried: {name: tensor, or tuple of them}; shared:
+the state of the generator that is the same on all ranks."""
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -25,10 +25,10 @@ def rank_and_world() -> tuple[int, int]:
     return 0, 1
 
 
-def of_all_ranks(rows: Tensor) -> Tensor:
-    """The validation or test rows (n, ...) of all ranks in the order of the data; all must call it.
+def gather_rows(rows: Tensor) -> Tensor:
+    """Gather the validation or test rows (n, ...) of all ranks in the order of the data; all ranks must call it.
 
-    Rank r of W has each W-th row from the r-th on, so the ranks may have different numbers of them.
+    Rank r of W has every W-th row starting from r, so ranks may have different numbers of rows.
     """
     _, world = rank_and_world()
     if world == 1:
@@ -39,91 +39,92 @@ def of_all_ranks(rows: Tensor) -> Tensor:
 
 
 def batch_mean(mean: Tensor, share: float) -> Tensor:
-    """The mean over a whole training batch, of which this rank's rows have this mean; all must call it.
+    """The mean over a global training batch, given the mean of this rank's rows; all ranks must call it.
 
-    Whatever is no mean over samples, such as a penalty on the mean of an activity, is computed from this. Its gradient
-    is that of the local mean: a task multiplies each gradient by the share, and DDP takes the mean over the ranks.
+    Losses that are not means over samples, such as a penalty on a mean activation, are computed from this. Its gradient
+    is that of the local mean: a task scales each gradient by the share, and DDP averages over the ranks.
 
     Args:
-        mean: of this rank's rows, any shape.
+        mean: over this rank's rows, any shape.
         share: see `dlzoo.data.loaders.part_of`.
     """
     return mean if rank_and_world()[1] == 1 else mean + (whole_mean(mean, share) - mean.detach())
 
 
 def whole_mean(mean: Tensor, share: float) -> Tensor:
-    """`batch_mean` without a gradient, and the same on all ranks, bit for bit."""
-    return summed(mean.detach() * share if share else torch.zeros_like(mean)) / rank_and_world()[1]
+    """`batch_mean` without a gradient, bitwise identical on all ranks."""
+    return all_reduce_sum(mean.detach() * share if share else torch.zeros_like(mean)) / rank_and_world()[1]
 
 
-def summed(values: Tensor) -> Tensor:
-    """The sum over all ranks, in place; all must call it, and all get the same, bit for bit."""
+def all_reduce_sum(values: Tensor) -> Tensor:
+    """The sum over all ranks, in place and bitwise identical; all ranks must call it."""
     if rank_and_world()[1] > 1:
         torch.distributed.all_reduce(values)
     return values
 
 
-def largest(own: Tensor) -> Tensor:
-    """The largest of all ranks, in place; all must call it.
+def all_reduce_max(local: Tensor) -> Tensor:
+    """The maximum over all ranks, in place; all ranks must call it.
 
-    Not Lightning's ``reduce``: before each reduction that waits at a barrier, which doubles what a small one costs.
+    Lightning's ``reduce`` waits at a barrier before each reduction, which doubles the cost of a small one.
     """
     if rank_and_world()[1] > 1:
-        torch.distributed.all_reduce(own, torch.distributed.ReduceOp.MAX)
-    return own
+        torch.distributed.all_reduce(local, torch.distributed.ReduceOp.MAX)
+    return local
 
 
-def gathered(own: Any) -> list[Any]:
-    """What each rank has, by rank; all must call it."""
+def gather_objects(local: Any) -> list[Any]:
+    """The objects of all ranks, by rank; all ranks must call it."""
     _, world = rank_and_world()
     if world == 1:
-        return [own]
-    found: list[Any] = [None] * world
-    torch.distributed.all_gather_object(found, move_data_to_device(own, "cpu"))  # another rank has no such device
-    return found
+        return [local]
+    by_rank: list[Any] = [None] * world
+    on_cpu = move_data_to_device(local, "cpu")  # other ranks do not have this device
+    torch.distributed.all_gather_object(by_rank, on_cpu)
+    return by_rank
 
 
-def own_of(stored: list[Own]) -> Own:
-    """What this rank goes on with.
+def local_state(stored: list[RankState]) -> RankState:
+    """The state that this rank resumes from.
 
-    With another number of ranks it is the same run no more: the epoch's means so far are the first rank's to report,
-    nothing is carried, and each rank draws as if it had begun.
+    With another number of ranks the run cannot continue exactly: the first rank reports the epoch's means so far, no
+    recurrent state is carried over, and each rank draws random numbers as at the start.
     """
     rank, world = rank_and_world()
     if len(stored) == world:
         return stored[rank]
     means: dict[str, list[Any]] = {}
-    for own in stored if rank == 0 else []:
-        for name, (total, count) in own["means"].items():
+    for local in stored if rank == 0 else []:
+        for name, (total, count) in local["means"].items():
             before = means.setdefault(name, [torch.zeros(()), 0])
             means[name] = [before[0] if total is None else before[0] + total, before[1] + count]
     return {"random": None, "means": means, "carried": {}}
 
 
-def check_together(step: int) -> None:
-    """Ranks look for a checkpoint by themselves: they must have found the same one."""
-    if len({*(steps := gathered(step))}) > 1:
-        raise UserError(f"the processes go on from different steps, {steps}; start them again, or give ckpt=<file>")
+def check_same_step(step: int) -> None:
+    """Check that all ranks, which look for a checkpoint independently, resume from the same step."""
+    if len({*(steps := gather_objects(step))}) > 1:
+        raise UserError(f"the processes resume from different steps, {steps}; start them again, or give ckpt=<file>")
 
 
-def shared_generator(own: Own | None, drawn_so_far: Tensor | None, device: torch.device) -> torch.Generator:
-    """In the same state on all ranks: that of a checkpoint, or at first that in which one process would begin.
+def shared_generator(local: RankState | None, initial_state: Tensor | None, device: torch.device) -> torch.Generator:
+    """A generator in the same state on all ranks: that of a checkpoint, or initially that of a single-process run.
 
-    To be called before `begin`, for until then all ranks have drawn the same.
+    Call it before `seed_rank`: until then all ranks have drawn the same numbers.
     """
-    stored = None if own is None else own.get("shared")
+    stored = None if local is None else local.get("shared")
     if stored is None and device.type == "cuda":
         stored = torch.cuda.get_rng_state(device)
     elif stored is None:
-        stored = torch.get_rng_state() if drawn_so_far is None else drawn_so_far
+        stored = torch.get_rng_state() if initial_state is None else initial_state
     generator = torch.Generator(device)
     generator.set_state(stored.cpu())
     return generator
 
 
-def begin(own: Own | None) -> None:
-    """Draw at random as this rank should: on from where it stopped, or at first otherwise than the other ranks."""
-    if own is not None and own["random"] is not None:
-        random_state.restore(own["random"])
+def seed_rank(local: RankState | None) -> None:
+    """Restore this rank's random state from a checkpoint, or initially seed it differently from the other ranks."""
+    if local is not None and local["random"] is not None:
+        random_state.restore(local["random"])
     else:
-        random_state.differ(rank_and_world()[0])
+        random_state.offset_seed(rank_and_world()[0])

@@ -1,12 +1,12 @@
-"""The DDP strategy of a run: as Lightning's, but a process that dies leaves the others time to say so.
+"""The DDP strategy of a run: Lightning's, except that when a process dies the others get time to report it.
 
-Lightning looks every five seconds for a process that it has started and that has failed, and then ends the first one
-by SIGKILL: nothing is said. Here each process watches the others that it can see, the first those that it has started
-and these the first. Most learn of a death from the exchange that breaks off; whoever does not, because it computes or
-waits for ever, is ended after a while.
+Lightning checks every five seconds whether a process that it launched has failed, and then kills the main process with
+SIGKILL, without a message. Here the main process watches those it launched, and they watch the main process. Most
+notice a death because communication fails; a process that does not, because it is computing or waiting forever, exits
+after a grace period.
 
 It overrides two private methods of Lightning 2.6: ``DDPStrategy._configure_launcher`` and
-``_SubprocessScriptLauncher._call_children_scripts``; tests/distributed/test_launcher.py says when they are gone.
+``_SubprocessScriptLauncher._call_children_scripts``; tests/distributed/test_launcher.py fails if they disappear.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 from dlzoo.distributed import launch as ranks
 from dlzoo.errors import RankLost
 
-LOOK_EVERY = 1.0
+POLL_INTERVAL = 1.0
 """Seconds."""
-GRACE = 20.0
-"""Seconds that a process has to end by itself once another has died."""
+GRACE_PERIOD = 20.0
+"""Seconds that a process has to exit by itself once another has died."""
 
 
 class Strategy(DDPStrategy):
-    """DDP, whose first process starts the others by a `Launcher`."""
+    """DDP whose main process launches the others with a `Launcher`."""
 
     def _configure_launcher(self) -> None:
         super()._configure_launcher()
         launcher = self._launcher
         if isinstance(launcher, _SubprocessScriptLauncher):
             self._launcher = Launcher(launcher.cluster_environment, launcher.num_processes, launcher.num_nodes)
-            if ranks.by_lightning():
+            if ranks.launched_by_lightning():
                 parent = os.getppid()
                 watch(lambda: os.getppid() != parent)
 
 
 class Launcher(_SubprocessScriptLauncher):
-    """Starts a process for each further device of this machine."""
+    """Launches a process for each other device of this machine."""
 
     children: list[subprocess.Popen[Any]]
 
@@ -56,7 +56,7 @@ class Launcher(_SubprocessScriptLauncher):
 
     def _call_children_scripts(self) -> None:
         super()._call_children_scripts()
-        self.children, self.procs = self.procs, []  # those of which Lightning knows it would watch by itself
+        self.children, self.procs = self.procs, []  # Lightning watches those in self.procs itself
         watch(self.has_lost)
 
     def has_lost(self) -> bool | None:
@@ -68,11 +68,13 @@ class Launcher(_SubprocessScriptLauncher):
             child.send_signal(signum)
 
 
-def watch(is_lost: Callable[[], bool | None], every: float = LOOK_EVERY, grace: float = GRACE) -> threading.Thread:
-    """Look for the death of another process; end this one ``grace`` seconds later, if it has not ended by then.
+def watch(
+    is_lost: Callable[[], bool | None], every: float = POLL_INTERVAL, grace: float = GRACE_PERIOD
+) -> threading.Thread:
+    """Watch for the death of another process; exit ``grace`` seconds later if this process has not ended by then.
 
     Args:
-        is_lost: None: all others have ended well.
+        is_lost: whether another process has died; None: all others have finished successfully.
     """
 
     def run() -> None:
@@ -84,12 +86,12 @@ def watch(is_lost: Callable[[], bool | None], every: float = LOOK_EVERY, grace: 
         print(f"\nerror: {RankLost(ranks.rank())}", file=sys.stderr, flush=True)
         os._exit(1)
 
-    thread = threading.Thread(target=run, daemon=True, name="rank-watch")  # a daemon ends with the main thread
+    thread = threading.Thread(target=run, daemon=True, name="rank-watch")  # a daemon thread ends with the main thread
     thread.start()
     return thread
 
 
 def is_lost_connection(error: BaseException) -> bool:
-    """Whether an exchange between processes broke off: gloo's errors are plain ones and known by their text."""
+    """Whether communication between processes failed; gloo raises plain errors, recognized by their text."""
     kinds = (torch.distributed.DistBackendError, torch.distributed.DistNetworkError, torch.distributed.DistStoreError)
     return isinstance(error, kinds) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())

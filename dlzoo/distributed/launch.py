@@ -1,7 +1,7 @@
-"""Which of a run's processes this is, as its starter says in the environment: known before torch is imported.
+"""Which rank of a run this process is, from the launcher's environment variables, before torch is imported.
 
-A run of several processes is started by torchrun or by SLURM's srun, each rank with the same command, or by Lightning,
-which starts the further ranks of a machine itself and hands them the run's folder.
+A distributed run is launched by torchrun or SLURM's srun, each rank with the same command, or by Lightning, which
+launches the other ranks of a machine itself and passes them the run folder.
 """
 
 from __future__ import annotations
@@ -10,31 +10,31 @@ import os
 
 
 def rank() -> int:
-    """0 for the first, which writes and reports."""
-    if by_torchrun():
+    """The rank; 0 is the main process, which writes and reports."""
+    if launched_by_torchrun():
         return int(os.environ["RANK"])
-    if by_srun():
+    if launched_by_srun():
         return int(os.environ["SLURM_PROCID"])
     return int(os.environ.get("LOCAL_RANK", 0)) or int(os.environ.get("NODE_RANK", 0))
 
 
-def by_torchrun() -> bool:
+def launched_by_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def by_srun() -> bool:
-    """Whether SLURM started this process as one of several; in a job's shell most of its variables are set as well."""
+def launched_by_srun() -> bool:
+    """Whether srun launched this process as one of several; most SLURM variables are also set in a job's shell."""
     several = int(os.environ.get("SLURM_NTASKS", 1)) > 1
-    return several and "SLURM_STEP_ID" in os.environ and not by_torchrun()
+    return several and "SLURM_STEP_ID" in os.environ and not launched_by_torchrun()
 
 
-def by_lightning() -> bool:
-    """Whether another process of this run, on this machine, has started it."""
-    return int(os.environ.get("LOCAL_RANK", 0)) > 0 and not by_torchrun() and not by_srun()
+def launched_by_lightning() -> bool:
+    """Whether another process of this run on this machine launched it."""
+    return int(os.environ.get("LOCAL_RANK", 0)) > 0 and not launched_by_torchrun() and not launched_by_srun()
 
 
 def num_started() -> int:
-    """Processes of the run that were started from outside, this one included."""
-    if by_torchrun():
+    """The number of processes launched externally, including this one."""
+    if launched_by_torchrun():
         return int(os.environ["WORLD_SIZE"])
-    return int(os.environ["SLURM_NTASKS"]) if by_srun() else 1
+    return int(os.environ["SLURM_NTASKS"]) if launched_by_srun() else 1

@@ -1,8 +1,8 @@
-"""Random numbers of the rows of a batch, drawn so that they are the same however the rows are cut up.
+"""Random numbers for the rows of a batch that do not depend on how the rows are distributed.
 
-In training, several processes draw the numbers of the whole batch from one generator and take those of their rows: they
-see what one process would see. In validation and test the numbers of a row depend on its place in the data alone, so
-that neither the size of a batch nor the number of processes has a say in what is measured.
+In training, each process draws the numbers of the global batch from the same generator and takes those of its rows, as
+a single process would. In validation and test, the numbers of a row depend only on its index in the data, so that
+metrics depend neither on the batch size nor on the number of processes.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ GOLDEN, FIRST, SECOND = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECC
 
 
 class Noise(Protocol):
-    """Draws for the rows of a batch: shapes are (B, ...)."""
+    """Draws random numbers for the rows of a batch, of shape (B, ...)."""
 
     def normal(self, shape: Sequence[int], device: torch.device, dtype: torch.dtype | None = None) -> Tensor: ...
 
     def uniform(self, shape: Sequence[int], device: torch.device, dtype: torch.dtype | None = None) -> Tensor: ...
 
 
-class Drawn:
-    """What a generator gives, or torch's own."""
+class GeneratorNoise:
+    """Draws from a generator, or from torch's global one."""
 
     def __init__(self, generator: torch.Generator | None = None) -> None:
         self.generator = generator
@@ -39,12 +39,12 @@ class Drawn:
         return torch.rand(tuple(shape), generator=self.generator, device=device, dtype=dtype)
 
 
-class Shared(Drawn):
-    """What a generator, in the same state on all ranks, gives the whole batch, for the rows of this rank.
+class GlobalBatchNoise(GeneratorNoise):
+    """Draws for the global batch from a generator in the same state on all ranks, and returns the rows of this rank.
 
     Args:
-        places: (B,) of this rank's rows in the batch.
-        num_rows: of the batch.
+        places: (B,) indices of this rank's rows in the batch.
+        num_rows: size of the global batch.
     """
 
     def __init__(self, generator: torch.Generator, places: Tensor, num_rows: int) -> None:
@@ -59,11 +59,11 @@ class Shared(Drawn):
         return super().uniform((self.num_rows, *shape[1:]), device, dtype)[self.places]
 
 
-class ByRow:
-    """A pure function of the seed, the number of a row, and how often it was drawn for.
+class PerRowNoise:
+    """A pure function of the seed, the index of a row, and the number of previous draws.
 
     Args:
-        rows: (B,) int64.
+        rows: (B,) int64 indices.
     """
 
     def __init__(self, seed: int, rows: Tensor) -> None:
@@ -72,44 +72,46 @@ class ByRow:
         self.num_draws = 0
 
     def normal(self, shape: Sequence[int], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-        """By G. E. P. Box, M. E. Muller, 1958."""
+        """The Box-Muller transform, 1958."""
         bits = self.bits(shape, device)
-        radius, angle = fraction(bits >> 40), fraction(bits)
+        radius, angle = to_unit_interval(bits >> 40), to_unit_interval(bits)
         return ((-2 * (1 - radius).log()).sqrt() * (2 * math.pi * angle).cos()).to(dtype or torch.get_default_dtype())
 
     def uniform(self, shape: Sequence[int], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-        return fraction(self.bits(shape, device)).to(dtype or torch.get_default_dtype())
+        return to_unit_interval(self.bits(shape, device)).to(dtype or torch.get_default_dtype())
 
     def bits(self, shape: Sequence[int], device: torch.device) -> Tensor:
-        """int64 of this shape. splitmix64 (G. L. Steele, D. Lea, C. H. Flood, OOPSLA 2014) of the place of each."""
+        """Random int64 of this shape: splitmix64 (G. L. Steele, D. Lea, C. H. Flood, OOPSLA 2014) of each position."""
         self.num_draws += 1
-        begun = mixed(mixed(torch.tensor(self.seed * 1_000_003 + self.num_draws)) + self.rows * GOLDEN).to(device)
+        row_states = splitmix64(
+            splitmix64(torch.tensor(self.seed * 1_000_003 + self.num_draws)) + self.rows * GOLDEN
+        ).to(device)
         columns = torch.arange(1, math.prod(shape[1:]) + 1, device=device) * GOLDEN
-        return mixed(begun[:, None] + columns).view(tuple(shape))
+        return splitmix64(row_states[:, None] + columns).view(tuple(shape))
 
 
 class EvalNoise:
-    """Hands out the noise of the rows that this rank validates or tests, batch by batch."""
+    """Provides the noise of this rank's validation or test rows, batch by batch."""
 
     def __init__(self, seed: int, rank: int = 0, world: int = 1) -> None:
         self.seed = seed
         self.world = world
         self.next = rank
 
-    def of_next(self, num: int) -> ByRow:
-        """For so many rows; rank r of W has each W-th from the r-th on."""
+    def of_next(self, num: int) -> PerRowNoise:
+        """The noise of the next ``num`` rows; rank r of W has every W-th row starting from r."""
         rows = self.next + self.world * torch.arange(num)
         self.next += self.world * num
-        return ByRow(self.seed, rows)
+        return PerRowNoise(self.seed, rows)
 
 
-def mixed(bits: Tensor) -> Tensor:
-    """The last step of splitmix64; int64 wraps around as its unsigned numbers do."""
+def splitmix64(bits: Tensor) -> Tensor:
+    """The output function of splitmix64; int64 wraps around as unsigned integers do."""
     bits = (bits ^ (bits >> 30 & 2**34 - 1)) * FIRST
     bits = (bits ^ (bits >> 27 & 2**37 - 1)) * SECOND
     return bits ^ (bits >> 31 & 2**33 - 1)
 
 
-def fraction(bits: Tensor) -> Tensor:
-    """In [0, 1), from the lowest 24 bits."""
+def to_unit_interval(bits: Tensor) -> Tensor:
+    """Floats in [0, 1), from the lowest 24 bits."""
     return (bits & MASK).float() / 2**24

@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from dlzoo.checkpoint import format as checkpoint_format
 from dlzoo.checkpoint import load as checkpoint
 from dlzoo.config.allowlist import packages_behind
 from dlzoo.errors import UserError
-from dlzoo.export.views import Tensors, View
+from dlzoo.export.views import view_of
+from dlzoo.tasks.base import Task
+from dlzoo.tasks.views import Tensors, View
 
 Run = Callable[..., Tensors]
 Metadata = dict[str, Any]
@@ -124,7 +127,7 @@ WEIGHTS_ONLY = ("state_dict", "safetensors")
 """Formats without the computation: what rebuilds the net is in the metadata, as ``card``."""
 
 
-def exported(view: View, inputs: Tensors) -> Any:
+def exported(view: View, inputs: Tensors) -> ExportedProgram:
     """The view as an `ExportedProgram` whose named sizes stay free."""
     least = {name: port.least for port in view.inputs for name in port.shape if isinstance(name, str)} | {"batch": 1}
     dims = {name: torch.export.Dim(name, min=size) for name, size in least.items()}
@@ -144,7 +147,7 @@ def beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def card_of(task: Any, cfg: Any) -> Metadata:
+def card_of(task: Task, cfg: DictConfig) -> Metadata:
     """What `rebuilt` needs: how net and task are made, and the spec; nothing of the run and its machine."""
     parts = {key: cfg[key] for key in ("names", "net", "task")}
     return checkpoint_format.make_card(OmegaConf.create(parts), [], task.spec)
@@ -155,7 +158,7 @@ def rebuilt(metadata: Metadata, weights: dict[str, Tensor], view: View) -> Run:
     packages = packages_behind(type(view.trained).__module__, type(view.trained.net).__module__)
     task, _ = checkpoint.build({"dlzoo": metadata["card"]}, packages)
     task.net.load_state_dict(weights)
-    return type(view)(task.eval()).expected
+    return view_of(task.eval(), view.part).expected
 
 
 def need(*packages: str) -> Any:

@@ -16,9 +16,10 @@ from typing import Any
 
 from torch import Tensor
 
+from dlzoo.data.base import DataModule
 from dlzoo.errors import UserError
 from dlzoo.export.formats import Run, need, quiet, read_onnx
-from dlzoo.export.views import Predictor, View, as_bytes, first_batch
+from dlzoo.tasks.views import View, first_batch
 from dlzoo.utils.formatting import size_of
 
 NUM_CALIBRATED = 512
@@ -28,18 +29,18 @@ BATCH_SIZE = 64
 """Of the second latency."""
 
 
-def command(view: View, source: Any, exported: Path) -> Path:
+def command(view: View, data: DataModule, exported: Path) -> Path:
     """Quantise an exported ONNX file into <name>.int8.onnx, and print a table of both.
 
     Raises:
         UserError: the model answers neither with classes nor with values, or holds nothing to quantise.
     """
-    if not isinstance(view, Predictor):
+    if view.metrics() is None:
         raise UserError("quantize=int8 tells what it costs, and that is measured on classes or values only")
     path = exported.with_suffix(".int8.onnx")
-    quantize(exported, path, calibration(view, source))
+    quantize(exported, path, calibration(view, data))
     files = {"float32": exported, "int8": path}
-    rows = [(name, file, *measured(read_onnx(file, view)[0], view, source)) for name, file in files.items()]
+    rows = [(name, file, *measured(read_onnx(file, view)[0], view, data)) for name, file in files.items()]
     show(rows)
     return path
 
@@ -66,24 +67,25 @@ def quantize(exported: Path, path: Path, batches: Iterator[dict[str, Any]]) -> N
         raise UserError("quantize=int8: nothing in this model could be quantised; convolutions and linear layers can")
 
 
-def calibration(view: Predictor, source: Any) -> Iterator[dict[str, Any]]:
+def calibration(view: View, data: DataModule) -> Iterator[dict[str, Any]]:
     """Training rows as the file takes them, not augmented."""
-    source.setup("fit")
+    data.setup("fit")
     left = NUM_CALIBRATED
-    for x, *_ in source.batches("train"):
-        yield {view.inputs[0].name: raw(view, x[:left]).numpy()}
+    for x, *_ in data.batches("train"):
+        yield {view.inputs[0].name: view.raw(x[:left]).numpy()}
         left -= len(x)
         if left <= 0:
             return
 
 
-def measured(run: Run, view: Predictor, source: Any) -> tuple[str, float, float, float]:
+def measured(run: Run, view: View, data: DataModule) -> tuple[str, float, float, float]:
     """The name of the score and its value on the whole test split, and milliseconds for one input and for a batch."""
-    metrics = view.task.objective.metrics()
-    first = raw(view, first_batch(source)[0])
-    for x, y, *_ in source.test_dataloader():
-        (answer,) = run(raw(view, x))
-        metrics.update(answer.argmax(1) if "accuracy" in metrics else answer, y)
+    metrics = view.metrics()
+    assert metrics is not None
+    first = view.raw(first_batch(data)[0])
+    for x, y, *_ in data.test_dataloader():
+        (answer,) = run(view.raw(x))
+        metrics.update(*view.measured(answer, y))
     name = "accuracy" if "accuracy" in metrics else "rmse"
     return name, float(metrics.compute()[name]), latency(run, first[:1]), latency(run, first[:BATCH_SIZE])
 
@@ -96,10 +98,6 @@ def latency(run: Run, x: Tensor) -> float:
         run(x)
         times.append(1000 * (time.perf_counter() - started))
     return statistics.median(times[10:])
-
-
-def raw(view: View, x: Tensor) -> Tensor:
-    return as_bytes(x) if view.spec.images else x
 
 
 def show(rows: list[tuple[str, Path, str, float, float, float]]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from dlzoo.layers.recurrent import PeepholeLSTM, Recurrent, State
 
+M = TypeVar("M", bound=nn.Module)
+
 Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(what the input gives the gates, h, c) -> (h, c) of the next moment; cells without a c hand it on."""
 
 
-def scanned(module: nn.Module) -> nn.Module:
+def scanned(module: M) -> M:
     """A copy of a module whose recurrent layers are scanned. Its weights are the module's own; it is for evaluation."""
     memo = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
     twin = copy.deepcopy(module, memo)

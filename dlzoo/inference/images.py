@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dlzoo.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from dlzoo.tasks.interfaces import Generating
 
 
 BATCH_SIZE = 256
@@ -27,7 +29,7 @@ class Options:
             raise UserError(f"n={self.n} must lie between 1 and 100,000: it is how many pictures are made")
 
 
-def generate(task: Any, options: Options) -> Tensor:
+def generate(task: Generating, options: Options) -> Tensor:
     """(n, C, H, W) in [0, 1]."""
     import torch
 
@@ -40,11 +42,11 @@ def generate(task: Any, options: Options) -> Tensor:
     return pictures
 
 
-def labels_of(task: Any, options: Options) -> Tensor:
+def labels_of(task: Generating, options: Options) -> Tensor:
     """The class of each picture, (n,); of no meaning to a net that is not told the class."""
     import torch
 
-    names = getattr(task.spec.target, "names", ())
+    names = task.spec.target.names
     every = torch.arange(options.n) % max(len(names), 1)
     if options.class_name is None:
         return every

@@ -19,16 +19,8 @@ def predict(task: Task, x: Tensor) -> Tensor:
     """
     import torch
 
-    from dlzoo.tasks.forecast import Forecast
-    from dlzoo.tasks.supervised import Supervised
-
     with torch.inference_mode():
-        if isinstance(task, Forecast):
-            result = task.forecast(x, task.spec.horizon)
-        elif isinstance(task, Supervised):
-            result = task.objective.answers(task(x))
-        else:
-            raise UserError(f"{type(task).__name__} has learnt neither classes nor values: there is nothing to predict")
+        result = task.predict(x)
     if not result.isfinite().all():
         raise UserError("the net's output is not finite: its training diverged, or an input is far too large")
     return result

@@ -11,7 +11,7 @@ from dlzoo.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from dlzoo.layers.backbone import Backbone
+    from dlzoo.nets.backbone import Backbone
     from dlzoo.tasks.base import Task
 
 
@@ -28,21 +28,20 @@ def load_pretrained(model: str, words: Sequence[str]) -> tuple[Task, DictConfig]
     from dlzoo.config import compose as config
     from dlzoo.config import instantiate as build
     from dlzoo.config import schema
-    from dlzoo.layers.backbone import Backbone
     from dlzoo.specs.inputs import ImageSpec
     from dlzoo.specs.targets import Classes
 
     cfg = config.compose([f"model={model}", *words])
     schema.check(cfg, words)
     net_class = signatures.locate(cfg.net._target_, "net._target_")
-    if not issubclass(net_class, Backbone):
+    if "weights" not in signatures.arguments(net_class):
         raise UserError(f"model={model} has no published weights: train it, then give ckpt=<run>/checkpoints/best.ckpt")
     if cfg.net.get("weights", "none") == "none":
         raise UserError(f"model={model} would guess without weights: give net.weights=imagenet, or a file")
     probe: Any = build.build_task(cfg, ImageSpec(3, 224, 224, Classes(("a", "b")))).net
     task = build.build_task(cfg, ImageSpec(3, probe.size[0], probe.size[1], Classes(_classes(probe))))
     net: Any = task.net
-    if any("the last layer is new" in line for line in net.load_weights()):
+    if any("the last layer is new" in line for line in net.load_pretrained()):
         raise UserError(f"net.weights={cfg.net.weights} has no last layer of its own: train one with transfer=features")
     return task.eval(), cfg
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from dlzoo.data.base import DataModule
 from dlzoo.errors import UserError
 from dlzoo.metrics.examples import Examples, join, take, worst
-from dlzoo.tasks.supervised import Supervised
+from dlzoo.tasks.interfaces import Predicting
 
 
 class Recognised(NamedTuple):
@@ -24,7 +24,7 @@ class Recognised(NamedTuple):
     counts: Tensor
     """(K, K) pictures by true class and predicted class."""
 
-    def in_words(self, names: Sequence[str], most: int = 3) -> list[str]:
+    def summary_lines(self, names: Sequence[str], most: int = 3) -> list[str]:
         """How much was recognised, and the classes that are recognised best and worst."""
         order, shares = ranked(self.counts)
         best, worst = (
@@ -38,7 +38,7 @@ class Recognised(NamedTuple):
 
 
 def recognise(
-    task: Supervised, data: DataModule, *, num_first: int, num_mistakes: int, limit: int | None = None
+    task: Predicting, data: DataModule, *, num_first: int, num_mistakes: int, limit: int | None = None
 ) -> Recognised:
     """Recognise the test split, or its first ``limit`` pictures."""
     data.prepare_data()
@@ -49,8 +49,7 @@ def recognise(
         batch = data.on_after_batch_transfer(data.transfer_batch_to_device(batch, task.device, 0), 0)
         x, target = batch.inputs[:left], batch.target[:left]
         with torch.inference_mode():
-            logits = task.objective.reported(task(x))
-        task.activities.clear()
+            logits = task.outputs(x)
         if not logits.isfinite().all():
             raise UserError("the net's output is not finite: its training diverged")
         here = (x, target, logits)

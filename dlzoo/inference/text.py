@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from dlzoo.errors import UserError, at_least
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
+    from torch import Generator, Tensor
 
+    from dlzoo.nets.base import RecurrentNet
     from dlzoo.specs.inputs import TextSpec
 
 
@@ -30,7 +31,7 @@ class Options:
         at_least(1, top_k=self.top_k, length=self.length)
 
 
-def generate(net: nn.Module, spec: TextSpec, options: Options) -> str:
+def generate(net: RecurrentNet, spec: TextSpec, options: Options) -> str:
     """A text that begins with ``options.prompt``; a pure function of the weights and the options.
 
     Without a prompt the model starts as after a line break, where it knows one. ``<pad>`` and ``<unk>`` are never
@@ -51,20 +52,20 @@ def generate(net: nn.Module, spec: TextSpec, options: Options) -> str:
     return options.prompt + text[len(own) :]
 
 
-def _continue(net: nn.Module, prompt: Tensor, options: Options) -> Iterator[int]:
+def _continue(net: RecurrentNet, prompt: Tensor, options: Options) -> Iterator[int]:
     """prompt: (1, T) -> tokens, one by one."""
     import torch
 
     from dlzoo.specs.tokenizer import SPECIAL
 
     draw = torch.Generator().manual_seed(options.seed)
-    logits, state = net.advance(prompt)  # type: ignore[operator]
+    logits, state = net.step(prompt)
     for _ in range(options.length):
         scores = logits[0, -1].float().cpu()
         scores[: len(SPECIAL)] = float("-inf")
         token = choose(scores, options.temperature, options.top_k, draw)
         yield token
-        logits, state = net.advance(torch.tensor([[token]], device=prompt.device), state)  # type: ignore[operator]
+        logits, state = net.step(torch.tensor([[token]], device=prompt.device), state)
 
 
 def choose(scores: Tensor, temperature: float, top_k: int | None, draw: Generator) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -12,6 +10,7 @@ from dlzoo.errors import UserError
 from dlzoo.layers.basic import dropout
 from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.tokenizer import PAD, UNKNOWN
+from dlzoo.utils.files import existing_file
 
 
 class Embedding(nn.Module):
@@ -25,8 +24,8 @@ class Embedding(nn.Module):
         num_units: D.
         word_dropout: share of the tokens that become ``<unk>``, so that its vector is learnt, and no word relied on.
         share: dropout of single numbers of the vectors.
-        vectors: a text file of published vectors that `load_weights` starts from: in each line a token and D numbers,
-            as GloVe (Pennington, Socher, Manning 2014) and word2vec have it.
+        vectors: a text file of published vectors, which `load_pretrained` reads: in each line a token and D numbers, as
+            GloVe (Pennington, Socher, Manning 2014) and word2vec have it.
         freeze: whether the vectors stay as they are.
     """
 
@@ -62,7 +61,7 @@ class Embedding(nn.Module):
             x = x.masked_fill(dropped & (x != PAD), UNKNOWN)
         return self.dropout(self.table(x))
 
-    def load_weights(self) -> list[str]:
+    def load_pretrained(self) -> list[str]:
         """Begin with the vectors of the file, where one is given; says how many tokens it has."""
         if self.vectors is None:
             return []
@@ -81,7 +80,7 @@ def read_vectors(file: str, wanted: dict[str, int], num_units: int) -> dict[int,
 
     A token that the file has only in lower case gets that vector.
     """
-    path = Path(file).expanduser()
+    path = existing_file(file, "net.vectors")
     found: dict[int, np.ndarray] = {}
     lower: dict[str, list[int]] = {}
     for token, row in wanted.items():

@@ -65,7 +65,7 @@ def read_weights(file: str) -> Weights:
     key = f"net.weights={file}"
     if path.suffix == ".safetensors":
         return Weights(_safetensors(path, key), key)
-    if durable.is_packed(path):
+    if durable.is_suspicious(path):
         raise UserError(f"{key} is a compressed archive, which torch.save does not write")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

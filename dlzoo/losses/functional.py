@@ -1,9 +1,9 @@
-"""Losses by name. Each takes (output, target) and gives one value per sample, (B,), so that class weights and sample
-weights are one weighted mean in the task.
+"""Losses by name. Each takes (output, target) and returns one value per sample, (B,), so that the task can apply class
+weights and sample weights in a single weighted mean.
 
 For classes the output is logits (B, K) and the target labels (B,) int64 or probabilities (B, K), as after mixing; a
-one-hot target equals its label. Losses with a term for each class or each value are averaged over these terms, as in
-Keras, so that the sources' learning rates apply; `cross_entropy` and `kl` are sums by nature.
+one-hot target is equivalent to its label. Losses with a term per class or per value are averaged over these terms, as
+in Keras, so that published learning rates apply; `cross_entropy` and `kl` are sums by nature.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def class_loss(name: ClassLossName, *, label_smoothing: float = 0.0, gamma: floa
     """A loss for classes.
 
     Args:
-        label_smoothing: share of the target that is spread evenly over all classes (Szegedy et al. 2016).
-        gamma: of ``focal``; 0 makes it binary_cross_entropy.
+        label_smoothing: fraction of the target that is spread evenly over all classes (Szegedy et al. 2016).
+        gamma: focusing parameter of ``focal``; 0 makes it binary_cross_entropy.
     """
     if not 0 <= label_smoothing < 1:
         raise UserError(f"task.label_smoothing={label_smoothing} must be at least 0 and below 1")
@@ -52,8 +52,8 @@ def class_loss(name: ClassLossName, *, label_smoothing: float = 0.0, gamma: floa
         "hinge": partial(_hinge, power=1),
         "squared_hinge": partial(_hinge, power=2),
         "cosine_similarity": _cosine,
-        "mse": partial(_of_probabilities, F.mse_loss),
-        "mae": partial(_of_probabilities, F.l1_loss),
+        "mse": partial(_on_probabilities, F.mse_loss),
+        "mae": partial(_on_probabilities, F.l1_loss),
         "kl": _kl,
     }
     loss = pick(name, table, "task.loss")
@@ -64,10 +64,10 @@ def value_loss(name: ValueLossName, *, delta: float = 1.0) -> Loss:
     """A loss for values: output (B, D) and target (B, D).
 
     ``poisson`` takes the output as log-rates and ``kl`` as logits of a distribution over the D values, each row of the
-    target adding up to 1; `value_link` turns such outputs into what they predict.
+    target summing to 1; `value_link` turns such outputs into predicted values.
 
     Args:
-        delta: of ``huber``: errors above it count linearly (P. J. Huber, 1964).
+        delta: threshold of ``huber`` above which errors count linearly (P. J. Huber, 1964).
     """
     if delta <= 0:
         raise UserError(f"task.delta={delta} must be above 0")
@@ -84,13 +84,13 @@ def value_loss(name: ValueLossName, *, delta: float = 1.0) -> Loss:
 
 
 def value_link(name: ValueLossName) -> Callable[[Tensor], Tensor]:
-    """The map from a net's output (B, D) to the values that it predicts, for metrics and predictions."""
+    """The map from a net's output (B, D) to the predicted values, for metrics and predictions."""
     links: dict[str, Callable[[Tensor], Tensor]] = {"poisson": torch.exp, "kl": partial(torch.softmax, dim=1)}
     return links.get(name, nn.Identity())
 
 
 def _soften(loss: Loss, label_smoothing: float, output: Tensor, target: Tensor) -> Tensor:
-    """Labels become probabilities."""
+    """Apply a loss to one-hot or smoothed probabilities."""
     output, num_classes = widen(output), output.shape[1]
     t = (F.one_hot(target, num_classes) if target.ndim == 1 else target).to(output.dtype)
     if label_smoothing:
@@ -99,16 +99,16 @@ def _soften(loss: Loss, label_smoothing: float, output: Tensor, target: Tensor) 
 
 
 def _match(loss: Loss, name: str, output: Tensor, target: Tensor) -> Tensor:
-    """(B, 1) against (B,) would broadcast to (B, B) and learn the mean of the batch."""
+    """Check the shapes: (B, 1) against (B,) would broadcast to (B, B) and fit the mean of the batch."""
     if output.shape != target.shape:
-        raise ValueError(f"output {tuple(output.shape)} and target {tuple(target.shape)} must have one shape (B, D)")
+        raise ValueError(f"output {tuple(output.shape)} and target {tuple(target.shape)} must both be (B, D)")
     if name in ("cosine_similarity", "kl") and output.shape[1] < 2:
-        raise UserError(f"task.loss={name} compares vectors, but the target is one value; mse, mae and huber take one")
+        raise UserError(f"task.loss={name} compares vectors, but the target is a single value; use mse, mae or huber")
     return loss(widen(output), target)
 
 
 def widen(output: Tensor) -> Tensor:
-    """Half precision becomes float32, as autocast does for PyTorch's own losses."""
+    """Cast half precision to float32, as autocast does for PyTorch's losses."""
     return output.float() if output.dtype in (torch.float16, torch.bfloat16) else output
 
 
@@ -128,13 +128,13 @@ def _focal(z: Tensor, t: Tensor, *, gamma: float) -> Tensor:
     Object Detection", ICCV 2017, equation 4, without the alpha: class weights do that. A soft target mixes the losses
     of both answers."""
     log_yes, log_no = F.logsigmoid(z), F.logsigmoid(-z)
-    # The powers go by logs: p ** gamma has an infinite slope at p = 0 for gamma below 1.
+    # Powers are computed from logs: p ** gamma has an infinite slope at p = 0 for gamma below 1.
     yes, no = (gamma * log_no).exp() * log_yes, (gamma * log_yes).exp() * log_no
     return -torch.lerp(no, yes, t).mean(1)
 
 
 def _hinge(z: Tensor, t: Tensor, *, power: int) -> Tensor:
-    """max(0, 1 - y z)^power with y = 1 for the class and -1 for each other one; soft targets mix the losses of both."""
+    """max(0, 1 - y z)^power with y = 1 for the class and -1 for the others; soft targets mix the losses of both."""
     return torch.lerp((1 + z).relu() ** power, (1 - z).relu() ** power, t).mean(1)
 
 
@@ -144,8 +144,8 @@ def _cosine(output: Tensor, target: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(output, target, dim=1)
 
 
-def _of_probabilities(each: Callable[..., Tensor], z: Tensor, t: Tensor) -> Tensor:
-    """With squares: the score of G. W. Brier, "Verification of Forecasts Expressed in Terms of Probability", 1950,
+def _on_probabilities(each: Callable[..., Tensor], z: Tensor, t: Tensor) -> Tensor:
+    """With squares, the score of G. W. Brier, "Verification of Forecasts Expressed in Terms of Probability", 1950,
     divided by K."""
     return _mean(each, z.softmax(1), t)
 

@@ -96,7 +96,7 @@ class ClassObjective(Objective, target=Classes):
     """One of K classes. Output: logits (B, K), or (B, 1) for two classes, the logit of the second.
 
     Args:
-        class_weights: factors of the classes in the loss; ``balanced`` makes them inverse to the training counts.
+        class_weights: weights of the classes in the loss; ``balanced`` makes them inverse to the training counts.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class ClassObjective(Objective, target=Classes):
         return self._criterion(self.logits(output), target)
 
     def logits(self, output: Tensor) -> Tensor:
-        """(B, K) also where the net gives one logit z: softmax of (0, z) is the sigmoid of z."""
+        """Logits (B, K), even if the net outputs one logit z: softmax of (0, z) is the sigmoid of z."""
         return F.pad(output, (1, 0)) if output.shape[-1] == 1 else output
 
     def probabilities(self, output: Tensor) -> Tensor:
@@ -147,11 +147,11 @@ class ClassObjective(Objective, target=Classes):
         return self.probabilities(output)
 
     def reported(self, output: Tensor) -> Tensor:
-        """What callbacks get: logits (B, K)."""
+        """The output for callbacks: logits (B, K)."""
         return self.logits(output)
 
     def train_measures(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """After mixing, the larger share of a target counts as its class."""
+        """Metrics of a training batch; a mixed target counts as its larger class."""
         labels = target if target.ndim == 1 else target.argmax(-1)
         return {"accuracy": (self.predictions(output) == labels).float().mean()}
 
@@ -173,7 +173,7 @@ class ValueObjective(Objective, target=Values):
         return MetricCollection({"rmse": MeanSquaredError(squared=False), "mae": MeanAbsoluteError(), "r2": R2Score()})
 
     def predictions(self, output: Tensor) -> Tensor:
-        """The values that an output stands for: for the Poisson loss, say, it is their logarithm."""
+        """The predicted values of an output, which for the Poisson loss is their logarithm."""
         return self.link(output.float())
 
     def measured(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -184,7 +184,7 @@ class ValueObjective(Objective, target=Values):
         return self.predictions(output)
 
     def reported(self, output: Tensor) -> Tensor:
-        """What callbacks get: the predicted values (B, D)."""
+        """The output for callbacks: the predicted values (B, D)."""
         return self.predictions(output)
 
 
@@ -242,13 +242,13 @@ def _class_weights(target: Classes, given: str | Sequence[float] | None) -> Tens
     if given == "balanced":
         if not target.counts:
             raise UserError(
-                "task.class_weights=balanced needs the class counts of train, which this data does not give"
+                "task.class_weights=balanced needs the class counts of train, which this data does not provide"
             )
         counts = torch.tensor(target.counts, dtype=torch.float).clamp(min=1)
         return counts.sum() / (len(counts) * counts)
     if len(given) != target.num_outputs:
         raise UserError(
-            f"task.class_weights has {len(given)} numbers, but there are {target.num_outputs} classes: "
+            f"task.class_weights has {len(given)} values, but there are {target.num_outputs} classes: "
             f"{', '.join(target.names)}"
         )
     return torch.tensor([float(w) for w in given])

@@ -1,1 +1,1 @@
-"""How models are judged, beyond the metrics of torchmetrics."""
+"""Metrics beyond those of torchmetrics."""

@@ -1,17 +1,11 @@
-"""Examples collected over batches: the first, and the worst predicted."""
+"""Examples collected over batches: the first ones, and the worst predictions."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    pass
-
-
-Examples = tuple[Tensor, Tensor, Tensor]  # pictures, targets, outputs
+Examples = tuple[Tensor, Tensor, Tensor]  # images, targets, outputs
 
 
 def join(left: Examples | None, right: Examples) -> Examples:
@@ -22,11 +16,11 @@ def take(examples: Examples, rows: slice | Tensor) -> Examples:
     return tuple(t[rows] for t in examples)  # type: ignore[return-value]
 
 
-def worst(examples: Examples, most: int) -> Examples:
-    """The wrong ones with the highest probability, in falling order."""
+def worst(examples: Examples, max_examples: int) -> Examples:
+    """The wrong predictions with the highest probability, most confident first."""
     _, target, output = examples
-    share, guess = output.float().softmax(1).max(1)
+    confidence, predicted = output.float().softmax(1).max(1)
     labels = target.argmax(1) if target.ndim == 2 else target
-    surety = torch.where(guess != labels, share, -1.0)
-    top = surety.topk(min(most, len(surety)))
+    wrong_confidence = torch.where(predicted != labels, confidence, -1.0)
+    top = wrong_confidence.topk(min(max_examples, len(wrong_confidence)))
     return take(examples, top.indices[top.values >= 0])

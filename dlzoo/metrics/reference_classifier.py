@@ -1,9 +1,9 @@
-"""A classifier of real pictures, by which made pictures are measured.
+"""A classifier of real images, used to measure generated images.
 
-It is LeNet-5 as in configs/experiment/lenet_mnist.yaml, trained on all official training pictures of the data by a
-fixed recipe and with a fixed seed, whatever the run's own: so all runs on the same data are measured by the same net.
-Figures compare within this project only: other sources use an Inception net trained on ImageNet, or a net of their own.
-The weights are kept in the user's cache folder, or where the variable DLZOO_CACHE_DIR says.
+It is LeNet-5 as in configs/experiment/lenet_mnist.yaml, trained on all official training images of the data with a
+fixed recipe and seed, independent of the run: so all runs on the same data are measured by the same net. The metrics
+are comparable within this project only: other sources use an Inception net trained on ImageNet, or their own net. The
+weights are cached in the user's cache folder, or in the folder set by DLZOO_CACHE_DIR.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ RECIPE = {"version": 1, "epochs": 4, "least_steps": 400, "batch_size": 128, "lr"
 BATCH_SIZE = 500
 
 
-class Ruler(nn.Module):
-    """Pictures (B, C, H, W) in [0, 1] -> features (B, 84), LeNet's last hidden layer, and logits (B, K)."""
+class ReferenceClassifier(nn.Module):
+    """Images (B, C, H, W) in [0, 1] -> features (B, 84), LeNet's last hidden layer, and logits (B, K)."""
 
     def __init__(self, spec: ImageSpec) -> None:
         super().__init__()
@@ -42,53 +42,55 @@ class Ruler(nn.Module):
 
     @torch.no_grad()
     def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and logits of many pictures, on the CPU."""
+        """Features and logits of many images, computed in batches and returned on the CPU."""
         device = next(self.parameters()).device
         parts = [self(part.to(device)) for part in x.split(BATCH_SIZE)]
         features, logits = (torch.cat(each).float().cpu() for each in zip(*parts, strict=True))
         return features, logits
 
 
-def ruler_for(spec: ImageSpec, rows: Arrays, device: torch.device) -> Ruler:
-    """The ruler of these data, from the cache or trained now.
+def load_reference_classifier(spec: ImageSpec, rows: Arrays, device: torch.device) -> ReferenceClassifier:
+    """The reference classifier of a data set, from the cache or newly trained.
 
     Args:
-        rows: all training pictures, uint8 or float in [0, 1], and their labels.
+        rows: all training images, uint8 or float in [0, 1], and their labels.
     """
     path = cache_folder() / f"lenet-{fingerprint(rows)}.pt"
     with torch.random.fork_rng():
-        ruler = Ruler(spec)
+        classifier = ReferenceClassifier(spec)
     try:
-        ruler.load_state_dict(torch.load(path, weights_only=True))
-    except Exception as error:  # whatever a missing, damaged or foreign file raises, a new one is made
+        classifier.load_state_dict(torch.load(path, weights_only=True))
+    except Exception as error:  # a missing, damaged or foreign file may raise anything
         if path.exists():
-            print(f"{path} cannot be used ({type(error).__name__}) and is made anew", file=sys.stderr)
+            print(f"{path} cannot be used ({type(error).__name__}) and is recreated", file=sys.stderr)
         started = time.perf_counter()
-        print("LeNet learns the real pictures, once, to measure made ones …", end=" ", file=sys.stderr, flush=True)
-        train(ruler.to(device), rows)
+        print(
+            "training LeNet on the real images, once, to measure generated ones …", end=" ", file=sys.stderr, flush=True
+        )
+        train(classifier.to(device), rows)
         print(f"{time.perf_counter() - started:.0f} s", file=sys.stderr)
-        keep(ruler, path)
-    return ruler.to(device).eval().requires_grad_(False)
+        save(classifier, path)
+    return classifier.to(device).eval().requires_grad_(False)
 
 
 @torch.enable_grad()
-def train(ruler: Ruler, rows: Arrays, recipe: dict[str, Any] = RECIPE) -> None:
-    """Teach LeNet from the same weights and in the same order each time, without touching the run's random numbers."""
-    device = next(ruler.parameters()).device
+def train(classifier: ReferenceClassifier, rows: Arrays, recipe: dict[str, Any] = RECIPE) -> None:
+    """Train from the same weights and in the same order each time, without touching the run's random state."""
+    device = next(classifier.parameters()).device
     num, size = rows.num_rows, recipe["batch_size"]
     per_epoch = -(-num // size)
     epochs = max(recipe["epochs"], -(-recipe["least_steps"] // per_epoch))
     with isolate_rng():
         torch.manual_seed(recipe["seed"])
-        for part in ruler.modules():
-            if isinstance(part, nn.Conv2d | nn.Linear):
-                part.reset_parameters()
-        optimizer = torch.optim.Adam(ruler.parameters(), recipe["lr"])
+        for module in classifier.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.reset_parameters()
+        optimizer = torch.optim.Adam(classifier.parameters(), recipe["lr"])
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe["lr"], total_steps=epochs * per_epoch)
         for _ in range(epochs):
             for chosen in torch.randperm(num).split(size):
                 x, y = (t.index_select(0, chosen.to(t.device)).to(device) for t in rows[:2])
-                loss = F.cross_entropy(ruler(as_float(x))[1], y)
+                loss = F.cross_entropy(classifier(as_float(x))[1], y)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -96,7 +98,7 @@ def train(ruler: Ruler, rows: Arrays, recipe: dict[str, Any] = RECIPE) -> None:
 
 
 def fingerprint(rows: Arrays) -> str:
-    """Of the pictures, their labels and the recipe."""
+    """Hash of the images, their labels and the recipe."""
     digest = hashlib.sha256(repr(sorted(RECIPE.items())).encode())
     for t in rows[:2]:
         digest.update(f"{t.dtype}{tuple(t.shape)}".encode())
@@ -110,11 +112,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("DLZOO_CACHE_DIR") or platformdirs.user_cache_dir("dlzoo")).expanduser()
 
 
-def keep(ruler: Ruler, path: Path) -> None:
-    """Write the weights whole or not at all; where the folder cannot be written to, the next run trains again."""
+def save(classifier: ReferenceClassifier, path: Path) -> None:
+    """Write the weights atomically; if the folder is not writable, the next run trains again."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replaced(path) as temporary:
-            torch.save({name: weight.cpu() for name, weight in ruler.state_dict().items()}, temporary)
+            torch.save({name: weight.cpu() for name, weight in classifier.state_dict().items()}, temporary)
     except OSError as error:
-        print(f"{path} cannot be written ({error.strerror}); DLZOO_CACHE_DIR names another folder", file=sys.stderr)
+        print(f"{path} cannot be written ({error.strerror}); set DLZOO_CACHE_DIR to another folder", file=sys.stderr)

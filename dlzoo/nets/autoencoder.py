@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import ClassVar
 
 from torch import Tensor, nn
 
 from dlzoo.errors import UserError
 from dlzoo.layers import basic as layers
 from dlzoo.layers.basic import ActivationName, InitName, NormName
+from dlzoo.nets.base import LayeredEncoderDecoder
 from dlzoo.specs.inputs import ImageSpec
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(LayeredEncoderDecoder):
     """For pictures, flattened.
 
     Args:
@@ -32,7 +32,7 @@ class Autoencoder(nn.Module):
         code_activation: of the code; null is that of the other layers.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (ImageSpec,)
+    accepts = (ImageSpec,)
 
     def __init__(
         self,
@@ -52,9 +52,10 @@ class Autoencoder(nn.Module):
                 "the number of units of each layer, at least 1, and the encoder at least one layer"
             )
         self.shape = spec.shape
-        self.code_activation = code_activation or activation
+        code_activation = code_activation or activation
+        self.has_unit_codes = code_activation == "sigmoid"
         out = [encoder[-1], *(reversed(encoder[:-1]) if decoder is None else decoder)]
-        kinds = [activation] * (len(encoder) - 1) + [self.code_activation]
+        kinds = [activation] * (len(encoder) - 1) + [code_activation]
         self.encoder = nn.Sequential(
             *(
                 block(*sizes, kind, norm)

@@ -22,11 +22,12 @@ from dlzoo.errors import SpecError, UserError
 from dlzoo.layers import basic as layers
 from dlzoo.layers.embedding import Embedding
 from dlzoo.layers.recurrent import CellName, Recurrent, State
+from dlzoo.nets.base import RecurrentNet
 from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.tokenizer import Level
 
 
-class CharRNN(nn.Module):
+class CharRNN(RecurrentNet):
     """For running text.
 
     Args:
@@ -36,7 +37,7 @@ class CharRNN(nn.Module):
         tied: whether output weights and vectors are the same; None: where their sizes allow.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (TextSpec,)
+    accepts = (TextSpec,)
     level: ClassVar[Level] = "char"
 
     def __init__(
@@ -67,9 +68,9 @@ class CharRNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T) tokens -> (B, T, V) logits of the token that follows each."""
-        return self.advance(x)[0]
+        return self.step(x)[0]
 
-    def advance(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """The same from a state on; and the state after the last token, to be passed in with those that follow it."""
         outputs, state = self.recurrent(self.embedding(x), state)
         return self.output(self.dropout(outputs)), state

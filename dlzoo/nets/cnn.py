@@ -12,17 +12,18 @@ Differs from the source by no ReLU on the logits: there it kept a wrong class fr
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError
 from dlzoo.layers import basic as layers
 from dlzoo.layers.basic import ActivationName, InitName, NormName
+from dlzoo.nets.base import Net
 from dlzoo.specs.inputs import ImageSpec
 
 
-class CNN(nn.Module):
+class CNN(Net):
     """For pictures from 2x2 on.
 
     Args:
@@ -31,7 +32,7 @@ class CNN(nn.Module):
             of which nothing would be left.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (ImageSpec,)
+    accepts = (ImageSpec,)
 
     def __init__(
         self,

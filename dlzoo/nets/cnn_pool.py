@@ -11,18 +11,18 @@ narrower (32 and 64 filters, one convolution a stage), so that an epoch of Fashi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError, UserError
 from dlzoo.layers import basic as layers
 from dlzoo.layers.basic import ActivationName, InitName, NormName
+from dlzoo.nets.base import Net
 from dlzoo.nets.mlp import hidden_layers
 from dlzoo.specs.inputs import ImageSpec
 
 
-class CNNPool(nn.Module):
+class CNNPool(Net):
     """For pictures of at least 2^stages pixels a side.
 
     Args:
@@ -32,7 +32,7 @@ class CNNPool(nn.Module):
         head_dropout: share dropped of each hidden layer.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (ImageSpec,)
+    accepts = (ImageSpec,)
 
     def __init__(
         self,

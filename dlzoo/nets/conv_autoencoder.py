@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +21,11 @@ from torch import Tensor, nn
 from dlzoo.errors import UserError
 from dlzoo.layers import basic as layers
 from dlzoo.layers.basic import ActivationName, InitName, NormName
+from dlzoo.nets.base import EncoderDecoder
 from dlzoo.specs.inputs import ImageSpec
 
 
-class ConvAutoencoder(nn.Module):
+class ConvAutoencoder(EncoderDecoder):
     """For pictures of any size.
 
     Args:
@@ -33,7 +33,7 @@ class ConvAutoencoder(nn.Module):
         num_pools: how many of the first convolutions are followed by pooling; null is all.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (ImageSpec,)
+    accepts = (ImageSpec,)
 
     def __init__(
         self,

@@ -12,18 +12,18 @@ Maps are halved until a side is about 4, three times for 28x28, and a hidden lay
 from __future__ import annotations
 
 import itertools
-from typing import ClassVar
 
 from torch import Tensor, nn
 
 from dlzoo.errors import UserError
 from dlzoo.layers import basic as layers
 from dlzoo.layers.basic import ActivationName, InitName
+from dlzoo.nets.base import GaussianEncoderDecoder
 from dlzoo.nets.vae import check_latent_dim
 from dlzoo.specs.inputs import ImageSpec
 
 
-class ConvVAE(nn.Module):
+class ConvVAE(GaussianEncoderDecoder):
     """For pictures of any size.
 
     Args:
@@ -32,7 +32,7 @@ class ConvVAE(nn.Module):
         latent_dim: numbers in a code.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (ImageSpec,)
+    accepts = (ImageSpec,)
 
     def __init__(
         self,

@@ -12,19 +12,18 @@ the difficulty of training recurrent neural networks", 2013, which also proposes
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError
+from dlzoo.nets.base import ScalarRecurrentNet
 from dlzoo.specs.inputs import SequenceSpec
 
 
-class CountingRNN(nn.Module):
+class CountingRNN(ScalarRecurrentNet):
     """For sequences of single numbers, and one value. Both weights start between 0 and 1."""
 
-    accepts: ClassVar[tuple[type, ...]] = (SequenceSpec,)
+    accepts = (SequenceSpec,)
 
     def __init__(self, spec: SequenceSpec) -> None:
         super().__init__()

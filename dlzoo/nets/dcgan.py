@@ -16,18 +16,18 @@ are ``width`` of them at the largest, 64 in the paper for 64x64.
 from __future__ import annotations
 
 import itertools
-from typing import ClassVar
 
 from torch import Tensor, nn
 
 from dlzoo.errors import UserError
 from dlzoo.layers import basic as layers
 from dlzoo.layers.basic import NormName
+from dlzoo.nets.base import AdversarialPair
 from dlzoo.nets.vae import check_latent_dim
 from dlzoo.specs.inputs import ImageSpec
 
 
-class DCGAN(nn.Module):
+class DCGAN(AdversarialPair):
     """For pictures of any size.
 
     Args:
@@ -37,7 +37,7 @@ class DCGAN(nn.Module):
         discriminator_norm: BatchNorm as in the paper; a gradient penalty wants none, or layer.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (ImageSpec,)
+    accepts = (ImageSpec,)
 
     def __init__(
         self,

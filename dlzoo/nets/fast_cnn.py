@@ -15,20 +15,20 @@ works on a quarter of the places; two of three convolutions have stride 2; Batch
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlzoo.errors import UserError
+from dlzoo.nets.base import Net
 from dlzoo.specs.inputs import ImageSpec
 
 
-class FastCNN(nn.Module):
+class FastCNN(Net):
     """Pixel unshuffle, then convolution, BatchNorm and ReLU as often as the options say, then one linear layer."""
 
-    accepts: ClassVar[tuple[type, ...]] = (ImageSpec,)
+    accepts = (ImageSpec,)
 
     def __init__(
         self,

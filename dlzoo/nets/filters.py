@@ -12,7 +12,7 @@ where it gets brighter downwards.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from dlzoo.errors import SpecError, UserError, nearest, pick
 from dlzoo.layers import basic as layers
 from dlzoo.layers.basic import InitName
+from dlzoo.nets.base import Net
 from dlzoo.specs.inputs import ImageSpec
 
 FilterName = Literal["sobel_x", "sobel_y", "sobel_magnitude", "box_blur"]
@@ -119,10 +120,10 @@ class FilterBank(nn.Module):
         return F.pad(planes, (before, behind, before, behind), mode=self.mode)
 
 
-class Filters(nn.Module):
+class Filters(Net):
     """A filter bank, which does not learn, and a linear layer on its pictures, which does. For pictures."""
 
-    accepts: ClassVar[tuple[type, ...]] = (ImageSpec,)
+    accepts = (ImageSpec,)
 
     def __init__(
         self,

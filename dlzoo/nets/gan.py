@@ -12,18 +12,18 @@ the generator, as A. Radford, L. Metz, S. Chintala recommend (ICLR 2016), in pla
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import UserError
 from dlzoo.layers import basic as layers
+from dlzoo.nets.base import AdversarialPair
 from dlzoo.nets.vae import check_latent_dim
 from dlzoo.specs.inputs import ImageSpec
 
 
-class GAN(nn.Module):
+class GAN(AdversarialPair):
     """For pictures, flattened.
 
     Args:
@@ -34,9 +34,7 @@ class GAN(nn.Module):
         dropout: share of the units of each hidden layer of the discriminator that is dropped in training.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (ImageSpec,)
-    num_conditions = 0
-    """Numbers in a condition that both nets are told."""
+    accepts = (ImageSpec,)
 
     def __init__(
         self,

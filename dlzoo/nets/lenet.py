@@ -14,26 +14,27 @@ modern reading.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from torch import Tensor, nn
 
 from dlzoo.errors import pick
 from dlzoo.layers import basic as layers
 from dlzoo.layers.basic import ActivationName, InitName
+from dlzoo.nets.base import Net
 from dlzoo.specs.inputs import ImageSpec
 
 PoolName = Literal["avg", "max"]
 
 
-class LeNet(nn.Module):
+class LeNet(Net):
     """For pictures of any size.
 
     Args:
         pool: what subsampling takes of 2x2 pixels, the average or the maximum.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (ImageSpec,)
+    accepts = (ImageSpec,)
 
     def __init__(
         self,

@@ -10,19 +10,18 @@ A.-M. Legendre, "Nouvelles méthodes pour la détermination des orbites des com�
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor, nn
 
 from dlzoo.layers import basic as layers
 from dlzoo.layers.basic import InitName
+from dlzoo.nets.base import Net
 from dlzoo.specs.inputs import ImageSpec, TableSpec
 
 
-class Linear(nn.Module):
+class Linear(Net):
     """W x + b, for pictures (flattened) and tables."""
 
-    accepts: ClassVar[tuple[type, ...]] = (ImageSpec, TableSpec)
+    accepts = (ImageSpec, TableSpec)
 
     def __init__(self, spec: ImageSpec | TableSpec, *, init: InitName = "default") -> None:
         super().__init__()

@@ -15,17 +15,17 @@ linear map, norm, activation, dropout, in this order; the output layer has no ac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from torch import Tensor, nn
 
 from dlzoo.errors import UserError
 from dlzoo.layers import basic as layers
 from dlzoo.layers.basic import ActivationName, InitName, NormName
+from dlzoo.nets.base import Net
 from dlzoo.specs.inputs import ImageSpec, TableSpec
 
 
-class MLP(nn.Module):
+class MLP(Net):
     """For pictures (flattened) and tables.
 
     Args:
@@ -33,7 +33,7 @@ class MLP(nn.Module):
         dropout: share of the units of each hidden layer that is dropped in training.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (ImageSpec, TableSpec)
+    accepts = (ImageSpec, TableSpec)
 
     def __init__(
         self,

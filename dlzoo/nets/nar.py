@@ -14,17 +14,17 @@ Differs by ``skip``: a linear map from the window to the output, so that the hid
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from torch import Tensor, nn
 
 from dlzoo.layers import basic as layers
 from dlzoo.layers.basic import ActivationName, InitName, NormName
+from dlzoo.nets.base import Net
 from dlzoo.nets.mlp import hidden_layers
 from dlzoo.specs.inputs import SeriesSpec
 
 
-class NAR(nn.Module):
+class NAR(Net):
     """For series.
 
     Args:
@@ -32,7 +32,7 @@ class NAR(nn.Module):
         skip: add a linear map of the window to the output.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (SeriesSpec,)
+    accepts = (SeriesSpec,)
 
     def __init__(
         self,

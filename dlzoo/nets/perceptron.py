@@ -14,19 +14,18 @@ and the winning class agree everywhere.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError
+from dlzoo.nets.base import Net
 from dlzoo.specs.inputs import ImageSpec, TableSpec
 
 
-class Perceptron(nn.Module):
+class Perceptron(Net):
     """For pictures (flattened) and tables with classes. Its step has no slope: `PerceptronRule` teaches it."""
 
-    accepts: ClassVar[tuple[type, ...]] = (ImageSpec, TableSpec)
+    accepts = (ImageSpec, TableSpec)
 
     def __init__(self, spec: ImageSpec | TableSpec) -> None:
         super().__init__()

@@ -16,7 +16,6 @@ actions' advantages, less their mean, are computed apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from dlzoo.errors import SpecError
 from dlzoo.layers import basic as layers
 from dlzoo.layers.basic import ActivationName, InitName
+from dlzoo.nets.base import Net
 from dlzoo.nets.mlp import hidden_layers
 from dlzoo.specs.environments import EnvSpec
 
@@ -31,7 +31,7 @@ SMALLEST = 36
 """Pixels that a picture needs on each side for the three convolutions."""
 
 
-class QNetwork(nn.Module):
+class QNetwork(Net):
     """For vectors and pictures.
 
     Args:
@@ -40,7 +40,7 @@ class QNetwork(nn.Module):
         dueling: two streams, each with the last hidden layer of its own.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (EnvSpec,)
+    accepts = (EnvSpec,)
 
     def __init__(
         self,

@@ -10,22 +10,21 @@ C. J. C. H. Watkins, "Learning from Delayed Rewards", PhD thesis, Cambridge 1989
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
+from dlzoo.nets.base import Net
 from dlzoo.specs.environments import StatesSpec
 
 
-class QTable(nn.Module):
+class QTable(Net):
     """For numbered states.
 
     Args:
         start: what every value is before anything is known; above what can be reached, it makes the agent curious.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (StatesSpec,)
+    accepts = (StatesSpec,)
 
     def __init__(self, spec: StatesSpec, *, start: float = 0.0) -> None:
         super().__init__()

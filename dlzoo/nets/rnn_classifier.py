@@ -17,7 +17,7 @@ bias a gate, 411,777 parameters; PyTorch's LSTM has two, so there are 2 * 4 * 64
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -26,13 +26,14 @@ from dlzoo.errors import pick
 from dlzoo.layers import basic as layers
 from dlzoo.layers.embedding import Embedding, lengths_of, num_logits
 from dlzoo.layers.recurrent import CellName, Recurrent
+from dlzoo.nets.base import Net
 from dlzoo.nets.mlp import hidden_layers
 from dlzoo.specs.inputs import TextSpec
 
 PoolName = Literal["last", "avg", "max"]
 
 
-class RNNClassifier(nn.Module):
+class RNNClassifier(Net):
     """For texts with classes.
 
     Args:
@@ -49,7 +50,7 @@ class RNNClassifier(nn.Module):
         freeze_vectors: whether these stay as they are.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (TextSpec,)
+    accepts = (TextSpec,)
 
     def __init__(
         self,
@@ -96,5 +97,5 @@ class RNNClassifier(nn.Module):
         beyond = torch.arange(outputs.shape[1], device=outputs.device) >= lengths[:, None]
         return outputs.masked_fill(beyond[..., None], float("-inf")).amax(1)
 
-    def load_weights(self) -> list[str]:
-        return self.embedding.load_weights()
+    def load_pretrained(self) -> list[str]:
+        return self.embedding.load_pretrained()

@@ -16,17 +16,16 @@ Differs by ``skip``: a linear map from the window to the output, so that the rec
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError
 from dlzoo.layers import basic as layers
 from dlzoo.layers.recurrent import CellName, Recurrent, State
+from dlzoo.nets.base import RecurrentNet
 from dlzoo.specs.inputs import SeriesSpec
 
 
-class Forecaster(nn.Module):
+class Forecaster(RecurrentNet):
     """For series.
 
     Args:
@@ -36,7 +35,7 @@ class Forecaster(nn.Module):
         skip: add a linear map of the window to the output.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (SeriesSpec,)
+    accepts = (SeriesSpec,)
 
     def __init__(
         self,
@@ -55,7 +54,7 @@ class Forecaster(nn.Module):
             raise SpecError("net.bidirectional=true would read the future that is to be forecast; set it to false")
         if stateful and skip:
             raise SpecError("net.skip=true maps a whole window, but net.stateful=true reads value by value: choose one")
-        self.stateful = stateful
+        self.is_stateful = stateful
         between = dropout if num_layers > 1 else 0.0
         self.recurrent = Recurrent(cell, spec.num_columns, num_units, num_layers=num_layers, dropout=between)
         self.dropout = layers.dropout(dropout)
@@ -67,7 +66,7 @@ class Forecaster(nn.Module):
         y = self.output(self.dropout(self.recurrent(x)[0][:, -1]))
         return y if self.skip is None else y + self.skip(x.flatten(1))
 
-    def steps(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """x: (B, T, D), the state before it -> the next value at each step (B, T, D), the state after it."""
         outputs, state = self.recurrent(x, state)
         return self.output(self.dropout(outputs)), state

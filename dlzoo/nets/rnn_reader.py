@@ -13,16 +13,15 @@ reads MNIST pixel by pixel; by rows it is 28 steps of 28 pixels.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor, nn
 
 from dlzoo.layers import basic as layers
 from dlzoo.layers.recurrent import CellName, Recurrent
+from dlzoo.nets.base import Net
 from dlzoo.specs.inputs import ImageSpec, SequenceSpec
 
 
-class Reader(nn.Module):
+class Reader(Net):
     """For sequences and pictures.
 
     Args:
@@ -30,7 +29,7 @@ class Reader(nn.Module):
         bidirectional: a second layer reads from the end.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (SequenceSpec, ImageSpec)
+    accepts = (SequenceSpec, ImageSpec)
 
     def __init__(
         self,

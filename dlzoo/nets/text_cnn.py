@@ -15,7 +15,6 @@ so that a text has the same output alone and in any batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,11 +22,12 @@ from torch import Tensor, nn
 
 from dlzoo.errors import UserError
 from dlzoo.layers.embedding import Embedding, lengths_of, num_logits
+from dlzoo.nets.base import Net
 from dlzoo.nets.mlp import hidden_layers
 from dlzoo.specs.inputs import TextSpec
 
 
-class TextCNN(nn.Module):
+class TextCNN(Net):
     """For texts with classes.
 
     Args:
@@ -42,7 +42,7 @@ class TextCNN(nn.Module):
         freeze_vectors: whether these stay as they are.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (TextSpec,)
+    accepts = (TextSpec,)
 
     def __init__(
         self,
@@ -74,6 +74,9 @@ class TextCNN(nn.Module):
         vectors = self.embedding(x).transpose(1, 2)  # (B, D, L)
         pooled = [self.pool(convolution, vectors, lengths) for convolution in self.convolutions]  # type: ignore[arg-type]
         return self.output(self.hidden(torch.cat(pooled, dim=1)))
+
+    def load_pretrained(self) -> list[str]:
+        return self.embedding.load_pretrained()
 
     def pool(self, convolution: nn.Conv1d, vectors: Tensor, lengths: Tensor) -> Tensor:
         """(B, D, L) -> (B, num_filters): the highest value of each filter over the windows within the text."""

@@ -16,8 +16,8 @@ from typing import Any
 from torch import nn
 
 from dlzoo.errors import UserError, nearest
-from dlzoo.layers.backbone import Backbone, Body
 from dlzoo.layers.pretrained import Weights
+from dlzoo.nets.backbone import Backbone, Body
 from dlzoo.specs.inputs import ImageSpec
 
 SECONDS_TO_CONNECT = 10.0
@@ -102,6 +102,8 @@ def _create(name: str, **options: Any) -> Any:
         import timm
     except ImportError:
         raise UserError(f"net.name={name} needs the package timm: pip install 'dlzoo[vision]'") from None
+    if ":" in name or "/" in name:  # timm would read hubs and folders of that name
+        raise UserError(f"net.name={name}: give the name of a net of timm's own, without a hub or folder before it")
     if not timm.is_model(name.partition(".")[0]):
         raise UserError(f"net.name={name}: timm has no such net; {nearest(name, timm.list_models())[:200]}")
     try:

@@ -23,8 +23,8 @@ import torch
 from torch import nn
 
 from dlzoo.errors import UserError
-from dlzoo.layers.backbone import Backbone, Body
 from dlzoo.layers.pretrained import Weights
+from dlzoo.nets.backbone import Backbone, Body
 from dlzoo.specs.inputs import ImageSpec
 from dlzoo.utils.download import damaged, download
 

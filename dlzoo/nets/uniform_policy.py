@@ -8,18 +8,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from dlzoo.nets.base import Net
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 
 
-class Dice(nn.Module):
+class Dice(Net):
     """For every environment."""
 
-    accepts: ClassVar[tuple[type, ...]] = (EnvSpec, StatesSpec)
+    accepts = (EnvSpec, StatesSpec)
 
     def __init__(self, spec: EnvSpec | StatesSpec) -> None:
         super().__init__()

@@ -11,7 +11,6 @@ means and 20 log-variances -> 400 -> 784. Differs from the paper by ReLU in plac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +18,12 @@ from torch import Tensor, nn
 from dlzoo.errors import UserError
 from dlzoo.layers import basic as layers
 from dlzoo.layers.basic import ActivationName, InitName
+from dlzoo.nets.base import GaussianEncoderDecoder
 from dlzoo.nets.mlp import hidden_layers
 from dlzoo.specs.inputs import ImageSpec
 
 
-class VAE(nn.Module):
+class VAE(GaussianEncoderDecoder):
     """For pictures, flattened.
 
     Args:
@@ -31,9 +31,7 @@ class VAE(nn.Module):
         latent_dim: numbers in a code.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (ImageSpec,)
-    num_conditions = 0
-    """Numbers in a condition that encoder and decoder are told."""
+    accepts = (ImageSpec,)
 
     def __init__(
         self,

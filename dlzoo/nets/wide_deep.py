@@ -14,7 +14,6 @@ deep features 2-7 through 30 and 30 ReLU units, and an auxiliary output on the d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +21,12 @@ from torch import Tensor, nn
 from dlzoo.errors import SpecError
 from dlzoo.layers import basic as layers
 from dlzoo.layers.basic import ActivationName, InitName
+from dlzoo.nets.base import Net
 from dlzoo.nets.mlp import hidden_layers
 from dlzoo.specs.inputs import TableSpec
 
 
-class WideDeep(nn.Module):
+class WideDeep(Net):
     """For tables.
 
     Args:
@@ -36,7 +36,7 @@ class WideDeep(nn.Module):
         hidden: units of each hidden layer.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (TableSpec,)
+    accepts = (TableSpec,)
     wide: Tensor
     deep: Tensor
 

@@ -1,1 +1,1 @@
-"""Learning-rate schedules by name: how the rate changes in a run."""
+"""Learning-rate schedules by name."""

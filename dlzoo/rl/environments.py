@@ -1,8 +1,8 @@
-"""Environments as the agents see them: wrapped by config, several at once, with borders that nothing crosses.
+"""Vectorized environments, wrapped by config, whose transitions never cross episode boundaries.
 
-Gymnasium steps several environments together. One whose episode has ended is reset by its *next* step, which ignores
-the action and belongs to no episode; `Environments.step` leaves such steps out, so that whoever learns from what it
-gives can not join the end of an episode to the beginning of another.
+Gymnasium steps several environments together. An environment whose episode has ended is reset by its *next* step, which
+ignores the action and belongs to no episode; `Environments.step` omits such steps, so that no transition can connect
+the end of one episode to the start of another.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EXTRA = "pip install 'dlzoo[rl]'"
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How an environment is made: Gymnasium's id and options, then the wrappers in the order of the fields."""
+    """How to create an environment: Gymnasium's id and options, then the wrappers in the order of the fields."""
 
     id: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -37,18 +37,18 @@ class Recipe:
     reward_scale: float = 1.0
 
     def make(self, *, render: bool = False) -> gymnasium.Env[Any, Any]:
-        """One environment; with ``render`` it can draw itself, without a screen.
+        """Create one environment; with ``render`` it renders off-screen.
 
         Raises:
-            UserError: an unknown id or option, a package that is missing, or a wrapper that does not suit.
+            UserError: an unknown id or option, a missing package, or an unsuitable wrapper.
         """
         env = _from_gymnasium(self, render)
         if self.frame_skip > 1:
             env = _skip(env, self.frame_skip)
-        if self.grey or self.resize or _is_picture(env):
-            from dlzoo.rl.wrappers import Pictures
+        if self.grey or self.resize or _is_image(env):
+            from dlzoo.rl.wrappers import ImageObservation
 
-            env = Pictures(env, grey=self.grey, resize=self.resize)
+            env = ImageObservation(env, grey=self.grey, resize=self.resize)
         if self.frame_stack > 1:
             env = _stack(env, self.frame_stack)
         if self.reward_scale != 1:
@@ -59,97 +59,99 @@ class Recipe:
         return env
 
     def spec(self) -> EnvSpec | StatesSpec:
-        """What an environment of this recipe shows and takes; `UserError` if no model of the house could use it."""
+        """The observation and action spaces as a spec; `UserError` if no model supports them."""
         env = self.make()
-        from gymnasium import spaces  # after make(), which says it where gymnasium is missing
+        from gymnasium import spaces  # after make(), which reports a missing gymnasium
 
-        sees, does, known = env.observation_space, env.action_space, env.spec
+        observation_space, action_space, env_spec = env.observation_space, env.action_space, env.spec
         env.close()
-        if not isinstance(does, spaces.Discrete):
+        if not isinstance(action_space, spaces.Discrete):
             raise UserError(
-                f"data.id={self.id} takes actions of the kind {does}; the models here choose one of several"
+                f"data.id={self.id} has the action space {action_space}; dlzoo's models need discrete actions"
             )
-        actions = Actions(tuple(str(int(does.start) + i) for i in range(int(does.n))))
-        limit = self.max_episode_steps or (known.max_episode_steps if known else None) or 0
-        solved = known.reward_threshold if known else None
-        if isinstance(sees, spaces.Discrete):
-            return StatesSpec(self.id, int(sees.n), actions, limit, solved)
-        if isinstance(sees, spaces.Box) and len(sees.shape) in (1, 3):
-            return EnvSpec(self.id, tuple(map(int, sees.shape)), actions, limit, solved)
+        actions = Actions(tuple(str(int(action_space.start) + i) for i in range(int(action_space.n))))
+        limit = self.max_episode_steps or (env_spec.max_episode_steps if env_spec else None) or 0
+        solved = env_spec.reward_threshold if env_spec else None
+        if isinstance(observation_space, spaces.Discrete):
+            return StatesSpec(self.id, int(observation_space.n), actions, limit, solved)
+        if isinstance(observation_space, spaces.Box) and len(observation_space.shape) in (1, 3):
+            return EnvSpec(self.id, tuple(map(int, observation_space.shape)), actions, limit, solved)
         raise UserError(
-            f"data.id={self.id} shows {sees}; the models here take vectors, pictures (H, W) or (H, W, C) of bytes, and "
-            "numbered states"
+            f"data.id={self.id} has the observation space {observation_space}; dlzoo's models take vectors, uint8 "
+            "images (H, W) or (H, W, C), and discrete states"
         )
 
 
 class Transitions(NamedTuple):
-    """What k of the environments did in a step: those that were not resting between two episodes."""
+    """One step of k environments: those that were not being reset between episodes."""
 
-    env: np.ndarray  # (k,) their numbers
+    env: np.ndarray  # (k,) indices
     observation: np.ndarray  # (k, ...)
     action: np.ndarray  # (k,)
     reward: np.ndarray  # (k,) float
     next_observation: np.ndarray  # (k, ...)
-    terminated: np.ndarray  # (k,) bool: the episode came to its own end, and no reward can follow
-    truncated: np.ndarray  # (k,) bool: the episode was cut, and more would have followed
+    terminated: np.ndarray  # (k,) bool: the episode reached a terminal state, and no reward can follow
+    truncated: np.ndarray  # (k,) bool: the episode was cut off, and would have continued
 
 
 class Environments:
-    """Several environments that are stepped together; ``observations`` (N, ...) are what they show now."""
+    """Several environments that are stepped together; ``observations`` (N, ...) are the current ones."""
 
     def __init__(self, makers: Sequence[Callable[[], gymnasium.Env[Any, Any]]]) -> None:
         from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
         self.vector = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
         self.num = len(makers)
-        self._numbers = np.arange(self.num)
+        self._indices = np.arange(self.num)
         self.finished: list[tuple[float, int]] = []
-        """(return, length) of the episodes that ended since somebody emptied the list."""
+        """(return, length) of the episodes that ended since the list was last cleared."""
 
     def reset(self, seeds: Sequence[int]) -> None:
-        """Begin a new episode in each environment; whatever was under way is dropped."""
+        """Start a new episode in each environment; unfinished episodes are discarded."""
         self.observations, _ = self.vector.reset(seed=list(seeds))
-        self.resting = np.zeros(self.num, bool)
+        self.needs_reset = np.zeros(self.num, bool)
         self.returns, self.lengths = np.zeros(self.num), np.zeros(self.num, int)
         self.finished.clear()
 
     def step(self, actions: np.ndarray) -> Transitions:
-        """actions: (N,); the transitions of those that were not resting, whose episodes then rest if they ended."""
-        before, rested = self.observations, self.resting
+        """Take the actions (N,); returns the transitions, without environments that this step only resets."""
+        observations, was_reset = self.observations, self.needs_reset
         self.observations, rewards, terminated, truncated, _ = self.vector.step(actions)
-        self.resting = ended = terminated | truncated
+        self.needs_reset = ended = terminated | truncated
         self.returns += rewards
-        self.lengths += ~rested
+        self.lengths += ~was_reset
         if ended.any():
             for i in np.flatnonzero(ended):
                 self.finished.append((float(self.returns[i]), int(self.lengths[i])))
             self.returns[ended], self.lengths[ended] = 0.0, 0
-        made = Transitions(self._numbers, before, actions, rewards, self.observations, terminated, truncated)
-        if rested.any():
-            awake = ~rested
-            made = Transitions(*(part[awake] for part in made))
-        return made
+        transitions = Transitions(
+            self._indices, observations, actions, rewards, self.observations, terminated, truncated
+        )
+        if was_reset.any():
+            stepped = ~was_reset
+            transitions = Transitions(*(part[stepped] for part in transitions))
+        return transitions
 
     def close(self) -> None:
         self.vector.close()
 
 
-def play_each(
+def run_episodes(
     environments: Environments, seeds: Sequence[int], act: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Play one episode in each environment: their returns (N,) and lengths (N,).
+    """Run one episode in each environment: their returns (N,) and lengths (N,).
 
-    One each, not the first N to end: those would be the short ones.
+    One per environment, not the first N to end: those would be biased towards short episodes.
     """
     environments.reset(seeds)
     returns, lengths = np.zeros(environments.num), np.zeros(environments.num, int)
     playing = np.ones(environments.num, bool)
     while playing.any():
-        made = environments.step(act(environments.observations))
-        own = playing[made.env]
-        returns[made.env[own]] += made.reward[own]
-        lengths[made.env[own]] += 1
-        playing[made.env[made.terminated | made.truncated]] = False
+        transitions = environments.step(act(environments.observations))
+        playing_now = playing[transitions.env]
+        returns[transitions.env[playing_now]] += transitions.reward[playing_now]
+        lengths[transitions.env[playing_now]] += 1
+        playing[transitions.env[transitions.terminated | transitions.truncated]] = False
     return returns, lengths
 
 
@@ -157,8 +159,8 @@ def _from_gymnasium(recipe: Recipe, render: bool) -> gymnasium.Env[Any, Any]:
     try:
         import gymnasium as gym
     except ImportError:
-        raise UserError(f"data: environments need the package gymnasium: {EXTRA}") from None
-    if ":" in recipe.id:  # would import a module that a stranger's checkpoint names
+        raise UserError(f"data: environments need the gymnasium package: {EXTRA}") from None
+    if ":" in recipe.id:  # would import a module named by an untrusted checkpoint
         raise UserError(f"data.id={recipe.id}: give the id alone, without a module in front")
     if recipe.id.startswith("ALE/"):
         _register_atari()
@@ -170,47 +172,49 @@ def _from_gymnasium(recipe: Recipe, render: bool) -> gymnasium.Env[Any, Any]:
     try:
         return gym.make(recipe.id, disable_env_checker=True, **options)
     except gym.error.DependencyNotInstalled as error:
-        raise UserError(f"data.id={recipe.id}: {_sentence(error)}") from None
+        raise UserError(f"data.id={recipe.id}: {_one_line(error)}") from None
     except gym.error.DeprecatedEnv as error:
-        raise UserError(f"data.id={recipe.id}: {_sentence(error)}") from None
-    except ImportError as error:  # of Gymnasium's own entries, which need packages that it does not name
-        raise UserError(f"data.id={recipe.id}: {_sentence(error)}") from None
+        raise UserError(f"data.id={recipe.id}: {_one_line(error)}") from None
+    except ImportError as error:  # from registered environments whose dependencies Gymnasium does not check
+        raise UserError(f"data.id={recipe.id}: {_one_line(error)}") from None
     except (TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError) as error:
         given = dict(recipe.options)
-        raise UserError(f"data.options={given}: {recipe.id} does not take these: {_sentence(error)}") from None
+        raise UserError(
+            f"data.options={given}: {recipe.id} does not accept these options: {_one_line(error)}"
+        ) from None
 
 
 def _register_atari() -> None:
     try:
         import ale_py
     except ImportError:
-        raise UserError("data.id: Atari games need the package ale-py: pip install ale-py") from None
+        raise UserError("data.id: Atari games need the ale-py package: pip install ale-py") from None
     import gymnasium as gym
 
     gym.register_envs(ale_py)
 
 
-def _is_picture(env: gymnasium.Env[Any, Any]) -> bool:
+def _is_image(env: gymnasium.Env[Any, Any]) -> bool:
     space = env.observation_space
     return space.dtype == np.uint8 and len(space.shape or ()) in (2, 3)
 
 
 def _skip(env: gymnasium.Env[Any, Any], num: int) -> gymnasium.Env[Any, Any]:
-    """Each action is repeated; of pictures, which may flicker, the brighter of the last two frames is seen."""
+    """Repeat each action; for images, which may flicker, return the pixelwise maximum of the last two frames."""
     from gymnasium.wrappers import MaxAndSkipObservation, RepeatAction
 
-    return MaxAndSkipObservation(env, num) if _is_picture(env) else RepeatAction(env, num)
+    return MaxAndSkipObservation(env, num) if _is_image(env) else RepeatAction(env, num)
 
 
 def _stack(env: gymnasium.Env[Any, Any], num: int) -> gymnasium.Env[Any, Any]:
-    """The last observations as one: pictures (C * num, H, W), vectors (D * num,)."""
+    """Stack the last observations: images (C * num, H, W), vectors (D * num,)."""
     from gymnasium.wrappers import FrameStackObservation, ReshapeObservation
 
     shape = env.observation_space.shape
     if not shape:
-        raise UserError(f"data.frame_stack={num}: the observations are numbered states, which cannot be stacked")
+        raise UserError(f"data.frame_stack={num}: the observations are discrete states, which cannot be stacked")
     return ReshapeObservation(FrameStackObservation(env, num), (num * shape[0], *shape[1:]))
 
 
-def _sentence(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]

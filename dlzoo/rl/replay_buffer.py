@@ -1,11 +1,11 @@
-"""Replay: transitions kept in preallocated arrays, sampled by one gather; uniform, or by priority.
+"""Replay buffers: transitions in preallocated arrays, sampled by one gather, uniformly or by priority.
 
 L.-J. Lin, "Self-Improving Reactive Agents Based on Reinforcement Learning, Planning and Teaching", 1992 (uniform).
 T. Schaul, J. Quan, I. Antonoglou, D. Silver, "Prioritized Experience Replay", ICLR 2016, the proportional variant.
 
-What is kept of a transition is what its target needs: ``target = reward + discount * value(next_observation)``. The
-discount is gamma to the number of steps between the two observations, and 0 where the episode terminated: there is
-nothing to bootstrap from. An episode that was only cut keeps its discount.
+A transition is stored in the form of its target: ``target = reward + discount * value(next_observation)``. The discount
+is gamma to the power of the steps between the two observations, or 0 if the episode terminated, when there is nothing
+to bootstrap from. A truncated episode keeps its discount.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dlzoo.rl.environments import Transitions
 
 
 class Rows(NamedTuple):
-    """Transitions over one or more steps, each k times."""
+    """k transitions over one or more steps."""
 
     observation: np.ndarray  # (k, ...)
     action: np.ndarray  # (k,)
@@ -32,25 +32,25 @@ class Rows(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """Transitions to learn from, as tensors."""
+    """A sampled batch of transitions, as tensors."""
 
     observation: Tensor  # (n, ...)
     action: Tensor  # (n,) int64
     reward: Tensor  # (n,)
     discount: Tensor  # (n,)
     next_observation: Tensor  # (n, ...)
-    weight: Tensor | None  # (n,) factors on the loss, or None: all are 1
-    rows: np.ndarray  # (n,) where they stand in the buffer
+    weight: Tensor | None  # (n,) importance weights of the loss, or None if all are 1
+    rows: np.ndarray  # (n,) indices in the buffer
 
 
 class ReplayBuffer:
-    """The last ``capacity`` transitions, each as likely to be sampled as any other."""
+    """The last ``capacity`` transitions, sampled uniformly."""
 
     def __init__(self, capacity: int, shape: tuple[int, ...], dtype: Any = np.float32) -> None:
         self.capacity = capacity
         self.size = 0
         self.next = 0
-        # empty, not zeros: memory is taken as it is filled
+        # empty, not zeros: memory is committed as it is filled
         self.arrays = Rows(
             np.empty((capacity, *shape), dtype),
             np.empty(capacity, np.int64),
@@ -65,41 +65,41 @@ class ReplayBuffer:
         return sum(array[:1].nbytes for array in self.arrays)
 
     def add(self, rows: Rows) -> np.ndarray:
-        """Keep k rows, over the oldest where the buffer is full; where they stand now (k,)."""
+        """Add k rows, overwriting the oldest if the buffer is full; returns their indices (k,)."""
         k, start = len(rows.action), self.next
         self.next, self.size = (start + k) % self.capacity, min(self.size + k, self.capacity)
         if start + k <= self.capacity:
             for array, part in zip(self.arrays, rows, strict=True):
                 array[start : start + k] = part
             return np.arange(start, start + k)
-        places = np.arange(start, start + k) % self.capacity
+        indices = np.arange(start, start + k) % self.capacity
         for array, part in zip(self.arrays, rows, strict=True):
-            array[places] = part
-        return places
+            array[indices] = part
+        return indices
 
     def sample(self, n: int, rng: np.random.Generator) -> Sample:
-        """n rows, each drawn anew from all."""
+        """n rows, sampled with replacement."""
         index = rng.integers(self.size, size=n)
         return self.take(index)
 
     def take(self, index: np.ndarray, weight: Tensor | None = None) -> Sample:
         rows = torch.from_numpy(index)
-        observation, action, reward, discount, following = (t.index_select(0, rows) for t in self._tensors)
-        return Sample(observation, action, reward, discount, following, weight, index)
+        observation, action, reward, discount, next_observation = (t.index_select(0, rows) for t in self._tensors)
+        return Sample(observation, action, reward, discount, next_observation, weight, index)
 
     def state(self) -> dict[str, np.ndarray]:
-        """What is filled, as plain arrays."""
+        """The filled part, as plain arrays."""
         filled = {name: array[: self.size] for name, array in self.arrays._asdict().items()}
         return filled | {"next": np.array(self.next)}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Be as the buffer was that gave the state; `UserError` if that was a larger or another one."""
+        """Restore a state; `UserError` if it came from a larger or different buffer."""
         size = len(state["action"])
         if size > self.capacity or state["observation"].shape[1:] != self.arrays.observation.shape[1:]:
-            stored, ours = state["observation"].shape[1:], self.arrays.observation.shape[1:]
+            stored, expected = state["observation"].shape[1:], self.arrays.observation.shape[1:]
             raise UserError(
-                f"the stored replay buffer holds {size} observations of {stored}, but there is room for "
-                f"{self.capacity} of {ours}; keep task.buffer_size as it was"
+                f"the stored replay buffer holds {size} observations of {stored}, but this one has room for "
+                f"{self.capacity} of {expected}; keep task.buffer_size as it was"
             )
         for name, array in self.arrays._asdict().items():
             rows = state[name]
@@ -110,7 +110,7 @@ class ReplayBuffer:
 
 
 class SumTree:
-    """Numbers whose sums are known for every half, quarter and so on: finding the one at a sum takes log N steps."""
+    """A binary tree of partial sums: updating a value or finding the leaf at a cumulative sum takes log N steps."""
 
     def __init__(self, capacity: int) -> None:
         self.num_leaves = 1 << (capacity - 1).bit_length()
@@ -124,7 +124,7 @@ class SumTree:
         return self.nodes[self.num_leaves + index]
 
     def set(self, index: np.ndarray, values: np.ndarray) -> None:
-        """index: (n,), where of equal ones the last counts; values: (n,)."""
+        """index: (n,), the last of duplicates counts; values: (n,)."""
         node = self.num_leaves + index
         self.nodes[node] = values
         while node[0] > 1:
@@ -132,21 +132,21 @@ class SumTree:
             self.nodes[node] = self.nodes[2 * node] + self.nodes[2 * node + 1]
 
     def find(self, sums: np.ndarray) -> np.ndarray:
-        """For each of the sums (n,) in [0, total): the leaf in whose part of the whole it falls."""
-        node, left_over = np.ones(len(sums), np.int64), sums.copy()
+        """The leaf at each cumulative sum (n,) in [0, total)."""
+        node, remainder = np.ones(len(sums), np.int64), sums.copy()
         while node[0] < self.num_leaves:
             left = self.nodes[2 * node]
-            right = left_over >= left
-            left_over -= np.where(right, left, 0.0)
+            right = remainder >= left
+            remainder -= np.where(right, left, 0.0)
             node = 2 * node + right
         return node - self.num_leaves
 
 
 class PrioritizedBuffer(ReplayBuffer):
-    """Rows are sampled as often as their last temporal difference was large, and weighted against that bias.
+    """Samples rows in proportion to the size of their last TD error, with importance weights against that bias.
 
     P(i) = p_i^alpha / sum of all, p_i = |error| + epsilon; weight = (N * P(i))^-beta, divided by the sample's largest.
-    New rows get the largest priority so far, so that each is seen soon.
+    New rows get the largest priority so far, so that each is sampled soon.
     """
 
     EPSILON = 1e-6
@@ -159,21 +159,21 @@ class PrioritizedBuffer(ReplayBuffer):
         self.largest = 1.0
 
     def add(self, rows: Rows) -> np.ndarray:
-        places = super().add(rows)
-        if len(places):
-            self.tree.set(places, np.full(len(places), self.largest**self.alpha))
-        return places
+        indices = super().add(rows)
+        if len(indices):
+            self.tree.set(indices, np.full(len(indices), self.largest**self.alpha))
+        return indices
 
     def sample(self, n: int, rng: np.random.Generator) -> Sample:
-        """n rows, one from each n-th part of the sum of all priorities."""
+        """n rows, stratified: one from each n-th of the total priority."""
         sums = (np.arange(n) + rng.random(n)) * (self.tree.total / n)
-        index = np.minimum(self.tree.find(sums), self.size - 1)  # a sum may be rounded beyond the last row
-        share = self.tree.leaves(index) / self.tree.total
-        weight = (self.size * share) ** -self.beta
+        index = np.minimum(self.tree.find(sums), self.size - 1)  # rounding may exceed the last row
+        probability = self.tree.leaves(index) / self.tree.total
+        weight = (self.size * probability) ** -self.beta
         return self.take(index, torch.from_numpy((weight / weight.max()).astype(np.float32)))
 
     def update(self, index: np.ndarray, error: np.ndarray) -> None:
-        """After learning from the rows (n,): their priorities by the temporal differences (n,) found."""
+        """Update the priorities of rows (n,) to their new TD errors (n,)."""
         priority = np.abs(error).astype(np.float64) + self.EPSILON
         self.largest = max(self.largest, float(priority.max()))
         self.tree.set(index, priority**self.alpha)
@@ -192,9 +192,9 @@ class PrioritizedBuffer(ReplayBuffer):
 
 
 class MultiStep:
-    """Makes transitions over n steps of those over one: r_0 + gamma r_1 + gamma^2 r_2 + …, then the observation.
+    """Turns one-step transitions into n-step ones: r_0 + gamma r_1 + gamma^2 r_2 + …, then the observation.
 
-    At the end of an episode, and where play is interrupted (`flush`), the last ones are over fewer steps.
+    At the end of an episode, and on `flush`, the last transitions cover fewer steps.
     """
 
     def __init__(self, num_envs: int, num_steps: int, gamma: float) -> None:
@@ -203,24 +203,26 @@ class MultiStep:
         self.pending: list[deque[tuple[Any, int, float]]] = [deque() for _ in range(num_envs)]
         self._last: list[Any] = [None] * num_envs
 
-    def push(self, made: Transitions) -> Rows:
-        """The transitions that are complete now."""
+    def push(self, transitions: Transitions) -> Rows:
+        """Add one-step transitions; returns the n-step transitions that are now complete."""
         if self.num_steps == 1:
-            discount = self.gamma * ~made.terminated
-            return Rows(made.observation, made.action, made.reward, discount, made.next_observation)
+            discount = self.gamma * ~transitions.terminated
+            return Rows(
+                transitions.observation, transitions.action, transitions.reward, discount, transitions.next_observation
+            )
         rows: list[tuple[Any, int, float, float, Any]] = []
-        for env, observation, action, reward, following, terminated, truncated in zip(*made, strict=True):
-            waiting = self.pending[env]
-            waiting.append((observation, action, reward))
-            self._last[env] = following
+        for env, observation, action, reward, next_observation, terminated, truncated in zip(*transitions, strict=True):
+            pending = self.pending[env]
+            pending.append((observation, action, reward))
+            self._last[env] = next_observation
             if terminated or truncated:
                 rows += self._drain(env, bootstrap=not terminated)
-            elif len(waiting) == self.num_steps:
+            elif len(pending) == self.num_steps:
                 rows.append(self._row(env, bootstrap=True))
-        return self._stacked(rows, made)
+        return self._stacked(rows, transitions)
 
     def flush(self) -> Rows | None:
-        """What still waits, as if the episodes were cut here; None if nothing does."""
+        """The pending transitions, as if the episodes were truncated here; None if there are none."""
         rows = [row for env in range(len(self.pending)) for row in self._drain(env, bootstrap=True)]
         return self._stacked(rows, None) if rows else None
 
@@ -228,15 +230,15 @@ class MultiStep:
         return [self._row(env, bootstrap=bootstrap) for _ in range(len(self.pending[env]))]
 
     def _row(self, env: int, *, bootstrap: bool) -> tuple[Any, int, float, float, Any]:
-        waiting = self.pending[env]
-        total = sum(self.gamma**k * reward for k, (_, _, reward) in enumerate(waiting))
-        discount = self.gamma ** len(waiting) if bootstrap else 0.0
-        observation, action, _ = waiting.popleft()
+        pending = self.pending[env]
+        total = sum(self.gamma**k * reward for k, (_, _, reward) in enumerate(pending))
+        discount = self.gamma ** len(pending) if bootstrap else 0.0
+        observation, action, _ = pending.popleft()
         return observation, action, total, discount, self._last[env]
 
     def _stacked(self, rows: list[tuple[Any, int, float, float, Any]], like: Transitions | None) -> Rows:
         if not rows:
             assert like is not None
-            nothing = np.empty(0)
-            return Rows(like.observation[:0], nothing, nothing, nothing, like.observation[:0])
+            empty = np.empty(0)
+            return Rows(like.observation[:0], empty, empty, empty, like.observation[:0])
         return Rows(*(np.stack(column) for column in zip(*rows, strict=True)))

@@ -1,4 +1,4 @@
-"""Observations that are pictures, as nets want them: channels first, grey and smaller if wished, still bytes."""
+"""Image observations in the layout of the nets: channels first, optionally greyscale and resized, still uint8."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from dlzoo.errors import UserError
 
 
-class Pictures(gym.ObservationWrapper[Any, Any, Any]):
-    """(H, W) or (H, W, C) bytes -> (C, H', W') bytes.
+class ImageObservation(gym.ObservationWrapper[Any, Any, Any]):
+    """(H, W) or (H, W, C) uint8 -> (C, H', W') uint8.
 
-    Gymnasium's own wrappers would do, but need OpenCV to resize; Pillow is here already.
+    Gymnasium's wrappers need OpenCV to resize; Pillow is a dependency already.
 
     Args:
-        grey: one channel, by the weights of ITU-R 601.
+        grey: convert to one channel, with the weights of ITU-R 601.
         resize: (height, width).
     """
 
@@ -25,7 +25,7 @@ class Pictures(gym.ObservationWrapper[Any, Any, Any]):
         space = env.observation_space
         if space.dtype != np.uint8 or len(space.shape or ()) not in (2, 3):
             key = "data.grey=true" if grey else f"data.resize={list(resize or ())}"
-            raise UserError(f"{key}: this is for pictures of bytes, but the observations are {space}")
+            raise UserError(f"{key}: needs uint8 image observations, but this environment has {space}")
         self.grey = grey
         self.size = resize
         shape = self.observation(np.zeros(space.shape, np.uint8)).shape

@@ -41,6 +41,9 @@ class Plain:
             )
         REGISTRY[cls.__name__] = cls
 
+    def check(self) -> None:
+        """`UserError` if the values contradict one another; asked of a spec that was stored, whoever wrote it."""
+
 
 @dataclass(frozen=True)
 class Port:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dlzoo.specs.base import Spec
+from dlzoo.specs.checks import fitted, within
 from dlzoo.specs.targets import Actions
 
 
@@ -34,6 +35,12 @@ class EnvSpec(Spec):
     solved: float | None = None
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+
+    def check(self) -> None:
+        within(1, self, shape=self.shape or (0,))
+        within(0, self, max_steps=self.max_steps)
+        if not self.is_picture:
+            fitted(self, self.num_features, self.mean, self.std)
 
     @property
     def is_picture(self) -> bool:
@@ -75,6 +82,10 @@ class StatesSpec(Spec):
     target: Actions
     max_steps: int = 0
     solved: float | None = None
+
+    def check(self) -> None:
+        within(1, self, num_states=self.num_states)
+        within(0, self, max_steps=self.max_steps)
 
     @property
     def shape(self) -> tuple[int]:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from dlzoo.specs.base import Difference, Plain, Port, Spec, Target, listed, units_differ
+from dlzoo.specs.checks import LONGEST_TOKEN, MOST_STEPS, fitted, sized, within
 from dlzoo.specs.series_transform import Transform
 from dlzoo.specs.targets import Values
 from dlzoo.specs.tokenizer import PAD, SPECIAL, UNKNOWN, Tokenizer
@@ -36,6 +37,10 @@ class ImageSpec(Spec):
     target: Target
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+
+    def check(self) -> None:
+        within(1, self, channels=self.channels, height=self.height, width=self.width)
+        fitted(self, self.channels, self.mean, self.std)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -101,6 +106,9 @@ class TableSpec(Spec):
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
+    def check(self) -> None:
+        fitted(self, self.num_features, self.mean, self.std)
+
     @property
     def feature_names(self) -> tuple[str, ...]:
         return tuple(name for column in self.columns for name in column.feature_names)
@@ -157,6 +165,11 @@ class TextSpec(Spec):
     max_length: int | None = None
     keep: Literal["first", "last"] = "first"
     vocabulary: tuple[str, ...] = SPECIAL
+
+    def check(self) -> None:
+        within(1, self, max_length=self.max_length)
+        within(len(SPECIAL), self, vocabulary=len(self.vocabulary))
+        within(0, self, LONGEST_TOKEN, vocabulary=max(map(len, self.vocabulary)))
 
     @property
     def num_tokens(self) -> int:
@@ -228,6 +241,9 @@ class SequenceSpec(Spec):
     num_inputs: int
     target: Target
 
+    def check(self) -> None:
+        within(1, self, length=self.length, num_inputs=self.num_inputs)
+
     @property
     def shape(self) -> tuple[int, int]:
         return (self.length, self.num_inputs)
@@ -274,6 +290,12 @@ class SeriesSpec(Spec):
     consecutive: bool = False
     transform: Transform = field(default_factory=Transform)
     scales: tuple[float, ...] = ()
+
+    def check(self) -> None:
+        within(1, self, window=self.window, period=self.period, differences=self.transform.differences)
+        within(1, self, MOST_STEPS, horizon=self.horizon)
+        fitted(self, self.num_columns, self.transform.mean, self.transform.std)
+        sized(self, self.num_columns, scales=self.scales)
 
     @property
     def num_columns(self) -> int:

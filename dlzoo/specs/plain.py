@@ -32,5 +32,6 @@ def from_plain(value: Any) -> Any:
             check_value(given, hints[name], f"the stored spec, {kind.__name__}.{name}")
             if hints[name] == tuple[str, ...] and not all(isinstance(text, str) for text in given):
                 raise UserError(f"the stored spec, {kind.__name__}.{name}: these must be texts")
+        part.check()
         return part
     return tuple(from_plain(v) for v in value) if isinstance(value, list) else value

@@ -1,7 +1,7 @@
-"""What is done to the values of a series before a net sees them, and undone before a person does.
+"""The invertible transform between raw values of a series and the inputs and outputs of a net.
 
-Logarithm, differences and standardisation, in this order. All is plain data, so that a checkpoint can forecast from raw
-values.
+Logarithm, differencing and standardization, in this order. Its parameters are plain data, so that a checkpoint can
+forecast from raw values.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Transform(Plain):
 
     Args:
         log: take the natural logarithm; raw values must be positive.
-        differences: lags of differences, taken one after another: (1,) is the change from step to step, (12,) that
-            from a year to the next in monthly data.
+        differences: lags of successive differencing: (1,) is the change from step to step, (12,) the change from year
+            to year in monthly data.
         mean, std: per column, of the differenced values of the training rows; or empty.
     """
 
@@ -33,7 +33,7 @@ class Transform(Plain):
 
     @property
     def num_lost(self) -> int:
-        """First rows that have no difference, since their past is not known."""
+        """Number of first rows that have no difference, since their past is unknown."""
         return sum(self.differences)
 
     def apply(self, values: Tensor) -> Tensor:
@@ -55,10 +55,10 @@ class Transform(Plain):
         return steps.exp() if self.log else steps
 
     def fit(self, values: Tensor) -> Transform:
-        """The same with mean and standard deviation of the training rows, values: (N, D) raw."""
+        """A copy with the mean and standard deviation of the training rows, values: (N, D) raw."""
         steps = replace(self, mean=(), std=()).apply(values)
         std = steps.std(0, correction=0)
-        std = torch.where(std > 1e-12, std, 1.0)  # a column without change stays at zero
+        std = torch.where(std > 1e-12, std, 1.0)  # a constant column stays at zero
         return replace(self, mean=tuple(steps.mean(0).tolist()), std=tuple(std.tolist()))
 
     def _levels(self, values: Tensor) -> Sequence[Tensor]:

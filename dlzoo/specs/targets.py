@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dlzoo.specs.base import Port, Target
+from dlzoo.specs.checks import sized, within
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Classes(Answer):
 
     names: tuple[str, ...]
     counts: tuple[int, ...] = ()
+
+    def check(self) -> None:
+        within(1, self, names=len(self.names))
+        within(0, self, counts=self.counts)
+        sized(self, len(self.names), counts=self.counts)
 
     @property
     def num_outputs(self) -> int:
@@ -99,6 +105,10 @@ class Values(Answer):
     names: tuple[str, ...]
     units: tuple[str, ...] = ()
 
+    def check(self) -> None:
+        within(1, self, names=len(self.names))
+        sized(self, len(self.names), units=self.units)
+
     @property
     def num_outputs(self) -> int:
         return len(self.names)
@@ -126,6 +136,9 @@ class NextTokens(Target):
     num_outputs: int
     names: ClassVar[tuple[str, ...]] = ()  # the vocabulary is the spec's
     units: ClassVar[tuple[str, ...]] = ()
+
+    def check(self) -> None:
+        within(1, self, num_outputs=self.num_outputs)
 
     @property
     def next_tokens(self) -> NextTokens:

@@ -1,7 +1,7 @@
-"""Text as numbers: how it is cut into tokens, which tokens a vocabulary keeps, and the way back.
+"""Tokenization: splitting text into tokens, building a vocabulary, and joining tokens back into text.
 
-A vocabulary is a tuple of tokens whose first two are ``<pad>``, which only fills up a batch, and ``<unk>``, which
-stands for every token that is not in it. Settings and vocabulary are plain data: they travel in the spec.
+A vocabulary is a tuple of tokens that starts with ``<pad>``, which only pads a batch, and ``<unk>``, which replaces
+every out-of-vocabulary token. Settings and vocabulary are plain data and part of the spec.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ Level = Literal["word", "char"]
 
 PAD, UNKNOWN = 0, 1
 SPECIAL = ("<pad>", "<unk>")
-"""The first tokens of every vocabulary, with the numbers `PAD` and `UNKNOWN`."""
+"""The first tokens of every vocabulary, with the ids `PAD` and `UNKNOWN`."""
 
 VERSION = 1
-"""Raised when the same text and settings give other tokens than before: stored tokens are then made anew."""
+"""Incremented when the same text and settings give different tokens than before, which invalidates cached tokens."""
 
 _WORD = r"\w+(?:['\u2019]\w+)*"  # don't is one word, with either apostrophe
 _CLOSING, _OPENING = frozenset(".,;:!?)]}%'\u2019\u2026"), frozenset("([{$#@")
@@ -28,13 +28,13 @@ _CLOSING, _OPENING = frozenset(".,;:!?)]}%'\u2019\u2026"), frozenset("([{$#@")
 
 @dataclass(frozen=True)
 class Tokenizer(Plain):
-    """How text is cut.
+    """Splits text into tokens.
 
     Args:
-        level: word, or char for single characters, spaces and line breaks among them.
-        lower: whether upper and lower case are the same.
-        punctuation: words only: whether each other sign is a token of its own, or left out.
-        line_breaks: words only: whether the end of a line is a token.
+        level: word, or char for single characters, including spaces and line breaks.
+        lower: whether text is lower-cased.
+        punctuation: words only: whether each punctuation character is a token, or dropped.
+        line_breaks: words only: whether a line break is a token.
     """
 
     level: Level = "word"
@@ -44,7 +44,7 @@ class Tokenizer(Plain):
 
     @property
     def what(self) -> str:
-        """In words: ``lower-case words and punctuation``."""
+        """A description of the tokens, such as ``lower-case words and punctuation``."""
         case = "lower-case " if self.lower else ""
         if self.level == "char":
             return f"{case}characters"
@@ -65,7 +65,7 @@ class Tokenizer(Plain):
         return (lambda text: find(text.lower())) if self.lower else find
 
     def join(self, tokens: Sequence[str]) -> str:
-        """Tokens as text; for words the spaces are guessed, so `splitter` finds the same tokens in it again.
+        """Join tokens into text; for words the spaces are guessed, and `splitter` recovers the same tokens.
 
         >>> Tokenizer().join(["(", "i", "don't", ")", ",", "she", "said", "."])
         "(i don't), she said."
@@ -74,23 +74,23 @@ class Tokenizer(Plain):
             return "".join(tokens)
         text = ""
         for token in tokens:
-            glued = not text or text[-1] in _OPENING or text[-1] == "\n" or token == "\n" or token in _CLOSING
-            text += token if glued else f" {token}"
+            is_attached = not text or text[-1] in _OPENING or text[-1] == "\n" or token == "\n" or token in _CLOSING
+            text += token if is_attached else f" {token}"
         return text
 
 
 def build_vocabulary(
     counts: Sequence[tuple[str, int]], *, min_count: int = 1, max_vocab: int | None = None
 ) -> tuple[str, ...]:
-    """The vocabulary from (token, count): the most frequent first, equals in alphabetical order.
+    """The vocabulary from (token, count): most frequent first, ties in alphabetical order.
 
     Args:
-        min_count: rarer tokens are left out.
-        max_vocab: the most tokens, ``<pad>`` and ``<unk>`` among them.
+        min_count: rarer tokens are dropped.
+        max_vocab: maximum number of tokens, including ``<pad>`` and ``<unk>``.
 
     >>> build_vocabulary([("b", 2), ("a", 2), ("c", 5), ("d", 1)], min_count=2, max_vocab=4)
     ('<pad>', '<unk>', 'c', 'a')
     """
     kept = sorted((-count, token) for token, count in counts if count >= min_count and token not in SPECIAL)
-    most = None if max_vocab is None else max_vocab - len(SPECIAL)
-    return (*SPECIAL, *(token for _, token in kept[:most]))
+    max_tokens = None if max_vocab is None else max_vocab - len(SPECIAL)
+    return (*SPECIAL, *(token for _, token in kept[:max_tokens]))

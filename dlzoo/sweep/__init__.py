@@ -1,9 +1,11 @@
 """Sweeps, ``python train.py -m …``: a grid of every combination, or a search over a space.
 
-`command` leads: it asks `grid` or `search` (Optuna) for the next trial, has it run by `runner` in another process, and
-ends with the table and the pictures of `report`. A trial is one run of ``train.py``, with words of its own.
+`driver` controls the sweep: it takes the next trial from a grid or from `search` (Optuna), has `runner` execute it in
+another process, and finishes with the table and the plots of `report`. A trial is one run of ``train.py`` with its own
+overrides.
 
-Only a grid whose runs go to SLURM, ``hydra/launcher=submitit_slurm``, is left to Hydra: its jobs are sent off together.
+Only a grid that is submitted to SLURM, ``hydra/launcher=submitit_slurm``, is left to Hydra: all its jobs are submitted
+together.
 """
 
 from __future__ import annotations
@@ -13,35 +15,35 @@ from collections.abc import Sequence
 from dlzoo.errors import UserError
 
 
-def is_asked(argv: Sequence[str]) -> bool:
-    """Whether a command line asks for many runs, and not only to be told what they would be."""
-    told = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"}
-    return bool({"-m", "--multirun"} & {*argv}) and not told & {*argv} and not is_sent_off(argv)
+def is_requested(argv: Sequence[str]) -> bool:
+    """Whether a command line requests a sweep, and not just help or the composed config."""
+    informational = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"}
+    return bool({"-m", "--multirun"} & {*argv}) and not informational & {*argv} and not is_submitted(argv)
 
 
-def is_sent_off(argv: Sequence[str]) -> bool:
-    """Whether Hydra's launcher gives the runs of a grid to SLURM.
+def is_submitted(argv: Sequence[str]) -> bool:
+    """Whether Hydra's launcher submits the runs of a grid to SLURM.
 
     Raises:
-        UserError: the launcher is not installed, or a search is asked for.
+        UserError: the launcher is not installed, or a search is requested.
     """
     from importlib.util import find_spec
 
-    chosen = [word for word in argv if word.startswith("hydra/launcher=submitit_")]
+    chosen = [override for override in argv if override.startswith("hydra/launcher=submitit_")]
     if not chosen:
         return False
     if find_spec("submitit") is None or find_spec("hydra_plugins.hydra_submitit_launcher") is None:
         raise UserError(f"{chosen[-1]} needs hydra-submitit-launcher: pip install 'dlzoo[slurm]'")
-    if any(word.startswith("sweep=") for word in argv):
+    if any(override.startswith("sweep=") for override in argv):
         raise UserError(
-            f"{chosen[-1]}: a search hears from its trials while they run; start the same search in several jobs of "
-            "SLURM instead, or send off a grid: seed=0,1,2"
+            f"{chosen[-1]}: a search needs reports from its trials while they run; start the same search in several "
+            "SLURM jobs instead, or submit a grid: seed=0,1,2"
         )
     return True
 
 
 def run(argv: Sequence[str]) -> int:
-    """The exit code of a sweep."""
-    from dlzoo.sweep import driver as command
+    """Run a sweep and return its exit code."""
+    from dlzoo.sweep import driver
 
-    return command.run(argv)
+    return driver.run(argv)

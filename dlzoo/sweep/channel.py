@@ -1,4 +1,4 @@
-"""What a trial reports to the sweep that runs it."""
+"""Messages from a trial to the sweep that runs it."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 _sweep: Connection | None = None
-"""To the sweep whose trial this process runs."""
+"""Connection to the sweep whose trial this process runs."""
 
 
-class Epoch(NamedTuple):
-    """What a trial reports; the answer says whether it must stop."""
+class EpochReport(NamedTuple):
+    """What a trial reports after each epoch; the reply says whether it must stop."""
 
     epoch: int
     max_epochs: int | None
     metric: str
     mode: str | None
-    """min or max; None where the sweep itself named the metric."""
+    """min or max; None if the sweep chose the metric itself."""
     value: float
 
 
-class Ended(NamedTuple):
-    """The end of a trial; with a reason and a process that is not spent, it had a mistake in its words."""
+class TrialEnd(NamedTuple):
+    """The end of a trial. A failure that leaves the worker usable is a mistake in the trial's overrides."""
 
     reason: str
-    """Why it failed; empty if it did not."""
-    is_spent: bool = False
-    """Whether this process ends with it, for it may hold what an error or other ranks left."""
+    """Why it failed; empty on success."""
+    ends_worker: bool = False
+    """Whether the worker process must exit too, because an error or other ranks may have left state behind."""
 
 
 def connect(sweep: Connection) -> None:
-    """Report to this sweep from now on."""
+    """Send all further reports to this sweep."""
     global _sweep
     _sweep = sweep
 
 
-def report(epoch: Epoch) -> bool:
-    """Tell the sweep of an epoch; True: stop here."""
+def report(epoch: EpochReport) -> bool:
+    """Report an epoch to the sweep; True means that the trial must stop."""
     if _sweep is None:
         return False
     _sweep.send(epoch)

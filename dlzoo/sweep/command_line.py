@@ -1,4 +1,4 @@
-"""The command line of a sweep, taken apart: what all trials share, what is swept, and what is told to the sweep."""
+"""The command line of a sweep, parsed: overrides shared by all trials, swept parameters, and the sweep's settings."""
 
 from __future__ import annotations
 
@@ -22,91 +22,92 @@ from dlzoo.sweep.settings import Settings
 
 
 @dataclass(frozen=True)
-class Line:
-    """What ``python train.py -m …`` was given."""
+class CommandLine:
+    """The arguments of ``python train.py -m …``."""
 
     flags: list[str]
-    """Hydra's own, without -m."""
-    words: list[str]
-    """Overrides that every trial has."""
+    """Hydra's flags, without -m."""
+    overrides: list[str]
+    """Overrides shared by all trials."""
     swept: list[Override]
     settings: Settings
     is_search: bool
     base: Any
-    """The config of the words that every trial has, with Hydra's node."""
+    """The config composed from the shared overrides, with Hydra's node."""
 
     @property
     def shared(self) -> list[str]:
-        """What a command for any one trial starts with."""
-        return [*self.flags, *self.words]
+        """What the command line of every trial starts with."""
+        return [*self.flags, *self.overrides]
 
     def folder_of(self, number: int, point: Sequence[str], sweep_folder: Path) -> Path:
-        """The run folder of a trial, by ``hydra.sweep.subdir``.
+        """The run folder of a trial, according to ``hydra.sweep.subdir``.
 
         Raises:
-            UserError: the words of the trial hold a mistake.
+            UserError: the trial's overrides are invalid.
         """
-        words = [*self.words, *point, f"hydra.job.num={number}"]
-        return sweep_folder / composed(words, self.flags).hydra.sweep.subdir
+        overrides = [*self.overrides, *point, f"hydra.job.num={number}"]
+        return sweep_folder / compose(overrides, self.flags).hydra.sweep.subdir
 
-    def run_words(self, point: Sequence[str], folder: Path) -> list[str]:
-        """The command line of a run that reports to the sweep."""
-        words = [*self.shared, *point, config_overrides.quoted("hydra.run.dir", folder)]
-        words.append("++callbacks.trial._target_=dlzoo.sweep.reporter.Trial")
-        return words if self.metric is None else [*words, f"++callbacks.trial.metric={self.metric}"]
+    def run_overrides(self, point: Sequence[str], folder: Path) -> list[str]:
+        """The overrides of a run that reports to the sweep."""
+        overrides = [*self.shared, *point, config_overrides.quoted("hydra.run.dir", folder)]
+        overrides.append("++callbacks.trial._target_=dlzoo.sweep.reporter.Trial")
+        return overrides if self.metric is None else [*overrides, f"++callbacks.trial.metric={self.metric}"]
 
     @property
     def metric(self) -> str | None:
-        """What is compared, unless that is left to the task."""
+        """The metric that trials are compared by; None leaves it to the task."""
         return self.settings.metric or ("val/loss" if self.is_search else None)
 
 
-def read(argv: Sequence[str]) -> Line:
-    """Take apart what `config.prepare` gave.
+def read(argv: Sequence[str]) -> CommandLine:
+    """Parse the arguments that `config.prepare` returned.
 
     Raises:
-        UserError: a mistake in the words that all trials share, or in what the sweep is told.
+        UserError: the shared overrides or the settings of the sweep are invalid.
     """
-    flags, words = config_overrides.split([word for word in argv if word not in ("-m", "--multirun")])
-    overrides = parsed(words)
-    about = [word for word, override in zip(words, overrides, strict=True) if _key(override).split(".")[0] == "sweep"]
-    others = [pair for pair in zip(words, overrides, strict=True) if pair[0] not in about]
+    flags, texts = config_overrides.split([text for text in argv if text not in ("-m", "--multirun")])
+    overrides = parse(texts)
+    pairs = [*zip(texts, overrides, strict=True)]
+    sweep_overrides = [text for text, override in pairs if _key(override).split(".")[0] == "sweep"]
+    others = [pair for pair in pairs if pair[0] not in sweep_overrides]
     for override in overrides:
         if _key(override) in ("hydra/launcher", "hydra/sweeper"):
             raise UserError(
-                f"{_key(override)}: trials run in dlzoo's own processes; to use several, or several machines, start "
-                "the same search in each, with sweep.storage=<URL of a database> where they share no folder; a grid "
-                "can go to SLURM: hydra/launcher=submitit_slurm"
+                f"{_key(override)}: trials run in dlzoo's own worker processes; to use several processes or machines, "
+                "start the same search in each, with sweep.storage=<database URL> if they share no folder; a grid "
+                "can be submitted to SLURM: hydra/launcher=submitit_slurm"
             )
         if _key(override) == "sweep" and override.is_sweep_override():
             raise UserError(
-                f"{override.input_line}: choose one method; a list joins files: sweep=[hyperband,mlp_mnist]"
+                f"{override.input_line}: choose one method; to combine files, give a list: sweep=[hyperband,mlp_mnist]"
             )
     is_search = any(_key(override) == "sweep" for override in overrides)
-    found = settings.read(about, flags)
-    settings.check_files(found, Trust.of(words), config.known_keys(flags))
+    parsed_settings = settings.read(sweep_overrides, flags)
+    settings.check_files(parsed_settings, Trust.of(texts), config.known_keys(flags))
     given = {_key(override) for _, override in others}
-    first = [word for word in found.words if word.split("=")[0].lstrip("+") not in given]
-    fixed = [word for word, override in others if not override.is_sweep_override()]
+    first = [text for text in parsed_settings.words if text.split("=")[0].lstrip("+") not in given]
+    fixed = [text for text, override in others if not override.is_sweep_override()]
     shared = [*config.prepare(first), *fixed]
     swept = [override for _, override in others if override.is_sweep_override()]
-    return Line(flags, shared, swept, found, is_search, composed(shared, flags))
+    return CommandLine(flags, shared, swept, parsed_settings, is_search, compose(shared, flags))
 
 
-def composed(words: Sequence[str], flags: Sequence[str]) -> Any:
-    """The config of a run with Hydra's node, whose references can be read."""
-    cfg = config.compose_with_hydra(words, flags)
+def compose(overrides: Sequence[str], flags: Sequence[str]) -> Any:
+    """The config of a run including Hydra's node, with interpolations that can be resolved."""
+    cfg = config.compose_with_hydra(overrides, flags)
     HydraConfig.instance().set_config(cfg)
     return cfg
 
 
-def parsed(words: Sequence[str]) -> list[Override]:
-    """The words as Hydra understands them; ``glob(*)`` looks into the groups."""
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Parse overrides as Hydra does; ``glob(*)`` is expanded from the config groups."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config.CONFIG_DIR), version_base="1.3"):
         hydra = GlobalHydra.instance()
         assert hydra is not None
-        return OverridesParser.create(config_loader=hydra.config_loader()).parse_overrides(list(words))
+        return OverridesParser.create(config_loader=hydra.config_loader()).parse_overrides(list(overrides))
 
 
 def _key(override: Override) -> str:

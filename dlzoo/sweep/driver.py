@@ -1,4 +1,4 @@
-"""``python train.py -m …`` from the command line to the exit code."""
+"""Runs ``python train.py -m …``, from the command line to the exit code."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from dlzoo.config import compose as config
 from dlzoo.config import run_dir as folders
 from dlzoo.config.allowlist import Trust
 from dlzoo.errors import UserError
-from dlzoo.sweep import command_line as lines
-from dlzoo.sweep import report, resume
+from dlzoo.sweep import command_line, report, resume
 from dlzoo.sweep import space as spaces
-from dlzoo.sweep.channel import Ended, Epoch
-from dlzoo.sweep.command_line import Line
+from dlzoo.sweep.channel import EpochReport, TrialEnd
+from dlzoo.sweep.command_line import CommandLine
 from dlzoo.sweep.record import Record, Trial
 from dlzoo.sweep.runner import Runner
 from dlzoo.sweep.search import Search, study_name
@@ -23,35 +22,35 @@ from dlzoo.sweep.space import Space
 from dlzoo.training import results
 from dlzoo.utils import locks
 
-HOPELESS = 3
-"""So many first trials with the same mistake end a search: it is in what they share."""
+MAX_IDENTICAL_ERRORS = 3
+"""A search stops if this many first trials fail with the same error: the mistake is in what they share."""
 
 
 def run(argv: Sequence[str]) -> int:
-    """Do what the command line asks; exit code 0, or 2 if a trial failed.
+    """Run the sweep that the command line describes; exit code 0, or 2 if a trial failed.
 
     Raises:
-        UserError: a mistake in what all trials share; nothing has been run then.
+        UserError: the shared overrides are invalid; no trial has been started.
     """
-    line = lines.read(argv)
+    line = command_line.read(argv)
     if line.is_search:
         return search(line)
     return grid(line)
 
 
-def grid(line: Line) -> int:
-    """Every combination, in order; with resume=auto, those that are still to do."""
+def grid(line: CommandLine) -> int:
+    """Run every combination, in order; with resume=auto, only those that have not completed."""
     if not all(override.is_discrete_sweep() for override in line.swept):
-        raise UserError("an interval has no end of values: search it with sweep=random, tpe, hyperband or bayes")
+        raise UserError("a grid cannot enumerate an interval: search it with sweep=random, tpe, hyperband or bayes")
     choices = {o.get_key_element(): o.sweep_string_iterator() for o in line.swept}
     points = [*itertools.product(*([f"{key}={value}" for value in values] for key, values in choices.items()))]
-    folder = resume.of_grid(line, points)
+    folder = resume.grid_folder(line, points)
     with locks.locked(folder):
         return grid_in(folder, line, points)
 
 
-def grid_in(folder: Path, line: Line, points: Sequence[Sequence[str]]) -> int:
-    """The same, in a folder that no other process works in now."""
+def grid_in(folder: Path, line: CommandLine, points: Sequence[Sequence[str]]) -> int:
+    """Run the grid in a folder whose lock this process holds."""
     record = resume.record_in(folder, line, points)
     done = {trial.number for trial in record.trials}
     with Runner() as runner:
@@ -62,12 +61,14 @@ def grid_in(folder: Path, line: Line, points: Sequence[Sequence[str]]) -> int:
     return 2 if record.num_failed else 0
 
 
-def run_point(line: Line, number: int, point: Sequence[str], record: Record, runner: Runner, folder: Path) -> None:
-    """One combination of a grid."""
+def run_point(
+    line: CommandLine, number: int, point: Sequence[str], record: Record, runner: Runner, folder: Path
+) -> None:
+    """Run one combination of a grid."""
     trial = Trial(number, list(point), {key.lstrip("+"): value for key, _, value in (w.partition("=") for w in point)})
     record.trials.append(trial)
 
-    def on_epoch(epoch: Epoch) -> bool:
+    def on_epoch(epoch: EpochReport) -> bool:
         if epoch.mode is not None:
             record.metric, record.mode = epoch.metric, epoch.mode
         trial.add(epoch, record.mode)
@@ -81,36 +82,38 @@ def run_point(line: Line, number: int, point: Sequence[str], record: Record, run
     else:
         trial.folder = str(run_folder)
         record.write(folder)
-        trial.end(runner.run(line.run_words(point, run_folder), run_folder, on_epoch).reason)
+        trial.end(runner.run(line.run_overrides(point, run_folder), run_folder, on_epoch).reason)
     report.show_trial(trial, record.metric)
     record.write(folder)
 
 
-def search(line: Line) -> int:
-    """Trials until there are as many as were asked for; then the winner is trained and tested."""
+def search(line: CommandLine) -> int:
+    """Run the requested number of trials, then train and test the winner."""
     settings = line.settings
     space = space_of(line)
     metric = line.metric
     assert metric is not None
-    name = study_name(settings, space, line.words, line.base.hydra.runtime.choices)
+    name = study_name(settings, space, line.overrides, line.base.hydra.runtime.choices)
     folder = Path(line.base.output_dir) / "sweeps" / name
-    if folders.is_given("hydra.sweep.dir", line.words):
+    if folders.is_given("hydra.sweep.dir", line.overrides):
         folder = Path(line.base.hydra.sweep.dir)
-    line.folder_of(0, spaces.words(space, spaces.sample(space)), folder)  # a key of the space may be misspelt
+    line.folder_of(0, spaces.to_overrides(space, spaces.sample(space)), folder)  # catches a misspelt key in the space
     study = Search(settings, space, metric, name, folder, line.base.trainer.get("max_epochs") or 0)
     report.announce(study.trials(), settings, folder)
 
     def record() -> Record:
         return Record(line.shared, metric, study.mode, study.trials())
 
-    mistakes: list[str] = []
+    errors: list[str] = []
     with Runner() as runner:
         while (trial := study.claim()) is not None:
-            mistakes.append(run_trial(line, study, trial, runner, folder))
+            errors.append(run_trial(line, study, trial, runner, folder))
             report.show_trial(trial, metric)
             record().write(folder)
-            if len(mistakes) == HOPELESS and len({*mistakes}) == 1 and mistakes[0]:
-                raise UserError(f"the first {HOPELESS} trials have the same mistake, so the search ends here")
+            if len(errors) == MAX_IDENTICAL_ERRORS and len({*errors}) == 1 and errors[0]:
+                raise UserError(
+                    f"the first {MAX_IDENTICAL_ERRORS} trials failed with the same error, so the search stops"
+                )
         record().write(folder)
         report.finish(record(), folder)
         if settings.winner != "none":
@@ -118,66 +121,66 @@ def search(line: Line) -> int:
     return 2 if record().num_failed else 0
 
 
-def space_of(line: Line) -> Space:
-    """What is searched: the files' space, with the command line's sweeps, without what it gives a fixed value."""
+def space_of(line: CommandLine) -> Space:
+    """The search space: that of the files plus the command line's sweeps, minus the keys that it fixes."""
     space = spaces.from_yaml(line.settings.space) | {o.key_or_group: spaces.from_override(o) for o in line.swept}
-    fixed = {word.split("=")[0].lstrip("+") for word in line.words}
+    fixed = {override.split("=")[0].lstrip("+") for override in line.overrides}
     space = {name: entry for name, entry in space.items() if spaces.key_of(name, space) not in fixed}
     if not space:
-        raise UserError("there is nothing to search: give a space, sweep=[tpe,mlp_mnist], or optimizer.lr=interval(…)")
+        raise UserError("nothing to search: give a space, as in sweep=[tpe,mlp_mnist] or optimizer.lr=interval(…)")
     return space
 
 
-def run_trial(line: Line, study: Search, trial: Trial, runner: Runner, folder: Path) -> str:
-    """Run what was claimed, and put it away; returns the mistake that its words hold, if there is one."""
+def run_trial(line: CommandLine, study: Search, trial: Trial, runner: Runner, folder: Path) -> str:
+    """Run a claimed trial and record its outcome; returns the error if its overrides are invalid."""
 
-    def on_epoch(epoch: Epoch) -> bool:
-        goes_on = study.goes_on(trial, epoch)
+    def on_epoch(epoch: EpochReport) -> bool:
+        should_continue = study.should_continue(trial, epoch)
         report.show_epoch(trial, epoch)
-        return not goes_on
+        return not should_continue
 
     try:
         run_folder = line.folder_of(trial.number, trial.words, folder)
     except UserError as error:
-        ended = Ended(str(error))
+        outcome = TrialEnd(str(error))
     else:
         trial.folder = str(run_folder)
-        words = [*line.run_words(trial.words, run_folder), "test=false"]
-        ended = runner.run(words, run_folder, on_epoch, study.sign_of_life)
-    trial.end(ended.reason)
+        overrides = [*line.run_overrides(trial.words, run_folder), "test=false"]
+        outcome = runner.run(overrides, run_folder, on_epoch, study.heartbeat)
+    trial.end(outcome.reason)
     study.tell(trial)
-    return "" if ended.is_spent else ended.reason
+    return "" if outcome.ends_worker else outcome.reason
 
 
-def retrain_winner(line: Line, study: Search, record: Record, runner: Runner, folder: Path) -> None:
-    """Train the best trial once more, with the test at its end, in ``winner-<number>``; once for all processes."""
+def retrain_winner(line: CommandLine, study: Search, record: Record, runner: Runner, folder: Path) -> None:
+    """Retrain and test the best trial in ``winner-<number>``; only one of the processes does this."""
     best = record.best()
     if best is None:
         return
     if any(trial.state == "running" for trial in record.trials):
-        print("other processes still run trials; the last to end trains and tests the winner")
+        print("other processes are still running trials; the last one to finish trains and tests the winner")
         return
     run_folder = folder / f"winner-{best.number}"
-    if not study.take_winner(best.number):
-        print(f"the winner, trial {best.number}, was trained and tested before, or another process does it")
+    if not study.claim_winner(best.number):
+        print(f"the winner, trial {best.number}, has been trained and tested already, or another process is doing it")
         if (run_folder / "results.json").is_file():
             results.show(results.read(run_folder), run_folder)
         return
     known = config.known_keys(line.flags)
-    if trust.check_stored(best.found, f"the study in {folder}", Trust.of(line.words), known) != best.found:
-        raise UserError(f"the study in {folder} says where the winner is to write: no sweep does")
-    print(f"\ntrial {best.number} has won and is trained once more, then tested")
-    words = line.run_words([*best.words, *best.found], run_folder)
+    if trust.check_stored(best.found, f"the study in {folder}", Trust.of(line.overrides), known) != best.found:
+        raise UserError(f"the study in {folder} sets where the winner writes its output; no sweep does that")
+    print(f"\ntrial {best.number} won; retraining and testing it")
+    overrides = line.run_overrides([*best.words, *best.found], run_folder)
     if line.settings.winner == "train_val":
-        words += ["data.train_on_val=true", f"trainer.max_epochs={best.best_epoch}"]
+        overrides += ["data.train_on_val=true", f"trainer.max_epochs={best.best_epoch}"]
         if "checkpoint" in (line.base.callbacks or {}):
-            words.append("callbacks.checkpoint.monitor=null")  # the last one: rows that were trained on choose none
+            overrides.append("callbacks.checkpoint.monitor=null")  # keep the last one: training rows must not select
 
-    def on_epoch(epoch: Epoch) -> bool:
+    def on_epoch(epoch: EpochReport) -> bool:
         report.show_epoch(best, epoch)
         return False
 
-    if reason := runner.run(words, run_folder, on_epoch).reason:
-        raise UserError(f"the winner could not be trained: {reason}")
-    study.winner_is_done(best.number)
+    if reason := runner.run(overrides, run_folder, on_epoch).reason:
+        raise UserError(f"training the winner failed: {reason}")
+    study.mark_winner_done(best.number)
     results.show(results.read(run_folder), run_folder)

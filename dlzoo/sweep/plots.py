@@ -1,4 +1,4 @@
-"""Pictures of a sweep: its trials as lines over what was chosen, and how much each choice mattered."""
+"""Plots of a sweep: parallel coordinates of its trials, and the importance of each hyperparameter."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from dlzoo.visualization.plots import FAINT, INK, TRAIN
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ENOUGH = 3
-"""Measured trials without which there is nothing to see."""
+MIN_TRIALS = 3
+"""Fewest measured trials for which a plot is drawn."""
 
 
 def draw(record: Record, folder: Path) -> None:
-    """``parallel_coordinates.png`` and ``importance.png``, where there are enough trials and something differs."""
+    """Write ``parallel_coordinates.png`` and ``importance.png`` if there are enough trials that differ."""
     measured = [trial for trial in record.trials if trial.value is not None and trial.state != "failed"]
     names = [name for name in record.param_names if len({str(trial.params.get(name)) for trial in measured}) > 1]
-    if len(measured) < ENOUGH or not names:
+    if len(measured) < MIN_TRIALS or not names:
         return
     plots.save(parallel_coordinates(record, measured, names), folder / "parallel_coordinates.png")
     plots.save(importance_bars(record, measured, names), folder / "importance.png")
 
 
 def parallel_coordinates(record: Record, trials: Sequence[Trial], names: Sequence[str]) -> Figure:
-    """One axis for each choice and one for the metric; a trial is a line, dark if good, thin if it was stopped."""
+    """One axis per hyperparameter and one for the metric; each trial is a line, dark if good, thin if pruned."""
     from matplotlib import colormaps
 
     fig, (ax,) = plots.new_panels(1, width=max(6.0, 1.9 * (len(names) + 1)), height=4.6, left=1.0)
@@ -44,8 +44,8 @@ def parallel_coordinates(record: Record, trials: Sequence[Trial], names: Sequenc
     heights = np.array([column.heights for column in columns])  # (axes, trials)
     for i in reversed(order):  # the best on top
         stopped = trials[i].state == "pruned"
-        look: dict[str, Any] = {"linewidth": 0.8 if stopped else 1.6, "alpha": 0.55 if stopped else 0.9}
-        ax.plot(range(len(columns)), heights[:, i], color=colormaps["viridis"](0.9 * rank[i]), **look)
+        style: dict[str, Any] = {"linewidth": 0.8 if stopped else 1.6, "alpha": 0.55 if stopped else 0.9}
+        ax.plot(range(len(columns)), heights[:, i], color=colormaps["viridis"](0.9 * rank[i]), **style)
     for place, (name, column) in enumerate(zip([*names, str(record.metric)], columns, strict=True)):
         ax.axvline(place, color=INK, linewidth=0.8)
         for height, label in column.ticks:
@@ -64,7 +64,7 @@ _BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
 
 
 class Axis:
-    """A column of the picture: where each trial crosses it, 0 to 1, and its labels."""
+    """One axis of the plot: where each trial crosses it, from 0 to 1, and its tick labels."""
 
     def __init__(self, heights: list[float], ticks: list[tuple[float, str]]) -> None:
         self.heights = heights
@@ -72,7 +72,7 @@ class Axis:
 
     @classmethod
     def of(cls, values: Sequence[Any], *, may_log: bool = True) -> Axis:
-        """Numbers lie by size, or by their logarithm where they span a factor of 20; names in their order."""
+        """Numbers on a linear scale, or a logarithmic one if they span a factor of 20; text in sorted order."""
         numbers = [_as_number(value) for value in values]
         if any(number is None for number in numbers):
             names = sorted({str(value) for value in values})
@@ -83,16 +83,16 @@ class Axis:
         low, high = min(known), max(known)
         scale = math.log if may_log and low > 0 and high / low > 20 else float
         start, span = scale(low), (scale(high) - scale(low)) or 1.0
-        marks = [start + span * share for share in (0, 0.25, 0.5, 0.75, 1)]
-        back = math.exp if scale is math.log else float
+        marks = [start + span * fraction for fraction in (0, 0.25, 0.5, 0.75, 1)]
+        inverse = math.exp if scale is math.log else float
         return cls(
             [(scale(number) - start) / span for number in known],
-            [((mark - start) / span, f"{back(mark):.3g}") for mark in marks],
+            [((mark - start) / span, f"{inverse(mark):.3g}") for mark in marks],
         )
 
 
 def _clipped(values: np.ndarray, mode: str) -> list[float]:
-    """Without the far end of the bad ones, which would press all others together."""
+    """Clip the worst values, which would squeeze all others together."""
     sign = 1 if mode == "min" else -1
     costs = sign * values
     limit = np.median(costs) + 3 * (np.median(costs) - costs.min())
@@ -100,14 +100,14 @@ def _clipped(values: np.ndarray, mode: str) -> list[float]:
 
 
 def importance_bars(record: Record, trials: Sequence[Trial], names: Sequence[str]) -> Figure:
-    """Each choice's `importance` as a bar."""
-    shares = importance(record, trials, names)
-    order = sorted(names, key=lambda name: shares[name])
+    """The `importance` of each hyperparameter as a bar."""
+    importances = importance(record, trials, names)
+    order = sorted(names, key=lambda name: importances[name])
     fig, (ax,) = plots.new_panels(1, width=6.4, height=1.3 + 0.38 * len(names), left=1.9)
-    plots.style(ax, title=f"what mattered for {record.metric}", x="share of its spread over the trials")
-    ax.barh([plots.shorten(name, 26) for name in order], [shares[name] for name in order], color=TRAIN, height=0.6)
+    plots.style(ax, title=f"hyperparameter importance for {record.metric}", x="normalized permutation importance")
+    ax.barh([plots.shorten(name, 26) for name in order], [importances[name] for name in order], color=TRAIN, height=0.6)
     for i, name in enumerate(order):
-        ax.text(shares[name] + 0.01, i, f"{shares[name]:.0%}", va="center", fontsize=8.5, color=INK)
+        ax.text(importances[name] + 0.01, i, f"{importances[name]:.0%}", va="center", fontsize=8.5, color=INK)
     ax.set_xlim(0, 1.08)
     ax.grid(False, axis="y")
     ax.spines["left"].set_color(FAINT)
@@ -115,10 +115,10 @@ def importance_bars(record: Record, trials: Sequence[Trial], names: Sequence[str
 
 
 def importance(record: Record, trials: Sequence[Trial], names: Sequence[str]) -> dict[str, float]:
-    """How much worse a random forest predicts the metric when a choice is shuffled among the trials; the sum is 1.
+    """Permutation importance of each hyperparameter in a random forest that predicts the metric, normalized to sum 1.
 
-    L. Breiman, "Random Forests", Machine Learning 45, 2001, section 10. What a forest cannot learn from so few trials
-    counts for nothing. Trials that were stopped early count with what they had reached.
+    L. Breiman, "Random Forests", Machine Learning 45, 2001, section 10. A hyperparameter whose effect the forest
+    cannot learn from so few trials gets 0. Pruned trials count with the best value that they reached.
     """
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
@@ -127,10 +127,10 @@ def importance(record: Record, trials: Sequence[Trial], names: Sequence[str]) ->
     values = np.array(_clipped(np.array([trial.value for trial in trials], dtype=float), record.mode))
     table = np.array(columns).T
     forest = RandomForestRegressor(200, random_state=0).fit(table, values)
-    found = permutation_importance(forest, table, values, n_repeats=20, random_state=0).importances_mean
-    found = np.maximum(found, 0)
-    total = found.sum() or 1.0
-    return dict(zip(names, (found / total).tolist(), strict=True))
+    raw = permutation_importance(forest, table, values, n_repeats=20, random_state=0).importances_mean
+    raw = np.maximum(raw, 0)
+    total = raw.sum() or 1.0
+    return dict(zip(names, (raw / total).tolist(), strict=True))
 
 
 def _as_number(value: Any) -> float | None:

@@ -1,4 +1,4 @@
-"""What is kept of a trial, and of all: ``sweep.json`` for programs, ``sweep.csv`` for people and spreadsheets."""
+"""Records of trials and sweeps: ``sweep.json`` for programs, ``sweep.csv`` for people and spreadsheets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from dlzoo.checkpoint.run_paths import to_relative
 from dlzoo.config import run_files
 from dlzoo.errors import UserError
-from dlzoo.sweep.channel import Epoch
+from dlzoo.sweep.channel import EpochReport
 from dlzoo.training import results
 from dlzoo.utils import csv_writer as csv_files
 from dlzoo.utils import files as paths
@@ -31,7 +31,7 @@ RECORD: dict[str, run_files.Kind] = {
     "mode": lambda value: value in ("min", "max"),
     "trials": lambda value: isinstance(value, list),
 }
-"""What ``sweep.json`` holds."""
+"""The entries of ``sweep.json`` and the check for each."""
 TRIAL: dict[str, run_files.Kind] = {
     "number": run_files.is_count,
     "words": run_files.is_texts,
@@ -54,26 +54,26 @@ class Trial:
 
     number: int
     words: list[str]
-    """What sets it apart from the others, as overrides."""
+    """The overrides of this trial alone."""
     params: dict[str, Any]
-    """The same, as values by the name of what was chosen."""
+    """The same as values, by hyperparameter."""
     state: State = "running"
     value: float | None = None
-    """The best of the metric over its epochs."""
+    """Best value of the metric over the epochs."""
     best_epoch: int | None = None
     epochs: int = 0
-    """That it trained."""
+    """Number of epochs trained."""
     seconds: float = 0.0
     reason: str = ""
-    """Why it failed or stopped early."""
+    """Why it failed or was pruned."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """Of the validation after its last epoch, and of the test if there was one."""
+    """Validation metrics of the last epoch, and test metrics if it was tested."""
     folder: str = ""
     found: list[str] = field(default_factory=list)
-    """Options that the run found out itself, as overrides: with them it can be run again without finding others."""
+    """Options that the run determined itself, such as a learning rate, as overrides that reproduce it."""
 
-    def add(self, report: Epoch, mode: str) -> None:
-        """An epoch that was trained; one whose metric is no number makes the trial fail."""
+    def add(self, report: EpochReport, mode: str) -> None:
+        """Record a finished epoch; a metric that is not finite makes the trial fail."""
         self.epochs = report.epoch
         if not math.isfinite(report.value):
             self.state, self.reason = "failed", f"{report.metric} is {report.value} in epoch {report.epoch}"
@@ -83,17 +83,17 @@ class Trial:
             self.value, self.best_epoch = report.value, report.epoch
 
     def end(self, reason: str) -> None:
-        """The run has ended, and failed if there is a reason."""
-        if reason:  # then results.json, if there is one, is of an earlier run in this folder
+        """Record the end of the run, which failed if a reason is given."""
+        if reason:  # a results.json in this folder would be from an earlier run
             self.state, self.reason = "failed", reason
             return
         if self.state == "running":
             self.state = "complete"
-        found = results.read(Path(self.folder))
-        self.seconds = found["seconds"]["fit"]
-        self.found = found.get("found", [])
-        self.epochs = max(self.epochs, found["epochs"])
-        self.metrics = {name: value for name, value in found["metrics"].items() if value is not None}
+        outcome = results.read(Path(self.folder))
+        self.seconds = outcome["seconds"]["fit"]
+        self.found = outcome.get("found", [])
+        self.epochs = max(self.epochs, outcome["epochs"])
+        self.metrics = {name: value for name, value in outcome["metrics"].items() if value is not None}
 
 
 @dataclass
@@ -101,13 +101,13 @@ class Record:
     """All trials of a sweep."""
 
     words: list[str]
-    """What they have in common: flags and overrides of the command line."""
+    """Flags and overrides that all trials share."""
     metric: str | None
     mode: str
     trials: list[Trial]
 
     def ranked(self) -> list[Trial]:
-        """The best first; failed ones last."""
+        """Trials sorted from best to worst; failed ones last."""
         sign = 1 if self.mode == "min" else -1
         return sorted(
             self.trials,
@@ -115,7 +115,7 @@ class Record:
         )
 
     def best(self) -> Trial | None:
-        """The winner, if any trial has not failed and was measured."""
+        """The best trial, if any succeeded and was measured."""
         first = next(iter(self.ranked()), None)
         return first if first is not None and first.state != "failed" and first.value is not None else None
 
@@ -136,7 +136,7 @@ class Record:
         return sum(trial.epochs for trial in self.trials)
 
     def write(self, folder: Path) -> None:
-        """``sweep.json`` and ``sweep.csv``, each whole or not at all; run folders as seen from the sweep's."""
+        """Write ``sweep.json`` and ``sweep.csv`` atomically; run folders are stored relative to the sweep's folder."""
         folder.mkdir(parents=True, exist_ok=True)
         plain = dataclasses.asdict(self)
         for trial in plain["trials"]:
@@ -150,30 +150,30 @@ class Record:
         writer.writerow([*heads, "folder"])
         for rank, t in enumerate(self.ranked(), 1):
             params = [t.params.get(name, "") for name in self.param_names]
-            told = [t.value, t.best_epoch, t.epochs, round(t.seconds, 2), t.state, *map(t.metrics.get, names)]
-            writer.writerow([rank, t.number, *params, *told, t.reason, relative_folder(t.folder, folder)])
+            measured = [t.value, t.best_epoch, t.epochs, round(t.seconds, 2), t.state, *map(t.metrics.get, names)]
+            writer.writerow([rank, t.number, *params, *measured, t.reason, relative_folder(t.folder, folder)])
         paths.write(folder / "sweep.csv", text.getvalue().encode())
 
 
 def read(folder: Path) -> Record:
-    """The sweep that was written into a folder.
+    """Read the record of the sweep in a folder.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it is damaged.
     """
     path = folder / FILE
     if not path.is_file():
-        raise UserError(f"{folder} holds no {FILE}: give the folder that a sweep (python train.py -m …) named")
-    plain = run_files.mapping(untrusted.read_json(path, 4 * untrusted.MOST_BYTES), path)
+        raise UserError(f"{folder} contains no {FILE}: give the folder that a sweep (python train.py -m …) printed")
+    plain = run_files.mapping(untrusted.read_json(path, 4 * untrusted.MAX_BYTES), path)
     run_files.check(plain, RECORD, path)
     trials = [_trial(trial, f"trials[{i}]", path) for i, trial in enumerate(plain["trials"])]
     return Record(plain["words"], plain["metric"], plain["mode"], trials)
 
 
 def _trial(plain: Any, key: str, path: Path) -> Trial:
-    """One trial of a record. Its folder lies in the sweep's own, which may have been moved since."""
+    """One trial of a record. Its folder is resolved inside the sweep's folder, which may have been moved."""
     plain = run_files.mapping(plain, path, key)
-    plain = {"found": [], **plain}  # records of older versions have none
+    plain = {"found": [], **plain}  # older versions did not write it
     run_files.check(plain, TRIAL, path, f"{key}.")
     if plain["state"] not in (states := typing.get_args(State)):
         run_files.refuse(path, f"{key}.state", plain["state"], f"one of {', '.join(states)}")
@@ -182,17 +182,28 @@ def _trial(plain: Any, key: str, path: Path) -> Trial:
     return Trial(**known | {"folder": folder})
 
 
-def check_kept(kept: dict[str, Any], path: Path, key: str) -> None:
-    """What a study holds of a trial is of the kinds that `sweep.json` has, as far as it is there."""
-    run_files.check(kept, {name: TRIAL[name] for name in kept if name in TRIAL}, path, f"{key}.")
+def check_stored(stored: dict[str, Any], path: Path, key: str) -> None:
+    """Check the attributes that a study stores for a trial by the rules of `sweep.json`; absent ones are allowed."""
+    run_files.check(stored, {name: TRIAL[name] for name in stored if name in TRIAL}, path, f"{key}.")
+
+
+def is_decision(value: Any) -> bool:
+    """Whether this is what a study holds of a trial that was or was not pruned."""
+    return (
+        isinstance(value, dict)
+        and run_files.is_count(value.get("epoch"))
+        and run_files.is_text_or_none(value.get("reason"))
+        and isinstance(notes := value.get("notes"), dict)
+        and all(run_files.is_number(note) for note in notes.values())
+    )
 
 
 def relative_folder(run: str, sweep: Path) -> str:
-    """A run folder as seen from the sweep's, which may be moved."""
+    """A run folder relative to the sweep's folder, which may be moved."""
     return to_relative(Path(run).resolve(), sweep.resolve()) if run else run
 
 
 def absolute_folder(run: str, sweep: Path) -> str:
-    """Where the run folder of a sweep is now: always below the sweep's, whatever is stored."""
+    """Where a run folder of the sweep is now: always inside the sweep's folder, whatever is stored."""
     folder = sweep / run
     return str(folder if run_files.is_inside(sweep, folder) else sweep / folder.name) if run else run

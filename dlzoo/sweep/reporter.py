@@ -1,22 +1,21 @@
-"""A run that is one trial of a sweep tells the sweep how it does."""
+"""The callback by which a run that is a trial of a sweep reports to it."""
 
 from __future__ import annotations
 
 import lightning.pytorch as pl
 
-from dlzoo.callbacks.base import Observer
+from dlzoo.callbacks.base import Observer, task_of
 from dlzoo.errors import UserError
 from dlzoo.sweep import channel
-from dlzoo.tasks.base import Task
 
 
 class Trial(Observer):
-    """Reports a validation metric after each epoch, and ends the training where the sweep has seen enough.
+    """Reports a validation metric after each epoch, and stops the training when the sweep prunes the trial.
 
-    In a process that belongs to no sweep, as when a trial's checkpoint is continued, it does nothing.
+    Outside a sweep, for example when a trial's checkpoint is resumed on its own, it does nothing.
 
     Args:
-        metric: what is reported; None: what the task chooses its best checkpoint by.
+        metric: the metric to report; None: the one by which the task selects its best checkpoint.
     """
 
     def __init__(self, *, metric: str | None = None) -> None:
@@ -30,21 +29,20 @@ class Trial(Observer):
         if not self.validated:
             return
         self.validated = False
-        assert isinstance(pl_module, Task)
-        own, mode = pl_module.monitor
-        metric, measured = self.metric or own, trainer.callback_metrics
-        if metric not in measured:
-            names = ", ".join(sorted(name for name in measured if name.startswith("val/")))
-            raise UserError(f"sweep.metric={metric} is not measured in this run; choose from: {names}")
+        monitored, mode = task_of(pl_module).monitor
+        metric, available = self.metric or monitored, trainer.callback_metrics
+        if metric not in available:
+            names = ", ".join(sorted(name for name in available if name.startswith("val/")))
+            raise UserError(f"sweep.metric={metric} is not measured in this run; choose from {names}")
         stop = False
         if trainer.is_global_zero:
-            report = channel.Epoch(
+            report = channel.EpochReport(
                 trainer.current_epoch + 1,
                 trainer.max_epochs,
                 metric,
                 None if self.metric else mode,
-                float(measured[metric]),
+                float(available[metric]),
             )
             stop = channel.report(report)
-        if trainer.strategy.broadcast(stop):  # every rank ends in the same epoch
+        if trainer.strategy.broadcast(stop):  # every rank stops after the same epoch
             trainer.should_stop = True

@@ -1,4 +1,4 @@
-"""Which grid a command line continues: with resume=auto, the newest of the same words that has not finished."""
+"""Finds the grid that a command line resumes: with resume=auto, the newest unfinished one with the same overrides."""
 
 from __future__ import annotations
 
@@ -8,49 +8,49 @@ from pathlib import Path
 
 from dlzoo.config import run_dir as folders
 from dlzoo.sweep import record
-from dlzoo.sweep.command_line import Line
+from dlzoo.sweep.command_line import CommandLine
 from dlzoo.sweep.record import Record
 from dlzoo.training.resume import compared
 
 
-def of_grid(line: Line, points: Sequence[Sequence[str]]) -> Path:
-    """The folder of a grid: a new one, or with resume=auto that of the newest one that is not finished."""
+def grid_folder(line: CommandLine, points: Sequence[Sequence[str]]) -> Path:
+    """The folder of a grid: a new one, or with resume=auto that of the newest unfinished one."""
     folder = Path(line.base.hydra.sweep.dir)
-    if folders.is_given("hydra.sweep.dir", line.words):
+    if folders.is_given("hydra.sweep.dir", line.overrides):
         return folder
     if line.base.resume == "auto":
         for path in sorted(Path(line.base.output_dir).glob("multirun/*/*/"), reverse=True):
-            known = known_in(path, line, points)
-            if known is not None and len(known.trials) < len(points):
+            stored = stored_record(path, line, points)
+            if stored is not None and len(stored.trials) < len(points):
                 return path
     return folders.claim(folder)
 
 
-def record_in(folder: Path, line: Line, points: Sequence[Sequence[str]]) -> Record:
-    """What is kept of a grid in this folder; with resume=auto, its trials that need not be run again."""
-    known = known_in(folder, line, points) if line.base.resume == "auto" else None
-    if known is not None:
-        print(f"continues {folder}: {len(known.trials)} of {len(points)} trials are done", flush=True)
-        return known
+def record_in(folder: Path, line: CommandLine, points: Sequence[Sequence[str]]) -> Record:
+    """The record of a grid in this folder; with resume=auto, it starts with the completed trials."""
+    stored = stored_record(folder, line, points) if line.base.resume == "auto" else None
+    if stored is not None:
+        print(f"resuming {folder}: {len(stored.trials)} of {len(points)} trials are done", flush=True)
+        return stored
     metric = line.metric
     return Record(line.shared, metric, "min" if metric is None else line.settings.direction(metric), [])
 
 
-def known_in(folder: Path, line: Line, points: Sequence[Sequence[str]]) -> Record | None:
-    """The record of the same grid with the trials that are complete; None where there is none.
+def stored_record(folder: Path, line: CommandLine, points: Sequence[Sequence[str]]) -> Record | None:
+    """The record of the same grid with its completed trials; None if there is none.
 
-    Trials that failed are run again, and one that was stopped goes on from its last checkpoint.
+    Failed trials are run again, and an interrupted one resumes from its last checkpoint.
     """
     if not (folder / record.FILE).is_file():
         return None
-    known = record.read(folder)
-    if not is_same(known, line, points):
+    stored = record.read(folder)
+    if not is_same(stored, line, points):
         return None
-    return replace(known, trials=[trial for trial in known.trials if trial.state == "complete"])
+    return replace(stored, trials=[trial for trial in stored.trials if trial.state == "complete"])
 
 
-def is_same(known: Record, line: Line, points: Sequence[Sequence[str]]) -> bool:
-    """Whether a grid's trials are those of this command line, as far as it got."""
-    return compared(known.words) == compared(line.shared) and all(
-        trial.number < len(points) and trial.words == [*points[trial.number]] for trial in known.trials
+def is_same(stored: Record, line: CommandLine, points: Sequence[Sequence[str]]) -> bool:
+    """Whether the trials that a grid has recorded so far are those of this command line."""
+    return compared(stored.words) == compared(line.shared) and all(
+        trial.number < len(points) and trial.words == [*points[trial.number]] for trial in stored.trials
     )

@@ -1,4 +1,4 @@
-"""Has trials run in another process, and starts a new one when that dies: a crash ends a trial, not the sweep."""
+"""Runs trials in a worker process and restarts it when it dies: a crash ends one trial, not the sweep."""
 
 from __future__ import annotations
 
@@ -11,98 +11,98 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from dlzoo.sweep import worker
-from dlzoo.sweep.channel import Ended, Epoch
+from dlzoo.sweep.channel import EpochReport, TrialEnd
 
-SIGN_OF_LIFE = 30.0
-"""Seconds between two calls of ``on_wait``."""
+HEARTBEAT_INTERVAL = 30.0
+"""Seconds between calls of ``on_wait``."""
 
-PATIENCE = 20.0
-"""Seconds that a process may take to end by itself."""
+EXIT_TIMEOUT = 20.0
+"""Seconds that the worker may take to exit by itself."""
 
 
 class Runner:
-    """``with Runner() as runner: runner.run(words, folder, …)``; the process starts with the first trial.
+    """``with Runner() as runner: runner.run(overrides, folder, …)``; the worker starts with the first trial.
 
-    Ctrl-C ends it even if it comes while a destructor runs, from which Python lets no `KeyboardInterrupt` out.
+    Ctrl-C stops it even during a destructor, where Python swallows `KeyboardInterrupt`.
     """
 
     def __init__(self) -> None:
         self._process: multiprocessing.process.BaseProcess | None = None
         self._is_interrupted = False
-        self._before: Any = None
+        self._previous_handler: Any = None
 
     def __enter__(self) -> Runner:
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._hear)
+            self._previous_handler = signal.signal(signal.SIGINT, self._on_sigint)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        if self._previous_handler is not None:
+            signal.signal(signal.SIGINT, self._previous_handler)
         self._stop()
         if kind is None:
-            self._obey()
+            self._raise_if_interrupted()
 
-    def _hear(self, signum: int, frame: FrameType | None) -> None:
+    def _on_sigint(self, signum: int, frame: FrameType | None) -> None:
         self._is_interrupted = True
         raise KeyboardInterrupt
 
-    def _obey(self) -> None:
+    def _raise_if_interrupted(self) -> None:
         if self._is_interrupted:
             raise KeyboardInterrupt
 
     def run(
         self,
-        words: Sequence[str],
+        overrides: Sequence[str],
         folder: Path,
-        on_epoch: Callable[[Epoch], bool],
+        on_epoch: Callable[[EpochReport], bool],
         on_wait: Callable[[], None] = lambda: None,
-    ) -> Ended:
-        """Run a trial; says how it ended.
+    ) -> TrialEnd:
+        """Run a trial and return how it ended.
 
         Args:
-            words: of the command line ``python train.py <words>``.
+            overrides: arguments of ``python train.py``.
             folder: where its output goes.
-            on_epoch: says whether the trial must stop.
-            on_wait: called now and then while the trial is silent.
+            on_epoch: returns whether the trial must stop.
+            on_wait: called every `HEARTBEAT_INTERVAL` seconds while the trial sends nothing.
         """
-        self._obey()
+        self._raise_if_interrupted()
         self._start()
         try:
-            self._connection.send((list(words), folder))
+            self._connection.send((list(overrides), folder))
             while True:
-                self._obey()
-                if not self._connection.poll(SIGN_OF_LIFE):
+                self._raise_if_interrupted()
+                if not self._connection.poll(HEARTBEAT_INTERVAL):
                     on_wait()
                     continue
                 message = self._connection.recv()
-                if isinstance(message, Ended):
-                    if message.is_spent:
-                        self._process.join(PATIENCE)  # type: ignore[union-attr]  # further ranks end with it
+                if isinstance(message, TrialEnd):
+                    if message.ends_worker:
+                        self._process.join(EXIT_TIMEOUT)  # type: ignore[union-attr]  # other ranks exit with it
                         self._stop()
                     return message
                 self._connection.send(on_epoch(message))
         except (EOFError, ConnectionError):
-            return self._died()
+            return self._worker_died()
 
     def _start(self) -> None:
         if self._process is not None and self._process.is_alive():
             return
-        context = multiprocessing.get_context("spawn")  # a fork would take half of torch's threads along
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=worker.serve, args=(theirs,))
+        context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+        self._connection, child_end = context.Pipe()
+        self._process = context.Process(target=worker.serve, args=(child_end,))
         self._process.start()
-        theirs.close()  # so that its death is the end of the connection
+        child_end.close()  # so that the connection closes when the worker dies
 
-    def _died(self) -> Ended:
+    def _worker_died(self) -> TrialEnd:
         assert self._process is not None
         self._process.join()
         code, self._process = self._process.exitcode, None
         if code is not None and code < 0:
             name = signal.Signals(-code).name
-            hint = "; perhaps memory ran out" if name == "SIGKILL" else ""
-            return Ended(f"the process was ended by {name}{hint}", True)
-        return Ended(f"the process ended with exit code {code}", True)
+            hint = "; it may have run out of memory" if name == "SIGKILL" else ""
+            return TrialEnd(f"the worker process was killed by {name}{hint}", True)
+        return TrialEnd(f"the worker process exited with code {code}", True)
 
     def _stop(self) -> None:
         if self._process is not None:

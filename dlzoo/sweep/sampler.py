@@ -1,4 +1,4 @@
-"""Optuna's samplers and pruners, as the settings of a search name them."""
+"""Optuna's samplers and pruners, built from the settings of a search."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from dlzoo.sweep.settings import SamplerName, Settings
 from dlzoo.sweep.space import Choice, Range
 
 
-class ByNumber(samplers.BaseSampler):
-    """A sampler that is seeded anew for each trial, by the trial's number.
+class PerTrialSeed(samplers.BaseSampler):
+    """A sampler that is reseeded for each trial from the trial's number.
 
-    So two processes that work on one study do not draw the same values, and a search that was interrupted does not
-    begin its sequence again. Trial n of a random search depends only on the seed and n.
+    Two processes working on one study therefore draw different values, and an interrupted search does not restart its
+    sequence. Trial n of a random search depends only on the seed and n.
 
     Args:
-        distributions: all that a trial draws, in order: one whose process died after a few of them draws them again,
-            so that those that follow are the same.
+        distributions: all parameters of a trial, in drawing order: a trial whose process died partway redraws the
+            first ones, so that the rest come out the same.
     """
 
     def __init__(self, name: SamplerName, seed: int, distributions: dict[str, BaseDistribution] | None = None) -> None:
@@ -36,21 +36,21 @@ class ByNumber(samplers.BaseSampler):
         self.seed = seed
         self.distributions = distributions or {}
         self._drawn: dict[str, Any] = {}
-        self._own: samplers.BaseSampler = samplers.RandomSampler(seed)
+        self._sampler: samplers.BaseSampler = samplers.RandomSampler(seed)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         seed = int(np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0])
-        self._own = make_sampler(self.name, seed)
+        self._sampler = make_sampler(self.name, seed)
         self._drawn = {}
-        self._own.before_trial(study, trial)
+        self._sampler.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._own.infer_relative_search_space(study, trial)
+        return self._sampler.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return self._own.sample_relative(study, trial, search_space)
+        return self._sampler.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -59,11 +59,11 @@ class ByNumber(samplers.BaseSampler):
             if param_name in self._drawn:
                 break
             if name not in self._drawn:
-                self._drawn[name] = self._own.sample_independent(study, trial, name, distribution)
+                self._drawn[name] = self._sampler.sample_independent(study, trial, name, distribution)
         return self._drawn[param_name]
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        self._own.after_trial(study, trial, state, values)
+        self._sampler.after_trial(study, trial, state, values)
 
 
 def make_sampler(name: SamplerName, seed: int) -> samplers.BaseSampler:
@@ -71,24 +71,24 @@ def make_sampler(name: SamplerName, seed: int) -> samplers.BaseSampler:
         return samplers.RandomSampler(seed)
     if name == "gp":
         return samplers.GPSampler(seed=seed, warn_independent_sampling=False)
-    return samplers.TPESampler(seed=seed, constant_liar=True)  # values that others are trying are no place to look
+    return samplers.TPESampler(seed=seed, constant_liar=True)  # avoid values that other processes are trying
 
 
 def make_pruner(settings: Settings, max_epochs: int) -> pruners.BasePruner:
-    least, factor = settings.min_epochs, settings.factor
+    min_epochs, factor = settings.min_epochs, settings.factor
     if settings.pruner == "hyperband":
-        return pruners.HyperbandPruner(min_resource=least, max_resource=max_epochs, reduction_factor=factor)
+        return pruners.HyperbandPruner(min_resource=min_epochs, max_resource=max_epochs, reduction_factor=factor)
     if settings.pruner == "halving":
-        return pruners.SuccessiveHalvingPruner(min_resource=least, reduction_factor=factor)
+        return pruners.SuccessiveHalvingPruner(min_resource=min_epochs, reduction_factor=factor)
     if settings.pruner == "median":
-        return pruners.MedianPruner(n_warmup_steps=least)
+        return pruners.MedianPruner(n_warmup_steps=min_epochs)
     return pruners.NopPruner()
 
 
 def to_optuna(entry: Range | Choice) -> BaseDistribution:
-    """An entry of a space as Optuna calls it."""
+    """The Optuna distribution of an entry of the search space."""
     if isinstance(entry, Choice):
         return CategoricalDistribution(entry.values)
-    if entry.is_whole:
+    if entry.is_integer:
         return IntDistribution(int(entry.low), int(entry.high), log=entry.log, step=int(entry.step or 1))
     return FloatDistribution(entry.low, entry.high, log=entry.log, step=entry.step)

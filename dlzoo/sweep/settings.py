@@ -1,4 +1,4 @@
-"""What a sweep is to do: the group ``sweep=`` and the keys ``sweep.<name>=`` of a command line."""
+"""Settings of a sweep: the group ``sweep=`` and the keys ``sweep.<name>=`` of a command line."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ LOWER_IS_BETTER = ("loss", "rmse", "mae", "mse", "mape", "smape", "mase", "perpl
 
 @dataclass(frozen=True)
 class Settings:
-    """Of a search; a grid has only ``metric`` and ``mode``."""
+    """Settings of a search; a grid uses only ``metric`` and ``mode``."""
 
     sampler: SamplerName = "tpe"
-    """How the next values are chosen: at random, by a tree-structured Parzen estimator, by a Gaussian process."""
+    """How values are sampled: at random, by a tree-structured Parzen estimator, or by a Gaussian process."""
     pruner: PrunerName = "none"
-    """Who says after each epoch whether a trial goes on."""
+    """Which pruner decides after each epoch whether a trial continues."""
     trials: int = 20
-    """In all, of every process and earlier start: finished, stopped early and failed."""
+    """Total number over all processes and restarts: completed, pruned and failed."""
     epochs: int | None = None
-    """That all trials may train together; whichever of the two is reached first ends the search."""
+    """Total epochs over all trials; the search ends when either limit is reached."""
     min_epochs: int = 1
-    """Before a trial may be stopped."""
+    """Epochs before a trial may be pruned."""
     factor: int = 3
-    """Of the trials that reach a rung of halving or hyperband, one in so many goes on."""
+    """Reduction factor of halving and hyperband: one in ``factor`` trials is promoted from each rung."""
     metric: str | None = None
-    """What is compared; null: the task's own in a grid, val/loss in a search."""
+    """Metric that trials are compared by; null: the task's monitored metric in a grid, val/loss in a search."""
     mode: Literal["min", "max"] | None = None
-    """Whether its lowest or highest is best; null: as its name says."""
+    """Whether lower or higher is better; null: inferred from the metric's name."""
     winner: Literal["retrain", "train_val", "none"] = "retrain"
-    """Train the best trial once more and test it; train_val: on validation rows too, for its best number of epochs."""
+    """Retrain the best trial and test it; train_val: on the validation rows too, for its best number of epochs."""
     seed: int = 0
-    """Of the choices; the trials train with the run's own ``seed``."""
+    """Seed of the sampler; the trials themselves train with the run's ``seed``."""
     storage: str | None = None
-    """A URL of Optuna's, for many machines; null: a file in the sweep's folder, for many processes."""
+    """An Optuna storage URL, to share a study between machines; null: a file in the sweep folder, for processes."""
     name: str | None = None
-    """Of the study and its folder; null: made from what is searched, so that the same command goes on with it."""
+    """Name of the study and its folder; null: derived from the search, so that the same command resumes it."""
     space: dict[str, Any] = field(default_factory=dict)
     """See dlzoo/sweep/space.py."""
     words: list[str] = field(default_factory=list)
-    """Overrides that every trial starts with; the command line wins over them."""
+    """Overrides that every trial starts with; the command line takes precedence."""
 
     def direction(self, metric: str) -> Literal["min", "max"]:
-        """Whether a metric's lowest or highest value is its best.
+        """Whether a lower or a higher value of a metric is better.
 
         >>> Settings().direction("val/accuracy"), Settings().direction("val/loss")
         ('max', 'min')
@@ -65,50 +65,54 @@ class Settings:
         name = metric.rpartition("/")[2]
         if self.mode is not None:
             return self.mode
-        if any(word in name for word in HIGHER_IS_BETTER):
+        if any(part in name for part in HIGHER_IS_BETTER):
             return "max"
-        if any(word in name for word in LOWER_IS_BETTER):
+        if any(part in name for part in LOWER_IS_BETTER):
             return "min"
-        raise UserError(f"sweep.metric={metric}: give sweep.mode=min or sweep.mode=max with it")
+        raise UserError(
+            f"sweep.metric={metric}: its name does not say which way is better; add sweep.mode=min or sweep.mode=max"
+        )
 
 
-def read(words: Sequence[str], flags: Sequence[str] = ()) -> Settings:
-    """The settings from the words about ``sweep``, with Hydra's flags.
+def read(overrides: Sequence[str], flags: Sequence[str] = ()) -> Settings:
+    """Read the settings from the overrides of ``sweep``, with Hydra's flags.
 
     Raises:
         UserError: an unknown setting or one of the wrong type.
     """
-    plain: Any = OmegaConf.to_container(config.compose_with_hydra(words, flags).get("sweep") or OmegaConf.create({}))
+    plain: Any = OmegaConf.to_container(
+        config.compose_with_hydra(overrides, flags).get("sweep") or OmegaConf.create({})
+    )
     fields = {entry.name for entry in dataclasses.fields(Settings)}
     hints = typing.get_type_hints(Settings)
     for name, value in plain.items():
         if name not in fields:
             raise UserError(f"sweep.{name}: there is no such setting; {nearest(str(name), fields)}")
         type_checks.check_value(value, hints[name], f"sweep.{name}")
-    found = Settings(**plain)
-    at_least(1, "sweep", trials=found.trials, epochs=found.epochs, min_epochs=found.min_epochs)
-    at_least(2, "sweep", factor=found.factor)
-    return found
+    settings = Settings(**plain)
+    at_least(1, "sweep", trials=settings.trials, epochs=settings.epochs, min_epochs=settings.min_epochs)
+    at_least(2, "sweep", factor=settings.factor)
+    return settings
 
 
-def check_files(found: Settings, trusted: Trust, known: Sequence[str]) -> None:
-    """`UserError` if the files of a sweep do more than choose options of a run: they are passed on from hand to hand.
+def check_files(settings: Settings, trusted: Trust, known: Sequence[str]) -> None:
+    """Raise `UserError` if a sweep's files do more than choose options of a run, since such files are shared around.
 
     Args:
-        known: what an override may begin with.
+        known: keys that an override may start with.
     """
-    texts = [f"{key}={value}" for key, entry in found.space.items() for value in _values(entry)]
-    for word in (*found.words, *texts):
-        if trust.check_stored([word], "sweep", trusted, known) != [word]:
-            raise UserError(f"sweep brings the word {short(word)}: where a run writes is for the command line")
-    if found.storage is not None and "sweep.storage" not in trusted.typed:
-        raise UserError(f"sweep.storage={short(found.storage)} is set by a file: give it on the command line")
-    if found.name is not None and ("/" in found.name or found.name in (".", "..")):
-        raise UserError(f"sweep.name={short(found.name)}: this names a folder, and is no path")
+    texts = [f"{key}={value}" for key, entry in settings.space.items() for value in _values(entry)]
+    for override in (*settings.words, *texts):
+        if trust.check_stored([override], "sweep", trusted, known) != [override]:
+            raise UserError(f"sweep sets {short(override)}: where a run writes may only be set on the command line")
+    if settings.storage is not None and "sweep.storage" not in trusted.typed:
+        raise UserError(f"sweep.storage={short(settings.storage)} is set by a file: give it on the command line")
+    if settings.name is not None and ("/" in settings.name or settings.name in (".", "..")):
+        raise UserError(f"sweep.name={short(settings.name)}: give the name of a folder, not a path")
 
 
 def _values(entry: Any) -> list[Any]:
-    """Of an entry of a space: its choices; any value stands for those of a range."""
+    """The choices in an entry of a space; 0 stands for any value of a range."""
     if isinstance(entry, list):
         return entry
     return [choice for part in entry.values() for choice in _values(part)] if isinstance(entry, dict) else [0]

@@ -1,11 +1,11 @@
-"""What a search may choose: ranges and choices, written in YAML or as Hydra's sweeps on the command line.
+"""Search spaces: ranges and choices, written in YAML or as Hydra sweeps on the command line.
 
-In YAML, ``sweep.space`` maps a key of the config, or a group, to what it may be:
+In YAML, ``sweep.space`` maps a config key or a group to its possible values:
 
     optimizer: [sgd, adam]                                     one of these
-    optimizer.lr: {low: 1e-4, high: 1e-2, log: true}           a number between, both ends included
-    data.batch_size: {low: 32, high: 256, step: 32}            a whole number, as both ends are
-    net.hidden: {length: {low: 0, high: 8}, each: {low: 16, high: 256}}       a list of equal numbers
+    optimizer.lr: {low: 1e-4, high: 1e-2, log: true}           a number in this range, both ends included
+    data.batch_size: {low: 32, high: 256, step: 32}            an integer, since both ends are
+    net.hidden: {length: {low: 0, high: 8}, each: {low: 16, high: 256}}       a list of equal values
 
 A sweep on the command line replaces the entry of its key or adds one: ``optimizer=sgd,adam``,
 ``'optimizer.lr=tag(log,interval(1e-4,1e-2))'``, ``'net.hidden.length=range(0,4)'``.
@@ -23,12 +23,12 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from dlzoo.errors import UserError, nearest
 
 DIGITS = 4
-"""Of a number that is chosen from a continuum: a trial is named, run and repeated with the same figure."""
+"""Significant digits of a sampled float, so that a trial is named, run and repeated with the same value."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high``, whole ones if both are."""
+    """Numbers from ``low`` to ``high``, integers if both are."""
 
     low: int | float
     high: int | float
@@ -36,22 +36,22 @@ class Range:
     step: int | float | None = None
 
     @property
-    def is_whole(self) -> bool:
+    def is_integer(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of these, as text for the command line."""
+    """One of these values, as text for the command line."""
 
     values: tuple[str, ...]
 
 
 Space = dict[str, Range | Choice]
-"""By the name of each parameter: its key, or ``<key>.length`` and ``<key>.each`` of a list of equal numbers."""
+"""By the name of each parameter: its key, or ``<key>.length`` and ``<key>.each`` for a list of equal values."""
 
 Params = Mapping[str, Any]
-"""A value for each name of a space."""
+"""A value for each parameter of a space."""
 
 
 def from_yaml(plain: Mapping[str, Any]) -> Space:
@@ -67,7 +67,7 @@ def from_yaml(plain: Mapping[str, Any]) -> Space:
     for key, entry in plain.items():
         if isinstance(entry, Mapping) and set(entry) == {"length", "each"}:
             space |= {f"{key}.{part}": _entry(f"{key}.{part}", entry[part]) for part in ("length", "each")}
-        elif entry is not None:  # null takes out what another file put in
+        elif entry is not None:  # null removes the entry of another file
             space[key] = _entry(key, entry)
     return space
 
@@ -77,15 +77,15 @@ def _entry(key: str, entry: Any) -> Range | Choice:
     if isinstance(entry, list | tuple) and entry:
         return Choice(tuple(_as_text(value) for value in entry))
     if not isinstance(entry, Mapping) or not {"low", "high"} <= set(entry):
-        raise UserError(f"{where}: write a list of choices, or {{low: …, high: …}}")
+        raise UserError(f"{where}: give a list of choices, or {{low: …, high: …}}")
     for name in entry:
         if name not in ("low", "high", "log", "step"):
-            raise UserError(f"{where}: there is no {name}; {nearest(str(name), ['low', 'high', 'log', 'step'])}")
+            raise UserError(f"{where}: unknown key {name}; {nearest(str(name), ['low', 'high', 'log', 'step'])}")
     return _checked(Range(**entry), where)
 
 
 def from_override(override: Override) -> Range | Choice:
-    """What a sweep on the command line describes."""
+    """The entry that a sweep on the command line describes."""
     value, where = override.value(), str(override.input_line)
     if isinstance(value, IntervalSweep):
         assert value.start is not None
@@ -94,11 +94,11 @@ def from_override(override: Override) -> Range | Choice:
     if isinstance(value, RangeSweep):
         assert value.start is not None
         assert value.stop is not None
-        whole = all(isinstance(number, int) for number in (value.start, value.stop, value.step))
-        num_steps = -(-(value.stop - value.start) // value.step) - 1  # the end of Hydra's range is not in it
+        all_integers = all(isinstance(number, int) for number in (value.start, value.stop, value.step))
+        num_steps = -(-(value.stop - value.start) // value.step) - 1  # Hydra's range excludes its end
         last = value.start + num_steps * value.step
-        kind = int if whole else float
-        step = None if value.step == 1 and whole else kind(value.step)
+        kind = int if all_integers else float
+        step = None if value.step == 1 and all_integers else kind(value.step)
         return _checked(Range(kind(value.start), kind(last), log="log" in value.tags, step=step), where)
     return Choice(tuple(override.sweep_string_iterator()))
 
@@ -106,16 +106,16 @@ def from_override(override: Override) -> Range | Choice:
 def _checked(entry: Range, where: str) -> Range:
     numbers = [entry.low, entry.high, *([] if entry.step is None else [entry.step])]
     if any(isinstance(number, bool) or not isinstance(number, int | float) for number in numbers):
-        raise UserError(f"{where}: low, high and step must be numbers; YAML wants 1.0e-4 for 1e-4")
+        raise UserError(f"{where}: low, high and step must be numbers; YAML reads 1.0e-4 as one, but not 1e-4")
     if entry.low > entry.high or (entry.step is not None and entry.step <= 0):
-        raise UserError(f"{where}: low must not be above high, and step not below 0")
+        raise UserError(f"{where}: low must not exceed high, and step must be positive")
     if entry.log and (entry.low <= 0 or entry.step is not None):
-        raise UserError(f"{where}: a logarithmic range starts above 0 and has no step")
+        raise UserError(f"{where}: a logarithmic range must start above 0 and takes no step")
     return entry
 
 
 def rounded(space: Space, params: Params) -> dict[str, Any]:
-    """The values as they are run and shown."""
+    """The values rounded as they are run and displayed."""
     return {
         name: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
         for name, value in params.items()
@@ -124,44 +124,44 @@ def rounded(space: Space, params: Params) -> dict[str, Any]:
 
 
 def holds(entry: Range | Choice, value: Any) -> bool:
-    """Whether a value can be one of an entry: of a range, any number."""
+    """Whether a value is valid for an entry; for a range, any number is."""
     if isinstance(entry, Choice):
         return value in entry.values
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def words(space: Space, params: Params) -> list[str]:
-    """Values as overrides; a group comes before the keys within it.
+def to_overrides(space: Space, params: Params) -> list[str]:
+    """The values as overrides; groups come before the keys within them.
 
     >>> space = from_yaml({"net.hidden": {"length": [0, 2], "each": [8]}, "optimizer": ["sgd"]})
-    >>> words(space, {"net.hidden.length": "2", "net.hidden.each": "8", "optimizer": "sgd"})
+    >>> to_overrides(space, {"net.hidden.length": "2", "net.hidden.each": "8", "optimizer": "sgd"})
     ['optimizer=sgd', 'net.hidden=[8,8]']
     """
     values = rounded(space, params)
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for name, value in values.items():
         key = key_of(name, space)
         if key == name:
-            found[key] = str(value)
+            texts[key] = str(value)
         else:
-            found[key] = f"[{','.join([str(values[f'{key}.each'])] * int(values[f'{key}.length']))}]"
-    return [f"{key}={text}" for key, text in sorted(found.items(), key=lambda item: "." in item[0])]
+            texts[key] = f"[{','.join([str(values[f'{key}.each'])] * int(values[f'{key}.length']))}]"
+    return [f"{key}={text}" for key, text in sorted(texts.items(), key=lambda item: "." in item[0])]
 
 
 def key_of(name: str, space: Space) -> str:
-    """The key of the config that a parameter belongs to."""
+    """The config key that a parameter belongs to."""
     key, _, part = name.rpartition(".")
     is_list = part in ("length", "each") and {f"{key}.length", f"{key}.each"} <= set(space)
     return key if is_list else name
 
 
 def sample(space: Space) -> dict[str, Any]:
-    """One point of the space, with which a command line can be checked."""
+    """One point of the space, to check a command line with."""
     return {name: e.low if isinstance(e, Range) else e.values[0] for name, e in space.items()}
 
 
 def _as_text(value: Any) -> str:
-    """A YAML value as Hydra reads it.
+    """A YAML value in Hydra's override syntax.
 
     >>> [_as_text(value) for value in ("sgd", 0.5, True, None, [64, 32])]
     ['sgd', '0.5', 'true', 'null', '[64,32]']

@@ -1,7 +1,7 @@
-"""TensorBoard's HPARAMS tab over a sweep folder: what each run chose beside what it reached.
+"""TensorBoard's HPARAMS tab for a sweep folder: each run's hyperparameters alongside its metrics.
 
-TensorBoard takes the columns of that table from one experiment alone, the first that it finds. So in a sweep the runs
-write none of their own, and the sweep writes one with the columns of all, and into each run's folder what it chose.
+TensorBoard takes the columns of that table from a single experiment, the first that it finds. So in a sweep the runs do
+not write their own: the sweep writes one experiment with all columns, and a session into each run's folder.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 
 from dlzoo.sweep.record import Record, Trial
 
-ENDING = ".sweep"
-"""Of our event files: they are written anew each time."""
+SUFFIX = ".sweep"
+"""Suffix of these event files, which are rewritten each time."""
 
 
 def write(record: Record, folder: Path) -> None:
-    """The experiment into the sweep folder, and a session into each run folder that is on this machine."""
+    """Write the experiment into the sweep folder, and a session into each run folder that exists on this machine."""
     from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
     names = record.param_names
@@ -37,7 +37,7 @@ def write(record: Record, folder: Path) -> None:
 
 
 def session(record: Record, trial: Trial, params: dict[str, Any]) -> list[Any]:
-    """What a trial chose, its best value, and how it ended."""
+    """The hyperparameters of a trial, its best value, and its status."""
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams import api_pb2, metadata
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
@@ -56,7 +56,7 @@ def session(record: Record, trial: Trial, params: dict[str, Any]) -> list[Any]:
 
 
 def message(tag: str, content: Any) -> Any:
-    """To TensorBoard's plugin; its own functions for this want TensorFlow."""
+    """A summary for TensorBoard's HPARAMS plugin, whose own helpers need TensorFlow."""
     from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
     from tensorboard.plugins.hparams.metadata import PLUGIN_DATA_VERSION, PLUGIN_NAME
 
@@ -70,20 +70,20 @@ def tag_of_best(record: Record) -> str:
 
 
 def write_events(folder: Path, summaries: Sequence[Any]) -> None:
-    """Replace our event file in a folder."""
+    """Replace the sweep's event file in a folder."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-    for old in folder.glob(f"events.*{ENDING}"):
+    for old in folder.glob(f"events.*{SUFFIX}"):
         old.unlink()
-    writer = EventFileWriter(str(folder), filename_suffix=ENDING)
+    writer = EventFileWriter(str(folder), filename_suffix=SUFFIX)
     for each in summaries:
         writer.add_event(Event(step=0, summary=each))
     writer.close()
 
 
 def is_number(value: Any) -> bool:
-    """Whether TensorBoard can sort by it.
+    """Whether TensorBoard can sort by it as a number.
 
     >>> [is_number(value) for value in (1, "1e-3", "sgd", None)]
     [True, True, False, False]

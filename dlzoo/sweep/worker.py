@@ -1,8 +1,8 @@
-"""The process in which trials run, one after the other: imports and start-up, seconds each, are paid once.
+"""The worker process, which runs trials one after another and so pays for imports and start-up only once.
 
-Each trial is the command ``python train.py <words>`` as if typed, with a folder of its own; what it prints goes into
-``log.txt`` there. Lightning starts the further ranks of a distributed run by ``sys.argv``, which holds the words of the
-trial, so no rank ever starts the sweep again.
+Each trial runs as ``python train.py <overrides>`` would, with its own folder; its output goes to ``log.txt`` there.
+Lightning launches the other ranks of a distributed run from ``sys.argv``, which holds the trial's overrides, so no rank
+ever starts the sweep again.
 """
 
 from __future__ import annotations
@@ -21,46 +21,46 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from dlzoo.sweep import channel
-from dlzoo.sweep.channel import Ended
+from dlzoo.sweep.channel import TrialEnd
 
 
 def serve(sweep: Connection) -> None:
-    """Run what the sweep sends, until it closes the connection."""
+    """Run the trials that the sweep sends, until it closes the connection."""
     channel.connect(sweep)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's to answer
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep handles Ctrl-C
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError):
         while True:
-            words, folder = sweep.recv()
-            ended = run(words, folder)
-            sweep.send(ended)
-            if ended.is_spent:
+            overrides, folder = sweep.recv()
+            outcome = run(overrides, folder)
+            sweep.send(outcome)
+            if outcome.ends_worker:
                 return
             gc.collect()
 
 
-def run(words: Sequence[str], folder: Path) -> Ended:
-    """One trial, with its output in ``<folder>/log.txt``."""
+def run(overrides: Sequence[str], folder: Path) -> TrialEnd:
+    """Run one trial, with its output in ``<folder>/log.txt``."""
     from dlzoo.training import launch
 
     folder.mkdir(parents=True, exist_ok=True)
-    sys.argv[1:] = words
+    sys.argv[1:] = overrides
     port = os.environ.get("MASTER_PORT")
-    with _printing_to(folder / "log.txt"):
+    with _redirect_output(folder / "log.txt"):
         try:
             launch.main()
-        except SystemExit as left:
-            code = left.code
+        except SystemExit as exit_:
+            code = exit_.code
         except BaseException as error:
             traceback.print_exc()
-            return Ended(" ".join(f"{type(error).__name__}: {error}".split())[:300], True)
-    had_ranks = os.environ.get("MASTER_PORT") != port  # Lightning starts ranks only once in a process
+            return TrialEnd(" ".join(f"{type(error).__name__}: {error}".split())[:300], True)
+    had_ranks = os.environ.get("MASTER_PORT") != port  # Lightning launches ranks only once per process
     reason = " ".join(launch.FAILED[-1].split()) if launch.FAILED else f"exit code {code}"
-    return Ended("" if code == 0 else reason, had_ranks)
+    return TrialEnd("" if code == 0 else reason, had_ranks)
 
 
-def _end_with_parent() -> None:
-    """A sweep that was killed must not leave a trial that trains on."""
+def _exit_with_parent() -> None:
+    """A killed sweep must not leave a trial training."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     multiprocessing.connection.wait([parent.sentinel])
@@ -68,11 +68,11 @@ def _end_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def _printing_to(path: Path) -> Iterator[None]:
-    """Both output streams, also those of libraries and of further ranks, go into a file."""
+def _redirect_output(path: Path) -> Iterator[None]:
+    """Redirect stdout and stderr, including those of libraries and other ranks, into a file."""
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
+    saved = os.dup(1), os.dup(2)
     try:
         with path.open("ab") as file:
             os.dup2(file.fileno(), 1)
@@ -81,6 +81,6 @@ def _printing_to(path: Path) -> Iterator[None]:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        for stream, old in zip((1, 2), kept, strict=True):
+        for stream, old in zip((1, 2), saved, strict=True):
             os.dup2(old, stream)
             os.close(old)

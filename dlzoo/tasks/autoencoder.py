@@ -17,6 +17,7 @@ from torchmetrics import MeanMetric
 from dlzoo.distributed.noise import Noise
 from dlzoo.errors import UserError
 from dlzoo.losses.functional import widen
+from dlzoo.nets.base import EncoderDecoder
 from dlzoo.specs.base import Spec
 from dlzoo.specs.batch import Batch
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
@@ -40,9 +41,11 @@ class Autoencoding(Encoding):
         contraction: times the squared Frobenius norm of the code's Jacobian, mean over the batch, is added to the loss.
     """
 
+    net_type = EncoderDecoder
+
     def __init__(
         self,
-        net: nn.Module,
+        net: EncoderDecoder,
         spec: Spec,
         *,
         optimizer: OptimizerFactory | None = None,
@@ -59,17 +62,24 @@ class Autoencoding(Encoding):
         super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
         if not 0 < sparsity < 1:
             raise UserError(f"task.sparsity={sparsity} must lie between 0 and 1: it is the mean activity of a unit")
-        if sparsity_weight and getattr(net, "code_activation", None) != "sigmoid":
+        if sparsity_weight and not net.has_unit_codes:
             raise UserError(
                 "task.sparsity_weight compares activities with a probability, so the code must lie between 0 and 1: "
                 "set net.code_activation=sigmoid, or use task.activity_l1"
             )
         self.loss_name = loss
+        self.has_noise = noise != "none"
         self._corrupt = corruption(noise, noise_level)
         self.activity_l1, self.activity_l2 = activity_l1, activity_l2
         self.sparsity, self.sparsity_weight = sparsity, sparsity_weight
         self.contraction = contraction
         self.means: Any = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in ("mse", "bce")})
+
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        return super().option_uses() | {
+            "noise_level": (self.has_noise, "task.noise, such as task.noise=gaussian"),
+            "sparsity": (self.sparsity_weight > 0, "task.sparsity_weight"),
+        }
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x = batch[0]
@@ -78,7 +88,7 @@ class Autoencoding(Encoding):
             given = given.detach().requires_grad_()
         codes = self.net.encode(self.standardize(given))
         loss = self.loss(self.net.decode(codes), x)
-        self.track(len(x), loss=loss)
+        self.log_step(len(x), loss=loss)
         return loss + self.penalty(given, codes)
 
     def loss(self, logits: Tensor, x: Tensor) -> Tensor:

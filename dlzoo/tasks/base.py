@@ -13,18 +13,20 @@ import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.utilities.types import LRSchedulerConfig
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from dlzoo.distributed import collectives as gathering
-from dlzoo.distributed.batch_norm import WholeBatchNorm
-from dlzoo.distributed.noise import Drawn, Noise, Shared
+from dlzoo.distributed.batch_norm import SyncedBatchNorm
+from dlzoo.distributed.noise import GeneratorNoise, GlobalBatchNoise, Noise
 from dlzoo.errors import SpecError, UserError
 from dlzoo.layers.basic import Standardize
+from dlzoo.nets.base import BackboneNet, Net
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
 from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.targets import Classes, Values
+from dlzoo.tasks.capabilities import Capabilities
 from dlzoo.utils import rng as random_state
 from dlzoo.utils import state_checks
 
@@ -67,12 +69,12 @@ class RunningMean:
         self.total, self.count = both[:-1].view(own.shape).float(), both[-1]
 
 
-class Task(pl.LightningModule):
+class Task(Capabilities, pl.LightningModule):
     """A net and how it learns.
 
     Args:
         net: what is computed; its inputs arrive standardised if the spec holds a mean and a standard deviation, unless
-            the net ``standardizes`` them itself.
+            it does so itself (``standardizes_inputs``).
         spec: the promise of the data that the net was built for.
         optimizer: called with the parameters.
         scheduler: called with the optimizer and the `Plan` of the run; gives Lightning's scheduler dicts.
@@ -81,11 +83,17 @@ class Task(pl.LightningModule):
     targets: ClassVar[tuple[type[Target], ...]] = (Classes, Values)
     """The kinds of target that the task can learn from."""
 
-    carried: ClassVar[tuple[str, ...]] = ()
+    net_type: ClassVar[type[Net]] = Net
+    """The kind of net that the task works with: its methods are what the task calls."""
+
+    carried_state: ClassVar[tuple[str, ...]] = ()
     """Attributes (tensors, or tuples of them) that a training batch hands on to the next; checkpoints hold them."""
 
     has_parts: bool = False
     """Whether a backward pass goes through some of the parameters only, which DDP must be told."""
+
+    uses_optimizer: ClassVar[bool] = True
+    """Whether an optimizer moves parameters; where none does, options of optimizers and schedules are refused."""
 
     goes_on_within_epochs: ClassVar[bool] = True
     """Whether a checkpoint from the middle of an epoch holds all that the next batch needs."""
@@ -95,7 +103,7 @@ class Task(pl.LightningModule):
 
     def __init__(
         self,
-        net: nn.Module,
+        net: Net,
         spec: Spec,
         *,
         optimizer: OptimizerFactory | None = None,
@@ -104,23 +112,22 @@ class Task(pl.LightningModule):
         super().__init__()
         self.net = net
         self.spec = spec
-        own = getattr(net, "standardizes", False)
-        self.standardize = Standardize() if own else Standardize(spec.mean, spec.std)
+        self.standardize = Standardize() if net.standardizes_inputs else Standardize(spec.mean, spec.std)
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.train_means: dict[str, RunningMean] = {}
         self.last_metrics: dict[str, float] = {}
         """Of the run that is continued, as they were when its checkpoint was written."""
-        self.left_out = False
+        self.step_skipped = False
         """Whether the step under way has numbers that are not finite, and changes nothing (training/nan_guard/)."""
         self.skipped_steps = 0
         """Steps that were left out so far."""
         self._continuation: dict[str, Any] | None = None
-        self.noise: Noise = Drawn()
+        self.noise: Noise = GeneratorNoise()
         """Random numbers for the rows of the training batch under way."""
         self._shared: torch.Generator | None = None
         """In the same state on all ranks."""
-        self._norms: list[WholeBatchNorm] = []
+        self._norms: list[SyncedBatchNorm] = []
         self.drawn_so_far: Tensor | None = None
         """The state of torch's random numbers on the CPU when all was built; Lightning seeds several processes anew."""
         self.is_validated = False
@@ -158,7 +165,7 @@ class Task(pl.LightningModule):
         """Mean training loss of the epoch so far, of this rank's samples (waits for the device)."""
         return self.train_means["loss"].read() if "loss" in self.train_means else float("nan")
 
-    def track(self, count: int | Tensor, **means: Tensor) -> None:
+    def log_step(self, count: int | Tensor, **means: Tensor) -> None:
         """Add a step's means to the epoch's, and log them every few steps.
 
         Args:
@@ -172,7 +179,16 @@ class Task(pl.LightningModule):
         if self.trainer.loggers and step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             metrics = {f"train/{name}_step": float(value.detach()) for name, value in means.items()}
             for logger in self.trainer.loggers:
-                logger.log_metrics(metrics | {"lr": self.learning_rate, "epoch": self.current_epoch}, step)
+                logger.log_metrics(metrics | self.rates() | {"epoch": self.current_epoch}, step)
+
+    def rates(self) -> dict[str, float]:
+        """The learning rate as a metric, where there is one."""
+        return {"lr": self.learning_rate} if self.uses_optimizer else {}
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches whose gradients make one step of the optimizer."""
+        return self.trainer.accumulate_grad_batches
 
     @property
     def learning_rate(self) -> float:
@@ -186,11 +202,11 @@ class Task(pl.LightningModule):
         own = {
             "random": random_state.capture(),
             "means": {name: [mean.total, mean.count] for name, mean in self.train_means.items()},
-            "carried": {name: getattr(self, name) for name in self.carried},
+            "carried": {name: getattr(self, name) for name in self.carried_state},
             "shared": None if self._shared is None else self._shared.get_state(),
         }
         checkpoint["continuation"] = {
-            "ranks": gathering.gathered(own),
+            "ranks": gathering.gather_objects(own),
             "metrics": {name: float(value) for name, value in self.trainer.callback_metrics.items()},
             "loader": None if is_over else _state_of(self.trainer.train_dataloader),
             "skipped_steps": self.skipped_steps,
@@ -216,28 +232,28 @@ class Task(pl.LightningModule):
                 f"scheduler=plateau watches {self.monitor[0]}, but there is no validation: raise "
                 "trainer.limit_val_batches and the rows for validation, or choose another scheduler"
             )
-        gathering.check_together(self.global_step)
-        own = None if stored is None else gathering.own_of(stored.get("ranks", []))
+        gathering.check_same_step(self.global_step)
+        own = None if stored is None else gathering.local_state(stored.get("ranks", []))
         if own is not None:
             for name, (total, count) in own["means"].items():
                 mean = self.train_means[name] = RunningMean()
                 mean.total, mean.count = move_data_to_device(total, self.device), count
-            for name in self.carried:
+            for name in self.carried_state:
                 setattr(self, name, move_data_to_device(own["carried"].get(name), self.device))
         if stored is not None and stored["loader"] is not None:
             # Lightning hands it on too early, or not at all where a schedule has asked for the number of batches
             self.trainer.train_dataloader.load_state_dict(stored["loader"])  # type: ignore[union-attr]
         if self.trainer.world_size > 1:
-            self._norms = [layer for layer in self.net.modules() if isinstance(layer, WholeBatchNorm)]
+            self._norms = [layer for layer in self.net.modules() if isinstance(layer, SyncedBatchNorm)]
             self._shared = gathering.shared_generator(own, self.drawn_so_far, self.device)
-        gathering.begin(own)  # last: what came before may have drawn
+        gathering.seed_rank(own)  # last: what came before may have drawn
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if self.trainer.world_size > 1:
             loader: Any = self.trainer.train_dataloader
             self.take_share(loader.shares[batch_idx])
             assert self._shared is not None
-            self.noise = Shared(self._shared, *loader.places(batch_idx))
+            self.noise = GlobalBatchNoise(self._shared, *loader.places(batch_idx))
 
     def take_share(self, share: float) -> None:
         """What follows is of rows that count so much, see `share`."""
@@ -259,9 +275,17 @@ class Task(pl.LightningModule):
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
         closure = optimizer_closure
-        if closure is not None and isinstance(optimizer.optimizer, torch.optim.LBFGS):
-            closure = partial(self._evaluated, closure)
-        super().optimizer_step(epoch, batch_idx, optimizer, closure)
+        if closure is None or not isinstance(optimizer.optimizer, torch.optim.LBFGS):
+            super().optimizer_step(epoch, batch_idx, optimizer, closure)
+            return
+        (group,) = optimizer.optimizer.param_groups
+        line_search = group["line_search_fn"]
+        if group["lr"] == 0:  # where a schedule ends; PyTorch's line search would divide by the length of the step
+            group["line_search_fn"] = None
+        try:
+            super().optimizer_step(epoch, batch_idx, optimizer, partial(self._evaluated, closure))
+        finally:
+            group["line_search_fn"] = line_search
 
     def _evaluated(self, closure: Callable[[], Any]) -> Any:
         """What L-BFGS reads of a batch: it chooses its steps by the loss, which on each rank must be that of the whole
@@ -317,13 +341,21 @@ class Task(pl.LightningModule):
         """What Lightning calls; a step that is left out does not move a schedule that counts steps."""
         config = next(c for c in self.trainer.lr_scheduler_configs if c.scheduler is scheduler)
         is_stepped = config.interval == "epoch" and isinstance(scheduler, ReduceLROnPlateau)  # step_epoch_schedules
-        if not (is_stepped or (self.left_out and config.interval == "step")):
+        if not (is_stepped or (self.step_skipped and config.interval == "step")):
             super().lr_scheduler_step(scheduler, metric)
 
-    def take_over(self, trainer: pl.Trainer) -> None:
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        """Of options that have an effect only beside others: whether they have, and what they need."""
+        return {}
+
+    def frozen_backbone(self) -> BackboneNet | None:
+        """The net, if its body never learns and gives the same features in each epoch; else None."""
+        return None
+
+    def setup_trainer(self, trainer: pl.Trainer) -> None:
         """Called when the trainer is built: what a task that steps by itself does in its place."""
 
-    def learnable(self) -> Any:
+    def param_groups(self) -> Any:
         """What the optimizer gets: parameters, or groups of them, whose ``factor`` multiplies its rate."""
         return self.parameters()
 
@@ -345,7 +377,7 @@ class Task(pl.LightningModule):
         return optimizer
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.learnable())
+        optimizer = self.make_optimizer(self.param_groups())
         stop_searching_for_cuda()
         if self.scheduler is None:
             return optimizer

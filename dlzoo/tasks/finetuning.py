@@ -3,16 +3,15 @@
 J. Yosinski, J. Clune, Y. Bengio, H. Lipson, "How Transferable Are Features in Deep Neural Networks?", 2014, for the two
 plain ways; J. Howard, S. Ruder, "Universal Language Model Fine-tuning for Text Classification", 2018, for rates by
 depth and thawing from the top. Each way is a pure function of the epoch, so that a continued run goes on as it would
-have. It works on nets with ``stages``, ``freeze`` and a ``head``: see dlzoo/layers/backbone.py.
+have. It works on a `BackboneNet`, such as those of dlzoo/nets/backbone.py.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
 from dlzoo.errors import UserError
+from dlzoo.nets.base import Net
 
 
 class Transfer:
@@ -25,14 +24,17 @@ class Transfer:
     changes: bool = False
     """Whether stages thaw while the run goes on."""
 
-    def check(self, net: nn.Module) -> None:
-        name = type(self).__name__.lower()
-        if not hasattr(net, "stages"):
+    freezes_body: bool = False
+    """Whether only the head ever learns."""
+
+    def check(self, net: Net) -> None:
+        name, backbone = type(self).__name__.lower(), net.as_backbone()
+        if backbone is None:
             raise UserError(
                 f"transfer={name} is for nets with a backbone (model=resnet18, vgg16, timm …); "
                 f"{type(net).__name__} has none: take transfer=scratch"
             )
-        if net.weights == "none":
+        if backbone.weights == "none":
             raise UserError(
                 f"transfer={name} needs a trained backbone: give net.weights=imagenet or a file, or transfer=scratch"
             )
@@ -66,9 +68,12 @@ class Transfer:
 class Scratch(Transfer):
     """No transfer: fresh weights, all of which learn at one rate. For any net."""
 
-    def check(self, net: nn.Module) -> None:
-        if getattr(net, "weights", "none") != "none":
-            raise UserError(f"transfer=scratch starts from fresh weights, but net.weights={net.weights}; leave one out")
+    def check(self, net: Net) -> None:
+        backbone = net.as_backbone()
+        if backbone is not None and backbone.weights != "none":
+            raise UserError(
+                f"transfer=scratch starts from fresh weights, but net.weights={backbone.weights}; leave one out"
+            )
 
     def apply(self, net: Any, done: float) -> None:
         pass
@@ -79,6 +84,8 @@ class Scratch(Transfer):
 
 class Features(Transfer):
     """The backbone stays as it is, running statistics included, and gives features; only the head learns."""
+
+    freezes_body = True
 
     def num_frozen(self, num_stages: int, done: float) -> int:
         return num_stages

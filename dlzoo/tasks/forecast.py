@@ -7,24 +7,30 @@ past, and are judged in the units of the data.
 from __future__ import annotations
 
 import logging
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from dlzoo.data.base import DataModule
 from dlzoo.errors import SpecError
 from dlzoo.layers.recurrent import State
 from dlzoo.losses.functional import ValueLossName, value_link, value_loss
 from dlzoo.metrics.forecasting import baselines, errors, has_statsmodels
+from dlzoo.nets.base import Net
+from dlzoo.specs.base import Port
 from dlzoo.specs.batch import Batch
 from dlzoo.specs.inputs import SeriesSpec
 from dlzoo.specs.targets import Values
-from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
+from dlzoo.tasks.interfaces import Forecasting
+from dlzoo.tasks.views import Tensors, View, first_batch
 
 log = logging.getLogger(__name__)
 
 
-class Forecast(Task):
+class Forecast(Forecasting):
     """For series.
 
     Args:
@@ -32,14 +38,15 @@ class Forecast(Task):
         delta: of the Huber loss.
     """
 
-    targets: ClassVar[tuple[type, ...]] = (Values,)
+    targets = (Values,)
     monitor = ("val/rmse", "min")
-    carried = ("state",)
+    carried_state = ("state",)
     spec: SeriesSpec
+    net: Any
 
     def __init__(
         self,
-        net: nn.Module,
+        net: Net,
         spec: SeriesSpec,
         *,
         optimizer: OptimizerFactory | None = None,
@@ -50,25 +57,30 @@ class Forecast(Task):
         if spec.series is None:
             raise SpecError(f"this task forecasts series, but the data gives {spec.describe()}")
         super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
-        self.stateful = bool(getattr(net, "stateful", False))
+        recurrent = net.as_recurrent()
+        self.stateful = recurrent is not None and recurrent.is_stateful
         if self.stateful != spec.consecutive:
             raise SpecError(
                 f"net.stateful={self.stateful} needs data.consecutive={self.stateful}: only windows that follow one "
                 "another can hand on a state"
             )
+        self.loss_name = loss
         self.criterion = value_loss(loss, delta=delta)
         self.link = value_link(loss)
         self.state: State | None = None
 
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        return super().option_uses() | {"delta": (self.loss_name == "huber", "task.loss=huber")}
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target, _ = Batch(*batch)
         if self.stateful:
-            output, state = self.net.steps(x, self.state)  # type: ignore[operator]
+            output, state = self.net.step(x, self.state)
             self.state = detached(state)
             loss = self.criterion(output.flatten(0, 1), target.flatten(0, 1)).mean()
         else:
             loss = self.criterion(self(x), target).mean()
-        self.track(len(target), loss=loss)
+        self.log_step(len(target), loss=loss)
         return loss
 
     def on_train_epoch_start(self) -> None:
@@ -108,6 +120,9 @@ class Forecast(Task):
         steps = self.read_on(known, horizon) if self.stateful else self.feed_back(known[:, -spec.window :], horizon)
         return spec.transform.invert(steps[0].to(history), history)
 
+    def export_views(self) -> Mapping[str, Callable[[], View]]:
+        return {"model": lambda: Forecaster(self)}
+
     def feed_back(self, window: Tensor, horizon: int) -> Tensor:
         """window: (B, W, D) -> the next (B, H, D), each from the window that ends with the one before it."""
         for _ in range(horizon):
@@ -116,10 +131,10 @@ class Forecast(Task):
 
     def read_on(self, known: Tensor, horizon: int) -> Tensor:
         """known: (B, N, D) -> the next (B, H, D), with the state that reading them leaves."""
-        outputs, state = self.net.steps(known)  # type: ignore[operator]
+        outputs, state = self.net.step(known)
         steps = [self.link(outputs[:, -1:])]
         while len(steps) < horizon:
-            output, state = self.net.steps(steps[-1], state)  # type: ignore[operator]
+            output, state = self.net.step(steps[-1], state)
             steps.append(self.link(output))
         return torch.cat(steps, dim=1)
 
@@ -129,7 +144,7 @@ class Forecast(Task):
         spec, horizon = self.spec, len(future)
         known = spec.transform.apply(torch.cat([history, future])).to(next(self.parameters()))
         if self.stateful:
-            output = self.net.steps(known[None])[0][0, -horizon - 1 : -1]  # type: ignore[operator]
+            output = self.net.step(known[None])[0][0, -horizon - 1 : -1]
         else:
             windows = known[-horizon - spec.window : -1].unfold(0, spec.window, 1).transpose(1, 2)
             output = self(windows)
@@ -139,3 +154,36 @@ class Forecast(Task):
 def detached(state: State) -> State:
     """The values of a state without the way that led to them: gradients end at the window's start."""
     return state.detach() if isinstance(state, Tensor) else tuple(part.detach() for part in state)
+
+
+class Forecaster(View[Forecast]):
+    """Of a task that forecasts: from raw values to the next raw values, its own outputs fed back."""
+
+    def __init__(self, task: Forecast) -> None:
+        super().__init__(task)
+        spec = task.spec
+        length: int | str = "length" if task.stateful else spec.num_needed
+        known = "all raw values until now" if task.stateful else "the last raw values until now"
+        shape = ("batch", length, spec.num_columns)
+        self.inputs = (Port("history", "float64", shape, known, least=spec.num_needed),)
+        self.outputs = (Port("forecast", "float64", ("batch", spec.horizon, spec.num_columns), "the next raw values"),)
+
+    def real_inputs(self, data: DataModule, num: int) -> Tensors:
+        """Histories that end at the last known values and before."""
+        history = first_batch(data)[0][0]
+        longest = max(len(history) - num + 1, self.trained.spec.num_needed + 1)
+        length = longest if self.trained.stateful else self.trained.spec.num_needed
+        return (history.unfold(0, length, 1)[-num:].transpose(1, 2).contiguous(),)
+
+    def forward(self, history: Tensor) -> Tensors:  # type: ignore[override]
+        task, spec = self.task, self.trained.spec
+        raw = history.transpose(0, 1)  # (N, B, D): the transform works along the first dimension
+        known = spec.transform.apply(raw).float().transpose(0, 1)
+        if task.stateful:
+            steps = task.read_on(known, spec.horizon)
+        else:
+            steps = task.feed_back(known[:, -spec.window :], spec.horizon)
+        return (spec.transform.invert(steps.transpose(0, 1).double(), raw).transpose(0, 1),)
+
+    def expected(self, history: Tensor) -> Tensors:  # type: ignore[override]
+        return (torch.stack([self.trained.predict(one) for one in history]),)

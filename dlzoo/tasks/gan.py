@@ -14,17 +14,18 @@ from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from dlzoo.distributed.collectives import of_all_ranks
+from dlzoo.distributed.collectives import gather_rows
 from dlzoo.errors import UserError, pick
 from dlzoo.losses.functional import widen
+from dlzoo.nets.base import AdversarialPair
 from dlzoo.specs.base import Spec
 from dlzoo.specs.batch import Batch
 from dlzoo.specs.targets import Classes
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.interfaces import EVAL_SEED, Generating
-from dlzoo.tasks.manual import Alternating, Part, frozen
+from dlzoo.tasks.manual import ManualTask, Part, frozen
 
 LossName = Literal["bce", "least_squares", "hinge", "wasserstein"]
 DISCRIMINATOR, GENERATOR = 0, 1
@@ -48,7 +49,7 @@ LOSSES = {
 }
 
 
-class Adversarial(Generating, Alternating):
+class Adversarial(Generating, ManualTask):
     """For nets with ``generate`` and ``discriminate``.
 
     In a step the discriminator moves first, then the generator, by its judgement of the same made pictures. Gradients
@@ -71,11 +72,13 @@ class Adversarial(Generating, Alternating):
             CVPR 2020: lazy regularization).
     """
 
+    net_type = AdversarialPair
     monitor = ("val/energy_distance", "min")
+    is_adversarial = True
 
     def __init__(
         self,
-        net: nn.Module,
+        net: AdversarialPair,
         spec: Spec,
         *,
         optimizer: OptimizerFactory | None = None,
@@ -108,14 +111,21 @@ class Adversarial(Generating, Alternating):
         """Codes, conditions and shares of the batches of this step, for the generator's turn."""
         self.real: list[tuple[Tensor, Tensor]] = []
 
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        has_penalty = bool(self.gradient_penalty or self.real_penalty)
+        return super().option_uses() | {
+            "penalty_every": (has_penalty, "task.gradient_penalty or task.real_penalty"),
+        }
+
     def parts(self) -> list[Part]:
         own = {} if self.discriminator_lr is None else {"lr": self.discriminator_lr}
-        return [Part(self.net.discriminator, own), Part(self.net.generator, every=self.discriminator_steps)]
+        generator = self.net.generator.parameters()
+        return [Part(self.net.discriminator.parameters(), own), Part(generator, every=self.discriminator_steps)]
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
+    def learn_batch(self, batch: Batch, batch_idx: int) -> None:
         x, target, _ = Batch(*batch)
         if not self.waiting:  # not after the step: callbacks look at gradients when a batch ends
-            self.part_optimizer(DISCRIMINATOR).zero_grad()
+            self.trainer.optimizers[DISCRIMINATOR].zero_grad()
         condition = self.condition(target)
         codes = self.noise.normal((len(x), self.latent_dim), x.device)
         is_generators_turn = (self.global_step + 1) % self.discriminator_steps == 0
@@ -125,11 +135,11 @@ class Adversarial(Generating, Alternating):
         measured = self.discriminator_backward(x, made.detach(), condition)
         self.waiting.append((codes, condition, self.share))
         if self.is_last_of_step(batch_idx):
-            self.update(DISCRIMINATOR, counts=True)
+            self.step_optimizer(DISCRIMINATOR)
             if is_generators_turn:
                 measured["generator_loss"] = self.generator_step(made if keeps else None)
             self.waiting.clear()
-        self.track(len(x), **measured)
+        self.log_step(len(x), **measured)
 
     def discriminator_backward(self, x: Tensor, made: Tensor, condition: Tensor | None) -> dict[str, Tensor]:
         real, fake = widen(self.net.discriminate(x, condition)), widen(self.net.discriminate(made, condition))
@@ -149,7 +159,7 @@ class Adversarial(Generating, Alternating):
         """Move the generator by the codes of this step; their pictures may be there already. Returns its loss, which is
         that of all ranks."""
         total = torch.zeros((), device=self.device)
-        self.part_optimizer(GENERATOR).zero_grad()
+        self.trainer.optimizers[GENERATOR].zero_grad()
         with frozen(self.net.discriminator):
             for codes, condition, share in self.waiting:
                 self.take_share(share)
@@ -157,7 +167,7 @@ class Adversarial(Generating, Alternating):
                 loss = self.losses.generator(widen(self.net.discriminate(pictures, condition))).mean()
                 self.backward_part(loss)
                 total += self.batch_mean(loss.detach()) / len(self.waiting)
-        self.update(GENERATOR)
+        self.step_optimizer(GENERATOR)
         return total
 
     def penalty(self, x: Tensor, made: Tensor, condition: Tensor | None) -> Tensor | float:
@@ -197,7 +207,7 @@ class Adversarial(Generating, Alternating):
         self.log_split("test")
 
     def log_split(self, split: str) -> None:
-        real, labels = (of_all_ranks(torch.cat(parts))[:NUM_COMPARED] for parts in zip(*self.real, strict=True))
+        real, labels = (gather_rows(torch.cat(parts))[:NUM_COMPARED] for parts in zip(*self.real, strict=True))
         self.real.clear()
         made = self.decode(self.draw(len(real), EVAL_SEED), labels)
         self.log(f"{split}/energy_distance", energy_distance(real, made))
@@ -205,8 +215,8 @@ class Adversarial(Generating, Alternating):
     def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
         return widen(self.net.generate(codes, self.condition(labels)))
 
-    def problems(self) -> Iterator[str]:
-        yield from super().problems()
+    def diagnostics(self) -> Iterator[str]:
+        yield from super().diagnostics()
         if self.loss_name != "bce" or "d_real" not in self.train_means or not self.trainer.training:
             return
         real, fake = self.train_means["d_real"].read(), self.train_means["d_fake"].read()

@@ -1,59 +1,126 @@
-"""What tasks that make pictures promise, so that callbacks and commands need not know how each of them learns.
+"""What tasks can do: callbacks, commands and exports know a task by these classes alone.
 
-Pictures are (B, C, H, W) in [0, 1]; codes, also called latents, are (B, D).
+A task derives from those whose contract it keeps; `Task.as_encoder`, `Task.as_predictor`, … then return the task
+itself, and None for all others. Images are (B, C, H, W) in [0, 1]; latents are (B, D).
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dlzoo.distributed.collectives import rank_and_world
 from dlzoo.distributed.noise import EvalNoise, Noise
-from dlzoo.specs.inputs import ImageSpec
+from dlzoo.layers.recurrent import State
+from dlzoo.nets.base import ConditionalNet, RecurrentNet
+from dlzoo.specs.environments import EnvSpec, StatesSpec
+from dlzoo.specs.inputs import ImageSpec, SeriesSpec, TextSpec
 from dlzoo.tasks.base import Task
+from dlzoo.tasks.image_views import Generator, Reconstructor
+from dlzoo.tasks.views import View
 
 EVAL_SEED = 20_140_414
 """Of the noise in validation and test: the same in each epoch, so that only the net changes."""
 
 
-class PictureTask(Task):
-    """A task whose net makes pictures from codes.
+class Predicting(Task):
+    """It predicts the target of the data: classes or values.
 
-    What training draws at random in an epoch depends on the run's seed and the epoch alone, so a run that was
-    continued draws what it would have drawn.
+    ``test_step`` returns a dict with "output", as `outputs` gives it, and "target".
+    """
+
+    def as_predictor(self) -> Predicting:
+        return self
+
+    @abstractmethod
+    def predict(self, inputs: Tensor) -> Tensor:
+        """(B, …) -> (B, K) probabilities of the classes, or (B, D) values."""
+
+    @abstractmethod
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """(B, …) -> (B, K) logits of the classes, or (B, D) values."""
+
+
+class Forecasting(Predicting):
+    """It continues series. ``test_step`` returns "history" and "baselines" (a dict of forecasts) as well."""
+
+    spec: SeriesSpec
+
+    def as_forecaster(self) -> Forecasting:
+        return self
+
+    @abstractmethod
+    def forecast(self, history: Tensor, horizon: int) -> Tensor:
+        """(N, D) raw values until now -> (horizon, D), the next ones."""
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        """(N, D) raw values until now -> (H, D), the next ones, as many as the spec's horizon."""
+        return self.forecast(inputs, self.spec.horizon)
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        return self.predict(inputs)
+
+
+class LanguageModel(Task):
+    """It says how likely each token is to come next."""
+
+    net_type = RecurrentNet
+    spec: TextSpec
+    net: RecurrentNet
+
+    def as_language_model(self) -> LanguageModel:
+        return self
+
+    @abstractmethod
+    def advance(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """(B, T) token ids -> logits (B, T, V) of the token after each, and the state after the last."""
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        """(B, T) token ids -> (B, T, V) probabilities of the token after each."""
+        return self.advance(inputs)[0].softmax(-1)
+
+
+class Decoding(Task):
+    """A task whose net turns latents into images.
+
+    What training draws at random in an epoch depends on the run's seed and the epoch alone, so a resumed run draws
+    what it would have drawn.
     """
 
     spec: ImageSpec
+    net_type = ConditionalNet
     net: Any
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.eval_noise = EvalNoise(EVAL_SEED)
 
+    def as_decoder(self) -> Decoding:
+        return self
+
     @property
     def is_conditional(self) -> bool:
-        """Whether the net is told the class."""
-        return getattr(self.net, "num_conditions", 0) > 0
+        """Whether the net is given the class as well."""
+        return self.net.num_conditions > 0
 
     @abstractmethod
     def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        """codes: (B, D), labels: (B,) for conditional nets -> pictures."""
+        """codes: (B, D), labels: (B,) for conditional nets -> images."""
+
+    def export_views(self) -> Mapping[str, Callable[[], View]]:
+        return {"decoder": lambda: Generator(self)}
 
     def condition(self, labels: Tensor | None) -> Tensor | None:
-        """Labels (B,), or probabilities (B, K) after mixing -> what a conditional net is told, (B, K)."""
+        """Labels (B,), or probabilities (B, K) after mixing -> what a conditional net is given, (B, K)."""
         if labels is None or not self.is_conditional:
             return None
         return F.one_hot(labels, self.spec.target.num_outputs).float() if labels.ndim == 1 else labels
-
-    def problems(self) -> Iterator[str]:
-        """What goes wrong, each with its remedy; asked after each epoch of training and after a test."""
-        yield from ()
 
     def on_validation_epoch_start(self) -> None:
         self.eval_noise = EvalNoise(EVAL_SEED, *rank_and_world())
@@ -62,29 +129,72 @@ class PictureTask(Task):
         self.on_validation_epoch_start()
 
 
-class Encoding(PictureTask):
-    """It turns pictures into codes, and codes back into pictures."""
+class Encoding(Decoding):
+    """It turns images into latents, and latents back into images.
+
+    ``test_step`` returns a dict with "code" (B, D) and "error" (B,), the reconstruction error of each image.
+    """
+
+    def as_encoder(self) -> Encoding:
+        return self
 
     @abstractmethod
     def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Pictures -> codes (B, D)."""
+        """Images -> latents (B, D)."""
 
     def reconstruct(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Pictures -> what their codes say."""
+        """Images -> images, by way of their latents."""
         return self.decode(self.encode(x, labels), labels)
 
+    def predict(self, inputs: Tensor) -> Tensor:
+        """Images -> their reconstructions."""
+        return self.reconstruct(inputs)
+
+    def export_views(self) -> Mapping[str, Callable[[], View]]:
+        return {"model": lambda: Reconstructor(self), **super().export_views()}
+
     def corrupt(self, x: Tensor, noise: Noise | None = None) -> Tensor:
-        """What the net is given in place of x: x itself, unless it learns to clean pictures. The noise of training
+        """What the net is given in place of x: x itself, unless it learns to clean images. The noise of training
         unless given."""
         return x
 
 
-class Generating(PictureTask):
-    """It makes new pictures from codes drawn from a standard normal distribution."""
+class Generating(Decoding):
+    """It makes new images from latents drawn from a standard normal distribution."""
 
     latent_dim: int
 
+    is_adversarial: ClassVar[bool] = False
+    """Whether it learns against a discriminator: its losses then say little about the images."""
+
+    def as_generator(self) -> Generating:
+        return self
+
     def draw(self, num: int, seed: int) -> Tensor:
-        """Codes (num, D), the same on every device."""
+        """Latents (num, D), the same on every device."""
         draw = torch.Generator().manual_seed(seed)
         return torch.randn(num, self.latent_dim, generator=draw, dtype=torch.float32).to(next(self.net.parameters()))
+
+    def sample(self, num: int, seed: int, labels: Tensor | None = None) -> Tensor:
+        """New images (num, C, H, W), of the classes ``labels`` (num,) where the net is conditional."""
+        return self.decode(self.draw(num, seed), labels)
+
+
+class Acting(Task):
+    """An agent."""
+
+    spec: EnvSpec | StatesSpec
+
+    rng: np.random.Generator
+    """Of its random actions; who plays with the agent beside its training puts the state back."""
+
+    def as_agent(self) -> Acting:
+        return self
+
+    @abstractmethod
+    def greedy(self, observations: np.ndarray) -> np.ndarray:
+        """Observations (N, …), as environments show them -> the actions (N,) of an agent that is evaluated."""
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        """Observations (N, …) -> the actions (N,) of an agent that is evaluated."""
+        return torch.from_numpy(self.greedy(inputs.cpu().numpy()))

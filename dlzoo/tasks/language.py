@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import MeanMetric
 
+from dlzoo.data.base import DataModule
 from dlzoo.errors import UserError
 from dlzoo.layers.recurrent import State
 from dlzoo.losses.functional import widen
+from dlzoo.nets.base import RecurrentNet
+from dlzoo.specs.base import Port
 from dlzoo.specs.batch import Batch
 from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.targets import NextTokens
 from dlzoo.specs.tokenizer import PAD
-from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
+from dlzoo.tasks.interfaces import LanguageModel
+from dlzoo.tasks.views import Tensors, View, first_batch
 
 EVAL_STEPS = 256
 """Tokens of a passage that are read at once in validation and test: changes nothing but the memory taken."""
 
 
-class Language(Task):
+class Language(LanguageModel):
     """Cross-entropy of the next token.
 
     Each row of a batch goes on where the same row of the batch before ended, so the net's state is carried over, but
@@ -39,13 +45,15 @@ class Language(Task):
     """
 
     targets = (NextTokens,)
+    net_type = RecurrentNet
     spec: TextSpec
+    net: RecurrentNet
 
-    carried = ("train_state",)
+    carried_state = ("train_state",)
 
     def __init__(
         self,
-        net: nn.Module,
+        net: RecurrentNet,
         spec: TextSpec,
         *,
         optimizer: OptimizerFactory | None = None,
@@ -70,7 +78,7 @@ class Language(Task):
         self.train_state = _map(state, lambda part: part.detach().masked_fill(forgotten, 0))
         count = (y != PAD).sum()
         loss = cross_entropy(logits, y).sum() / count.clamp(min=1)
-        self.track(count, loss=loss)
+        self.log_step(count, loss=loss)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -97,9 +105,11 @@ class Language(Task):
         self.log_dict({f"{split}/{name}": value for name, value in measures(loss, self.spec).items()})
         self.eval_loss.reset()
 
-    def advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """x: (B, T) -> logits (B, T, V), and the state after it."""
-        return self.net.advance(x, state)  # type: ignore[operator]
+    def export_views(self) -> Mapping[str, Callable[[], View]]:
+        return {"model": lambda: Writer(self)}
+
+    def advance(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        return self.net.step(x, state)
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
@@ -118,3 +128,45 @@ def measures(loss: float, spec: TextSpec) -> dict[str, float]:
 
 def _map(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return change(state) if isinstance(state, Tensor) else tuple(_map(part, change) for part in state)
+
+
+class Writer(View[Language]):
+    """Of a language model: how likely each token is to come next, and the state to go on from."""
+
+    def __init__(self, task: Language) -> None:
+        super().__init__(task)
+        spec, states = task.spec, _states(task, torch.ones(1, 1, dtype=torch.long))
+        shape, names = (len(states[0]), "batch", states[0].shape[2]), ["h", "c"][: len(states)]
+        before = (
+            Port(name, "float32", shape, "state before the first token; zeros at a text's start") for name in names
+        )
+        after = (Port(f"{name}_after", "float32", shape, "state after the last token, to go on from") for name in names)
+        self.inputs = (*spec.ports(), *before)
+        self.outputs = (
+            Port("probabilities", "float32", ("batch", "length", spec.num_tokens), "of the token after each"),
+            *after,
+        )
+
+    def real_inputs(self, data: DataModule, num: int) -> Tensors:
+        """A piece of real text, and the state that the piece before it leaves."""
+        x = first_batch(data)[0][:num]
+        half = min(x.shape[1] // 2, num)
+        return (x[:, half : 2 * half], *_states(self.trained, x[:, :half]))
+
+    def forward(self, tokens: Tensor, *state: Tensor) -> Tensors:  # type: ignore[override]
+        return self._advanced(self.task, tokens, state)
+
+    def expected(self, tokens: Tensor, *state: Tensor) -> Tensors:  # type: ignore[override]
+        with torch.inference_mode():
+            return self._advanced(self.trained, tokens, state)
+
+    def _advanced(self, task: Language, tokens: Tensor, state: Tensors) -> Tensors:
+        logits, after = task.advance(tokens, state if len(state) > 1 else state[0])
+        return (logits.softmax(-1), *(after if isinstance(after, tuple) else (after,)))
+
+
+def _states(task: Language, tokens: Tensor) -> Tensors:
+    """The state that reading them leaves, as a tuple."""
+    with torch.no_grad():
+        state = task.advance(tokens)[1]
+    return state if isinstance(state, tuple) else (state,)

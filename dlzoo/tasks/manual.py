@@ -1,9 +1,18 @@
-"""Two optimizers that take turns, with what Lightning leaves to a task that steps by itself.
+"""Learning without Lightning's automatic optimisation: the one place for it.
 
-With manual optimization Lightning counts a step for each optimizer, refuses to clip and to accumulate gradients, and
-leaves the schedules alone. Here a training step counts once, however many optimizers step in it, so that max_steps,
-logging and checkpoints mean what they mean elsewhere; `take_over` brings clipping and accumulation; and each schedule
-follows its optimizer. Optimizers and schedules are known to Lightning, so checkpoints hold them all.
+With manual optimisation Lightning counts a step for each optimizer and none where there is no optimizer, refuses to
+clip and to accumulate gradients, and leaves the schedules alone. A `ManualTask` says what it learns from a batch
+(`learn_batch`) and has the rest from here: a training step counts once, however many optimizers step in it, and also
+where none does, so that max_steps, logging, checkpoints and averages of weights mean what they mean elsewhere. It can
+learn in four ways:
+
+- by backpropagation, with an optimizer for each of its `parts`: `backward_part`, then `step_optimizer`;
+- by a rule that gives the gradient itself: `add_gradient`, then `step_optimizer`;
+- by a closed form, without an optimizer: `add_statistics`, then `total_statistics`, by which it updates the net;
+- by interaction with environments, which count their own steps: see `dlzoo.tasks.rl.agent`.
+
+Gradients and statistics are those of all ranks together. Optimizers, schedules and statistics that are still to be used
+are in the checkpoints.
 """
 
 from __future__ import annotations
@@ -12,55 +21,111 @@ import contextlib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import lightning.pytorch as pl
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dlzoo.optim.lr_schedules import UNLIMITED, Plan
+from dlzoo.distributed.collectives import all_reduce_sum, rank_and_world
+from dlzoo.errors import UserError
+from dlzoo.optim.lr_schedules import UNLIMITED, Plan, keeps_rate
 from dlzoo.tasks.base import Task, for_manual, stop_searching_for_cuda
 
 
 class Part(NamedTuple):
-    """A module with an optimizer of its own."""
+    """What one optimizer moves."""
 
-    module: nn.Module
+    parameters: Any
+    """Parameters, or groups of them, see `Task.param_groups`."""
     changes: dict[str, Any] = {}
     """To the options of the config's optimizer."""
     every: int = 1
     """Training steps from one step of the optimizer to its next."""
 
 
-class Alternating(Task):
-    """A task with an optimizer for each of its `parts`, which it moves by `backward` and `update`."""
+class ManualTask(Task):
+    """A task that moves its parameters by itself.
+
+    `learn_batch` is called for each batch. A step is made of `accumulate` batches; what completes it belongs where
+    `is_last_of_step` says so.
+    """
 
     has_parts = True
+
+    gradients_by_hand: ClassVar[bool] = False
+    """Whether gradients come from `add_gradient`, and no loss is there that could be scaled."""
+
+    carried_state: ClassVar[tuple[str, ...]] = ("statistics",)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.automatic_optimization = False
         self.accumulate = 1
-        """Batches whose gradients make one step."""
+        """Batches that make one step."""
         self.clip: tuple[float, str] | None = None
         """Largest gradient, and whether its norm or each value is meant."""
+        self.statistics: tuple[Tensor, ...] | None = None
+        """Sums over this rank's rows in the step so far, see `add_statistics`."""
+        if not self.uses_optimizer:
+            self._refuse_options_of_optimizers()
+
+    def _refuse_options_of_optimizers(self) -> None:
+        name = type(self).__name__
+        if self.optimizer is not None:
+            raise UserError(f"optimizer: {name} learns without an optimizer; leave it out")
+        if self.scheduler is not None and not keeps_rate(self.scheduler):
+            raise UserError(f"scheduler: {name} learns without an optimizer, so it has no rate; leave it out")
+
+    # ------------------------------------------------------------------ what a task says
 
     @abstractmethod
-    def parts(self) -> list[Part]:
-        """What is optimized in turn."""
+    def learn_batch(self, batch: Any, batch_idx: int) -> None:
+        """Learn from a batch, and log the means of the step."""
 
-    def take_over(self, trainer: pl.Trainer) -> None:
-        """Clipping and accumulation, which the trainer would refuse to do."""
+    def parts(self) -> list[Part]:
+        """What is optimized, each part by an optimizer of its own."""
+        return [Part(self.param_groups())]
+
+    def is_last_of_step(self, batch_idx: int) -> bool:
+        """Whether this batch completes a step: the last batch of an epoch always does."""
+        return (batch_idx + 1) % self.accumulate == 0 or self.trainer.is_last_batch
+
+    def steps_in(self, batch_idx: int) -> int:
+        """How many steps the batch that was learnt has completed."""
+        return int(self.is_last_of_step(batch_idx))
+
+    # ------------------------------------------------------------------ the trainer
+
+    def setup_trainer(self, trainer: pl.Trainer) -> None:
+        """Clipping and accumulation, which the trainer would refuse to do; and a refusal of what cannot be done."""
+        if trainer.gradient_clip_val and not self.uses_optimizer:
+            raise UserError(
+                f"trainer.gradient_clip_val={trainer.gradient_clip_val}: {type(self).__name__} learns without "
+                "gradients; leave it out"
+            )
+        if self.gradients_by_hand and str(trainer.precision).startswith("16"):
+            raise UserError(
+                f"trainer.precision={trainer.precision} scales the loss, but {type(self).__name__} computes its "
+                "gradients without one: take bf16-mixed or 32-true"
+            )
         self.accumulate, trainer.accumulate_grad_batches = trainer.accumulate_grad_batches, 1
         if trainer.gradient_clip_val:
             algorithm = trainer.gradient_clip_algorithm
             self.clip = float(trainer.gradient_clip_val), str(getattr(algorithm, "value", algorithm) or "norm")
         trainer.gradient_clip_val = trainer.gradient_clip_algorithm = None
 
+    @property
+    def batches_per_step(self) -> int:
+        return self.accumulate
+
     def configure_optimizers(self) -> Any:
+        if not self.uses_optimizer:
+            return None  # Lightning puts a stand-in there, without parameters
         optimizers, schedules = [], []
         for part in self.parts():
-            optimizers.append(self.make_optimizer(part.module.parameters(), **part.changes))
+            optimizers.append(self.make_optimizer(part.parameters, **part.changes))
             if self.scheduler is not None:
                 for schedule in self.scheduler(optimizers[-1], self.plan(part.every)):
                     schedules.append(for_manual(schedule))
@@ -77,39 +142,101 @@ class Alternating(Task):
         total = min(total, steps) if steps >= 0 else total
         return Plan(total if total == UNLIMITED else total // every, per_epoch / every, *self.monitor)
 
-    def is_last_of_step(self, batch_idx: int) -> bool:
-        """Whether this batch completes a step: the last batch of an epoch always does."""
-        return (batch_idx + 1) % self.accumulate == 0 or self.trainer.is_last_batch
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        if self.gradients_by_hand and batch_idx % self.accumulate == 0:
+            for optimizer in self.trainer.optimizers:  # not after the step: callbacks look at gradients when it ends
+                optimizer.zero_grad()
+        self.learn_batch(batch, batch_idx)
+        if num_steps := self.steps_in(batch_idx):
+            self.count_steps(num_steps)
 
-    def backward_part(self, loss: Tensor) -> None:
-        """Add a batch's share of the gradient."""
-        with self.timed("backward"):
-            self.manual_backward(loss / self.accumulate)
+    def count_steps(self, num_steps: int) -> None:
+        """Add to the trainer's ``global_step``: Lightning would count steps of optimizers, of which there may be none,
+        or several in a step."""
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        for part in (progress.total, progress.current):
+            part.ready += num_steps
+            part.completed += num_steps
 
     def timed(self, action: str) -> AbstractContextManager[Any]:
         """For the trainer's profiler, which Lightning tells only what it does itself."""
-        return self.trainer.profiler.profile(f"[Alternating].{action}")  # type: ignore[attr-defined]
+        return self.trainer.profiler.profile(f"[{type(self).__name__}].{action}")  # type: ignore[attr-defined]
 
-    def part_optimizer(self, index: int) -> Any:
-        return self.optimizers()[index]  # type: ignore[index]
+    # ------------------------------------------------------------------ gradients
 
-    def update(self, index: int, *, counts: bool = False) -> None:
-        """Step the optimizer of a part, and its schedule. One part's updates count as the training steps."""
-        optimizer = self.part_optimizer(index)
-        with self.timed("optimizer_step"):
-            if counts:
-                optimizer.step()
-            else:  # what its own step() does, loss scaling included, but without being counted
-                self.trainer.strategy.optimizer_step(optimizer.optimizer, _nothing)
+    def backward_part(self, loss: Tensor) -> None:
+        """Add the gradient of a batch's mean loss."""
+        with self.timed("backward"):
+            self.manual_backward(loss / self.accumulate if self.accumulate > 1 else loss)
+
+    def add_gradient(self, parameter: Tensor, gradient: Tensor, *, reduction: Literal["sum", "mean"]) -> None:
+        """Add a gradient that was computed by hand from this rank's rows of a batch.
+
+        Args:
+            gradient: of the parameter's shape.
+            reduction: whether it is the sum or the mean over the rows; so is then that of the step, which is made of
+                the batches that are accumulated, of all ranks.
+        """
+        if reduction == "mean":
+            gradient = gradient * (self.share / (self.accumulate * rank_and_world()[1]))
+        elif not self.share:  # the rows count on another rank
+            gradient = torch.zeros_like(gradient)
+        gradient = gradient.detach().to(parameter.dtype)
+        parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+
+    def step_optimizer(self, index: int = 0, *, moves_schedule: bool = True) -> None:
+        """Step the optimizer of a part by its gradients, and the schedules of its rate.
+
+        Args:
+            index: of the part in `parts`.
+            moves_schedule: False where a schedule does not count steps of the optimizer.
+        """
+        optimizer = self.trainer.optimizers[index]
+        if self.gradients_by_hand:
+            for group in optimizer.param_groups:
+                for p in group["params"]:
+                    p.grad = None if p.grad is None else all_reduce_sum(p.grad)
+        with self.timed("optimizer_step"):  # what LightningOptimizer.step() does, but without counting it
+            self.trainer.strategy.optimizer_step(optimizer, _nothing)
+        if moves_schedule and not self.step_skipped:
+            self.step_schedules(optimizer)
+
+    def step_schedules(self, optimizer: Optimizer) -> None:
+        """Step the schedules of an optimizer that count steps."""
         for config in self.trainer.lr_scheduler_configs:
             schedule: Any = config.scheduler
-            if config.interval == "step" and schedule.optimizer is optimizer.optimizer and not self.left_out:
+            if config.interval == "step" and schedule.optimizer is optimizer:
                 schedule.step()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Called when gradients are unscaled."""
         if self.clip:
             self.clip_gradients(optimizer, *self.clip)
+
+    # ------------------------------------------------------------------ closed forms
+
+    def add_statistics(self, *sums: Tensor) -> None:
+        """Add a batch's sums over this rank's rows to those of the step.
+
+        Args:
+            sums: floating-point, in the same shapes and order in each batch.
+        """
+        if not self.share:  # the rows count on another rank
+            sums = tuple(torch.zeros_like(total) for total in sums)
+        self.check_finite(sums)
+        if not self.step_skipped:
+            before = self.statistics or tuple(torch.zeros_like(total) for total in sums)
+            self.statistics = tuple(a + b for a, b in zip(before, sums, strict=True))
+
+    def check_finite(self, values: tuple[Tensor, ...]) -> None:
+        """Called with what a step will use in place of gradients; training/nan_guard/ listens here."""
+
+    def total_statistics(self) -> tuple[Tensor, ...] | None:
+        """The sums over the rows of the step of all ranks, which begin anew; None if the step is to be skipped."""
+        sums, self.statistics = self.statistics, None
+        if self.step_skipped or sums is None:
+            return None
+        return tuple(all_reduce_sum(total) for total in sums)
 
 
 def _nothing() -> None:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError, UserError
+from dlzoo.nets.base import LayeredEncoderDecoder
 from dlzoo.specs.batch import Batch
 from dlzoo.tasks.autoencoder import Autoencoding
 
@@ -27,6 +28,7 @@ class StackedAutoencoding(Autoencoding):
         pretrain_epochs: of each layer; the rest of trainer.max_epochs is for the whole.
     """
 
+    net_type = LayeredEncoderDecoder
     has_parts = True
 
     def __init__(self, *args: Any, pretrain_epochs: int = 3, **options: Any) -> None:
@@ -34,7 +36,7 @@ class StackedAutoencoding(Autoencoding):
         if pretrain_epochs < 0:
             raise UserError(f"task.pretrain_epochs={pretrain_epochs} must not be negative")
         self.pretrain_epochs = pretrain_epochs
-        there, back = (sizes(getattr(self.net, part, nn.Identity())) for part in ("encoder", "decoder"))
+        there, back = sizes(self.net.encoder), sizes(self.net.decoder)
         if not there or [size[::-1] for size in reversed(back)] != there:
             raise SpecError(
                 f"a layer learns together with its mirror, but the encoder's layers are {there} and the decoder's "
@@ -47,8 +49,8 @@ class StackedAutoencoding(Autoencoding):
         num = len(self.net.encoder)
         return min(self.current_epoch // self.pretrain_epochs, num) if self.pretrain_epochs else num
 
-    def problems(self) -> Iterator[str]:
-        yield from super().problems()
+    def diagnostics(self) -> Iterator[str]:
+        yield from super().diagnostics()
         needed = self.pretrain_epochs * len(self.net.encoder)
         if self.stage < len(self.net.encoder) and 0 <= (self.trainer.max_epochs or -1) <= needed:
             yield (
@@ -67,7 +69,7 @@ class StackedAutoencoding(Autoencoding):
         codes = self.net.encoder[stage](given)
         made = self.net.decoder[-1 - stage](codes)
         loss = self.loss(made.view_as(x), x) if stage == 0 else F.mse_loss(made, wanted)
-        self.track(len(x), loss=loss)
+        self.log_step(len(x), loss=loss)
         return loss
 
 

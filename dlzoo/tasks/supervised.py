@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torch import Tensor
+from torchmetrics import MeanMetric, MetricCollection
 
 from dlzoo.distributed import collectives as gathering
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, ignored_option
 from dlzoo.layers.basic import ACTIVATION_TYPES
 from dlzoo.losses.functional import ClassLossName, ValueLossName
 from dlzoo.losses.objectives import objective_for
+from dlzoo.nets.base import BackboneNet, Net
 from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.batch import Batch
 from dlzoo.specs.targets import Answer, Classes, Values
-from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory, Task
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.finetuning import Transfer
+from dlzoo.tasks.interfaces import Predicting
+from dlzoo.tasks.views import Tensors, View
 
 
-class Supervised(Task):
+class Supervised(Predicting):
     """Classification, yes/no labels or regression, as the target of the data says.
 
     The loss of a batch is the mean over its samples, weighted by class and sample weights where given.
@@ -45,7 +48,7 @@ class Supervised(Task):
 
     def __init__(
         self,
-        net: nn.Module,
+        net: Net,
         spec: Spec,
         *,
         optimizer: OptimizerFactory | None = None,
@@ -72,6 +75,8 @@ class Supervised(Task):
             delta=delta,
             class_weights=class_weights,
         )
+        self.loss_name = loss
+        self.label_smoothing = label_smoothing
         self.monitor = self.objective.monitor
         self.loss_weights = tuple(loss_weights)
         self.l1, self.l2 = l1, l2
@@ -88,8 +93,27 @@ class Supervised(Task):
         self.eval_loss = MeanMetric()
         self.eval_metrics = self.objective.metrics()
 
-    def learnable(self) -> Any:
-        return super().learnable() if self.transfer is None else self.transfer.groups(self.net)
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        has_classes = self.spec.target.classes is not None
+        has_activations = any(isinstance(module, ACTIVATION_TYPES) for module in self.net.modules())
+        has_weights = any(p.ndim > 1 for p in self.net.parameters())
+        activity, weights = "a net with activation layers", "a net with weights of two dimensions or more"
+        return super().option_uses() | {
+            "label_smoothing": (has_classes or not self.label_smoothing, "data that give classes"),
+            "gamma": (self.spec.target.values is None and self.loss_name == "focal", "task.loss=focal"),
+            "delta": (self.spec.target.values is not None and self.loss_name == "huber", "task.loss=huber"),
+            "l1": (has_weights or not self.l1, weights),
+            "l2": (has_weights or not self.l2, weights),
+            "activity_l1": (has_activations or not self.activity_l1, activity),
+            "activity_l2": (has_activations or not self.activity_l2, activity),
+        }
+
+    def param_groups(self) -> Any:
+        return super().param_groups() if self.transfer is None else self.transfer.groups(self.net)
+
+    def frozen_backbone(self) -> BackboneNet | None:
+        is_frozen = self.transfer is not None and self.transfer.freezes_body
+        return self.net.as_backbone() if is_frozen else None
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
@@ -102,9 +126,22 @@ class Supervised(Task):
         if stage == "fit" and self.transfer is not None and not self.transfer.changes:
             self.transfer.apply(self.net, 0.0)
 
+    def predict(self, inputs: Tensor) -> Tensor:
+        return self.objective.answers(self(inputs))
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        output = self(inputs)
+        self.activities.clear()
+        return self.objective.reported(output)
+
+    def export_views(self) -> Mapping[str, Callable[[], View]]:
+        return {"model": lambda: Predictor(self)}
+
     def loss(self, outputs: Tensor | tuple[Tensor, ...], target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The data loss: without penalties, so that train and validation compare."""
         if not isinstance(outputs, tuple):
+            if self.training and self.loss_weights != (1.0,):
+                raise ignored_option("task.loss_weights", list(self.loss_weights), "a net of several outputs")
             return self._mean_loss(outputs, target, weight)
         if len(outputs) != len(self.loss_weights):
             raise UserError(
@@ -152,10 +189,10 @@ class Supervised(Task):
             count = self.weight_of(target, weight)
             measures = self.objective.train_measures(main, target)
             if isinstance(count, int):
-                self.track(count, loss=loss, **measures)
+                self.log_step(count, loss=loss, **measures)
             else:
-                self.track(count, loss=loss)
-                self.track(len(target), **measures)
+                self.log_step(count, loss=loss)
+                self.log_step(len(target), **measures)
         return loss + self.penalty()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
@@ -198,3 +235,28 @@ class Regression(Supervised):
     """`Supervised` for data with values only."""
 
     targets = (Values,)
+
+
+class Predictor(View[Supervised]):
+    """Probabilities of the classes, or values."""
+
+    def __init__(self, task: Supervised) -> None:
+        super().__init__(task)
+        self.inputs = task.spec.ports()
+        self.outputs = task.spec.target.ports()
+
+    def forward(self, x: Tensor) -> Tensors:  # type: ignore[override]
+        return (self.task.predict(self.pixels(x)),)
+
+    def expected(self, x: Tensor) -> Tensors:  # type: ignore[override]
+        with torch.inference_mode():
+            return (self.trained.predict(self.pixels(x)),)
+
+    def metrics(self) -> MetricCollection:
+        return self.trained.objective.metrics()
+
+    def measured(self, answer: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        kind = self.trained.spec.target
+        if kind.classes is not None:
+            return answer.argmax(1), target
+        return answer, target if kind.labels is None else target.long()

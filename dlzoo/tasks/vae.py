@@ -20,6 +20,7 @@ from torchmetrics import MeanMetric
 from dlzoo.distributed.noise import Noise
 from dlzoo.errors import UserError
 from dlzoo.losses.functional import widen
+from dlzoo.nets.base import GaussianEncoderDecoder
 from dlzoo.specs.base import Spec
 from dlzoo.specs.batch import Batch
 from dlzoo.specs.targets import Classes
@@ -46,9 +47,11 @@ class VariationalAutoencoder(Encoding, Generating):
             (Y. Burda, R. Grosse, R. Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016).
     """
 
+    net_type = GaussianEncoderDecoder
+
     def __init__(
         self,
-        net: nn.Module,
+        net: GaussianEncoderDecoder,
         spec: Spec,
         *,
         optimizer: OptimizerFactory | None = None,
@@ -72,12 +75,15 @@ class VariationalAutoencoder(Encoding, Generating):
         self.unit_kl = RunningMean()
         self.num_active = self.latent_dim
 
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        return super().option_uses() | {"kl_warmup": (self.beta > 0 or not self.kl_warmup, "task.beta above 0")}
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target, _ = Batch(*batch)
         reconstruction, kl, _ = self.bound(self.pixels(x, self.noise), target, self.noise)
         reconstruction, kl = reconstruction.mean(), kl.sum(1).mean()
         loss = reconstruction + self.kl_factor(batch_idx) * kl
-        self.track(len(x), loss=loss, reconstruction=reconstruction, kl=kl)
+        self.log_step(len(x), loss=loss, reconstruction=reconstruction, kl=kl)
         return loss
 
     def kl_factor(self, batch_idx: int) -> float:
@@ -157,8 +163,8 @@ class VariationalAutoencoder(Encoding, Generating):
         for metric in (*self.means.values(), self.unit_kl):
             metric.reset()
 
-    def problems(self) -> Iterator[str]:
-        yield from super().problems()
+    def diagnostics(self) -> Iterator[str]:
+        yield from super().diagnostics()
         silent = self.latent_dim - self.num_active
         if silent and self.trainer.testing:  # early in training it is common, and may pass
             yield (

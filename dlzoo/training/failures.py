@@ -20,7 +20,7 @@ from dlzoo.training import results
 from dlzoo.training.interruption import Interrupted
 from dlzoo.training.nan_guard import rerun
 from dlzoo.utils import archives as durable
-from dlzoo.utils.memory import has_run_out
+from dlzoo.utils.memory import is_out_of_memory
 
 
 def explained(error: Exception, cfg: DictConfig, trainer: pl.Trainer, run_dir: Path) -> Exception:
@@ -31,7 +31,7 @@ def explained(error: Exception, cfg: DictConfig, trainer: pl.Trainer, run_dir: P
         return UserError(f"trainer or callbacks: {error}")
     if isinstance(error, UserError | Interrupted):
         return error
-    if isinstance(error, RuntimeError | MemoryError) and has_run_out(error):
+    if isinstance(error, RuntimeError | MemoryError) and is_out_of_memory(error):
         return memory.explain(error, cfg, trainer.strategy.root_device)
     if trainer.world_size > 1 and is_lost_connection(error):
         return RankLost(trainer.global_rank)
@@ -41,8 +41,8 @@ def explained(error: Exception, cfg: DictConfig, trainer: pl.Trainer, run_dir: P
             "usually the memory does not suffice for them: lower data.num_workers (0 reads without them) or "
             f"data.batch_size ({one_line(error, 100)})"
         )
-    if cause := durable.refusal(error, run_dir):
-        return durable.unwritten(cause.filename or run_dir, cause)
+    if cause := durable.write_failure(error, run_dir):
+        return durable.write_error(cause.filename or run_dir, cause)
     if isinstance(error, (*MISTAKES, AttributeError, LookupError)) and (name := callback_at_fault(error)):
         return UserError(f"callbacks: {name} cannot work with these options here: {one_line(error, 300)}")
     return error

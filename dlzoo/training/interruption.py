@@ -99,7 +99,7 @@ class Interruption(Observer):
     def ask(self, trainer: pl.Trainer) -> bool:
         """Whether any rank has heard a signal; all of them must ask."""
         signum = torch.tensor(self.signum or 0, device=trainer.strategy.root_device)
-        self.signum = int(gathering.largest(signum)) or None
+        self.signum = int(gathering.all_reduce_max(signum)) or None
         return self.signum is not None
 
     def stop_training(

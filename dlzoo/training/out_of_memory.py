@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from dlzoo.errors import RunFailed
 from dlzoo.utils import memory as free_memory
-from dlzoo.utils.memory import UNITS, in_words
+from dlzoo.utils.memory import UNITS, format_bytes
 
 
 class OutOfMemory(RunFailed):
@@ -26,17 +26,17 @@ def explain(error: BaseException, cfg: DictConfig, device: torch.device) -> OutO
     key, size = ("data.eval_batch_size", cfg.data.get("eval_batch_size")) if evaluates else batch_size_of(cfg)
     when = "in validation or test" if evaluates else "in training"
     asked, free = amount_asked(str(error)), available(device)
-    wanted = f"{in_words(asked)} more were asked for" if asked else "it is not known how much was asked for"
+    wanted = f"{format_bytes(asked)} more were asked for" if asked else "it is not known how much was asked for"
     remedy = f"lower {key}" + ("" if evaluates else ", or let data.batch_size=auto choose it")
     return OutOfMemory(
-        f"out of memory on {device.type} {when} with {key}={size}: {wanted}, {in_words(free)} are free; {remedy}"
+        f"out of memory on {device.type} {when} with {key}={size}: {wanted}, {format_bytes(free)} are free; {remedy}"
     )
 
 
 def before_training(error: BaseException) -> str:
     """The same, of memory that was not there for the data or the net."""
-    asked, free = amount_asked(str(error)), in_words(available(torch.device("cpu")))
-    wanted = f"{in_words(asked)} more were asked for, " if asked else ""
+    asked, free = amount_asked(str(error)), format_bytes(available(torch.device("cpu")))
+    wanted = f"{format_bytes(asked)} more were asked for, " if asked else ""
     return (
         f"out of memory before training, while the data were read or the net was built: {wanted}{free} are free; take "
         "fewer rows, or a smaller net"
@@ -76,12 +76,12 @@ def available(device: torch.device) -> int:
 
 def resident() -> int:
     """Bytes of memory that this process has now."""
-    return int(free_memory.of_process().get("VmRSS", 0))
+    return int(free_memory.process_memory().get("VmRSS", 0))
 
 
 def highest() -> int:
     """The most that it had since `forget_highest`, where the kernel can forget, else ever."""
-    return int(free_memory.of_process().get("VmHWM", 0))
+    return int(free_memory.process_memory().get("VmHWM", 0))
 
 
 def forget_highest() -> None:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 
 from dlzoo.config import overrides
-from dlzoo.distributed.launch import by_lightning, num_started, rank
+from dlzoo.distributed.launch import launched_by_lightning, num_started, rank
 from dlzoo.errors import UserError
 
 
@@ -29,7 +29,7 @@ def prepared(argv: Sequence[str]) -> list[str]:
         )
     if rank() == 0 and os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
         warn_of_shared_store()
-    if rank() == 0 or by_lightning():
+    if rank() == 0 or launched_by_lightning():
         return list(argv)
     if any(word.startswith("hydra.run.dir=") for word in argv):
         return [*argv, "hydra.output_subdir=null"]

@@ -236,7 +236,13 @@ def check_lbfgs(
         return torch.ones(())
 
     try:
-        optimizer.load_state_dict({"state": copy_of(dict(states)), "param_groups": [{**groups[0], "params": [0]}]})
+        group = {
+            **groups[0],
+            "params": [0],
+            "lr": 1.0,
+            "line_search_fn": None,
+        }  # the search divides by its step
+        optimizer.load_state_dict({"state": copy_of(dict(states)), "param_groups": [group]})
         optimizer.step(closure)
     except FAILURES as error:
         raise UserError(f"{here} cannot be used by LBFGS: {type(error).__name__} {one_line(error, 200)}") from None
@@ -373,7 +379,7 @@ def check_rank(own: Mapping[str, Any], task: Any, place: str) -> None:
         elif not is_number(count) or count < 0:
             refuse(here, describe(count), "a number of samples")
     carried = mapping(own.get("carried"), f"{place}.carried")
-    for name in getattr(task, "carried", ()):
+    for name in task.carried_state:
         tensors(carried.get(name), f"{place}.carried.{name}")
     check_random(own.get("random", ABSENT), f"{place}.random")
 

@@ -24,6 +24,8 @@ from dlzoo.utils.formatting import finite, format_metric
 TEXTS = ("experiment", "model", "data", "device", "precision", "commit", "status", "reason")
 NUMBERS = ("seed", "num_parameters", "epochs", "steps", "skipped_steps")
 TABLES = ("metrics", "seconds", "versions", "checkpoints")
+MOST_NAMES = 5_000
+"""In one of the tables."""
 
 
 def judge(expect: Sequence[dict[str, Any]], metrics: dict[str, float]) -> list[dict[str, Any]]:
@@ -70,7 +72,10 @@ def read(folder: Path) -> dict[str, Any]:
         if not run_files.is_number(found.get(key, 0)) and found[key] is not None:
             run_files.refuse(path, key, found[key], "a number")
     for key in TABLES:
-        for name, value in run_files.mapping(found.get(key, {}), path, key).items():
+        table = run_files.mapping(found.get(key, {}), path, key)
+        if len(table) > MOST_NAMES:
+            run_files.refuse(path, key, f"{len(table):,} names", f"at most {MOST_NAMES:,}")
+        for name, value in table.items():
             is_right = run_files.is_number(value) if key in ("metrics", "seconds") else isinstance(value, str)
             if not is_right and value is not None:
                 kind = "a number" if key in ("metrics", "seconds") else "a text"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from dlzoo.config import allowlist as trust
 from dlzoo.config import compose as config
@@ -21,12 +22,24 @@ from dlzoo.errors import UserError, short
 from dlzoo.training import results
 from dlzoo.utils.archives import previous_of
 
+if TYPE_CHECKING:
+    from dlzoo.checkpoint.format import StoredCheckpoint
+
 NOT_COMPARED = ("ckpt", "resume", "hydra", "output_dir", "trust")
 """Keys that may differ between a run and the command that continues it."""
 
 
-def resumed(argv: Sequence[str]) -> list[str]:
-    """The command line with the overrides of the run that it continues, in that run's folder.
+class Resumption(NamedTuple):
+    """What a command line continues."""
+
+    words: list[str]
+    """The command line with the overrides of the run that it continues, in that run's folder."""
+    stored: StoredCheckpoint | None
+    """What it continues from; None: a run begins."""
+
+
+def resumed(argv: Sequence[str]) -> Resumption:
+    """The run that a command line continues, if it does.
 
     Raises:
         UserError: no such run, or words that contradict it.
@@ -43,29 +56,24 @@ def resumed(argv: Sequence[str]) -> list[str]:
         if found is None and ckpt == "last":
             raise UserError("ckpt=last: there is no run of these words with a checkpoint; start it without ckpt")
         if found is None:
-            return list(argv)
+            return Resumption(list(argv), None)
         if ranks.rank() == 0:
             print(f"continues {found}")
         ckpt = str(found)
     if ckpt in ("null", ""):
-        return list(argv)
-    ckpt = whole(ckpt)
-    given["ckpt"] = config_overrides.quoted("ckpt", ckpt)
-    return with_words_of(ckpt, [*(word for word in argv if key_of(word) != "ckpt"), given["ckpt"]], given)
+        return Resumption(list(argv), None)
+    from dlzoo.checkpoint.format import read_whole
+
+    stored = read_whole(Path(ckpt).expanduser())
+    given["ckpt"] = config_overrides.quoted("ckpt", stored.path)
+    words = [*(word for word in argv if key_of(word) != "ckpt"), given["ckpt"]]
+    return Resumption(with_words_of(stored, words, given), stored)
 
 
-def whole(ckpt: str) -> str:
-    """The checkpoint, or the one before it, if this one is damaged and that one is not."""
-    from dlzoo.checkpoint import format
-
-    return str(format.whole(Path(ckpt).expanduser()))
-
-
-def with_words_of(ckpt: str, argv: Sequence[str], given: dict[str, str]) -> list[str]:
+def with_words_of(stored_in: StoredCheckpoint, argv: Sequence[str], given: dict[str, str]) -> list[str]:
     """The overrides of the run that wrote a checkpoint, then those given now, in its own folder."""
-    from dlzoo.utils.checkpoint_files import read
-
-    overrides = [renames.updated_override(override) for override in read(ckpt)["dlzoo"]["overrides"]]
+    ckpt = str(stored_in.path)
+    overrides = [renames.updated_override(override) for override in stored_in.content["dlzoo"]["overrides"]]
     flags, typed = config_overrides.split(argv)
     known = config.known_keys(flags)
     fresh = [word for word in overrides if key_of(word) not in given]

@@ -15,16 +15,23 @@ from dlzoo.utils.logging import quiet
 if TYPE_CHECKING:
     import lightning.pytorch as pl
 
+    from dlzoo.checkpoint.format import StoredCheckpoint
 
-def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
+
+def run(cfg: DictConfig, run_dir: Path, overrides: list[str], stored: StoredCheckpoint | None = None) -> dict[str, Any]:
     """Train, test the best checkpoint, and leave ``results.json`` and the rest in the run folder.
+
+    Args:
+        stored: the checkpoint ``cfg.ckpt``, where it has been read.
 
     Raises:
         UserError: the config holds a mistake, or the parts do not fit; nothing has been read or downloaded then.
     """
     started = time.perf_counter()
     given = overrides
-    finds_batch_size = cfg.data.get("batch_size") == "auto" and _batch_size_must_be_found(cfg)
+    if cfg.ckpt is not None and stored is None:
+        stored = _read_stored(cfg.ckpt)
+    finds_batch_size = cfg.data.get("batch_size") == "auto" and _batch_size_must_be_found(cfg, stored)
     schema.check(cfg, overrides)
     if cfg.get("sweep"):
         raise UserError("sweep is for many runs: add -m")
@@ -42,20 +49,19 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     from dlzoo.training import trainer as training_trainer
     from dlzoo.training.interruption import Interrupted, listening
     from dlzoo.training.tuning import apply as found
-    from dlzoo.utils.checkpoint_files import read
 
     quiet()
     run_dir.mkdir(parents=True, exist_ok=True)
     run_files.check_links(run_dir)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build.build_data(cfg)
-    build.check_fit(cfg, data)
+    build.check_fit(cfg, data, overrides)
     training_trainer.use_safe_optimizer(cfg)
     data.prepare_data()
     data.setup("fit")
     rows = data.fit_fingerprint()
-    if cfg.ckpt is not None:
-        changed_data.check_continued(cfg, data, rows)
+    if stored is not None:
+        changed_data.check_continued(cfg, data, rows, stored.content)
     task = build.build_task(cfg, data.spec)
     if finds_batch_size:
         overrides = found.with_found_batch_size(cfg, task, data, run_dir, overrides)
@@ -64,12 +70,12 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     if cfg.lr_find and cfg.ckpt is None:
         overrides = found.with_found_rate(cfg, task, data, run_dir, overrides)
     card = make_card(cfg, overrides, data.spec, rows)
-    trainer = training_trainer.build_trainer(cfg, task, run_dir, card)
+    trainer = training_trainer.build_trainer(cfg, task, run_dir, card, stored)
     outcome.announce(cfg, task, trainer)
-    if cfg.ckpt is not None:
-        restore(task, read(cfg.ckpt), cfg.ckpt)  # fit() does so too, but features are computed before it
-    elif hasattr(task.net, "load_weights"):
-        for line in task.net.load_weights():  # type: ignore[operator]
+    if stored is not None:
+        restore(task, stored.content, cfg.ckpt)  # fit() does so too, but features are computed before it
+    else:
+        for line in task.net.load_pretrained():
             print(line)
     fit_data = training_trainer.cached_features(task, data, trainer) if cfg.cache_features else data
     seconds = {"setup": time.perf_counter() - started}
@@ -97,10 +103,16 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
     return told
 
 
-def _batch_size_must_be_found(cfg: DictConfig) -> bool:
+def _read_stored(ckpt: str) -> StoredCheckpoint:
+    from dlzoo.checkpoint.format import read_stored
+
+    return read_stored(ckpt)
+
+
+def _batch_size_must_be_found(cfg: DictConfig, stored: StoredCheckpoint | None) -> bool:
     from dlzoo.training.tuning import batch_size
 
-    return batch_size.must_be_found(cfg)
+    return batch_size.must_be_found(cfg, None if stored is None else stored.content)
 
 
 def _fit_and_test(

@@ -98,7 +98,7 @@ def log_hyperparameters(cfg: DictConfig, trainer: pl.Trainer, metrics: dict[str,
         if k.split(".")[0] in told and not k.endswith(aside)
     }
     params |= {f"{group}": f"{name}" for group, name in cfg.names.items()}
-    params["optimizer"] = cfg.optimizer._target_.rpartition(".")[2]
+    params["optimizer"] = cfg.optimizer._target_.rpartition(".")[2] if cfg.optimizer else "none"
     params["scheduler"] = cfg.scheduler._target_.rpartition(".")[2]
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger) and cfg.callbacks and "trial" in cfg.callbacks:

@@ -12,12 +12,13 @@ from hydra.utils import instantiate
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, open_dict
 
+from dlzoo.checkpoint.format import StoredCheckpoint
 from dlzoo.checkpoint.io import CheckpointIO
 from dlzoo.config.compose import on_gpus
 from dlzoo.config.introspection import arguments, locate
 from dlzoo.data.base import DataModule
 from dlzoo.distributed import launch as ranks
-from dlzoo.distributed.batch_norm import BatchNormOverRanks
+from dlzoo.distributed.batch_norm import BatchNormSync
 from dlzoo.distributed.ddp import Strategy
 from dlzoo.errors import MISTAKES, UserError
 from dlzoo.tasks.base import Task
@@ -27,11 +28,16 @@ from dlzoo.training.profiler import StepProfiler
 from dlzoo.training.restore import CheckedConnector
 
 
-def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, Any]) -> pl.Trainer:
+def build_trainer(
+    cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, Any], stored: StoredCheckpoint | None = None
+) -> pl.Trainer:
     """Lightning's Trainer with the callbacks and loggers of the config; ``card`` goes into every checkpoint.
 
     A callback that watches a metric watches the task's own, and one that writes checkpoints writes them into the run
     folder, unless the config says otherwise.
+
+    Args:
+        stored: what the run continues from.
     """
     monitor, mode = task.monitor
     ours = {"monitor": monitor, "mode": mode, "dirpath": str(run_dir / "checkpoints")}
@@ -47,10 +53,10 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
     own: dict[str, Any] = {"profiler": StepProfiler(run_dir)} if cfg.profile else {}
     if task.has_parts and cfg.trainer.get("strategy") == "fsdp":
         raise UserError("trainer=fsdp cannot train nets of which only a part learns at a time: take trainer=ddp")
-    plugins: list[Any] = [CheckpointIO(card, run_dir)]
+    plugins: list[Any] = [CheckpointIO(card, run_dir, stored)]
     if cfg.trainer.get("strategy") == "ddp":
         if not on_gpus(cfg.trainer.accelerator):
-            plugins.append(BatchNormOverRanks())
+            plugins.append(BatchNormSync())
         own["strategy"] = Strategy(find_unused_parameters=task.has_parts)
     try:
         trainer = instantiate(cfg.trainer, _partial_=True)(
@@ -71,7 +77,7 @@ def build_trainer(cfg: DictConfig, task: Task, run_dir: Path, card: dict[str, An
             "out trainer.devices and trainer.num_nodes, which follow torchrun and srun"
         )
     task.drawn_so_far = torch.get_rng_state()
-    task.take_over(trainer)
+    task.setup_trainer(trainer)
     return trainer
 
 
@@ -92,13 +98,13 @@ def cached_features(task: Task, data: DataModule, trainer: pl.Trainer) -> DataMo
         UserError: the backbone is not frozen, or the data are augmented.
     """
     from dlzoo.data.features import CachedFeatures
-    from dlzoo.tasks.finetuning import Features
 
-    if not isinstance(getattr(task, "transfer", None), Features):
+    net = task.frozen_backbone()
+    if net is None:
         raise UserError("cache_features=true keeps what a frozen backbone gives: take transfer=features with it")
-    device, net = trainer.strategy.root_device, task.net.eval()
-    net.to(device)
-    return CachedFeatures(data, net.features, device=device, context=trainer.precision_plugin.forward_context)  # type: ignore[arg-type]
+    device = trainer.strategy.root_device
+    net.eval().to(device)
+    return CachedFeatures(data, net.features, device=device, context=trainer.precision_plugin.forward_context)
 
 
 def use_safe_optimizer(cfg: DictConfig) -> None:

@@ -1,1 +1,1 @@
-"""Files, downloads, archives, memory, text: what knows nothing of models."""
+"""General helpers that know nothing about models: files, downloads, archives, memory, formatting."""

@@ -1,4 +1,4 @@
-"""CSV files that are opened in a spreadsheet: what begins a text cell is never taken for a formula."""
+"""CSV files that are safe to open in a spreadsheet: no text cell can be taken for a formula."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import csv
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Writer:
-    """Writes rows as `csv.writer` does; a text that a spreadsheet would calculate gets an apostrophe before it.
+    """Writes rows as `csv.writer` does, with an apostrophe before any text that a spreadsheet would evaluate.
 
-    Names of classes, columns and files are whatever somebody chose, and ``=HYPERLINK(…)`` in a cell sends its
-    neighbours away. Numbers stay as they are.
+    Names of classes, columns and files are untrusted, and ``=HYPERLINK(…)`` in a cell can leak its neighbours. Numbers
+    are left unchanged.
 
     Args:
-        lineterminator: of each row.
+        lineterminator: ends each row.
     """
 
     def __init__(self, file: TextIO, lineterminator: str = "\r\n") -> None:
@@ -31,12 +31,12 @@ class Writer:
 
 
 def safe(cell: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula.
+    """A cell that no spreadsheet evaluates as a formula.
 
     >>> [safe(cell) for cell in ("=1+1", "-0.5", -0.5, "-a.png", "a=b", None)]
     ["'=1+1", '-0.5', -0.5, "'-a.png", 'a=b', None]
     """
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) and not is_number(cell) else cell
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_PREFIXES) and not is_number(cell) else cell
 
 
 def is_number(text: str) -> bool:

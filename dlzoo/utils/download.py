@@ -1,8 +1,8 @@
-"""Files of published data sets: found where they are, or downloaded once, never read damaged.
+"""Files of published data sets: used if present, otherwise downloaded once, and never read if damaged.
 
-A download goes to a name of its own, ``.<name>.part``, and gets the one that is read only when its checksum is right.
-What came of one that was broken off, even by ``kill -9``, is kept, and the next one goes on from there. Of several
-processes that want the same file one fetches it, under a lock that the system takes back from the dead.
+A download is written to ``.<name>.part`` and gets its final name only when its checksum matches. A partial download is
+kept, even after ``kill -9``, and the next one resumes from it. If several processes need the same file, one of them
+downloads it under a lock that the system releases when the process dies.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dlzoo.errors import UserError
-from dlzoo.utils.http import Patience, Refused, Transfer, Unreached, no_link, say
+from dlzoo.utils.http import MirrorError, MirrorUnreachable, RetryPolicy, Transfer, log, open_without_links
 
-PATIENCE = Patience()
+RETRY_POLICY = RetryPolicy()
 
-MOST_BYTES = 4 << 30
-"""Of a file that is downloaded, where no less is known: pretrained weights are the largest."""
+MAX_DOWNLOAD_BYTES = 4 << 30
+"""Default size limit of a download; pretrained weights are the largest files."""
 
 
 def folder_of(data_dir: str | os.PathLike[str], *parts: str) -> Path:
@@ -33,10 +33,10 @@ def folder_of(data_dir: str | os.PathLike[str], *parts: str) -> Path:
 
 
 def find(folder: Path, *names: str) -> Path | None:
-    """The first of these files that is in the folder.
+    """The first of these files that exists in the folder.
 
     Raises:
-        UserError: the folder may not be looked into.
+        UserError: the folder cannot be read.
     """
     try:
         return next((path for name in names if (path := folder / name).is_file()), None)
@@ -45,23 +45,23 @@ def find(folder: Path, *names: str) -> Path | None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole file; `UserError` if it may not be read."""
+    """The content of a file; `UserError` if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"data_dir: {path} cannot be read ({error.strerror})") from None
 
 
-class Unpacked(io.RawIOBase):
-    """What a gzip file unpacks to, as a stream that ends in an error where it is more than any published file.
+class LimitedGzip(io.RawIOBase):
+    """A decompressed gzip file as a stream that raises an error beyond a size limit (a gzip bomb).
 
     Args:
-        most: bytes.
+        max_bytes: size limit of the decompressed data.
     """
 
-    def __init__(self, path: Path, most: int) -> None:
+    def __init__(self, path: Path, max_bytes: int) -> None:
         self.path = path
-        self.left = most
+        self.left = max_bytes
         self.file = gzip.open(path)  # noqa: SIM115  # closed with this stream
 
     def readable(self) -> bool:
@@ -71,7 +71,7 @@ class Unpacked(io.RawIOBase):
         content = self.file.read(min(len(buffer), 1 << 20))
         self.left -= len(content)
         if self.left < 0:
-            raise damaged(self.path, "it unpacks to far more than the published file")
+            raise damaged(self.path, "it decompresses to far more than the published file")
         buffer[: len(content)] = content
         return len(content)
 
@@ -81,17 +81,17 @@ class Unpacked(io.RawIOBase):
 
 
 def check_md5(content: bytes, md5: str, path: Path) -> None:
-    """Refuse content that is not the published one.
+    """Check that content is that of the published file.
 
     Raises:
-        UserError: names the file and what to do with it.
+        UserError: it is not; names the file and what to do about it.
     """
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-        raise damaged(path, "its checksum is not the published one")
+        raise damaged(path, "its checksum does not match the published one")
 
 
 def damaged(path: Path, reason: str) -> UserError:
-    """The error for a file that is there but must not be used."""
+    """The error for a file that exists but must not be used."""
     return UserError(f"{path} is damaged: {reason}. Delete it, and the next run downloads it again")
 
 
@@ -104,34 +104,34 @@ def download(
     mirrors: Sequence[str],
     key: str = "data_dir",
     instead: str = "choose data that are embedded: data=digits",
-    most: int = MOST_BYTES,
+    max_bytes: int = MAX_DOWNLOAD_BYTES,
 ) -> Path:
-    """Fetch a file into a folder, from the first mirror that gives it undamaged.
+    """Download a file into a folder, from the first mirror that delivers it intact.
 
     Args:
-        md5: the published checksum; or else ``sha256``, of which the beginning is enough.
+        md5: the published checksum; alternatively ``sha256``, of which a prefix is enough.
         mirrors: base URLs; ``name`` is appended.
-        key: the setting or variable that says where the folder is.
-        instead: what else the user may do.
-        most: bytes that the file has at most.
+        key: the option or environment variable that sets the folder.
+        instead: an alternative for the user, as part of an error message.
+        max_bytes: size limit of the file.
 
     Raises:
-        UserError: no mirror gave it, or the folder cannot be written.
+        UserError: no mirror delivered it, or the folder cannot be written.
     """
     refuse = f"{name} cannot be stored in {folder} (%s): choose another {key}, or {instead}"
     path, part = folder / name, folder / f".{name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise UserError(refuse % "you may not write there")
-        with _alone(path):
-            if not path.is_file():  # else it came while this process waited
-                say(f"downloading {name} to {folder}")
-                hint = f"Put it into {folder} yourself ({key} says where that is), or {instead}"
-                _fetch(name, md5 or sha256, "md5" if md5 else "sha256", part, mirrors, hint, most)
+            raise UserError(refuse % "no write permission")
+        with _download_lock(path):
+            if not path.is_file():  # otherwise it arrived while this process waited
+                log(f"downloading {name} to {folder}")
+                hint = f"Put it into {folder} yourself (set by {key}), or {instead}"
+                _fetch(name, md5 or sha256, "md5" if md5 else "sha256", part, mirrors, hint, max_bytes)
                 os.replace(part, path)
     except (FileExistsError, NotADirectoryError):
-        raise UserError(refuse % "that is a file, or below one") from None
+        raise UserError(refuse % "it is a file, or inside one") from None
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink()  # the disk may be full
@@ -139,42 +139,44 @@ def download(
     return path
 
 
-def _fetch(name: str, checksum: str, algorithm: str, part: Path, mirrors: Sequence[str], hint: str, most: int) -> None:
-    """Leave the right file in ``part``. Mirrors that did not answer are asked again if that was said quickly."""
+def _fetch(
+    name: str, checksum: str, algorithm: str, part: Path, mirrors: Sequence[str], hint: str, max_bytes: int
+) -> None:
+    """Download the valid file into ``part``. Mirrors that failed to respond are retried if they failed quickly."""
 
-    def is_right() -> bool:
-        with open(part, "rb", opener=no_link) as file:
+    def is_valid() -> bool:
+        with open(part, "rb", opener=open_without_links) as file:
             return hashlib.file_digest(file, algorithm).hexdigest().startswith(checksum)
 
-    if part.is_symlink() or (part.exists() and part.stat().st_size > most):
+    if part.is_symlink() or (part.exists() and part.stat().st_size > max_bytes):
         part.unlink()
-    if part.exists() and is_right():
-        return  # the process that fetched it died before it gave the file its name
+    if part.exists() and is_valid():
+        return  # the process that downloaded it died before renaming it
     started, rounds = time.monotonic(), 0
-    failures: dict[str, Refused] = {}
-    waiting = [*mirrors]
-    while waiting:
-        for mirror in [*waiting]:
+    failures: dict[str, MirrorError] = {}
+    remaining = [*mirrors]
+    while remaining:
+        for mirror in [*remaining]:
             try:
-                Transfer(f"{mirror.rstrip('/')}/{name}", part, is_right, PATIENCE, most).run()
+                Transfer(f"{mirror.rstrip('/')}/{name}", part, is_valid, RETRY_POLICY, max_bytes).run()
                 return
-            except Refused as failure:
+            except MirrorError as failure:
                 failures[mirror] = failure
-                if not isinstance(failure, Unreached):
-                    waiting.remove(mirror)
+                if not isinstance(failure, MirrorUnreachable):
+                    remaining.remove(mirror)
         rounds += 1
-        pause = PATIENCE.pause(rounds)
-        if time.monotonic() + pause - started > PATIENCE.offline / 2:
+        pause = RETRY_POLICY.pause(rounds)
+        if time.monotonic() + pause - started > RETRY_POLICY.offline / 2:
             break
         time.sleep(pause)
     reasons = "; ".join(f"{urlsplit(mirror).netloc or mirror}: {reason}" for mirror, reason in failures.items())
-    kept = f" {part.stat().st_size / 1e6:,.1f} MB came and are kept." if part.exists() else ""
+    kept = f" {part.stat().st_size / 1e6:,.1f} MB were downloaded and are kept." if part.exists() else ""
     raise UserError(f"{name} could not be downloaded ({reasons or 'data.mirrors is empty'}).{kept} {hint}")
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold the lock of a file; a process that must wait says so."""
+def _download_lock(path: Path) -> Iterator[None]:
+    """Hold the lock of a file; a process that has to wait prints so."""
     import filelock
 
     place = path.with_name(f".{path.name}.lock")
@@ -182,10 +184,10 @@ def _alone(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        say(f"waiting for another process that downloads {path.name}")
+        log(f"waiting for another process to download {path.name}")
         lock.acquire(poll_interval=0.2)
     try:
         yield
     finally:
-        place.unlink(missing_ok=True)  # filelock sees that the file it locked has no name any more, and begins anew
+        place.unlink(missing_ok=True)  # filelock notices that the file it locked was unlinked, and retries
         lock.release()

@@ -1,38 +1,35 @@
-"""Numbers and sizes as text."""
+"""Formats numbers and sizes as text."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 
 def format_metric(name: str, value: float | None) -> str:
-    """Shares in percent, the rest with four digits.
+    """Fractions in percent, other values with four significant digits.
 
     >>> format_metric("test/accuracy", 0.98765), format_metric("test/loss", 0.012345)
     ('98.77%', '0.01235')
     """
     if value is None:
         return "-"
-    return f"{100 * value:.2f}%" if is_share(name) else f"{value:.4g}"
+    return f"{100 * value:.2f}%" if is_fraction(name) else f"{value:.4g}"
 
 
-def is_share(name: str) -> bool:
-    """Whether a metric is read in percent.
+def is_fraction(name: str) -> bool:
+    """Whether a metric is displayed in percent.
 
-    >>> [is_share(name) for name in ("test/accuracy", "baseline/probe_accuracy_pca", "test/loss")]
+    >>> [is_fraction(name) for name in ("test/accuracy", "baseline/probe_accuracy_pca", "test/loss")]
     [True, True, False]
     """
-    what = name.rsplit("/", 1)[-1]
-    return what == "f1" or any(word in what for word in ("accuracy", "share", "mape"))
+    base = name.rsplit("/", 1)[-1]
+    return base == "f1" or any(part in base for part in ("accuracy", "share", "mape"))
 
 
 def finite(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: they become null."""
+    """Replace NaN and infinity by None, since JSON has neither."""
     if isinstance(value, dict):
         return {k: finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -41,6 +38,6 @@ def finite(value: Any) -> Any:
 
 
 def size_of(path: Path) -> str:
-    """In kB or MB, as disks count."""
+    """The size of a file in kB or MB (powers of 1000)."""
     num = path.stat().st_size
     return f"{num / 1e3:,.1f} kB" if num < 1e6 else f"{num / 1e6:,.1f} MB"

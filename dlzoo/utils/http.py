@@ -1,7 +1,7 @@
-"""One file over HTTP, however often the connection breaks: what came is kept, and the rest is asked for again.
+"""Downloads a file over HTTP and resumes when the connection breaks: received bytes are kept, the rest is requested.
 
-`requests` asks and `urllib3` reads; neither of them, nor a library that stands on them, goes on with a file that broke
-off. The rules for that are those of RFC 9110, section 14: ``Range``, ``If-Range``, ``Content-Range`` and 416.
+`requests` sends the request and `urllib3` reads the body; neither they nor libraries based on them resume a partial
+download. The rules are those of RFC 9110, section 14: ``Range``, ``If-Range``, ``Content-Range`` and 416.
 """
 
 from __future__ import annotations
@@ -20,53 +20,53 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-PIECE = 1 << 16
-PASSING = (408, 425, 429, 500, 502, 503, 504)
-"""Answers that may be others in a moment."""
+CHUNK_SIZE = 1 << 16
+TRANSIENT_STATUSES = (408, 425, 429, 500, 502, 503, 504)
+"""Status codes of errors that may be temporary."""
 PARTIAL, NOT_SATISFIABLE = 206, 416
 MEGABYTE = 1e6
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long a download is tried; seconds, but for the first three."""
+class RetryPolicy:
+    """Limits on retries and timeouts; in seconds, except for the first three."""
 
     tries: int = 5
-    """In a row, of one mirror, that brought next to nothing."""
+    """Consecutive attempts at one mirror that made no progress."""
     progress: int = 1 << 20
-    """Bytes that a try must bring to be more than that."""
+    """Bytes that an attempt must receive to count as progress."""
     slowest: float = 1000.0
-    """Bytes per second, over ``stall``."""
+    """Minimum bytes per second, measured over ``stall``."""
     connect: float = 3.0
-    """To find a server, and to connect to it."""
+    """Timeout to resolve a server's name, and to connect to it."""
     stall: float = 10.0
-    """Between two pieces of an answer."""
+    """Timeout between two chunks of a response."""
     offline: float = 8.0
-    """Mirrors that do not answer are asked once more while less than half of this has passed."""
+    """Unresponsive mirrors are retried while less than half of this has elapsed."""
     first_pause: float = 0.5
     longest_pause: float = 60.0
-    """A server that asks for a longer one is left."""
+    """A server that asks for a longer pause is skipped."""
     report: float = 30.0
-    """Between two lines of progress where there is no terminal."""
+    """Interval between progress lines when stderr is not a terminal."""
 
     def pause(self, failures: int) -> float:
-        """Doubles from failure to failure; a random part of it keeps many clients from coming back together."""
+        """Exponential backoff with jitter, so that clients do not retry in lockstep."""
         return min(self.longest_pause, self.first_pause * 2 ** (failures - 1)) * random.uniform(0.5, 1)
 
 
-class Refused(Exception):
-    """Why a mirror does not give the file, in words."""
+class MirrorError(Exception):
+    """A mirror does not deliver the file; the message says why."""
 
 
-class Unreached(Refused):
-    """Nobody answered."""
+class MirrorUnreachable(MirrorError):
+    """A mirror did not respond."""
 
 
-class Broken(Exception):
-    """Why a try ended early, in words.
+class TransferInterrupted(Exception):
+    """An attempt ended early; the message says why.
 
     Args:
-        pause: seconds that the server asks for.
+        pause: seconds that the server asks to wait.
     """
 
     def __init__(self, reason: str, pause: float | None = None) -> None:
@@ -75,156 +75,156 @@ class Broken(Exception):
 
 
 class Transfer:
-    """A file from one address, into ``part``.
+    """Downloads a file from one URL into ``part``.
 
-    Bytes that are in ``part`` already, from another mirror or another day, are kept as long as ``is_right`` can be
-    reached with them: they are thrown away when the end does not have the right checksum.
+    Bytes already in ``part``, from another mirror or an earlier run, are kept; they are discarded only if the complete
+    file has the wrong checksum.
 
     Args:
-        is_right: whether the file is the wanted one.
-        most: bytes that the wanted one has at most; a server that says or sends more is left.
+        is_valid: whether ``part`` is the complete file.
+        max_bytes: size limit; a server that announces or sends more is skipped.
     """
 
-    def __init__(self, url: str, part: Path, is_right: Callable[[], bool], patience: Patience, most: int) -> None:
+    def __init__(self, url: str, part: Path, is_valid: Callable[[], bool], policy: RetryPolicy, max_bytes: int) -> None:
         self.url = url
-        self.most = most
+        self.max_bytes = max_bytes
         self.part = part
-        self.is_right = is_right
-        self.patience = patience
-        self.has_answered = False
+        self.is_valid = is_valid
+        self.policy = policy
+        self.has_responded = False
         self.validator = ""
-        """Of the version whose bytes are in ``part``, where this server told it."""
+        """The ETag or Last-Modified of the version whose bytes are in ``part``, if this server sent one."""
 
     @property
     def size(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
 
     def run(self) -> None:
-        """Try until the file is right.
+        """Retry until the file is valid.
 
         Raises:
-            Refused: it cannot be had here.
+            MirrorError: this mirror does not deliver it.
             OSError: it cannot be stored.
         """
-        failures = lies = 0
+        failures = wrong_files = 0
         while True:
-            before, broken = self.size, None
+            before, interruption = self.size, None
             try:
-                self.go_on()
-            except Broken as error:
-                broken = error
-            if self.size and self.is_right():
+                self.request_rest()
+            except TransferInterrupted as error:
+                interruption = error
+            if self.size and self.is_valid():
                 return
-            if broken is None:
-                lies += 1
+            if interruption is None:
+                wrong_files += 1
                 reason = "a web page instead of the file" if self.is_web_page() else "a wrong checksum"
                 self.discard()
-                if lies > 1:
-                    raise Refused(reason)
+                if wrong_files > 1:
+                    raise MirrorError(reason)
                 continue
-            failures = 1 if self.size - before >= self.patience.progress else failures + 1
-            if failures >= self.patience.tries:
-                raise Refused(str(broken))
-            pause = self.patience.pause(failures) if broken.pause is None else broken.pause
+            failures = 1 if self.size - before >= self.policy.progress else failures + 1
+            if failures >= self.policy.tries:
+                raise MirrorError(str(interruption))
+            pause = self.policy.pause(failures) if interruption.pause is None else interruption.pause
             if pause > 1:
-                say(f"{urlsplit(self.url).netloc}: {broken}; asked again in {pause:.0f} s")
+                log(f"{urlsplit(self.url).netloc}: {interruption}; retrying in {pause:.0f} s")
             time.sleep(pause)
 
-    def go_on(self) -> None:
-        """Ask once for what is missing, and append it."""
+    def request_rest(self) -> None:
+        """Request the missing bytes once, and append them."""
         import requests
         from requests import exceptions as http
 
-        headers = {"Accept-Encoding": "identity"}  # a .gz is to arrive as it is
+        headers = {"Accept-Encoding": "identity"}  # a .gz must arrive unchanged
         if start := self.size:
             headers["Range"] = f"bytes={start}-"
             if self.validator:
                 headers["If-Range"] = self.validator
-        limits = (self.patience.connect, self.patience.stall)
+        limits = (self.policy.connect, self.policy.stall)
         try:
-            find_host(self.url, self.patience.connect)
-            with requests.get(self.url, headers=headers, stream=True, timeout=limits) as answer:
-                self.has_answered = True
-                self.receive(answer, start)
+            resolve_host(self.url, self.policy.connect)
+            with requests.get(self.url, headers=headers, stream=True, timeout=limits) as response:
+                self.has_responded = True
+                self.receive(response, start)
         except http.Timeout:
-            raise self.unreached("no answer in time") from None
+            raise self.connection_error("no response in time") from None
         except http.ConnectionError:
-            raise self.unreached("the connection failed") from None
+            raise self.connection_error("the connection failed") from None
         except (http.RequestException, ValueError) as error:
-            raise Refused(str(error)) from None
+            raise MirrorError(str(error)) from None
 
-    def unreached(self, reason: str) -> Exception:
-        """A server that has answered before will do so again; another may not be there at all."""
-        return Broken(reason) if self.has_answered else Unreached(reason)
+    def connection_error(self, reason: str) -> Exception:
+        """A server that has responded before is worth retrying; one that never has may not exist."""
+        return TransferInterrupted(reason) if self.has_responded else MirrorUnreachable(reason)
 
-    def receive(self, answer: Any, start: int) -> None:
-        """Append an answer, or replace what is there by one that holds the whole file."""
-        if answer.status_code == NOT_SATISFIABLE and start:
-            if answer.headers.get("Content-Range", "").endswith(f"/{start}"):
-                return  # all is there already
+    def receive(self, response: Any, start: int) -> None:
+        """Append a partial response, or replace the file with a complete one."""
+        if response.status_code == NOT_SATISFIABLE and start:
+            if response.headers.get("Content-Range", "").endswith(f"/{start}"):
+                return  # the file is complete already
             self.discard()
-            raise Broken("it has less than the part that is here")
-        if answer.status_code in PASSING:
-            pause = asked_pause(answer)
-            if pause is not None and pause > self.patience.longest_pause:
-                raise Refused(f"HTTP {answer.status_code}: it wants to be left alone for {pause:.0f} s")
-            raise Broken(f"HTTP {answer.status_code}", pause)
-        if not 200 <= answer.status_code < 300:
-            raise Refused(f"HTTP {answer.status_code}")
-        if answer.status_code == PARTIAL:
-            if not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            raise TransferInterrupted("its file is shorter than the part already downloaded")
+        if response.status_code in TRANSIENT_STATUSES:
+            pause = retry_after(response)
+            if pause is not None and pause > self.policy.longest_pause:
+                raise MirrorError(f"HTTP {response.status_code}: it asks to wait {pause:.0f} s")
+            raise TransferInterrupted(f"HTTP {response.status_code}", pause)
+        if not 200 <= response.status_code < 300:
+            raise MirrorError(f"HTTP {response.status_code}")
+        if response.status_code == PARTIAL:
+            if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
                 self.discard()
-                raise Broken("it gave another part than was asked for")
+                raise TransferInterrupted("it sent a different range than requested")
         else:
             start = 0
-        tag = answer.headers.get("ETag", "")
-        self.validator = "" if tag.startswith("W/") else tag or answer.headers.get("Last-Modified", "")
-        rest = answer.raw.length_remaining or 0
+        tag = response.headers.get("ETag", "")
+        self.validator = "" if tag.startswith("W/") else tag or response.headers.get("Last-Modified", "")
+        rest = response.raw.length_remaining or 0
         free = shutil.disk_usage(self.part.parent).free
         if rest > free:
             sizes = f"{rest / MEGABYTE:,.0f} MB, and {free / MEGABYTE:,.0f} MB are free"
-            raise Refused(f"it needs {sizes} in {self.part.parent}")
-        if start + rest > self.most:
-            raise self.too_long(f"{(start + rest) / MEGABYTE:,.1f} MB")
-        self.read(answer.raw, start, start + rest)
+            raise MirrorError(f"not enough disk space: {sizes} in {self.part.parent}")
+        if start + rest > self.max_bytes:
+            raise self.oversized(f"{(start + rest) / MEGABYTE:,.1f} MB")
+        self.read(response.raw, start, start + rest)
 
     def read(self, body: Any, start: int, total: int) -> None:
-        """Write pieces as they come; `Broken` where they stop to come, or come too slowly."""
+        """Write chunks as they arrive; `TransferInterrupted` if they stop or arrive too slowly."""
         from urllib3 import exceptions as http
 
         window_began, window_bytes, received = time.monotonic(), 0, start
         with (
-            open(self.part, "ab", buffering=0, opener=no_link) as file,
-            progress(start, total, self.patience) as advance,
+            open(self.part, "ab", buffering=0, opener=open_without_links) as file,
+            progress(start, total, self.policy) as advance,
         ):
             file.truncate(start)
             while True:
                 try:
-                    piece = body.read1(PIECE)
+                    chunk = body.read1(CHUNK_SIZE)
                 except http.ReadTimeoutError:
-                    raise Broken("it fell silent") from None
+                    raise TransferInterrupted("it stopped sending") from None
                 except http.HTTPError:
-                    raise Broken("the connection broke off") from None
-                if not piece:
+                    raise TransferInterrupted("the connection was lost") from None
+                if not chunk:
                     break
-                if (received := received + len(piece)) > self.most:
-                    raise self.too_long(f"more than {received / MEGABYTE:,.1f} MB")
-                file.write(piece)
-                advance(len(piece))
-                window_bytes += len(piece)
-                if (seconds := time.monotonic() - window_began) > self.patience.stall:
-                    if window_bytes < self.patience.slowest * seconds:
-                        raise Broken("it all but fell silent")
+                if (received := received + len(chunk)) > self.max_bytes:
+                    raise self.oversized(f"more than {received / MEGABYTE:,.1f} MB")
+                file.write(chunk)
+                advance(len(chunk))
+                window_bytes += len(chunk)
+                if (seconds := time.monotonic() - window_began) > self.policy.stall:
+                    if window_bytes < self.policy.slowest * seconds:
+                        raise TransferInterrupted("it was sending too slowly")
                     window_began, window_bytes = time.monotonic(), 0
             os.fsync(file.fileno())
 
-    def too_long(self, size: str) -> Refused:
-        """What came of it is not the beginning of the file."""
+    def oversized(self, size: str) -> MirrorError:
+        """The error for a response that is too large; the received bytes are discarded."""
         self.discard()
-        return Refused(f"it gives {size}, but the file has at most {self.most / MEGABYTE:,.1f}")
+        return MirrorError(f"it sends {size}, but the file has at most {self.max_bytes / MEGABYTE:,.1f}")
 
     def is_web_page(self) -> bool:
-        """As the login page of a network, or an error page that says 200."""
+        """Whether it is HTML, such as a captive portal or an error page with status 200."""
         with self.part.open("rb") as file:
             return file.read(512).lstrip().lower().startswith((b"<!doctype html", b"<html"))
 
@@ -233,28 +233,28 @@ class Transfer:
         self.part.unlink(missing_ok=True)
 
 
-def no_link(path: str, flags: int) -> int:
-    """Open a file as `open` does, but not through a link, which somebody else may have put there."""
+def open_without_links(path: str, flags: int) -> int:
+    """An opener for `open` that does not follow symlinks, which another user may have placed there."""
     return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
-def asked_pause(answer: Any) -> float | None:
-    """Seconds until the time in ``Retry-After``, which may be a date."""
+def retry_after(response: Any) -> float | None:
+    """Seconds to wait according to ``Retry-After``, which may be a date."""
     from urllib3.exceptions import InvalidHeader
     from urllib3.util import Retry
 
     with contextlib.suppress(InvalidHeader):
-        return Retry().get_retry_after(answer.raw)
+        return Retry().get_retry_after(response.raw)
     return None
 
 
-def find_host(url: str, seconds: float) -> None:
-    """Look up the name of the server, or of the proxy.
+def resolve_host(url: str, seconds: float) -> None:
+    """Resolve the name of the server, or of the proxy.
 
-    A look-up has no time limit of its own, and where a firewall swallows it, it takes half a minute for each mirror.
+    A DNS lookup has no timeout, and behind a firewall that drops it, it takes half a minute for each mirror.
 
     Raises:
-        requests.exceptions.ConnectTimeout: it takes longer. That there is no such name is left for others to say.
+        requests.exceptions.ConnectTimeout: it takes longer. An unknown name is reported by the request itself.
     """
     import requests
 
@@ -269,12 +269,12 @@ def find_host(url: str, seconds: float) -> None:
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
-        raise requests.exceptions.ConnectTimeout(f"{host} is not found in time")
+        raise requests.exceptions.ConnectTimeout(f"{host} was not resolved in time")
 
 
 @contextlib.contextmanager
-def progress(start: int, total: int, patience: Patience) -> Iterator[Callable[[int], Any]]:
-    """A bar on a terminal, elsewhere a line now and then; gives what is called with the number of new bytes."""
+def progress(start: int, total: int, policy: RetryPolicy) -> Iterator[Callable[[int], Any]]:
+    """A progress bar on a terminal, otherwise lines; yields a callback that takes the number of new bytes."""
     if sys.stderr.isatty():
         from tqdm import tqdm
 
@@ -282,18 +282,18 @@ def progress(start: int, total: int, patience: Patience) -> Iterator[Callable[[i
         with tqdm(initial=start, total=total or None, **options) as bar:
             yield bar.update
         return
-    done, told = start, time.monotonic()
+    done, last_line = start, time.monotonic()
 
     def advance(num_bytes: int) -> None:
-        nonlocal done, told
+        nonlocal done, last_line
         done += num_bytes
-        if time.monotonic() - told >= patience.report:
-            told = time.monotonic()
+        if time.monotonic() - last_line >= policy.report:
+            last_line = time.monotonic()
             of = f" of {total / MEGABYTE:,.1f}" if total else ""
-            say(f"  {done / MEGABYTE:,.1f}{of} MB")
+            log(f"  {done / MEGABYTE:,.1f}{of} MB")
 
     yield advance
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

@@ -1,8 +1,8 @@
-"""One process at a time in a run folder, or in the folder of a grid.
+"""Locks that let only one process at a time use a run folder or the folder of a grid.
 
-The lock is the operating system's: it goes with its process, however that ends, so none is ever stale. On a network
-file system it holds between machines where the server keeps locks, as NFS from version 4 on does; where there are none,
-a warning says so.
+The operating system holds the lock and releases it when the process ends for any reason, so it is never stale. On a
+network file system it works across machines if the server supports locks, as NFS does since version 4; without support,
+a warning is printed.
 """
 
 from __future__ import annotations
@@ -17,45 +17,45 @@ import filelock
 from dlzoo.errors import UserError
 
 NAME = ".lock"
-"""The file in the folder; it is removed with the lock."""
-PATIENCE = 8.0
-"""Seconds to wait: processes that read data outlive a killed run for some, and hold its lock as well."""
+"""Name of the lock file in the folder; it is deleted on release."""
+TIMEOUT = 8.0
+"""Seconds to wait, since data-loading workers briefly outlive a killed run and still hold its lock."""
 
 Lock = filelock.BaseFileLock
 
 
 def lock(folder: Path) -> Lock | None:
-    """Take the lock of a folder; None where the file system has no locks.
+    """Acquire the lock of a folder; None if the file system does not support locks.
 
     Raises:
-        UserError: another process has it.
+        UserError: another process holds it.
     """
-    taken = filelock.FileLock(folder / NAME)
+    acquired = filelock.FileLock(folder / NAME)
     try:
-        taken.acquire(timeout=PATIENCE, poll_interval=0.1)
+        acquired.acquire(timeout=TIMEOUT, poll_interval=0.1)
     except filelock.Timeout:
         raise UserError(
-            f"{folder}: another process trains in this folder, and two would mix what they write; wait until it ends, "
-            "or give this one another folder, hydra.run.dir=… or output_dir=…"
+            f"{folder}: another process is training in this folder, and two would mix their output; wait until it "
+            "finishes, or choose another folder with hydra.run.dir=… or output_dir=…"
         ) from None
     except NotImplementedError:
-        print(f"warning: {folder} is on a file system without locks: start no other run in it", file=sys.stderr)
+        print(f"warning: {folder} is on a file system without locks: do not start another run in it", file=sys.stderr)
         return None
-    return taken
+    return acquired
 
 
-def unlock(taken: Lock | None) -> None:
-    if taken is not None:
+def unlock(acquired: Lock | None) -> None:
+    if acquired is not None:
         with contextlib.suppress(OSError):
-            Path(taken.lock_file).unlink(missing_ok=True)  # who waits for it sees that the name is gone
-        taken.release()
+            Path(acquired.lock_file).unlink(missing_ok=True)  # a waiting process notices that the file is gone
+        acquired.release()
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
-    taken = lock(folder)
+    acquired = lock(folder)
     try:
         yield
     finally:
-        unlock(taken)
+        unlock(acquired)

@@ -1,20 +1,17 @@
-"""Keep to the messages that a user can act on."""
+"""Silences messages that a user cannot act on."""
 
 from __future__ import annotations
 
 import threading
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dlzoo.utils import archives as durable
 
-if TYPE_CHECKING:
-    pass
-
 
 def quiet() -> None:
-    """Keep to what a user can act on: Lightning's advice about workers and loggers does not concern our loaders."""
+    """Silence Lightning's advice about data-loading workers and loggers, which does not apply to dlzoo's loaders."""
     import logging
 
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -26,16 +23,16 @@ def quiet() -> None:
         "LeafSpec",
         "logging interval",
         "in eval mode",
-        "returned `None`",  # a player at random has nothing to optimize
-        "which is not available but strict",  # a plateau schedule in an epoch without validation: see tasks/base.py
-        "lr_scheduler.step\\(\\)` before",  # a schedule may begin while a replay buffer is still being filled
+        "returned `None`",  # a random agent has nothing to optimize
+        "which is not available but strict",  # a plateau schedule in an epoch without validation
+        "lr_scheduler.step\\(\\)` before",  # a schedule may start while a replay buffer is still being filled
     )
     for text in advice:
         warnings.filterwarnings("ignore", f".*{text}.*")
-    threading.excepthook = _hear_of_thread
+    threading.excepthook = _thread_excepthook
 
 
-def _hear_of_thread(failed: Any) -> None:
-    """TensorBoard's writer fails in a thread, and then once more in ours, which says that a disk is full."""
-    if durable.refusal(failed.exc_value, Path()) is None:
+def _thread_excepthook(failed: Any) -> None:
+    """Ignore write failures of TensorBoard's writer thread: the main thread fails too, and reports the full disk."""
+    if durable.write_failure(failed.exc_value, Path()) is None:
         threading.__excepthook__(failed)

@@ -1,4 +1,4 @@
-"""The random numbers of a process as plain data, so that a continued run draws what it would have drawn."""
+"""The random-number state of a process as plain data, so that a resumed run draws the same numbers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ State = dict[str, Any]
 
 
 def capture() -> State:
-    """Of Python, NumPy and PyTorch, on the CPU and on the current GPU."""
-    kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002  # what libraries may draw from
+    """The state of Python, NumPy and PyTorch, on the CPU and the current GPU."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002  # libraries may use the global state
     state: State = {
         "python": random.getstate(),
         "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss],
@@ -25,7 +25,7 @@ def capture() -> State:
 
 
 def restore(state: State) -> None:
-    """Draw from here on what was drawn after `capture`."""
+    """Restore a captured state: the same numbers are drawn as after `capture`."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     kind, keys, position, has_gauss, cached = state["numpy"]
@@ -35,8 +35,8 @@ def restore(state: State) -> None:
         torch.cuda.set_rng_state(state["cuda"].cpu())
 
 
-def differ(rank: int) -> None:
-    """Other numbers on each rank from here on: until then all have drawn the same, such as the weights."""
+def offset_seed(rank: int) -> None:
+    """Reseed by rank, so that ranks draw different numbers from here on; before, all drew the same, as for weights."""
     if rank:
         seed = torch.initial_seed() + rank
         random.seed(seed)

@@ -1,4 +1,4 @@
-"""Checks of stored states: of the kind, shape and size that their place takes."""
+"""Checks that a stored state has the type, shape and size that the run expects."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from dlzoo.errors import UserError, one_line, short
-from dlzoo.utils.memory import has_run_out
+from dlzoo.utils.memory import is_out_of_memory
 
-LARGEST = 2**53
-"""Of a counter: more steps than any run takes, and exact as a float."""
+MAX_COUNT = 2**53
+"""Limit of a counter: more steps than any run takes, and exact as a float."""
 
 
 FAILURES = (
     TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError, AssertionError, OSError,
     ImportError, MisconfigurationException,
 )  # fmt: skip
-"""What restoring a state that does not fit can raise."""
+"""The errors that restoring a state of the wrong form can raise."""
 
 
 @contextlib.contextmanager
 def restoring(path: Any) -> Iterator[None]:
-    """Say in a sentence what fails while the state in ``path`` is restored; nothing but that may stand in the block."""
+    """Turn errors while restoring the state in ``path`` into a `UserError`; nothing else may stand in the block."""
     try:
         yield
     except UserError as error:
@@ -35,20 +35,20 @@ def restoring(path: Any) -> Iterator[None]:
             raise
         raise UserError(f"ckpt={path}: {error}") from None
     except FAILURES as error:
-        if path is None or (isinstance(error, OSError) and error.errno is not None) or has_run_out(error):
+        if path is None or (isinstance(error, OSError) and error.errno is not None) or is_out_of_memory(error):
             raise
         reason = f"{type(error).__name__}: {one_line(error, 200)}"
-        raise UserError(f"ckpt={path} is not a state of this run: {reason}") from None
+        raise UserError(f"ckpt={path} does not match this run: {reason}") from None
 
 
 ABSENT = object()
 
 
 def fits(value: Any, like: Any, place: str, *, unlimited: bool = False) -> None:
-    """Whether a value can stand where a fresh object has ``like``.
+    """Check that a stored value can replace ``like``, the value in a new object.
 
     Args:
-        unlimited: a number may be infinite, as the best one so far is before there is any.
+        unlimited: a number may be infinite, like the best value before the first epoch.
     """
     if isinstance(like, Tensor):
         if isinstance(value, Tensor):
@@ -64,8 +64,8 @@ def fits(value: Any, like: Any, place: str, *, unlimited: bool = False) -> None:
         for name, part in like.items():
             fits(value[name], part, f"{place}.{name}", unlimited=unlimited)
     elif isinstance(like, list | tuple):
-        for i, (part, ours) in enumerate(zip(sequence(value, place, len(like)), like, strict=True)):
-            fits(part, ours, f"{place}[{i}]", unlimited=unlimited)
+        for i, (part, expected) in enumerate(zip(sequence(value, place, len(like)), like, strict=True)):
+            fits(part, expected, f"{place}[{i}]", unlimited=unlimited)
     elif isinstance(like, bool) or isinstance(value, bool):
         if not (isinstance(value, bool) and isinstance(like, bool | None)):
             refuse(place, describe(value), describe(like))
@@ -74,14 +74,14 @@ def fits(value: Any, like: Any, place: str, *, unlimited: bool = False) -> None:
             refuse(place, describe(value), "nothing")
     elif is_number(like):
         number(value, place)
-        if math.isfinite(like) and not unlimited and not abs(value) < LARGEST:
+        if math.isfinite(like) and not unlimited and not abs(value) < MAX_COUNT:
             refuse(place, describe(value), "a finite number")
     elif type(value) is not type(like):
         refuse(place, describe(value), describe(like))
 
 
 def check_tensor(value: Tensor, like: Tensor, place: str) -> None:
-    """Same shape and kind of numbers, in memory of its own: an optimizer's kernels rely on it."""
+    """Check shape, kind of dtype and a dense memory layout, which an optimizer's kernels rely on."""
     is_plain = value.layout == torch.strided and value.device.type != "meta" and not value.is_quantized
     same_kind = value.is_floating_point() == like.is_floating_point() and value.is_complex() == like.is_complex()
     if (
@@ -92,25 +92,25 @@ def check_tensor(value: Tensor, like: Tensor, place: str) -> None:
     ):
         refuse(place, describe(value), describe(like))
     if not is_dense(value):
-        refuse(place, f"{describe(value)} with several numbers in one place of memory", describe(like))
+        refuse(place, f"{describe(value)} with elements that share memory", describe(like))
 
 
 def is_dense(value: Tensor) -> bool:
-    """Whether each element has its own place, without gaps between them.
+    """Whether the elements fill memory without overlaps or gaps.
 
     >>> is_dense(torch.zeros(3, 2).mT), is_dense(torch.zeros(1).expand(3))
     (True, False)
     """
-    wanted = 1
+    expected_stride = 1
     for stride, size in sorted(zip(value.stride(), value.shape, strict=True)):
-        if size > 1 and stride != wanted:
+        if size > 1 and stride != expected_stride:
             return False
-        wanted *= size
+        expected_stride *= size
     return True
 
 
 def tensors(value: Any, place: str) -> None:
-    """None, a tensor of finite or infinite floats, or a tuple of such."""
+    """Check that a value is None, a floating-point tensor, or a tuple of these."""
     if isinstance(value, list | tuple):
         for i, part in enumerate(value):
             tensors(part, f"{place}[{i}]")
@@ -121,7 +121,7 @@ def tensors(value: Any, place: str) -> None:
 
 
 def score(value: Any, place: str) -> None:
-    """A metric's value, or None."""
+    """Check that a value is a metric's value or None."""
     if isinstance(value, Tensor):
         check_tensor(value, torch.zeros(()), place)
     elif value is not None:
@@ -129,7 +129,7 @@ def score(value: Any, place: str) -> None:
 
 
 def counter(value: Any, place: str) -> None:
-    if type(value) is not int or not 0 <= value < LARGEST:
+    if type(value) is not int or not 0 <= value < MAX_COUNT:
         refuse(place, describe(value), "a whole number, 0 or more")
 
 
@@ -168,4 +168,4 @@ def describe(value: Any) -> str:
 
 
 def refuse(place: str, given: str, wanted: str) -> NoReturn:
-    raise UserError(f"its {place} is no state of this run: {given}, where it must be {wanted}")
+    raise UserError(f"its {place} does not match this run: it is {given}, but must be {wanted}")

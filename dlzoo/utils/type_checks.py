@@ -1,4 +1,4 @@
-"""Whether a value is of the type that its place wants, and how to say what is wanted."""
+"""Checks values against type annotations, and describes annotations in plain words."""
 
 from __future__ import annotations
 
@@ -11,25 +11,30 @@ from dlzoo.errors import UserError, nearest, short
 
 
 def check_value(value: Any, hint: Any, key: str) -> None:
-    """`UserError` if a value is not of the type that its key wants."""
+    """Raise `UserError` if the value of a key does not have the annotated type."""
     if not _fits(value, hint):
-        raise UserError(f"{key}={short(value)}: {_wanted(value, hint)}")
+        raise UserError(f"{key}={short(value)}: {_expected(value, hint)}")
 
 
 def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value, with every item in it, is of a type.
+
+    >>> _fits([8, 8], Sequence[int]), _fits([8, "a"], Sequence[int])
+    (True, False)
+    """
     import typeguard
 
     try:
-        typeguard.check_type(value, hint)
+        typeguard.check_type(value, hint, collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS)
     except typeguard.TypeCheckError:
         return False
     return True
 
 
-def _wanted(value: Any, hint: Any) -> str:
+def _expected(value: Any, hint: Any) -> str:
     choices = _choices(hint)
     if choices and isinstance(value, str):
-        return f"this is unknown; {nearest(value, choices)}"
+        return f"unknown value; {nearest(value, choices)}"
     return f"this must be {readable(hint)}"
 
 
@@ -45,9 +50,9 @@ def readable(hint: Any) -> str:
     >>> readable(float | None), readable(typing.Literal["a", "b"])
     ('a number or null', "one of 'a', 'b'")
     """
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
-    if hint in words:
-        return words[hint]
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+    if hint in names:
+        return names[hint]
     args, origin = typing.get_args(hint), typing.get_origin(hint)
     if origin is typing.Literal:
         return f"one of {', '.join(dict.fromkeys(repr(a) for a in args))}"

@@ -1,4 +1,4 @@
-"""Pictures made of pictures, pixel for pixel, and films of them: without matplotlib, since runs write many."""
+"""Pixel-exact image grids and animations, without matplotlib for speed, since runs write many."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
     from PIL import Image
 
 GAP = 2
-"""Pixels between two pictures."""
-SMALLEST = 48
-"""Pixels: smaller pictures are enlarged by a whole number to at least this side."""
+"""Pixels between two images."""
+MIN_SIDE = 48
+"""Smaller images are enlarged by an integer factor to at least this many pixels."""
 
 
 def tile(images: Tensor, num_columns: int) -> np.ndarray:
-    """Pictures (N, C, H, W) in [0, 1] row by row -> one picture (H', W', 3) of bytes, on white."""
+    """Images (N, C, H, W) in [0, 1], row by row -> one uint8 image (H', W', 3) on white."""
     x = images.detach().float().cpu().nan_to_num(0.0).clamp(0, 1).mul(255).round().byte()
     if x.shape[1] not in (1, 3):
         x = x.float().mean(1, keepdim=True).byte()
-    factor = max(1, math.ceil(SMALLEST / max(x.shape[-2:])))
+    factor = max(1, math.ceil(MIN_SIDE / max(x.shape[-2:])))
     x = x.repeat_interleave(factor, 2).repeat_interleave(factor, 3).expand(-1, 3, -1, -1)
     num, _, height, width = x.shape
     num_rows = -(-num // num_columns)
     canvas = torch.full((3, num_rows * (height + GAP) + GAP, num_columns * (width + GAP) + GAP), 255, dtype=torch.uint8)
-    for i, picture in enumerate(x):
+    for i, image in enumerate(x):
         top, left = GAP + (i // num_columns) * (height + GAP), GAP + (i % num_columns) * (width + GAP)
-        canvas[:, top : top + height, left : left + width] = picture
+        canvas[:, top : top + height, left : left + width] = image
     return canvas.permute(1, 2, 0).numpy()
 
 
 def pixels(image: Tensor) -> np.ndarray:
-    """A picture (C, H, W) in [0, 1] -> (H, W) bytes if it is grey, else (H, W, 3)."""
+    """An image (C, H, W) in [0, 1] -> uint8 (H, W) if greyscale, else (H, W, 3)."""
     x = image.detach().float().cpu().nan_to_num(0.0).clamp(0, 1).mul(255).round().byte()
     return x[0].numpy() if len(x) == 1 else x[:3].permute(1, 2, 0).numpy()
 
@@ -53,7 +53,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def columns_of(num: int) -> int:
-    """So many columns that a grid of ``num`` pictures is about square.
+    """The number of columns that makes a grid of ``num`` images roughly square.
 
     >>> [columns_of(n) for n in (1, 2, 16, 20, 64)]
     [1, 2, 4, 5, 8]
@@ -62,7 +62,7 @@ def columns_of(num: int) -> int:
 
 
 def write_png(pixels: np.ndarray, path: Path) -> None:
-    """pixels: (H, W, 3) bytes."""
+    """pixels: (H, W, 3) uint8."""
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def read_png(path: Path) -> np.ndarray:
 
 
 def write_gif(frames: Sequence[np.ndarray], path: Path, *, seconds: float = 6.0) -> None:
-    """A film that runs over and over, and rests a while on its last frame."""
+    """Write an animation that loops and pauses on its last frame."""
     from PIL import Image
 
     each = min(500, max(60, int(1000 * seconds / len(frames))))  # milliseconds

@@ -1,4 +1,4 @@
-"""Pictures of what a trained net does: maps of its layers, where it looks, which classes it knows. As pictures.py."""
+"""Figures that interpret a trained net: feature maps, Grad-CAM heatmaps, accuracy by class."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 SIDE = 140
 """Pixels of the longer side of each map of a layer, however small the map."""
-WIDEST = 1600
-"""Pixels of a row of pictures, as in `image_grid`."""
+MAX_ROW_WIDTH = 1600
+"""Pixels of a row of images, as in `image_grid`."""
 
 
-def feature_maps(x: Tensor, layers: Sequence[Layer], *, most: int = 8, title: str = "") -> Figure:
-    """The picture, and below it a row for each layer: its maps, each from its smallest value, black, to its largest.
+def feature_maps(x: Tensor, layers: Sequence[Layer], *, max_items: int = 8, title: str = "") -> Figure:
+    """The image, and below it a row of maps for each layer, each scaled from its minimum (black) to its maximum.
 
     Args:
         x: (1, C, H, W) in [0, 1].
         layers: their maps are (1, C', H', W').
-        most: maps of a layer; of more, those that vary most over the picture.
+        max_items: maps shown per layer: those that vary most over the image.
     """
-    shown, titles, headings = [fitted(x)], [title], ["the picture"]
+    shown, titles, headings = [fitted(x)], [title], ["input image"]
     blank = torch.ones_like(shown[0][:1, :1])
     for layer in layers:
         maps = layer.maps[0].float().cpu()
-        picked = maps.flatten(1).std(1, correction=0).topk(min(most, len(maps))).indices.sort().values
+        picked = maps.flatten(1).std(1, correction=0).topk(min(max_items, len(maps))).indices.sort().values
         low, high = (extreme.view(-1, 1, 1, 1) for extreme in (maps[picked].amin((1, 2)), maps[picked].amax((1, 2))))
         shown.append(fitted((maps[picked, None] - low) / (high - low).clamp(min=1e-12)))
         titles += [f"#{k}" for k in picked.tolist()]
@@ -49,7 +49,7 @@ def feature_maps(x: Tensor, layers: Sequence[Layer], *, most: int = 8, title: st
 
 
 def fitted(maps: Tensor) -> Tensor:
-    """(N, C, H, W) with a longer side of 140 pixels: small ones keep their square pixels, large ones are averaged."""
+    """Resize (N, C, H, W) to a longer side of 140 pixels: small maps keep square pixels, large ones are averaged."""
     height, width = maps.shape[2:]
     size = [max(1, round(SIDE * side / max(height, width))) for side in (height, width)]
     if max(height, width) > SIDE:
@@ -58,9 +58,9 @@ def fitted(maps: Tensor) -> Tensor:
 
 
 def overlaid(images: Tensor, heat: Tensor) -> Tensor:
-    """Pictures (N, C, H, W) in [0, 1] with their heat (N, H, W) over them -> (N, 3, H', W'), enlarged as `as_rgb` does.
+    """Overlay heatmaps (N, H, W) on images (N, C, H, W) in [0, 1] -> (N, 3, H', W'), enlarged as by `as_rgb`.
 
-    Each heat is shown on its own scale, from nothing to its largest value.
+    Each heatmap is scaled from zero to its maximum.
     """
     from matplotlib import colormaps
 
@@ -75,14 +75,14 @@ def grad_cam(
     images: Tensor, heat: Tensor, titles: Sequence[Sequence[str]], wrong: Sequence[Sequence[bool]], *,
     heading: str = "", row_headings: Sequence[str] = (), num_columns: int | None = None,
 ) -> Figure:  # fmt: skip
-    """Each picture, and beside it the same with the heat of some classes.
+    """Each image, followed by the same image with the heatmaps of some classes.
 
     Args:
         images: (N, C, H, W) in [0, 1].
-        heat: (N, K, H, W), not negative.
-        titles: of each picture and of its K heats.
-        wrong: which of them are to stand out.
-        num_columns: of the grid; None is one picture with its heats a row.
+        heat: (N, K, H, W), non-negative.
+        titles: of each image and of its K heatmaps.
+        wrong: which of them to highlight.
+        num_columns: of the grid; None: one image with its heatmaps per row.
     """
     num, num_classes = heat.shape[:2]
     hot = overlaid(images.repeat_interleave(num_classes, 0), heat.flatten(0, 1))
@@ -95,61 +95,61 @@ def grad_cam(
 
 
 def mistakes(
-    images: Tensor, heat: Tensor, titles: Sequence[tuple[str, str, str]], *, heading: str = "", most_in_a_row: int = 3
+    images: Tensor, heat: Tensor, titles: Sequence[tuple[str, str, str]], *, heading: str = "", max_per_row: int = 3
 ) -> Figure:
-    """Wrongly recognised pictures, each with the heat of the class given and that of the true one.
+    """Misclassified images, each with the heatmaps of the predicted and the true class.
 
     Args:
         images: (N, C, H, W) in [0, 1].
-        heat: (N, 2, H, W), not negative.
-        titles: of each picture and of its heats.
+        heat: (N, 2, H, W), non-negative.
+        titles: of each image and of its heatmaps.
     """
-    in_a_row = max(1, min(most_in_a_row, WIDEST // (3 * as_rgb(images[:1]).shape[2])))
+    per_row = max(1, min(max_per_row, MAX_ROW_WIDTH // (3 * as_rgb(images[:1]).shape[2])))
     wrong = [(True, False, False)] * len(images)
-    return grad_cam(images, heat, titles, wrong, heading=heading, num_columns=3 * in_a_row)
+    return grad_cam(images, heat, titles, wrong, heading=heading, num_columns=3 * per_row)
 
 
-def class_accuracies(counts: Tensor, names: Sequence[str], *, most: int = 24) -> Figure:
-    """For each class the share of its pictures that is recognised, the best first, and what the others are taken for.
+def class_accuracies(counts: Tensor, names: Sequence[str], *, max_items: int = 24) -> Figure:
+    """The accuracy of each class, best first, and its most frequent confusions.
 
     Args:
         counts: (K, K); rows are the true classes, columns the predicted ones.
-        most: classes shown; of more, the best and the worst.
+        max_items: classes shown: the best and the worst.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-    order, shares = ranked(counts)
-    left_out = max(0, len(order) - most)
-    shown = [*order[: -(-most // 2)], *order[len(order) - most // 2 :]] if left_out else order
+    order, accuracies = ranked(counts)
+    num_omitted = max(0, len(order) - max_items)
+    shown = [*order[: -(-max_items // 2)], *order[len(order) - max_items // 2 :]] if num_omitted else order
     labels, others = [shorten(names[k], 22) for k in shown], [confusions(counts[k], names, k) for k in shown]
     left, plot, right = (0.35 + 0.075 * max(map(len, labels)), 3.8, 0.4 + 0.07 * max(map(len, others)))  # inches
     below, rows, above = 0.4, 0.26 * len(shown), 0.45
     width, height = left + plot + right, below + rows + above
     fig = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     ax = fig.add_axes((left / width, below / height, plot / width, rows / height))
-    num, all_right = int(counts.sum()), share_right(counts)
-    between = f"; {left_out:,} classes between are not shown" if left_out else ""
-    style(ax, title=f"{all_right:.2%} of {num:,} right{between}")
-    lowest = shares[shown[-1]]
+    num, overall_accuracy = int(counts.sum()), share_right(counts)
+    between = f"; {num_omitted:,} classes in between are not shown" if num_omitted else ""
+    style(ax, title=f"{overall_accuracy:.2%} of {num:,} correct{between}")
+    lowest = accuracies[shown[-1]]
     low = max(0.0, lowest - 0.1 * (1 - lowest) - 0.002)
-    beside = ax.get_yaxis_transform()
+    right_margin = ax.get_yaxis_transform()
     for y, k in enumerate(shown):
-        ax.plot([low, shares[k]], [y, y], color=FAINT, linewidth=1)
-        ax.plot(shares[k], y, "o", color=TRAIN, markersize=5, clip_on=False)
-        ax.text(1.05, y, others[y], transform=beside, fontsize=8, va="center", color=INK)
-    ax.axvline(all_right, color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
+        ax.plot([low, accuracies[k]], [y, y], color=FAINT, linewidth=1)
+        ax.plot(accuracies[k], y, "o", color=TRAIN, markersize=5, clip_on=False)
+        ax.text(1.05, y, others[y], transform=right_margin, fontsize=8, va="center", color=INK)
+    ax.axvline(overall_accuracy, color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
     ax.set_yticks(range(len(shown)), labels)
     ax.set(xlim=(low, 1.0), ylim=(len(shown) - 0.5, -0.5))
     ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if 1 - low > 0.05 else 1))
     return fig
 
 
-def confusions(row: Tensor, names: Sequence[str], own: int, most: int = 2) -> str:
-    """What the pictures of a class were taken for, as '97.32% of 1,009; else 4 (9), 8 (7)'."""
+def confusions(row: Tensor, names: Sequence[str], true_class: int, max_items: int = 2) -> str:
+    """The accuracy and the main confusions of a class, as '97.32% of 1,009; else 4 (9), 8 (7)'."""
     others = row.clone()
-    others[own] = 0
-    best = others.topk(min(most, len(row)))
-    text = f"{row[own] / row.sum():.2%} of {row.sum():,}"
+    others[true_class] = 0
+    best = others.topk(min(max_items, len(row)))
+    text = f"{row[true_class] / row.sum():.2%} of {row.sum():,}"
     parts = [f"{shorten(names[k], 16)} ({n:,})" for n, k in zip(*(t.tolist() for t in best), strict=True) if n]
     return text + (f"; else {', '.join(parts)}" if parts else "")

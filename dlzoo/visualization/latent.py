@@ -1,4 +1,4 @@
-"""Figures of codes, and of a generator and a discriminator at work."""
+"""Figures of latents, and of the training of a generator and a discriminator."""
 
 from __future__ import annotations
 
@@ -14,34 +14,36 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def latent_space(codes: Tensor, labels: Tensor, names: Sequence[str]) -> Figure:
-    """Codes as points coloured by class, or by value where there are no names.
+def latent_space(latents: Tensor, labels: Tensor, names: Sequence[str]) -> Figure:
+    """Latents as points coloured by class, or by value if there are no names.
 
     Args:
-        codes: (N, D); more than two numbers are brought to two by PCA, one is drawn over itself.
-        labels: (N,) or (N, K) classes, or (N, D) values, whose first is shown.
+        latents: (N, D); more than two dimensions are projected to two by PCA, a single one is plotted against itself.
+        labels: (N,) or (N, K) classes, or (N, D) values, of which the first is shown.
         names: of the classes.
     """
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    points, axes = planar(codes)
+    points, axes = planar(latents)
     fig = Figure(figsize=(7.6, 6.0), dpi=DPI, facecolor="white", layout="constrained")
     ax = fig.add_subplot()
-    style(ax, title="codes of test pictures", x=axes[0], y=axes[1])
+    style(ax, title="latents of test images", x=axes[0], y=axes[1])
     shown: dict[str, Any] = {"s": 9, "linewidths": 0, "alpha": 0.75}
     if not names:
         values = labels.flatten(1)[:, 0] if labels.ndim > 1 else labels
         across, down = points.T.numpy()
-        drawn = ax.scatter(across, down, c=values.cpu().numpy(), cmap="viridis", **shown)
-        fig.colorbar(drawn, ax=ax, pad=0.02)
+        scatter = ax.scatter(across, down, c=values.cpu().numpy(), cmap="viridis", **shown)
+        fig.colorbar(scatter, ax=ax, pad=0.02)
         return fig
-    told = (labels.argmax(1) if labels.ndim == 2 else labels).cpu()
+    classes = (labels.argmax(1) if labels.ndim == 2 else labels).cpu()
     palette = colormaps["tab10" if len(names) <= 10 else "tab20" if len(names) <= 20 else "hsv"]
-    few = palette.N if len(names) <= 20 else len(names)
+    num_colours = palette.N if len(names) <= 20 else len(names)
     for k, name in enumerate(names):
-        own = points[told == k]
-        ax.scatter(*own.T.numpy(), color=palette(k if len(names) <= 20 else k / few), label=name, **shown)
+        class_points = points[classes == k]
+        ax.scatter(
+            *class_points.T.numpy(), color=palette(k if len(names) <= 20 else k / num_colours), label=name, **shown
+        )
     if len(names) <= 40:
         ax.legend(
             loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8.5, labelcolor=INK, frameon=False, markerscale=2
@@ -49,26 +51,28 @@ def latent_space(codes: Tensor, labels: Tensor, names: Sequence[str]) -> Figure:
     return fig
 
 
-def planar(codes: Tensor) -> tuple[Tensor, tuple[str, str]]:
-    """(N, 2) and what the axes are called."""
-    flat = codes.detach().float().cpu().flatten(1)
+def planar(latents: Tensor) -> tuple[Tensor, tuple[str, str]]:
+    """The latents projected to (N, 2), and the axis labels."""
+    flat = latents.detach().float().cpu().flatten(1)
     if flat.shape[1] == 1:
-        return flat.expand(-1, 2), ("code", "code")
+        return flat.expand(-1, 2), ("latent", "latent")
     if flat.shape[1] == 2:
-        return flat, ("first number of the code", "second number of the code")
+        return flat, ("first latent dimension", "second latent dimension")
     from sklearn.decomposition import PCA
 
     pca = PCA(2, random_state=0)
     points = torch.from_numpy(pca.fit_transform(flat.numpy()))
-    first, second = (f"principal component ({share:.0%} of the variance)" for share in pca.explained_variance_ratio_)
+    first, second = (
+        f"principal component ({fraction:.0%} of the variance)" for fraction in pca.explained_variance_ratio_
+    )
     return points, (first, second)
 
 
-def adversaries(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """The losses of generator and discriminator over the epochs, and how real real and made pictures look.
+def adversaries(rows: Sequence[Mapping[str, float]]) -> Figure:
+    """The losses of generator and discriminator, and the discriminator's output for real and generated images.
 
     Args:
-        rows: one mapping an epoch, with ``train/generator_loss``, ``train/discriminator_loss``, ``train/d_real`` and
+        rows: one mapping per epoch, with ``train/generator_loss``, ``train/discriminator_loss``, ``train/d_real`` and
             ``train/d_fake``.
     """
     fig, (losses, scores) = new_panels(2, width=5.2, height=3.4)
@@ -78,31 +82,33 @@ def adversaries(rows: Sequence[Mapping[str, Any]]) -> Figure:
         (losses, "generator_loss", "generator", VAL),
         (losses, "discriminator_loss", "discriminator", TRAIN),
         (scores, "d_real", "D(x), real", TRAIN),
-        (scores, "d_fake", "D(G(z)), made", VAL),
+        (scores, "d_fake", "D(G(z)), generated", VAL),
     ):
         epochs, values = curve(rows, f"train/{key}")
-        few = len(epochs) <= 30
-        ax.plot(epochs, values, color=colour, label=label, linewidth=1.8, marker="o" if few else "", markersize=3.5)
+        num_colours = len(epochs) <= 30
+        ax.plot(
+            epochs, values, color=colour, label=label, linewidth=1.8, marker="o" if num_colours else "", markersize=3.5
+        )
     for ax in (losses, scores):
         if rows:
             whole_epochs(ax, [float(row["epoch"]) for row in rows])
         ax.legend(fontsize=8.5, labelcolor=INK, framealpha=0.85, edgecolor="none")
     _, values = curve(rows, "train/d_real")
-    if all(0 <= v <= 1 for v in values):  # a critic's scores have no such bounds
+    if all(0 <= v <= 1 for v in values):  # a critic's scores are unbounded
         scores.set_ylim(-0.03, 1.03)
         scores.axhline(0.5, color=FAINT, linewidth=1.0, linestyle=(0, (4, 3)))
     return fig
 
 
-def class_shares(made: Tensor, real: Tensor, names: Sequence[str]) -> Figure:
-    """Of each class among made and among real pictures, as a classifier sees them. made, real: (K,)"""
+def class_fractions(generated: Tensor, real: Tensor, names: Sequence[str]) -> Figure:
+    """The class distribution of generated and real images according to a classifier. generated, real: (K,)"""
     from matplotlib.ticker import PercentFormatter
 
     fig, (ax,) = new_panels(1, width=min(max(3.5, 0.62 * len(names) + 1.2), 16), height=3.6)
-    style(ax, title="classes among samples", x="class, as LeNet sees it")
+    style(ax, title="classes among samples", x="class predicted by LeNet")
     places = torch.arange(len(names)).numpy()
-    ax.bar(places - 0.2, made.cpu().numpy(), width=0.4, color=VAL, label="samples")
-    ax.bar(places + 0.2, real.cpu().numpy(), width=0.4, color=TRAIN, label="test pictures")
+    ax.bar(places - 0.2, generated.cpu().numpy(), width=0.4, color=VAL, label="samples")
+    ax.bar(places + 0.2, real.cpu().numpy(), width=0.4, color=TRAIN, label="test images")
     ax.set_xticks(places, [shorten(name, 12) for name in names], rotation=0 if max(map(len, names)) < 3 else 60)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     ax.legend(fontsize=8.5, labelcolor=INK, framealpha=0.85, edgecolor="none")

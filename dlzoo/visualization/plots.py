@@ -1,6 +1,6 @@
-"""Pictures of a run: every function returns a matplotlib `Figure`, without pyplot and its state; `save` writes it.
+"""Figures of a run: every function returns a matplotlib `Figure`, without pyplot's global state; `save` writes it.
 
-Tensors may live on any device. matplotlib is imported when the first picture is drawn.
+Tensors may live on any device. matplotlib is imported when the first figure is drawn.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito's palette, which colour-blind readers can tell apart.
+# Okabe & Ito's palette, which is safe for colour-blind readers.
 TRAIN, VAL, WRONG, RIGHT, INK, FAINT = "#0072B2", "#E69F00", "#C8371F", "#222222", "#333333", "#9A9A9A"
 DPI = 150
-SPELLED = {"rmse": "RMSE", "mae": "MAE", "mse": "MSE", "r2": "R²", "f1": "F1", "mape": "MAPE", "mase": "MASE"}
+DISPLAY_NAMES = {"rmse": "RMSE", "mae": "MAE", "mse": "MSE", "r2": "R²", "f1": "F1", "mape": "MAPE", "mase": "MASE"}
 
 
 def save(fig: Figure, path: str | Path) -> None:
-    """Write a picture in the format that the path's ending names."""
+    """Write a figure in the format of the path's suffix."""
     as_plain_text(fig)
     fig.savefig(path, dpi=fig.dpi)
 
 
 def as_plain_text(fig: Figure) -> Figure:
-    """A picture whose texts stand as they are: between two $ matplotlib reads formulas, and fails where there is none.
+    """Turn off math parsing: matplotlib parses text between two $ as a formula, and raises if it is not one.
 
-    Names of classes and columns, and values of a config, may be anything. Only the powers of ten that a logarithmic
-    axis writes are formulas.
+    Names of classes and columns, and values of a config, are arbitrary text. Only the powers of ten on a logarithmic
+    axis are formulas.
     """
     from matplotlib.text import Text
     from matplotlib.ticker import LogFormatter
@@ -55,13 +55,13 @@ def as_plain_text(fig: Figure) -> Figure:
 # ------------------------------------------------------------------------------------------------ curves
 
 
-def learning_curves(rows: Sequence[Mapping[str, Any]], monitor: tuple[str, str] = ("val/loss", "min")) -> Figure:
-    """Loss, up to four further metrics and the learning rate over the epochs.
+def learning_curves(rows: Sequence[Mapping[str, float]], monitor: tuple[str, str] = ("val/loss", "min")) -> Figure:
+    """Loss, up to four other metrics, and the learning rate over the epochs.
 
     Args:
-        rows: one mapping an epoch: ``epoch``, ``lr``, ``train/…`` and ``val/…``; what is missing or not finite is
-            left out.
-        monitor: the metric that chooses the best epoch, which every panel marks, and its direction (min or max).
+        rows: one mapping per epoch: ``epoch``, ``lr``, ``train/…`` and ``val/…``; missing or non-finite values are
+            omitted.
+        monitor: the metric that selects the best epoch, which every panel marks, and its direction (min or max).
     """
     names = dict.fromkeys(key.partition("/")[2] for row in rows for key in row if key.startswith(("train/", "val/")))
     shown = sorted(names, key=lambda name: name != "loss")[:5]
@@ -80,17 +80,21 @@ def learning_curves(rows: Sequence[Mapping[str, Any]], monitor: tuple[str, str] 
     return fig
 
 
-def curve(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
-    """(epochs, values) of a metric where it is a finite number."""
+LARGEST = 1e100
+"""No value above it is drawn, nor NaN: Matplotlib subtracts numbers near the largest of a float from one another."""
+
+
+def curve(rows: Sequence[Mapping[str, float]], key: str) -> tuple[list[float], list[float]]:
+    """(epochs, values) of a metric where it is a number that can be drawn."""
     points = [
         (float(row["epoch"]), float(row[key]))
         for row in rows
-        if row.get(key) not in (None, "") and math.isfinite(float(row[key]))
+        if row.get(key) not in (None, "") and abs(float(row[key])) < LARGEST
     ]
     return [x for x, _ in points], [y for _, y in points]
 
 
-def best_epoch(rows: Sequence[Mapping[str, Any]], key: str, mode: str) -> float | None:
+def best_epoch(rows: Sequence[Mapping[str, float]], key: str, mode: str) -> float | None:
     """The first epoch with the lowest (min) or highest (max) value; None if the metric was never measured."""
     epochs, values = curve(rows, key)
     if not epochs:
@@ -98,8 +102,8 @@ def best_epoch(rows: Sequence[Mapping[str, Any]], key: str, mode: str) -> float 
     return epochs[values.index(min(values) if mode == "min" else max(values))]
 
 
-def draw_metric(ax: Axes, rows: Sequence[Mapping[str, Any]], name: str) -> None:
-    style(ax, title=SPELLED.get(name, name.replace("_", " ")), x="epoch")
+def draw_metric(ax: Axes, rows: Sequence[Mapping[str, float]], name: str) -> None:
+    style(ax, title=DISPLAY_NAMES.get(name, name.replace("_", " ")), x="epoch")
     lowest, highest = math.inf, -math.inf
     for split, colour in (("train", TRAIN), ("val", VAL)):
         epochs, values = curve(rows, f"{split}/{name}")
@@ -116,8 +120,8 @@ def draw_metric(ax: Axes, rows: Sequence[Mapping[str, Any]], name: str) -> None:
     whole_epochs(ax, [float(row["epoch"]) for row in rows])
 
 
-def mark_best(ax: Axes, rows: Sequence[Mapping[str, Any]], name: str, best: float, *, monitored: bool) -> None:
-    """A line at the best epoch, and a ring with the value where the metric was measured on validation."""
+def mark_best(ax: Axes, rows: Sequence[Mapping[str, float]], name: str, best: float, *, monitored: bool) -> None:
+    """A line at the best epoch, and a ring with the value if the metric was measured in validation."""
     ax.axvline(best, color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
     epochs, values = curve(rows, f"val/{name}")
     if best in epochs:
@@ -162,13 +166,13 @@ def image_grid(
     row_headings: Sequence[str] = (),
     num_columns: int = 8,
 ) -> Figure:
-    """Pictures side by side, small ones enlarged by whole pixels.
+    """A grid of images, small ones enlarged by an integer factor.
 
     Args:
-        images: (N, C, H, W) in [0, 1] or uint8; one channel is grey, three are colours, others show their mean.
-        titles: text above each picture, of one or more lines; a long line is cut, but not what follows a tab.
-        colours: of each title; one that is not the usual ink also frames the picture.
-        row_headings: text above each row, over its whole width.
+        images: (N, C, H, W) in [0, 1] or uint8; greyscale, RGB, or the mean of any other number of channels.
+        titles: text above each image, of one or more lines; a long line is truncated, except after a tab.
+        colours: of each title; an unusual one also frames the image.
+        row_headings: text above each row, across its full width.
     """
     import numpy as np
     from matplotlib.figure import Figure
@@ -191,19 +195,19 @@ def image_grid(
         canvas[y : y + height, x : x + width] = pixels[i]
         for up, text in enumerate(reversed(titles[i].split("\n")) if titles else ()):
             at = ((x + width / 2) / canvas.shape[1], 1 - (y - 8 - line * up) / canvas.shape[0])
-            fig.text(*at, fitted(text, int(width / 9.4)), color=colour, fontsize=7.5, ha="center")
+            fig.text(*at, truncated(text, int(width / 9.4)), color=colour, fontsize=7.5, ha="center")
     for row, text in enumerate(row_headings):
         at = (gap / canvas.shape[1], 1 - (top - row_line + step_y * row) / canvas.shape[0])
         fig.text(*at, shorten(text, canvas.shape[1] // 10), fontsize=8.5, va="top", color=INK)
     if heading:
         at = (gap / canvas.shape[1], 1 - gap / canvas.shape[0])
         fig.text(*at, shorten(heading, canvas.shape[1] // 11), fontsize=10, va="top", color=INK)
-    fig.figimage(canvas, origin="upper")  # pixel for pixel: nothing is resampled
+    fig.figimage(canvas, origin="upper")  # pixel-exact, without resampling
     return fig
 
 
 def as_rgb(images: Tensor) -> np.ndarray:
-    """(N, C, H, W) -> (N, H', W', 3) bytes; at least 140 pixels, by whole factors, and at most 256."""
+    """(N, C, H, W) -> uint8 (N, H', W', 3), enlarged by an integer factor to at least 140 pixels, or reduced to 256."""
     x = images.detach().cpu()
     x = (x.float() / 255 if x.dtype == torch.uint8 else x.float()).nan_to_num(0.0).clamp(0, 1)
     if x.shape[1] not in (1, 3):
@@ -220,7 +224,7 @@ def as_rgb(images: Tensor) -> np.ndarray:
 def predictions(
     images: Tensor, targets: Tensor, outputs: Tensor, names: Sequence[str], *, heading: str = "", num_columns: int = 8
 ) -> Figure:
-    """Each picture with the predicted class and its probability; a wrong one in red, with the right class below.
+    """Each image with its predicted class and probability; mistakes in red, with the true class below.
 
     Args:
         images: (N, C, H, W) in [0, 1].
@@ -229,23 +233,23 @@ def predictions(
         names: the K classes.
     """
     right = (targets.argmax(1) if targets.ndim == 2 else targets).tolist()
-    share, guess = (t.tolist() for t in outputs.detach().float().softmax(1).max(1))
-    wrong = [g != r for g, r in zip(guess, right, strict=True)]
+    confidence, predicted = (t.tolist() for t in outputs.detach().float().softmax(1).max(1))
+    wrong = [g != r for g, r in zip(predicted, right, strict=True)]
     titles = [
         f"{names[g]}\t{p:.0%}" + (f"\nis {names[r]}" if bad else "")
-        for g, p, r, bad in zip(guess, share, right, wrong, strict=True)
+        for g, p, r, bad in zip(predicted, confidence, right, wrong, strict=True)
     ]
     colours = [WRONG if bad else RIGHT for bad in wrong]
     return image_grid(images, titles, colours, heading=heading, num_columns=num_columns)
 
 
-def filters(weight: Tensor, *, heading: str = "", most: int = 64) -> Figure:
-    """The first ``most`` kernels, each on its own scale: zero is grey, positive light, negative dark.
+def filters(weight: Tensor, *, heading: str = "", max_items: int = 64) -> Figure:
+    """The first ``max_items`` kernels, each on its own scale: zero is grey, positive light, negative dark.
 
     Args:
-        weight: (O, C, H, W), of a convolution, or of a linear layer seen as pictures.
+        weight: (O, C, H, W), of a convolution, or of a linear layer reshaped to images.
     """
-    w = weight.detach().cpu().float()[:most]
+    w = weight.detach().cpu().float()[:max_items]
     if w.shape[1] not in (1, 3):
         w = w.mean(1, keepdim=True)
     largest = w.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
@@ -256,30 +260,32 @@ def filters(weight: Tensor, *, heading: str = "", most: int = 64) -> Figure:
 
 
 def confusion_matrix(counts: Tensor, names: Sequence[str]) -> Figure:
-    """Rows are the true classes, columns the predicted ones; the colour is the share of the row.
+    """Rows are the true classes, columns the predicted ones; the colour is the fraction of the row.
 
     Args:
-        counts: (K, K) of whole numbers, written into the cells when there are at most 20 classes.
-        names: of the K classes; beyond a hundred only some are written.
+        counts: (K, K) integers, written into the cells if there are at most 20 classes.
+        names: of the K classes; beyond a hundred only some are shown.
     """
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
     counts = counts.detach().cpu().double()
-    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    row_fractions = counts / counts.sum(1, keepdim=True).clamp(min=1)
     num, labels = len(names), [shorten(name, 18) for name in names]
     size = 8.5 if num <= 40 else 6.5 if num <= 70 else 5.5  # points
     upright = num > 40 or (num > 3 and max(map(len, labels)) > 3)
-    # All in inches, by hand: matplotlib's own layout draws the many labels four times over.
+    # Laid out by hand in inches: matplotlib's layout engine would render the many labels four times.
     side = max(0.46 * num, 2.6) if num <= 20 else min(max(0.115 * num, 5.5), 11.5)
     text = max(map(len, labels)) * size * 0.62 / 72
     left, below, above, right = text + 0.5, (text if upright else 0.15) + 0.5, 0.5, 1.25
     width, height = left + side + right, below + side + above
     fig = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     ax = fig.add_axes((left / width, below / height, side / width, side / height))
-    beside = fig.add_axes(((left + side + 0.2) / width, (below + side / 5) / height, 0.12 / width, 0.6 * side / height))
-    # the square root shows the rare mistakes of a good net
-    image = ax.imshow(shares.numpy(), cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
+    colourbar_ax = fig.add_axes(
+        ((left + side + 0.2) / width, (below + side / 5) / height, 0.12 / width, 0.6 * side / height)
+    )
+    # the square root makes the rare mistakes of a good net visible
+    image = ax.imshow(row_fractions.numpy(), cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     every = -(-num // 100)
     ax.set_xticks(range(0, num, every), labels[::every], rotation=90 if upright else 0, fontsize=size)
     ax.set_yticks(range(0, num, every), labels[::every], fontsize=size)
@@ -288,26 +294,26 @@ def confusion_matrix(counts: Tensor, names: Sequence[str]) -> Figure:
     ax.set_ylabel("true", color=INK)
     total = counts.sum().item()
     accuracy = counts.diagonal().sum().item() / max(total, 1)
-    ax.set_title(f"{accuracy:.2%} of {total:,.0f} right", fontsize=11, color=INK, pad=8)
+    ax.set_title(f"{accuracy:.2%} of {total:,.0f} correct", fontsize=11, color=INK, pad=8)
     ax.spines[:].set_visible(False)
-    bar = fig.colorbar(image, cax=beside, ticks=[0, 0.01, 0.05, 0.2, 0.5, 1])
-    beside.set_yticklabels(["0", "1%", "5%", "20%", "50%", "100%"], fontsize=8, color=INK)
-    bar.set_label("share of the true class", fontsize=8.5, color=INK)
+    bar = fig.colorbar(image, cax=colourbar_ax, ticks=[0, 0.01, 0.05, 0.2, 0.5, 1])
+    colourbar_ax.set_yticklabels(["0", "1%", "5%", "20%", "50%", "100%"], fontsize=8, color=INK)
+    bar.set_label("fraction of the true class", fontsize=8.5, color=INK)
     bar.outline.set_visible(False)
     if num <= 20:
-        write_counts(ax, counts, shares)
+        write_counts(ax, counts, row_fractions)
     return fig
 
 
-def write_counts(ax: Axes, counts: Tensor, shares: Tensor) -> None:
+def write_counts(ax: Axes, counts: Tensor, row_fractions: Tensor) -> None:
     size = {1: 9.0, 2: 9.0, 3: 9.0, 4: 8.0, 5: 6.8}.get(len(f"{counts.max():.0f}"), 5.5)
     for i, j in counts.nonzero().tolist():
-        colour = "white" if shares[i, j] > 0.3 else INK
+        colour = "white" if row_fractions[i, j] > 0.3 else INK
         ax.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center", fontsize=size, color=colour)
 
 
 def predicted_against_true(pred: Tensor, true: Tensor, names: Sequence[str], units: Sequence[str] = ()) -> Figure:
-    """A panel for each value: predictions over truths, the line where both agree, RMSE, MAE and R².
+    """A panel for each value: predicted against true values, the identity line, RMSE, MAE and R².
 
     Args:
         pred: (N, D), as ``true``.
@@ -317,11 +323,11 @@ def predicted_against_true(pred: Tensor, true: Tensor, names: Sequence[str], uni
     pred, true = pred.detach().cpu().double().view(len(pred), -1), true.detach().cpu().double().view(len(true), -1)
     fig, panels = new_panels(len(names), width=4.65, height=4.6, left=0.9)
     for i, (ax, name) in enumerate(zip(panels, names, strict=False)):
-        draw_agreement(ax, pred[:, i], true[:, i], name, units[i] if units else "")
+        draw_predicted_against_true(ax, pred[:, i], true[:, i], name, units[i] if units else "")
     return fig
 
 
-def draw_agreement(ax: Axes, pred: Tensor, true: Tensor, name: str, unit: str) -> None:
+def draw_predicted_against_true(ax: Axes, pred: Tensor, true: Tensor, name: str, unit: str) -> None:
     suffix = f" ({unit})" if unit else ""
     style(ax, title=name.replace("_", " "), x=f"true{suffix}", y=f"predicted{suffix}")
     error = pred - true
@@ -344,15 +350,15 @@ def draw_agreement(ax: Axes, pred: Tensor, true: Tensor, name: str, unit: str) -
     ax.plot([low, high], [low, high], color=VAL, linewidth=1.4)
     ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 2}
-    look: dict[str, Any] = {"fontsize": 8.5, "linespacing": 1.4, "color": INK, "bbox": box}
-    ax.text(0.04, 0.96, "\n".join(lines), transform=ax.transAxes, va="top", **look)
+    text_style: dict[str, Any] = {"fontsize": 8.5, "linespacing": 1.4, "color": INK, "bbox": box}
+    ax.text(0.04, 0.96, "\n".join(lines), transform=ax.transAxes, va="top", **text_style)
 
 
 # ------------------------------------------------------------------------------------------------ small parts
 
 
 def shown_range(values: Tensor) -> tuple[float, float]:
-    """From the lowest to the highest, unless a few wild values would squeeze the rest into a corner."""
+    """From the lowest to the highest value, without outliers that would squeeze the rest together."""
     values = values[values.isfinite()].sort().values
     if not len(values):
         return 0.0, 1.0
@@ -368,12 +374,12 @@ def shown_range(values: Tensor) -> tuple[float, float]:
 def new_panels(
     num: int, *, width: float, height: float, left: float = 0.7, columns: int | None = None
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with ``num`` axes in rows of ``columns``, or of at most three, each of the given inches."""
+    """A figure with ``num`` axes of the given size in inches, in rows of ``columns`` or at most three."""
     from matplotlib.figure import Figure
 
     columns = columns or (num if num <= 3 else 2 if num == 4 else 3)
     rows = -(-num // columns)
-    right, below, above = 0.25, 0.55, 0.4  # inches, as left; matplotlib's own layout draws everything twice
+    right, below, above = 0.25, 0.55, 0.4  # inches, like left; matplotlib's layout engine renders everything twice
     fig = Figure(figsize=(width * columns, height * rows), dpi=DPI, facecolor="white")
     panels = []
     for i in range(num):
@@ -396,16 +402,16 @@ def style(ax: Axes, *, title: str, x: str = "", y: str = "") -> None:
     ax.set_axisbelow(True)
 
 
-def shorten(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: max(most - 1, 1)].rstrip() + "…"
+def shorten(text: str, max_items: int) -> str:
+    return text if len(text) <= max_items else text[: max(max_items - 1, 1)].rstrip() + "…"
 
 
-def fitted(text: str, most: int) -> str:
-    """The text cut to ``most`` characters; what follows a tab stays whole."""
+def truncated(text: str, max_items: int) -> str:
+    """The text truncated to ``max_items`` characters, except after a tab."""
     head, _, tail = text.partition("\t")
-    return f"{shorten(head, most - len(tail) - 2)}  {tail}" if tail else shorten(head, most)
+    return f"{shorten(head, max_items - len(tail) - 2)}  {tail}" if tail else shorten(head, max_items)
 
 
 def rgb(colour: str) -> list[int]:
-    """The three bytes of '#rrggbb'."""
+    """The three channel values of '#rrggbb'."""
     return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]

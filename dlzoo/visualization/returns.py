@@ -1,10 +1,10 @@
-"""Returns of an agent over the environment steps that it has learnt from."""
+"""Returns of an agent over environment steps."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dlzoo.visualization import plots
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def returns(rows: Sequence[Mapping[str, Any]], solved: float | None = None) -> Figure:
+def returns(rows: Sequence[Mapping[str, float]], solved: float | None = None) -> Figure:
     """Evaluations with one standard deviation over the episodes, the mean of the training episodes, and the goal.
 
     Args:
-        rows: one mapping an epoch: ``step``, ``val/return``, ``val/return_std``, ``train/return``; any may be missing.
+        rows: one mapping per epoch: ``step``, ``val/return``, ``val/return_std``, ``train/return``; any may be missing.
     """
     fig, (ax,) = plots.new_panels(1, width=6.2, height=4.0)
-    plots.style(ax, title="return of an episode", x="environment steps")
+    plots.style(ax, title="episode return", x="environment steps")
     for name, label, colour in (
         ("train/return", "training, exploring", plots.TRAIN),
         ("val/return", "evaluation, greedy", plots.VAL),

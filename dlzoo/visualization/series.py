@@ -1,4 +1,4 @@
-"""Pictures of series and of gradients over time, beside those of dlzoo/visualization/plots.py."""
+"""Figures of forecasts and of gradients over time."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OTHERS = ("#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-"""Of the palette of Okabe & Ito: for what is drawn beside the forecast."""
-MOST_COLUMNS = 6
+"""Colours of Okabe & Ito's palette for the baselines and other nets."""
+MAX_COLUMNS = 6
 SEASONS_BEFORE = 4
 
 
 class Band(NamedTuple):
-    """What several forecasts say, (H, D) each: their mean and how far they lie from it."""
+    """Mean and standard deviation of several forecasts, (H, D) each."""
 
     mean: Tensor
     std: Tensor
@@ -33,35 +33,37 @@ class Band(NamedTuple):
 
 
 def forecast(
-    spec: SeriesSpec, history: Tensor, told: Tensor | Band, *,
+    spec: SeriesSpec, history: Tensor, predicted: Tensor | Band, *,
     truth: Tensor | None = None, baselines: Mapping[str, Tensor] | None = None, start: str | None = None,
 ) -> Figure:  # fmt: skip
-    """A panel for each column: the last seasons, the truth where it is known, the forecast and simpler ones.
+    """A panel for each column: the last seasons, the true values if known, the forecast and the baselines.
 
     Args:
-        history: (N, D) raw values before the origin.
-        told: (H, D), or a `Band` over several nets: the mean, one standard deviation around it.
+        history: (N, D) raw values before the forecast.
+        predicted: (H, D), or a `Band` over several nets: the mean with one standard deviation.
         truth: (H, D).
         baselines: (H, D) by method.
-        start: the time of the first row; None is that of the spec.
+        start: the time of the first row; None: that of the spec.
     """
-    mean = told.mean if isinstance(told, Band) else told
+    mean = predicted.mean if isinstance(predicted, Band) else predicted
     num_known, horizon = len(history), len(mean)
     times: Any = frequency.times(spec.start if start is None else start, spec.frequency, num_known + horizon)
     first = max(0, num_known - max(SEASONS_BEFORE * spec.period, 4 * horizon))
     true = history if truth is None else torch.cat([history, truth])
     known, after = times[first : len(true)], times[num_known:]
-    fig, panels = new_panels(min(spec.num_columns, MOST_COLUMNS), width=10, height=3.8, left=0.9, columns=1)
+    fig, panels = new_panels(min(spec.num_columns, MAX_COLUMNS), width=10, height=3.8, left=0.9, columns=1)
     for d, ax in enumerate(panels):
         style(ax, title=spec.target.names[d].replace("_", " "), y=spec.target.units[d] if spec.target.units else "")
         ax.plot(known, true[first:, d], color=INK, linewidth=1.5, zorder=3, label="known" if truth is None else "true")
         for (method, values), colour in zip((baselines or {}).items(), OTHERS, strict=False):
             name = method.replace("_", " ") + _error(values, truth, d)
             ax.plot(after, values[:, d], color=colour, linewidth=1.2, linestyle=(0, (4, 2)), label=name)
-        if isinstance(told, Band):
-            low, high = (told.mean - told.std)[:, d], (told.mean + told.std)[:, d]
+        if isinstance(predicted, Band):
+            low, high = (predicted.mean - predicted.std)[:, d], (predicted.mean + predicted.std)[:, d]
             ax.fill_between(after, low, high, color=TRAIN, alpha=0.2, linewidth=0, label="± 1 standard deviation")
-        name = (f"mean of {told.num} forecasts" if isinstance(told, Band) else "forecast") + _error(mean, truth, d)
+        name = (f"mean of {predicted.num} forecasts" if isinstance(predicted, Band) else "forecast") + _error(
+            mean, truth, d
+        )
         dots: Any = {"marker": "o", "markersize": 3.5} if horizon <= 60 else {}
         ax.plot(after, mean[:, d], color=TRAIN, linewidth=2, label=name, **dots)
         ax.axvline(times[num_known - 1], color=FAINT, linewidth=1)
@@ -76,11 +78,11 @@ def _error(values: Tensor, truth: Tensor | None, column: int) -> str:
 
 
 def gradient_norms(norms: Sequence[float], *, clip: float | None = None) -> Figure:
-    """The length of the gradient at each step; red marks at the top where it was not finite.
+    """The gradient norm at each step; red marks at the top where it was not finite.
 
     Args:
-        norms: one a step, before clipping.
-        clip: the length that longer gradients were cut to.
+        norms: one per step, before clipping.
+        clip: the maximum norm of gradient clipping.
     """
     fig, (ax,) = new_panels(1, width=7.5, height=3.6, left=0.9)
     style(ax, title="gradient norm before clipping", x="step")
@@ -101,10 +103,10 @@ def gradient_norms(norms: Sequence[float], *, clip: float | None = None) -> Figu
 
 
 def gradient_flow(sizes: Mapping[str, Sequence[float]]) -> Figure:
-    """How large the gradient of the loss is at each step of a sequence: it vanishes or explodes towards the first.
+    """The size of the loss gradient at each step of a sequence, which may vanish or explode towards the first step.
 
     Args:
-        sizes: by the name of each net, the mean size of d loss / d state at steps 1 to T.
+        sizes: the mean size of d loss / d state at steps 1 to T, by net.
     """
     fig, (ax,) = new_panels(1, width=7.5, height=4.2, left=0.9)
     style(ax, title="|d loss / d state| at each step of the sequence", x="step of the sequence")

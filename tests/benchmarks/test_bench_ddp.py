@@ -10,6 +10,6 @@ def test_what_the_table_says() -> None:
     found = table(times, 2, (1.0, 2.0))
     bare, ours = (dict(zip(found["columns"], row, strict=True)) for row in found["rows"])
     assert (bare["1 process, ms"], bare["2 processes, ms"]) == ("30.0", "15.0")
-    assert (bare["speed-up"], bare["efficiency"], bare["2 processes beside bare"]) == ("2.00", "100%", "1.00")
-    assert (ours["speed-up"], ours["efficiency"], ours["2 processes beside bare"]) == ("1.25", "62%", "1.75")
+    assert (bare["speed-up"], bare["efficiency"], bare["2 processes / bare"]) == ("2.00", "100%", "1.00")
+    assert (ours["speed-up"], ours["efficiency"], ours["2 processes / bare"]) == ("1.25", "62%", "1.75")
     assert "load 1.0 before and 2.0 after" in found["note"]

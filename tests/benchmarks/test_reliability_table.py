@@ -37,7 +37,7 @@ def test_each_file_is_a_table(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_table(tmp_path: Path) -> None:
     path = save(tmp_path, "kills", rows=[["a kill"]])
-    with pytest.raises(UserError, match=r"kills.json: \['a kill'\] does not fit the columns fault, noticed"):
+    with pytest.raises(UserError, match=r"kills.json: \['a kill'\] does not match the columns fault, noticed"):
         reliability.section(tmp_path)
     path.write_text(json.dumps({"title": "T", "columns": [], "rows": []}))
     with pytest.raises(UserError, match=r"kills.json lacks command, note"):

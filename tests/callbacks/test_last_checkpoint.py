@@ -38,8 +38,7 @@ def noted(folder: Path, callback: dict[str, Any], *, task: dict[str, Any] | None
     saving = Noted(**callback)
     trainer, model, data = make(folder, saving, enable_checkpointing=True, **options)
     data.batch_size = 7
-    for name, value in (task or {}).items():
-        setattr(model, name, value)
+    model.__class__ = type("Changed", (type(model),), task or {})
     trainer.fit(model, datamodule=data)
     by_epoch = [[batch for epoch, batch in saving.noted if epoch == e] for e in range(2)]
     return by_epoch[0] if by_epoch[0] == by_epoch[1] else by_epoch
@@ -66,7 +65,7 @@ def test_not_between_batches_whose_gradients_make_one_step(callback: dict[str, A
 
 
 def test_not_where_a_task_that_steps_by_itself_accumulates(tmp_path: Path) -> None:
-    assert noted(tmp_path, {"every_n_steps": 1}, task={"accumulate": 2}) == [1, 3, 5, END]
+    assert noted(tmp_path, {"every_n_steps": 1}, task={"batches_per_step": 2}) == [1, 3, 5, END]
 
 
 def test_not_before_a_validation_within_the_epoch(tmp_path: Path) -> None:

@@ -3,19 +3,21 @@
 import csv
 import re
 
-import lightning.pytorch as pl
 import pytest
 import torch
+from plain_nets import as_net
 from tiny_runs import VALUES, Foretold, Tiny, events, make, picture
 from torch import nn
 
+from dlzoo.callbacks.agent_report import Agents
 from dlzoo.callbacks.classification_report import ClassificationReport
 from dlzoo.callbacks.csv_history import History
-from dlzoo.callbacks.graph import ModelGraph
-from dlzoo.callbacks.prediction_grid import SamplePictures
+from dlzoo.callbacks.forecast_report import ForecastReport
+from dlzoo.callbacks.latent_report import GenerativePictures
 from dlzoo.callbacks.progress import Progress
 from dlzoo.callbacks.regression_report import RegressionReport
-from dlzoo.callbacks.weight_histograms import WeightHistograms
+from dlzoo.callbacks.sample_animation import Film
+from dlzoo.tasks.base import Task
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -49,16 +51,12 @@ def test_regression_report(tmp_path):
     assert not (tmp_path / "confusion_matrix.png").exists()
 
 
-def test_a_task_of_another_kind_is_left_alone(tmp_path):
-    """No spec, and a test_step that returns nothing."""
+def test_a_task_that_predicts_nothing_is_left_alone(tmp_path):
+    """Its test_step returns nothing either."""
 
-    class Bare(pl.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(36, 1)
-
+    class Bare(Task):
         def training_step(self, batch, batch_idx):
-            return self.layer(batch[0].flatten(1)).mean()
+            return self.net(batch[0]).mean()
 
         def test_step(self, batch, batch_idx):
             return None
@@ -66,9 +64,9 @@ def test_a_task_of_another_kind_is_left_alone(tmp_path):
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
-    callbacks = [ClassificationReport(), RegressionReport(), SamplePictures(), ModelGraph(), WeightHistograms()]
+    callbacks = [ClassificationReport(), RegressionReport(), ForecastReport(), GenerativePictures(), Agents(), Film()]
     trainer, _, data = make(tmp_path, *callbacks, History(), Progress(), tensorboard=True)
-    task = Bare()
+    task = Bare(as_net(nn.Sequential(nn.Flatten(), nn.Linear(36, 3))), data.spec)
     trainer.fit(task, data)
     trainer.test(task, data, verbose=False)
     assert not list(tmp_path.glob("*.png")) or [p.name for p in tmp_path.glob("*.png")] == ["learning_curves.png"]

@@ -173,9 +173,9 @@ def spoil(name: str, path: Path, good: Path) -> None:
 
 SPOILT = {
     "cut at 0.2": "damaged", "cut at 0.7": "damaged", "cut at 0.99": "damaged", "text": "damaged", "empty": "damaged",
-    "bytes changed": "", "harmful": "holds more than plain data", "harmful pickle": "damaged or not a checkpoint",
+    "bytes changed": "", "harmful": "contains more than plain data", "harmful pickle": "damaged or not a checkpoint",
     "a zip": "damaged", "weights": "was not written by dlzoo", "tensor": "was not written by dlzoo",
-    "another format": "has format 99, this version of dlzoo reads 1",
+    "another format": "has format 99, but this version of dlzoo reads format 1",
 }  # fmt: skip
 
 
@@ -196,11 +196,17 @@ ODD: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no weights": (lambda content: content.pop("state_dict"), "was not written by dlzoo"),
     "a config that is no text": (
         lambda content: content["dlzoo"].update(config={}),
-        "is damaged: its config is no text",
+        "is damaged: its config is not text",
     ),
-    "no overrides": (lambda content: content["dlzoo"].pop("overrides"), "its overrides are no words"),
-    "an override that is a number": (lambda content: content["dlzoo"]["overrides"].append(1), "its overrides are no w"),
-    "no format": (lambda content: content["dlzoo"].pop("format"), "has format None, this version of dlzoo reads 1"),
+    "no overrides": (lambda content: content["dlzoo"].pop("overrides"), "its overrides are not a list of texts"),
+    "an override that is a number": (
+        lambda content: content["dlzoo"]["overrides"].append(1),
+        "its overrides are not a list",
+    ),
+    "no format": (
+        lambda content: content["dlzoo"].pop("format"),
+        "has format None, but this version of dlzoo reads format 1",
+    ),
 }
 
 
@@ -213,7 +219,7 @@ def test_what_lacks_a_part_is_refused(name: str, ckpt: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["nothing.ckpt", "."])
 def test_no_file(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no such file"):
+    with pytest.raises(UserError, match="no such file"):
         read(tmp_path / name)
 
 

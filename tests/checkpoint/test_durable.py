@@ -158,7 +158,7 @@ def test_a_flipped_bit_is_noticed_or_harmless(sealed: bool, tmp_path: Path, tall
             noticed += 1
         else:
             assert torch.equal(found["state_dict"]["w"], good["state_dict"]["w"]), bit
-            assert not sealed or bit >= 8 * (len(content) - durable.SEAL_LENGTH), bit
+            assert not sealed or bit >= 8 * (len(content) - durable.DIGEST_LENGTH), bit
     assert noticed > 100
     name = f"a flipped bit in a file {'with' if sealed else 'without'} a digest"
     tally[name] += Counter(injected=len(bits), noticed=noticed, harmless=len(bits) - noticed)
@@ -181,16 +181,16 @@ def test_the_one_before_takes_the_place_of_a_damaged_one(
     path = saved(tmp_path, 1, 2)
     name = path.name if damaged == "last.ckpt" else checkpoint_files.read(path)[beside.NAME]
     content = (tmp_path / name).read_bytes()
-    for length in range(0, len(content) - durable.SEAL_LENGTH, 97):
+    for length in range(0, len(content) - durable.DIGEST_LENGTH, 97):
         (tmp_path / name).write_bytes(content[:length])
-        assert format.whole(path) == previous_of(path)
+        assert format.read_whole(path).path == previous_of(path)
         said = capsys.readouterr().err
         assert said.startswith(f"warning: {path} is ")
         assert f"{previous_of(path)}, the one before it, is used" in said
         assert step_of(previous_of(path)) == 1
         tally["a checkpoint or its arrays cut off"] += Counter(injected=1, noticed=1)
     (tmp_path / name).write_bytes(content[:-1])  # nothing but the digest is cut
-    assert step_of(format.whole(path)) == 2
+    assert step_of(format.read_whole(path).path) == 2
     assert capsys.readouterr().err == ""
 
 
@@ -207,23 +207,23 @@ def test_damaged_arrays_are_not_learnt_from(tmp_path: Path) -> None:
 def test_who_reads_a_damaged_one_is_told_of_the_one_before(tmp_path: Path) -> None:
     path = saved(tmp_path, 1, 2)
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(Damaged, match=r"last.ckpt is cut off, .*; the one before it is .*last.previous.ckpt"):
+    with pytest.raises(Damaged, match=r"last.ckpt is cut off, .*; the previous checkpoint is .*last.previous.ckpt"):
         checkpoint.load_task(path)
     path.unlink()
-    with pytest.raises(Damaged, match=r"last.ckpt is missing; the one before it is .*last.previous.ckpt"):
+    with pytest.raises(Damaged, match=r"last.ckpt is missing; the previous checkpoint is .*last.previous.ckpt"):
         checkpoint.load_task(path)
     saved(tmp_path, 3)  # of another run, which the one before is not of
     assert not previous_of(path).exists()
     path.write_bytes(b"")
     with pytest.raises(Damaged, match=r"cut off, damaged or not a checkpoint$"):
-        format.whole(path)
+        format.read_whole(path)
 
 
 def test_a_damaged_one_does_not_become_the_one_before(tmp_path: Path) -> None:
     path = saved(tmp_path, 1, 2)
     path.write_bytes(b"damaged")
     io = CheckpointIO(CARD)
-    assert io.load_checkpoint(format.whole(path))["step"] == 1
+    assert io.load_checkpoint(format.read_whole(path).path)["step"] == 1
     saved(tmp_path, 3, io=io)
     assert (step_of(path), step_of(previous_of(path))) == (3, 1)
     saved(tmp_path, 4, io=io)
@@ -275,7 +275,7 @@ def test_a_kill_before_any_file_operation(
             break
         assert process.exitcode == -signal.SIGKILL
         assert path.exists() or not links
-        reached.append(step_of(format.whole(path)))
+        reached.append(step_of(format.read_whole(path).path))
         if previous_of(path).exists():
             assert step_of(previous_of(path)) in (1, 2)
         saved(folder, 4, io=io)
@@ -351,7 +351,7 @@ def test_a_disk_that_fails_at_any_call(
         tally["an error of the disk at fsync, link or rename"] += Counter(
             injected=1, noticed=bool(said), harmless=not said
         )
-    assert (step_of(format.whole(path)), step_of(previous_of(path))) in ((2, 1), (2, 2), (3, 2))
+    assert (step_of(format.read_whole(path).path), step_of(previous_of(path))) in ((2, 1), (2, 2), (3, 2))
     saved(tmp_path, 4, io=io)
     assert (step_of(path), len([*tmp_path.iterdir()])) == (4, 4)
 

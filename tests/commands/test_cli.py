@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -42,3 +43,34 @@ def test_a_mistake_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(sys, "argv", ["command"])
     with pytest.raises(KeyError):
         cli.execute(body, "")
+
+
+@pytest.mark.parametrize("error", [TypeError("a"), AssertionError(), RuntimeError("shapes"), IndexError(3)])
+def test_a_checkpoint_whose_parts_contradict_one_another(error: Exception, monkeypatch: Any, capsys: Any) -> None:
+    def body(_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("sys.argv", ["command", "ckpt=a.ckpt"])
+    with pytest.raises(SystemExit) as left:
+        cli.execute(body, None)
+    said = capsys.readouterr().err
+    assert (left.value.code, said.count("\n")) == (2, 1)
+    assert said.startswith(
+        f"error: ckpt=a.ckpt: its net, its spec and these inputs do not go together ({type(error).__name__}"
+    )
+    monkeypatch.setattr("sys.argv", ["command"])  # then it is a bug
+    with pytest.raises(type(error)):
+        cli.execute(body, None)
+
+
+@pytest.mark.parametrize("words", [[], ["ckpt=a.ckpt"]])
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_memory_that_is_not_there(error: Exception, words: list[str], monkeypatch: Any, capsys: Any) -> None:
+    def body(_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("sys.argv", ["command", *words])
+    with pytest.raises(SystemExit) as left:
+        cli.execute(body, None)
+    assert left.value.code == 1
+    assert "error: there is not enough memory" in capsys.readouterr().err

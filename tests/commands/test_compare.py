@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,12 @@ def test_mistakes_are_said(sweep: Path, terminal: Terminal, tmp_path: Path) -> N
     assert "holds none" in terminal.mistake(compare.main, tmp_path, sweep)
     assert "must be .png" in terminal.mistake(compare.main, sweep, "output=curves.txt")
     assert "did you mean 'output'" in terminal.mistake(compare.main, sweep, "outptu=curves.png")
+
+
+@pytest.mark.parametrize("value", ["1e308", "1e101"])
+def test_numbers_that_nothing_can_draw(value: str, sweep: Path, terminal: Terminal, tmp_path: Path) -> None:
+    shutil.copytree(sweep, tmp_path / "sweep")
+    curves = sorted((tmp_path / "sweep").rglob("metrics.csv"))[0]
+    curves.write_text(f"epoch,train/loss,val/loss\n0,{value},-1e308\n1,-1e308,0.5\n2,1,1\n")
+    done = terminal(compare.main, tmp_path / "sweep", f"output={tmp_path / 'curves.png'}")
+    assert done.code == 0, done.err

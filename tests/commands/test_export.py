@@ -172,7 +172,9 @@ def test_mistakes_are_said(ckpt_of: Callable[[str], Path], terminal: Terminal, t
         command.main, wine, "format=torch_export", f"output={tmp_path / 'm.onnx'}"
     )
     assert "goes with format=onnx" in terminal.mistake(command.main, wine, "format=safetensors", "quantize=int8")
-    assert "makes no pictures" in terminal.mistake(command.main, wine, "part=decoder", f"output={tmp_path / 'm.onnx'}")
+    assert "what can be exported: model" in terminal.mistake(
+        command.main, wine, "part=decoder", f"output={tmp_path / 'm.onnx'}"
+    )
     assert "does not fit this checkpoint" in terminal.mistake(command.main, wine, "data=iris")
     assert list(tmp_path.iterdir()) == []
 
@@ -297,7 +299,7 @@ def test_every_model_leaves_the_house(model: str, stand_in_data: Path) -> None:
 def test_a_stateful_forecaster_reads_a_history_of_any_length(tmp_path: Path) -> None:
     """And raw values: the logarithm, the differences and the standardisation are in the file."""
     words = ["net.stateful=true", "data.log=true", "data.differences=[1,12]", "data.batch_size=1"]
-    task, cfg = cli.load(matrix.trained("gru", tmp_path, words))
+    task, cfg = cli.load(matrix.train_briefly("gru", tmp_path, words))
     source, path = command.data_of(cfg, task, None, []), tmp_path / "m.onnx"
     command.export(task, cfg, source, path, command.Options(ckpt=""))
     history = next(iter(source.test_dataloader()))[0][0]

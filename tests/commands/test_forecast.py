@@ -85,7 +85,7 @@ def test_a_stateful_forecast_reads_the_history_and_then_itself(name: str) -> Non
     known = spec.transform.apply(VALUES).float()
     with torch.no_grad():
         for _ in range(4):  # each time from the start: no state is needed
-            known = torch.cat([known, task.net.steps(known[None])[0][0, -1:]])
+            known = torch.cat([known, task.net.step(known[None])[0][0, -1:]])
     expected = undo(known[-4:, 0].tolist(), VALUES, spec.transform, 12)
     torch.testing.assert_close(task.forecast(VALUES, 4)[:, 0].tolist(), expected, rtol=1e-5, atol=1e-3)
 
@@ -119,8 +119,8 @@ def test_a_state_carried_over_is_one_long_pass(name: str) -> None:
     batches = list(data.train_dataloader())
     task = task_of(STATEFUL[name], data.spec)
     seen: list[Tensor] = []
-    steps = task.net.steps
-    task.net.steps = lambda x, state=None: seen.append(steps(x, state)[0]) or steps(x, state)  # type: ignore[assignment]
+    steps = task.net.step
+    task.net.step = lambda x, state=None: seen.append(steps(x, state)[0]) or steps(x, state)  # type: ignore[assignment]
     task.track = lambda *args, **means: None  # type: ignore[method-assign]
     for i, batch in enumerate(batches):
         task.training_step(batch, i)
@@ -138,7 +138,7 @@ def test_the_loss_of_a_batch_is_the_mean_over_what_follows(name: str) -> None:
     task = task_of(STATEFUL["lstm"] if stateful else NETS[name], spec)
     task.track = lambda *args, **means: None  # type: ignore[method-assign]
     x, y = spec.example(8)
-    output = task.net.steps(x)[0] if stateful else task.net(x)
+    output = task.net.step(x)[0] if stateful else task.net(x)
     assert output.shape == y.shape
     torch.testing.assert_close(task.training_step((x, y), 0), (output - y).square().mean())
 
@@ -150,7 +150,7 @@ def test_the_one_step_loss_knows_the_true_values_before(stateful: bool) -> None:
     known = spec.transform.apply(VALUES).float()
     with torch.no_grad():
         if stateful:
-            said = torch.cat([task.net.steps(known[None, :-i])[0][0, -1:] for i in range(5, 0, -1)])
+            said = torch.cat([task.net.step(known[None, :-i])[0][0, -1:] for i in range(5, 0, -1)])
         else:
             said = torch.cat([task.net(known[None, -6 - i : -i]) for i in range(5, 0, -1)])
     expected = (said - known[-5:]).square().mean().item()
@@ -355,7 +355,7 @@ def test_mistakes_about_recent_values(runs: list[Path], terminal: Terminal, tmp_
     for words, message in {
         ("horizon=0",): "horizon=0 is too small",
         ("picture=x.doc",): "must end in .png",
-        (f"output={path}",): "would write over what is read",
+        (f"output={path}",): "would overwrite an input file",
     }.items():
         assert message in terminal.mistake(forecast.main, known, f"input={path}", *words)
     assert "there is no such file" in terminal.mistake(forecast.main, f"ckpt={runs[0]},nothing.ckpt")

@@ -105,7 +105,7 @@ def test_the_pictures_are_of_this_net_and_these_data(ckpt: Path, terminal: Termi
     depths = [word for word in words_in(drawn["feature_maps"]) if " of " in word]
     assert depths == ["layers.1  ReLU  6 of 28x28", "layers.5  MaxPool2d  16 of 5x5"]
     right = (logits.argmax(1) == y).float().mean()
-    assert f"{right:.2%} of 359 right" in words_in(drawn["classes"])
+    assert f"{right:.2%} of 359 correct" in words_in(drawn["classes"])
     wrong = (logits.argmax(1) != y).nonzero()[:, 0]
     surest = wrong[logits[wrong].softmax(1).amax(1).argmax()]
     first = {text.get_text() for text in drawn["mistakes"].texts[:4]}
@@ -136,7 +136,7 @@ def test_recognise(ckpt: Path) -> None:
 
 def test_best_and_worst_in_words() -> None:
     found = Recognised((), (), torch.tensor([[8, 2, 0], [0, 10, 0], [9, 0, 1]]))  # type: ignore[arg-type]
-    assert found.in_words(["ant", "bee", "cat"], most=2) == [
+    assert found.summary_lines(["ant", "bee", "cat"], most=2) == [
         "recognised    63.33% of 30 test pictures",
         "best          bee 100.0%, ant 80.0%",
         "worst         cat 10.0%, ant 80.0%",

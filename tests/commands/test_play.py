@@ -150,8 +150,8 @@ def test_a_typo_is_answered_without_torch() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"id": "FrozenLake-v1", "options": {"map_name": "no"}}, "does not take these"),
-        ({"id": "FrozenLake-v1", "options": {"desc": 5}}, "does not take these"),
+        ({"id": "FrozenLake-v1", "options": {"map_name": "no"}}, "does not accept these"),
+        ({"id": "FrozenLake-v1", "options": {"desc": 5}}, "does not accept these"),
         ({"id": "GymV21Environment-v0", "options": {"env_id": "os:X"}}, "data.id=GymV21Environment-v0"),
         ({"id": 5}, "this must be text"),
         ({"options": [1]}, "data.options=[1]"),

@@ -298,9 +298,9 @@ def test_mistakes_about_images(ckpt_of: Callable[[str], Path], terminal: Termina
         "format=jason": "did you mean 'json'",
         "separator=;": "separator: this checkpoint takes images of 1x8x8",
         f"output={tmp_path}": "this is a folder",
-        f"output={tmp_path}/nowhere/x.json": "no folder that can be written to",
-        f"output={tmp_path}/photo.png": "would write over what is read",
-        f"output={ckpt_of('digits')}": "would write over what is read",
+        f"output={tmp_path}/nowhere/x.json": "is not a writable folder",
+        f"output={tmp_path}/photo.png": "would overwrite an input file",
+        f"output={ckpt_of('digits')}": "would overwrite an input file",
     }
     for other, message in says.items():
         assert message in terminal.mistake(predict.main, known, word, other)

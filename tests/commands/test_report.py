@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -108,3 +109,22 @@ def test_mistakes_are_said(run_dir: Path, terminal: Terminal, tmp_path: Path) ->
     assert "did you mean 'run'" in terminal.mistake(report.main, tmp_path / "rum")
     assert "no run folder" in terminal.mistake(report.main, tmp_path)
     assert "output" in terminal.mistake(report.main, run_dir, f"output={tmp_path}")
+
+
+def test_a_name_that_is_no_unicode_and_pictures_without_end(
+    run_dir: Path, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "LARGEST_PAGE", sum(path.stat().st_size for path in run_dir.glob("*.*g")) + 500)
+    for name in (b"x\xff.png", b"y.png", b"z.png"):
+        Path(os.fsdecode(os.path.join(os.fsencode(run_dir), name))).write_bytes(b"x" * 200)
+    assert terminal(report.main, run_dir).code == 0
+    page = (run_dir / "report.html").read_text()
+    assert "x\\udcff" in page
+    assert "z.png is too large for this page" in page
+
+
+def test_more_metrics_than_a_run_has(run_dir: Path, terminal: Terminal) -> None:
+    results = json.loads((run_dir / "results.json").read_text())
+    results["metrics"] = {f"test/{i}": 0.5 for i in range(5001)}
+    (run_dir / "results.json").write_text(json.dumps(results))
+    assert "metrics is" in terminal.mistake(report.main, run_dir)

@@ -79,7 +79,7 @@ def test_a_prompt_counts() -> None:
             super().__init__()
             self.p = torch.nn.Parameter(torch.zeros(1))
 
-        def advance(self, x: torch.Tensor, state: Any = None) -> Any:
+        def step(self, x: torch.Tensor, state: Any = None) -> Any:
             return torch.nn.functional.one_hot((x + 1) % 10, 10) * 50.0, state
 
     assert generate(Next(), CHARS, Options(prompt="ab", length=4)) == "abcdef"

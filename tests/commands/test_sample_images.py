@@ -163,7 +163,7 @@ def test_mistakes_of_reconstructing(
     message = terminal.mistake(predict.main, f"ckpt={ckpt_of('cvae')}", given)
     assert "must be told the class" in message
     message = terminal.mistake(predict.main, f"ckpt={ckpt_of('gan')}", given)
-    assert "Adversarial has learnt neither classes nor values" in message
+    assert "(Adversarial) predicts neither classes nor values" in message
     message = terminal.mistake(predict.main, f"ckpt={ckpt_of('mlp')}", given, "pictures=x")
     assert "pictures: this checkpoint makes no pictures" in message
     message = terminal.mistake(predict.main, f"ckpt={ckpt_of('vae')}", given, "top_k=2")

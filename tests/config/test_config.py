@@ -146,7 +146,7 @@ def test_help_and_group_typos_do_not_import_torch(argv: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("optimizer", sorted(set(config.groups()["optimizer"]) - {"lbfgs"}))
+@pytest.mark.parametrize("optimizer", sorted(set(config.groups()["optimizer"]) - {"lbfgs", "none"}))
 def test_an_agent_learns_by_any_optimizer(optimizer: str) -> None:
     """What model=dqn says of its optimizer is no option of one kind only."""
     schema.check(config.compose(["model=dqn", "data=cartpole", f"optimizer={optimizer}"]))

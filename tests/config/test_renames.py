@@ -9,8 +9,9 @@ import pytest
 import yaml
 from conftest import Outcome
 
-from dlzoo.config import renames
+from dlzoo.config import compose, renames, schema
 from dlzoo.config.introspection import locate
+from dlzoo.errors import UserError
 
 LEGACY = Path(__file__).parents[1] / "legacy"
 
@@ -54,3 +55,47 @@ def test_an_override_of_an_earlier_version() -> None:
     word = "++callbacks.film={_target_: dlzoo.callbacks.film.Film, every: 2}"
     assert renames.updated_override(word) == word.replace("callbacks.film.Film", "callbacks.sample_animation.Film")
     assert renames.updated_override("data.path=dlzoo.nets.dice.csv") == "data.path=dlzoo.nets.dice.csv"
+
+
+OLD_OPTIONS = {"learn_after": 100, "learn_every": 8, "updates": 2, "target_every": 40}
+NEW_OPTIONS = {"learning_starts": 100, "train_freq": 8, "gradient_steps": 2, "target_update_interval": 40}
+
+
+def test_options_of_an_earlier_version_are_those_of_today() -> None:
+    """In the config of a checkpoint, and of that part alone."""
+    node = {"task": {"_target_": "dlzoo.tasks.dqn.DQN", "double": True} | OLD_OPTIONS}
+    assert renames.updated(node) == {"task": {"_target_": "dlzoo.tasks.rl.dqn.DQN", "double": True} | NEW_OPTIONS}
+    other = {"_target_": "mine.Task", "updates": 2}
+    assert renames.updated(other) == other
+    for old, new in zip(OLD_OPTIONS, NEW_OPTIONS, strict=True):
+        for prefix in ("", "++", "~"):
+            assert renames.updated_override(f"{prefix}task.{old}=4") == f"{prefix}task.{new}=4"
+    assert renames.updated_override("data.path=task.updates=4") == "data.path=task.updates=4"
+
+
+def test_an_old_option_on_the_command_line_is_read_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """Over an experiment that sets it under its new name."""
+    cfg = compose.compose(["experiment=dqn_cartpole", "task.learn_every=8", "task.updates=3"])
+    assert (cfg.task.train_freq, cfg.task.gradient_steps) == (8, 3)
+    assert capsys.readouterr().err.splitlines() == [
+        "notice: task.learn_every is now task.train_freq", "notice: task.updates is now task.gradient_steps",
+    ]  # fmt: skip
+
+
+def test_an_old_option_in_a_file_is_read_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults: [{override /model: dqn}, {override /data: cartpole}]\n"
+        "task: {target_every: 40}\n"
+    )
+    flags = ["--config-dir", str(tmp_path)]
+    cfg = compose.with_names(compose.compose_with_hydra(["experiment=mine"], flags), {})
+    schema.check(cfg)
+    assert cfg.task.target_update_interval == 40
+    assert "target_every" not in cfg.task
+    assert capsys.readouterr().err == "notice: task.target_every is now task.target_update_interval\n"
+    cfg = compose.with_names(
+        compose.compose_with_hydra(["experiment=mine", "task.target_update_interval=9"], flags), {}
+    )
+    with pytest.raises(UserError, match="target_every is now called target_update_interval, and both are given"):
+        schema.check(cfg)

@@ -146,8 +146,10 @@ def test_these_would_be_called_without_the_checks(
 
 def test_words_of_the_command_line(canary: Path, train: Callable[..., Outcome]) -> None:
     done = train("++callbacks.mine._target_=os.system", f"++callbacks.mine.command='touch {canary}'")
-    refused(done, canary, "callbacks.mine._target_=os.system is not built: it is no lightning.pytorch.Callback")
-    refused(train("net._target_=torch.nn.Linear"), canary, "give the class accepts = (…)")
+    refused(
+        done, canary, "callbacks.mine._target_=os.system is not built: it is no subclass of lightning.pytorch.Callback"
+    )
+    refused(train("net._target_=torch.nn.Linear"), canary, "it is no subclass of dlzoo.nets.base.Net")
     refused(train("scheduler._target_=os.system"), canary, "a scheduler is a function of optimizer and plan")
     refused(train("--config-name", "mine"), canary, "add files of yours with --config-dir")
 
@@ -265,8 +267,70 @@ def test_hydra_reads_its_files_through_ours(tmp_path: Path) -> None:
     """`dlzoo.config.files` takes the place of a part that is internal to Hydra: this says when it has moved."""
     experiment(tmp_path, "seed: 3")
     flags = ["--config-dir", str(tmp_path)]
-    assert config._composed(["experiment=mine", *config_overrides.search_path(flags)], flags)[1]
-    assert not config._composed(["experiment=lenet_mnist"], [])[1]
+    assert config._composed(["experiment=mine", *config_overrides.search_path(flags)], flags, {})[1]
+    assert not config._composed(["experiment=lenet_mnist"], [], {})[1]
+
+
+def test_a_file_that_changes_after_the_check_is_not_read_again(
+    canary: Path, tmp_path: Path, train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hydra composes once more when it runs, and would build what stands in the folder by then."""
+    words = [*experiment(tmp_path, "seed: 3"), "trainer=smoke", "trainer.accelerator=cpu", "callbacks=checkpoint"]
+    node = yaml(TARGETS["zipfile.ZipFile"], canary)
+    check = config.check_hydra
+
+    def swapped(argv: list[str]) -> Any:
+        found = check(argv)
+        experiment(tmp_path, PLACES["Hydra's callbacks"] % node)
+        return found
+
+    monkeypatch.setattr(config, "check_hydra", swapped)
+    done = train(*words, "data=digits")
+    assert (done.code, canary.exists()) == (0, False), done.err
+    experiment(tmp_path, "seed: 3")
+    monkeypatch.setattr(config, "check_hydra", lambda argv: (check(argv), {})[1])
+    refused(train(*words, "data=digits"), canary, "was not there when the configs were checked")
+
+
+@pytest.mark.parametrize("flags", [["--cfg", "job", "--resolve"], ["--cfg", "all", "--resolve"]])
+def test_what_only_shows_a_config_follows_no_reference_either(
+    flags: list[str], canary: Path, tmp_path: Path, train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_SECRET", "topsecret")
+    done = train(*experiment(tmp_path, "net: {dropout: '${oc.env:A_SECRET}'}"), *flags)
+    refused(done, canary, "not by oc.env:")
+    assert "topsecret" not in done.out
+
+
+@pytest.mark.parametrize("devices", ["10000", "'10000'"])
+def test_a_file_does_not_start_processes_without_end(
+    devices: str, canary: Path, tmp_path: Path, train: Callable[..., Outcome]
+) -> None:
+    done = train(*experiment(tmp_path, f"trainer: {{accelerator: cpu, devices: {devices}}}"))
+    refused(done, canary, "10,000 processes are more than this machine's")
+
+
+NO_CONFIGS = {
+    "defaults: null": "defaults must be a list",
+    "defaults: 5": "defaults must be a list",
+    "defaults: [5]": "Unsupported type in defaults",
+    "defaults: {a: b}": "defaults must be a list",
+    "5": "is no config",
+    "seed: true": "seed=True: this must be a whole number",
+    "net: {dropout: '%s'}" % ("${seed}" * 1000): "has 7,000 characters",
+}
+
+
+@pytest.mark.parametrize("text", NO_CONFIGS)
+def test_a_file_that_is_no_config(text: str, canary: Path, tmp_path: Path, train: Callable[..., Outcome]) -> None:
+    refused(train(*experiment(tmp_path, text)), canary, NO_CONFIGS[text])
+
+
+@pytest.mark.parametrize("header", ["# @package", "# @package a b"])
+def test_a_header_that_is_none(header: str, canary: Path, tmp_path: Path, train: Callable[..., Outcome]) -> None:
+    words = experiment(tmp_path, "")
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"{header}\nseed: 1\n")
+    refused(train(*words), canary, "is no config")
 
 
 OUTSIDE = {
@@ -420,11 +484,38 @@ def test_where_a_checkpoints_run_wrote_is_not_followed(word: str, ckpt: Path, tm
 
     spoilt = changed(ckpt, tmp_path / "spoilt.ckpt", change)
     key = word.lstrip("+").partition("=")[0]
-    words = resumed([f"ckpt={spoilt}"])
+    words = resumed([f"ckpt={spoilt}"]).words
     assert not any(key in each for each in words)
     assert f"warning: {word}"[:30] in capsys.readouterr().err
-    again = resumed([f"ckpt={spoilt}", word])
+    again = resumed([f"ckpt={spoilt}", word]).words
     assert word in again
+
+
+ARGUMENTS = {
+    "net.hidden": "a",
+    "net.hidden ": [8, "a"],
+    "net.dropout": {"a": 1},
+    "net.nope": 1,
+    "net.spec": {"type": "Tokenizer"},
+    "task.label_smoothing": "x",
+    "data.batch_size": [1],
+    "data.seed": True,
+}
+
+
+@pytest.mark.parametrize("place", ARGUMENTS)
+def test_arguments_of_a_checkpoints_parts_are_held_against_their_signatures(
+    place: str, ckpt: Path, tmp_path: Path
+) -> None:
+    from omegaconf import OmegaConf
+
+    def change(content: dict[str, Any]) -> None:
+        cfg = OmegaConf.create(content["dlzoo"]["config"])
+        OmegaConf.update(cfg, place.strip(), ARGUMENTS[place], merge=False, force_add=True)
+        content["dlzoo"]["config"] = OmegaConf.to_yaml(cfg)
+
+    with pytest.raises(UserError, match=f"^{place.strip()}[:=]"):
+        load_task(changed(ckpt, tmp_path / "spoilt.ckpt", change))
 
 
 def test_files_that_a_run_reads_are_followed(ckpt: Path, tmp_path: Path) -> None:
@@ -432,7 +523,7 @@ def test_files_that_a_run_reads_are_followed(ckpt: Path, tmp_path: Path) -> None
         content["dlzoo"]["overrides"] = ["data=csv", "data.path=/tmp/rows.csv", "net.weights=/tmp/w.pt"]
 
     spoilt = changed(ckpt, tmp_path / "spoilt.ckpt", change)
-    assert {"++data.path=/tmp/rows.csv", "++net.weights=/tmp/w.pt"} <= {*resumed([f"ckpt={spoilt}"])}
+    assert {"++data.path=/tmp/rows.csv", "++net.weights=/tmp/w.pt"} <= {*resumed([f"ckpt={spoilt}"]).words}
 
 
 @pytest.fixture(scope="module")

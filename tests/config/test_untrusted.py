@@ -51,10 +51,10 @@ def test_files_that_are_too_large_or_no_files_are_not_read(tmp_path: Path) -> No
     with pytest.raises(UserError, match="more than 100 bytes"):
         untrusted.read_text(path, 100)
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match=r"no UTF-8"):
+    with pytest.raises(UserError, match=r"not UTF-8"):
         untrusted.read_text(path)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UserError, match="no regular file"):
+    with pytest.raises(UserError, match="not a regular file"):
         untrusted.read_text(tmp_path / "pipe")
 
 

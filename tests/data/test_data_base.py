@@ -40,7 +40,7 @@ class Table(InMemoryData):
         return Arrays(torch.stack([number, torch.full_like(number, 7.0)], 1), y)
 
 
-class Pictures(InMemoryData):
+class ImageObservation(InMemoryData):
     def declare(self) -> ImageSpec:
         return ImageSpec(1, 2, 2, CLASSES)
 
@@ -212,12 +212,12 @@ def test_overfitting_a_few_batches_sees_the_same_in_each_epoch() -> None:
 def test_pictures_become_numbers_from_zero_to_one_and_the_rest_stays() -> None:
     x = torch.tensor([[[[0, 51], [102, 255]]]], dtype=torch.uint8)
     y, weight = torch.tensor([1]), torch.tensor([0.5])
-    found = Pictures().prepared((x, y, weight))
+    found = ImageObservation().prepared((x, y, weight))
     torch.testing.assert_close(found[0], torch.tensor([[[[0, 0.2], [0.4, 1.0]]]]))
     assert found[1] is y
     assert found[2] is weight
     floats = torch.rand(1, 1, 2, 2)
-    assert Pictures().prepared((floats, y))[0] is floats
+    assert ImageObservation().prepared((floats, y))[0] is floats
 
 
 class Darker(nn.Module):
@@ -228,7 +228,7 @@ class Darker(nn.Module):
 
 
 def test_only_training_batches_are_augmented() -> None:
-    data = Pictures(augment=Darker())
+    data = ImageObservation(augment=Darker())
     data.setup("fit")
     batch = (torch.full((2, 1, 2, 2), 255, dtype=torch.uint8), torch.tensor([1, 2]), torch.ones(2))
     for training in (True, False):

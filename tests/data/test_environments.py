@@ -12,7 +12,7 @@ import pytest
 
 from dlzoo.data.environments import Gym
 from dlzoo.errors import UserError
-from dlzoo.rl.environments import Environments, Recipe, play_each
+from dlzoo.rl.environments import Environments, Recipe, run_episodes
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 
 
@@ -50,7 +50,7 @@ def test_finished_episodes_are_told_with_return_and_length() -> None:
 
 def test_one_episode_is_played_in_each_environment() -> None:
     """The first three to end would be two of the short one and one of the next."""
-    returns, lengths = play_each(diaries(), [1, 2, 3], lambda observations: np.zeros(3, int))
+    returns, lengths = run_episodes(diaries(), [1, 2, 3], lambda observations: np.zeros(3, int))
     assert lengths.tolist() == [3, 4, 2]
     assert returns.tolist() == [6, 10, 3]
 
@@ -141,11 +141,11 @@ def test_statistics_are_those_of_random_play() -> None:
     [
         ({"id": "CartPol-v1"}, r"data\.id=CartPol-v1: .*did you mean 'CartPole-v1'"),
         ({"id": "os:CartPole-v1"}, "without a module"),
-        ({"id": "Pendulum-v1"}, "choose one of several"),
-        ({"id": "Blackjack-v1"}, "vectors, pictures"),
-        ({"id": "CartPole-v1", "options": {"speed": 3}}, r"data\.options=\{'speed': 3\}.*does not take"),
-        ({"id": "CartPole-v1", "grey": True}, r"data\.grey=true: this is for pictures"),
-        ({"id": "CartPole-v1", "resize": (8, 8)}, r"data\.resize=\[8, 8\]: this is for pictures"),
+        ({"id": "Pendulum-v1"}, "need discrete actions"),
+        ({"id": "Blackjack-v1"}, "vectors, uint8 images"),
+        ({"id": "CartPole-v1", "options": {"speed": 3}}, r"data\.options=\{'speed': 3\}.*does not accept"),
+        ({"id": "CartPole-v1", "grey": True}, r"data\.grey=true: needs uint8 image observations"),
+        ({"id": "CartPole-v1", "resize": (8, 8)}, r"data\.resize=\[8, 8\]: needs uint8 image observations"),
         ({"id": "FrozenLake-v1", "frame_stack": 2}, "cannot be stacked"),
         ({"id": "CartPole-v1", "num_envs": 0}, r"data\.num_envs=0"),
         ({"id": "CartPole-v1", "resize": (8,)}, r"data\.resize=\[8\]"),

@@ -1,4 +1,4 @@
-"""What a rank goes on with, when the number of ranks is another than before."""
+"""The state that a rank resumes from, also when the number of ranks has changed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dlzoo.errors import UserError
 from dlzoo.utils import rng as random_state
 
 
-def test_with_as_many_ranks_each_goes_on_with_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_the_same_number_of_ranks_each_resumes_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gathering, "rank_and_world", lambda: (1, 2))
     stored = [{"random": 0, "means": {}, "carried": {}}, {"random": 1, "means": {}, "carried": {}}]
-    assert gathering.own_of(stored) is stored[1]
+    assert gathering.local_state(stored) is stored[1]
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_with_another_number_the_first_goes_on_with_the_means_of_all(
+def test_with_another_number_of_ranks_the_first_takes_over_all_means(
     rank: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = [
@@ -26,22 +26,22 @@ def test_with_another_number_the_first_goes_on_with_the_means_of_all(
     ]
     monkeypatch.setattr(gathering, "rank_and_world", lambda: (rank, 3))
     means = {"loss": [torch.tensor(7.0), 5], "kl": [torch.tensor(0.0), 0]} if rank == 0 else {}
-    assert gathering.own_of(stored) == {"random": None, "means": means, "carried": {}}
+    assert gathering.local_state(stored) == {"random": None, "means": means, "carried": {}}
 
 
-def test_ranks_begin_with_random_numbers_of_their_own() -> None:
+def test_ranks_start_with_different_random_numbers() -> None:
     def drawn(rank: int) -> float:
         torch.manual_seed(5)
-        random_state.differ(rank)
+        random_state.offset_seed(rank)
         return float(torch.rand(()))
 
     alone = float(torch.rand((), generator=torch.Generator().manual_seed(5)))
-    assert drawn(0) == alone  # one process is not disturbed
+    assert drawn(0) == alone  # a single process is not affected
     assert len({drawn(rank) for rank in range(4)}) == 4
 
 
-def test_ranks_that_found_different_checkpoints_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathering, "gathered", lambda step: [step, 0])
-    gathering.check_together(0)
+def test_ranks_that_resume_from_different_steps_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "gather_objects", lambda step: [step, 0])
+    gathering.check_same_step(0)
     with pytest.raises(UserError, match=r"different steps, \[12, 0\]"):
-        gathering.check_together(12)
+        gathering.check_same_step(12)

@@ -1,4 +1,4 @@
-"""Processes that watch one another, and what is said when one of them is gone."""
+"""Processes that watch each other, and the message when one of them dies."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from dlzoo.distributed.ddp import Launcher, Strategy, is_lost_connection, watch
 from dlzoo.errors import RankLost
 
 
-def test_lightning_still_has_what_is_overridden() -> None:
-    said = "Lightning has moved what dlzoo/distributed/ddp.py overrides: see its docstring"
-    assert hasattr(DDPStrategy, "_configure_launcher"), said
-    assert hasattr(subprocess_script._SubprocessScriptLauncher, "_call_children_scripts"), said
-    assert hasattr(subprocess_script, "_launch_process_observer"), said
+def test_lightning_still_has_the_overridden_methods() -> None:
+    message = "Lightning has moved what dlzoo/distributed/ddp.py overrides: see its docstring"
+    assert hasattr(DDPStrategy, "_configure_launcher"), message
+    assert hasattr(subprocess_script._SubprocessScriptLauncher, "_call_children_scripts"), message
+    assert hasattr(subprocess_script, "_launch_process_observer"), message
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_lightning_still_has_what_is_overridden() -> None:
         (ValueError("gloo"), False),
     ],
 )
-def test_an_exchange_that_broke_off_is_known(error: Exception, lost: bool) -> None:
+def test_lost_connections_are_recognized(error: Exception, lost: bool) -> None:
     assert is_lost_connection(error) is lost
 
 
@@ -43,12 +43,12 @@ def child(code: str) -> subprocess.Popen[Any]:
 
 
 def launched(*children: subprocess.Popen[Any]) -> Launcher:
-    made = Launcher(None, len(children) + 1, 1)
-    made.children = [*children]
-    return made
+    launcher_ = Launcher(None, len(children) + 1, 1)
+    launcher_.children = [*children]
+    return launcher_
 
 
-def test_the_first_process_knows_how_the_others_do() -> None:
+def test_the_main_process_knows_the_state_of_the_others() -> None:
     waiting, ended, failed = child("input()"), child(""), child("raise SystemExit(3)")
     ended.wait()
     failed.wait()
@@ -64,28 +64,28 @@ def hang(is_lost: bool | None) -> None:
 
 
 @pytest.mark.parametrize(("is_lost", "code"), [(True, 1), (None, 0)])
-def test_a_process_that_waits_for_ever_is_ended(is_lost: bool | None, code: int) -> None:
+def test_a_hanging_process_exits(is_lost: bool | None, code: int) -> None:
     process = FORKS.Process(target=hang, args=(is_lost,))
     process.start()
     process.join(60)
     assert process.exitcode == code
 
 
-def test_the_watch_is_lightnings_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would end the first process by SIGKILL."""
+def test_lightning_does_not_watch_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would kill the main process with SIGKILL."""
     monkeypatch.setattr(subprocess_script._SubprocessScriptLauncher, "_call_children_scripts", start)
     monkeypatch.setattr(launcher, "watch", lambda is_lost: None)
     strategy = Strategy(cluster_environment=subprocess_script.ClusterEnvironment)  # type: ignore[arg-type]
     strategy._configure_launcher()
-    made: Any = strategy.launcher
-    made._call_children_scripts()
-    assert made.procs == []
-    assert made.children == ["a process"]
+    launcher_: Any = strategy.launcher
+    launcher_._call_children_scripts()
+    assert launcher_.procs == []
+    assert launcher_.children == ["a process"]
 
 
 def start(self: Any) -> None:
     self.procs = ["a process"]
 
 
-def test_the_sentence() -> None:
+def test_the_error_message() -> None:
     assert "rank 3 stops, because another process of the run has ended" in str(RankLost(3))

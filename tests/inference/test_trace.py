@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
+from plain_nets import as_net
 from torch import Tensor, nn
 
 from dlzoo.config import compose as config
@@ -60,7 +61,7 @@ class Awkward(nn.Module):
 
 
 def task_of(net: nn.Module, spec: ImageSpec = SPEC) -> Supervised:
-    return Supervised(net, spec).eval()
+    return Supervised(as_net(net), spec).eval()
 
 
 def by_hand(maps: Tensor, slopes: Tensor) -> Tensor:

@@ -29,14 +29,14 @@ def vectors(tmp_path: Path, text: str = "good 1 2 3\nbad 4 5 6\nother 7 8 9\n") 
 def test_published_vectors_are_copied_and_counted(tmp_path: Path) -> None:
     embedding = Embedding(SPEC, 3, vectors=vectors(tmp_path))
     before = embedding.table.weight.detach().clone()
-    (line,) = embedding.load_weights()
+    (line,) = embedding.load_pretrained()
     after = embedding.table.weight.detach()
     assert "2 of 3 tokens (66.7%)" in line
     assert after[2:4].tolist() == [[1, 2, 3], [4, 5, 6]]  # Bad has the vector of bad
     assert torch.equal(after[[PAD, UNKNOWN, 4]], before[[PAD, UNKNOWN, 4]])
     assert embedding.table.weight.requires_grad
     assert not Embedding(SPEC, 3, vectors="x", freeze=True).table.weight.requires_grad
-    assert Embedding(SPEC, 3).load_weights() == []
+    assert Embedding(SPEC, 3).load_pretrained() == []
 
 
 def test_the_own_case_of_a_token_comes_first(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_word2vecs_first_line_is_no_vector(tmp_path: Path) -> None:
 )
 def test_files_that_do_not_fit(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
-        Embedding(SPEC, 3, vectors=vectors(tmp_path, text)).load_weights()
+        Embedding(SPEC, 3, vectors=vectors(tmp_path, text)).load_pretrained()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_wrong_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Embedding(SPEC, **{"num_units": 3} | options)
     with pytest.raises(UserError, match="cannot be read"):
-        Embedding(SPEC, 3, vectors="/nowhere/glove.txt").load_weights()
+        Embedding(SPEC, 3, vectors="/nowhere/glove.txt").load_pretrained()
 
 
 def test_padding_is_zeros_and_stays_so() -> None:

@@ -1,4 +1,4 @@
-"""What supervised tasks minimise and measure, against numbers worked out by hand."""
+"""Losses and metrics of supervised tasks against values computed by hand."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_balanced_weights_are_inverse_to_the_counts() -> None:
     assert objective.weights(torch.tensor([0, 1, 1]), None).tolist() == pytest.approx([2 / 3, 2, 2])
 
 
-def test_balanced_classes_contribute_alike() -> None:
+def test_balanced_classes_contribute_equally() -> None:
     """Each class's rows together have the weight n / K."""
     counts = (5, 17, 1)
     weights = weights_of(ClassObjective(Classes(("a", "b", "c"), counts), class_weights="balanced"))
@@ -47,7 +47,7 @@ def test_a_class_without_rows_counts_as_one_with_one() -> None:
     assert weights == pytest.approx([10 / (2 * 9), 10 / 2])
 
 
-def test_given_weights_are_taken_as_they_are() -> None:
+def test_given_weights_are_used_unchanged() -> None:
     objective = ClassObjective(TWO, class_weights=[1, 4])
     assert weights_of(objective) == [1.0, 4.0]
     assert "class_weights" not in objective.state_dict(), "they come from the config"
@@ -71,11 +71,11 @@ def test_class_weights_and_sample_weights_multiply() -> None:
     ("target", "given", "message"),
     [
         (Classes(("cat", "dog")), "balanced", "class_weights=balanced needs the class counts"),
-        (TWO, [1.0], r"task\.class_weights has 1 numbers, but there are 2 classes: cat, dog"),
-        (TWO, [1.0, 2.0, 3.0], "has 3 numbers"),
+        (TWO, [1.0], r"task\.class_weights has 1 values, but there are 2 classes: cat, dog"),
+        (TWO, [1.0, 2.0, 3.0], "has 3 values"),
     ],
 )
-def test_weights_that_do_not_fit_are_refused(target: Classes, given: Any, message: str) -> None:
+def test_wrong_numbers_of_weights_are_rejected(target: Classes, given: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         ClassObjective(target, class_weights=given)
 
@@ -89,7 +89,7 @@ def test_the_criterion_of_classes_is_one_loss_for_each_row() -> None:
     torch.testing.assert_close(found, torch.tensor(expected))
 
 
-def test_options_of_the_loss_arrive() -> None:
+def test_loss_options_are_passed_on() -> None:
     smooth = ClassObjective(TWO, label_smoothing=0.5).criterion(LOGITS[:1], LABELS[:1])
     assert smooth.item() == pytest.approx(0.75 * log(4 / 3) + 0.25 * log(4))
     row, p = torch.tensor([[log(3), 0.0]]), 3 / 4  # sigmoids 3/4 and 1/2
@@ -144,7 +144,7 @@ def test_metrics_of_values_are_in_the_target_s_units() -> None:
     )
 
 
-def test_values_have_a_loss_for_each_row_and_no_weights_of_their_own() -> None:
+def test_values_have_a_loss_per_row_and_no_weights() -> None:
     objective = ValueObjective(Values(("x", "y")))
     output, target = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[1.0, 4.0], [3.0, 1.0]])
     assert objective.criterion(output, target).tolist() == [2.0, 5.0]
@@ -156,7 +156,7 @@ def test_values_have_a_loss_for_each_row_and_no_weights_of_their_own() -> None:
         assert huber.criterion(torch.tensor([[5.0]]), torch.tensor([[0.0]])).item() == delta * (5 - delta / 2)
 
 
-def test_predictions_of_values_are_what_the_loss_s_output_stands_for() -> None:
+def test_predictions_of_values_apply_the_link() -> None:
     rates = ValueObjective(Values(("n",)), loss="poisson")
     assert rates.predictions(torch.tensor([[2.0]])).item() == pytest.approx(exp(2))
     assert rates.reported(torch.tensor([[2.0]])).item() == pytest.approx(exp(2))
@@ -168,7 +168,7 @@ def test_predictions_of_values_are_what_the_loss_s_output_stands_for() -> None:
     ("objective", "monitor"),
     [(ClassObjective(TWO), ("val/loss", "min")), (ValueObjective(Values(("y",))), ("val/rmse", "min"))],
 )
-def test_what_chooses_the_best(objective: ClassObjective | ValueObjective, monitor: tuple[str, str]) -> None:
+def test_monitored_metrics(objective: ClassObjective | ValueObjective, monitor: tuple[str, str]) -> None:
     assert objective.monitor == monitor
 
 

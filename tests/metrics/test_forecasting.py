@@ -1,4 +1,4 @@
-"""Errors of forecasts, and the simple methods beside them, against their definitions and published figures."""
+"""Errors of forecasts and the baseline methods, against their definitions and published values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_mase_divides_by_the_scale_of_each_column() -> None:
     assert errors(forecast, truth, [0.5, 2.0])["mase"] == (1 / 0.5 + 3 / 2) / 2
 
 
-def test_what_cannot_be_divided_by_is_left_out() -> None:
+def test_metrics_that_would_divide_by_zero_are_omitted() -> None:
     assert set(errors(torch.ones(2, 1), torch.tensor([[0.0], [2.0]]), [0.0])) == {"rmse", "mae"}
     assert set(errors(torch.ones(1, 2), torch.ones(1, 2), [1.0, 0.0])) == {"rmse", "mae", "mape"}
 
@@ -42,7 +42,7 @@ def test_the_baselines_on_air_passengers() -> None:
         assert errors(found["holt_winters"], VALUES[132:], [])["mape"] == pytest.approx(0.0221, abs=1e-4)
 
 
-def test_seasons_repeat_and_rise() -> None:
+def test_seasons_repeat_and_drift() -> None:
     history = torch.tensor([[1.0], [2.0], [5.0], [6.0]])
     assert seasonal_naive(history, 5, 2).flatten().tolist() == [5, 6, 5, 6, 5]
     assert seasonal_naive_drift(history, 5, 2).flatten().tolist() == [9, 10, 13, 14, 17]
@@ -77,13 +77,13 @@ RISING = torch.arange(20.0, 52, dtype=torch.double)[:, None]
     [RISING * SEASON / 200, RISING + 10 * SEASON - 60, RISING + 10 * SEASON - 25, RISING],
     ids=["small, the season a factor", "negative, the season a term", "zero at once", "no season"],
 )
-def test_holt_winters_goes_on_with_a_pure_season_and_trend(series: torch.Tensor) -> None:
+def test_holt_winters_continues_a_pure_season_and_trend(series: torch.Tensor) -> None:
     pytest.importorskip("statsmodels")
     assert forecasting.has_statsmodels()
     found = forecasting.holt_winters(series[:-4], 4, 1 if series is RISING else 4)
     torch.testing.assert_close(found, series[-4:], rtol=0.01, atol=0.01)
 
 
-def test_without_statsmodels_the_rest_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_statsmodels_the_other_baselines_remain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forecasting.importlib.util, "find_spec", lambda name: None)
     assert set(baselines(VALUES, 12, 12)) == {"naive", "seasonal_naive", "seasonal_naive_drift"}

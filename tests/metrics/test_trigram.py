@@ -1,4 +1,4 @@
-"""The trigram model is its equations: shares that sum to one, and by hand on a text of seven tokens."""
+"""The trigram model matches its equations: probabilities sum to one, and a text of seven tokens by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from dlzoo.metrics.ngram import Trigram, _Order
 
 
-def test_shares_sum_to_one_whatever_the_context() -> None:
+def test_probabilities_sum_to_one_for_any_context() -> None:
     tokens = torch.randint(1, 9, (400,)).tolist()
     model = Trigram(tokens, 12)
     for context in ([], [3], [3, 4], [11, 3], [3, 11], [11], [11, 11], tokens[:2]):
@@ -48,7 +48,7 @@ def test_the_discount_is_that_of_kneser_and_ney() -> None:
     assert order.interpolate((8,), 7, lower=0.1) == 0.1
 
 
-def test_it_beats_a_bigram_where_two_tokens_tell() -> None:
+def test_it_beats_a_bigram_where_two_tokens_matter() -> None:
     """Each token is the sum of the two before it, modulo 5, most of the time."""
     tokens = [1, 2]
     for noise in torch.rand(3000).tolist():

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import dlzoo.nets
 from dlzoo.errors import UserError
 from dlzoo.nets.autoencoder import Autoencoder
+from dlzoo.nets.base import AdversarialPair, ConditionalNet
 from dlzoo.nets.cgan import CGAN
 from dlzoo.nets.conv_autoencoder import ConvAutoencoder
 from dlzoo.nets.conv_vae import ConvVAE
@@ -39,7 +40,7 @@ NETS = sorted(
         cls
         for module in pkgutil.iter_modules(dlzoo.nets.__path__, "dlzoo.nets.")
         for _, cls in inspect.getmembers(importlib.import_module(module.name), inspect.isclass)
-        if cls.__module__ == module.name and (hasattr(cls, "encode") or hasattr(cls, "generate"))
+        if cls.__module__ == module.name and issubclass(cls, ConditionalNet) and cls.accepts
     },
     key=lambda cls: cls.__name__,
 )
@@ -49,8 +50,8 @@ every_size = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 
 def outputs(net: Any, x: Tensor, y: Tensor) -> dict[str, Tensor]:
     """All that a net can make of pictures x of classes y."""
-    told = [nn.functional.one_hot(y, 10).float()] if getattr(net, "num_conditions", 0) else []
-    if hasattr(net, "generate"):
+    told = [nn.functional.one_hot(y, 10).float()] if net.num_conditions else []
+    if isinstance(net, AdversarialPair):
         codes = torch.randn(len(x), net.latent_dim, generator=torch.Generator().manual_seed(1))
         return {"made": net.generate(codes, *told), "judged": net.discriminate(x, *told)}
     codes = net.encode(x, *told)

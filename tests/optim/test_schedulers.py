@@ -1,4 +1,4 @@
-"""Schedules: warm-up, end points, and that a continued run follows the longer plan."""
+"""Schedules: warm-up, end points, and that a resumed run follows the longer plan."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_plateau_after_a_warm_up() -> None:
 
 
 @pytest.mark.parametrize(("mode", "better"), [("min", -1.0), ("max", 1.0)])
-def test_plateau_waits_for_the_metric_to_improve_in_its_own_direction(mode: str, better: float) -> None:
+def test_plateau_follows_the_direction_of_its_metric(mode: str, better: float) -> None:
     plan = PLAN._replace(mode=mode, monitor="val/score")
     for sign, lowered in ((1, False), (-1, True)):
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
@@ -92,7 +92,7 @@ def test_plateau_waits_for_the_metric_to_improve_in_its_own_direction(mode: str,
 
 
 @pytest.mark.parametrize("name", BY_STEP)
-def test_a_continued_run_follows_the_longer_plan(name: str) -> None:
+def test_a_resumed_run_follows_the_longer_plan(name: str) -> None:
     optimizer, scheduler = make(name)
     for _ in range(100):
         optimizer.step()
@@ -108,6 +108,6 @@ def test_a_continued_run_follows_the_longer_plan(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["cosine", "onecycle"])
 @pytest.mark.parametrize("plan", [PLAN._replace(total_steps=UNLIMITED), PLAN._replace(total_steps=10)])
-def test_a_schedule_without_room_is_refused(name: str, plan: Plan) -> None:
+def test_a_schedule_without_epochs_after_the_warmup_is_an_error(name: str, plan: Plan) -> None:
     with pytest.raises(UserError, match=r"trainer\.max_epochs"):
         make(name, plan=plan, warmup=1)

@@ -96,7 +96,7 @@ class SomeTask:
     monitor = ("val/loss", "min")
     has_parts = False
 
-    def take_over(self, trainer: Any) -> None: ...
+    def setup_trainer(self, trainer: Any) -> None: ...
 
 
 def places(cfg: Any) -> list[str]:

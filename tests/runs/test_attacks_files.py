@@ -38,7 +38,7 @@ FAMILIES = {
     "L-BFGS": "model=mlp data=digits optimizer=lbfgs net.hidden=[4] data.batch_size=500",
     "two optimizers": "model=dcgan data=digits net.width=4 data.batch_size=256",
     "replay buffer": "model=dqn data=cartpole data.steps_per_epoch=300 data.val_episodes=1 data.test_episodes=1 "
-    "task.learn_after=100 trainer.log_every_n_steps=1000",
+    "task.learning_starts=100 trainer.log_every_n_steps=1000",
     "carried state": "model=gru data=air_passengers net.stateful=true data.window=8 data.batch_size=2",
 }
 LAST = "run/checkpoints/last.ckpt"
@@ -310,9 +310,9 @@ def test_a_sealed_checkpoint_that_unpacks_to_gigabytes_is_refused(tmp_path: Path
         for entry in source.infolist():
             target.writestr(entry.filename, source.read(entry))
     with packed.open("r+b") as file:
-        durable.seal(file)
+        durable.append_digest(file)
     assert packed.stat().st_size < 100_000
-    with pytest.raises(UserError, match="is not what was written"):
+    with pytest.raises(UserError, match="is corrupted"):
         read(packed)
     with pytest.raises(UserError, match="compressed"):
         read_weights(str(packed))
@@ -329,7 +329,7 @@ def test_a_temporary_name_cannot_be_foreseen_and_a_link_is_replaced(tmp_path: Pa
     (folder / f".last.ckpt.{os.getpid()}.tmp").symlink_to(mine)
     durable.write(path, lambda file: torch.save([1], file))
     assert (path.is_symlink(), mine.read_text()) == (False, "precious")
-    names = {durable.temporary_of(path).name for _ in range(10)}
+    names = {durable.temporary_path(path).name for _ in range(10)}
     assert len(names) == 10
     paths.write(folder / "a.txt", b"a")
     assert (folder / "a.txt").read_bytes() == b"a"
@@ -359,6 +359,33 @@ def test_a_run_does_not_write_through_a_link(tmp_path: Path) -> None:
             run(folder, "model=mlp", "data=digits")
         (folder / name).unlink()
     assert mine.read_text() == "precious"
+
+
+def test_a_run_that_is_continued_does_not_write_into_files_of_other_names(
+    tmp_path: Path, train: Callable[..., Any]
+) -> None:
+    """A hard link is another name of a file, which may lie anywhere; Hydra, too, would write through one."""
+    mine, folder, hidden = tmp_path / "mine", tmp_path / "run", tmp_path / "hidden"
+    words = ["model=mlp", "data=digits", "net.hidden=[8]", "trainer=smoke", "trainer.accelerator=cpu", "logger=none"]
+    words += [f"hydra.run.dir={folder}", "callbacks=[checkpoint,history]"]
+    assert train(*words).code == 0
+    left = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".ckpt"]
+    assert len(left) > 4
+    for path in left:
+        path.unlink()
+    mine.write_text("precious")
+    for path in left:
+        path.hardlink_to(mine)
+    assert train(*words).code == 0
+    assert mine.read_text() == "precious"
+    hidden.mkdir()
+    for path in (folder / ".hydra").iterdir():
+        path.unlink()
+    (folder / ".hydra").rmdir()
+    (folder / ".hydra").symlink_to(hidden)
+    done = train(*words)
+    assert (done.code, [*hidden.iterdir()]) == (2, [])
+    assert "is a link to outside of the run's folder" in done.err
 
 
 def test_a_class_name_is_no_formula_and_no_command_of_the_terminal(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_a_search_over_runs_of_several_processes_is_one_search(tmp_path: Path) -
     process = sweep_runs.start(tmp_path, *words, "sweep.winner=none")
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
-    trials = records.read(sweep_runs.the_sweep(tmp_path)).trials
+    trials = records.read(sweep_runs.sweep_folder(tmp_path)).trials
     assert [t.state for t in trials] == ["complete"]
     assert json.loads((Path(trials[0].folder) / "results.json").read_text())["device"] == "2 x cpu"
 
@@ -350,9 +350,9 @@ def test_mistakes(words: tuple[str, ...], message: str, train: Train) -> None:
 def test_what_cannot_be_sent_off(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["-m", "hydra/launcher=submitit_slurm", "seed=0,1"]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
-    assert not sweeps.is_asked(words)  # Hydra runs it
+    assert not sweeps.is_requested(words)  # Hydra runs it
     with pytest.raises(UserError, match="a search hears from its trials while they run"):
-        sweeps.is_asked([*words, "sweep=tpe"])
+        sweeps.is_requested([*words, "sweep=tpe"])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs hydra-submitit-launcher: pip install 'dlzoo\[slurm\]'"):
-        sweeps.is_asked(words)
+        sweeps.is_requested(words)

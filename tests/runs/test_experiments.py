@@ -63,7 +63,7 @@ def test_an_experiment_runs_on_data_of_the_same_form(
     smaller = ["data.val_size=20"] if "val_size" in cfg.data else []
     smaller += ["data.batch_size=4", "data.eval_batch_size=8"] if "torchvision" in cfg.net._target_ else []
     smaller += ["data.val_episodes=2", "data.test_episodes=2"] if "val_episodes" in cfg.data else []
-    smaller += ["task.learn_after=200"] if "learn_after" in cfg.task else []
+    smaller += ["task.learning_starts=200"] if "learning_starts" in cfg.task else []
     weights = stand_in_weights(name, tmp_path, monkeypatch)
     own = OmegaConf.load(config.CONFIG_DIR / "experiment" / f"{name}.yaml").get("callbacks", {})  # it has options for
     done = train(*words, *smaller, *weights, f"callbacks=[{','.join(['history', 'checkpoint', *own])}]")

@@ -35,8 +35,8 @@ def overrides_of(name: str, data_dir: Path) -> list[str]:
     changes += ["data.val_size=20"] if "val_size" in cfg.data else []
     if "torchvision" in cfg.net._target_ or "dcgan" in cfg.net._target_:
         changes += ["data.batch_size=4", "data.eval_batch_size=4"]
-    if "learn_after" in cfg.task:
-        changes += ["data.steps_per_epoch=400", "task.learn_after=200", "trainer.max_steps=400"]
+    if "learning_starts" in cfg.task:
+        changes += ["data.steps_per_epoch=400", "task.learning_starts=200", "trainer.max_steps=400"]
     elif "val_episodes" in cfg.data:  # a table, which is corrected at each step
         changes += ["data.steps_per_epoch=100", "trainer.max_steps=2000"]
     if "val_episodes" in cfg.data:

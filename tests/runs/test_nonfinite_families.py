@@ -32,6 +32,8 @@ FAMILIES = {
     "autoencoder": ("model=autoencoder",),
     "gan": ("model=dcgan", "net.width=4"),
     "critic": ("model=wgan_gp", "net.width=4", "task.discriminator_steps=2"),
+    "perceptron": ("model=perceptron", "trainer.accumulate_grad_batches=2"),
+    "kmeans": ("model=kmeans", "task.update=batch", "task.init_rows=32"),
     "lstm": ("model=lstm", "data=air_passengers", "data.batch_size=8"),
     "stateful": ("model=gru", "data=air_passengers", "net.stateful=true", "data.window=8", "data.batch_size=2"),
     "text": ("model=char_rnn", *TEXT),
@@ -39,8 +41,10 @@ FAMILIES = {
     "clipped": ("model=mlp", "trainer.gradient_clip_val=1"),
     "bfloat16": ("model=mlp", "trainer.precision=bf16-mixed"),
 }
-SHORT = ("gan", "stateful", "text")
+SHORT = ("gan", "kmeans", "perceptron", "stateful", "text")
 """Tried each time; the others with -m reliability."""
+ACCUMULATED = ("accumulated", "perceptron")
+"""Two batches make a step."""
 CASES = [pytest.param(name, marks=() if name in SHORT else pytest.mark.reliability) for name in FAMILIES]
 STEP = 3
 """Batches before the fault."""
@@ -113,7 +117,7 @@ def test_the_fault_is_named_and_shown_again(
     poison(STEP, weights=name == "text")
     done = train(*words_of(name, tmp_path), "callbacks.last_checkpoint.every_n_steps=1")
     assert done.code == 1, done.err
-    step = STEP // 2 + 1 if name == "accumulated" else STEP + 1
+    step = STEP // 2 + 1 if name in ACCUMULATED else STEP + 1
     assert done.err.startswith(f"error: step {step} (epoch 1, batch {STEP + 1}): ")
     where = "in the weights before the step" if name == "text" else "in the inputs of the batch"
     assert f"first {where}" in done.err
@@ -139,7 +143,7 @@ def test_the_step_is_left_out(name: str, train: Train, tmp_path: Path, poison: A
     stored = checkpoint_files.read(folder / "checkpoints" / "last.ckpt")
     assert is_finite(stored["state_dict"])
     assert results["skipped_steps"] == 1
-    batches = 6 if name == "accumulated" else 12
+    batches = 6 if name in ACCUMULATED else 12
     assert stored["global_step"] == results["steps"] == batches - 1 or name == "stateful"
     assert all(value is not None for key, value in results["metrics"].items() if key.startswith("train/"))
     outcomes["skip"][name] = f"1 step left out, {results['steps']} taken, weights and means finite"
@@ -156,7 +160,7 @@ def test_an_agent_that_goes_wrong(train: Train, tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(DQN, "update", spoilt)
     words = ("model=dqn", "data=cartpole", "data.steps_per_epoch=600", "data.val_episodes=2", "data.test_episodes=2")
-    words = (*COMMON, *words, "task.learn_after=200", "~trainer.log_every_n_steps")
+    words = (*COMMON, *words, "task.learning_starts=200", "~trainer.log_every_n_steps")
     done = train(*words)
     assert done.code == 1, done.err
     assert "the gradient of net." in done.err

@@ -48,7 +48,10 @@ FAMILIES = {
     "resnet20, features": f"model=resnet20 {IMAGES} {TRAINED} transfer=features",
     "resnet20, cached": f"model=resnet20 {IMAGES} {TRAINED} transfer=features cache_features=true",
     "resnet20, gradual": f"model=resnet20 {IMAGES} {TRAINED} transfer=gradual trainer.max_epochs=3",
-    "perceptron": f"model=perceptron {IMAGES}",
+    "perceptron": f"model=perceptron {IMAGES} scheduler=exponential",
+    "adaline": f"model=adaline {IMAGES} scheduler=exponential",
+    "kmeans": f"model=kmeans {IMAGES} trainer.max_epochs=4",
+    "kmeans, batches": f"model=kmeans {IMAGES} task.update=batch task.init_rows=100",
     "wide_deep": "model=wide_deep data=csv data.path={folder}/table.csv data.target=price data.batch_size=47",
     "autoencoder": f"model=autoencoder {IMAGES} task.activity_l1=0.1 task.activity_l2=0.1",
     "sparse_autoencoder": f"model=sparse_autoencoder {IMAGES} net.encoder=[32] task.sparsity_weight=0.1",
@@ -118,6 +121,11 @@ THIN = [
     ("sparse_autoencoder", "adam", "plain"),
     ("stacked_autoencoder", "sgd", "plain"),
     ("perceptron", "sgd", "plain"),
+    ("perceptron", "adam", "clipping"),
+    ("adaline", "sgd", "accumulation"),
+    ("perceptron", "sgd", "accumulation"),
+    ("kmeans", "sgd", "plain"),
+    ("kmeans, batches", "sgd", "accumulation"),
     ("mlp, penalties", "lbfgs", "plain"),
     ("char_rnn", "adam", "clipping"),
     ("gan", "adam", "accumulation"),
@@ -126,7 +134,8 @@ THIN = [
 
 
 def words_of(family: str, optimizer: str, beside: str, folder: Path) -> list[str]:
-    given = f"{OPTIMIZERS[optimizer]} {FAMILIES[family].format(folder=folder)} {BESIDE[beside]}".split()
+    chosen = "" if family.startswith("kmeans") else OPTIMIZERS[optimizer]  # it learns without one
+    given = f"{chosen} {FAMILIES[family].format(folder=folder)} {BESIDE[beside]}".split()
     keys = {word.partition("=")[0] for word in given}
     return [*(word for word in QUICK if word.partition("=")[0] not in keys), *given]
 

@@ -1,4 +1,4 @@
-"""Steps of time: found, held against the rows, and continued."""
+"""Time steps: inferred, checked against the rows, and extrapolated."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("cells", "name", "period", "after"), CASES, ids=lambda v: v if isinstance(v, str) else "")
-def test_a_step_is_found_checked_and_continued(cells: list[str], name: str, period: int, after: list[str]) -> None:
+def test_a_step_is_inferred_and_extrapolated(cells: list[str], name: str, period: int, after: list[str]) -> None:
     column = times(*cells)
     step = find_step(column)
     assert (str(step), step.period) == (name, period)
@@ -57,14 +57,14 @@ def test_a_step_is_found_checked_and_continued(cells: list[str], name: str, peri
         (["1", "2", "4", "5", "6"], r"1 x step missing between 2 \(row 2\) and 4 \(row 3\)"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_row(cells: list[str], message: str) -> None:
+def test_errors_name_the_row(cells: list[str], message: str) -> None:
     column = times(*cells)
     with pytest.raises(UserError, match=rf"x\.csv: .*{message}"):
         check_regular(column, find_step(column), "x.csv")
     check_regular(column, Step(1, "row"), "x.csv")
 
 
-def test_times_that_fall_are_unsorted() -> None:
+def test_decreasing_times_are_unsorted() -> None:
     with pytest.raises(UserError, match="sort the rows by it"):
         find_step(times("2024-03", "2024-02", "2024-01"))
 
@@ -72,33 +72,33 @@ def test_times_that_fall_are_unsorted() -> None:
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        (["2024-01-01", "soon"], "column when: 'soon' in row 2 is no time"),
+        (["2024-01-01", "soon"], "column when: 'soon' in row 2 is not a time"),
         (["2024-01-01", None], "row 2 has no when"),
     ],
 )
-def test_a_cell_that_is_no_time(cells: list[str], message: str) -> None:
+def test_a_cell_that_is_not_a_time(cells: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         times(*cells)
 
 
 def test_a_frequency_that_does_not_fit_the_column() -> None:
-    with pytest.raises(UserError, match="column when holds whole numbers"):
+    with pytest.raises(UserError, match="column when holds integers"):
         check_regular(times("1", "2"), parse("day"), "x.csv")
     with pytest.raises(UserError, match="are the same month"):
         check_regular(times("2024-01-01", "2024-01-02"), parse("month"), "x.csv")
 
 
 @pytest.mark.parametrize("text", ["moth", "0 days", "1.5 hours", "", "days 3"])
-def test_a_frequency_that_is_none(text: str) -> None:
+def test_an_invalid_frequency(text: str) -> None:
     with pytest.raises(UserError, match=r"data\.frequency="):
         parse(text)
 
 
-def test_rows_are_continued_by_their_number() -> None:
+def test_rows_are_extrapolated_by_index() -> None:
     assert following(times("2024-01-01", "2024-03-05"), Step(1, "row"), 2) == ["+1", "+2"]
     assert frequency.times("2024-01-01", "row", 3).tolist() == [1, 2, 3]
 
 
-def test_time_zones_of_any_writing_must_be_one() -> None:
+def test_time_zones_must_match() -> None:
     with pytest.raises(UserError, match="column when: its times are not all in one time zone; write all of them as"):
         times("2020-01-06T10+01", "2020-01-07T10+02")

@@ -1,4 +1,4 @@
-"""Text is cut as the settings say, joined words are cut alike, and vocabularies keep the most frequent tokens."""
+"""Tokenization by the settings, reversible joining, and vocabularies of the most frequent tokens."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ TEXT = 'He said: "Don\u2019t!"\n(It\'s  9.99$, naïve_1)'
         ({"level": "char", "lower": False}, list(TEXT)),
     ],
 )
-def test_a_text_is_cut_as_the_settings_say(options: dict[str, bool], tokens: list[str]) -> None:
+def test_text_is_tokenized_according_to_the_settings(options: dict[str, bool], tokens: list[str]) -> None:
     assert list(Tokenizer(**options).splitter()(TEXT)) == tokens  # type: ignore[arg-type]
 
 
 @given(text=st.text(max_size=60), lower=st.booleans(), punctuation=st.booleans(), line_breaks=st.booleans())
-def test_joined_words_are_cut_into_the_same_words(text: str, lower: bool, punctuation: bool, line_breaks: bool) -> None:
+def test_joining_words_is_reversible(text: str, lower: bool, punctuation: bool, line_breaks: bool) -> None:
     tokenizer = Tokenizer("word", lower, punctuation, line_breaks)
     tokens = list(tokenizer.splitter()(text))
     if "'" not in tokens and "\u2019" not in tokens:  # a lone apostrophe may join two words
@@ -65,7 +65,7 @@ def spec(**options: object) -> TextSpec:
     return TextSpec(Classes(("no", "yes")), vocabulary=(*SPECIAL, "good", "bad", "."), **options)  # type: ignore[arg-type]
 
 
-def test_a_spec_turns_text_into_numbers_and_back() -> None:
+def test_a_spec_encodes_and_decodes_text() -> None:
     assert spec().encode("Good. bad? Good") == [2, 4, 3, UNKNOWN, 2]
     assert spec(max_length=2).encode("Good. bad? Good") == [2, 4]
     assert spec(max_length=2, keep="last").encode("Good. bad? Good") == [UNKNOWN, 2]
@@ -85,7 +85,7 @@ def test_a_spec_is_plain_data() -> None:
     assert set(plain["tokenizer"]) == {"type", "level", "lower", "punctuation", "line_breaks"}
 
 
-def test_an_example_is_padded_behind_texts_of_several_lengths() -> None:
+def test_examples_of_different_lengths_are_padded() -> None:
     x, y = spec().example(20)
     lengths = (x != PAD).sum(1)
     assert x.shape == (20, lengths.max())

@@ -1,4 +1,4 @@
-"""What is done to a series can be undone, and nothing of it looks ahead."""
+"""Transforms of series are invertible and causal."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ LAGS = st.lists(st.integers(1, 4), max_size=2).map(tuple)
 
 
 def walk(num: int, num_columns: int = 1, seed: int = 0) -> Tensor:
-    """Positive values that wander."""
+    """A positive random walk."""
     draw = torch.Generator().manual_seed(seed)
     return 5 + torch.randn(num, num_columns, generator=draw, dtype=torch.double).cumsum(0).abs()
 
 
 @given(log=st.booleans(), lags=LAGS, horizon=st.integers(1, 9), seed=st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
-def test_inverting_the_steps_gives_the_values_back(log: bool, lags: tuple[int, ...], horizon: int, seed: int) -> None:
+def test_inverting_the_steps_restores_the_values(log: bool, lags: tuple[int, ...], horizon: int, seed: int) -> None:
     values = walk(20 + horizon, 2, seed)
     history, future = values[:-horizon], values[-horizon:]
     transform = Transform(log, lags).fit(history)

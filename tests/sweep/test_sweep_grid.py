@@ -1,4 +1,4 @@
-"""Grids as real processes: the table at their end, what fails in them, and what they leave."""
+"""Grids as real processes: the final table, failing trials, and the files that a grid leaves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sweep_runs import QUICK, Train, start, the_sweep
+from sweep_runs import QUICK, Train, start, sweep_folder
 from waiting import wait_for
 
 from dlzoo.commands import best
@@ -22,11 +22,11 @@ from dlzoo.sweep import record as records
 def grid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A grid with a tensorboard logger, and what it printed."""
     folder = tmp_path_factory.mktemp("grid")
-    words = ("optimizer=sgd,adam", "optimizer.lr=1e-3,1e-2", "net.dropout=0.2", "logger=tensorboard")
-    process = start(folder, *QUICK, *words)
+    overrides = ("optimizer=sgd,adam", "optimizer.lr=1e-3,1e-2", "net.dropout=0.2", "logger=tensorboard")
+    process = start(folder, *QUICK, *overrides)
     out, err = process.communicate()
     assert process.returncode == 0, err
-    return the_sweep(folder), out
+    return sweep_folder(folder), out
 
 
 def test_a_grid_ends_with_a_table_that_is_sorted_by_validation(grid: tuple[Path, str]) -> None:
@@ -85,36 +85,36 @@ def test_the_command_of_the_winner_reproduces_it(
     won = records.read(folder).best()
     assert won is not None
     monkeypatch.setattr(sys, "argv", ["best.py", str(folder)])
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as exited:
         best.main()
-    assert left.value.code == 0
-    python, script, *words = shlex.split(capsys.readouterr().out)
+    assert exited.value.code == 0
+    python, script, *overrides = shlex.split(capsys.readouterr().out)
     assert (python, script) == ("python", "train.py")
-    done = train(*(word for word in words if not word.startswith("output_dir=")))
+    done = train(*(override for override in overrides if not override.startswith("output_dir=")))
     assert done.code == 0, done.err
     (file,) = tmp_path.glob("outputs/*/*/results.json")
     assert json.loads(file.read_text())["metrics"] == won.metrics
 
 
-def test_a_folder_without_a_sweep_is_said_so(
+def test_a_folder_without_a_sweep_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["best.py", str(tmp_path)])
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as exited:
         best.main()
-    assert left.value.code == 2
-    assert "holds no sweep.json" in capsys.readouterr().err
+    assert exited.value.code == 2
+    assert "contains no sweep.json" in capsys.readouterr().err
 
 
-def test_trials_that_fail_do_not_end_the_sweep(tmp_path: Path) -> None:
+def test_failing_trials_do_not_stop_the_sweep(tmp_path: Path) -> None:
     crash = "++callbacks.crash._target_=sweep_runs.Crash"
-    words = (crash, "callbacks.crash.how=kill,raise,no", "net.activation=relu,relo", "net.hidden=[4]")
-    process = start(tmp_path, *QUICK, *words)
+    overrides = (crash, "callbacks.crash.how=kill,raise,no", "net.activation=relu,relo", "net.hidden=[4]")
+    process = start(tmp_path, *QUICK, *overrides)
     out, err = process.communicate()
     assert process.returncode == 2
     trials = {
         (t.params["callbacks.crash.how"], t.params["net.activation"]): t
-        for t in records.read(the_sweep(tmp_path)).trials
+        for t in records.read(sweep_folder(tmp_path)).trials
     }
     reasons = {key: trial.reason for key, trial in trials.items()}
     assert "SIGKILL" in reasons["kill", "relu"]
@@ -126,31 +126,31 @@ def test_trials_that_fail_do_not_end_the_sweep(tmp_path: Path) -> None:
     assert "Traceback" in (Path(trials["raise", "relu"].folder) / "log.txt").read_text()
 
 
-def test_a_killed_grid_goes_on_where_it_was(tmp_path: Path) -> None:
-    words = (*QUICK, "optimizer.lr=1e-3,1e-2", "trainer.max_epochs=40", "resume=auto")
-    process = start(tmp_path, *words)
+def test_a_killed_grid_resumes_where_it_stopped(tmp_path: Path) -> None:
+    overrides = (*QUICK, "optimizer.lr=1e-3,1e-2", "trainer.max_epochs=40", "resume=auto")
+    process = start(tmp_path, *overrides)
     wait_for(lambda: [*tmp_path.glob("multirun/*/*/1-*/checkpoints/last.ckpt")], goes_on=lambda: process.poll() is None)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    first, second = records.read(the_sweep(tmp_path)).trials
+    first, second = records.read(sweep_folder(tmp_path)).trials
     assert (first.state, second.state) == ("complete", "running")
     written = (Path(first.folder) / "results.json").stat().st_mtime_ns
-    process = start(tmp_path, *words)
+    process = start(tmp_path, *overrides)
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert "1 of 2 trials are done" in out
-    assert [t.state for t in records.read(the_sweep(tmp_path)).trials] == ["complete", "complete"]
+    assert [t.state for t in records.read(sweep_folder(tmp_path)).trials] == ["complete", "complete"]
     assert (Path(first.folder) / "results.json").stat().st_mtime_ns == written, "it ran again"
     assert "continues" in (Path(second.folder) / "log.txt").read_text()
     with (Path(second.folder) / "metrics.csv").open() as file:
         assert [int(row["epoch"]) for row in csv.DictReader(file)] == [*range(1, 41)]
 
 
-def test_a_loss_that_is_no_number_is_a_failure(tmp_path: Path) -> None:
+def test_a_non_finite_loss_fails_the_trial(tmp_path: Path) -> None:
     process = start(tmp_path, *QUICK, "optimizer=sgd", "optimizer.lr=1e30,1e-2", "trainer.max_epochs=3")
     _, err = process.communicate()
     assert process.returncode == 2
-    lost, fine = records.read(the_sweep(tmp_path)).trials
+    lost, fine = records.read(sweep_folder(tmp_path)).trials
     assert (lost.state, fine.state) == ("failed", "complete")
     assert lost.reason.startswith("step 2 (epoch 1, batch 2): the loss is ")
     assert "; first in the output of net." in lost.reason
@@ -158,11 +158,11 @@ def test_a_loss_that_is_no_number_is_a_failure(tmp_path: Path) -> None:
     assert lost.reason in err
 
 
-def test_further_ranks_do_not_start_the_sweep_again(tmp_path: Path) -> None:
+def test_other_ranks_do_not_start_the_sweep_again(tmp_path: Path) -> None:
     ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=1")
     process = start(tmp_path, *QUICK, *ddp, "seed=0,1")
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
-    record = records.read(the_sweep(tmp_path))  # one sweep only
+    record = records.read(sweep_folder(tmp_path))  # one sweep only
     results = [json.loads((Path(t.folder) / "results.json").read_text()) for t in record.trials]
     assert [r["device"] for r in results] == ["2 x cpu"] * 2

@@ -15,7 +15,7 @@ from torch import Tensor
 from dlzoo.callbacks import linear_probe as codes
 from dlzoo.config.compose import compose
 from dlzoo.data.images.digits import Digits
-from dlzoo.distributed.noise import Drawn
+from dlzoo.distributed.noise import GeneratorNoise
 from dlzoo.errors import SpecError, UserError
 from dlzoo.nets.autoencoder import Autoencoder
 from dlzoo.specs.inputs import ImageSpec
@@ -27,8 +27,8 @@ from dlzoo.tasks.stacked_autoencoder import StackedAutoencoding
 SPEC = ImageSpec(1, 4, 4, Classes(("a", "b")))
 
 
-def seeded(seed: int) -> Drawn:
-    return Drawn(torch.Generator().manual_seed(seed))
+def seeded(seed: int) -> GeneratorNoise:
+    return GeneratorNoise(torch.Generator().manual_seed(seed))
 
 
 # Noise
@@ -41,7 +41,7 @@ def test_noise_repeats_with_its_seed_and_stays_in_bounds(name: Any) -> None:
     assert torch.equal(once, again)
     assert not torch.equal(once, other)
     assert 0 <= once.min() <= once.max() <= 1
-    assert not torch.equal(corrupt(x, Drawn()), corrupt(x, Drawn()))
+    assert not torch.equal(corrupt(x, GeneratorNoise()), corrupt(x, GeneratorNoise()))
 
 
 def test_noise_is_what_its_name_says() -> None:
@@ -55,7 +55,7 @@ def test_noise_is_what_its_name_says() -> None:
     salted = corruption("salt_and_pepper", 0.4)(x, seeded(0))
     for value in (0.0, 1.0):
         assert (salted == value).float().mean().item() == pytest.approx(0.2, abs=0.01)
-    assert corruption("none", 0.5)(x, Drawn()) is x
+    assert corruption("none", 0.5)(x, GeneratorNoise()) is x
 
 
 @pytest.mark.parametrize(("name", "level"), [("gaussian", -1), ("masking", 1.5), ("gausian", 0.5)])
@@ -113,7 +113,7 @@ def test_the_jacobian_s_norm_is_estimated_without_bias() -> None:
     exact = torch.stack(
         [torch.autograd.functional.jacobian(lambda v: task.net.encode(v[None])[0], one).square().sum() for one in x]
     )
-    estimates = torch.stack([jacobian_norm(x, task.net.encode(x), Drawn()).detach() for _ in range(4000)])
+    estimates = torch.stack([jacobian_norm(x, task.net.encode(x), GeneratorNoise()).detach() for _ in range(4000)])
     torch.testing.assert_close(estimates.mean(0), exact, rtol=0.1, atol=1e-3)
 
 
@@ -183,7 +183,7 @@ def test_contraction_makes_the_code_change_less_with_its_input(tmp_path: Path) -
         run(tmp_path / name, "model=contractive_autoencoder", f"task.contraction={weight}", "trainer.max_epochs=4")
         task = codes_of(tmp_path / name)[1]
         x = (Digits().arrays("test").x[:50] / 255).requires_grad_()
-        norms.append(float(jacobian_norm(x, task.encode(x), Drawn()).mean().detach()))
+        norms.append(float(jacobian_norm(x, task.encode(x), GeneratorNoise()).mean().detach()))
     assert norms[1] < 0.5 * norms[0]
 
 

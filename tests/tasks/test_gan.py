@@ -67,7 +67,7 @@ def fit(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, plugins=plugins,
         enable_model_summary=False, num_sanity_val_steps=0, **{"max_epochs": 1, **trainer},
     )  # fmt: skip
-    task.take_over(runner)
+    task.setup_trainer(runner)
     torch.manual_seed(NOISE)
     runner.fit(task, Pictures(batch_size=batch_size, val_size=32))
     return task
@@ -295,12 +295,13 @@ def test_the_best_checkpoint_is_that_of_the_least_distance(tmp_path: Path) -> No
 
 
 def test_logged_steps_are_those_of_training(tmp_path: Path) -> None:
+    """Of every model: the steps that were taken before."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run(tmp_path, *FEW, "logger=tensorboard", "trainer.log_every_n_steps=3")
     events = EventAccumulator(str(tmp_path))
     events.Reload()
-    assert [e.step for e in events.Scalars("train/generator_loss_step")] == [3, 6, 9, 12]
+    assert [e.step for e in events.Scalars("train/generator_loss_step")] == [0, 3, 6, 9]
 
 
 @pytest.mark.parametrize(
@@ -330,8 +331,8 @@ def test_it_learns_digits(tmp_path: Path) -> None:
 def told(real: float, fake: float, loss: Any = "bce") -> list[str]:
     task = Adversarial(Small(SPEC), SPEC, loss=loss)
     task._trainer = type("T", (), {"training": True, "loggers": [], "log_every_n_steps": 1, "global_step": 0})()
-    task.track(1, d_real=torch.tensor(real), d_fake=torch.tensor(fake))
-    return [problem.partition(":")[0] for problem in task.problems()]
+    task.log_step(1, d_real=torch.tensor(real), d_fake=torch.tensor(fake))
+    return [problem.partition(":")[0] for problem in task.diagnostics()]
 
 
 def test_a_discriminator_that_wins_or_is_blind_is_told() -> None:

@@ -46,7 +46,7 @@ def test_a_text_in_pieces_is_the_text_at_once(cell: CellName) -> None:
     whole, state = net(x), None
     pieces = []
     for part in x.split([1, 4, x.shape[1] - 5], 1):
-        logits, state = net.advance(part, state)
+        logits, state = net.step(part, state)
         pieces.append(logits)
     torch.testing.assert_close(torch.cat(pieces, 1), whole)
     assert whole.shape == (3, x.shape[1], 9)

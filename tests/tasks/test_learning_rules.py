@@ -8,18 +8,32 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.profilers import PassThroughProfiler
 from torch import Tensor
 
+from dlzoo.config.introspection import arguments
 from dlzoo.errors import UserError
 from dlzoo.nets.perceptron import Perceptron
+from dlzoo.nets.q_network import QNetwork
 from dlzoo.nets.q_table import QTable
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
 from dlzoo.rl.environments import Transitions
-from dlzoo.specs.environments import StatesSpec
+from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.inputs import Column, TableSpec
 from dlzoo.specs.targets import Actions, Classes
 from dlzoo.tasks.perceptron import PerceptronRule
+from dlzoo.tasks.rl.dqn import DQN
 from dlzoo.tasks.rl.q_learning import QLearning
+
+
+class Plainly:
+    """What a step needs of a strategy."""
+
+    root_device = torch.device("cpu")
+
+    def optimizer_step(self, optimizer: Any, closure: Any) -> None:
+        optimizer.step()
+
 
 # Rosenblatt
 
@@ -30,8 +44,9 @@ def perceptron(num_classes: int, monkeypatch: pytest.MonkeyPatch, mean: float = 
     spec = TableSpec((Column("x"), Column("y")), classes, mean=(mean, mean), std=(1.0, 1.0))
     task = PerceptronRule(Perceptron(spec), spec)
     optimizer, tracked = torch.optim.SGD(task.net.parameters(), lr=0.5), dict[str, Any]()
-    monkeypatch.setattr(task, "optimizers", lambda: optimizer)
-    monkeypatch.setattr(task, "track", lambda count, **means: tracked.update(means, count=count))
+    monkeypatch.setattr(task, "count_steps", lambda num: None)
+    task._trainer = trainer_with(optimizers=[optimizer], strategy=Plainly(), is_last_batch=False)
+    monkeypatch.setattr(task, "log_step", lambda count, **means: tracked.update(means, count=count))
     return task, tracked
 
 
@@ -64,10 +79,18 @@ def test_the_rule_sees_standardised_inputs(monkeypatch: pytest.MonkeyPatch) -> N
     assert task.net.linear.weight.tolist() == [[0.5, 2.0]]
 
 
-def test_it_steps_by_itself_and_takes_the_options_of_any_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_steps_by_itself_and_has_no_options_of_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     task, _ = perceptron(2, monkeypatch)
     assert not task.automatic_optimization
-    assert PerceptronRule(task.net, task.spec, label_smoothing=0.5, l1=2.0).l1 == 2.0
+    assert {*arguments(PerceptronRule)} == {"net", "spec", "optimizer", "scheduler"}, "what it would ignore"
+
+
+def test_a_row_counts_as_much_as_its_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, _ = perceptron(2, monkeypatch)
+    x, target = torch.tensor([[1.0, 2.0], [3.0, 5.0]]), torch.tensor([1, 1])
+    task.training_step((x, target, torch.tensor([2.0, 0.0])), 0)
+    assert task.net.linear.weight.tolist() == [[0.5 * 2, 0.5 * 4]]
+    assert task.net.linear.bias.tolist() == [0.5 * 2]
 
 
 def test_two_classes_are_one_wish_and_more_are_one_hot(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,14 +118,14 @@ def test_a_value_moves_towards_the_reward_and_what_follows() -> None:
     task.rate = 0.25
     with torch.no_grad():
         task.net.table.copy_(torch.tensor([[1.0, 2.0], [8.0, 4.0], [0.0, 0.0], [0.0, 0.0]]))
-    task.take_in(step(0, 1, 3.0, 1))
+    task.observe(step(0, 1, 3.0, 1))
     expected = 2 + 0.25 * (3 + 0.5 * 8 - 2)
     assert task.table.tolist() == [[1.0, expected], [8.0, 4.0], [0.0, 0.0], [0.0, 0.0]]
-    task.take_in(step(0, 0, 3.0, 1, terminated=True))
+    task.observe(step(0, 0, 3.0, 1, terminated=True))
     assert task.table[0].tolist() == [1 + 0.25 * (3 - 1), expected], "nothing follows a terminal state"
     assert task._errors == [5.0, 2.0]
     assert task.greedy(np.array([0, 1])).tolist() == [1, 0]
-    task.take_in(step(1, 0, 0.0, 2))
+    task.observe(step(1, 0, 0.0, 2))
     assert task._errors[2] == 8.0, "errors have no sign"
 
 
@@ -121,7 +144,7 @@ def test_a_block_of_steps_learns_at_the_rate_of_the_optimizer(monkeypatch: pytes
     """Of one action: 0 + (1 + 0 - 0) / 4, then 1/4 + (1 + 1/8 - 1/4) / 4."""
     task = q_learning(gamma=0.5, epsilon_start=0.0, epsilon_end=0.0)
     optimizer = torch.optim.SGD(task.net.parameters(), lr=0.25)
-    monkeypatch.setattr(task, "_count", lambda num: None)
+    monkeypatch.setattr(task, "count_steps", lambda num: None)
     task._trainer = trainer_with(
         optimizers=[optimizer], max_steps=-1, is_last_batch=False, lr_scheduler_configs=[], num_training_batches=2
     )
@@ -153,11 +176,11 @@ def test_the_share_of_random_actions_is_epsilon(epsilon: float) -> None:
     task = q_learning(epsilon_start=epsilon, epsilon_end=epsilon)
     with torch.no_grad():
         task.net.table[:, 1] = 1.0
-    actions = np.concatenate([task.explore(np.zeros(100, dtype=int)) for _ in range(100)])
+    actions = np.concatenate([task.act(np.zeros(100, dtype=int)) for _ in range(100)])
     assert (actions == 0).mean() == pytest.approx(epsilon / 2, abs=0.02)
     assert {*actions.tolist()} <= {0, 1}
     if 0 < epsilon < 1:
-        share = (task.explore(np.zeros(1000, dtype=int)) == 0).mean()
+        share = (task.act(np.zeros(1000, dtype=int)) == 0).mean()
         assert 0.3 * epsilon < share < 0.7 * epsilon, "each environment draws its own"
 
 
@@ -186,16 +209,20 @@ def test_the_bounds_are_allowed() -> None:
 def trainer_with(**answers: Any) -> Any:
     common: dict[str, Any] = {
         "world_size": 1, "accumulate_grad_batches": 1, "precision": "32-true", "gradient_clip_algorithm": None,
-        "gradient_clip_val": 0.5, "strategy": SimpleNamespace(root_device=torch.device("cpu")), "loggers": [],
+        "gradient_clip_val": None, "log_every_n_steps": 1, "global_step": 0,
+        "lr_scheduler_configs": [], "profiler": PassThroughProfiler(),
+        "strategy": SimpleNamespace(root_device=torch.device("cpu")), "loggers": [],
         "num_training_batches": 7.0, "max_epochs": 3, "estimated_stepping_batches": None, "current_epoch": 0,
     }  # fmt: skip
     return SimpleNamespace(**common | answers)
 
 
 def test_clipping_is_the_agent_s_own() -> None:
-    task, trainer = q_learning(), trainer_with(gradient_clip_algorithm="norm", precision="bf16-mixed")
-    task.take_over(trainer)
-    assert (task.clip, trainer.gradient_clip_val, trainer.gradient_clip_algorithm) == (0.5, None, None)
+    spec = EnvSpec("CartPole-v1", (4,), Actions(("0", "1")))
+    task: Any = DQN(QNetwork(spec, hidden=[8]), spec)
+    trainer = trainer_with(gradient_clip_val=0.5, gradient_clip_algorithm="norm", precision="bf16-mixed")
+    task.setup_trainer(trainer)
+    assert (task.clip, trainer.gradient_clip_val, trainer.gradient_clip_algorithm) == ((0.5, "norm"), None, None)
 
 
 @pytest.mark.parametrize(
@@ -204,13 +231,13 @@ def test_clipping_is_the_agent_s_own() -> None:
         ({"world_size": 2}, r"trainer\.devices=2: agents learn on one device"),
         ({"accumulate_grad_batches": 2}, r"trainer\.accumulate_grad_batches"),
         ({"precision": "16-mixed"}, r"trainer\.precision=16-mixed"),
-        ({"gradient_clip_algorithm": "value"}, r"gradient_clip_algorithm: agents clip by norm"),
+        ({"gradient_clip_val": 0.5}, r"gradient_clip_val: a table is corrected without a gradient"),
         ({"strategy": SimpleNamespace(root_device=torch.device("cuda"))}, "a table is learnt on the CPU"),
     ],
 )
 def test_what_agents_cannot_do(answers: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        q_learning().take_over(trainer_with(**answers))
+        q_learning().setup_trainer(trainer_with(**answers))
 
 
 @pytest.mark.parametrize(("epochs", "total"), [(3, 21), (0, 0), (None, UNLIMITED), (-1, UNLIMITED)])
@@ -246,7 +273,7 @@ def test_episodes_of_all_batches_are_one_mean(monkeypatch: pytest.MonkeyPatch) -
 def test_what_a_net_is_shown() -> None:
     task = q_learning()
     assert task.as_input(np.array([3, 1])).dtype == torch.int64
-    task.spec = SimpleNamespace()  # of vectors or pictures
+    task.spec = EnvSpec("Screen-v0", (3,), Actions(("0", "1")))  # of vectors or images
     shown: Tensor = task.as_input(np.array([[0, 51, 255]], dtype=np.uint8))
     torch.testing.assert_close(shown, torch.tensor([[0.0, 0.2, 1.0]]))
     assert task.as_input(np.array([[2.0]])).tolist() == [[2.0]]

@@ -17,14 +17,14 @@ from dlzoo.config import compose as config
 from dlzoo.config import introspection as signatures
 from dlzoo.metrics import reference_classifier as ruler
 from dlzoo.tasks.gan import Adversarial
-from dlzoo.tasks.interfaces import Encoding, Generating, PictureTask
+from dlzoo.tasks.interfaces import Decoding, Encoding, Generating
 
 Train = Callable[..., Outcome]
 TASKS = {
     name: signatures.locate(OmegaConf.load(config.CONFIG_DIR / "model" / f"{name}.yaml").task._target_, "task._target_")
     for name in config.groups()["model"]
 }
-MODELS = [name for name, task in TASKS.items() if issubclass(task, PictureTask)]
+MODELS = [name for name, task in TASKS.items() if issubclass(task, Decoding)]
 every_model = pytest.mark.parametrize("model", MODELS)
 SMOKE = ("trainer=smoke", "trainer.accelerator=cpu")
 

@@ -9,11 +9,13 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from plain_nets import as_net
 from torch import Tensor, nn
 
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import SpecError, UserError
+from dlzoo.nets.base import Net
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
 from dlzoo.specs.inputs import Column, TableSpec
 from dlzoo.specs.targets import Classes, Values
@@ -43,7 +45,7 @@ class Rows(InMemoryData):
         raise NotImplementedError
 
 
-class Identity(nn.Module):
+class Identity(Net):
     """Outputs are the inputs, whatever is learned: losses can be foretold."""
 
     def __init__(self) -> None:
@@ -137,7 +139,7 @@ def test_a_running_mean_of_unequal_batches() -> None:
 
 
 def task_with(net: nn.Module, target: Classes | Values = VALUES, num_features: int = 1, **options: Any) -> Supervised:
-    return Supervised(net, spec_of(target, num_features), **options)
+    return Supervised(as_net(net), spec_of(target, num_features), **options)
 
 
 OUTPUT, TARGET = torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0], [1.0]])  # squares 1 and 4
@@ -231,7 +233,7 @@ def test_the_penalty_is_in_what_is_learned_but_not_in_what_is_reported(tmp_path:
     data = Rows(rows, VALUES)
     net = nn.Linear(1, 1, bias=False)
     nn.init.ones_(net.weight)
-    task = Supervised(net, data.spec, l2=0.5, activity_l1=1.0)
+    task = Supervised(as_net(net), data.spec, l2=0.5, activity_l1=1.0)
     tracked: dict[str, Any] = {}
     task.track = lambda count, **means: tracked.update(means, count=count)  # type: ignore[method-assign]
     x, y = rows.x[:2], rows.y[:2]
@@ -263,8 +265,8 @@ def test_the_training_measures_are_those_of_the_main_output() -> None:
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: Classification(nn.Identity(), spec_of(VALUES, 1)), SpecError, "learns classes, but the data gives v"),
-        (lambda: Regression(nn.Identity(), spec_of(CLASSES, 1)), SpecError, "learns values, but the data gives c"),
+        (lambda: Classification(Identity(), spec_of(VALUES, 1)), SpecError, "learns classes, but the data gives v"),
+        (lambda: Regression(Identity(), spec_of(CLASSES, 1)), SpecError, "learns values, but the data gives c"),
         (lambda: task_with(nn.Identity(), class_weights="balanced"), UserError, "class_weights are for classes"),
     ],
 )
@@ -329,7 +331,6 @@ def test_an_optimizer_that_is_missing_or_wrong_is_said() -> None:
 
 def test_inputs_are_standardised_unless_the_net_does_so() -> None:
     spec = TableSpec((Column("x"),), VALUES, mean=(3.0,), std=(2.0,))
-    net = nn.Identity()
-    assert Supervised(net, spec)(torch.tensor([[7.0]])).item() == 2.0
-    net.standardizes = True  # type: ignore[assignment]
+    assert Supervised(as_net(nn.Identity()), spec)(torch.tensor([[7.0]])).item() == 2.0
+    net = as_net(nn.Identity(), standardizes_inputs=True)
     assert Supervised(net, spec)(torch.tensor([[7.0]])).item() == 7.0

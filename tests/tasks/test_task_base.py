@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from plain_nets import as_net
 from torch import Tensor, nn
 
 from dlzoo.distributed import collectives as gathering
@@ -31,7 +32,7 @@ class Noted:
 
 
 class Carrying(Task):
-    carried = ("memory",)
+    carried_state = ("memory",)
     memory: Any = None
 
 
@@ -49,21 +50,21 @@ def trainer_with(**answers: Any) -> SimpleNamespace:
 
 
 def task_in(trainer: Any, cls: type[Task] = Task) -> Any:
-    task = cls(nn.Linear(1, 1), SPEC)
+    task = cls(as_net(nn.Linear(1, 1)), SPEC)
     task._trainer = trainer
     return task
 
 
 def test_what_holds_of_a_task_that_says_nothing_else() -> None:
-    task = Task(nn.Linear(1, 1), SPEC)
+    task = Task(as_net(nn.Linear(1, 1)), SPEC)
     assert task.spec is SPEC
-    assert (task.monitor, task.carried, task.has_parts, task.goes_on_within_epochs) == (
+    assert (task.monitor, task.carried_state, task.has_parts, task.goes_on_within_epochs) == (
         ("val/loss", "min"),
         (),
         False,
         True,
     )
-    assert (task.left_out, task.skipped_steps, task.share) == (False, 0, 1.0)
+    assert (task.step_skipped, task.skipped_steps, task.share) == (False, 0, 1.0)
     assert (task.train_means, task.last_metrics) == ({}, {})
 
 
@@ -77,7 +78,7 @@ def test_means_are_added_and_logged_every_few_steps(monkeypatch: pytest.MonkeyPa
     assert math.isnan(task.running_loss), "there was no step"
     for step in range(7):
         monkeypatch.setattr(type(task), "global_step", step)
-        task.track(step + 1, loss=torch.tensor(float(step)))
+        task.log_step(step + 1, loss=torch.tensor(float(step)))
     assert task.running_loss == sum(step * (step + 1) for step in range(7)) / 28
     expected = [({"train/loss_step": float(s), "lr": 0.25, "epoch": 2}, s) for s in (0, 3, 6)]
     assert logger.rows == expected
@@ -88,9 +89,9 @@ def test_means_are_added_and_logged_every_few_steps(monkeypatch: pytest.MonkeyPa
 def test_rows_that_count_on_another_rank_are_not_counted_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Task, "global_step", 1)
     task = task_in(trainer_with())
-    task.track(2, loss=torch.tensor(1.0))
+    task.log_step(2, loss=torch.tensor(1.0))
     task.share = 0.0
-    task.track(2, loss=torch.tensor(9.0))
+    task.log_step(2, loss=torch.tensor(9.0))
     assert task.running_loss == 1.0
 
 
@@ -153,7 +154,7 @@ def test_a_step_that_is_left_out_moves_no_schedule_of_steps(left_out: bool, inte
     other = SimpleNamespace(scheduler=None, interval="step")
     mine = SimpleNamespace(scheduler=scheduler, interval=interval)
     task = task_in(trainer_with(lr_scheduler_configs=[other, mine]))
-    task.left_out = left_out
+    task.step_skipped = left_out
     task.lr_scheduler_step(scheduler, None)
     assert bool(steps) == moves
 
@@ -189,7 +190,7 @@ def test_options_of_a_backward_pass_arrive() -> None:
 
 def test_ranks_that_go_on_from_different_steps_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Task, "global_step", 5)
-    monkeypatch.setattr(gathering, "gathered", lambda own: [own, 7])
+    monkeypatch.setattr(gathering, "gather_objects", lambda own: [own, 7])
     with pytest.raises(UserError, match=r"different steps, \[5, 7\]"):
         task_in(trainer_with()).on_train_start()
 
@@ -231,7 +232,7 @@ class Loader:
 def test_a_checkpoint_holds_all_that_a_run_goes_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Task, "global_step", 5)
     task = task_in(trainer_with(train_dataloader=Loader()), Carrying)
-    task.track(4, loss=torch.tensor(2.0))
+    task.log_step(4, loss=torch.tensor(2.0))
     task.memory, task.skipped_steps = torch.tensor([1.0, 2.0]), 7
     stored: dict[str, Any] = {}
     task.on_save_checkpoint(stored)
@@ -243,7 +244,7 @@ def test_a_checkpoint_holds_all_that_a_run_goes_on_with(monkeypatch: pytest.Monk
     other.on_train_start()
     assert torch.equal(torch.rand(3), expected)
     assert other.running_loss == 2.0
-    other.track(4, loss=torch.tensor(4.0))
+    other.log_step(4, loss=torch.tensor(4.0))
     assert other.running_loss == 3.0
     assert other.memory.tolist() == [1.0, 2.0]
     assert loader.state == {"epoch": 2, "position": 3}

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from plain_nets import as_net
+from torch import Tensor, nn
 
 from dlzoo.errors import UserError
+from dlzoo.nets.base import BackboneNet, Net
 from dlzoo.specs.inputs import Column, TableSpec
 from dlzoo.specs.targets import Values
 from dlzoo.tasks.base import RunningMean
@@ -17,7 +19,7 @@ from dlzoo.tasks.finetuning import Features, Finetune, Gradual, Scratch, Transfe
 from dlzoo.tasks.supervised import Supervised
 
 
-class Staged(nn.Module):
+class Staged(BackboneNet):
     """Three stages of one layer each, a head, and a note of what was frozen."""
 
     def __init__(self, weights: str = "imagenet") -> None:
@@ -27,6 +29,9 @@ class Staged(nn.Module):
         self.body = nn.ModuleList(nn.Linear(1, 1) for _ in range(3))
         self.stages = [[layer] for layer in self.body]
         self.frozen: list[int] = []
+
+    def features(self, x: Tensor) -> Tensor:
+        return x
 
     def freeze(self, num_stages: int) -> None:
         self.frozen.append(num_stages)
@@ -95,7 +100,7 @@ def test_all_stages_may_thaw_at_once() -> None:
 def test_from_scratch_all_learns_at_one_rate() -> None:
     net, way = Staged(weights="none"), Scratch()
     way.check(net)
-    way.check(nn.Linear(1, 1))
+    way.check(as_net(nn.Linear(1, 1)))
     way.apply(net, 0.0)
     assert net.frozen == []
     (group,) = way.groups(net)
@@ -106,7 +111,10 @@ def test_from_scratch_all_learns_at_one_rate() -> None:
 @pytest.mark.parametrize(
     ("check", "message"),
     [
-        (lambda: Features().check(nn.Linear(1, 1)), r"transfer=features is for nets with a backbone.*Linear has none"),
+        (
+            lambda: Features().check(as_net(nn.Linear(1, 1))),
+            r"features is for nets with a backbone.*Linear has none",
+        ),
         (lambda: Gradual().check(Staged(weights="none")), r"transfer=gradual needs a trained backbone"),
         (lambda: Scratch().check(Staged()), r"transfer=scratch starts from fresh weights, but net\.weights=imagenet"),
         (lambda: Finetune(top=0.0), r"task\.transfer\.top=0\.0 must be above 0"),
@@ -129,7 +137,7 @@ def test_bounds_are_allowed() -> None:
 # In a supervised task
 
 
-def task_of(way: Transfer, net: nn.Module, epoch: int = 0, world_size: int = 1, epochs: int | None = 10) -> Supervised:
+def task_of(way: Transfer, net: Net, epoch: int = 0, world_size: int = 1, epochs: int | None = 10) -> Supervised:
     spec = TableSpec((Column("x"),), Values(("y",)))
     task = Supervised(net, spec, optimizer=lambda p: torch.optim.SGD(p, lr=1.0), transfer=way)
     task._trainer = SimpleNamespace(current_epoch=epoch, max_epochs=epochs, world_size=world_size)  # type: ignore[assignment]
@@ -138,10 +146,10 @@ def task_of(way: Transfer, net: nn.Module, epoch: int = 0, world_size: int = 1, 
 
 def test_the_optimizer_gets_the_groups_and_their_rates() -> None:
     task = task_of(Finetune(top=0.4, bottom=0.1), net := Staged())
-    optimizer = task.make_optimizer(task.learnable())
+    optimizer = task.make_optimizer(task.param_groups())
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1.0, 0.4, 0.2, 0.1])
     plain = task_of(Scratch(), Staged(weights="none"))
-    assert len([*plain.learnable()[0]["params"]]) == len([*net.parameters()])
+    assert len([*plain.param_groups()[0]["params"]]) == len([*net.parameters()])
 
 
 @pytest.mark.parametrize(("epoch", "frozen"), [(0, 3), (1, 3), (2, 2), (4, 1), (6, 0), (9, 0)])
@@ -169,13 +177,13 @@ def test_which_stages_learn_does_not_depend_on_the_number_of_processes(world_siz
 
 def test_a_way_that_does_not_fit_the_net_is_refused_at_once() -> None:
     with pytest.raises(UserError, match="is for nets with a backbone"):
-        task_of(Features(), nn.Linear(1, 1))
+        task_of(Features(), as_net(nn.Linear(1, 1)))
 
 
 def test_without_a_way_all_learns_and_each_epoch_begins_anew() -> None:
     spec = TableSpec((Column("x"),), Values(("y",)))
-    task = Supervised(net := nn.Linear(1, 1), spec)
-    assert [*task.learnable()] == [*net.parameters()]
+    task = Supervised(net := as_net(nn.Linear(1, 1)), spec)
+    assert [*task.param_groups()] == [*net.parameters()]
     task.train_means["loss"] = RunningMean()
     task.train_means["loss"].add(torch.tensor(1.0), 1)
     task.on_train_epoch_start()

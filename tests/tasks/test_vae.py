@@ -12,7 +12,7 @@ from picture_runs import content, resume, run, same
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from dlzoo.distributed.noise import Drawn
+from dlzoo.distributed.noise import GeneratorNoise
 from dlzoo.errors import RunFailed, UserError
 from dlzoo.nets.cvae import CVAE
 from dlzoo.nets.vae import VAE
@@ -54,10 +54,10 @@ def test_the_bound_is_a_mean_over_codes() -> None:
     drawn = torch.randn(20_000, 4, 3) * (log_var / 2).exp() + mean
     logits = task.net.decode(drawn.flatten(0, 1)).view(20_000, 4, -1)
     expected = -Bernoulli(logits=logits).log_prob(x.flatten(1)).sum(-1).mean(0)
-    found = torch.stack([task.bound(x, y, Drawn())[0] for _ in range(4000)]).mean(0)
+    found = torch.stack([task.bound(x, y, GeneratorNoise())[0] for _ in range(4000)]).mean(0)
     torch.testing.assert_close(found, expected, atol=0.15, rtol=0.02)
     kl = kl_divergence(Normal(mean, (log_var / 2).exp()), Normal(0.0, 1.0))
-    torch.testing.assert_close(task.bound(x, y, Drawn())[1], kl)
+    torch.testing.assert_close(task.bound(x, y, GeneratorNoise())[1], kl)
 
 
 @torch.no_grad()
@@ -68,24 +68,24 @@ def test_the_importance_weighted_estimate_tends_to_the_likelihood() -> None:
     grid = torch.linspace(-8, 8, 8001)[:, None]
     log_px = Bernoulli(logits=task.net.decode(grid).flatten(1)[:, None]).log_prob(x.flatten(1)).sum(-1)
     exact = -torch.logsumexp(log_px + Normal(0.0, 1.0).log_prob(grid), 0) - math.log(16 / 8000)
-    torch.testing.assert_close(task.importance_nll(x, y, Drawn()), exact, atol=0.05, rtol=0)
+    torch.testing.assert_close(task.importance_nll(x, y, GeneratorNoise()), exact, atol=0.05, rtol=0)
     bound = torch.stack(
-        [sum(part.reshape(6, -1).sum(1) for part in task.bound(x, y, Drawn())[:2]) for _ in range(2000)]
+        [sum(part.reshape(6, -1).sum(1) for part in task.bound(x, y, GeneratorNoise())[:2]) for _ in range(2000)]
     ).mean(0)
     assert (bound > exact).all()
     task.num_importance_samples = 1
-    one = torch.stack([task.importance_nll(x, y, Drawn()) for _ in range(2000)]).mean(0)
+    one = torch.stack([task.importance_nll(x, y, GeneratorNoise()) for _ in range(2000)]).mean(0)
     torch.testing.assert_close(one, bound, atol=0.2, rtol=0)  # with one code it is the bound
 
 
 def test_pixels_become_bits_with_their_brightness_as_probability() -> None:
     task = task_of(binarize="dynamic")
     x = torch.rand(1, 1, 4, 4).expand(4000, -1, -1, -1)
-    drawn = task.pixels(x, Drawn())
+    drawn = task.pixels(x, GeneratorNoise())
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(drawn.mean(0), x[0], atol=0.05, rtol=0)
-    assert not torch.equal(drawn, task.pixels(x, Drawn()))
-    assert task_of().pixels(x, Drawn()) is x
+    assert not torch.equal(drawn, task.pixels(x, GeneratorNoise()))
+    assert task_of().pixels(x, GeneratorNoise()) is x
 
 
 @pytest.mark.parametrize(("epoch", "batch", "factor"), [(0, 0, 0.0), (1, 5, 1.5), (3, 9, 2.0)])
@@ -158,12 +158,12 @@ def test_numbers_that_are_not_finite_end_the_run(tmp_path: Path) -> None:
 
 def test_a_mean_that_is_not_finite_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is measured beside a finite loss."""
-    track = VariationalAutoencoder.track
+    track = VariationalAutoencoder.log_step
 
     def spoilt(self: VariationalAutoencoder, count: int, **means: torch.Tensor) -> None:
         track(self, count, **means, measured=torch.tensor(float("nan")))
 
-    monkeypatch.setattr(VariationalAutoencoder, "track", spoilt)
+    monkeypatch.setattr(VariationalAutoencoder, "log_step", spoilt)
     words = ("model=vae", "callbacks=[checkpoint,problems]", "task.num_importance_samples=1")
     assert run(tmp_path, *words, "trainer.max_epochs=5")["epochs"] == 1
     assert "train/measured is nan in epoch 1, so training ends here" in (tmp_path / "warnings.txt").read_text()

@@ -87,8 +87,8 @@ def test_it_can_run_out_before_training(place: str, train: Train, monkeypatch: p
 
 
 def test_other_errors_are_not_taken_for_it() -> None:
-    assert not memory.has_run_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-    assert memory.has_run_out(MemoryError("Unable to allocate 3.73 GiB for an array"))
+    assert not free_memory.is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert free_memory.is_out_of_memory(MemoryError("Unable to allocate 3.73 GiB for an array"))
     assert memory.amount_asked("Unable to allocate 4.00 GiB for an array") == 4 * 2**30
 
 
@@ -176,7 +176,7 @@ def test_where_it_cannot_be_found(words: tuple[str, ...], message: str, train: T
 
 def limited(folder: Path, words: Sequence[str], num_bytes: int) -> None:
     """A run in a process that may take so much more memory than it has: ulimit -v."""
-    taken = int(free_memory.of_process()["VmSize"])
+    taken = int(free_memory.process_memory()["VmSize"])
     assert taken is not None
     resource.setrlimit(resource.RLIMIT_AS, (taken + num_bytes, taken + num_bytes))
     main_in(folder, words)

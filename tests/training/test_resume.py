@@ -14,6 +14,7 @@ import pytest
 import torch
 from killing import FAMILIES, FORKS, differences, finish, left_by, start, when, words_of
 
+from dlzoo.checkpoint.format import StoredCheckpoint
 from dlzoo.errors import UserError
 from dlzoo.training import interruption
 from dlzoo.training.interruption import Interrupted, Interruption
@@ -132,7 +133,11 @@ def test_mistakes(words: list[str], message: str, tmp_path: Path, monkeypatch: p
 def test_the_newest_run_of_the_same_words_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     cards = {}
-    monkeypatch.setattr("dlzoo.utils.checkpoint_files.read", lambda path: {"dlzoo": {"overrides": cards[str(path)]}})
+
+    def stored(path: Path) -> StoredCheckpoint:
+        return StoredCheckpoint(path, {"dlzoo": {"overrides": cards[str(path)]}})
+
+    monkeypatch.setattr("dlzoo.checkpoint.format.read_whole", stored)
     for i, words in enumerate([["data=wine", "++seed=1"], ["data=wine", "++seed=1", "ckpt=x"], ["data=iris"]]):
         run = tmp_path / "outputs" / "2026-01-01" / f"10-00-0{i}-mlp-wine"
         for folder in (".hydra", "checkpoints"):
@@ -140,9 +145,9 @@ def test_the_newest_run_of_the_same_words_is_found(tmp_path: Path, monkeypatch: 
         (run / ".hydra" / "overrides.yaml").write_text(json.dumps(words))
         (run / "checkpoints" / "last.ckpt").touch()
         cards[str(Path("outputs") / "2026-01-01" / run.name / "checkpoints" / "last.ckpt")] = words
-    found = resumed(["seed=1", "data=wine", "resume=auto"])  # in another order, and written otherwise
+    found = resumed(["seed=1", "data=wine", "resume=auto"]).words  # in another order, and written otherwise
     assert any("10-00-01-mlp-wine" in word for word in found)
     (tmp_path / "outputs" / "2026-01-01" / "10-00-01-mlp-wine" / "results.json").write_text('{"status": "finished"}')
-    assert any("10-00-00-mlp-wine" in word for word in resumed(["seed=1", "data=wine", "resume=auto"]))
-    assert any("10-00-01-mlp-wine" in word for word in resumed(["seed=1", "data=wine", "ckpt=last"]))
-    assert resumed(["seed=2", "data=wine", "resume=auto"]) == ["seed=2", "data=wine", "resume=auto"]
+    assert any("10-00-00-mlp-wine" in word for word in resumed(["seed=1", "data=wine", "resume=auto"]).words)
+    assert any("10-00-01-mlp-wine" in word for word in resumed(["seed=1", "data=wine", "ckpt=last"]).words)
+    assert resumed(["seed=2", "data=wine", "resume=auto"]).words == ["seed=2", "data=wine", "resume=auto"]

@@ -96,7 +96,7 @@ def test_a_tensor_of_another_shape_or_kind_is_refused(name: str, change: Callabl
 def test_a_parameter_later_in_the_net_is_looked_at_too() -> None:
     state = trained("adam")
     state["state"][6]["exp_avg"] = torch.zeros(2, 4)
-    with pytest.raises(UserError, match=r"state\[6\]\.exp_avg is no state of this run: a tensor \(2, 4\) of float32"):
+    with pytest.raises(UserError, match=r"state\[6\]\.exp_avg does not match this run: it is a tensor \(2, 4\)"):
         check(state, "adam")
 
 
@@ -131,6 +131,14 @@ def test_lbfgs_lists_must_belong_together() -> None:
     state["state"][0]["ro"].pop()
     with pytest.raises(UserError, match="different lengths"):
         check(state, "lbfgs")
+
+
+def test_lbfgs_whose_schedule_has_ended_can_be_resumed() -> None:
+    """At a rate of zero, PyTorch's line search divides by zero."""
+    state = trained("lbfgs")
+    state["param_groups"][0] |= {"lr": 0.0, "line_search_fn": "strong_wolfe"}
+    optimizer = torch.optim.LBFGS(net().parameters(), history_size=3, line_search_fn="strong_wolfe")
+    resume_state.check_optimizer(state, optimizer, "optimizer_states[0]")
 
 
 def test_a_schedule_takes_no_attribute_that_is_no_state_of_it() -> None:
@@ -188,7 +196,7 @@ def test_a_best_checkpoint_outside_of_the_run_is_never_read_or_removed(path: Any
 
 def test_what_fails_while_restoring_is_a_sentence_and_the_disk_is_not() -> None:
     with (
-        pytest.raises(UserError, match=r"ckpt=a\.ckpt is not a state of this run: KeyError: 'x'"),
+        pytest.raises(UserError, match=r"ckpt=a\.ckpt does not match this run: KeyError: 'x'"),
         state_checks.restoring("a.ckpt"),
     ):
         raise KeyError("x")

@@ -1,4 +1,4 @@
-"""Downloads from a web server on this machine that behaves badly in every way that was thought of."""
+"""Downloads from a misbehaving local web server, and the helpers around them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_download_is_stored_whole(server: Server, tmp_path: Path, capfd: pytes
     assert capfd.readouterr() == ("", f"downloading a.gz to {path.parent}\n")
 
 
-def test_other_users_may_read_a_download(server: Server, tmp_path: Path) -> None:
+def test_a_download_is_readable_by_other_users(server: Server, tmp_path: Path) -> None:
     server.files["a.gz"] = CONTENT
     before = os.umask(0o022)
     try:
@@ -42,14 +42,14 @@ def test_other_users_may_read_a_download(server: Server, tmp_path: Path) -> None
         os.umask(before)
 
 
-def test_the_next_mirror_is_asked_and_the_third_left_alone(server: Server, tmp_path: Path) -> None:
+def test_mirrors_are_tried_in_order_until_one_works(server: Server, tmp_path: Path) -> None:
     server.files["a.gz"], server.trouble = CONTENT, ["404", "", "damaged"]
     download(tmp_path, closed_port(), server.url, server.url.rstrip("/"), server.url)
     assert server.asked == ["a.gz", "a.gz"]
 
 
 @pytest.mark.parametrize("mirror", ["", "no/url", "ftp://127.0.0.1"])
-def test_a_mirror_that_is_no_web_address_is_a_user_error(tmp_path: Path, mirror: str) -> None:
+def test_an_invalid_mirror_url_is_a_user_error(tmp_path: Path, mirror: str) -> None:
     with pytest.raises(UserError, match=r"a\.gz could not be downloaded"):
         download(tmp_path, mirror)
 
@@ -62,13 +62,13 @@ def test_without_mirrors(tmp_path: Path) -> None:
 @pytest.mark.parametrize("below", ["", "raw"])
 def test_a_file_in_place_of_the_folder(server: Server, tmp_path: Path, below: str) -> None:
     (tmp_path / "data").write_text("")
-    with pytest.raises(UserError, match=r"a\.gz cannot be stored in .*a file, or below one.*data=digits"):
+    with pytest.raises(UserError, match=r"a\.gz cannot be stored in .*a file, or inside one.*data=digits"):
         download(tmp_path / "data" / below, server.url)
     assert server.asked == []
 
 
 @pytest.mark.parametrize("below", ["", "raw"])
-def test_a_folder_that_may_not_be_written(server: Server, below: str) -> None:
+def test_a_read_only_folder(server: Server, below: str) -> None:
     server.files["a.gz"] = CONTENT
     with public_folder() as folder:
         with read_only(folder), pytest.raises(UserError, match=r"a\.gz cannot be stored in .*data=digits"):
@@ -77,7 +77,7 @@ def test_a_folder_that_may_not_be_written(server: Server, below: str) -> None:
     assert server.asked == []
 
 
-def test_the_beginning_of_a_sha256_is_enough(server: Server, tmp_path: Path) -> None:
+def test_a_sha256_prefix_is_enough(server: Server, tmp_path: Path) -> None:
     server.files["a.gz"] = CONTENT
     sha256 = hashlib.sha256(CONTENT).hexdigest()[:8]
     assert files.download("a.gz", sha256=sha256, folder=tmp_path, mirrors=[server.url]).read_bytes() == CONTENT
@@ -94,7 +94,7 @@ def test_data_dir_may_be_relative_or_at_home(tmp_path: Path, monkeypatch: pytest
     assert files.folder_of("~/data") == tmp_path / "me" / "data"
 
 
-def test_find_takes_the_first_that_is_there(tmp_path: Path) -> None:
+def test_find_returns_the_first_existing_file(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     assert files.find(tmp_path, "a", "b") is None
     (tmp_path / "c").write_text("")
@@ -109,25 +109,25 @@ def test_check_md5(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["endless", "large", "flood"])
-def test_a_server_that_gives_far_more_than_the_file_is_left(trouble: str, server: Server, tmp_path: Path) -> None:
+def test_a_server_that_sends_far_more_than_the_file_is_given_up(trouble: str, server: Server, tmp_path: Path) -> None:
     server.files["a.gz"], server.trouble = CONTENT, [trouble]
-    if trouble == "flood":  # what it says is believed, and what comes beyond is not read
+    if trouble == "flood":  # its Content-Length is trusted, and bytes beyond it are not read
         server.files["a.gz"] = CONTENT[:-1] + b"x"
     with pytest.raises(UserError, match=r"a\.gz could not be downloaded") as refused:
-        files.download("a.gz", md5=MD5, folder=tmp_path, mirrors=[server.url], most=1_000_000)
+        files.download("a.gz", md5=MD5, folder=tmp_path, mirrors=[server.url], max_bytes=1_000_000)
     assert trouble == "flood" or "the file has at most 1.0" in str(refused.value)
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 1_000_000
     assert not server.outlasted
 
 
 @pytest.mark.parametrize("name", [".a.gz.part", ".a.gz.lock", "a.gz"])
-def test_a_link_that_waits_in_the_folder_is_not_written_through(name: str, server: Server, tmp_path: Path) -> None:
+def test_a_planted_symlink_is_not_followed(name: str, server: Server, tmp_path: Path) -> None:
     server.files["a.gz"] = CONTENT
     mine, shared = tmp_path / "mine", tmp_path / "shared"
     shared.mkdir()
     mine.write_text("precious")
     (shared / name).symlink_to(mine)
-    if name == "a.gz":  # is there: nothing is fetched
+    if name == "a.gz":  # it exists: nothing is downloaded
         assert download(shared, server.url).read_bytes() == b"precious"
     else:
         with contextlib.suppress(UserError):
@@ -135,10 +135,10 @@ def test_a_link_that_waits_in_the_folder_is_not_written_through(name: str, serve
     assert mine.read_text() == "precious"
 
 
-def test_what_unpacks_to_far_more_is_damaged(tmp_path: Path) -> None:
+def test_a_gzip_bomb_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "a.gz"
     path.write_bytes(gzip.compress(bytes(10_000_000)))
-    with files.Unpacked(path, 10_000_000) as whole:
+    with files.LimitedGzip(path, 10_000_000) as whole:
         assert len(whole.read()) == 10_000_000
-    with files.Unpacked(path, 9_999_999) as bomb, pytest.raises(UserError, match="unpacks to far more"):
+    with files.LimitedGzip(path, 9_999_999) as bomb, pytest.raises(UserError, match="decompresses to far more"):
         bomb.read()

@@ -1,4 +1,4 @@
-"""Two processes never train in one run folder; a lock goes with its process."""
+"""Two processes never train in one run folder; a lock is released with its process."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from killing import FORKS, finish, left_by, main_in, start, when, words_of
 from dlzoo.errors import UserError
 from dlzoo.utils import locks
 
-WORDS = [*words_of("stateful"), "trainer.max_epochs=400"]
+OVERRIDES = [*words_of("stateful"), "trainer.max_epochs=400"]
 
 
-def impatient(folder: Path, words: list[str]) -> None:
-    locks.PATIENCE = 0.2
-    main_in(folder, words)
+def train_with_short_timeout(folder: Path, overrides: list[str]) -> None:
+    locks.TIMEOUT = 0.2
+    main_in(folder, overrides)
 
 
-def second(folder: Path, words: list[str]) -> int:
-    process = FORKS.Process(target=impatient, args=(folder, words))
+def second(folder: Path, overrides: list[str]) -> int:
+    process = FORKS.Process(target=train_with_short_timeout, args=(folder, overrides))
     process.start()
     process.join(120)
     assert process.exitcode is not None, "it hangs"
@@ -33,16 +33,16 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
-    first = start(tmp_path, WORDS)
+    first = start(tmp_path, OVERRIDES)
     when(tmp_path / "run" / "checkpoints" / "last.ckpt", first)
     before = contents(tmp_path / "run")
     (tmp_path / "log.txt").write_text("")
-    for words in ([*WORDS, "resume=auto"], [*WORDS, "seed=7"]):
-        assert second(tmp_path, words) == 2
+    for overrides in ([*OVERRIDES, "resume=auto"], [*OVERRIDES, "seed=7"]):
+        assert second(tmp_path, overrides) == 2
     assert first.is_alive()
-    said = (tmp_path / "log.txt").read_text()
-    assert said.count("another process trains in this folder") == 2, said
-    assert "Traceback" not in said
+    output = (tmp_path / "log.txt").read_text()
+    assert output.count("another process is training in this folder") == 2, output
+    assert "Traceback" not in output
     assert contents(tmp_path / "run") == before, "nothing was written"
     first.kill()
     first.join()
@@ -53,23 +53,23 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -
 
 
 def test_a_folder_is_locked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks, "PATIENCE", 0)
-    with locks.locked(tmp_path / "grid"), pytest.raises(UserError, match="another process trains in this folder"):
+    monkeypatch.setattr(locks, "TIMEOUT", 0)
+    with locks.locked(tmp_path / "grid"), pytest.raises(UserError, match="another process is training in this folder"):
         locks.lock(tmp_path / "grid")
     locks.unlock(locks.lock(tmp_path / "grid"))
 
 
 def test_a_grid_locks_its_folder(train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks, "PATIENCE", 0)
+    monkeypatch.setattr(locks, "TIMEOUT", 0)
     folder = tmp_path / "grid"
     with locks.locked(folder):
         done = train("-m", "data=iris", "seed=0,1", f"hydra.sweep.dir={folder}")
     assert done.code == 2
-    assert "another process trains in this folder" in done.err
+    assert "another process is training in this folder" in done.err
     assert [*folder.iterdir()] == []
 
 
-def test_a_file_system_without_locks_is_said(
+def test_a_file_system_without_locks_causes_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def acquire(*_: Any, **__: Any) -> None:

@@ -31,6 +31,7 @@ from dlzoo.specs.batch import Batch
 from dlzoo.specs.inputs import ImageSpec
 from dlzoo.specs.targets import Classes
 from dlzoo.utils.download import folder_of
+from dlzoo.utils.files import SYSTEM
 from dlzoo.utils.memory import free_megabytes
 
 Split = Literal["train", "val", "test"]
@@ -295,7 +296,13 @@ def folders_in(path: Path) -> list[str]:
 
 def images_in(path: Path) -> Iterator[str]:
     """The paths of the image files in a folder and below it, hidden ones left out."""
-    for folder, _, files in os.walk(path, followlinks=True):
+    seen: set[str] = set()
+    for folder, below, files in os.walk(path, followlinks=True):
+        here = os.path.realpath(folder)
+        if here in seen or here.startswith(SYSTEM):  # two links to a folder above would double at each level
+            below.clear()
+            continue
+        seen.add(here)
         for name in files:
             if os.path.splitext(name)[1].lower() in EXTENSIONS and not name.startswith("."):
                 yield os.path.join(folder, name)

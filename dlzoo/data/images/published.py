@@ -99,7 +99,7 @@ class MNIST(Published):
         folder = self.data_dir / self.folder / "raw"
         for packed, md5 in self.md5.items():
             if find(folder, packed.removesuffix(".gz"), packed) is None:
-                download(packed, md5=md5, folder=folder, mirrors=self.mirrors, most=MOST_BYTES)
+                download(packed, md5=md5, folder=folder, mirrors=self.mirrors, max_bytes=MOST_BYTES)
         for part in ("images", "labels"):
             self._check("test", part)  # train is read next, but test only when training is over
 
@@ -239,7 +239,11 @@ class CIFAR10(Published):
         if not self._is_unpacked():
             if find(self.data_dir, self.archive) is None:
                 download(
-                    self.archive, md5=self.archive_md5, folder=self.data_dir, mirrors=self.mirrors, most=2 * MOST_BYTES
+                    self.archive,
+                    md5=self.archive_md5,
+                    folder=self.data_dir,
+                    mirrors=self.mirrors,
+                    max_bytes=2 * MOST_BYTES,
                 )
             if os.access(self.data_dir, os.W_OK | os.X_OK):
                 self._unpack()

@@ -28,7 +28,7 @@ from dlzoo.errors import UserError, nearest
 from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.inputs import Column, TableSpec
 from dlzoo.specs.targets import Classes, Values
-from dlzoo.utils.download import Unpacked, damaged, download, find, folder_of, read_bytes
+from dlzoo.utils.download import LimitedGzip, damaged, download, find, folder_of, read_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -320,7 +320,7 @@ class CaliforniaHousing(KnownTable):
                 folder=self.folder,
                 mirrors=self.mirrors,
                 instead=instead,
-                most=MOST_BYTES,
+                max_bytes=MOST_BYTES,
             )
 
     def raw(self) -> tuple[np.ndarray, np.ndarray]:
@@ -330,7 +330,7 @@ class CaliforniaHousing(KnownTable):
         content = io.BytesIO(read_bytes(path))
         try:
             if path.suffix == ".tgz":
-                with Unpacked(path, MOST_BYTES) as unpacked:
+                with LimitedGzip(path, MOST_BYTES) as unpacked:
                     packed = io.BytesIO(unpacked.read())
                 with tarfile.open(fileobj=packed, mode="r:") as archive:
                     member = archive.extractfile("CaliforniaHousing/cal_housing.data")

@@ -125,6 +125,10 @@ class CsvTable(TableData):
         self._check_names(frame)
         return frame.drop(columns=self.drop)
 
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        splits = (self.test_path is None, "data.test_path=null")
+        return super().option_uses() | {"test_fraction": splits, "test_seed": splits}
+
     def _check_header(self, test_path: str) -> None:
         """Refuse a file of test rows that is not there or lacks columns, without a look at its rows."""
         style = {key: self.format[key] for key in ("separator", "encoding")}

@@ -61,6 +61,9 @@ class TokenData(InMemoryData):
         self.min_count = min_count
         self._adopted = False
 
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        return super().option_uses() | {"punctuation": (self.tokenizer.level == "word", "data.level=word")}
+
     @abstractmethod
     def declare(self) -> TextSpec: ...
 
@@ -121,6 +124,9 @@ class TextData(TokenData):
 
     @abstractmethod
     def target(self) -> Target: ...
+
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        return super().option_uses() | {"keep": (self.max_length is not None, "data.max_length")}
 
     def declare(self) -> TextSpec:
         return TextSpec(self.target(), self.tokenizer, self.max_length, self.keep)

@@ -73,6 +73,10 @@ class TextCsv(TextData):
     def target(self) -> Classes:
         return self._target
 
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        splits = ("test_path" not in self.paths, "data.test_path=null")
+        return super().option_uses() | {"test_fraction": splits, "test_seed": splits}
+
     def adopt(self, spec: Spec) -> None:
         """The classes, too, are the trained model's."""
         super().adopt(spec)

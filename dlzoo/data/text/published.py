@@ -22,7 +22,7 @@ from dlzoo.data.text.base import TextData
 from dlzoo.data.text.loaders import Texts
 from dlzoo.errors import UserError
 from dlzoo.specs.targets import Classes
-from dlzoo.utils.download import Unpacked, damaged, download, find, folder_of, read_bytes
+from dlzoo.utils.download import LimitedGzip, damaged, download, find, folder_of, read_bytes
 
 MOST_PACKED, MOST_UNPACKED = 200_000_000, 1 << 30
 """Of an archive, and of all that is in it."""
@@ -102,7 +102,7 @@ def prepare_sentences(data_dir: Path, mirrors: Sequence[str]) -> None:
     """Download the archive of the sentences where neither it nor its files are there."""
     cls = SentimentSentences
     if find(data_dir, cls.archive) is None and any(find(data_dir / cls.folder, name) is None for name in cls.names):
-        download(cls.archive, sha256=cls.archive_sha256, folder=data_dir, mirrors=mirrors, most=MOST_BYTES)
+        download(cls.archive, sha256=cls.archive_sha256, folder=data_dir, mirrors=mirrors, max_bytes=MOST_BYTES)
 
 
 def sentence_files(data_dir: Path) -> dict[str, bytes]:
@@ -160,7 +160,9 @@ class Imdb(PublishedText):
 
     def prepare_data(self) -> None:
         if self._archive is None and not (self.data_dir / self.folder).is_dir():
-            download(self.archive, md5=self.archive_md5, folder=self.data_dir, mirrors=self.mirrors, most=MOST_PACKED)
+            download(
+                self.archive, md5=self.archive_md5, folder=self.data_dir, mirrors=self.mirrors, max_bytes=MOST_PACKED
+            )
 
     def place(self, split: Literal["train", "test"]) -> tuple[str, Tensor]:
         return split, torch.arange(self.num_reviews)
@@ -201,7 +203,7 @@ class Imdb(PublishedText):
             return
         try:
             with (
-                Unpacked(self._archive, MOST_UNPACKED) as unpacked,
+                LimitedGzip(self._archive, MOST_UNPACKED) as unpacked,
                 tarfile.open(fileobj=io.BufferedReader(unpacked, 1 << 20), mode="r|") as tar,
             ):
                 for member in tar:

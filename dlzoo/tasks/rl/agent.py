@@ -1,6 +1,6 @@
 """What all agents have in common: they play blocks of steps, are evaluated on whole episodes, and count both.
 
-A training batch is a block of steps in the environments (dlzoo/data/environments.py). Lightning's step counter counts
+A training batch is a block of steps in the environments (dlzoo/data/environments.py). The trainer's step counter counts
 *environment steps* here, so that trainer.max_steps, the names of checkpoints, metrics.csv and the curves in
 TensorBoard mean what the literature means; a learning rate's schedule moves once a block.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -17,17 +18,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlzoo.data.base import DataModule
+from dlzoo.data.environments import Gym
 from dlzoo.errors import UserError
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
-from dlzoo.rl.environments import Environments, Transitions, play_each
-from dlzoo.specs.environments import EnvSpec, StatesSpec
+from dlzoo.rl.environments import Environments, Transitions, run_episodes
+from dlzoo.specs.base import Port
 from dlzoo.specs.targets import Actions
-from dlzoo.tasks.base import RunningMean, Task, for_manual, stop_searching_for_cuda
+from dlzoo.tasks.base import RunningMean
+from dlzoo.tasks.interfaces import Acting
+from dlzoo.tasks.manual import ManualTask
+from dlzoo.tasks.views import Tensors, View
 from dlzoo.utils import state_checks
 
 
-class Player(Task):
-    """An agent: `explore` is how it acts while it learns, `greedy` how it acts when it is evaluated.
+class Player(Acting, ManualTask):
+    """An agent: `act` is how it acts while it learns, `greedy` how it acts when it is evaluated.
 
     The random numbers of play come from a generator of their own, whose state goes into the checkpoint.
     """
@@ -38,28 +44,27 @@ class Player(Task):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        if not isinstance(self.spec, EnvSpec | StatesSpec):
+        if self.spec.environment is None:
             raise UserError(f"{type(self).__name__} plays in environments, but this is {self.spec.describe()}")
-        self.automatic_optimization = False
         self.num_actions = self.spec.target.num_outputs
         self.rng = np.random.default_rng(torch.initial_seed() % 2**63)
         self.num_steps = 0
         """Environment steps that were played in training, all environments together."""
+        self.num_played = 0
+        """Of them, in the block under way."""
         self.num_asked = 0
         """Steps that were asked for: of several environments, a few more are played at most, and never ever more."""
-        self.clip: float | None = None
-        """Largest norm of a gradient."""
         self._episodes: list[tuple[np.ndarray, np.ndarray]] = []
         self._finished: list[tuple[float, int]] = []
 
     # ------------------------------------------------------------------ acting
 
     @abstractmethod
-    def explore(self, observations: np.ndarray) -> np.ndarray:
+    def act(self, observations: np.ndarray) -> np.ndarray:
         """The actions (N,) of an agent that learns."""
 
     @abstractmethod
-    def take_in(self, made: Transitions) -> None:
+    def observe(self, made: Transitions) -> None:
         """Note what came of them; called after each step."""
 
     def learn(self) -> None:
@@ -73,13 +78,16 @@ class Player(Task):
     def as_input(self, observations: np.ndarray | Tensor) -> Tensor:
         """What environments show, or a buffer holds, as the net wants it: bytes become [0, 1]."""
         x = torch.as_tensor(observations).to(self.device)
-        if isinstance(self.spec, StatesSpec):
+        if self.spec.states is not None:
             return x
         return x.float().mul_(1 / 255) if x.dtype == torch.uint8 else x.float()
 
+    def export_views(self) -> Mapping[str, Callable[[], View]]:
+        return {"model": lambda: ActionValues(self)}
+
     # ------------------------------------------------------------------ training
 
-    def training_step(self, batch: Any, batch_idx: int) -> None:
+    def learn_batch(self, batch: Any, batch_idx: int) -> None:
         environments, num_steps = batch
         if batch_idx == 0:
             self.begin(environments)
@@ -88,17 +96,19 @@ class Player(Task):
             self.num_asked = min(self.num_asked, limit)
         started, before = time.perf_counter(), self.num_steps
         while self.num_steps < self.num_asked:
-            made = environments.step(self.explore(environments.observations))
-            self.take_in(made)
+            made = environments.step(self.act(environments.observations))
+            self.observe(made)
             self.num_steps += len(made.action)
             self.learn()
         if self.trainer.is_last_batch:
             self.end()
-        self._count(self.num_steps - before)
-        for schedule in self.trainer.lr_scheduler_configs:
-            if schedule.interval == "step":
-                schedule.scheduler.step()  # type: ignore[call-arg]
-        self.report(environments, (self.num_steps - before) / (time.perf_counter() - started))
+        self.num_played = self.num_steps - before
+        for optimizer in self.trainer.optimizers:
+            self.step_schedules(optimizer)
+        self.report(environments, self.num_played / (time.perf_counter() - started))
+
+    def steps_in(self, batch_idx: int) -> int:
+        return self.num_played
 
     def begin(self, environments: Environments) -> None:
         """An epoch begins: every environment has started a new episode."""
@@ -108,7 +118,7 @@ class Player(Task):
 
     def report(self, environments: Environments, steps_per_second: float) -> None:
         """Log the block, against environment steps."""
-        figures = {"steps_per_second": steps_per_second, "lr": self.learning_rate, **self.figures()}
+        figures = {"steps_per_second": steps_per_second, **self.rates(), **self.figures()}
         if finished := environments.finished:
             returns, lengths = np.array(finished).T
             figures |= {"return": returns.mean(), "length": lengths.mean()}
@@ -134,16 +144,10 @@ class Player(Task):
                 self.log(f"train/{name}", mean.read(), logger=False, batch_size=int(mean.count))
         self.step_epoch_schedules()
 
-    def _count(self, num_steps: int) -> None:
-        """Lightning counts optimizer steps, of which there may be none, or several in an environment step."""
-        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-        progress.total.ready += num_steps
-        progress.total.completed += num_steps
-
     # ------------------------------------------------------------------ evaluation
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._episodes.append(play_each(batch.environments, batch.seeds, self.greedy))
+        self._episodes.append(run_episodes(batch.environments, batch.seeds, self.greedy))
 
     test_step = validation_step
 
@@ -164,30 +168,22 @@ class Player(Task):
 
     # ------------------------------------------------------------------ the trainer
 
-    def take_over(self, trainer: pl.Trainer) -> None:
-        """Clipping, which the trainer would refuse to do; and a refusal of what cannot be done."""
+    def setup_trainer(self, trainer: pl.Trainer) -> None:
         if trainer.world_size > 1:
             raise UserError(f"trainer.devices={trainer.world_size}: agents learn on one device")
         if trainer.accumulate_grad_batches > 1:
             raise UserError("trainer.accumulate_grad_batches: a batch is a block of play here; set task.batch_size")
         if str(trainer.precision).startswith("16"):
             raise UserError(f"trainer.precision={trainer.precision} scales losses; agents take bf16-mixed or 32-true")
-        if trainer.gradient_clip_algorithm not in (None, "norm"):
-            raise UserError("trainer.gradient_clip_algorithm: agents clip by norm")
-        self.clip = trainer.gradient_clip_val
-        trainer.gradient_clip_val = trainer.gradient_clip_algorithm = None
+        super().setup_trainer(trainer)
 
-    def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.learnable())
-        stop_searching_for_cuda()
-        if self.scheduler is None:
-            return optimizer
+    def plan(self, every: int) -> Plan:
+        """In blocks of play."""
         trainer = self.trainer
         _ = trainer.estimated_stepping_batches  # until it is asked, Lightning does not count an epoch's batches
         per_epoch, epochs = int(trainer.num_training_batches), trainer.max_epochs
         total = per_epoch * epochs if epochs is not None and epochs >= 0 else UNLIMITED
-        schedules = self.scheduler(optimizer, Plan(total, per_epoch, *self.monitor))
-        return [optimizer], [for_manual(schedule) for schedule in schedules]
+        return Plan(total, per_epoch, *self.monitor)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
@@ -205,3 +201,44 @@ class Player(Task):
     def counters(self) -> dict[str, int]:
         """The attributes that a continued run must find as they were."""
         return {"num_steps": self.num_steps, "num_asked": self.num_asked}
+
+
+class ActionValues(View[Player]):
+    """Of an agent: what each action is worth in the long run; the greedy one takes the largest."""
+
+    def __init__(self, task: Player) -> None:
+        super().__init__(task)
+        spec = task.spec
+        if (states := spec.states) is not None:
+            self.inputs = (Port("state", "int64", ("batch",), f"the number of the state, of {states.num_states}"),)
+        elif spec.is_picture:
+            self.inputs = (Port("observation", "uint8", ("batch", *spec.shape), "pixels from 0 to 255, as wrapped"),)
+        else:
+            self.inputs = (Port("observation", "float32", ("batch", *spec.shape), "as the environment shows it"),)
+        shape = ("batch", spec.target.num_outputs)
+        self.outputs = (Port("values", "float32", shape, "of the actions, in their order"),)
+
+    def real_inputs(self, data: DataModule, num: int) -> Tensors:
+        """States in their order, or what is observed after 0, 1, 2, … steps at random."""
+        if (states := self.trained.spec.states) is not None:
+            return (torch.arange(min(num, states.num_states)),)
+        assert isinstance(data, Gym)
+        environments = data.environments(num)
+        environments.reset(data.seeds("test", num))
+        draw = np.random.default_rng(0)
+        seen = environments.observations.copy()
+        for _ in range(8):
+            environments.step(draw.integers(self.trained.spec.target.num_outputs, size=num))
+            chosen = draw.random(num) < 0.5
+            seen[chosen] = environments.observations[chosen]
+        environments.close()
+        return (torch.from_numpy(seen),)
+
+    def forward(self, x: Tensor) -> Tensors:  # type: ignore[override]
+        if self.trained.spec.states:
+            return (self.task(x),)
+        return (self.task(x.float() * (1 / 255) if self.trained.spec.is_picture else x),)
+
+    def expected(self, x: Tensor) -> Tensors:  # type: ignore[override]
+        with torch.inference_mode():
+            return (self.trained(self.trained.as_input(x.numpy())),)

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from dlzoo.errors import UserError, at_least
 from dlzoo.rl.environments import Environments, Transitions
 from dlzoo.rl.replay_buffer import MultiStep, PrioritizedBuffer, ReplayBuffer, Rows, Sample
-from dlzoo.specs.environments import EnvSpec
 from dlzoo.tasks.base import BESIDE
 from dlzoo.tasks.rl.epsilon_greedy import Exploring
 
@@ -44,10 +43,10 @@ class DQN(Exploring):
     Args:
         batch_size: transitions in an update.
         buffer_size: transitions that are kept.
-        learn_after: steps that are played before the first update.
-        learn_every: steps between two rounds of updates.
-        updates: in a round.
-        target_every: steps after which the target network is brought up to date, before the next round of updates.
+        learning_starts: steps that are played before the first update.
+        train_freq: steps between two rounds of updates.
+        gradient_steps: in a round.
+        target_update_interval: steps after which the target network is brought up to date, before a round of updates.
         tau: how far: 1 copies the weights, less moves the target network by this share of the difference.
         loss: of the temporal difference; Huber is linear beyond 1, which is Mnih et al.'s clipping.
         double: the network chooses the next action, the target network says its value.
@@ -63,10 +62,10 @@ class DQN(Exploring):
         *args: Any,
         batch_size: int = 32,
         buffer_size: int = 100_000,
-        learn_after: int = 1000,
-        learn_every: int = 4,
-        updates: int = 1,
-        target_every: int = 1000,
+        learning_starts: int = 1000,
+        train_freq: int = 4,
+        gradient_steps: int = 1,
+        target_update_interval: int = 1000,
         tau: float = 1.0,
         loss: Literal["huber", "mse"] = "huber",
         double: bool = False,
@@ -79,18 +78,25 @@ class DQN(Exploring):
         **common: Any,
     ) -> None:
         super().__init__(*args, **common)
-        at_least(1, "task", batch_size=batch_size, buffer_size=buffer_size, learn_after=learn_after, updates=updates)
-        at_least(1, "task", learn_every=learn_every, target_every=target_every, beta_steps=beta_steps)
+        at_least(
+            1,
+            "task",
+            batch_size=batch_size,
+            buffer_size=buffer_size,
+            learning_starts=learning_starts,
+            gradient_steps=gradient_steps,
+        )
+        at_least(1, "task", train_freq=train_freq, target_update_interval=target_update_interval, beta_steps=beta_steps)
         at_least(1, "task", num_steps_return=num_steps_return)
         for key, share in {"tau": tau, "alpha": alpha, "beta_start": beta_start}.items():
             if not 0 <= share <= 1:
                 raise UserError(f"task.{key}={share} must lie between 0 and 1")
         self.batch_size = batch_size
         self.buffer_size = buffer_size
-        self.learn_after = learn_after
-        self.learn_every = learn_every
-        self.updates = updates
-        self.target_every = target_every
+        self.learning_starts = learning_starts
+        self.train_freq = train_freq
+        self.gradient_steps = gradient_steps
+        self.target_update_interval = target_update_interval
         self.tau = tau
         self.loss = F.huber_loss if loss == "huber" else F.mse_loss
         self.double_q = double
@@ -110,7 +116,11 @@ class DQN(Exploring):
         self.returns: MultiStep | None = None
         self._latest: tuple[Tensor, Tensor] | None = None
 
-    def learnable(self) -> Any:
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        replay = (self.prioritized, "task.prioritized=true")
+        return super().option_uses() | dict.fromkeys(("alpha", "beta_start", "beta_steps"), replay)
+
+    def param_groups(self) -> Any:
         return self.net.parameters()
 
     # ------------------------------------------------------------------ experience
@@ -118,7 +128,6 @@ class DQN(Exploring):
     def make_buffer(self) -> ReplayBuffer:
         """An empty one. Pictures are kept as bytes."""
         spec = self.spec
-        assert isinstance(spec, EnvSpec)
         dtype = np.uint8 if spec.is_picture else np.float32
         if self.prioritized:
             return PrioritizedBuffer(self.buffer_size, spec.shape, dtype, alpha=self.alpha)
@@ -129,7 +138,7 @@ class DQN(Exploring):
             self.buffer = self.make_buffer()
         self.returns = MultiStep(environments.num, self.num_steps_return, self.gamma)
 
-    def take_in(self, made: Transitions) -> None:
+    def observe(self, made: Transitions) -> None:
         assert self.returns is not None
         self.remember(self.returns.push(made))
 
@@ -145,19 +154,19 @@ class DQN(Exploring):
     # ------------------------------------------------------------------ learning
 
     def learn(self) -> None:
-        if self.num_steps < self.learn_after:
+        if self.num_steps < self.learning_starts:
             return
         if not self.learnt_at:
             rounds, self.learnt_at = 1, self.num_steps
         else:  # a step of several environments may be worth several rounds
-            rounds = (self.num_steps - self.learnt_at) // self.learn_every
-            self.learnt_at += rounds * self.learn_every
+            rounds = (self.num_steps - self.learnt_at) // self.train_freq
+            self.learnt_at += rounds * self.train_freq
         if rounds == 0:
             return
-        if self.num_steps - self.synchronized_at >= self.target_every:
+        if self.num_steps - self.synchronized_at >= self.target_update_interval:
             self.synchronized_at = self.num_steps
             self.synchronize()
-        for lesson in self.lessons(rounds * self.updates):
+        for lesson in self.lessons(rounds * self.gradient_steps):
             self.update(lesson)
 
     @torch.no_grad()
@@ -199,17 +208,14 @@ class DQN(Exploring):
 
     def update(self, lesson: Lesson) -> None:
         """One step of the optimizer."""
-        optimizer = self.trainer.optimizers[0]
         values = self.net(self.standardize(lesson.observation)).gather(1, lesson.action[:, None]).squeeze(1)
         if lesson.weight is None:
             loss = self.loss(values, lesson.target)
         else:
             loss = (lesson.weight * self.loss(values, lesson.target, reduction="none")).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        if self.clip:
-            nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
-        optimizer.step()
+        self.trainer.optimizers[0].zero_grad()
+        self.backward_part(loss)
+        self.step_optimizer(moves_schedule=False)
         self.num_updates += 1
         self.add_mean("loss", loss, len(values))
         self._latest = (values.detach(), lesson.target)
@@ -242,7 +248,7 @@ class DQN(Exploring):
         self.buffer = self.make_buffer()
         arrays = checkpoint.get(BESIDE)
         if not self.keep_replay:
-            self.learn_after += self.num_steps  # the buffer is filled anew before it is learnt from
+            self.learning_starts += self.num_steps  # the buffer is filled anew before it is learnt from
             self.learnt_at = 0
             return
         if arrays is None or int(arrays["num_steps"]) != self.num_steps:

@@ -45,7 +45,7 @@ class Exploring(Player):
         done = min(self.num_steps / self.epsilon_steps, 1.0)
         return self.epsilon_start + done * (self.epsilon_end - self.epsilon_start)
 
-    def explore(self, observations: np.ndarray) -> np.ndarray:
+    def act(self, observations: np.ndarray) -> np.ndarray:
         num = len(observations)
         at_random = self.rng.random(num) < self.epsilon
         if at_random.all():

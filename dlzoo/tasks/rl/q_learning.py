@@ -22,30 +22,34 @@ from dlzoo.tasks.rl.epsilon_greedy import Exploring
 class QLearning(Exploring):
     """For tables. The table is a parameter of the net; on the CPU, where it stays, NumPy sees the same memory."""
 
+    net_type = QTable
+    net: QTable
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        assert isinstance(self.net, QTable)
         self.rate = 0.0
         self._errors: list[float] = []
 
     @property
     def table(self) -> np.ndarray:
         """(S, K)."""
-        return self.net.table.detach().numpy()  # type: ignore[operator]
+        return self.net.table.detach().numpy()
 
     def begin(self, environments: Environments) -> None:
         self.values = self.table
 
-    def training_step(self, batch: Any, batch_idx: int) -> None:
+    def learn_batch(self, batch: Any, batch_idx: int) -> None:
         self.rate = self.learning_rate
-        super().training_step(batch, batch_idx)
-        self.add_mean("td_error", torch.tensor(np.mean(self._errors or [0.0])), len(self._errors))
+        super().learn_batch(batch, batch_idx)
+        error = torch.tensor(np.mean(self._errors or [0.0]))
+        self.check_finite((error,))
+        self.add_mean("td_error", error, len(self._errors))
         self._errors.clear()
 
     def greedy(self, observations: np.ndarray) -> np.ndarray:
         return self.table[observations].argmax(1)
 
-    def take_in(self, made: Transitions) -> None:
+    def observe(self, made: Transitions) -> None:
         values = self.values
         for _, state, action, reward, following, terminated, _ in zip(*made, strict=True):
             target = reward if terminated else reward + self.gamma * values[following].max()
@@ -53,7 +57,17 @@ class QLearning(Exploring):
             values[state, action] += self.rate * error
             self._errors.append(abs(error))
 
-    def take_over(self, trainer: pl.Trainer) -> None:
-        super().take_over(trainer)
+    def setup_trainer(self, trainer: pl.Trainer) -> None:
+        super().setup_trainer(trainer)
         if trainer.strategy.root_device.type != "cpu":
             raise UserError("a table is learnt on the CPU: trainer=cpu")
+        if self.clip:
+            raise UserError("trainer.gradient_clip_val: a table is corrected without a gradient; leave it out")
+
+    def configure_optimizers(self) -> Any:
+        """Of the optimizer, the rule uses the rate."""
+        optimizers, schedules = super().configure_optimizers()
+        options = {key: optimizers[0].defaults.get(key) for key in ("momentum", "weight_decay")}
+        if not isinstance(optimizers[0], torch.optim.SGD) or any(options.values()):
+            raise UserError("the rule of Q-learning has a rate, but neither momentum nor decay: take optimizer=sgd")
+        return optimizers, schedules

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from dlzoo.errors import UserError
 from dlzoo.rl.environments import Transitions
 from dlzoo.tasks.rl.agent import Player
+from dlzoo.tasks.views import View
 
 
 class RandomPlay(Player):
     """Every action is as likely as any other, when it is evaluated too."""
 
-    def explore(self, observations: np.ndarray) -> np.ndarray:
+    uses_optimizer = False
+
+    def act(self, observations: np.ndarray) -> np.ndarray:
         return self.rng.integers(self.num_actions, size=len(observations))
 
-    greedy = explore
+    greedy = act
 
-    def take_in(self, made: Transitions) -> None:
+    def observe(self, made: Transitions) -> None:
         pass
 
-    def configure_optimizers(self) -> Any:
-        return None
+    def export_views(self) -> Mapping[str, Callable[[], View]]:
+        raise UserError("an agent that plays at random has learnt nothing: there is nothing to export")

@@ -7,7 +7,7 @@ are read every `LAG` steps, and before anything is saved or validated; the step 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import lightning.pytorch as pl
@@ -95,6 +95,7 @@ class FiniteWatch(Observer):
         elif task.automatic_optimization:
             self.hooks["on_after_backward"] = self.check_all
         else:
+            self.hooks["check_finite"] = self.check_values
             self.handles = [o.register_step_pre_hook(lambda o, *_: self.check_own(o)) for o in trainer.optimizers]
         for name, hook in self.hooks.items():
             setattr(task, name, after(getattr(task, name), hook))
@@ -130,8 +131,8 @@ class FiniteWatch(Observer):
             torch._foreach_copy_(self.kept, self.buffers)
         self.begun = batch, batch_idx, torch.get_rng_state()
         task = self.task
-        if task.carried or self.mode == "skip" or not task.automatic_optimization:
-            self.carried, self.step = {name: getattr(task, name) for name in task.carried}, task.global_step
+        if task.carried_state or self.mode == "skip" or not task.automatic_optimization:
+            self.carried, self.step = {name: getattr(task, name) for name in task.carried_state}, task.global_step
         if self.mode == "skip":
             self.skipped.begin(self.trainer, task)
         if self.lag > 1:
@@ -156,11 +157,16 @@ class FiniteWatch(Observer):
 
     def check_all(self) -> None:
         """After each backward pass of a task with one optimizer, so that of several batches in a step each is named."""
-        self.check(self.parameters)
+        self.check(gradients_of(self.parameters))
+
+    def check_values(self, values: Sequence[Tensor]) -> None:
+        """What a task that moves its parameters by itself uses in place of gradients."""
+        self.check([*values])
+        self.skipped.is_counted |= self.skipped.now
 
     def check_own(self, optimizer: Optimizer) -> None:
         """Before an optimizer's step in a task that steps by itself."""
-        self.check([p for group in optimizer.param_groups for p in group["params"]])
+        self.check(gradients_of(p for group in optimizer.param_groups for p in group["params"]))
         if self.skipped.now:
             self.skipped.leave_out(self.trainer, optimizer)
 
@@ -170,7 +176,7 @@ class FiniteWatch(Observer):
         which = trainer.optimizers.index(getattr(optimizer, "optimizer", optimizer))
         losses = [*self.losses]
         self.losses.clear()
-        self.scaled_away[which] = 0 if self.is_finite(own) else self.scaled_away[which] + 1
+        self.scaled_away[which] = 0 if self.is_finite(gradients_of(own)) else self.scaled_away[which] + 1
         if self.scaled_away[which] > self.limit or not self.are_finite(losses):
             self.losses += losses
             self.react()
@@ -178,22 +184,22 @@ class FiniteWatch(Observer):
 
     def are_finite(self, losses: list[Tensor]) -> bool:
         """On all ranks."""
-        return not gathering.largest(self.one * (not all(map(is_finite, losses)))).item()
+        return not gathering.all_reduce_max(self.one * (not all(map(is_finite, losses)))).item()
 
-    def check(self, parameters: list[Any]) -> None:
+    def check(self, values: list[Tensor]) -> None:
         if self.every > 1:
-            self.mark(parameters)
+            self.mark(values)
             self.flags.append(Flag(len(self.moments) - 1, self.found.clone()))
             if len(self.flags) >= self.every:
                 self.read()
-        elif not self.is_finite(parameters):
+        elif not self.is_finite(values):
             self.react()
         self.losses.clear()
 
-    def is_finite(self, parameters: list[Any]) -> bool:
-        self.mark(parameters)
+    def is_finite(self, values: list[Tensor]) -> bool:
+        self.mark(values)
         if self.trainer.world_size > 1 and not self.has_mean_gradients:  # all ranks must take the same way
-            gathering.largest(self.found)
+            gathering.all_reduce_max(self.found)
         if not self.found.item():
             return True
         self.found = torch.zeros_like(self.one)
@@ -206,12 +212,11 @@ class FiniteWatch(Observer):
         model: Any = self.trainer.strategy.model
         return isinstance(model, DistributedDataParallel) and model.require_backward_grad_sync
 
-    def mark(self, parameters: list[Any]) -> None:
-        """Raise the flag if a loss or a gradient is not finite. Times one: they stay as they are, bit for bit."""
-        values = [p.grad for p in parameters if p.grad is not None]
+    def mark(self, values: list[Tensor]) -> None:
+        """Raise the flag if a loss or one of these is not finite. Times one: they stay as they are, bit for bit."""
         losses = [loss.detach() for loss in self.losses]
-        if self.is_uniform and all(loss.dtype == self.one.dtype for loss in losses):
-            values += losses
+        if self.is_uniform and all(value.dtype == self.one.dtype for value in (*losses, *values[:1])):
+            values = [*values, *losses]
             kinds: Any = (values,) if values else ()
         else:
             kinds = of_one_kind([*values, *losses])
@@ -276,7 +281,7 @@ class FiniteWatch(Observer):
     def is_own(self, loss: Tensor | None) -> bool:
         """Whether this rank tells of it: its own loss is wrong, or none is and it is the first."""
         own = loss is not None and not is_finite(loss)
-        wrong = gathering.largest(self.one * own)
+        wrong = gathering.all_reduce_max(self.one * own)
         return own or (self.trainer.is_global_zero and not bool(wrong))
 
 
@@ -289,6 +294,10 @@ def after(own: Callable[..., Any], hook: Callable[..., Any]) -> Callable[..., An
         return answer
 
     return both
+
+
+def gradients_of(parameters: Iterable[Any]) -> list[Tensor]:
+    return [p.grad for p in parameters if p.grad is not None]
 
 
 def of_one_kind(values: list[Tensor]) -> list[list[Tensor]]:

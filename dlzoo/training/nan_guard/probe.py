@@ -150,7 +150,8 @@ def take(
 ) -> None:
     """Take the step of a ``nonfinite.ckpt``; the task is not fit for anything else afterwards."""
     task.load_state_dict(content["state_dict"])
-    task.optimizer, task.scheduler = (lambda parameters, **_: torch.optim.SGD(parameters, lr=0.0)), None
+    if task.uses_optimizer:
+        task.optimizer, task.scheduler = (lambda parameters, **_: torch.optim.SGD(parameters, lr=0.0)), None
     moment = content["moment"]
     trainer = pl.Trainer(
         accelerator=accelerator,
@@ -166,7 +167,7 @@ def take(
         limit_val_batches=0,
         **options,
     )
-    task.take_over(trainer)
+    task.setup_trainer(trainer)
     loop: Any = trainer.fit_loop
     loop.epoch_progress.current.processed = moment["epoch"]
     loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total.completed = moment["step"]
@@ -198,7 +199,7 @@ class Begin(Observer):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         for name, value in self.moment["carried"].items():
-            if name not in type(pl_module).carried:  # type: ignore[attr-defined]
+            if name not in type(pl_module).carried_state:  # type: ignore[attr-defined]
                 raise UserError(f"its moment carries {short(name)}, which {type(pl_module).__name__} does not")
             setattr(pl_module, name, move_data_to_device(value, pl_module.device))
         torch.set_rng_state(self.moment["random"]["torch"].cpu())

@@ -38,7 +38,7 @@ class Skipped:
         self.is_bad = True
         self.loss = float(losses[-1].detach()) if losses else float("nan")
         if not self.now:
-            self.now = task.left_out = True
+            self.now = task.step_skipped = True
             self.in_a_row += 1
 
     def leave_out(self, trainer: pl.Trainer, optimizer: Optimizer) -> None:
@@ -61,7 +61,7 @@ class Skipped:
         if self.is_counted:
             uncount(trainer)
         task.skipped_steps += 1
-        self.now = self.is_counted = task.left_out = False
+        self.now = self.is_counted = task.step_skipped = False
         if writer := tensorboard(trainer):
             writer.add_scalar("train/skipped_steps", task.skipped_steps, self.step)
 

@@ -26,7 +26,7 @@ from dlzoo.tasks.base import Task
 from dlzoo.training import out_of_memory as memory
 from dlzoo.training.tuning.lr_finder import copy_of, random_states_kept
 from dlzoo.utils import csv_writer as csv_files
-from dlzoo.utils.memory import has_run_out, in_words
+from dlzoo.utils.memory import format_bytes, is_out_of_memory
 
 START = 16
 LEAST_STEPS = 10
@@ -63,17 +63,20 @@ class Search:
         return min(t.size for t in self.tried if t.rate >= NEARLY * fast)
 
 
-def must_be_found(cfg: DictConfig) -> bool:
-    """Put a number for ``auto`` into the config; whether it is still to be found, for a continued run keeps its own."""
+def must_be_found(cfg: DictConfig, content: dict[str, Any] | None) -> bool:
+    """Put a number for ``auto`` into the config; whether it is still to be found, for a continued run keeps its own.
+
+    Args:
+        content: of the checkpoint that is continued.
+    """
     if cfg.data.get("consecutive"):
         raise UserError("data.batch_size=auto: consecutive windows are cut by it; give a number")
-    if cfg.ckpt is None:
+    if content is None:
         cfg.data.batch_size = START
         return True
     from dlzoo.checkpoint.load import plain_config
-    from dlzoo.utils.checkpoint_files import read
 
-    stored = (plain_config(read(cfg.ckpt)).get("data") or {}).get("batch_size")
+    stored = (plain_config(content).get("data") or {}).get("batch_size")
     if not isinstance(stored, int):
         raise UserError(f"data.batch_size=auto: ckpt={cfg.ckpt} does not say what was found; give a number")
     cfg.data.batch_size = stored
@@ -119,12 +122,12 @@ def try_size(size: int, search: Search, cfg: DictConfig, task: Task, data: DataM
     device = found_device(cfg)
     free = memory.available(device) + (found.num_bytes if device.type == "cuda" else 0)
     if found.num_bytes > MOST_OF_MEMORY * free:
-        search.end = f"{size} rows take {in_words(found.num_bytes)} of {in_words(free)}"
+        search.end = f"{size} rows take {format_bytes(found.num_bytes)} of {format_bytes(free)}"
         if search.tried:
             return
     search.tried.append(found)
     if 2 * found.num_bytes > MOST_OF_MEMORY * free:
-        search.end = f"{2 * size} rows would take too much of {in_words(free)} of memory"
+        search.end = f"{2 * size} rows would take too much of {format_bytes(free)} of memory"
     rates = [t.rate for t in search.tried]
     if len(rates) > 2 and max(rates[-2:]) * NEARLY < max(rates[:-2]):
         search.end = search.end or f"{size} rows are no faster than {search.size}"
@@ -146,7 +149,7 @@ def measured(size: int, cfg: DictConfig, task: Task, data: DataModule) -> Tried 
         try:
             trainer.fit(twin, data)
         except (RuntimeError, MemoryError) as error:
-            if not has_run_out(error):
+            if not is_out_of_memory(error):
                 raise
             return None
         finally:

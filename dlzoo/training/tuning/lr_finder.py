@@ -133,8 +133,7 @@ def copy_of(task: Task, cfg: DictConfig, data: DataModule) -> Task:
     """A second task with the same weights and no schedule; not a deep copy, whose hooks would still be the first's."""
     twin = build.build_task(cfg, data.spec)
     twin.load_state_dict(task.state_dict())
-    if hasattr(twin.net, "load_weights"):
-        twin.net.load_weights()  # type: ignore[operator]
+    twin.net.load_pretrained()
     twin.scheduler = None
     return twin
 

@@ -5,7 +5,7 @@ them to its size, and lets the library's net (the *body*) make features of them,
 classes. All of that is in the module, so a checkpoint, a prediction and an export do the same.
 
 The body's *stages* are its blocks from the input upwards. `freeze` holds the lowest of them as they are, running
-statistics of BatchNorm included; dlzoo/tasks/finetuning.py says when. Weights come in through `load_weights`, which
+statistics of BatchNorm included; dlzoo/tasks/finetuning.py says when. Weights come in through `load_pretrained`, which
 train.py calls once: whoever rebuilds the net from a checkpoint needs no other file.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from dlzoo.errors import SpecError, UserError
 from dlzoo.layers import basic as layers
 from dlzoo.layers.activation_checkpointing import recompute
 from dlzoo.layers.pretrained import Weights, assign, read_weights
+from dlzoo.nets.base import BackboneNet
 from dlzoo.specs.inputs import ImageSpec
 
 StemName = Literal["auto", "imagenet", "small"]
@@ -52,7 +53,7 @@ class Body:
     """Pixels of a side that the maps survive."""
 
 
-class Backbone(nn.Module):
+class Backbone(BackboneNet):
     """A body and a head. Subclasses get the body from a library.
 
     Args:
@@ -70,9 +71,8 @@ class Backbone(nn.Module):
         checkpointing: in training compute each stage twice instead of keeping its maps: less memory, more time.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (ImageSpec,)
-    standardizes: ClassVar[bool] = True
-    """The net does itself what a task would else do to its inputs."""
+    accepts = (ImageSpec,)
+    standardizes_inputs = True
 
     mean: Tensor
     std: Tensor
@@ -122,6 +122,9 @@ class Backbone(nn.Module):
         if checkpointing:
             for module in (module for stage in self.stages for module in stage):
                 recompute(module)
+
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        return {"strict": (self.weights != "none", "net.weights")}
 
     @property
     def has_small_stem(self) -> bool:
@@ -178,7 +181,7 @@ class Backbone(nn.Module):
                 module.eval()
         return self
 
-    def load_weights(self) -> list[str]:
+    def load_pretrained(self) -> list[str]:
         """Fill in what ``weights`` names; a report of what did not fit, a line each.
 
         The last layer is kept where its classes are the data's, by name, or by number where names are unknown and the

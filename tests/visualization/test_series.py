@@ -1,4 +1,4 @@
-"""What stands in the pictures of series: the right values at the right times."""
+"""Figures of series: the right values at the right times."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_band_of_several_forecasts() -> None:
     assert (heights.min(), heights.max()) == (19, 27)
 
 
-def test_norms_that_are_not_finite_are_marked() -> None:
+def test_non_finite_norms_are_marked() -> None:
     figure = series_plots.gradient_norms([1.0, 100.0, float("inf"), float("nan")], clip=5)
     drawn = lines(figure)
     assert "clipped to 5" in drawn

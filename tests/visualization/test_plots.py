@@ -1,4 +1,4 @@
-"""Pictures: what they show, that nothing is cut off or drawn over, and that pixels stay pixels."""
+"""Figures: their content, that nothing is cut off or overlaps, and that images are pixel-exact."""
 
 import math
 
@@ -76,14 +76,14 @@ def test_image_grid_keeps_every_pixel(tmp_path, channels, titles):
         assert np.array_equal(small[:, 0, :, 0].transpose(2, 0, 1), wanted[i].numpy())
 
 
-def test_image_grid_takes_bytes_and_shrinks_large_pictures():
+def test_image_grid_takes_uint8_and_shrinks_large_images():
     row = plots.as_rgb(torch.tensor([[[[0, 128, 255]]]], dtype=torch.uint8))[0, 0, :, 0]
     assert row.tolist() == [0] * 47 + [128] * 47 + [255] * 47
     assert plots.as_rgb(torch.full((1, 3, 600, 300), 0.5)).shape == (1, 256, 128, 3)
     assert (plots.as_rgb(torch.tensor([float("nan"), -3.0, 7.0]).view(1, 3, 1, 1))[0, 0, 0] == [0, 0, 255]).all()
 
 
-def test_predictions_name_what_is_wrong(tmp_path):
+def test_predictions_mark_mistakes(tmp_path):
     names = ["cat", "dog", "a name that is far too long for a title"]
     logits = torch.tensor([[0.8, 0.1, 0.1], [0.25, 0.7, 0.05], [0.1, 0.0, 0.9]]).log()
     figure = plots.predictions(torch.rand(3, 1, 28, 28), torch.tensor([0, 0, 1]), logits, names, heading="first")
@@ -128,12 +128,12 @@ def test_confusion_matrix_is_readable(num, times):
     assert max(figure.get_size_inches()) < 16
 
 
-def test_confusion_matrix_colours_are_shares_of_the_true_class():
+def test_confusion_matrix_colours_are_fractions_of_the_true_class():
     counts = torch.tensor([[8, 2, 0], [0, 0, 0], [5, 0, 15]])
     figure = plots.confusion_matrix(counts, ["a", "b", "c"])
     shares = figure.axes[0].get_images()[0].get_array()
     assert np.allclose(shares, [[0.8, 0.2, 0], [0, 0, 0], [0.25, 0, 0.75]])
-    assert "76.67% of 30 right" in words(figure)
+    assert "76.67% of 30 correct" in words(figure)
 
 
 def test_predicted_against_true_states_the_errors():
@@ -147,7 +147,7 @@ def test_predicted_against_true_states_the_errors():
 
 
 @pytest.mark.parametrize("num", [500, 5000])
-def test_one_wild_prediction_does_not_hide_the_rest(num):
+def test_an_outlier_does_not_hide_the_rest(num):
     true = torch.linspace(0, 1, num)[:, None]
     pred = true.clone()
     pred[0] = 1e6
@@ -179,7 +179,7 @@ def test_no_pyplot_state_is_left():
     assert plt.get_fignums() == []
 
 
-def test_a_name_is_no_formula(tmp_path):
+def test_names_are_not_parsed_as_formulas(tmp_path):
     figure = matplotlib.figure.Figure()
     ax = figure.add_subplot()
     ax.set_title("a$x^{$")

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from dlzoo.config import compose as config
 from dlzoo.config import introspection as signatures
 from dlzoo.errors import SpecError, UserError
-from dlzoo.layers.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from dlzoo.layers.basic import num_parameters
+from dlzoo.nets.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from dlzoo.nets.timm_net import TimmNet
 from dlzoo.nets.torchvision_net import TorchvisionNet, imagenet_classes
 from dlzoo.specs.inputs import ImageSpec
@@ -142,7 +142,7 @@ def test_torchvision_s_weights_give_torchvision_s_outputs(tmp_path: Path) -> Non
     torch.manual_seed(0)
     library = models.resnet18(weights=None).eval()
     net = TorchvisionNet(PHOTO, name="resnet18", weights=named(library.state_dict(), tmp_path)).eval()
-    (line,) = net.load_weights()
+    (line,) = net.load_pretrained()
     assert "122 tensors loaded" in line
     assert "new" not in line
     x = torch.rand(2, 3, 224, 224)
@@ -154,7 +154,7 @@ def test_inception_s_pixels_lie_between_minus_one_and_one(tmp_path: Path) -> Non
     """torchvision turns ImageNet's standardisation into that, within its net; here the net standardises so at once."""
     library = models.googlenet(weights=None, init_weights=False, transform_input=True).eval()
     net = TorchvisionNet(PHOTO, name="googlenet", weights=named(library.state_dict(), tmp_path)).eval()
-    net.load_weights()
+    net.load_pretrained()
     x = torch.rand(1, 3, 224, 224)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
     torch.testing.assert_close(net(x), library((x - mean) / std), rtol=1e-3, atol=1e-4)
@@ -167,7 +167,7 @@ def test_timm_s_weights_give_timm_s_outputs(tmp_path: Path) -> None:
     library = timm.create_model("test_resnet", pretrained=False).eval()
     save_file(library.state_dict(), tmp_path / "w.safetensors")
     net = TimmNet(PHOTO, name="test_resnet", weights=str(tmp_path / "w.safetensors")).eval()
-    net.load_weights()
+    net.load_pretrained()
     x = torch.rand(2, 3, 160, 160)
     torch.testing.assert_close(net(x), library((x - net.mean) / net.std))
 
@@ -176,7 +176,7 @@ def test_other_classes_get_a_new_last_layer(tmp_path: Path) -> None:
     file = named(models.resnet18(weights=None).state_dict(), tmp_path)
     net = TorchvisionNet(COLOUR, name="resnet18", weights=file, stem="imagenet")
     fresh = net.head[-1].weight.clone()
-    (line,) = net.load_weights()
+    (line,) = net.load_pretrained()
     assert line.endswith("120 tensors loaded; the last layer is new")
     assert torch.equal(net.head[-1].weight, fresh)
 
@@ -187,7 +187,7 @@ def test_weights_that_do_not_fit_are_told_by_name(tmp_path: Path) -> None:
     file = named(state, tmp_path)
     small = TorchvisionNet(COLOUR, name="resnet18", weights=file, stem="small")
     with pytest.raises(UserError) as told:
-        small.load_weights()
+        small.load_pretrained()
     for part in (
         "1 missing (body.layer1.0.conv1.weight)",
         "1 unexpected (body.extra.weight)",
@@ -197,7 +197,7 @@ def test_weights_that_do_not_fit_are_told_by_name(tmp_path: Path) -> None:
         assert part in str(told.value)
     small.strict = False
     before = small.body.conv1.weight.clone()
-    report = small.load_weights()
+    report = small.load_pretrained()
     assert len(report) == 4
     assert torch.equal(small.body.conv1.weight, before)
     assert torch.equal(small.body.layer4[1].conv2.weight, state["layer4.1.conv2.weight"])
@@ -209,7 +209,7 @@ def test_a_damaged_file_is_one_sentence(tmp_path: Path, content: bytes, ending: 
     file = tmp_path / f"weights.{ending}"
     file.write_bytes(content)
     with pytest.raises(UserError, match=f"net.weights={file}.*damaged"):
-        small_resnet(weights=str(file)).load_weights()
+        small_resnet(weights=str(file)).load_pretrained()
 
 
 def test_weights_from_a_stranger_run_no_code(tmp_path: Path) -> None:
@@ -219,13 +219,13 @@ def test_weights_from_a_stranger_run_no_code(tmp_path: Path) -> None:
 
     torch.save({"conv1.weight": Trap()}, tmp_path / "trap.pth")
     with pytest.raises(UserError, match="neither safetensors nor a state dict of plain tensors"):
-        small_resnet(weights=str(tmp_path / "trap.pth")).load_weights()
+        small_resnet(weights=str(tmp_path / "trap.pth")).load_pretrained()
     assert not (tmp_path / "sprung").exists()
 
 
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(UserError, match=r"net\.weights=nowhere/w\.pth: there is no folder nowhere"):
-        small_resnet(weights="nowhere/w.pth").load_weights()
+        small_resnet(weights="nowhere/w.pth").load_pretrained()
 
 
 def test_small_pictures_grow_to_what_a_net_needs() -> None:
@@ -249,17 +249,17 @@ def test_published_weights_are_checked_and_their_place_is_named(
         monkeypatch.setattr(enum.value, "url", server.url + name)
         server.files[name] = b"something else"
         with pytest.raises(UserError, match=r"could not be downloaded.*a wrong checksum"):
-            net.load_weights()
+            net.load_pretrained()
     with pytest.raises(UserError) as told:  # the server is gone
-        net.load_weights()
+        net.load_pretrained()
     folder = tmp_path / "home" / "hub" / "checkpoints"
     assert f"Put it into {folder} yourself (TORCH_HOME says where that is), or give net.weights=" in str(told.value)
     (folder / name).write_bytes(b"something else")
     with pytest.raises(UserError, match=r"is damaged.*Delete it"):
-        net.load_weights()
+        net.load_pretrained()
     state = models.resnet18(weights=None).state_dict()
     torch.save(state, tmp_path / "home" / "hub" / "checkpoints" / name)  # as the message says
-    net.load_weights()
+    net.load_pretrained()
     assert torch.equal(net.head[-1].weight, state["fc.weight"])
 
 

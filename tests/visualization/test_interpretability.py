@@ -1,4 +1,4 @@
-"""Pictures of what a net does: what stands where, and that heat is drawn where it is."""
+"""Figures that interpret a net: their layout, and the position of heatmaps."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def pixels(figure):
     return torch.tensor(canvas.buffer_rgba().tolist())[..., :3]
 
 
-def test_heat_is_drawn_where_it_is():
+def test_heatmaps_are_drawn_in_place():
     x = torch.rand(2, 1, 10, 20)
     heat = torch.zeros(2, 10, 20)
     heat[0, 7:, 16:] = 5.0
@@ -42,9 +42,9 @@ def test_feature_maps_show_those_that_vary_most():
     maps[:, [3, 8]] = torch.rand(1, 2, 6, 6)
     few = torch.rand(1, 2, 14, 14)
     layers = [layer(few, "early"), layer(maps)]
-    figure = net_plots.feature_maps(torch.rand(1, 1, 28, 28), layers, most=2, title="is 7")
+    figure = net_plots.feature_maps(torch.rand(1, 1, 28, 28), layers, max_items=2, title="is 7")
     assert sorted(words(figure)) == [
-        "#0", "#1", "#3", "#8", "conv  Conv2d  12 of 6x6", "early  Conv2d  2 of 14x14", "is 7", "the picture",
+        "#0", "#1", "#3", "#8", "conv  Conv2d  12 of 6x6", "early  Conv2d  2 of 14x14", "is 7", "input image",
     ]  # fmt: skip
     check_layout(figure)
 
@@ -59,7 +59,7 @@ def test_each_map_goes_from_black_to_white():
 
 
 @pytest.mark.parametrize("size", [(1, 28, 28), (3, 64, 48), (3, 224, 224), (1, 8, 8)])
-def test_grad_cam_keeps_a_picture_and_its_heats_in_a_row(size):
+def test_grad_cam_keeps_an_image_and_its_heatmaps_in_a_row(size):
     titles = [["is 7", "7\t99%", "a class with a long name\t1%", "1\t0%", "2\t0%", "3\t0%"]] * 3
     figure = net_plots.grad_cam(
         torch.rand(3, *size), torch.rand(3, 5, *size[1:]), titles, [[False, True, *[False] * 4]] * 3,
@@ -72,7 +72,7 @@ def test_grad_cam_keeps_a_picture_and_its_heats_in_a_row(size):
 
 
 @pytest.mark.parametrize("size", [28, 224])
-def test_mistakes_stand_in_threes(size):
+def test_mistakes_are_in_groups_of_three(size):
     titles = [("4\t100%\nis 6", "for 4", "for 6")] * 7
     figure = net_plots.mistakes(torch.rand(7, 1, size, size), torch.rand(7, 2, size, size), titles, heading="seven")
     check_layout(figure)
@@ -82,7 +82,7 @@ def test_mistakes_stand_in_threes(size):
     assert columns[0] < first < columns[1]
 
 
-def test_class_accuracies_are_in_order_with_what_they_are_taken_for():
+def test_class_accuracies_are_sorted_and_name_confusions():
     counts = torch.tensor([[8, 2, 0, 0], [0, 10, 0, 0], [3, 6, 1, 0], [0, 0, 0, 0]])
     figure = net_plots.class_accuracies(counts, ["ant", "bee", "cat", "dog"])
     (ax,) = figure.axes
@@ -92,17 +92,17 @@ def test_class_accuracies_are_in_order_with_what_they_are_taken_for():
     ]  # fmt: skip
     points = [line.get_xydata()[0].tolist() for line in ax.get_lines() if line.get_marker() == "o"]
     assert points == [pytest.approx([share, y]) for y, share in enumerate((1.0, 0.8, 0.1))]
-    assert "63.33% of 30 right" in words(figure)
+    assert "63.33% of 30 correct" in words(figure)
     check_layout(figure)
 
 
 def test_of_many_classes_the_best_and_the_worst_are_shown():
     counts = torch.diag(torch.arange(1000)) + torch.ones(1000, 1000, dtype=torch.long)
     names = [f"a class with a long name, number {i}" for i in range(1000)]
-    figure = net_plots.class_accuracies(counts, names, most=9)
+    figure = net_plots.class_accuracies(counts, names, max_items=9)
     shown = [t.get_text() for t in figure.axes[0].texts]
     assert len(shown) == 9
     assert shown[4].startswith(f"{996 / 1995:.2%}")
     assert shown[5].startswith(f"{4 / 1003:.2%}")
-    assert "991 classes between" in figure.axes[0].get_title("left")
+    assert "991 classes in between" in figure.axes[0].get_title("left")
     check_layout(figure)

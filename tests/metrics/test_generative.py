@@ -1,4 +1,4 @@
-"""Measures of samples: by closed forms and brute force; the ruler they read by; what a test says of a collapsed net."""
+"""Sample quality metrics against closed forms and brute force; the reference classifier; mode-collapse warnings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,20 @@ from torch import Tensor
 
 from dlzoo.data.images.digits import Digits
 from dlzoo.metrics import reference_classifier as ruler
-from dlzoo.metrics.generative import Reading, among, class_shares, frechet, inception_score, measures, precision_recall
+from dlzoo.metrics.generative import (
+    ClassifierOutput,
+    class_fractions,
+    fraction_inside,
+    frechet,
+    inception_score,
+    measures,
+    precision_recall,
+)
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path_factory.getbasetemp() / "rulers"
+    folder = tmp_path_factory.getbasetemp() / "classifiers"
     monkeypatch.setenv("DLZOO_CACHE_DIR", str(folder))
     monkeypatch.setitem(ruler.RECIPE, "least_steps", 120)
     return folder
@@ -31,15 +39,15 @@ def test_the_frechet_distance_of_gaussians_is_known() -> None:
     assert frechet(a, b) == pytest.approx(9 + 1, rel=0.03)  # |difference of means|^2 + (2 - 1)^2
 
 
-def test_the_inception_score_counts_classes_that_are_certain() -> None:
+def test_the_inception_score_of_certain_predictions_is_the_number_of_classes() -> None:
     sure = 50 * torch.eye(5).repeat(20, 1)
     assert inception_score(sure) == pytest.approx(5, rel=1e-3)
     assert inception_score(sure[:1].repeat(40, 1)) == pytest.approx(1, rel=1e-3)
     assert inception_score(torch.zeros(40, 5)) == pytest.approx(1, rel=1e-3)
 
 
-def test_the_inception_score_neither_draws_from_nor_depends_on_the_random_numbers_of_the_run() -> None:
-    """Or a run that was killed in its test would end otherwise, in the last digit."""
+def test_the_inception_score_neither_uses_nor_changes_the_random_state() -> None:
+    """Otherwise a run killed during its test would differ in the last digit."""
     logits = 3 * torch.randn(500, 10, generator=torch.Generator().manual_seed(1))
     found = set()
     for seed in range(40):
@@ -61,13 +69,13 @@ def brute(points: Tensor, others: Tensor, k: int) -> float:
     return inside / len(points)
 
 
-def test_precision_and_recall_are_their_definitions() -> None:
-    made, real = torch.randn(30, 2), torch.randn(40, 2) * 0.5 + 0.4
-    precision, recall = precision_recall(made, real)
-    assert (precision, recall) == pytest.approx((brute(made, real, 3), brute(real, made, 3)))
+def test_precision_and_recall_match_their_definitions() -> None:
+    generated, real = torch.randn(30, 2), torch.randn(40, 2) * 0.5 + 0.4
+    precision, recall = precision_recall(generated, real)
+    assert (precision, recall) == pytest.approx((brute(generated, real, 3), brute(real, generated, 3)))
     assert 0 < precision < 1
     assert precision_recall(real, real) == (1.0, 1.0)
-    assert precision_recall(made + 100, real) == (0.0, 0.0)
+    assert precision_recall(generated + 100, real) == (0.0, 0.0)
     one = real[:1].repeat(30, 1) + 0.001 * torch.randn(30, 2)
     assert precision_recall(one, real) == (
         1.0,
@@ -75,59 +83,61 @@ def test_precision_and_recall_are_their_definitions() -> None:
     )  # collapsed: precise, but little recalled
 
 
-def test_all_measures_of_made_pictures_beside_real_ones() -> None:
-    """Sure of more than nine tenths: two of four."""
+def test_all_measures_of_generated_images() -> None:
+    """The probability exceeds 0.9 for two of four images."""
     p = torch.tensor([0.97, 0.91, 0.89, 0.5])
-    made = Reading(torch.randn(4, 2), torch.stack([p, 1 - p], 1).log())
-    real = Reading(torch.randn(30, 2) * 0.5, torch.randn(30, 2))
-    found = measures(made, real)
-    precision, recall = precision_recall(made.features, real.features)
+    generated = ClassifierOutput(torch.randn(4, 2), torch.stack([p, 1 - p], 1).log())
+    real = ClassifierOutput(torch.randn(30, 2) * 0.5, torch.randn(30, 2))
+    found = measures(generated, real)
+    precision, recall = precision_recall(generated.features, real.features)
     assert found == {
-        "frechet": frechet(made.features, real.features),
-        "inception_score": inception_score(made.logits),
+        "frechet": frechet(generated.features, real.features),
+        "inception_score": inception_score(generated.logits),
         "confident_share": 0.5,
         "precision": precision,
         "recall": recall,
     }
     assert precision != recall
-    assert frechet(made.features, real.features) == pytest.approx(frechet(real.features, made.features), rel=1e-3)
-    assert measures(made, real, sure=0.95)["confident_share"] == 0.25
+    assert frechet(generated.features, real.features) == pytest.approx(
+        frechet(real.features, generated.features), rel=1e-3
+    )
+    assert measures(generated, real, threshold=0.95)["confident_share"] == 0.25
 
 
-def test_of_few_pictures_fewer_neighbours_are_asked() -> None:
-    """Of two, each has one neighbour, at the distance 1: both reach as far."""
+def test_k_is_limited_by_the_number_of_images() -> None:
+    """Each of two points has one neighbour at distance 1, so both have radius 1."""
     two = torch.tensor([[0.0], [1.0]])
-    assert among(torch.tensor([[2.0], [2.1], [-1.0], [0.5]]), two, 3) == 0.75
+    assert fraction_inside(torch.tensor([[2.0], [2.1], [-1.0], [0.5]]), two, 3) == 0.75
 
 
-def test_shares_of_classes() -> None:
+def test_class_fractions() -> None:
     logits = torch.eye(3)[[0, 0, 0, 2]]
-    assert class_shares(logits).tolist() == [0.75, 0.0, 0.25]
+    assert class_fractions(logits).tolist() == [0.75, 0.0, 0.25]
 
 
 def digits() -> Any:
     return Digits().load("train")
 
 
-def test_the_ruler_is_made_once_and_is_the_same_each_time(
+def test_the_reference_classifier_is_trained_once_and_reproducibly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DLZOO_CACHE_DIR", str(tmp_path / "new"))
     spec, rows, cpu = Digits().declare(), digits(), torch.device("cpu")
     state = torch.get_rng_state()
-    first = ruler.ruler_for(spec, rows, cpu)
+    first = ruler.load_reference_classifier(spec, rows, cpu)
     assert torch.equal(torch.get_rng_state(), state), "the run's random numbers were drawn"
-    assert "LeNet learns the real pictures, once" in capsys.readouterr().err
+    assert "training LeNet on the real images, once" in capsys.readouterr().err
     x = torch.rand(5, 1, 8, 8)
-    again = ruler.ruler_for(spec, rows, cpu)
+    again = ruler.load_reference_classifier(spec, rows, cpu)
     assert capsys.readouterr().err == ""
     assert all(torch.equal(a, b) for a, b in zip(first.read(x), again.read(x), strict=True))
     (file,) = (tmp_path / "new").iterdir()
     file.write_bytes(b"damaged")
     torch.manual_seed(99)
-    anew = ruler.ruler_for(spec, rows, cpu)
-    assert "is made anew" in capsys.readouterr().err
-    torch.testing.assert_close(anew.read(x)[1], first.read(x)[1])
+    retrained = ruler.load_reference_classifier(spec, rows, cpu)
+    assert "is recreated" in capsys.readouterr().err
+    torch.testing.assert_close(retrained.read(x)[1], first.read(x)[1])
     features, logits = first.read(x)
     assert (features.shape, logits.shape) == ((5, 84), (5, 10))
     torch.testing.assert_close(logits, first.net(x))
@@ -135,7 +145,7 @@ def test_the_ruler_is_made_once_and_is_the_same_each_time(
     assert float((first.read(test.x / 255)[1].argmax(1) == test.y).float().mean()) > 0.9
 
 
-def test_the_ruler_depends_on_pictures_labels_and_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_key_depends_on_images_labels_and_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = digits()
     other = rows._replace(x=rows.x.clone())
     other.x[0, 0, 0, 0] += 1
@@ -145,21 +155,21 @@ def test_the_ruler_depends_on_pictures_labels_and_recipe(monkeypatch: pytest.Mon
     assert len(prints) == 4
 
 
-def test_a_cache_that_cannot_be_written_costs_only_time(
+def test_an_unwritable_cache_is_not_fatal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DLZOO_CACHE_DIR", str(tmp_path / "file"))
     monkeypatch.setitem(ruler.RECIPE, "least_steps", 1)
     monkeypatch.setitem(ruler.RECIPE, "epochs", 1)
-    ruler.ruler_for(Digits().declare(), digits(), torch.device("cpu"))
-    assert "DLZOO_CACHE_DIR names another folder" in capsys.readouterr().err
+    ruler.load_reference_classifier(Digits().declare(), digits(), torch.device("cpu"))
+    assert "set DLZOO_CACHE_DIR to another folder" in capsys.readouterr().err
 
 
 MEASURED = ("callbacks=[checkpoint,sample_quality,problems]", "callbacks.sample_quality.num_samples=300")
 
 
-def test_a_collapsed_net_is_seen_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mode_collapse_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metrics = run(tmp_path, "model=gan", "optimizer.lr=1e-9", "trainer.max_epochs=1", *MEASURED)["metrics"]
     said = capsys.readouterr().err
     assert "mode collapse: fewer than 1% of 300 samples are of class" in said

@@ -1,4 +1,4 @@
-"""What runs of nets that make pictures leave: films that move, grids, codes, curves, and the same in TensorBoard."""
+"""Output of generative runs: animations, grids, latents, curves, and the same in TensorBoard."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def images(folder: Path) -> dict[str, int]:
-    """How often each picture was written into TensorBoard."""
+    """How often each image was written to TensorBoard."""
     events = EventAccumulator(str(folder), size_guidance={"images": 0})
     events.Reload()
     return {tag: len(events.Images(tag)) for tag in events.Tags()["images"]}
@@ -44,7 +44,7 @@ def images(folder: Path) -> dict[str, int]:
 # Films
 
 
-def test_the_film_moves(tmp_path: Path) -> None:
+def test_the_animation_changes(tmp_path: Path) -> None:
     run(tmp_path, *VAE, "trainer.max_epochs=3")
     shot = frames(tmp_path / "samples.gif")
     assert len(shot) == 4  # before training, and after each epoch
@@ -54,7 +54,7 @@ def test_the_film_moves(tmp_path: Path) -> None:
     assert images(tmp_path)["reconstructions"] == 4
 
 
-def test_a_continued_run_goes_on_with_its_film(tmp_path: Path) -> None:
+def test_a_resumed_run_continues_its_animation(tmp_path: Path) -> None:
     run(tmp_path, *VAE, "trainer.max_epochs=1")
     first = frames(tmp_path / "samples.gif")
     resume(tmp_path, "trainer.max_epochs=3", f"output_dir={tmp_path}")
@@ -63,7 +63,7 @@ def test_a_continued_run_goes_on_with_its_film(tmp_path: Path) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(first, longer, strict=False))
 
 
-def test_a_new_run_in_an_old_folder_starts_a_new_film(tmp_path: Path) -> None:
+def test_a_new_run_in_an_old_folder_starts_a_new_animation(tmp_path: Path) -> None:
     run(tmp_path, *VAE, "trainer.max_epochs=3")
     run(tmp_path, *VAE, "trainer.max_epochs=1")
     assert len(frames(tmp_path / "samples.gif")) == 2
@@ -77,7 +77,7 @@ def test_a_long_run_has_about_forty_frames(tmp_path: Path) -> None:
     assert (tmp_path / "reconstructions.gif").is_file()
 
 
-def test_a_film_is_left_when_training_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_animation_is_written_when_training_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dlzoo.tasks.vae import VariationalAutoencoder
 
     step = VariationalAutoencoder.training_step
@@ -93,7 +93,7 @@ def test_a_film_is_left_when_training_fails(tmp_path: Path, monkeypatch: pytest.
     assert len(frames(tmp_path / "samples.gif")) == 3
 
 
-def test_pictures_leave_the_run_as_it_is(tmp_path: Path) -> None:
+def test_drawing_does_not_affect_the_run(tmp_path: Path) -> None:
     plain = run(tmp_path / "a", *VAE, "callbacks=[checkpoint]", "trainer.max_epochs=2")["metrics"]
     drawn = run(tmp_path / "b", *VAE, "callbacks=[checkpoint,film,generative]", "trainer.max_epochs=2")["metrics"]
     assert plain == drawn
@@ -102,7 +102,7 @@ def test_pictures_leave_the_run_as_it_is(tmp_path: Path) -> None:
 # Pictures of a test
 
 
-def test_a_vae_leaves_its_pictures(tmp_path: Path) -> None:
+def test_a_vae_writes_its_figures(tmp_path: Path) -> None:
     run(tmp_path, *VAE, "net.latent_dim=2")
     names = {"samples", "reconstructions", "interpolation", "worst_reconstructions", "latent_space", "manifold"}
     assert names <= {path.stem for path in tmp_path.glob("*.png")}
@@ -115,7 +115,7 @@ def test_a_vae_leaves_its_pictures(tmp_path: Path) -> None:
     assert set(labels.read_text().split()) == set("0123456789")
 
 
-def test_pictures_of_a_test_are_those_of_the_best_weights(tmp_path: Path) -> None:
+def test_figures_of_a_test_show_the_best_weights(tmp_path: Path) -> None:
     run(tmp_path, *VAE, "optimizer.lr=1e-2")
     task, _ = load_task(tmp_path / "checkpoints" / "best.ckpt")
     with torch.no_grad():
@@ -125,7 +125,7 @@ def test_pictures_of_a_test_are_those_of_the_best_weights(tmp_path: Path) -> Non
     assert np.array_equal(pixels(tmp_path / "reconstructions.png"), strip)
 
 
-def test_a_gan_leaves_its_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gan_writes_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DLZOO_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setitem(ruler.RECIPE, "least_steps", 20)
     words = ("model=gan", "callbacks=default", "logger=tensorboard", "trainer.limit_train_batches=8")
@@ -136,7 +136,7 @@ def test_a_gan_leaves_its_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(frames(tmp_path / "run" / "samples.gif")) == 3
 
 
-def test_a_denoiser_shows_what_it_was_given(tmp_path: Path) -> None:
+def test_a_denoiser_shows_its_inputs(tmp_path: Path) -> None:
     words = ("model=denoising_autoencoder", "net.encoder=[8]", "callbacks=[film,generative,checkpoint]")
     run(tmp_path, *words, "trainer.limit_train_batches=2", "trainer.max_epochs=1")
     side = 48 + tiles.GAP
@@ -164,14 +164,14 @@ def test_a_conditional_net_shows_a_column_for_each_class(name: str, tmp_path: Pa
     assert np.abs(found - expected).max() <= 1  # the last bit depends on the size of the batch
 
 
-def test_interpolation_begins_and_ends_with_the_pictures() -> None:
+def test_interpolation_starts_and_ends_with_the_images() -> None:
     starts, ends = generative.pairs(torch.tensor([3, 3, 1, 3, 2]), 6)
     assert starts.tolist() == [0, 1, 2, 3]
     assert ends.tolist() == [2, 2, 3, 4]
     assert generative.pairs(torch.zeros(3, dtype=torch.long), 1)[1].tolist() == [1]  # there is no other class
 
 
-def test_the_way_between_codes_of_a_gan_keeps_their_length(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interpolating_latents_of_a_gan_keeps_their_norm(monkeypatch: pytest.MonkeyPatch) -> None:
     from dlzoo.nets.gan import GAN
     from dlzoo.tasks.gan import Adversarial
 
@@ -193,7 +193,7 @@ def test_the_way_between_codes_of_a_gan_keeps_their_length(monkeypatch: pytest.M
 # Parts
 
 
-def test_tiles_are_the_pictures_pixel_for_pixel() -> None:
+def test_tiles_are_pixel_exact() -> None:
     x = torch.arange(2 * 3 * 50 * 60).view(2, 3, 50, 60) % 256 / 255
     grid = tiles.tile(x, 2)
     assert grid.shape == (50 + 2 * tiles.GAP, 2 * 60 + 3 * tiles.GAP, 3)
@@ -209,7 +209,7 @@ def test_tiles_are_the_pictures_pixel_for_pixel() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_png_holds_the_picture(channels: int, tmp_path: Path) -> None:
+def test_a_png_contains_the_image(channels: int, tmp_path: Path) -> None:
     x = torch.rand(channels, 9, 7)
     (tmp_path / "x.png").write_bytes(tiles.png(tiles.pixels(x)))
     with Image.open(tmp_path / "x.png") as image:
@@ -221,7 +221,7 @@ def test_a_png_holds_the_picture(channels: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dims", [1, 2, 5])
 @pytest.mark.parametrize("names", [("a", "b"), tuple(map(str, range(30))), ()])
-def test_codes_are_drawn_for_every_kind_of_target(dims: int, names: tuple[str, ...]) -> None:
+def test_latents_are_plotted_for_every_kind_of_target(dims: int, names: tuple[str, ...]) -> None:
     codes = torch.randn(60, dims)
     labels = torch.arange(60) % len(names) if names else torch.rand(60, 2)
     figure = latent_plots.latent_space(codes, labels, names)
@@ -229,7 +229,7 @@ def test_codes_are_drawn_for_every_kind_of_target(dims: int, names: tuple[str, .
     assert drawn == 60
 
 
-def test_two_numbers_are_drawn_as_they_are_and_more_by_their_principal_components() -> None:
+def test_two_dimensions_are_plotted_directly_and_more_by_pca() -> None:
     codes = torch.randn(200, 6) * torch.tensor([1.0, 9.0, 1.0, 1.0, 5.0, 1.0])
     assert torch.equal(latent_plots.planar(codes[:, :2])[0], codes[:, :2])
     points, axes = latent_plots.planar(codes)

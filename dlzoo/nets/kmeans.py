@@ -1,0 +1,52 @@
+"""k-means: centroids, each of which stands for the inputs that lie nearest to it.
+
+S. P. Lloyd, "Least Squares Quantization in PCM", 1957 (IEEE Transactions on Information Theory 28, 1982). Since what
+the algorithm finds depends on where it starts, several sets of centroids are kept side by side, the best in front.
+
+>>> from dlzoo.specs.targets import Classes
+>>> from dlzoo.specs.inputs import Column
+>>> flowers = TableSpec(tuple(map(Column, "abcd")), Classes(("setosa", "versicolor", "virginica")))
+>>> tuple(KMeans(flowers, num_starts=5).centroids.shape)
+(5, 3, 4)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dlzoo.errors import UserError, at_least
+from dlzoo.nets.base import Net
+from dlzoo.specs.inputs import ImageSpec, TableSpec
+
+
+class KMeans(Net):
+    """For images (flattened) and tables; `Clustering` teaches it.
+
+    Args:
+        num_clusters: None is the number of the data's classes.
+        num_starts: sets of centroids that learn side by side.
+    """
+
+    accepts = (ImageSpec, TableSpec)
+
+    def __init__(self, spec: ImageSpec | TableSpec, *, num_clusters: int | None = None, num_starts: int = 10) -> None:
+        super().__init__()
+        at_least(1, "net", num_starts=num_starts, num_clusters=num_clusters)
+        if num_clusters is None and spec.target.classes is None:
+            raise UserError("net.num_clusters must be given: this data has no classes that would say how many")
+        num = num_clusters or spec.target.num_outputs
+        self.centroids = nn.Parameter(torch.zeros(num_starts, num, spec.num_features))
+        self.counts: Tensor
+        self.register_buffer("counts", torch.zeros(num_starts, num))
+        """Rows, or their weights, that each centroid was computed from."""
+
+    def squared_distances(self, x: Tensor, centroids: Tensor) -> Tensor:
+        """x: (B, …), centroids: (K, F) -> (B, K)."""
+        x = x.flatten(1)
+        squares = x.square().sum(1, keepdim=True) - 2 * x @ centroids.T + centroids.square().sum(1)
+        return squares.clamp(min=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W) or (B, F) -> (B, K) squared distances times -1: the largest is the cluster."""
+        return -self.squared_distances(x, self.centroids[0])

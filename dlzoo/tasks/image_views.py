@@ -1,0 +1,85 @@
+"""How tasks whose nets make images are exported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from dlzoo.data.base import DataModule
+from dlzoo.specs.base import Port
+from dlzoo.tasks.views import Tensors, View, as_bytes, first_batch
+
+if TYPE_CHECKING:
+    from dlzoo.tasks.interfaces import Decoding, Encoding
+
+
+class Reconstructor(View["Encoding"]):
+    """Of a task that encodes images: their latents, and the images that these stand for."""
+
+    def __init__(self, task: Encoding) -> None:
+        super().__init__(task)
+        spec, labels = task.spec, label_ports(task)
+        self.inputs = (*spec.ports(), *labels)
+        one = torch.zeros(1, dtype=torch.long) if labels else None
+        size = task.encode(torch.zeros(1, *spec.shape), one).shape[1]
+        self.outputs = (
+            Port("code", "float32", ("batch", size), "the code of each picture"),
+            Port("reconstruction", "float32", ("batch", *spec.shape), "pictures in [0, 1]"),
+        )
+
+    def labels(self, target: Tensor) -> Tensors:
+        return (target,) if self.trained.is_conditional else ()
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensors:  # type: ignore[override]
+        code = self.task.encode(self.pixels(x), labels)
+        return code, self.task.decode(code, labels)
+
+    def expected(self, x: Tensor, labels: Tensor | None = None) -> Tensors:  # type: ignore[override]
+        x = self.pixels(x)
+        with torch.inference_mode():
+            return self.trained.encode(x, labels), self.trained.reconstruct(x, labels)
+
+
+class Generator(View["Decoding"]):
+    """Of a task that makes images from latents."""
+
+    def __init__(self, task: Decoding) -> None:
+        super().__init__(task)
+        labels = label_ports(task)
+        one = torch.zeros(1, dtype=torch.long) if labels else None
+        size = example_codes(task, torch.zeros(1, *task.spec.shape), one).shape[1]
+        meaning = (
+            "a code of the encoder" if task.as_generator() is None else "drawn from a standard normal distribution"
+        )
+        self.inputs = (Port("code", "float32", ("batch", size), meaning), *labels)
+        self.outputs = (Port("picture", "float32", ("batch", *task.spec.shape), "pictures in [0, 1]"),)
+
+    def real_inputs(self, data: DataModule, num: int) -> Tensors:
+        x, target, *_ = first_batch(data)
+        labels = (target[:num],) if self.trained.is_conditional else ()
+        with torch.no_grad():
+            return (example_codes(self.trained, self.pixels(as_bytes(x[:num])), *labels), *labels)
+
+    def forward(self, code: Tensor, labels: Tensor | None = None) -> Tensors:  # type: ignore[override]
+        return (self.task.decode(code, labels),)
+
+    def expected(self, code: Tensor, labels: Tensor | None = None) -> Tensors:  # type: ignore[override]
+        with torch.inference_mode():
+            return (self.trained.decode(code, labels),)
+
+
+def example_codes(task: Decoding, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    """Latents (B, D) such as the decoder gets: drawn where the task generates, else those of the images x."""
+    generator, encoder = task.as_generator(), task.as_encoder()
+    if generator is not None:
+        return generator.draw(len(x), seed=0)
+    if encoder is None:
+        raise NotImplementedError(f"{type(task).__name__} derives from Decoding, but not from Encoding or Generating")
+    return encoder.encode(x, labels)
+
+
+def label_ports(task: Decoding) -> tuple[Port, ...]:
+    """For a net that is given the class."""
+    return (Port("label", "int64", ("batch",), "the number of the class"),) if task.is_conditional else ()

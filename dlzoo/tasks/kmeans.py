@@ -1,0 +1,259 @@
+"""k-means clustering: assign each row to the nearest centroid, then move each centroid to the mean of its rows.
+
+No gradient and no optimizer: a step is a closed form. ``task.update=epoch`` is S. P. Lloyd's algorithm, 1957, one step
+an epoch, in which the inertia never rises; ``batch`` takes a step for each batch, a centroid being the mean of all the
+rows it ever got (J. MacQueen, 1967; D. Sculley, "Web-Scale k-Means Clustering", WWW 2010). It begins with k-means++
+(D. Arthur, S. Vassilvitskii, SODA 2007).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from dlzoo.distributed.collectives import all_reduce_sum, rank_and_world
+from dlzoo.errors import UserError, at_least
+from dlzoo.losses.functional import widen
+from dlzoo.specs.base import Spec
+from dlzoo.specs.batch import Batch
+from dlzoo.specs.targets import Classes
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
+from dlzoo.tasks.manual import ManualTask
+
+
+class Clustering(ManualTask):
+    """For nets with ``centroids`` (S, K, F), S sets of K, and their ``counts`` (S, K).
+
+    Metrics: loss is the mean squared distance to the nearest centroid, the inertia divided by the number of rows; where
+    the data have classes, nmi is the mutual information of clusters and classes, divided by the mean of their
+    entropies, and cluster_accuracy the share of rows whose cluster is matched with their class, one to one, at best.
+
+    Args:
+        update: when centroids move.
+        init_rows: k-means++ chooses among so many rows, the first of the first epoch.
+    """
+
+    uses_optimizer = False
+    monitor = ("val/loss", "min")
+    carried_state: ClassVar[tuple[str, ...]] = ("statistics", "waiting", "inertia")
+    net: Any
+
+    def __init__(
+        self,
+        net: Any,
+        spec: Spec,
+        *,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        update: Literal["epoch", "batch"] = "epoch",
+        init_rows: int = 10_000,
+    ) -> None:
+        super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
+        at_least(1, "task", init_rows=init_rows)
+        self.update = update
+        self.init_rows = init_rows
+        self.seed = torch.initial_seed() % 2**63
+        self.is_initialized = False
+        self.waiting: tuple[Tensor, ...] = ()
+        """Rows of all ranks with their weights, (B, F + 1), until there are enough of them to begin with."""
+        self.inertia: Tensor | None = None
+        """(S,): of each set of centroids, summed over the epoch so far."""
+        self.eval_loss = MeanMetric()
+        self.eval_table: Tensor | None = None
+        """(K, C): rows of validation or test by cluster and class."""
+
+    def setup_trainer(self, trainer: pl.Trainer) -> None:
+        if self.update == "epoch" and trainer.accumulate_grad_batches > 1:
+            raise UserError(
+                f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}: with task.update=epoch all batches"
+                " of an epoch make one step; leave it out, or take task.update=batch"
+            )
+        super().setup_trainer(trainer)
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        self.is_initialized = bool(self.net.centroids.any())  # they begin as zeros
+        self.waiting = self.waiting or ()
+
+    # ------------------------------------------------------------------ steps
+
+    def is_last_of_step(self, batch_idx: int) -> bool:
+        return bool(self.trainer.is_last_batch) if self.update == "epoch" else super().is_last_of_step(batch_idx)
+
+    def steps_in(self, batch_idx: int) -> int:
+        if self.step_skipped:  # for a batch that is not finite; the other batches of the epoch make a step without it
+            return 1
+        return super().steps_in(batch_idx) if self.is_initialized else 0
+
+    @torch.no_grad()
+    def learn_batch(self, batch: Batch, batch_idx: int) -> None:
+        x, _, weight = Batch(*batch)
+        weight = torch.ones(len(x), device=self.device) if weight is None else weight
+        with torch.autocast(self.device.type, enabled=False):  # sums over many rows need all digits
+            x = widen(self.standardize(x).flatten(1))
+            rows = torch.cat([x, weight[:, None].to(x.dtype)], 1)
+            if not self.is_initialized:
+                rows = self.wait(rows, batch_idx)
+            if self.is_initialized:
+                self.add_rows(rows)
+                if self.is_last_of_step(batch_idx):
+                    self.move_centroids()
+                if self.trainer.is_last_batch:
+                    self.put_best_in_front()
+
+    def wait(self, rows: Tensor, batch_idx: int) -> Tensor:
+        """Keep rows (B, F + 1); once there are enough, choose centroids and give all that were kept.
+
+        They are then the first rank's: the others are given none.
+        """
+        rows = self.of_whole_batch(rows, batch_idx)
+        self.check_finite((rows,))
+        if self.step_skipped:
+            return rows[:0]
+        self.waiting = (*self.waiting, rows)
+        kept = torch.cat(self.waiting)
+        if len(kept) >= self.init_rows or self.trainer.is_last_batch:
+            self.initialize(kept)
+            self.waiting = ()
+        return kept if rank_and_world()[0] == 0 else kept[:0]
+
+    def of_whole_batch(self, rows: Tensor, batch_idx: int) -> Tensor:
+        """The rows of all ranks in a training batch, in the order that one process would see."""
+        if rank_and_world()[1] == 1:
+            return rows
+        loader: Any = self.trainer.train_dataloader
+        places, num_rows = loader.places(batch_idx)
+        whole = rows.new_zeros(num_rows, rows.shape[1])
+        if self.share:
+            whole[places] = rows
+        return all_reduce_sum(whole)
+
+    def initialize(self, rows: Tensor) -> None:
+        x, weight = rows[:, :-1], rows[:, -1]
+        num_starts, num_clusters, _ = self.net.centroids.shape
+        if len(x) < num_clusters:
+            raise UserError(
+                f"net.num_clusters={num_clusters}, but k-means++ has {len(x)} rows to choose from: lower it, or raise "
+                f"task.init_rows={self.init_rows}"
+            )
+        draw = torch.Generator().manual_seed(self.seed)
+        starts = [plus_plus(x, weight, num_clusters, draw) for _ in range(num_starts)]
+        self.net.centroids.copy_(torch.stack(starts))
+        self.is_initialized = True
+
+    def add_rows(self, rows: Tensor) -> None:
+        """Assign rows (B, F + 1), and add what the centroids need of them to the statistics."""
+        x, weight = rows[:, :-1], rows[:, -1]
+        sums, counts, inertia = [], [], []
+        for centroids in self.net.centroids:
+            squares, cluster = self.net.squared_distances(x, centroids.to(x.dtype)).min(1)
+            members = torch.zeros(len(x), len(centroids), dtype=x.dtype, device=x.device)
+            members[torch.arange(len(x), device=x.device), cluster] = weight
+            sums.append(members.T @ x)
+            counts.append(members.sum(0))
+            inertia.append((weight * squares).sum())
+        total = weight.sum()
+        self.add_statistics(torch.stack(sums), torch.stack(counts), torch.stack(inertia))
+        self.log_step(total, loss=inertia[0] / total.clamp(min=1e-12))
+
+    def move_centroids(self) -> None:
+        """To the means of their rows; one without rows stays."""
+        if (totals := self.total_statistics()) is None:
+            return
+        sums, counts, inertia = totals
+        net = self.net
+        before = net.counts if self.update == "batch" else torch.zeros_like(net.counts)
+        after = before + counts
+        moved = (before[..., None] * net.centroids + sums) / after.clamp(min=1e-12)[..., None]
+        net.centroids.copy_(torch.where(after[..., None] > 0, moved, net.centroids))
+        net.counts.copy_(after)
+        self.inertia = inertia if self.inertia is None else self.inertia + inertia
+
+    def put_best_in_front(self) -> None:
+        """Sort the sets of centroids by their inertia in this epoch."""
+        if self.inertia is not None:
+            order = self.inertia.argsort(stable=True)
+            self.net.centroids.copy_(self.net.centroids[order])
+            self.net.counts.copy_(self.net.counts[order])
+        self.inertia = None
+
+    # ------------------------------------------------------------------ what it answers and how good that is
+
+    @property
+    def predicted_target(self) -> Classes:
+        """Clusters, numbered from 0."""
+        return Classes(tuple(f"cluster {i}" for i in range(self.net.centroids.shape[1])))
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        """Inputs (B, …) that are not standardised -> (B, K), 1 for the nearest cluster and 0 for the others."""
+        scores = self(inputs)
+        nearest = F.one_hot(scores.argmax(1), scores.shape[1]).to(scores.dtype)
+        return torch.where(scores.isnan(), scores, nearest)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        x, target, weight = Batch(*batch)
+        nearest, cluster = self(x).max(1)
+        self.eval_loss.update(-nearest, 1.0 if weight is None else weight)
+        if (classes := self.spec.target.classes) is not None:
+            num_clusters, num_classes = self.net.centroids.shape[1], classes.num_outputs
+            pairs = torch.bincount(cluster * num_classes + target, minlength=num_clusters * num_classes)
+            table = pairs.view(num_clusters, num_classes)
+            self.eval_table = table if self.eval_table is None else self.eval_table + table
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.validation_step(batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_split("val")
+
+    def on_test_epoch_end(self) -> None:
+        self.log_split("test")
+
+    def log_split(self, split: str) -> None:
+        metrics = {"loss": self.eval_loss.compute()}
+        self.eval_loss.reset()
+        if self.eval_table is not None:
+            table, self.eval_table = all_reduce_sum(self.eval_table).double().cpu(), None
+            metrics |= {"nmi": normalized_mutual_information(table), "cluster_accuracy": matched_share(table)}
+        self.log_dict({f"{split}/{name}": value.float() for name, value in metrics.items()})
+
+
+def plus_plus(x: Tensor, weight: Tensor, num: int, draw: torch.Generator) -> Tensor:
+    """Centroids (K, F): rows of x (N, F), each chosen with a probability in proportion to its weight times its squared
+    distance from the nearest one chosen before."""
+    chosen: list[Tensor] = []
+    nearest = torch.ones_like(weight)
+    for _ in range(num):
+        scores = (weight * nearest).double()
+        scores = scores if scores.any() else torch.ones_like(scores)  # fewer different rows than centroids
+        ladder = scores.cumsum(0)
+        height = torch.rand((), generator=draw, dtype=torch.float64).to(x.device) * ladder[-1]
+        row = x[torch.searchsorted(ladder, height, right=True).clamp(max=len(x) - 1)]
+        squares = (x - row).square().sum(1)
+        nearest = torch.minimum(nearest, squares) if chosen else squares
+        chosen.append(row)
+    return torch.stack(chosen)
+
+
+def normalized_mutual_information(table: Tensor) -> Tensor:
+    """Of clusters and classes, from their counts (K, C): 0 where one says nothing of the other, 1 where each tells the
+    other."""
+    joint = table / table.sum().clamp(min=1)
+    outer = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
+    shared = torch.special.xlogy(joint, joint / outer.clamp(min=1e-300)).sum()
+    entropies = [-torch.special.xlogy(p, p).sum() for p in (joint.sum(0), joint.sum(1))]
+    mean = (entropies[0] + entropies[1]) / 2
+    return shared / mean if mean > 0 else torch.ones(())
+
+
+def matched_share(table: Tensor) -> Tensor:
+    """The share of rows that lie where clusters and classes are matched one to one, as well as can be, (K, C)."""
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(table.numpy(), maximize=True)
+    return table[rows, columns].sum() / table.sum().clamp(min=1)

@@ -1,0 +1,74 @@
+"""The command that best prints is pasted by its user: a stranger's sweep.json puts no more into it than options."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import Terminal
+
+from dlzoo.commands import best
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    return Terminal(monkeypatch, capsys)
+
+
+def sweep(folder: Path, *words: str, metric: str = "val/loss", found: tuple[str, ...] = ()) -> Path:
+    trial: dict[str, Any] = {"number": 0, "words": ["seed=1"], "params": {}, "state": "complete", "value": 0.5}
+    trial |= {"best_epoch": 1, "epochs": 1, "seconds": 1.0, "reason": "", "metrics": {}, "folder": "0"}
+    trial["found"] = [*found]
+    record = {"words": [*words], "metric": metric, "mode": "min", "trials": [trial]}
+    (folder / "sweep.json").write_text(json.dumps(record))
+    return folder
+
+
+HARMFUL = {
+    "net._target_=os.system": "brings the word",
+    "++callbacks.mine={_target_: os.system}": "brings the word",
+    "hydra.run.dir=/tmp/x": "brings the word",
+    "sweep.storage=sqlite:////tmp/x": "brings the word",
+    "++data.path='http://127.0.0.1:9/x.csv'": "brings the word",
+    "seed=${oc.env:HOME}": "brings the word",
+    "-m": "brings the flag -m",
+    "--config-name=evil": "brings the flag --config-name",
+    "seed=1\n; id": "signs that a terminal would obey",
+    "seed=1\u202e": "signs that a terminal would obey",
+}
+
+
+@pytest.mark.parametrize("word", HARMFUL)
+def test_a_word_that_does_more_than_choose_options(word: str, tmp_path: Path, terminal: Terminal) -> None:
+    code, out, err = terminal(best.main, sweep(tmp_path, word))
+    assert (code, out) == (2, "")
+    assert HARMFUL[word] in err.splitlines()[-1]
+    assert terminal(best.main, sweep(tmp_path, found=(word,))).code == 2
+
+
+def test_places_are_left_out_and_said(tmp_path: Path, terminal: Terminal) -> None:
+    words = ["data=digits", "output_dir=/tmp/x", "++data.mirrors=['http://127.0.0.1:9']", "trust=evil"]
+    code, out, err = terminal(best.main, sweep(tmp_path, *words))
+    assert (code, out) == (0, "python train.py data=digits seed=1\n")
+    assert err.count("is left out") == 2
+
+
+def test_a_package_of_the_users_own(tmp_path: Path, terminal: Terminal) -> None:
+    folder = sweep(tmp_path, "net._target_=mypkg.Net", "trust=mypkg")
+    assert "add trust=mypkg" in terminal.mistake(best.main, folder)
+    code, out, _ = terminal(best.main, folder, "trust=mypkg")
+    assert (code, out) == (0, "python train.py net._target_=mypkg.Net seed=1 trust=mypkg\n")
+
+
+def test_a_metric_that_a_terminal_would_obey(tmp_path: Path, terminal: Terminal) -> None:
+    _, _, err = terminal(best.main, sweep(tmp_path, metric="\x1b[2J\u202e"))
+    assert "\x1b" not in err
+    assert "\u202e" not in err
+
+
+def test_configs_of_a_folder_are_pointed_out(tmp_path: Path, terminal: Terminal) -> None:
+    code, out, err = terminal(best.main, sweep(tmp_path, "--config-dir=/tmp/theirs", "experiment=mine"))
+    assert (code, out) == (0, "python train.py --config-dir=/tmp/theirs experiment=mine seed=1\n")
+    assert "reads configs of /tmp/theirs" in err

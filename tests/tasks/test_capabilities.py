@@ -1,0 +1,176 @@
+"""What tasks say they can do, and that what they say is what callbacks, commands and exports get."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from dlzoo.callbacks.agent_report import Agents
+from dlzoo.callbacks.base import Report
+from dlzoo.callbacks.classification_report import ClassificationReport
+from dlzoo.callbacks.forecast_report import ForecastReport
+from dlzoo.callbacks.gan_curves import AdversaryCurves
+from dlzoo.callbacks.gradient_flow import GradientFlow
+from dlzoo.callbacks.latent_report import GenerativePictures
+from dlzoo.callbacks.linear_probe import CodeMeasures
+from dlzoo.callbacks.prediction_grid import SamplePictures
+from dlzoo.callbacks.regression_report import RegressionReport
+from dlzoo.callbacks.sample_animation import Film
+from dlzoo.callbacks.sample_quality import SampleQuality
+from dlzoo.callbacks.text_baselines import NgramBaseline, TrigramBaseline
+from dlzoo.callbacks.text_mistakes import TextMistakes
+from dlzoo.callbacks.text_samples import TextSamples
+from dlzoo.config import compose as config
+from dlzoo.config import instantiate as build
+from dlzoo.errors import UserError
+from dlzoo.export.views import view_of
+from dlzoo.specs import (
+    Actions,
+    Classes,
+    Column,
+    EnvSpec,
+    ImageSpec,
+    NextTokens,
+    SeriesSpec,
+    Spec,
+    TableSpec,
+    TextSpec,
+    Values,
+)  # fmt: skip
+from dlzoo.specs.tokenizer import Tokenizer
+from dlzoo.tasks.base import Task
+
+AB = Classes(("a", "b"))
+IMAGES = ImageSpec(1, 28, 28, AB)
+TEXTS = TextSpec(AB, vocabulary=("<pad>", "<unk>", "x", "y"))
+BOOK = TextSpec(NextTokens(4), Tokenizer("char"), vocabulary=("<pad>", "<unk>", "x", "y"))
+SERIES = SeriesSpec(Values(("v",)), window=4, horizon=3, scales=(1.0,))
+CARTPOLE = EnvSpec("CartPole-v1", (4,), Actions(("left", "right")))
+CAPABILITIES = ("predictor", "forecaster", "language_model", "encoder", "decoder", "generator", "agent")
+
+CAN: dict[str, tuple[Spec, str, str, set[type[Report]]]] = {
+    "mlp": (
+        TableSpec((Column("x"),), AB), "predictor", "model",
+        {ClassificationReport},
+    ),
+    "linear": (
+        TableSpec((Column("x"),), Values(("y",))), "predictor", "model",
+        {RegressionReport},
+    ),
+    "lenet": (IMAGES, "predictor", "model", {ClassificationReport, SamplePictures}),
+    "perceptron": (TableSpec((Column("x"),), AB), "predictor", "model", {ClassificationReport}),
+    "bilstm": (TEXTS, "predictor", "model", {ClassificationReport, TextMistakes}),
+    "char_rnn": (BOOK, "language_model", "model", {TextSamples}),
+    "lstm": (SERIES, "predictor forecaster", "model", {ForecastReport, RegressionReport}),
+    "autoencoder": (
+        IMAGES, "encoder decoder", "model decoder",
+        {GenerativePictures, CodeMeasures, Film, SamplePictures},
+    ),
+    "vae": (
+        IMAGES, "encoder decoder generator", "model decoder",
+        {GenerativePictures, CodeMeasures, Film, SamplePictures},
+    ),
+    "gan": (
+        IMAGES, "decoder generator", "decoder",
+        {GenerativePictures, Film, SamplePictures, AdversaryCurves, SampleQuality},
+    ),
+    "dqn": (CARTPOLE, "agent", "model", {Agents}),
+}  # fmt: skip
+"""By model: the data's spec, what its task can do, the parts of an export, and the reports that apply."""
+
+REPORTS = (
+    Agents, ClassificationReport, RegressionReport, ForecastReport, AdversaryCurves, GenerativePictures, CodeMeasures,
+    SamplePictures, Film, SampleQuality, TextMistakes, TextSamples,
+)  # fmt: skip
+
+
+def task_of(model: str, spec: Spec | None = None) -> Task:
+    torch.manual_seed(0)
+    return build.build_task(config.compose([f"model={model}"]), spec or CAN[model][0]).eval()
+
+
+@pytest.mark.parametrize("model", CAN)
+def test_what_each_task_can_do(model: str) -> None:
+    task, (_, can, parts, reports) = task_of(model), CAN[model]
+    answers = {name: getattr(task, f"as_{name}")() for name in CAPABILITIES}
+    assert {name for name, answer in answers.items() if answer is not None} == {*can.split()}
+    assert all(answer is task for answer in answers.values() if answer is not None)
+    assert list(task.export_views()) == parts.split()
+    assert {kind for kind in REPORTS if kind().applies_to(task)} == reports
+
+
+def test_predictions_are_of_the_target() -> None:
+    shares = task_of("lenet").predict(IMAGES.example(5)[0])
+    assert shares.shape == (5, 2)
+    torch.testing.assert_close(shares.sum(1), torch.ones(5))
+    assert task_of("linear").predict(torch.zeros(3, 1)).shape == (3, 1)
+    assert task_of("lstm").predict(torch.arange(30.0, dtype=torch.float64)[:, None]).shape == (3, 1)
+
+
+def test_outputs_are_what_predictions_are_made_of() -> None:
+    predictor, x = task_of("lenet").as_predictor(), IMAGES.example(5)[0]
+    assert predictor is not None
+    torch.testing.assert_close(predictor.outputs(x).softmax(1), predictor.predict(x))
+
+
+def test_predictions_of_tasks_without_a_target_of_their_own() -> None:
+    x = IMAGES.example(3)[0]
+    encoder = task_of("autoencoder").as_encoder()
+    assert encoder is not None
+    assert torch.equal(encoder.predict(x), encoder.decode(encoder.encode(x)))
+    shares = task_of("char_rnn").predict(torch.tensor([[2, 3, 2]]))
+    assert shares.shape == (1, 3, 4)
+    torch.testing.assert_close(shares.sum(2), torch.ones(1, 3))
+    agent, seen = task_of("dqn").as_agent(), np.eye(4, dtype=np.float32)
+    assert agent is not None
+    assert agent.predict(torch.from_numpy(seen)).tolist() == agent.greedy(seen).tolist()
+    with pytest.raises(UserError, match="Adversarial has learned neither classes nor values"):
+        task_of("gan").predict(x)
+
+
+def test_a_sample_is_what_its_latent_is_decoded_to() -> None:
+    generator = task_of("vae").as_generator()
+    assert generator is not None
+    assert torch.equal(generator.sample(4, seed=1), generator.decode(generator.draw(4, seed=1)))
+    assert not torch.equal(generator.sample(4, seed=1), generator.sample(4, seed=2))
+
+
+def test_an_export_of_what_a_task_does_not_have_is_refused() -> None:
+    with pytest.raises(UserError, match=r"part=encoder: .*Adversarial\) has no such part; what can be .*: decoder"):
+        view_of(task_of("gan"), "encoder")
+    with pytest.raises(UserError, match="plays at random"):
+        view_of(task_of("random", CARTPOLE))
+    with pytest.raises(UserError, match=r"Task cannot be exported: it has no export_views\(\)"):
+        view_of(Task(task_of("mlp").net, CAN["mlp"][0]))
+
+
+def test_an_export_answers_by_its_copy_and_compares_with_the_task() -> None:
+    task = task_of("lstm")
+    view = view_of(task)
+    assert view.trained is task
+    assert view.task is not task
+    history = torch.arange(30.0, dtype=torch.float64)[None, -view.trained.spec.shape[0] :, None]
+    torch.testing.assert_close(view(history)[0], view.expected(history)[0])
+
+
+@pytest.mark.parametrize(
+    ("report", "model", "message"),
+    [
+        (NgramBaseline(), "lenet", "callbacks.ngrams is a baseline for texts with classes, but the data gives images"),
+        (TrigramBaseline(), "bilstm", "callbacks.trigram is a baseline for language models, but Classification learns"),
+        (GradientFlow(), "mlp", "callbacks.gradient_flow shows nets with a scalar state .* but this is MLP"),
+    ],
+)
+def test_a_report_that_was_asked_for_and_cannot_apply_says_so(report: Report, model: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        report.applies_to(task_of(model))
+
+
+def test_what_is_no_task_is_refused() -> None:
+    cfg = config.compose(["model=mlp"])
+    for target in ("torch.nn.Linear", "lightning.pytorch.LightningModule"):
+        OmegaConf.update(cfg, "task._target_", target)
+        with pytest.raises(UserError, match=f"task._target_={target} is no task: derive it from dlzoo.tasks.base.Task"):
+            build.build_task(cfg, CAN["mlp"][0])

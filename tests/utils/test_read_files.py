@@ -1,0 +1,66 @@
+"""What may be read where a config or a command names a file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dlzoo.data.images.folder import images_in
+from dlzoo.data.text_reader import decode
+from dlzoo.errors import UserError
+from dlzoo.layers.embedding import read_vectors
+from dlzoo.utils import files, untrusted
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.csv")
+    with pytest.raises(UserError, match=r"^data\.path=.*: this is a pipe"):
+        files.existing_file(str(tmp_path / "rows.csv"), "data.path")
+
+
+def test_a_pipe_of_the_shell_is_read() -> None:
+    read, write = os.pipe()
+    try:
+        assert files.existing_file(f"/dev/fd/{read}", "input").is_fifo()
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="Linux shows processes as files")
+def test_files_of_the_system_are_no_data(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").symlink_to("/proc/self/environ")
+    for path in ("/proc/self/environ", "/proc/self", str(tmp_path / "rows.csv")):
+        with pytest.raises(UserError, match="part of the system"):
+            files.existing(path, "data.path")
+
+
+def test_vectors_are_not_read_from_devices() -> None:
+    with pytest.raises(UserError, match=r"net\.vectors=/dev/zero: this is a device"):
+        read_vectors("/dev/zero", {"a": 2}, 4)
+
+
+def test_links_in_a_ring_end(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "b.png").touch()
+    for name in ("again", "and_again", "more/up"):
+        (tmp_path / name).symlink_to(tmp_path)
+    assert {os.path.realpath(path) for path in images_in(tmp_path)} == {
+        os.path.realpath(tmp_path / name) for name in ("a.png", "more/b.png")
+    }
+    assert len([*images_in(tmp_path)]) == 2
+
+
+@pytest.mark.parametrize(("content", "encoding"), [(b"a+2AA-", "utf-7"), (rb"a\ud800", "unicode_escape")])
+def test_half_of_a_character_is_no_text(content: bytes, encoding: str) -> None:
+    with pytest.raises(UserError, match="half of a character"):
+        decode(content, encoding, "rows.csv")
+
+
+def test_half_of_a_character_in_json() -> None:
+    with pytest.raises(UserError, match="half of a character"):
+        untrusted.parse_json(r'{"model": "\ud800"}', "results.json")
+    assert untrusted.parse_json(r'{"model": "\ud83d\ude00 \u00e9"}', "results.json") == {"model": "\U0001f600 \u00e9"}
