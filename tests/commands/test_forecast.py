@@ -124,7 +124,7 @@ def test_a_state_carried_over_is_one_long_pass(name: str) -> None:
     task.log_step = lambda *args, **means: None  # type: ignore[method-assign]
     for i, batch in enumerate(batches):
         task.training_step(batch, i)
-    whole = torch.cat([x for x, _ in batches], dim=1)
+    whole = torch.cat([x for x, _, _ in batches], dim=1)
     torch.testing.assert_close(torch.cat(seen, dim=1), steps(whole)[0])
     assert not any(part.requires_grad for part in ([task.state] if isinstance(task.state, Tensor) else task.state))
     task.on_train_epoch_start()
