@@ -38,5 +38,8 @@ def first_tensor(tree: Any) -> Tensor:
 
 
 def tensors(tree: Any) -> list[Tensor]:
-    """All tensors of a tensor, a dict of tensors by name, or None."""
-    return [] if tree is None else list(tree.values()) if type(tree) is dict else [tree]
+    """All tensors of a batch or a part of one: of a tensor, a dict by name, or tuples and lists of these."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, tuple | list) else ()
+    return [tensor for part in parts for tensor in tensors(part)]
