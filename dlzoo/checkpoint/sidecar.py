@@ -68,7 +68,7 @@ def read(ckpt: Path, content: dict[str, Any], *, is_checked: bool = False) -> di
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {BESIDE: dict(stored)}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:  # a header may claim any size
         raise Damaged(ckpt, f"of no use: {path.name} is damaged: {error}") from None
 
 

@@ -36,6 +36,9 @@ HEARTBEAT_TIMEOUT = 600.0
 JOURNAL = "study.journal"
 """The file of a study in a folder. Untrusted, like everything else in a sweep folder."""
 
+LOCK_OF_STUDY = f"{JOURNAL}.lock"
+"""Optuna's own lock: a link, which nothing is written through, and which a killed process leaves behind."""
+
 EXCLUDED = "aside-"
 """Prefix of the study attributes that say why a trial does not count."""
 

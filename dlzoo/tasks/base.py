@@ -213,6 +213,14 @@ class Task(Capabilities, pl.LightningModule):
             "validated": self.is_validated,
         }
 
+    def misfit_of_carried(self, name: str, value: Any) -> str | None:
+        """What a stored value of `carried_state` should have been; None if the next batch can go on from it.
+
+        Args:
+            value: None, a tensor, or a tuple of tensors, from a checkpoint that may be a stranger's.
+        """
+        return None
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._continuation = checkpoint.get("continuation")
         self.last_metrics = dict(self._continuation["metrics"]) if self._continuation else {}

@@ -80,6 +80,20 @@ class Clustering(ManualTask):
         self.is_initialized = bool(self.net.centroids.any())  # they begin as zeros
         self.waiting = self.waiting or ()
 
+    def misfit_of_carried(self, name: str, value: Any) -> str | None:
+        num_starts, num_clusters, num_features = self.net.centroids.shape
+        if not isinstance(value, Tensor) and not value:
+            return None
+        if name == "inertia":
+            fits, wanted = shapes_of(value) == [(num_starts,)], f"{num_starts} sums"
+        elif name == "statistics":
+            sums = [(num_starts, num_clusters, num_features), (num_starts, num_clusters), (num_starts,)]
+            fits, wanted = shapes_of(value) == sums, f"sums of {num_starts} sets of {num_clusters} centroids"
+        else:
+            fits = all(len(shape) == 2 and shape[1] == num_features + 1 for shape in shapes_of(value))
+            wanted = f"rows of {num_features} features and a weight"
+        return None if fits else wanted
+
     # ------------------------------------------------------------------ steps
 
     def is_last_of_step(self, batch_idx: int) -> bool:
@@ -221,6 +235,12 @@ class Clustering(ManualTask):
             table, self.eval_table = all_reduce_sum(self.eval_table).double().cpu(), None
             metrics |= {"nmi": normalized_mutual_information(table), "cluster_accuracy": matched_share(table)}
         self.log_dict({f"{split}/{name}": value.float() for name, value in metrics.items()})
+
+
+def shapes_of(value: Any) -> list[tuple[int, ...]]:
+    """Of a tensor, or of several; empty for what is none."""
+    parts = value if isinstance(value, tuple | list) else (value,)
+    return [tuple(part.shape) if isinstance(part, Tensor) else () for part in parts]
 
 
 def plus_plus(x: Tensor, weight: Tensor, num: int, draw: torch.Generator) -> Tensor:

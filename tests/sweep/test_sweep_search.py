@@ -264,6 +264,30 @@ def test_a_study_cannot_name_a_folder_outside_the_sweep(tmp_path: Path) -> None:
         assert Path(trial.folder).parent == tmp_path / "study"
 
 
+@pytest.mark.parametrize("name", ["study.journal", "0", "winner-0"])
+def test_a_sweep_does_not_write_through_a_link_out_of_its_folder(name: str, train: Train, tmp_path: Path) -> None:
+    """The folder may be a stranger's, and the trials' folders in it lead anywhere."""
+    victim, sweep = tmp_path / "victim", tmp_path / "sweep"
+    victim.mkdir()
+    sweep.mkdir()
+    (sweep / name).symlink_to(victim)
+    for search in ([*SEARCH, "sweep.trials=1"], [*QUICK, "seed=0,1"]):
+        done = train("-m", *search, f"hydra.sweep.dir={sweep}", "hydra.sweep.subdir='${hydra:job.num}'")
+        assert done.code == 2
+        assert f"{sweep / name} is a link to outside" in done.err
+        assert not [*victim.iterdir()]
+
+
+def test_a_study_with_another_name_is_copied_before_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "victim.txt").write_text("mine\n")
+    (tmp_path / "sweep" / "study.journal").hardlink_to(tmp_path / "victim.txt")
+    (tmp_path / "sweep" / "study.journal.lock").symlink_to("/elsewhere/study.journal")  # of a killed process
+    driver.own_files(tmp_path / "sweep")
+    (tmp_path / "sweep" / "study.journal").write_text("theirs")
+    assert (tmp_path / "victim.txt").read_text() == "mine\n"
+
+
 def test_sqlite_storage_and_a_name_in_use(train: Train, tmp_path: Path) -> None:
     overrides = (*SEARCH, "sweep.trials=1", f"sweep.storage=sqlite:///{tmp_path / 'study.db'}", "sweep.name=mine")
     done = train("-m", *overrides, "sweep.winner=none")

@@ -231,3 +231,24 @@ def test_what_cannot_be_done(tmp_path: Path) -> None:
 def test_values_are_clustered_too(tmp_path: Path) -> None:
     found = run(tmp_path, "model=kmeans", "data=synthetic", "data.kind=friedman", "net.num_clusters=4")
     assert {name for name in found["metrics"] if name.startswith("test/")} == {"test/loss"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("inertia", torch.zeros(7)),
+        ("statistics", (torch.zeros(1),)),
+        ("statistics", (torch.zeros(2, 3, 4), torch.zeros(2, 9), torch.zeros(2))),
+        ("waiting", (torch.zeros(2, 2),)),
+        ("waiting", torch.zeros(())),
+        ("waiting", (None,)),
+    ],
+)
+def test_what_a_checkpoint_carries_must_be_of_these_centroids(name: str, value: Any) -> None:
+    flowers = TableSpec(tuple(map(Column, "abcd")), Classes(("p", "q", "r")))
+    task = Clustering(KMeans(flowers, num_starts=2), flowers)
+    good: dict[str, Any] = {"inertia": torch.zeros(2), "waiting": (torch.zeros(9, 5),)}
+    good["statistics"] = (torch.zeros(2, 3, 4), torch.zeros(2, 3), torch.zeros(2))
+    for key in good:
+        assert [task.misfit_of_carried(key, stored) for stored in (good[key], None, ())] == [None] * 3
+    assert task.misfit_of_carried(name, value) is not None
