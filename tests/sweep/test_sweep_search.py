@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 import time
 from collections.abc import Sequence
@@ -276,6 +277,14 @@ def test_a_sweep_does_not_write_through_a_link_out_of_its_folder(name: str, trai
         assert done.code == 2
         assert f"{sweep / name} is a link to outside" in done.err
         assert not [*victim.iterdir()]
+
+
+@pytest.mark.parametrize("text", ['{"op_code": 99, "worker_id": "x"}\n', "[" * 100_000 + "\n", None])
+def test_a_journal_that_is_none_is_a_user_error(text: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    os.mkfifo(path) if text is None else path.write_text(text)
+    with pytest.raises(UserError, match="is not a regular file" if text is None else "sweep.storage="):
+        _study(tmp_path, "random")
 
 
 def test_a_study_with_another_name_is_copied_before_it_is_written(tmp_path: Path) -> None:
