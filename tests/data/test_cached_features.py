@@ -76,6 +76,9 @@ def test_cached_features_are_those_of_the_net_in_evaluation(tmp_path: Path) -> N
         assert torch.equal(found.weight, rows.weight)  # type: ignore[arg-type]
     assert (cached.batch_size, cached.eval_batch_size, cached.seed) == (4, 7, 3)
     assert cached.spec == data.spec
+    assert cached.declare() == data.declare()
+    with pytest.raises(NotImplementedError):
+        cached.load("train")  # they would be pictures
 
 
 def test_only_a_frozen_backbone_s_features_are_kept(tmp_path: Path) -> None:

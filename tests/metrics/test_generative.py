@@ -102,6 +102,8 @@ def test_all_measures_of_generated_images() -> None:
         frechet(real.features, generated.features), rel=1e-3
     )
     assert measures(generated, real, threshold=0.95)["confident_share"] == 0.25
+    undecided = generated._replace(logits=torch.zeros(4, 2))
+    assert measures(undecided, real, threshold=0.5)["confident_share"] == 0.0  # it must be above
 
 
 def test_k_is_limited_by_the_number_of_images() -> None:
