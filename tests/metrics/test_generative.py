@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from picture_runs import run
 from torch import Tensor
 
 from dlzoo.data.images.digits import Digits
+from dlzoo.metrics import generative
 from dlzoo.metrics import reference_classifier as ruler
 from dlzoo.metrics.generative import (
     ClassifierOutput,
@@ -110,6 +112,27 @@ def test_k_is_limited_by_the_number_of_images() -> None:
     """Each of two points has one neighbour at distance 1, so both have radius 1."""
     two = torch.tensor([[0.0], [1.0]])
     assert fraction_inside(torch.tensor([[2.0], [2.1], [-1.0], [0.5]]), two, 3) == 0.75
+
+
+def test_distances_are_computed_in_chunks_that_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    generated, real = torch.randn(30, 2), torch.randn(40, 2) * 0.5 + 0.4
+    whole = precision_recall(generated, real)
+    monkeypatch.setattr(generative, "CHUNK", 7)
+    assert precision_recall(generated, real) == whole
+
+
+def test_one_rank_measures_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the others, for which it would wait forever."""
+    monkeypatch.setattr("torchmetrics.metric.jit_distributed_available", lambda: True)
+    features = torch.randn(20, 2)
+    assert frechet(features, features + 1) == pytest.approx(2, abs=1e-3)
+    assert inception_score(torch.zeros(20, 5)) == pytest.approx(1, rel=1e-3)
+
+
+def test_measuring_warns_of_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        inception_score(torch.zeros(20, 5))
 
 
 def test_class_fractions() -> None:
