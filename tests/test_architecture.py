@@ -65,7 +65,6 @@ ALLOWED = {
     "dlzoo/nets/base.py": (2, "which of a kind's members a net lacks"),
     "dlzoo/nets/timm_net.py": (1, "nets of timm, which have no common class"),
     "dlzoo/nets/torchvision_net.py": (3, "nets of torchvision, which have no common class"),
-    "dlzoo/tasks/supervised.py": (2, "which objective a target has, until targets say so"),
 }
 """Files that may ask, how often, and what. Only to be shortened."""
 

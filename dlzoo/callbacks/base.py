@@ -13,7 +13,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from dlzoo.data.base import DataModule
-from dlzoo.tasks.base import Batch, Task
+from dlzoo.specs.batch import Batch
+from dlzoo.tasks.base import Task
 
 
 class Observer(Callback):

@@ -83,6 +83,7 @@ def encode(
 
     from dlzoo.data.base import InMemoryData
     from dlzoo.inference import datasets
+    from dlzoo.specs.batch import Batch
 
     loaded, stored = cli.load(ckpt, trust)
     task = loaded.as_encoder()
@@ -96,7 +97,7 @@ def encode(
     codes, errors = [], []
     with torch.inference_mode():
         for x, y in zip(rows.x.split(BATCH_SIZE), rows.y.split(BATCH_SIZE), strict=True):
-            (x,) = source.prepared((x,))
+            x = source.prepared(Batch(x, y)).inputs
             codes.append(task.encode(x, y))
             errors.append((task.decode(codes[-1], y) - x).square().flatten(1).mean(1))
     return {

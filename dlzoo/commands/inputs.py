@@ -77,7 +77,8 @@ def batches(options: Options, spec: Spec, cfg: DictConfig, source: Path | None, 
         if getattr(options, key):
             raise UserError(f"{key}: this checkpoint takes {spec.describe()}, which have no such option")
     if options.top_k and spec.target.classes is None:
-        raise UserError(f"top_k: this checkpoint predicts values ({', '.join(spec.target.names)}), not classes")
+        names = ", ".join(spec.target.names)
+        raise UserError(f"top_k: this checkpoint predicts {spec.target.what} ({names}), not classes")
     if spec.texts is not None:
         return _texts(options, spec.texts, source)
     if spec.series is not None:

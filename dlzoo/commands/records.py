@@ -36,6 +36,11 @@ def to_records(names: Sequence[Any], result: Tensor, target: Target, top_k: int)
             }
             for name, ks, shares in zip(names, best.indices.tolist(), best.values.tolist(), strict=True)
         ]
+    if target.labels is not None:
+        return [
+            {"input": name, "labels": dict(zip(target.names, row, strict=True))}
+            for name, row in zip(names, result.tolist(), strict=True)
+        ]
     units = {"units": dict(zip(target.names, target.units, strict=False))} if any(target.units) else {}
     return [
         {"input": name, "values": dict(zip(target.names, row, strict=True)), **units}
@@ -62,9 +67,9 @@ def render(records: Sequence[Record], target: Target, format: FormatName) -> str
 
 def _csv(records: Sequence[Record]) -> str:
     first = records[0]
-    if "values" in first:
-        headings = list(first["values"])
-        rows: list[list[Any]] = [list(record["values"].values()) for record in records]
+    if answers := next((key for key in ("values", "labels") if key in first), None):
+        headings = list(first[answers])
+        rows: list[list[Any]] = [list(record[answers].values()) for record in records]
     else:
         headings = [f"{what}_{i + 1}" for i in range(len(first["predictions"])) for what in ("class", "probability")]
         rows = [[cell for guess in record["predictions"] for cell in guess.values()] for record in records]
@@ -84,6 +89,9 @@ def _table(records: Sequence[Record], target: Target) -> str:
         units = records[0].get("units", {})
         headings = [f"{name} ({units[name]})" if units.get(name) else name for name in target.names]
         rows = [[f"{value:.6g}" for value in record["values"].values()] for record in records]
+    elif "labels" in records[0]:
+        headings = list(target.names)
+        rows = [[f"{probability:.2%}" for probability in record["labels"].values()] for record in records]
     else:
         headings = [f"#{i + 1}" for i in range(len(records[0]["predictions"]))]
         rows = [[f"{g['class']}  {g['probability']:.2%}" for g in record["predictions"]] for record in records]

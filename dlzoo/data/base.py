@@ -20,6 +20,7 @@ from dlzoo.data.loaders import Arrays, Loader, TensorLoader
 from dlzoo.data.splits import few, holdout
 from dlzoo.errors import UserError, at_least
 from dlzoo.specs.base import Spec, Target
+from dlzoo.specs.batch import Batch, map_tensors
 from dlzoo.specs.inputs import ImageSpec
 
 Placement = Literal["auto", "device", "host", "workers"]
@@ -94,10 +95,10 @@ class DataModule(pl.LightningDataModule):
     def batches(self, split: Literal["train", "val", "test"]) -> Loader:
         """The rows of a split in their order, for whoever looks at all of them once; see `prepared`."""
 
-    def prepared(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def prepared(self, batch: Batch) -> Batch:
         """A batch as a net wants it, but not augmented: uint8 pictures become floats in [0, 1]."""
-        x, *rest = batch
-        return (x * (1 / 255) if x.dtype == torch.uint8 else x, *rest)  # one pass: three times as fast as float() first
+        x, y, weight = Batch(*batch)
+        return Batch(map_tensors(scaled, x), y, weight)
 
     def for_training(self, keep: Tensor, held: Tensor) -> Tensor:
         """The numbers of the training rows: those kept, with ``train_on_val`` those held out as well."""
@@ -125,15 +126,15 @@ class DataModule(pl.LightningDataModule):
         """What a checkpoint holds of the rows that a run learns from and is validated on."""
         return of_rows(*self.fit_ids())
 
-    def on_after_batch_transfer(self, batch: tuple[Tensor, ...], dataloader_idx: int) -> tuple[Tensor, ...]:
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """`prepared`, then training batches are augmented, all on the device."""
-        x, y, *rest = self.prepared(batch)
+        x, y, weight = self.prepared(batch)
         if self.trainer is not None:
             x = self.trainer.precision_plugin.convert_input(x)  # bytes were no floats yet when Lightning did so
         if self.augment is not None and self.trainer is not None and self.trainer.training:
             self.augment.num_classes = self.spec.target.num_outputs  # type: ignore[assignment]
             x, y = self.augment(x, y)
-        return (x, y, *rest)
+        return Batch(x, y, weight)
 
 
 class InMemoryData(DataModule):
@@ -227,7 +228,7 @@ class InMemoryData(DataModule):
         return self._loader(split, self.eval_batch_size)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        return tuple(t if t.device == device else t.to(device, non_blocking=True) for t in batch)
+        return Batch(*batch).map(lambda t: t if t.device == device else t.to(device, non_blocking=True))
 
     def _loader(self, split: Literal["train", "val", "test"], batch_size: int, shuffle: bool = False) -> Loader:
         arrays = self.arrays(split)
@@ -240,6 +241,11 @@ class InMemoryData(DataModule):
         if self.placement == "auto" and num_bytes > torch.cuda.mem_get_info(device)[0] / 4:
             return torch.device("cpu")
         return device
+
+
+def scaled(x: Tensor) -> Tensor:
+    """Bytes as floats in [0, 1] in one pass, three times as fast as float() first; all else as it is."""
+    return x * (1 / 255) if x.dtype == torch.uint8 else x
 
 
 def moments(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:

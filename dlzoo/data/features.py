@@ -13,6 +13,7 @@ from dlzoo.data.base import DataModule, InMemoryData
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import UserError
 from dlzoo.specs.base import Spec
+from dlzoo.specs.batch import Batch
 
 
 class CachedFeatures(InMemoryData):
@@ -44,10 +45,11 @@ class CachedFeatures(InMemoryData):
         for split in ("train", "val"):
             parts = []
             for batch in data.batches(split):
-                x, *rest = data.prepared(tuple(t.to(device) for t in batch))
+                x, y, weight = data.prepared(batch.map(lambda t: t.to(device)))
                 with torch.inference_mode(), context():
-                    parts.append((features(x).float().cpu(), *(t.cpu() for t in rest)))
-            self._arrays[split] = Arrays(*(torch.cat(column) for column in zip(*parts, strict=True)))
+                    parts.append(Batch(features(x).float(), y, weight).map(Tensor.cpu))
+            columns = zip(*parts, strict=True)
+            self._arrays[split] = Arrays(*(None if column[0] is None else torch.cat(column) for column in columns))
 
     def declare(self) -> Spec:
         return self.data.declare()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -16,31 +17,33 @@ from torch.utils.data import DataLoader, Dataset
 
 from dlzoo.distributed.collectives import rank_and_world
 from dlzoo.errors import UserError
-
-Batch = tuple[Tensor, ...]
+from dlzoo.specs.batch import Batch, first_tensor, map_tensors, tensors
 
 
 class Arrays(NamedTuple):
-    """The rows of a split. x: (N, ...) uint8 or float32; y: (N,) int64 or (N, D) float32; weight: (N,) or None."""
+    """The rows of a split. x: (N, ...) uint8 or float32; y: (N,) int64 or (N, D) float32; weight: (N,) or None.
 
-    x: Tensor
-    y: Tensor
+    Several inputs or targets are dicts by name.
+    """
+
+    x: Any
+    y: Any
     weight: Tensor | None = None
 
     def take(self, rows: Tensor) -> Arrays:
         """The rows of these numbers (n,), a copy."""
-        return Arrays(*(None if t is None else t.index_select(0, rows) for t in self))  # type: ignore[arg-type]
+        return Arrays(*(map_tensors(lambda t: t.index_select(0, rows), part) for part in self))
 
     def to(self, device: torch.device) -> Arrays:
-        return Arrays(*(None if t is None else t.to(device) for t in self))  # type: ignore[arg-type]
+        return Arrays(*(map_tensors(lambda t: t.to(device), part) for part in self))
 
     @property
     def num_rows(self) -> int:
-        return len(self.y)
+        return len(first_tensor(self.y))
 
     @property
     def num_bytes(self) -> int:
-        return sum(t.numel() * t.element_size() for t in self if t is not None)
+        return sum(t.numel() * t.element_size() for part in self for t in tensors(part))
 
 
 def as_float(x: Tensor) -> Tensor:
@@ -198,11 +201,11 @@ class TensorLoader(Loader):
     def __init__(self, arrays: Arrays, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> None:
         super().__init__(arrays.num_rows, batch_size, shuffle=shuffle, seed=seed)
         self.arrays = arrays
-        self.tensors = tuple(t for t in arrays if t is not None)
 
     def iterate(self, start: int) -> Iterator[Batch]:
-        for rows in self.batches(self.arrays.y.device)[start:]:
-            yield tuple(t.index_select(0, rows) for t in self.tensors)  # 3 times as fast as t[rows] on a CPU
+        batch = Batch(*self.arrays)
+        for rows in self.batches(first_tensor(batch.target).device)[start:]:
+            yield batch.map(partial(Tensor.index_select, dim=0, index=rows))  # 3 times as fast as t[rows] on a CPU
 
 
 PATIENCE_SECONDS = 300

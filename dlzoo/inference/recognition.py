@@ -47,7 +47,7 @@ def recognise(
     counts = torch.zeros(num_classes**2, dtype=torch.long)
     for batch in data.test_dataloader():
         batch = data.on_after_batch_transfer(data.transfer_batch_to_device(batch, task.device, 0), 0)
-        x, target, *_ = (part[:left] for part in batch)
+        x, target = batch.inputs[:left], batch.target[:left]
         with torch.inference_mode():
             logits = task.outputs(x)
         if not logits.isfinite().all():

@@ -1,29 +1,103 @@
-"""Objectives: the loss and the metrics of a supervised task, for classes and for values."""
+"""Objectives: what a supervised task minimises and measures, one class for each kind of target.
+
+A new kind is a subclass, ``class LabelObjective(Objective, target=Labels)``: `objective_for` finds it by the class of
+the target. The keyword arguments of its constructor are the options of the task that have a meaning for it.
+"""
 
 from __future__ import annotations
 
+import inspect
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+from torchmetrics import ClasswiseWrapper, MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassF1Score,
+    MultilabelAccuracy,
+    MultilabelExactMatch,
+    MultilabelF1Score,
+)
 
 from dlzoo.errors import UserError
 from dlzoo.losses.functional import ClassLossName, ValueLossName, class_loss, value_link, value_loss
-from dlzoo.specs.targets import Classes, Values
+from dlzoo.specs.base import Target
+from dlzoo.specs.targets import Classes, Labels, Values
+
+OBJECTIVES: dict[type[Target], type[Objective]] = {}
+"""By the class of the target; `Objective.__init_subclass__` fills it."""
 
 
-class ClassObjective(nn.Module):
+class Objective(nn.Module):
+    """What is minimised and measured for one kind of target."""
+
+    monitor: tuple[str, str] = ("val/loss", "min")
+    """The validation metric that chooses the best checkpoint, and its direction."""
+
+    def __init_subclass__(cls, *, target: type[Target] | None = None, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if target is not None:
+            OBJECTIVES[target] = cls
+
+    @abstractmethod
+    def criterion(self, output: Tensor, target: Tensor) -> Tensor:
+        """The loss of each sample, (B,)."""
+
+    def weights(self, target: Tensor, weight: Tensor | None) -> Tensor | None:
+        """The factor of each sample's loss, (B,), or None when all count alike."""
+        return weight
+
+    @abstractmethod
+    def answers(self, output: Tensor) -> Tensor:
+        """What predictions and exports give: probabilities, or values."""
+
+    @abstractmethod
+    def reported(self, output: Tensor) -> Tensor:
+        """What callbacks get."""
+
+    @abstractmethod
+    def metrics(self) -> MetricCollection:
+        """Called with what `measured` gives."""
+
+    @abstractmethod
+    def measured(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Predictions and targets as the metrics take them."""
+
+    def train_measures(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Means over the batch that are logged in training."""
+        return {}
+
+
+def objective_for(target: Target, *, loss: str | None = None, **options: Any) -> Objective:
+    """The objective of a target.
+
+    Args:
+        loss: by name; None is the usual one of this kind of target.
+        options: of the task; an objective takes those that its constructor has.
+
+    Raises:
+        UserError: class weights where there are no classes, or no objective is known for this kind of target.
+    """
+    kind = next((OBJECTIVES[base] for base in type(target).__mro__ if base in OBJECTIVES), None)
+    if kind is None:
+        raise UserError(f"no objective is known for {target.what}: subclass Objective with target=…")
+    known = inspect.signature(kind).parameters
+    if options.get("class_weights") is not None and "class_weights" not in known:
+        raise UserError(f"task.class_weights are for classes, but this data gives {target.what}")
+    given = {name: value for name, value in options.items() if name in known}
+    return kind(target, **given) if loss is None else kind(target, loss=loss, **given)
+
+
+class ClassObjective(Objective, target=Classes):
     """One of K classes. Output: logits (B, K), or (B, 1) for two classes, the logit of the second.
 
     Args:
         class_weights: weights of the classes in the loss; ``balanced`` makes them inverse to the training counts.
     """
-
-    monitor = ("val/loss", "min")
 
     def __init__(
         self,
@@ -51,14 +125,12 @@ class ClassObjective(nn.Module):
         return self.logits(output).softmax(-1)
 
     def weights(self, target: Tensor, weight: Tensor | None) -> Tensor | None:
-        """The weight of each sample's loss, (B,), or None if all are equal."""
         if self.class_weights is None:
             return weight
         factors = self.class_weights[target] if target.ndim == 1 else target @ self.class_weights
         return factors if weight is None else factors * weight
 
     def metrics(self) -> MetricCollection:
-        """Metrics to update with (output, target)."""
         k = self.num_classes
         return MetricCollection(
             {"accuracy": MulticlassAccuracy(k, average="micro"), "f1": MulticlassF1Score(k, average="macro")}
@@ -66,6 +138,9 @@ class ClassObjective(nn.Module):
 
     def predictions(self, output: Tensor) -> Tensor:
         return self.logits(output).argmax(-1)
+
+    def measured(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        return self.predictions(output), target
 
     def answers(self, output: Tensor) -> Tensor:
         """What predictions and exports give: probabilities (B, K)."""
@@ -81,27 +156,28 @@ class ClassObjective(nn.Module):
         return {"accuracy": (self.predictions(output) == labels).float().mean()}
 
 
-class ValueObjective(nn.Module):
+class ValueObjective(Objective, target=Values):
     """Real numbers (B, D). Metrics: root mean squared error and mean absolute error in the target's units, R2."""
 
     monitor = ("val/rmse", "min")
 
     def __init__(self, target: Values, *, loss: ValueLossName = "mse", delta: float = 1.0) -> None:
         super().__init__()
-        self.criterion = value_loss(loss, delta=delta)
+        self._criterion = value_loss(loss, delta=delta)
         self.link = value_link(loss)
 
-    def weights(self, target: Tensor, weight: Tensor | None) -> Tensor | None:
-        """The weight of each sample's loss, (B,), or None if all are equal."""
-        return weight
+    def criterion(self, output: Tensor, target: Tensor) -> Tensor:
+        return self._criterion(output, target)
 
     def metrics(self) -> MetricCollection:
-        """Metrics to update with (output, target)."""
         return MetricCollection({"rmse": MeanSquaredError(squared=False), "mae": MeanAbsoluteError(), "r2": R2Score()})
 
     def predictions(self, output: Tensor) -> Tensor:
         """The predicted values of an output, which for the Poisson loss is their logarithm."""
         return self.link(output.float())
+
+    def measured(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        return self.predictions(output), target
 
     def answers(self, output: Tensor) -> Tensor:
         """What predictions and exports give: the predicted values (B, D)."""
@@ -111,8 +187,53 @@ class ValueObjective(nn.Module):
         """The output for callbacks: the predicted values (B, D)."""
         return self.predictions(output)
 
+
+class LabelObjective(Objective, target=Labels):
+    """Several yes/no labels (B, K). Output: a logit for each.
+
+    Metrics: accuracy (the mean over the labels) and that of each label, exact_match (rows with all labels right), and
+    the macro F1, which rare labels count in like frequent ones.
+
+    Args:
+        loss: the mean over the labels of the binary cross-entropy, or of its focal form.
+    """
+
+    def __init__(self, target: Labels, *, loss: ClassLossName = "binary_cross_entropy", gamma: float = 2.0) -> None:
+        super().__init__()
+        self.names = target.names
+        if loss not in ("binary_cross_entropy", "focal"):
+            raise UserError(f"task.loss={loss} is not for labels; they take binary_cross_entropy or focal")
+        self._criterion = class_loss(loss, gamma=gamma)
+
+    def criterion(self, output: Tensor, target: Tensor) -> Tensor:
+        return self._criterion(output, target)
+
+    def answers(self, output: Tensor) -> Tensor:
+        """The probability of each label, (B, K)."""
+        return output.float().sigmoid()
+
+    def reported(self, output: Tensor) -> Tensor:
+        """What callbacks get: probabilities (B, K)."""
+        return self.answers(output)
+
+    def metrics(self) -> MetricCollection:
+        k = len(self.names)
+        each = ClasswiseWrapper(MultilabelAccuracy(k, average="none"), [*self.names], prefix="", postfix="/accuracy")
+        return MetricCollection(
+            {
+                "accuracy": MultilabelAccuracy(k),
+                "each": each,
+                "exact_match": MultilabelExactMatch(k),
+                "f1": MultilabelF1Score(k, average="macro"),
+            },
+            compute_groups=False,  # a wrapped metric that shares the state of another warns that it was never updated
+        )
+
+    def measured(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        return self.answers(output), target.round().long()
+
     def train_measures(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        return {}
+        return {"accuracy": ((output > 0) == (target > 0.5)).float().mean()}
 
 
 def _class_weights(target: Classes, given: str | Sequence[float] | None) -> Tensor | None:

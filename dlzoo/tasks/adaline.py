@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dlzoo.specs.base import Spec
-from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory
+from dlzoo.specs.batch import Batch
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.manual import ManualTask
 from dlzoo.tasks.supervised import Classification
 
@@ -57,15 +58,15 @@ class DeltaRule(ManualTask, Classification):  # type: ignore[misc]  # training_s
 
     @torch.no_grad()
     def learn_batch(self, batch: Batch, batch_idx: int) -> None:
-        x, target, *weight = batch
+        x, target, weight = Batch(*batch)
         outputs = self(x)
         error = self.error(outputs, target)
-        count = self.weight_of(target, *weight)
+        count = self.weight_of(target, weight)
         each = error * weight[0][:, None] if weight else error
         x = self.standardize(x).flatten(1).to(each.dtype)
         self.add_gradient(self.net.linear.weight, -(each.T @ x) / count, reduction="mean")
         self.add_gradient(self.net.linear.bias, -each.sum(0) / count, reduction="mean")
-        self.log_step(count, loss=self.loss(outputs, target, *weight))
+        self.log_step(count, loss=self.loss(outputs, target, weight))
         self.log_step(len(target), **self.objective.train_measures(outputs, target))
         if self.is_last_of_step(batch_idx):
             self.step_optimizer()

@@ -19,7 +19,8 @@ from dlzoo.errors import UserError
 from dlzoo.losses.functional import widen
 from dlzoo.nets.base import EncoderDecoder
 from dlzoo.specs.base import Spec
-from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory
+from dlzoo.specs.batch import Batch
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.corruption import NoiseName, corruption
 from dlzoo.tasks.interfaces import Encoding
 

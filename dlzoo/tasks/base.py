@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from dlzoo.distributed import collectives as gathering
 from dlzoo.distributed.batch_norm import SyncedBatchNorm
 from dlzoo.distributed.noise import GeneratorNoise, GlobalBatchNoise, Noise
-from dlzoo.errors import UserError
+from dlzoo.errors import SpecError, UserError
 from dlzoo.layers.basic import Standardize
 from dlzoo.nets.base import BackboneNet, Net
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
@@ -135,6 +135,13 @@ class Task(Capabilities, pl.LightningModule):
         self.share = 1.0
         """Of this rank's rows in the batch, times the number of ranks; 0: the rows count on another rank. Gradients are
         multiplied by it, so that their mean over the ranks is the gradient of a mean over the whole batch's rows."""
+
+    @classmethod
+    def check_target(cls, target: Target) -> None:
+        """`SpecError` if the task cannot learn this kind of target."""
+        if not issubclass(type(target), cls.targets):
+            learns = " or ".join(kind.what for kind in cls.targets)
+            raise SpecError(f"this task learns {learns}, but the data gives {target.what}")
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -398,9 +405,6 @@ def stop_searching_for_cuda() -> None:
     """
     if not torch.cuda.is_available():
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
-
-
-Batch = tuple[Tensor, ...]
 
 
 BESIDE = "arrays_beside"

@@ -20,6 +20,7 @@ from dlzoo.losses.functional import ValueLossName, value_link, value_loss
 from dlzoo.metrics.forecasting import baselines, errors, has_statsmodels
 from dlzoo.nets.base import Net
 from dlzoo.specs.base import Port
+from dlzoo.specs.batch import Batch
 from dlzoo.specs.inputs import SeriesSpec
 from dlzoo.specs.targets import Values
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
@@ -27,7 +28,6 @@ from dlzoo.tasks.interfaces import Forecasting
 from dlzoo.tasks.views import Tensors, View, first_batch
 
 log = logging.getLogger(__name__)
-Batch = tuple[Tensor, ...]
 
 
 class Forecast(Forecasting):
@@ -73,7 +73,7 @@ class Forecast(Forecasting):
         return super().option_uses() | {"delta": (self.loss_name == "huber", "task.loss=huber")}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        x, target = batch
+        x, target, _ = Batch(*batch)
         if self.stateful:
             output, state = self.net.step(x, self.state)
             self.state = detached(state)

@@ -21,8 +21,9 @@ from dlzoo.errors import UserError, pick
 from dlzoo.losses.functional import widen
 from dlzoo.nets.base import AdversarialPair
 from dlzoo.specs.base import Spec
+from dlzoo.specs.batch import Batch
 from dlzoo.specs.targets import Classes
-from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.interfaces import EVAL_SEED, Generating
 from dlzoo.tasks.manual import ManualTask, Part, frozen
 
@@ -122,7 +123,7 @@ class Adversarial(Generating, ManualTask):
         return [Part(self.net.discriminator.parameters(), own), Part(generator, every=self.discriminator_steps)]
 
     def learn_batch(self, batch: Batch, batch_idx: int) -> None:
-        x, target, *_ = batch
+        x, target, _ = Batch(*batch)
         if not self.waiting:  # not after the step: callbacks look at gradients when a batch ends
             self.trainer.optimizers[DISCRIMINATOR].zero_grad()
         condition = self.condition(target)

@@ -20,8 +20,9 @@ from dlzoo.distributed.collectives import all_reduce_sum, rank_and_world
 from dlzoo.errors import UserError, at_least
 from dlzoo.losses.functional import widen
 from dlzoo.specs.base import Spec
+from dlzoo.specs.batch import Batch
 from dlzoo.specs.targets import Classes
-from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.manual import ManualTask
 
 
@@ -91,7 +92,8 @@ class Clustering(ManualTask):
 
     @torch.no_grad()
     def learn_batch(self, batch: Batch, batch_idx: int) -> None:
-        x, weight = batch[0], batch[2] if len(batch) > 2 else torch.ones(len(batch[0]), device=self.device)
+        x, _, weight = Batch(*batch)
+        weight = torch.ones(len(x), device=self.device) if weight is None else weight
         with torch.autocast(self.device.type, enabled=False):  # sums over many rows need all digits
             x = widen(self.standardize(x).flatten(1))
             rows = torch.cat([x, weight[:, None].to(x.dtype)], 1)
@@ -194,9 +196,9 @@ class Clustering(ManualTask):
         return torch.where(scores.isnan(), scores, nearest)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        x, target, *weight = batch
+        x, target, weight = Batch(*batch)
         nearest, cluster = self(x).max(1)
-        self.eval_loss.update(-nearest, *weight)
+        self.eval_loss.update(-nearest, 1.0 if weight is None else weight)
         if (classes := self.spec.target.classes) is not None:
             num_clusters, num_classes = self.net.centroids.shape[1], classes.num_outputs
             pairs = torch.bincount(cluster * num_classes + target, minlength=num_clusters * num_classes)

@@ -17,14 +17,13 @@ from dlzoo.layers.recurrent import State
 from dlzoo.losses.functional import widen
 from dlzoo.nets.base import RecurrentNet
 from dlzoo.specs.base import Port
+from dlzoo.specs.batch import Batch
 from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.targets import NextTokens
 from dlzoo.specs.tokenizer import PAD
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.interfaces import LanguageModel
 from dlzoo.tasks.views import Tensors, View, first_batch
-
-Batch = tuple[Tensor, Tensor]
 
 EVAL_STEPS = 256
 """Tokens of a passage that are read at once in validation and test: changes nothing but the memory taken."""
@@ -73,7 +72,7 @@ class Language(LanguageModel):
         self.train_state = None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        x, y = batch
+        x, y, _ = Batch(*batch)
         logits, state = self.advance(x, self.train_state)
         forgotten = self.noise.uniform((len(x), 1), x.device) < self.forget
         self.train_state = _map(state, lambda part: part.detach().masked_fill(forgotten, 0))
@@ -90,7 +89,7 @@ class Language(LanguageModel):
 
     def measure(self, batch: Batch) -> None:
         state: State | None = None
-        for x, y in zip(*(part.split(EVAL_STEPS, 1) for part in batch), strict=True):
+        for x, y in zip(*(part.split(EVAL_STEPS, 1) for part in batch[:2]), strict=True):
             logits, state = self.advance(x, state)
             self.eval_loss.update(cross_entropy(logits, y), (y != PAD).float())
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from dlzoo.errors import UserError
 from dlzoo.specs.base import Spec
-from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory
+from dlzoo.specs.batch import Batch
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.manual import ManualTask
 from dlzoo.tasks.supervised import Classification
 
@@ -45,11 +46,11 @@ class PerceptronRule(ManualTask, Classification):  # type: ignore[misc]  # train
 
     @torch.no_grad()
     def learn_batch(self, batch: Batch, batch_idx: int) -> None:
-        x, target, *weight = batch
+        x, target, weight = Batch(*batch)
         x = self.standardize(x).flatten(1)
         fired = self.net.fire(x)
         error = self.wanted(target, fired.shape[1]) - fired
-        correction = error * weight[0][:, None] if weight else error
+        correction = error if weight is None else error * weight[:, None]
         self.add_gradient(self.net.linear.weight, -(correction.T @ x), reduction="sum")
         self.add_gradient(self.net.linear.bias, -correction.sum(0), reduction="sum")
         right = (error == 0).all(1).float().mean()

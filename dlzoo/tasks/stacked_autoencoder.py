@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from dlzoo.errors import SpecError, UserError
 from dlzoo.nets.base import LayeredEncoderDecoder
+from dlzoo.specs.batch import Batch
 from dlzoo.tasks.autoencoder import Autoencoding
-from dlzoo.tasks.base import Batch
 
 
 class StackedAutoencoding(Autoencoding):

@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torchmetrics import MeanMetric, MetricCollection
 
 from dlzoo.distributed import collectives as gathering
-from dlzoo.errors import SpecError, UserError, ignored_option
+from dlzoo.errors import UserError, ignored_option
 from dlzoo.layers.basic import ACTIVATION_TYPES
 from dlzoo.losses.functional import ClassLossName, ValueLossName
-from dlzoo.losses.objectives import ClassObjective, ValueObjective
+from dlzoo.losses.objectives import objective_for
 from dlzoo.nets.base import BackboneNet, Net
 from dlzoo.specs.base import Spec, Target
-from dlzoo.specs.targets import Classes, Values
-from dlzoo.tasks.base import Batch, OptimizerFactory, SchedulerFactory
+from dlzoo.specs.batch import Batch
+from dlzoo.specs.targets import Answer, Classes, Values
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.finetuning import Transfer
 from dlzoo.tasks.interfaces import Predicting
 from dlzoo.tasks.views import Tensors, View
 
 
 class Supervised(Predicting):
-    """Classification or regression, as the target of the data says.
+    """Classification, yes/no labels or regression, as the target of the data says.
 
     The loss of a batch is the mean over its samples, weighted by class and sample weights where given.
 
     Args:
-        loss: by name (dlzoo/losses/functional.py); None is cross_entropy for classes, mse for values.
-        label_smoothing: share of a class target that is spread over all classes; values have none.
+        loss: by name (dlzoo/losses/functional.py); None is cross_entropy for classes,
+            binary_cross_entropy for labels, mse for values.
+        label_smoothing: share of a class target that is spread over all classes; other targets have none.
         gamma: of the focal loss.
         delta: of the Huber loss.
         class_weights: ``balanced`` or one factor a class.
@@ -41,6 +43,8 @@ class Supervised(Predicting):
         activity_l2: the same with squares.
         transfer: how a net with a trained backbone learns; None: all of it at one rate.
     """
+
+    targets: ClassVar[tuple[type[Target], ...]] = (Answer,)
 
     def __init__(
         self,
@@ -62,23 +66,16 @@ class Supervised(Predicting):
         transfer: Transfer | None = None,
     ) -> None:
         super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
-        target = spec.target
-        if not isinstance(target, self.targets):
-            raise SpecError(f"this task learns {_kinds(self.targets)}, but the data gives {_kinds([type(target)])}")
-        self.objective: ClassObjective | ValueObjective
-        if isinstance(target, Classes):
-            self.objective = ClassObjective(
-                target,
-                loss=loss or "cross_entropy",  # type: ignore[arg-type]
-                label_smoothing=label_smoothing,
-                gamma=gamma,
-                class_weights=class_weights,
-            )
-        else:
-            if class_weights is not None:
-                raise UserError("task.class_weights are for classes, but this data gives values")
-            self.objective = ValueObjective(target, loss=loss or "mse", delta=delta)  # type: ignore[arg-type]
-        self.loss_name = loss or ("mse" if target.classes is None else "cross_entropy")
+        self.check_target(spec.target)
+        self.objective = objective_for(
+            spec.target,
+            loss=loss,
+            label_smoothing=label_smoothing,
+            gamma=gamma,
+            delta=delta,
+            class_weights=class_weights,
+        )
+        self.loss_name = loss
         self.label_smoothing = label_smoothing
         self.monitor = self.objective.monitor
         self.loss_weights = tuple(loss_weights)
@@ -103,8 +100,8 @@ class Supervised(Predicting):
         activity, weights = "a net with activation layers", "a net with weights of two dimensions or more"
         return super().option_uses() | {
             "label_smoothing": (has_classes or not self.label_smoothing, "data that give classes"),
-            "gamma": (has_classes and self.loss_name == "focal", "task.loss=focal"),
-            "delta": (not has_classes and self.loss_name == "huber", "task.loss=huber"),
+            "gamma": (self.spec.target.values is None and self.loss_name == "focal", "task.loss=focal"),
+            "delta": (self.spec.target.values is not None and self.loss_name == "huber", "task.loss=huber"),
             "l1": (has_weights or not self.l1, weights),
             "l2": (has_weights or not self.l2, weights),
             "activity_l1": (has_activations or not self.activity_l1, activity),
@@ -184,12 +181,12 @@ class Supervised(Predicting):
         return len(target) if factors is None else self._total(factors)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        x, target, *weight = batch
+        x, target, weight = Batch(*batch)
         outputs = self(x)
-        loss = self.loss(outputs, target, *weight)
+        loss = self.loss(outputs, target, weight)
         with torch.no_grad():
             main = outputs[0] if isinstance(outputs, tuple) else outputs
-            count = self.weight_of(target, *weight)
+            count = self.weight_of(target, weight)
             measures = self.objective.train_measures(main, target)
             if isinstance(count, int):
                 self.log_step(count, loss=loss, **measures)
@@ -206,12 +203,12 @@ class Supervised(Predicting):
 
     def measure(self, batch: Batch) -> dict[str, Tensor]:
         """Output, target and loss of a batch, which are also added to the metrics of the split."""
-        x, target, *weight = batch
+        x, target, weight = Batch(*batch)
         output = self(x)
         self.activities.clear()
-        loss = self.loss(output, target, *weight)
-        self.eval_loss.update(loss, self.weight_of(target, *weight))
-        self.eval_metrics.update(self.objective.predictions(output), target)
+        loss = self.loss(output, target, weight)
+        self.eval_loss.update(loss, self.weight_of(target, weight))
+        self.eval_metrics.update(*self.objective.measured(output, target))
         return {"output": self.objective.reported(output), "target": target, "loss": loss}
 
     def on_validation_epoch_end(self) -> None:
@@ -263,7 +260,3 @@ class Predictor(View[Supervised]):
         if kind.classes is not None:
             return answer.argmax(1), target
         return answer, target if kind.labels is None else target.long()
-
-
-def _kinds(types: Sequence[type[Target]]) -> str:
-    return " or ".join(t.what for t in types)

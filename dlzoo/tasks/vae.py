@@ -22,8 +22,9 @@ from dlzoo.errors import UserError
 from dlzoo.losses.functional import widen
 from dlzoo.nets.base import GaussianEncoderDecoder
 from dlzoo.specs.base import Spec
+from dlzoo.specs.batch import Batch
 from dlzoo.specs.targets import Classes
-from dlzoo.tasks.base import Batch, OptimizerFactory, RunningMean, SchedulerFactory
+from dlzoo.tasks.base import OptimizerFactory, RunningMean, SchedulerFactory
 from dlzoo.tasks.interfaces import Encoding, Generating
 
 COLLAPSED = 0.01
@@ -78,7 +79,7 @@ class VariationalAutoencoder(Encoding, Generating):
         return super().option_uses() | {"kl_warmup": (self.beta > 0 or not self.kl_warmup, "task.beta above 0")}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        x, target, *_ = batch
+        x, target, _ = Batch(*batch)
         reconstruction, kl, _ = self.bound(self.pixels(x, self.noise), target, self.noise)
         reconstruction, kl = reconstruction.mean(), kl.sum(1).mean()
         loss = reconstruction + self.kl_factor(batch_idx) * kl
@@ -111,7 +112,7 @@ class VariationalAutoencoder(Encoding, Generating):
 
     def measure(self, batch: Batch, noise: Noise) -> Tensor:
         """Add a batch's bounds to the metrics; the mean codes (B, D)."""
-        x, target, *_ = batch
+        x, target, _ = Batch(*batch)
         x = self.pixels(x, noise)
         reconstruction, kl, mean = self.bound(x, target, noise)
         total = kl.sum(1)
@@ -123,7 +124,7 @@ class VariationalAutoencoder(Encoding, Generating):
         return mean
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        x, target, *_ = batch
+        x, target, _ = Batch(*batch)
         noise = self.eval_noise.of_next(len(x))
         code = self.measure(batch, noise)
         self.means["nll"].update(self.importance_nll(self.pixels(x, noise), target, noise))

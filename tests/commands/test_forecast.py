@@ -121,10 +121,10 @@ def test_a_state_carried_over_is_one_long_pass(name: str) -> None:
     seen: list[Tensor] = []
     steps = task.net.step
     task.net.step = lambda x, state=None: seen.append(steps(x, state)[0]) or steps(x, state)  # type: ignore[assignment]
-    task.track = lambda *args, **means: None  # type: ignore[method-assign]
+    task.log_step = lambda *args, **means: None  # type: ignore[method-assign]
     for i, batch in enumerate(batches):
         task.training_step(batch, i)
-    whole = torch.cat([x for x, _ in batches], dim=1)
+    whole = torch.cat([x for x, _, _ in batches], dim=1)
     torch.testing.assert_close(torch.cat(seen, dim=1), steps(whole)[0])
     assert not any(part.requires_grad for part in ([task.state] if isinstance(task.state, Tensor) else task.state))
     task.on_train_epoch_start()
@@ -136,7 +136,7 @@ def test_the_loss_of_a_batch_is_the_mean_over_what_follows(name: str) -> None:
     stateful = name == "stateful"
     spec = spec_of(consecutive=stateful)
     task = task_of(STATEFUL["lstm"] if stateful else NETS[name], spec)
-    task.track = lambda *args, **means: None  # type: ignore[method-assign]
+    task.log_step = lambda *args, **means: None  # type: ignore[method-assign]
     x, y = spec.example(8)
     output = task.net.step(x)[0] if stateful else task.net(x)
     assert output.shape == y.shape

@@ -461,7 +461,7 @@ def test_a_card_that_is_none(key: str, value: Any, ckpt: Path, tmp_path: Path) -
     from dlzoo.utils.checkpoint_files import read
 
     spoilt = changed(ckpt, tmp_path / "spoilt.ckpt", lambda content: content["dlzoo"].update({key: value}))
-    with pytest.raises(UserError, match="is damaged: its config is no text, or its overrides are no words"):
+    with pytest.raises(UserError, match="is damaged: its config is not text, or its overrides are not a list of texts"):
         read(spoilt)
 
 
@@ -603,13 +603,13 @@ def test_no_folder_of_a_checkpoint_is_written_to(ckpt: Path, tmp_path: Path) -> 
 
 SEARCHES = {
     "words: [net._target_=canary_module.Net]": "sweep brings the word net._target_=canary_module.Net",
-    "words: [output_dir=/tmp/x]": "where a run writes is for the command line",
+    "words: [output_dir=/tmp/x]": "where a run writes may only be set on the command line",
     "words: ['hydra.run.dir=/tmp/x']": "sweep brings the word hydra.run.dir=/tmp/x",
     "space: {net._target_: [canary_module.Net]}": "sweep brings the word net._target_=canary_module.Net",
     "space: {hydra.run.dir: [/tmp/x]}": "sweep brings the word hydra.run.dir=/tmp/x",
     "space: {net.dropout: ['{_target_: os.system}']}": "sweep brings the word net.dropout={_target_: os.system}",
     "storage: 'sqlite:////tmp/x'": "sweep.storage=sqlite:////tmp/x is set by a file",
-    "name: ../../x": "sweep.name=../../x: this names a folder",
+    "name: ../../x": "sweep.name=../../x: give the name of a folder",
 }
 
 

@@ -19,6 +19,7 @@ from dlzoo.data import base
 from dlzoo.data.base import InMemoryData, moments
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader, WorkerLoader
 from dlzoo.errors import UserError
+from dlzoo.specs.batch import Batch
 from dlzoo.specs.inputs import ImageSpec
 from dlzoo.specs.targets import Classes
 
@@ -33,8 +34,8 @@ def as_pair(rows: list[int]) -> tuple[Tensor, Tensor]:
     return arrays(100).x[rows], torch.tensor(rows)
 
 
-def as_it_is(batch: Any) -> Any:
-    return batch
+def as_batch(pair: Any) -> Batch:
+    return Batch(*pair)
 
 
 def tensor_loader(n: int, batch_size: int, **options: Any) -> Loader:
@@ -42,13 +43,13 @@ def tensor_loader(n: int, batch_size: int, **options: Any) -> Loader:
 
 
 def worker_loader(n: int, batch_size: int, **options: Any) -> Loader:
-    return WorkerLoader(as_pair, as_it_is, n, batch_size, **options)
+    return WorkerLoader(as_pair, as_batch, n, batch_size, **options)
 
 
 def rows_in(loader: Loader) -> list[list[int]]:
     """The rows of each batch; their inputs must be those of the same rows."""
     batches = []
-    for x, y in loader:
+    for x, y, _ in loader:
         assert x.equal(y[:, None].expand(-1, 3).float())
         batches.append(y.tolist())
     return batches
@@ -79,9 +80,9 @@ def test_each_row_once_an_epoch(make: Callable[..., Loader], shuffle: bool, n: i
 def test_no_training_batch_of_one_row_where_it_can_be_helped(n: int, shuffle: bool, sizes: list[int]) -> None:
     """BatchNorm cannot be trained on a single row."""
     loader = TensorLoader(arrays(n), 4, shuffle=shuffle)
-    assert [len(y) for _, y in loader] == sizes
+    assert [len(y) for _, y, _ in loader] == sizes
     if n > 1 and shuffle:
-        for x, _ in loader:
+        for x, _, _ in loader:
             nn.BatchNorm1d(3)(x)
 
 
@@ -116,7 +117,7 @@ def test_weights_travel_with_their_rows() -> None:
 
 def test_a_batch_is_a_copy() -> None:
     kept = arrays(4)
-    for x, _ in TensorLoader(kept, 2):
+    for x, _, _ in TensorLoader(kept, 2):
         x.zero_()
     assert kept.x.equal(arrays(4).x)
 
@@ -138,7 +139,7 @@ def test_a_look_at_a_batch_takes_nothing_from_a_running_epoch(
     epoch = iter(loader)
     batches = [next(epoch)[1].tolist()]
     assert next(iter(loader))[1].tolist() == whole[0]
-    batches += [y.tolist() for _, y in epoch]
+    batches += [y.tolist() for _, y, _ in epoch]
     assert batches == whole
 
 
@@ -180,7 +181,7 @@ class Recorder(pl.LightningModule):
         self.types: set[torch.dtype] = set()
 
     def _step(self, split: str, batch: tuple[Tensor, ...]) -> Tensor:
-        x, y = batch
+        x, y, _ = batch
         self.types.add(x.dtype)
         self.seen[split].append((x[:, 0, 0, 0] * 255).round().long().tolist())
         return nn.functional.cross_entropy(self.layer(x.flatten(1)), y)

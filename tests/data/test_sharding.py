@@ -127,7 +127,7 @@ def test_each_token_is_the_target_of_one_rank(n: int, batch_size: int, world: in
 
     def read() -> tuple[list[Tensor], list[float]]:
         loader = make()
-        return [y for _, y in loader], loader.shares
+        return [y for _, y, _ in loader], loader.shares
 
     parts = [on_rank(rank, world, read) for rank in range(world)]
     seen = torch.cat([y[y != PAD] for batches, _ in parts for y in batches])

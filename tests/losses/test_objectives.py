@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from dlzoo.errors import UserError
-from dlzoo.losses.objectives import ClassObjective, ValueObjective
-from dlzoo.specs.targets import Classes, Values
+from dlzoo.losses.objectives import ClassObjective, LabelObjective, Objective, ValueObjective, objective_for
+from dlzoo.specs.targets import Classes, Labels, NextTokens, Values
 
 TWO = Classes(("cat", "dog"), counts=(30, 10))
 THREE = Classes(("a", "b", "c"))
@@ -170,3 +170,49 @@ def test_predictions_of_values_apply_the_link() -> None:
 )
 def test_monitored_metrics(objective: ClassObjective | ValueObjective, monitor: tuple[str, str]) -> None:
     assert objective.monitor == monitor
+
+
+# Labels
+
+SPAM = Labels(("spam", "urgent"))
+ANSWERS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+LABEL_LOGITS = torch.tensor([[log(3), -log(3)], [-log(3), -log(3)], [log(7), log(7)]])
+
+
+def test_the_loss_of_labels_is_the_mean_binary_cross_entropy() -> None:
+    """Each label counts on its own; a softmax over both would give other numbers."""
+    loss = LabelObjective(SPAM).criterion(LABEL_LOGITS, ANSWERS)
+    assert loss.tolist() == pytest.approx([-log(3 / 4), (-log(3 / 4) - log(1 / 4)) / 2, -log(7 / 8)])
+
+
+def test_what_labels_are_measured_by() -> None:
+    objective = objective_for(SPAM, gamma=2.0, delta=1.0, label_smoothing=0.1)
+    assert objective.answers(LABEL_LOGITS)[0].tolist() == pytest.approx([3 / 4, 1 / 4])
+    metrics = objective.metrics()
+    metrics.update(*objective.measured(LABEL_LOGITS, ANSWERS))
+    found = {name: value.item() for name, value in metrics.compute().items()}
+    assert found == pytest.approx(
+        {"accuracy": 5 / 6, "spam/accuracy": 1, "urgent/accuracy": 2 / 3, "exact_match": 2 / 3, "f1": (1 + 2 / 3) / 2}
+    )
+    assert objective.train_measures(LABEL_LOGITS, ANSWERS)["accuracy"].item() == pytest.approx(5 / 6)
+
+
+def test_options_that_labels_have_no_use_for_are_refused() -> None:
+    with pytest.raises(UserError, match="class_weights are for classes, but this data gives labels"):
+        objective_for(SPAM, class_weights="balanced")
+    with pytest.raises(UserError, match=r"task\.loss=hinge is not for labels; they take binary_cross_entropy or focal"):
+        objective_for(SPAM, loss="hinge")
+
+
+def test_a_new_kind_of_target_brings_its_objective() -> None:
+    class Ranks(Values):
+        pass
+
+    class RankObjective(ValueObjective, target=Ranks):
+        pass
+
+    assert type(objective_for(Ranks(("y",)))) is RankObjective
+    assert type(objective_for(Values(("y",)))) is ValueObjective
+    with pytest.raises(UserError, match="no objective is known for next tokens"):
+        objective_for(NextTokens(3))
+    assert issubclass(RankObjective, Objective)

@@ -245,7 +245,7 @@ def test_a_layer_reconstructs_what_the_layers_below_make(tmp_path: Path) -> None
     task = StackedAutoencoding(net, SPEC, pretrain_epochs=1)
     shown: dict[str, float] = {}
     task._trainer = type("T", (), {"current_epoch": 1})()
-    task.track = lambda count, **means: shown.update(means)  # type: ignore[method-assign]
+    task.log_step = lambda count, **means: shown.update(means)  # type: ignore[method-assign]
     x = torch.rand(5, 1, 4, 4)
     loss = task.training_step((x, torch.zeros(5)), 0)
     h = net.encoder[0](x.flatten(1))

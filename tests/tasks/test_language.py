@@ -157,7 +157,7 @@ def test_the_perplexity_is_that_of_the_whole_text(batch_size: int, tmp_path: Pat
 
 def test_padding_is_no_target(tmp_path: Path) -> None:
     task, data = make(tmp_path)
-    x, y = next(iter(data.train_dataloader()))
+    x, y, _ = next(iter(data.train_dataloader()))
     short = [F.pad(part[:, :-5], (0, 5)) for part in (x, y)]
     task.measure((x[:, :-5], y[:, :-5]))
     alone = task.eval_loss.compute()

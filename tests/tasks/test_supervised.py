@@ -235,7 +235,7 @@ def test_the_penalty_is_in_what_is_learned_but_not_in_what_is_reported(tmp_path:
     nn.init.ones_(net.weight)
     task = Supervised(as_net(net), data.spec, l2=0.5, activity_l1=1.0)
     tracked: dict[str, Any] = {}
-    task.track = lambda count, **means: tracked.update(means, count=count)  # type: ignore[method-assign]
+    task.log_step = lambda count, **means: tracked.update(means, count=count)  # type: ignore[method-assign]
     x, y = rows.x[:2], rows.y[:2]
     assert task.training_step((x, y), 0).item() == 2.5 + 0.5
     assert (tracked["loss"].item(), tracked["count"]) == (2.5, 2)
@@ -257,7 +257,7 @@ def test_the_training_measures_are_those_of_the_main_output() -> None:
     task = task_with(net, CLASSES, 2, loss_weights=(1.0, 0.5))
     task.forward = lambda x: (logits, -logits)  # type: ignore[method-assign]
     tracked: dict[str, float] = {}
-    task.track = lambda count, **means: tracked.update(means)  # type: ignore[method-assign]
+    task.log_step = lambda count, **means: tracked.update(means)  # type: ignore[method-assign]
     task.training_step((logits, torch.tensor([1, 1])), 0)
     assert float(tracked["accuracy"]) == 1.0
 

@@ -44,7 +44,7 @@ def test_feature_maps_show_those_that_vary_most():
     layers = [layer(few, "early"), layer(maps)]
     figure = net_plots.feature_maps(torch.rand(1, 1, 28, 28), layers, max_items=2, title="is 7")
     assert sorted(words(figure)) == [
-        "#0", "#1", "#3", "#8", "conv  Conv2d  12 of 6x6", "early  Conv2d  2 of 14x14", "is 7", "input image",
+        "#0", "#1", "#3", "#8", "conv  Conv2d  12 of 6x6", "early  Conv2d  2 of 14x14", "input image", "is 7",
     ]  # fmt: skip
     check_layout(figure)
 

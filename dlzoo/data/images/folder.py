@@ -23,10 +23,11 @@ from torch import Tensor
 from dlzoo.data.base import InMemoryData, Placement
 from dlzoo.data.fingerprint import hash_names
 from dlzoo.data.images.decode import EXTENSIONS, Decode, Fit, others, read_images
-from dlzoo.data.loaders import Arrays, Batch, Loader, WorkerLoader
+from dlzoo.data.loaders import Arrays, Loader, WorkerLoader
 from dlzoo.data.splits import holdout
 from dlzoo.errors import UserError
 from dlzoo.specs.base import Target
+from dlzoo.specs.batch import Batch
 from dlzoo.specs.inputs import ImageSpec
 from dlzoo.specs.targets import Classes
 from dlzoo.utils.download import folder_of
@@ -203,7 +204,7 @@ class ImageFolder(InMemoryData):
     def _receive(self, batch: tuple[Tensor, Tensor, list[str]]) -> Batch:
         x, y, problems = batch
         self._judge(problems, len(y))
-        return x, y
+        return Batch(x, y)
 
     def _decoded(self, rows: Arrays) -> Arrays:
         """The images of these files, decoded by a thread for each processor: Pillow lets threads run side by side."""

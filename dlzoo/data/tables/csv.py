@@ -24,7 +24,7 @@ from dlzoo.data.tables.base import TableData, as_numbers, as_text, encode
 from dlzoo.errors import UserError, nearest
 from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.inputs import Column, TableSpec
-from dlzoo.specs.targets import Classes, Values
+from dlzoo.specs.targets import Classes, Labels, Values
 from dlzoo.utils import files as paths
 
 if TYPE_CHECKING:
@@ -36,14 +36,19 @@ FEW_VALUES = 20
 """A target of whole numbers is taken as classes up to this many different ones."""
 
 
+ANSWERS = {"yes": 1, "no": 0, "true": 1, "false": 0, "1": 1, "0": 0, "1.0": 1, "0.0": 0}
+"""What cells of a yes/no label hold, in upper or lower case."""
+
+
 class CsvTable(TableData):
     """Rows of a CSV file: classes or values from numbers and names.
 
     Args:
         path: the file; .gz, .bz2 and .xz are read as they are.
-        target: the column to predict, or several columns of numbers.
+        target: the column to predict, or several columns: all yes/no labels, or all numbers.
         problem: auto takes text as classes, and also whole numbers where there are at most 20 different ones and at
-            most half as many as rows; other numbers are values.
+            most half as many as rows; other numbers are values. Several columns are labels where each holds answers
+            such as yes and no, true and false, 1 and 0, else values.
         drop: columns to leave out.
         categorical: columns of numbers that are names (codes): one feature for each, as for text.
         weight: a column of sample weights, factors on the loss.
@@ -186,7 +191,7 @@ class CsvTable(TableData):
         return Column(name, categories=tuple(categories), fill=text.mode()[0] if impute else None)
 
     def _has_classes(self, frame: pd.DataFrame) -> bool:
-        if self.problem != "auto" or len(self.targets) > 1:
+        if self.problem != "auto":
             return self.problem == "classification"
         numbers = as_numbers(frame[self.targets[0]])
         if numbers.isna().any():
@@ -203,12 +208,16 @@ class CsvTable(TableData):
         known = self._adopted.target if self._adopted is not None else None
         if known is not None and self.problem == "auto" and len(self.targets) == 1:
             return known.classes or Values(tuple(self.targets))
+        if len(self.targets) > 1 and self.problem != "regression":
+            return (known and known.labels) or self._labels(frame) or self._values(frame)
         if not self._has_classes(frame):
             return self._values(frame)
         return (known and known.classes) or self._classes(frame)
 
     def _encoded_target(self, frame: pd.DataFrame, target: Target) -> Tensor:
         """(N,) int64 labels, or (N, D) float32 values."""
+        if target.labels is not None:
+            return torch.from_numpy(np.stack([_answers(frame[name]) for name in self.targets], axis=1))
         if target.values is not None:
             columns = [_finite(frame[name], "data.target") for name in self.targets]
             return torch.from_numpy(np.stack(columns, axis=1))
@@ -222,8 +231,6 @@ class CsvTable(TableData):
         return torch.tensor([label[name] for name in text])
 
     def _classes(self, frame: pd.DataFrame) -> Classes:
-        if len(self.targets) > 1:
-            raise UserError(f"data.target={self.targets}: classes need one column; several are for regression")
         text = frame[self.targets[0]]
         counts = text.value_counts()
         names = sorted(counts.index, key=float) if as_numbers(text).notna().all() else sorted(counts.index)
@@ -237,6 +244,28 @@ class CsvTable(TableData):
                 "data.problem=regression"
             )
         return Classes(tuple(names))
+
+    def _labels(self, frame: pd.DataFrame) -> Labels | None:
+        """Labels where all target columns hold yes or no; None where none does.
+
+        Raises:
+            UserError: some do, or one says the same in all rows.
+        """
+        are_labels = {name: frame[name].str.lower().isin(ANSWERS).all() for name in self.targets}
+        if not any(are_labels.values()) and self.problem == "auto":
+            return None
+        for name, is_label in are_labels.items():
+            if not is_label:
+                first = next(name for name, yes in are_labels.items() if yes) if any(are_labels.values()) else None
+                other = f"{first} holds yes/no labels, but " if first else ""
+                raise UserError(
+                    f"data.target={self.targets}: {other}{name} holds {_other_answer(frame[name])!r}; give columns of "
+                    f"one kind, yes/no labels ({', '.join(ANSWERS)}) or numbers; to take labels as numbers write them "
+                    "as 0 and 1 and set data.problem=regression"
+                )
+            if len(set(_answers(frame[name]))) == 1:
+                raise UserError(f"data.target={name} is {frame[name].iloc[0]} in all rows: there is nothing to learn")
+        return Labels(tuple(self.targets))
 
     def _values(self, frame: pd.DataFrame) -> Values:
         for name in self.targets:
@@ -292,6 +321,21 @@ class CsvTable(TableData):
                 f"missing values in {', '.join(holes)}: set data.missing=impute (median or most frequent value of the "
                 "training rows), drop the columns with data.drop=[…], or complete the file"
             )
+
+
+def _answers(values: pd.Series) -> np.ndarray:
+    """(N,) float32 ones and zeros from yes and no."""
+    strange = ~values.str.lower().isin(ANSWERS)
+    if strange.any():
+        raise UserError(
+            f"data.target={values.name} holds {values[strange].iloc[0]!r} (row {strange.to_numpy().argmax() + 1}), but "
+            f"a label is one of {', '.join(ANSWERS)}"
+        )
+    return values.str.lower().map(ANSWERS).to_numpy(dtype=np.float32)
+
+
+def _other_answer(values: pd.Series) -> str:
+    return str(values[~values.str.lower().isin(ANSWERS)].iloc[0])
 
 
 def _finite(values: pd.Series, key: str) -> np.ndarray:

@@ -9,8 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dlzoo.data.loaders import Batch, Loader
+from dlzoo.data.loaders import Loader
 from dlzoo.distributed.collectives import rank_and_world
+from dlzoo.specs.batch import Batch
 from dlzoo.specs.tokenizer import PAD
 
 FEWEST = 16
@@ -92,7 +93,7 @@ class BucketLoader(Loader):
 
     def iterate(self, start: int) -> Iterator[Batch]:
         for rows in self.batches(self.texts.y.device)[start:]:
-            yield self.texts.padded(rows), self.texts.y[rows]
+            yield Batch(self.texts.padded(rows), self.texts.y[rows])
 
 
 def in_rows(tokens: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
@@ -123,7 +124,7 @@ class PassageLoader(Loader):
 
     def iterate(self, start: int) -> Iterator[Batch]:
         for rows in self.batches(self.x.device)[start:]:
-            yield self.x[rows], self.y[rows]
+            yield Batch(self.x[rows], self.y[rows])
 
 
 class StreamLoader(Loader):
@@ -173,4 +174,4 @@ class StreamLoader(Loader):
         cuts = self.cuts()
         whole, own = ((y != PAD).sum(0).split(cuts) for y in (self.targets, self.y))
         self.shares = [float(o.sum() * rank_and_world()[1] / w.sum()) for o, w in zip(own, whole, strict=True)]
-        yield from zip(self.x.split(cuts, 1)[start:], self.y.split(cuts, 1)[start:], strict=True)
+        yield from map(Batch, self.x.split(cuts, 1)[start:], self.y.split(cuts, 1)[start:])

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from dlzoo.callbacks.base import Observer
 from dlzoo.distributed import collectives as gathering
 from dlzoo.errors import NonFinite, UserError
+from dlzoo.specs.batch import tensors
 from dlzoo.training.nan_guard.report import ELSEWHERE, Moment, is_finite, report
 from dlzoo.training.nan_guard.skip import Skipped
 
@@ -150,7 +151,7 @@ class FiniteWatch(Observer):
         """A GPU's flags come late: keep the weights that the steps until then begin with, and when they began."""
         if not self.moments:
             self.before = {k: v.clone() for k, v in self.trainer.strategy.lightning_module_state_dict().items()}
-            taken = sum(t.nbytes for t in batch if isinstance(t, Tensor)) if isinstance(batch, tuple | list) else 0
+            taken = sum(t.nbytes for t in tensors(batch))
             self.every = max(2, min(self.lag, MOST_BYTES // max(taken, 1)))
         self.moments.append(self.moment())
 

@@ -19,6 +19,8 @@ from torchmetrics import Metric
 
 from dlzoo.callbacks.base import Observer
 from dlzoo.errors import UserError, short
+from dlzoo.specs.batch import Batch
+from dlzoo.specs.batch import tensors as parts_of
 from dlzoo.tasks.base import Task
 from dlzoo.training.nan_guard.report import describe, is_finite
 
@@ -62,7 +64,8 @@ class Probe(Observer):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        lost = [name for name, t in zip(("inputs", "target", "weight"), batch, strict=False) if not is_finite(t)]
+        named = zip(Batch._fields, Batch(*batch), strict=True)
+        lost = [name for name, part in named if not all(map(is_finite, parts_of(part)))]
         if lost and not self.first:
             self.first = f"in the {lost[0]} of the batch"
 
@@ -177,9 +180,9 @@ class Once:
     """A loader of one batch."""
 
     def __init__(self, batch: Sequence[Tensor]) -> None:
-        self.batch = tuple(batch)
+        self.batch = Batch(*batch)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+    def __iter__(self) -> Iterator[Batch]:
         yield self.batch
 
     def __len__(self) -> int:

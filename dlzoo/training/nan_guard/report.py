@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dlzoo.checkpoint.io import CheckpointIO
 from dlzoo.errors import NonFinite
+from dlzoo.specs.batch import Batch, tensors
 
 FILE = "nonfinite.ckpt"
 TEXT = "nonfinite.txt"
@@ -72,7 +73,8 @@ def report(
         file = Path(trainer.default_root_dir) / FILE
         if trainer.global_rank:
             file = file.with_name(f"nonfinite-rank{trainer.global_rank}.ckpt")
-        content = {"state_dict": state, "moment": {**moment._asdict(), "rows": rows}, "wrong": wrong}
+        plain = {**moment._asdict(), "batch": tuple(moment.batch), "rows": rows}
+        content = {"state_dict": state, "moment": plain, "wrong": wrong}
         CheckpointIO(card).save_checkpoint(content, file)
     return NonFinite(wrong, facts, file, "" if rows is None else " ".join(map(str, rows.tolist())))
 
@@ -106,7 +108,10 @@ def input_facts(batch: Any, rows: Tensor | None) -> list[str]:
     """A sentence for each tensor of a batch: shape, range, and which samples are not finite."""
     if not is_plain(batch):
         return []
-    return [f"{name} {describe(t, rows)}" for name, t in zip(("inputs", "target", "weight"), batch, strict=False)]
+    named = zip(Batch._fields, batch, strict=False)
+    parts = [(name, tree.items() if type(tree) is dict else [("", tree)]) for name, tree in named]
+    facts = [(f"{name} {key}".strip(), t) for name, trees in parts for key, t in trees if t is not None]
+    return [f"{name} {describe(t, rows)}" for name, t in facts]
 
 
 def describe(values: Tensor, rows: Tensor | None = None) -> str:
@@ -127,8 +132,10 @@ def describe(values: Tensor, rows: Tensor | None = None) -> str:
 
 
 def is_plain(batch: Any) -> bool:
-    """Whether a batch is tensors: an agent's is a block of play."""
-    return isinstance(batch, tuple | list) and len(batch) > 0 and all(isinstance(t, Tensor) for t in batch)
+    """Whether a batch is inputs and targets: an agent's is a block of play."""
+    if not isinstance(batch, tuple | list) or not batch:
+        return False
+    return all(isinstance(t, Tensor) for part in batch for t in tensors(part))
 
 
 def is_finite(values: Tensor) -> bool:

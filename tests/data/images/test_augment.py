@@ -305,7 +305,7 @@ def test_the_data_module_sets_the_number_of_classes_and_keeps_weights():
         precision_plugin = Precision()
 
     data = Digits(augment=Augment(mixup=0.5))
-    x, y = next(iter(data.train_dataloader()))
+    x, y, _ = next(iter(data.train_dataloader()))
     data.trainer = Training()
     weight = torch.rand(len(y))
     _, mixed, out = data.on_after_batch_transfer((x, y, weight), 0)

@@ -42,7 +42,7 @@ def test_each_image_is_in_one_split_and_has_its_class(photos: Path, way: dict[st
         "train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader(),
     }.items():  # fmt: skip
         batches = list(loader)
-        x, y = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        x, y = (torch.cat([batch[i] for batch in batches]) for i in (0, 1))
         assert (x.dtype, y.dtype, x.shape[1:]) == (torch.uint8, torch.int64, (3, 8, 8))
         assert [k for k, _ in ids(x)] == y.tolist()
         assert len(batches) == len(loader)
@@ -56,7 +56,7 @@ def epochs(data: ImageFolder, num: int = 2) -> Iterator[list[tuple[list[tuple[in
     loader = data.train_dataloader()
     for epoch in range(num):
         loader.set_epoch(epoch)
-        yield [(ids(x), y.tolist()) for x, y in loader]
+        yield [(ids(x), y.tolist()) for x, y, _ in loader]
 
 
 @pytest.mark.parametrize("rank", [(0, 1), (1, 2)])
@@ -70,7 +70,7 @@ def test_memory_and_workers_give_the_same_batches(
     first, second = list(epochs(memory)), list(epochs(workers))
     assert first == second
     assert first[0] != first[1]
-    assert [ids(x) for x, _ in memory.val_dataloader()] == [ids(x) for x, _ in workers.val_dataloader()]
+    assert [ids(x) for x, _, _ in memory.val_dataloader()] == [ids(x) for x, _, _ in workers.val_dataloader()]
     assert memory.spec == workers.spec
     assert len(memory.spec.mean) == 3
     for split in ("train", "val", "test"):

@@ -85,7 +85,7 @@ def test_all_from_config_to_batches(tmp_path: Path) -> None:
     assert data.spec.shape == (1, 28, 28)
     assert data.spec.mean == pytest.approx((seen.mean().item(),), abs=1e-12)
     assert data.spec.std == pytest.approx((seen.std(correction=0).item(),), abs=1e-12)
-    assert [tuple(x.shape) for x, _ in data.train_dataloader()] == [(8, 1, 28, 28), (8, 1, 28, 28), (4, 1, 28, 28)]
+    assert [tuple(x.shape) for x, _, _ in data.train_dataloader()] == [(8, 1, 28, 28), (8, 1, 28, 28), (4, 1, 28, 28)]
 
 
 def test_a_read_only_folder_is_enough(nowhere: str) -> None:

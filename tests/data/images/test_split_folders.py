@@ -30,7 +30,7 @@ def test_folders_of_splits(val_name: str | None, has_test: bool, way: dict[str, 
     assert [k for k, _ in ids(data.arrays("val").x)] == data.arrays("val").y.tolist()
     if val_name:
         assert {i for _, i in ids(data.arrays("val").x)} == {0, 1}
-        assert [k for x, _ in data.val_dataloader() for k, _ in ids(x)] == [0, 0, 1, 1, 2, 2]
+        assert [k for x, _, _ in data.val_dataloader() for k, _ in ids(x)] == [0, 0, 1, 1, 2, 2]
 
 
 def test_the_test_images_do_not_depend_on_the_seed_of_the_run(photos: Path) -> None:

@@ -49,8 +49,8 @@ def test_unreadable_files_are_left_out_and_counted(photos: Path, way: dict[str, 
     data = ImageFolder(path=photos, size=8, batch_size=8, on_error="skip", **way)
     with pytest.warns(UserWarning, match=r"cannot be read .* left out so far"):
         batches = [*data.train_dataloader(), *data.val_dataloader(), *data.test_dataloader()]
-    assert all([k for k, _ in ids(x)] == y.tolist() for x, y in batches)
-    seen = [one for x, _ in batches for one in ids(x)]
+    assert all([k for k, _ in ids(x)] == y.tolist() for x, y, _ in batches)
+    seen = [one for x, _, _ in batches for one in ids(x)]
     assert sorted(seen) == [(k, i) for k in range(3) for i in range(10)]
     assert len(data.skipped) == 3
     assert all(any(name in problem for problem in data.skipped) for name in names)

@@ -15,7 +15,7 @@ from dlzoo.data.tables.csv import CsvTable, read_table
 from dlzoo.errors import UserError
 from dlzoo.specs.inputs import Column
 from dlzoo.specs.plain import from_plain, to_plain
-from dlzoo.specs.targets import Classes, Values
+from dlzoo.specs.targets import Classes, Labels, Values
 
 Make = Callable[..., CsvTable]
 CITIES = ("Berlin", "Lima", "Quito")
@@ -280,7 +280,7 @@ ROWS = "\n".join(f"{i},x{i % 2},{i % 3 + 0.5}" for i in range(30))
         (f"a,b,y\n{ROWS}\n-1,x1,2", {"weight": "a"}, "data.weight=a must hold numbers of at least 0"),
         (f"a,b,y\n{ROWS}", {"target": "b", "problem": "regression"}, "data.target=b must hold numbers; 'x0'"),
         (f"a,b,y\n{ROWS}", {"target": ["y", "b"]}, "data.target=b must hold numbers; 'x0'"),
-        (f"a,b,y\n{ROWS}", {"target": ["y", "a"], "problem": "classification"}, "classes need one column"),
+        (f"a,b,y\n{ROWS}", {"target": ["y", "a"], "problem": "classification"}, "give columns of one kind"),
         ("a,b,y\n" + "\n".join(f"{i},x,z" for i in range(9)), {}, "one class only, 'z'"),
         ("a,b,y\n" + "\n".join(f"{i},x,0.5" for i in range(9)), {}, "data.target=y is 0.5 in all rows"),
         (f"a,b,y\n{ROWS}\n3,x9,1", {"target": "b"}, "1 of 3 classes have a single row, such as 'x9'"),
@@ -331,3 +331,51 @@ def test_file_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "houses.csv").write_text("a,y\n1,2\n")
     with pytest.raises(UserError, match=r"data.test_path=.*no folder"):
         CsvTable(path=str(tmp_path / "houses.csv"), target="y", test_path=str(tmp_path / "x" / "y.csv")).declare()
+
+
+# Several yes/no labels
+
+
+@pytest.mark.parametrize(("yes", "no"), [("1", "0"), ("yes", "no"), ("True", "False"), ("1.0", "0.0"), ("YES", "No")])
+def test_several_columns_of_yes_and_no_are_labels(make: Make, yes: str, no: str) -> None:
+    table = houses()
+    spam, urgent = [i % 3 == 0 for i in range(60)], [i % 5 == 0 for i in range(60)]
+    table["tax"], table["kind"] = ([yes if each else no for each in column] for column in (spam, urgent))
+    data = make(table, target=["tax", "kind"])
+    data.setup()
+    rows = split_rows(data, table, "train")
+    assert data.arrays("train").y.tolist() == [[float(spam[i]), float(urgent[i])] for i in rows]
+    counts = (sum(spam[i] for i in rows), sum(urgent[i] for i in rows))
+    assert data.spec.target == Labels(("tax", "kind"), counts=counts)
+    assert from_plain(to_plain(data.spec)) == data.spec
+
+
+def test_labels_may_be_taken_as_numbers(make: Make) -> None:
+    table = houses()
+    table["tax"], table["kind"] = [i % 2 for i in range(60)], [i % 3 // 2 for i in range(60)]
+    assert make(table, target=["tax", "kind"], problem="regression").declare().target == Values(("tax", "kind"))
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ([i % 7 / 2 for i in range(60)], "tax holds yes/no labels, but kind holds '0.5'; give columns of one kind"),
+        (["yes"] * 60, "data.target=kind is yes in all rows: there is nothing to learn"),
+    ],
+)
+def test_columns_that_are_not_all_labels_are_refused(make: Make, column: list[Any], message: str) -> None:
+    table = houses()
+    table["tax"], table["kind"] = [i % 2 for i in range(60)], column
+    with pytest.raises(UserError, match=message):
+        make(table, target=["tax", "kind"]).declare()
+
+
+def test_a_test_row_with_another_answer_is_refused(make: Make, tmp_path: Path) -> None:
+    table = houses()
+    table["tax"], table["kind"] = [i % 2 for i in range(60)], ["yes", "no"] * 30
+    other = table.copy()
+    other.loc[4, "kind"] = "perhaps"
+    other.to_csv(tmp_path / "test.csv", index=False)
+    data = make(table, target=["tax", "kind"], test_path=str(tmp_path / "test.csv"))
+    with pytest.raises(UserError, match=r"data.target=kind holds 'perhaps' \(row 5\), but a label is one of yes, no"):
+        data.load("test")

@@ -50,7 +50,7 @@ def test_defaults_learn_xor_in_a_tenth_of_20_epochs(one_thread: None) -> None:
     loader = data.train_dataloader()
     for epoch in range(2):
         loader.set_epoch(epoch)
-        for x, y in loader:
+        for x, y, _ in loader:
             loss = nn.functional.cross_entropy(net(x), y)
             optimizer.zero_grad()
             loss.backward()

@@ -70,10 +70,10 @@ def test_a_folder_of_files_in_the_order_of_their_names(tmp_path: Path) -> None:
 def test_the_loaders_are_streams(tmp_path: Path) -> None:
     data = file(tmp_path, batch_size=4, num_steps=20, eval_batch_size=2, eval_num_steps=50)
     data.prepare_data()
-    x, y = list(data.train_dataloader())[1]
+    x, y, _ = list(data.train_dataloader())[1]
     assert x.shape == y.shape == (4, 20)
     assert torch.equal(x[0, 1:], y[0, :-1])
-    assert {x.shape[1] for x, _ in data.val_dataloader()} == {min(50, -(-(len(data.arrays("val")) - 1) // 16))}
+    assert {x.shape[1] for x, _, _ in data.val_dataloader()} == {min(50, -(-(len(data.arrays("val")) - 1) // 16))}
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ def test_each_text_comes_once_and_whole(n: int, shuffle: bool) -> None:
     loader = BucketLoader(texts, 16, shuffle=shuffle, seed=3)
     batches = list(loader)
     assert len(batches) == len(loader) == -(-n // 16)
-    assert sorted(row for x, _ in batches for row in rows_of(x)) == list(range(n))
-    for (x, y), rows in zip(batches, loader.batches(), strict=True):
+    assert sorted(row for x, _, _ in batches for row in rows_of(x)) == list(range(n))
+    for (x, y, _), rows in zip(batches, loader.batches(), strict=True):
         assert x.dtype == torch.int64
         assert rows_of(x) == rows.tolist()
         assert torch.equal(y, texts.y[rows])
@@ -51,7 +51,7 @@ def test_each_text_comes_once_and_whole(n: int, shuffle: bool) -> None:
 def test_texts_of_like_length_share_a_batch() -> None:
     texts = some_texts(2000, longest=500)
     num_tokens = texts.lengths.sum()
-    padded = sum(x.numel() for x, _ in BucketLoader(texts, 16, shuffle=True))
+    padded = sum(x.numel() for x, _, _ in BucketLoader(texts, 16, shuffle=True))
     at_random = sum(16 * int(texts.lengths[rows].max()) for rows in torch.randperm(2000).split(16))
     assert padded < 1.1 * num_tokens
     assert at_random > 1.5 * num_tokens
@@ -61,18 +61,18 @@ def test_batches_are_a_function_of_seed_and_epoch() -> None:
     def epoch(number: int, seed: int = 0) -> list[list[int]]:
         loader = BucketLoader(texts, 16, shuffle=True, seed=seed)
         loader.sampler.set_epoch(number)
-        return [rows_of(x) for x, _ in loader]
+        return [rows_of(x) for x, _, _ in loader]
 
     texts = some_texts(400)
     assert epoch(2) == epoch(2)
     different = [epoch(1), epoch(2), epoch(1, seed=1)]
     assert all(one != other for i, one in enumerate(different) for other in different[:i])
     assert {tuple(sorted(rows)) for rows in different[0]} != {tuple(sorted(rows)) for rows in different[1]}
-    firsts = [len(x[0]) for x, _ in BucketLoader(texts, 16, shuffle=True)]
+    firsts = [len(x[0]) for x, _, _ in BucketLoader(texts, 16, shuffle=True)]
     assert firsts != sorted(firsts)  # not from the shortest to the longest
     test = BucketLoader(texts, 16)
     assert not hasattr(test, "sampler")
-    widths = [x.shape[1] for x, _ in test]
+    widths = [x.shape[1] for x, _, _ in test]
     assert widths == sorted(widths)
 
 
@@ -98,12 +98,12 @@ def test_each_token_but_the_first_is_a_target_once(n: int, batch_size: int, num_
         loader.set_epoch(epoch)
         batches = list(loader)
         assert len(batches) == len(loader)
-        targets = torch.cat([y.flatten() for _, y in batches])
+        targets = torch.cat([y.flatten() for _, y, _ in batches])
         assert sorted(targets[targets != PAD].tolist()) == list(range(2, n + 1))
-        assert all(x.shape[1] <= num_steps for x, _ in batches)
-        for x, y in batches:
+        assert all(x.shape[1] <= num_steps for x, _, _ in batches)
+        for x, y, _ in batches:
             assert torch.equal(y[y != PAD], (x + 1)[y != PAD])
-        for (_, before), (after, _) in pairwise(batches):
+        for (_, before, _), (after, _, _) in pairwise(batches):
             assert torch.equal(before[:, -1], after[:, 0])  # each row goes on where it ended
 
 
@@ -124,8 +124,8 @@ def test_passages_are_those_of_the_text_whatever_the_batch_and_the_ranks(
     def passages(batch_size: int, rank: int, world: int) -> list[tuple[list[int], list[int]]]:
         as_rank(monkeypatch, rank, world)
         batches = list(PassageLoader(torch.arange(1, n + 1), batch_size, num_steps=num_steps))
-        assert max(len(x) for x, _ in batches) <= batch_size
-        return [(a.tolist(), b.tolist()) for x, y in batches for a, b in zip(x, y, strict=True)]
+        assert max(len(x) for x, _, _ in batches) <= batch_size
+        return [(a.tolist(), b.tolist()) for x, y, _ in batches for a, b in zip(x, y, strict=True)]
 
     whole = passages(3, 0, 1)
     assert whole == passages(100, 0, 1)
@@ -140,7 +140,7 @@ def test_ranks_share_the_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     for rank in (0, 1):
         as_rank(monkeypatch, rank, 2)
         batches = list(StreamLoader(torch.arange(1, 1002), 4, num_steps=16))
-        seen += [target for _, y in batches for target in y[y != PAD].tolist()]
-        shapes.append([x.shape for x, _ in batches])
+        seen += [target for _, y, _ in batches for target in y[y != PAD].tolist()]
+        shapes.append([x.shape for x, _, _ in batches])
     assert sorted(seen) == list(range(2, 1002))
     assert shapes[0] == shapes[1]
