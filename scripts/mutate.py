@@ -170,7 +170,7 @@ def check_reasons(module: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="*", help=f"of {', '.join(TESTS['tests'])}; all")
-    parser.add_argument("--fraction", type=float, default=1.0, help="of the mutants to try, a sample fixed by their text")
+    parser.add_argument("--fraction", type=float, default=1.0, help="of the mutants that is tried, a fixed sample")
     parser.add_argument("--check", action="store_true", help="only whether all explained mutants exist")
     given = parser.parse_args()
     chosen = given.modules or [*TESTS["tests"]]
