@@ -156,7 +156,9 @@ def save(new: dict[str, list[Any]]) -> None:
         note="One change of a module at a time: a comparison, an operator, a number, an argument, a statement. Where "
         "fewer were tried than there are, it was a random sample, chosen by a hash of their text. Killed: "
         "a default test fails. Equivalent: no observable behaviour changes; explained: no promised behaviour changes. "
-        "scripts/mutants.yaml gives the reason for each. A row belongs to the commit that it names.",
+        "scripts/mutants.yaml gives the reason for each. A row holds for the module as it was at its commit; a "
+        "module that changed when it moved keeps its old name until it is tested again. At 4c660f38e and before, that "
+        "is the commit that recorded the row, and after new tests only the survivors were tried again.",
     )
 
 
