@@ -43,6 +43,8 @@ def test_values_at_known_steps() -> None:
     assert found[0] == pytest.approx(0.2)
     assert max(found) == found[25] == pytest.approx(2.0)
     assert found[-1] < 0.03
+    halfway = rates("onecycle", rise=0.24, start=0.1, final=0.01)
+    assert [halfway[12], halfway[62]] == pytest.approx([1.1, 1.01])  # of the way up, and of the way down
 
 
 def test_values_by_default() -> None:
