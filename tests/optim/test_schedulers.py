@@ -84,6 +84,12 @@ def test_only_a_constant_rate_without_a_warm_up_is_kept() -> None:
     assert not keeps_rate(partial(schedulers.cosine, warmup=1))
 
 
+def test_a_warm_up_of_a_step_and_a_half() -> None:
+    """It warms the first step; one of at most a step warms none."""
+    assert rates("none", 3, warmup=0.15) == pytest.approx([2 / 1.5, 2.0, 2.0])
+    assert rates("none", 3, warmup=0.1) == rates("none", 3, warmup=0.05) == [2.0] * 3
+
+
 def test_cosine_equals_pytorch_s() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
     reference = lrs.CosineAnnealingLR(optimizer, 100)
