@@ -93,3 +93,17 @@ def test_pictures_that_change_are_not_kept() -> None:
     data.setup("fit")
     with pytest.raises(UserError, match=r"cache_features=true .*augment=none"):
         CachedFeatures(data, lambda x: x, device=torch.device("cpu"), context=torch.no_grad)
+
+
+def test_rows_without_weights_are_cached_without() -> None:
+    class Plain(Shades):
+        def load(self, split: Any) -> Arrays:
+            return super().load(split)._replace(weight=None)
+
+    data = Plain(eval_batch_size=7)
+    data.setup("fit")
+    cached = CachedFeatures(data, lambda x: x.flatten(1), device=torch.device("cpu"), context=torch.no_grad)
+    rows, found = data.arrays("train"), cached.arrays("train")
+    torch.testing.assert_close(found.x, pixels(rows).flatten(1))
+    assert torch.equal(found.y, rows.y)
+    assert found.weight is None
