@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -88,6 +89,49 @@ def test_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "save_checkpoint", lambda path: written.append(trainer.fit_loop.batch_idx))
     trainer.fit(model, datamodule=data)
     assert written == [3, 7, 11, 13]  # 13: the epoch's end
+
+
+def test_minutes_count_from_the_start_of_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not from when the callback was made: data may be downloaded in between."""
+    now = 0.0
+    monkeypatch.setattr("dlzoo.callbacks.last_checkpoint.time.monotonic", lambda: now)
+    saving = LastCheckpoint(dirpath=str(tmp_path), every_minutes=1)
+    trainer = SimpleNamespace(global_step=1, world_size=1)
+    now = 1000.0
+    saving.on_train_start(trainer, None)  # type: ignore[arg-type]
+    now = 1059.0
+    assert not saving.is_due(trainer)  # type: ignore[arg-type]
+    now = 1060.0
+    assert saving.is_due(trainer)  # type: ignore[arg-type]
+
+
+def test_before_the_first_step_nothing_is_due() -> None:
+    saving = LastCheckpoint(dirpath="unused", every_n_steps=1)
+    assert [saving.is_due(SimpleNamespace(global_step=step)) for step in (0, 1)] == [False, True]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_all_ranks_save_when_the_clock_of_one_says_so(world_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single process asks nobody."""
+    asked: list[float] = []
+
+    def latest(waited: torch.Tensor) -> torch.Tensor:
+        asked.append(waited.item())
+        return torch.ones(())
+
+    monkeypatch.setattr("dlzoo.callbacks.last_checkpoint.gathering.all_reduce_max", latest)
+    saving = LastCheckpoint(dirpath="unused", every_minutes=10)
+    trainer = SimpleNamespace(
+        global_step=1, world_size=world_size, strategy=SimpleNamespace(root_device=torch.device("cpu"))
+    )
+    assert saving.is_due(trainer) is (world_size == 2)  # type: ignore[arg-type]
+    assert asked == [0.0] * (world_size - 1)
+
+
+def test_without_steps_or_minutes_a_batch_costs_nothing() -> None:
+    """Lightning does not call what is None."""
+    assert LastCheckpoint(dirpath="unused").on_train_batch_end is None
+    assert LastCheckpoint(dirpath="unused", every_minutes=1).on_train_batch_end is not None
 
 
 @pytest.mark.parametrize("key", ["every_n_steps", "every_minutes"])

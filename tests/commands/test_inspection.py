@@ -134,15 +134,6 @@ def test_recognise(ckpt: Path) -> None:
     assert torch.equal(few.counts.sum(1), y[:60].bincount(minlength=10))
 
 
-def test_best_and_worst_in_words() -> None:
-    found = Recognised((), (), torch.tensor([[8, 2, 0], [0, 10, 0], [9, 0, 1]]))  # type: ignore[arg-type]
-    assert found.summary_lines(["ant", "bee", "cat"], most=2) == [
-        "recognised    63.33% of 30 test pictures",
-        "best          bee 100.0%, ant 80.0%",
-        "worst         cat 10.0%, ant 80.0%",
-    ]
-
-
 def test_an_image_needs_no_data(
     ckpt: Path, terminal: Terminal, drawn: dict[str, Any], no_data: None, tmp_path: Path
 ) -> None:

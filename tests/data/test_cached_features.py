@@ -76,6 +76,9 @@ def test_cached_features_are_those_of_the_net_in_evaluation(tmp_path: Path) -> N
         assert torch.equal(found.weight, rows.weight)  # type: ignore[arg-type]
     assert (cached.batch_size, cached.eval_batch_size, cached.seed) == (4, 7, 3)
     assert cached.spec == data.spec
+    assert cached.declare() == data.declare()
+    with pytest.raises(NotImplementedError):
+        cached.load("train")  # they would be pictures
 
 
 def test_only_a_frozen_backbone_s_features_are_kept(tmp_path: Path) -> None:
@@ -90,3 +93,17 @@ def test_pictures_that_change_are_not_kept() -> None:
     data.setup("fit")
     with pytest.raises(UserError, match=r"cache_features=true .*augment=none"):
         CachedFeatures(data, lambda x: x, device=torch.device("cpu"), context=torch.no_grad)
+
+
+def test_rows_without_weights_are_cached_without() -> None:
+    class Plain(Shades):
+        def load(self, split: Any) -> Arrays:
+            return super().load(split)._replace(weight=None)
+
+    data = Plain(eval_batch_size=7)
+    data.setup("fit")
+    cached = CachedFeatures(data, lambda x: x.flatten(1), device=torch.device("cpu"), context=torch.no_grad)
+    rows, found = data.arrays("train"), cached.arrays("train")
+    torch.testing.assert_close(found.x, pixels(rows).flatten(1))
+    assert torch.equal(found.y, rows.y)
+    assert found.weight is None

@@ -1,17 +1,17 @@
-"""Sample quality metrics against closed forms and brute force; the reference classifier; mode-collapse warnings."""
+"""Sample quality metrics against closed forms and brute force; mode-collapse warnings."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from picture_runs import run
 from torch import Tensor
 
-from dlzoo.data.images.digits import Digits
+from dlzoo.metrics import generative
 from dlzoo.metrics import reference_classifier as ruler
 from dlzoo.metrics.generative import (
     ClassifierOutput,
@@ -102,6 +102,8 @@ def test_all_measures_of_generated_images() -> None:
         frechet(real.features, generated.features), rel=1e-3
     )
     assert measures(generated, real, threshold=0.95)["confident_share"] == 0.25
+    undecided = generated._replace(logits=torch.zeros(4, 2))
+    assert measures(undecided, real, threshold=0.5)["confident_share"] == 0.0  # it must be above
 
 
 def test_k_is_limited_by_the_number_of_images() -> None:
@@ -110,60 +112,30 @@ def test_k_is_limited_by_the_number_of_images() -> None:
     assert fraction_inside(torch.tensor([[2.0], [2.1], [-1.0], [0.5]]), two, 3) == 0.75
 
 
+def test_distances_are_computed_in_chunks_that_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    generated, real = torch.randn(30, 2), torch.randn(40, 2) * 0.5 + 0.4
+    whole = precision_recall(generated, real)
+    monkeypatch.setattr(generative, "CHUNK", 7)
+    assert precision_recall(generated, real) == whole
+
+
+def test_one_rank_measures_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the others, for which it would wait forever."""
+    monkeypatch.setattr("torchmetrics.metric.jit_distributed_available", lambda: True)
+    features = torch.randn(20, 2)
+    assert frechet(features, features + 1) == pytest.approx(2, abs=1e-3)
+    assert inception_score(torch.zeros(20, 5)) == pytest.approx(1, rel=1e-3)
+
+
+def test_measuring_warns_of_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        inception_score(torch.zeros(20, 5))
+
+
 def test_class_fractions() -> None:
     logits = torch.eye(3)[[0, 0, 0, 2]]
     assert class_fractions(logits).tolist() == [0.75, 0.0, 0.25]
-
-
-def digits() -> Any:
-    return Digits().load("train")
-
-
-def test_the_reference_classifier_is_trained_once_and_reproducibly(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("DLZOO_CACHE_DIR", str(tmp_path / "new"))
-    spec, rows, cpu = Digits().declare(), digits(), torch.device("cpu")
-    state = torch.get_rng_state()
-    first = ruler.load_reference_classifier(spec, rows, cpu)
-    assert torch.equal(torch.get_rng_state(), state), "the run's random numbers were drawn"
-    assert "training LeNet on the real images, once" in capsys.readouterr().err
-    x = torch.rand(5, 1, 8, 8)
-    again = ruler.load_reference_classifier(spec, rows, cpu)
-    assert capsys.readouterr().err == ""
-    assert all(torch.equal(a, b) for a, b in zip(first.read(x), again.read(x), strict=True))
-    (file,) = (tmp_path / "new").iterdir()
-    file.write_bytes(b"damaged")
-    torch.manual_seed(99)
-    retrained = ruler.load_reference_classifier(spec, rows, cpu)
-    assert "is recreated" in capsys.readouterr().err
-    torch.testing.assert_close(retrained.read(x)[1], first.read(x)[1])
-    features, logits = first.read(x)
-    assert (features.shape, logits.shape) == ((5, 84), (5, 10))
-    torch.testing.assert_close(logits, first.net(x))
-    test = Digits().arrays("test")
-    assert float((first.read(test.x / 255)[1].argmax(1) == test.y).float().mean()) > 0.9
-
-
-def test_the_cache_key_depends_on_images_labels_and_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = digits()
-    other = rows._replace(x=rows.x.clone())
-    other.x[0, 0, 0, 0] += 1
-    prints = {ruler.fingerprint(r) for r in (rows, other, rows._replace(y=rows.y.flip(0)))}
-    monkeypatch.setitem(ruler.RECIPE, "lr", 1.0)
-    prints.add(ruler.fingerprint(rows))
-    assert len(prints) == 4
-
-
-def test_an_unwritable_cache_is_not_fatal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("DLZOO_CACHE_DIR", str(tmp_path / "file"))
-    monkeypatch.setitem(ruler.RECIPE, "least_steps", 1)
-    monkeypatch.setitem(ruler.RECIPE, "epochs", 1)
-    ruler.load_reference_classifier(Digits().declare(), digits(), torch.device("cpu"))
-    assert "set DLZOO_CACHE_DIR to another folder" in capsys.readouterr().err
 
 
 MEASURED = ("callbacks=[checkpoint,sample_quality,problems]", "callbacks.sample_quality.num_samples=300")

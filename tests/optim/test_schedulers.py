@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch.optim import lr_scheduler as lrs
 
 from dlzoo.errors import UserError
 from dlzoo.optim import lr_schedules as schedulers
-from dlzoo.optim.lr_schedules import UNLIMITED, Plan
+from dlzoo.optim.lr_schedules import UNLIMITED, Plan, keeps_rate
 
 PLAN = Plan(total_steps=100, steps_per_epoch=10, monitor="val/loss", mode="min")
 BY_STEP = ["none", "step", "exponential", "cosine", "onecycle"]
@@ -42,6 +43,51 @@ def test_values_at_known_steps() -> None:
     assert found[0] == pytest.approx(0.2)
     assert max(found) == found[25] == pytest.approx(2.0)
     assert found[-1] < 0.03
+    halfway = rates("onecycle", rise=0.24, start=0.1, final=0.01)
+    assert [halfway[12], halfway[62]] == pytest.approx([1.1, 1.01])  # of the way up, and of the way down
+
+
+def test_values_by_default() -> None:
+    """As the configs and the documentation give them."""
+    assert rates("step", 111)[99:101] == pytest.approx([2.0, 0.2])
+    assert rates("exponential")[10] == pytest.approx(1.8)
+    found = rates("onecycle", 101)
+    assert [found[i] for i in (0, 30, 100)] == pytest.approx([0.08, 2.0, 8e-6])
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+    (watched,) = schedulers.plateau(optimizer, PLAN)
+    lowered = []
+    for _ in range(7):
+        watched["scheduler"].step(1.0)
+        lowered.append(optimizer.param_groups[0]["lr"])
+    assert lowered == pytest.approx([2.0] * 6 + [0.2])  # the first is the best, and five may be no better
+    assert watched["strict"] is False, "an epoch without validation is no error"
+
+
+@pytest.mark.parametrize(("name", "final"), [("cosine", 0.25), ("onecycle", 0.25)])
+def test_after_its_end_a_schedule_stays_at_its_last_value(name: str, final: float) -> None:
+    """A run of more steps than were planned, as gradient accumulation can make it."""
+    assert rates(name, 151, final=final)[100:] == pytest.approx([0.5] * 51)
+
+
+@pytest.mark.parametrize("rise", [-0.1, 0, 1, 1.5])
+def test_onecycle_rises_over_a_fraction_of_the_run(rise: float) -> None:
+    with pytest.raises(UserError, match=rf"^scheduler\.rise={rise} must lie between 0 and 1"):
+        make("onecycle", rise=rise)
+
+
+def test_only_a_constant_rate_without_a_warm_up_is_kept() -> None:
+    assert keeps_rate(schedulers.none)
+    assert keeps_rate(partial(schedulers.none))
+    assert keeps_rate(partial(schedulers.none, warmup=0))
+    assert not keeps_rate(partial(schedulers.none, warmup=1))
+    assert not keeps_rate(schedulers.cosine)
+    assert not keeps_rate(partial(schedulers.cosine, warmup=1))
+
+
+def test_a_warm_up_of_a_step_and_a_half() -> None:
+    """It warms the first step; one of at most a step warms none."""
+    assert rates("none", 3, warmup=0.15) == pytest.approx([2 / 1.5, 2.0, 2.0])
+    assert rates("none", 3, warmup=0.1) == rates("none", 3, warmup=0.05) == [2.0] * 3
 
 
 def test_cosine_equals_pytorch_s() -> None:
