@@ -1,4 +1,4 @@
-"""Vectors of tokens: padding stays zero, unknown ones are learnt, published ones are found and counted."""
+"""Vectors of tokens: padding stays zero, unknown ones are learned, published ones are found and counted."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ def test_the_own_case_of_a_token_comes_first(tmp_path: Path) -> None:
 
 def test_word2vecs_first_line_is_no_vector(tmp_path: Path) -> None:
     path = vectors(tmp_path, "2 3\ngood 1 2 3\n2 4 5 6\n")
-    found = read_vectors(path, {"good": 2, "2": 3}, 3)
-    assert {row: vector.tolist() for row, vector in found.items()} == {2: [1, 2, 3], 3: [4, 5, 6]}
-    assert all(vector.dtype == np.float32 for vector in found.values())
+    results = read_vectors(path, {"good": 2, "2": 3}, 3)
+    assert {row: vector.tolist() for row, vector in results.items()} == {2: [1, 2, 3], 3: [4, 5, 6]}
+    assert all(vector.dtype == np.float32 for vector in results.values())
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("good 1 2\n", r"line 1: it has 2 numbers, but net\.embedding=3; make them equal"),
-        ("other 1 2\ngood 1 x 3\n", "line 2: this is not a token and numbers"),
+        ("other 1 2\ngood 1 x 3\n", "line 2: expected a token and numbers"),
         ("other 1 2 3\n", "has no vector of any of the 3 tokens"),
     ],
 )
@@ -110,8 +110,8 @@ def test_a_checkpoint_does_not_need_the_vectors_again(
 ) -> None:
     path = vectors(tmp_path, "good 1 2 3 4\nboring -1 0 0 0\n")
     net = ("net.embedding=4", "net.num_units=4", f"net.vectors={path}", "net.freeze_vectors=true")
-    words = ("model=rnn_classifier", "data=sentiment_sentences", f"data_dir={stand_in_data}", "trainer=smoke")
-    done = train(*words, *net, "trainer.accelerator=cpu")
+    overrides = ("model=rnn_classifier", "data=sentiment_sentences", f"data_dir={stand_in_data}", "trainer=smoke")
+    done = train(*overrides, *net, "trainer.accelerator=cpu")
     assert done.code == 0, done.err
     assert "glove.txt: vectors of 2 of" in done.out
     assert ", frozen" in done.out

@@ -90,7 +90,7 @@ def test_default_initialiser_draws_nothing() -> None:
 
 
 @pytest.mark.parametrize(("make", "key"), [(layers.activation, "activation"), (lambda n: layers.norm(n, 3), "norm")])
-def test_a_wrong_name_is_told_with_its_key(make, key: str) -> None:
+def test_a_wrong_name_is_reported_with_its_key(make, key: str) -> None:
     with pytest.raises(UserError, match=rf"net\.{key}=rleu"):
         make("rleu")
     with pytest.raises(UserError, match=r"net\.init=he_norml is unknown; did you mean 'he_normal'"):
@@ -98,7 +98,7 @@ def test_a_wrong_name_is_told_with_its_key(make, key: str) -> None:
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, 30])
-def test_dropout_share_is_checked(share: float) -> None:
+def test_dropout_fraction_is_checked(share: float) -> None:
     with pytest.raises(UserError, match=r"net\.dropout="):
         layers.dropout(share)
 

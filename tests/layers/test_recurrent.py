@@ -133,7 +133,7 @@ def test_dropout_acts_between_layers_in_training(cell: CellName) -> None:
     assert torch.equal(net(x)[0], net(x)[0])
 
 
-def test_settings_that_cannot_be_are_told_with_their_key() -> None:
+def test_settings_that_cannot_be_are_reported_with_their_key() -> None:
     for options, key in [({"num_units": 0}, "num_units=0"), ({"num_layers": 0}, "num_layers=0")]:
         with pytest.raises(UserError, match=rf"net\.{key}"):
             Recurrent("lstm", **{"num_inputs": 3, "num_units": 4} | options)

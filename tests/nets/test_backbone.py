@@ -1,4 +1,4 @@
-"""Backbones: they are their libraries' nets, fit any picture, load weights with a report, and freeze as they should."""
+"""Backbones: they are their libraries' nets, fit any image, load weights with a report, and freeze as they should."""
 
 from __future__ import annotations
 
@@ -181,12 +181,12 @@ def test_other_classes_get_a_new_last_layer(tmp_path: Path) -> None:
     assert torch.equal(net.head[-1].weight, fresh)
 
 
-def test_weights_that_do_not_fit_are_told_by_name(tmp_path: Path) -> None:
+def test_weights_that_do_not_match_are_reported_by_name(tmp_path: Path) -> None:
     state = models.resnet18(weights=None).state_dict()
     state["extra.weight"] = state.pop("layer1.0.conv1.weight")
     file = named(state, tmp_path)
     small = TorchvisionNet(COLOUR, name="resnet18", weights=file, stem="small")
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         small.load_pretrained()
     for part in (
         "1 missing (body.layer1.0.conv1.weight)",
@@ -194,7 +194,7 @@ def test_weights_that_do_not_fit_are_told_by_name(tmp_path: Path) -> None:
         "1 reshaped (body.conv1.weight [64, 3, 7, 7] for [64, 3, 3, 3])",
         "net.strict=false",
     ):
-        assert part in str(told.value)
+        assert part in str(error.value)
     small.strict = False
     before = small.body.conv1.weight.clone()
     report = small.load_pretrained()
@@ -228,7 +228,7 @@ def test_a_missing_file_is_named() -> None:
         small_resnet(weights="nowhere/w.pth").load_pretrained()
 
 
-def test_small_pictures_grow_to_what_a_net_needs() -> None:
+def test_small_images_grow_to_what_a_net_needs() -> None:
     net = TorchvisionNet(ImageSpec(1, 8, 40, Classes(("a", "b"))), name="vgg16").eval()
     assert net.size == (32, 40)  # VGG halves its maps five times
     assert net(torch.rand(2, 1, 8, 40)).shape == (2, 2)
@@ -250,10 +250,10 @@ def test_published_weights_are_checked_and_their_place_is_named(
         server.files[name] = b"something else"
         with pytest.raises(UserError, match=r"could not be downloaded.*a wrong checksum"):
             net.load_pretrained()
-    with pytest.raises(UserError) as told:  # the server is gone
+    with pytest.raises(UserError) as error:  # the server is gone
         net.load_pretrained()
     folder = tmp_path / "home" / "hub" / "checkpoints"
-    assert f"Put it into {folder} yourself (TORCH_HOME says where that is), or give net.weights=" in str(told.value)
+    assert f"Put it into {folder} yourself (set by TORCH_HOME), or give net.weights=" in str(error.value)
     (folder / name).write_bytes(b"something else")
     with pytest.raises(UserError, match=r"is damaged.*Delete it"):
         net.load_pretrained()
@@ -269,22 +269,22 @@ def test_imagenet_has_a_thousand_names() -> None:
     assert (names[0], names[-1]) == ("tench", "toilet tissue")
 
 
-# Pictures
+# Images
 
 
-def test_grey_pictures_are_standardised_in_each_channel(tmp_path: Path) -> None:
+def test_grey_images_are_standardised_in_each_channel(tmp_path: Path) -> None:
     net = small_resnet(GREY, weights=named(small_resnet(GREY).state_dict(), tmp_path))
     x = torch.rand(2, 1, 32, 32)
     for channel in range(3):
         expected = (x[:, 0] - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
-        torch.testing.assert_close(net.fit(x)[:, channel], expected)
+        torch.testing.assert_close(net.preprocess(x)[:, channel], expected)
 
 
 def test_without_weights_the_data_s_own_statistics_count() -> None:
     net = small_resnet(ImageSpec(1, 32, 32, TEN, mean=(0.25,), std=(0.5,)))
     x = torch.rand(2, 1, 32, 32)
-    torch.testing.assert_close(net.fit(x)[:, 2], (x[:, 0] - 0.25) / 0.5)
-    assert torch.equal(small_resnet(GREY).fit(x)[:, 1], x[:, 0])
+    torch.testing.assert_close(net.preprocess(x)[:, 2], (x[:, 0] - 0.25) / 0.5)
+    assert torch.equal(small_resnet(GREY).preprocess(x)[:, 1], x[:, 0])
 
 
 @pytest.mark.parametrize(
@@ -298,11 +298,11 @@ def test_without_weights_the_data_s_own_statistics_count() -> None:
         (COLOUR, {"size": 48}, "small", (48, 48)),
     ],
 )
-def test_stem_and_size_fit_the_pictures(spec: ImageSpec, options: Any, stem: str, size: tuple[int, int]) -> None:
+def test_stem_and_size_fit_the_images(spec: ImageSpec, options: Any, stem: str, size: tuple[int, int]) -> None:
     with torch.device("meta"):
         net = TorchvisionNet(spec, name="resnet18", **options)
     assert (net.stem, net.size) == (stem, size)
-    assert net.fit(torch.rand(1, spec.channels, spec.height, spec.width, device="meta")).shape == (1, 3, *size)
+    assert net.preprocess(torch.rand(1, spec.channels, spec.height, spec.width, device="meta")).shape == (1, 3, *size)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg16_bn", "densenet121"])
@@ -319,7 +319,7 @@ def test_the_small_stem_keeps_the_size(name: Any) -> None:
 @pytest.mark.parametrize(
     ("spec", "options", "message"),
     [
-        (ImageSpec(2, 32, 32, TEN), {}, "grey pictures or colour"),
+        (ImageSpec(2, 32, 32, TEN), {}, "grayscale or colour images"),
         (COLOUR, {"head": [0]}, r"net\.head=\[0\]"),
         (COLOUR, {"size": 0}, r"net\.size=0"),
         (COLOUR, {"dropout": 1.0}, r"net\.dropout=1\.0"),
@@ -327,7 +327,7 @@ def test_the_small_stem_keeps_the_size(name: Any) -> None:
         (COLOUR, {"name": "inception_v3", "size": 96}, r"net\.size=96.*299"),
     ],
 )
-def test_wrong_options_are_told_with_their_key(spec: ImageSpec, options: dict[str, Any], message: str) -> None:
+def test_wrong_options_are_reported_with_their_key(spec: ImageSpec, options: dict[str, Any], message: str) -> None:
     with pytest.raises((UserError, SpecError), match=message):
         TorchvisionNet(spec, **{"name": "resnet20", **options})
 
@@ -370,15 +370,15 @@ def test_a_frozen_body_answers_without_its_auxiliary_heads() -> None:
 @pytest.mark.parametrize("name", ["resnet20", "densenet121"])
 def test_recomputing_changes_nothing_but_memory(name: Any) -> None:
     """Outputs, gradients and BatchNorm's statistics; the latter would move twice without care."""
-    found = []
+    results = []
     x, y = COLOUR.example(8)
     for checkpointing in (False, True):
         torch.manual_seed(0)
         net = TorchvisionNet(COLOUR, name=name, checkpointing=checkpointing).train()
         out = net(x)
         F.cross_entropy(out, y).backward()
-        found.append((out, {n: p.grad for n, p in net.named_parameters()}, statistics(net)))
-    (plain, grads, buffers), (again, other_grads, other_buffers) = found
+        results.append((out, {n: p.grad for n, p in net.named_parameters()}, statistics(net)))
+    (plain, grads, buffers), (again, other_grads, other_buffers) = results
     torch.testing.assert_close(again, plain)
     for name_, grad in grads.items():
         torch.testing.assert_close(other_grads[name_], grad)

@@ -117,7 +117,7 @@ def own_nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "output"),
     [
         (["model=autoencoder", "net._target_=own_nets.Half"], "own_nets.Half lacks decode, which"),
         (["model=vae", "net._target_=own_nets.Half"], "lacks decode, latent_dim, which task._target_=dlz"),
@@ -133,11 +133,11 @@ def own_nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     ],
 )
 def test_a_net_that_lacks_something_is_refused_by_name(
-    words: list[str], said: str, own_nets: None, train: Callable[..., Outcome]
+    words: list[str], output: str, own_nets: None, train: Callable[..., Outcome]
 ) -> None:
     done = train(*words, "data=digits", "logger=none")
     assert (done.code, done.err.count("\n")) == (2, 1), done.err
-    assert said in done.err
+    assert output in done.err
 
 
 @pytest.mark.parametrize("cls", ["dlzoo.nets.text_cnn.TextCNN", "dlzoo.nets.rnn_classifier.RNNClassifier"])
@@ -152,7 +152,7 @@ def test_vectors_that_are_given_are_read(cls: str, tmp_path: Path) -> None:
     torch.testing.assert_close(net.embedding.table.weight[-1].detach(), torch.tensor([3.0, 4.0]))
 
 
-def test_a_recurrent_net_goes_on_from_its_state() -> None:
+def test_a_recurrent_net_continues_from_its_state() -> None:
     net = CharRNN(TextSpec(NextTokens(5), Tokenizer("char"), vocabulary=(*SPECIAL, *"abc")), num_units=4, embedding=3)
     x = torch.tensor([[2, 3, 4, 2]])
     whole: Tensor = net.eval()(x)

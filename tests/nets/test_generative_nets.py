@@ -1,4 +1,4 @@
-"""Nets that make pictures: every one of dlzoo/nets that encodes or generates, on pictures of every size."""
+"""Nets that make images: every one of dlzoo/nets that encodes or generates, on images of every size."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ every_size = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 
 
 def outputs(net: Any, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """All that a net can make of pictures x of classes y."""
+    """All that a net can make of images x of classes y."""
     told = [nn.functional.one_hot(y, 10).float()] if net.num_conditions else []
     if isinstance(net, AdversarialPair):
         codes = torch.randn(len(x), net.latent_dim, generator=torch.Generator().manual_seed(1))
@@ -65,23 +65,23 @@ def test_discovery_finds_the_nets() -> None:
 
 @every_size
 @every_net
-def test_pictures_go_in_and_come_out(cls: Any, spec: ImageSpec) -> None:
+def test_images_go_in_and_come_out(cls: Any, spec: ImageSpec) -> None:
     net = cls(spec).eval()
     x, y = spec.example(4)
-    found = outputs(net, x, y)
-    for name in found.keys() & {"made", "logits", "reconstruction"}:
-        assert found[name].shape == x.shape, name
-    for name in found.keys() & {"made", "reconstruction"}:
-        assert found[name].min() >= 0, name
-        assert found[name].max() <= 1, name
-    if "judged" in found:
-        assert found["judged"].shape == (4,)
+    results = outputs(net, x, y)
+    for name in results.keys() & {"made", "logits", "reconstruction"}:
+        assert results[name].shape == x.shape, name
+    for name in results.keys() & {"made", "reconstruction"}:
+        assert results[name].min() >= 0, name
+        assert results[name].max() <= 1, name
+    if "judged" in results:
+        assert results["judged"].shape == (4,)
     else:
-        assert found["mean"].ndim == 2
-        assert found.get("log_var", found["mean"]).shape == found["mean"].shape
-    first = outputs(net, x[:1], y[:1])  # a picture's output does not depend on its neighbours
-    for name in found.keys() - {"made"}:
-        torch.testing.assert_close(found[name][:1], first[name])
+        assert results["mean"].ndim == 2
+        assert results.get("log_var", results["mean"]).shape == results["mean"].shape
+    first = outputs(net, x[:1], y[:1])  # an image's output does not depend on its neighbours
+    for name in results.keys() - {"made"}:
+        torch.testing.assert_close(results[name][:1], first[name])
 
 
 @pytest.mark.parametrize("size", ["grey8", "odd"])
@@ -116,7 +116,7 @@ def test_a_conditional_net_listens(cls: Any) -> None:
 
 
 @pytest.mark.parametrize("cls", [cls for cls in NETS if cls not in (CVAE, CGAN)])
-def test_data_with_values_will_do_where_no_class_is_told(cls: Any) -> None:
+def test_data_with_values_will_do_without_a_condition(cls: Any) -> None:
     spec = ImageSpec(1, 8, 8, Values(("angle",)))
     assert cls(spec)(spec.example(3)[0]).shape[0] == 3
 
@@ -163,7 +163,7 @@ def test_dcgan_keeps_the_rules_of_its_paper() -> None:
         (DCGAN, {"width": 0}, r"net\.width=0"),
     ],
 )
-def test_wrong_options_are_told_with_their_key(cls: Any, options: dict[str, Any], message: str) -> None:
+def test_wrong_options_are_reported_with_their_key(cls: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         cls(MNIST, **options)
 

@@ -41,7 +41,7 @@ def train_and_test(x: Tensor, y: Tensor, *, shuffle_each_time: bool, num_epochs:
         return float(((net.eval()(x[test])[:, 0] > 0) == y[test].bool()).float().mean())
 
 
-def test_a_split_that_is_drawn_anew_each_epoch_tests_on_what_was_learnt() -> None:
+def test_a_split_that_is_drawn_again_each_epoch_tests_on_what_was_learned() -> None:
     """Labels by the toss of a coin: nothing can be known of a sentence that was not trained on."""
     x, y = torch.randint(2, SPEC.num_tokens, (300, 12)), torch.randint(0, 2, (300,))
     assert train_and_test(x, y, shuffle_each_time=False) == pytest.approx(0.5, abs=0.12)

@@ -44,21 +44,21 @@ def test_linear_learns_the_least_squares_solution() -> None:
 
     optimizer.step(closure)
     exact = torch.linalg.lstsq(torch.cat([x, torch.ones(64, 1, dtype=torch.double)], 1), y).solution
-    learnt = torch.cat([net.linear.weight.detach().T, net.linear.bias.detach()[None]])
-    torch.testing.assert_close(learnt, exact, atol=1e-6, rtol=1e-6)
+    learned = torch.cat([net.linear.weight.detach().T, net.linear.bias.detach()[None]])
+    torch.testing.assert_close(learned, exact, atol=1e-6, rtol=1e-6)
 
 
-# Nets for pictures
+# Nets for images
 
 
 @pytest.mark.parametrize("spec", [ImageSpec(1, 5, 40, TEN), ImageSpec(2, 33, 27, TEN), ImageSpec(1, 64, 50, TEN)])
 @pytest.mark.parametrize("cls", [LeNet, CNN, CNNPool, Filters])
-def test_pictures_of_odd_sizes(cls: type[nn.Module], spec: ImageSpec) -> None:
+def test_images_of_odd_sizes(cls: type[nn.Module], spec: ImageSpec) -> None:
     assert make(cls, spec)(spec.example(2)[0]).shape == (2, 10)
 
 
 @pytest.mark.parametrize(("size", "scale", "margin"), [(8, 4, 0), (28, 1, 2), (12, 2, 4), (32, 1, 0)])
-def test_lenet_brings_a_small_picture_to_a_field_of_32(size: int, scale: int, margin: int) -> None:
+def test_lenet_brings_a_small_image_to_a_field_of_32(size: int, scale: int, margin: int) -> None:
     spec = ImageSpec(1, size, size, TEN)
     small, full = make(LeNet, spec), make(LeNet, ImageSpec(1, 32, 32, TEN))
     full.load_state_dict(small.state_dict())
@@ -77,7 +77,7 @@ def test_lenet_brings_a_small_picture_to_a_field_of_32(size: int, scale: int, ma
         (Filters, 4, {"padding": "reflect"}, r"cannot be reflected.*net\.padding=replicate"),
     ],
 )
-def test_a_picture_that_does_not_fit_is_refused(
+def test_an_image_that_does_not_fit_is_refused(
     cls: type[nn.Module], size: int, options: dict[str, Any], remedy: str
 ) -> None:
     with pytest.raises(SpecError, match=remedy):
@@ -100,7 +100,7 @@ def test_a_picture_that_does_not_fit_is_refused(
         (Filters, {"padding": "none", "num_padding": 2, "filters": ["box_blur"]}, r"net\.num_padding=2"),
     ],
 )
-def test_wrong_options_are_told_with_their_key(cls: type[nn.Module], options: dict[str, Any], key: str) -> None:
+def test_wrong_options_are_reported_with_their_key(cls: type[nn.Module], options: dict[str, Any], key: str) -> None:
     with pytest.raises(UserError, match=key):
         cls(MNIST, **options)
 
@@ -177,16 +177,16 @@ def test_perceptron_with_three_classes_has_a_unit_each() -> None:
 # Filters
 
 
-def convolve_by_loops(picture: Tensor, kernel: list[list[float]], p: tuple[int, int], stride: int, mode: str) -> Tensor:
+def convolve_by_loops(image: Tensor, kernel: list[list[float]], p: tuple[int, int], stride: int, mode: str) -> Tensor:
     """The definition, pixel by pixel. p: pixels before and behind."""
-    (h, w), f = picture.shape, len(kernel)
+    (h, w), f = image.shape, len(kernel)
 
     def pixel(i: int, j: int) -> float:
         if mode == "replicate":
             i, j = min(max(i, 0), h - 1), min(max(j, 0), w - 1)
         elif mode == "reflect":
             i, j = (n - 1 - abs(n - 1 - abs(k)) for k, n in ((i, h), (j, w)))
-        return picture[i, j].item() if 0 <= i < h and 0 <= j < w else 0.0
+        return image[i, j].item() if 0 <= i < h and 0 <= j < w else 0.0
 
     def side(n: int) -> int:
         return (n + sum(p) - f) // stride + 1
@@ -227,14 +227,14 @@ def test_output_side_is_the_formula(p: int, stride: int, blur_size: int) -> None
     torch.testing.assert_close(bank(x)[0, 0], convolve_by_loops(x[0, 0], box, (p, p), stride, "zeros"))
 
 
-def test_filters_without_padding_see_only_the_picture() -> None:
+def test_filters_without_padding_see_only_the_image() -> None:
     bank = FilterBank(["sobel_magnitude", "sobel_x"], padding="none")
     ramp = torch.arange(5.0).expand(1, 2, 5, 5)  # brighter by 1 with each pixel to the right
     assert torch.equal(bank(ramp), torch.full((1, 4, 3, 3), 8.0))
     assert torch.equal(bank(ramp.mT), torch.tensor([8.0, 0.0]).repeat(2).view(1, 4, 1, 1).expand(1, 4, 3, 3))
 
 
-def test_sobel_magnitude_has_a_slope_on_a_flat_picture() -> None:
+def test_sobel_magnitude_has_a_slope_on_a_flat_image() -> None:
     x = torch.ones(1, 1, 5, 5, requires_grad=True)
     FilterBank(["sobel_magnitude"], padding="none")(x).sum().backward()
     assert x.grad is not None
