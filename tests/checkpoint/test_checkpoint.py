@@ -286,7 +286,7 @@ def refused(path: Path, message: str) -> None:
 
 def test_weights_of_another_net(ckpt: Path, tmp_path: Path) -> None:
     path = changed(ckpt, tmp_path / "x.ckpt", lambda content: content["state_dict"].popitem())
-    with pytest.raises(UserError, match="does not fit the net that it names"):
+    with pytest.raises(UserError, match="does not match its net"):
         load_task(path)
 
 

@@ -108,8 +108,8 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_then_its_name_is(
     fsync, replace = os.fsync, os.replace
 
     def seen_fsync(handle: int) -> None:
-        found = os.fstat(handle)
-        done.append(("folder" if stat.S_ISDIR(found.st_mode) else "file", found.st_ino, found.st_size))
+        results = os.fstat(handle)
+        done.append(("folder" if stat.S_ISDIR(results.st_mode) else "file", results.st_ino, results.st_size))
         fsync(handle)
 
     def seen_replace(source: Any, target: Any) -> None:
@@ -153,11 +153,11 @@ def test_a_flipped_bit_is_noticed_or_harmless(sealed: bool, tmp_path: Path, tall
     for bit in bits:
         path.write_bytes(flipped(content, bit))
         try:
-            found = checkpoint_files.read(path)
+            results = checkpoint_files.read(path)
         except UserError:
             noticed += 1
         else:
-            assert torch.equal(found["state_dict"]["w"], good["state_dict"]["w"]), bit
+            assert torch.equal(results["state_dict"]["w"], good["state_dict"]["w"]), bit
             assert not sealed or bit >= 8 * (len(content) - durable.DIGEST_LENGTH), bit
     assert noticed > 100
     name = f"a flipped bit in a file {'with' if sealed else 'without'} a digest"
@@ -186,7 +186,7 @@ def test_the_one_before_takes_the_place_of_a_damaged_one(
         assert format.read_whole(path).path == previous_of(path)
         said = capsys.readouterr().err
         assert said.startswith(f"warning: {path} is ")
-        assert f"{previous_of(path)}, the one before it, is used" in said
+        assert f"using the previous one, {previous_of(path)}" in said
         assert step_of(previous_of(path)) == 1
         tally["a checkpoint or its arrays cut off"] += Counter(injected=1, noticed=1)
     (tmp_path / name).write_bytes(content[:-1])  # nothing but the digest is cut
@@ -194,17 +194,17 @@ def test_the_one_before_takes_the_place_of_a_damaged_one(
     assert capsys.readouterr().err == ""
 
 
-def test_damaged_arrays_are_not_learnt_from(tmp_path: Path) -> None:
+def test_damaged_arrays_are_not_learned_from(tmp_path: Path) -> None:
     path = saved(tmp_path, 1, 2)
     arrays = tmp_path / checkpoint_files.read(path)[beside.NAME]
     content = arrays.read_bytes()
     arrays.write_bytes(flipped(content, 8 * content.index(np.full(200, 2).tobytes()) + 3))
-    with pytest.raises(Damaged, match=r"last.ckpt is of no use: last.replay-.*.npz is damaged.*last.previous.ckpt"):
+    with pytest.raises(Damaged, match=r"last.ckpt is unusable: last.replay-.*.npz is damaged.*last.previous.ckpt"):
         CheckpointIO(CARD).load_checkpoint(path)
     assert checkpoint_files.read(path)["step"] == 2  # who only evaluates does not need them
 
 
-def test_who_reads_a_damaged_one_is_told_of_the_one_before(tmp_path: Path) -> None:
+def test_who_reads_a_damaged_one_is_reported_of_the_one_before(tmp_path: Path) -> None:
     path = saved(tmp_path, 1, 2)
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(Damaged, match=r"last.ckpt is cut off, .*; the previous checkpoint is .*last.previous.ckpt"):
