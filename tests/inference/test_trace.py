@@ -117,9 +117,9 @@ def test_the_heat_lies_where_the_evidence_is(pool: Any, layer: str | None) -> No
         last = [module for module in net.modules() if isinstance(module, nn.Linear)][-1]
         last.weight[0] = -0.1
     for y, x in ((6, 6), (6, 21), (22, 10), (13, 14)):
-        picture = torch.zeros(1, 1, 28, 28)
-        picture[0, 0, y, x] = 1
-        heat = trace.grad_cam(task_of(net, spec), picture, torch.tensor([[0, 1]]), layer).maps[0]
+        image = torch.zeros(1, 1, 28, 28)
+        image[0, 0, y, x] = 1
+        heat = trace.grad_cam(task_of(net, spec), image, torch.tensor([[0, 1]]), layer).maps[0]
         assert (heat[0] == 0).all()  # nothing speaks for dark
         mass = heat[1] / heat[1].sum()
         centre = ((mass.sum(1) * torch.arange(28)).sum().item(), (mass.sum(0) * torch.arange(28)).sum().item())
@@ -145,7 +145,7 @@ def test_weights_and_hooks_stay_as_they_were() -> None:
     net = Awkward()
     task, x, classes = task_of(net), torch.rand(2, 1, 12, 10), torch.tensor([[1], [2]])
     trace.grad_cam(task, x, classes)
-    with pytest.raises(UserError, match=r"layer=stme: there is no such layer with maps; did you mean 'stem'\?"):
+    with pytest.raises(UserError, match=r"layer=stme: no such layer with maps; did you mean 'stem'\?"):
         trace.grad_cam(task, x, classes, "stme")
     assert not any(module._forward_hooks for module in net.modules())
     assert all(p.grad is None and p.requires_grad for p in net.parameters())
@@ -170,7 +170,7 @@ def test_the_first_kernels() -> None:
     assert seen.kernels.shape == (4, 1, 12, 10)
     assert trace.look(task_of(OneLayer()), x).first == "conv  Conv2d"
     seen = trace.look(task_of(filters), x)
-    assert (seen.first, seen.kernels) == ("linear  Linear", None)  # its weights are for the pictures of the bank
+    assert (seen.first, seen.kernels) == ("linear  Linear", None)  # its weights are for the images of the bank
     assert [layer.name for layer in seen.layers] == ["bank"]
 
 
@@ -192,9 +192,9 @@ def test_depths(sizes: list[int], num: int, chosen: list[int]) -> None:
 
 
 def small_classifiers() -> list[str]:
-    """The models of the house for pictures that are small enough to try."""
+    """The models of the house for images that are small enough to try."""
     spec = ImageSpec(3, 32, 32, Classes(("a", "b"), (1, 1)))
-    found = []
+    results = []
     for name in build.fitting_models(spec):
         cfg = config.compose([f"model={name}"])
         supervised = issubclass(signatures.locate(cfg.task._target_, "task"), Supervised)
@@ -202,8 +202,8 @@ def small_classifiers() -> list[str]:
             continue
         with torch.device("meta"):
             if build.num_parameters(build.build_task(cfg, spec).net) < 12_000_000:
-                found.append(name)
-    return found
+                results.append(name)
+    return results
 
 
 def test_every_small_classifier_of_the_house() -> None:
