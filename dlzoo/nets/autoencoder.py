@@ -53,7 +53,7 @@ class Autoencoder(LayeredEncoderDecoder):
             )
         self.shape = spec.shape
         code_activation = code_activation or activation
-        self.has_unit_codes = code_activation == "sigmoid"
+        self.has_unit_latents = code_activation == "sigmoid"
         decoder_sizes = [encoder[-1], *(reversed(encoder[:-1]) if decoder is None else decoder)]
         activations = [activation] * (len(encoder) - 1) + [code_activation]
         self.encoder = nn.Sequential(

@@ -72,7 +72,7 @@ def test_a_plateau_lowers_the_rate_in_these_cases(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", ["trainer.limit_val_batches=0", "trainer=cpu trainer.limit_val_batches=0.0"])
 def test_a_plateau_without_validation_is_refused(words: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="scheduler=plateau watches val/loss, but there is no validation"):
+    with pytest.raises(UserError, match="scheduler=plateau monitors val/loss, but there is no validation"):
         run(tmp_path, [*words_of("plateau", "checkpoint", "Adam", "each epoch"), *words.split()])
 
 

@@ -126,7 +126,7 @@ def test_predictions_of_tasks_without_a_target_of_their_own() -> None:
     agent, seen = task_of("dqn").as_agent(), np.eye(4, dtype=np.float32)
     assert agent is not None
     assert agent.predict(torch.from_numpy(seen)).tolist() == agent.greedy(seen).tolist()
-    with pytest.raises(UserError, match="Adversarial has learned neither classes nor values"):
+    with pytest.raises(UserError, match="Adversarial predicts neither classes nor values"):
         task_of("gan").predict(x)
 
 

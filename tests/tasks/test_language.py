@@ -53,7 +53,7 @@ def test_a_text_in_pieces_is_the_text_at_once(cell: CellName) -> None:
 
 
 @pytest.mark.parametrize("net", [CharRNN(CHARS, dropout=0.3, num_layers=2), WordRNN(WORDS)])
-def test_a_token_is_told_from_those_before_it_alone(net: CharRNN) -> None:
+def test_a_token_is_reported_from_those_before_it_alone(net: CharRNN) -> None:
     x, _ = CHARS.example(2)
     before = net.eval()(x)
     x[:, 7] = x[:, 7] % 8 + 1
@@ -76,7 +76,7 @@ def test_weights_are_tied_where_sizes_allow() -> None:
     [
         (CharRNN, WORDS, r"texts of lower-case words and punctuation; set data\.level=char"),
         (WordRNN, CHARS, r"texts of lower-case characters; set data\.level=word"),
-        (CharRNN, TextSpec(Classes(("a", "b"))), "learns next tokens, but the data gives classes"),
+        (CharRNN, TextSpec(Classes(("a", "b"))), "predicts next tokens, but the data gives classes"),
     ],
 )
 def test_another_kind_of_text_is_refused(cls: type[CharRNN], spec: TextSpec, message: str) -> None:
@@ -192,8 +192,14 @@ def test_some_rows_forget(forget: float, tmp_path: Path) -> None:
 
 
 def test_a_run_learns_writes_and_stands_beside_a_trigram(train: Callable[..., Outcome], tmp_path: Path) -> None:
-    words = ("model=char_rnn", "data=text_file", f"data.path={book(tmp_path)}", "net.num_units=32", "data.batch_size=8")
-    done = train(*words, "trainer.max_epochs=8", "optimizer.lr=0.03", "trainer=cpu", "callbacks=[default,trigram]")
+    overrides = (
+        "model=char_rnn",
+        "data=text_file",
+        f"data.path={book(tmp_path)}",
+        "net.num_units=32",
+        "data.batch_size=8",
+    )
+    done = train(*overrides, "trainer.max_epochs=8", "optimizer.lr=0.03", "trainer=cpu", "callbacks=[default,trigram]")
     assert done.code == 0, done.err
     (file,) = tmp_path.glob("outputs/*/*/results.json")
     metrics = json.loads(file.read_text())["metrics"]
@@ -208,12 +214,18 @@ def test_a_run_learns_writes_and_stands_beside_a_trigram(train: Callable[..., Ou
 
 
 def test_equal_seeds_give_equal_weights(train: Callable[..., Outcome], tmp_path: Path) -> None:
-    words = ("model=word_rnn", "data=text_file", f"data.path={book(tmp_path)}", "data.level=word", "net.num_units=8")
+    overrides = (
+        "model=word_rnn",
+        "data=text_file",
+        f"data.path={book(tmp_path)}",
+        "data.level=word",
+        "net.num_units=8",
+    )
     found = []
     for seed in (1, 1, 2):
         run_dir = tmp_path / f"run{len(found)}"
         quick = ("trainer=cpu", "trainer.max_epochs=2", "net.embedding=8", "callbacks=checkpoint", "logger=none")
-        done = train(*words, *quick, f"seed={seed}", f"hydra.run.dir={run_dir}")
+        done = train(*overrides, *quick, f"seed={seed}", f"hydra.run.dir={run_dir}")
         assert done.code == 0, done.err
         found.append(torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
@@ -223,7 +235,7 @@ def test_equal_seeds_give_equal_weights(train: Callable[..., Outcome], tmp_path:
 def test_texts_with_classes_are_for_other_models(train: Callable[..., Outcome], tmp_path: Path) -> None:
     done = train("model=char_rnn", "data=imdb", f"data_dir={tmp_path}")
     assert done.code == 2
-    assert "char_rnn learns next tokens, but data=imdb gives classes; texts with classes go to: bilstm" in done.err
+    assert "char_rnn predicts next tokens, but data=imdb gives classes; texts with classes go to: bilstm" in done.err
     done = train("model=text_cnn", "data=text_file", f"data.path={book(tmp_path)}")
     assert "text_cnn learns classes, but data=text_file gives next tokens; texts with next tokens go to" in done.err
     assert config.compose(["model=word_rnn"]).trainer.gradient_clip_val == 1.0

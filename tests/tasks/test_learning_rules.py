@@ -51,7 +51,7 @@ def perceptron(num_classes: int, monkeypatch: pytest.MonkeyPatch, mean: float = 
 
 
 def test_one_unit_is_corrected_where_it_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    """w <- w + rate * (wanted - fired) * x. Nothing fires at first, so only the two rows of the second class count."""
+    """w <- w + rate * (target - output) * x. Nothing fires at first, so only the two rows of the second class count."""
     task, tracked = perceptron(2, monkeypatch)
     x = torch.tensor([[1.0, 2.0], [3.0, 5.0], [7.0, 7.0]])
     task.training_step((x, torch.tensor([1, 1, 0])), 0)
@@ -94,8 +94,8 @@ def test_a_row_counts_as_much_as_its_weight(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_two_classes_are_one_wish_and_more_are_one_hot(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert perceptron(2, monkeypatch)[0].wanted(torch.tensor([0, 1]), 1).tolist() == [[0], [1]]
-    assert perceptron(3, monkeypatch)[0].wanted(torch.tensor([2, 0]), 3).tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert perceptron(2, monkeypatch)[0].unit_targets(torch.tensor([0, 1]), 1).tolist() == [[0], [1]]
+    assert perceptron(3, monkeypatch)[0].unit_targets(torch.tensor([2, 0]), 3).tolist() == [[0, 0, 1], [1, 0, 0]]
 
 
 # Watkins
@@ -161,17 +161,17 @@ def test_a_block_of_steps_learns_at_the_rate_of_the_optimizer(monkeypatch: pytes
 
 def test_exploration_falls_along_a_line_and_then_stays() -> None:
     task = q_learning(epsilon_start=0.9, epsilon_end=0.1, epsilon_steps=200)
-    found = []
+    results = []
     for steps in (0, 50, 100, 200, 1000):
         task.num_steps = steps
-        found.append(task.epsilon)
-    assert found == pytest.approx([0.9, 0.7, 0.5, 0.1, 0.1])
+        results.append(task.epsilon)
+    assert results == pytest.approx([0.9, 0.7, 0.5, 0.1, 0.1])
     assert task.figures() == {"epsilon": pytest.approx(0.1)}
     assert (q_learning().epsilon, q_learning().gamma, q_learning().epsilon_steps) == (1.0, 0.99, 10_000)
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])
-def test_the_share_of_random_actions_is_epsilon(epsilon: float) -> None:
+def test_the_fraction_of_random_actions_is_epsilon(epsilon: float) -> None:
     """A random action is the other one in half of the cases."""
     task = q_learning(epsilon_start=epsilon, epsilon_end=epsilon)
     with torch.no_grad():
@@ -228,11 +228,11 @@ def test_clipping_is_the_agent_s_own() -> None:
 @pytest.mark.parametrize(
     ("answers", "message"),
     [
-        ({"world_size": 2}, r"trainer\.devices=2: agents learn on one device"),
+        ({"world_size": 2}, r"trainer\.devices=2: agents train on one device only"),
         ({"accumulate_grad_batches": 2}, r"trainer\.accumulate_grad_batches"),
         ({"precision": "16-mixed"}, r"trainer\.precision=16-mixed"),
-        ({"gradient_clip_val": 0.5}, r"gradient_clip_val: a table is corrected without a gradient"),
-        ({"strategy": SimpleNamespace(root_device=torch.device("cuda"))}, "a table is learnt on the CPU"),
+        ({"gradient_clip_val": 0.5}, r"gradient_clip_val: a Q-table is updated without a gradient"),
+        ({"strategy": SimpleNamespace(root_device=torch.device("cuda"))}, "Q-tables are trained on the CPU"),
     ],
 )
 def test_what_agents_cannot_do(answers: dict[str, Any], message: str) -> None:

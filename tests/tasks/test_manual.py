@@ -219,7 +219,7 @@ def test_what_a_task_would_ignore_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("overrides", "message"),
     [
         (["model=random", "data=cartpole", "optimizer=adam"], "optimizer: RandomPlay learns without an optimizer"),
         (["model=random", "data=cartpole", "optimizer.lr=1"], "optimizer=none, but optimizer.lr is set"),
@@ -230,9 +230,9 @@ def test_what_a_task_would_ignore_is_refused() -> None:
         (["model=perceptron", "data=iris", "task.l2=0.1"], "has no such option"),
     ],
 )
-def test_a_run_with_options_that_would_be_ignored(words: list[str], message: str, tmp_path: Path) -> None:
+def test_a_run_with_options_that_would_be_ignored(overrides: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
-        run(tmp_path, *words)
+        run(tmp_path, *overrides)
 
 
 # Whole runs
@@ -253,17 +253,17 @@ def test_the_rate_of_the_perceptron_follows_its_schedule(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         ("scheduler=exponential",),
         ("trainer.accumulate_grad_batches=3", "trainer.gradient_clip_val=1"),
         ("callbacks=[checkpoint,history,ema]", "trainer.precision=bf16-mixed"),
     ],
-    ids=lambda words: words[0],
+    ids=lambda overrides: overrides[0],
 )
-def test_a_continued_perceptron_equals_one_that_never_stopped(words: tuple[str, ...], tmp_path: Path) -> None:
-    run(tmp_path / "whole", *IRIS, *words, "trainer.max_epochs=3")
-    run(tmp_path / "parts", *IRIS, *words, "trainer.max_epochs=1")
+def test_a_continued_perceptron_equals_one_that_never_stopped(overrides: tuple[str, ...], tmp_path: Path) -> None:
+    run(tmp_path / "whole", *IRIS, *overrides, "trainer.max_epochs=3")
+    run(tmp_path / "parts", *IRIS, *overrides, "trainer.max_epochs=1")
     resume(tmp_path / "parts", "trainer.max_epochs=3")
     whole, parts = content(tmp_path / "whole"), content(tmp_path / "parts")
     for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step"):

@@ -148,7 +148,7 @@ def test_the_learning_rate_is_that_of_the_first_group() -> None:
 @pytest.mark.parametrize(("left_out", "interval", "moves"), [
     (False, "step", True), (True, "step", False), (False, "epoch", True), (True, "epoch", True),
 ])  # fmt: skip
-def test_a_step_that_is_left_out_moves_no_schedule_of_steps(left_out: bool, interval: str, moves: bool) -> None:
+def test_a_step_that_is_skipped_moves_no_schedule_of_steps(left_out: bool, interval: str, moves: bool) -> None:
     steps: list[Any] = []
     scheduler = SimpleNamespace(step=lambda *metric: steps.append(metric))
     other = SimpleNamespace(scheduler=None, interval="step")
@@ -167,7 +167,7 @@ def gradient(task: Any, value: float) -> float:
     return w.grad.item()
 
 
-def test_a_rank_s_gradient_counts_by_its_share_and_what_is_not_finite_reaches_all() -> None:
+def test_a_rank_s_gradient_counts_by_its_fraction_and_what_is_not_finite_reaches_all() -> None:
     alone = task_in(trainer_with())
     alone.share = 0.5
     assert gradient(alone, 1.0) == 3.0
@@ -188,14 +188,14 @@ def test_options_of_a_backward_pass_arrive() -> None:
     assert w.grad.item() == 4
 
 
-def test_ranks_that_go_on_from_different_steps_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_that_continue_from_different_steps_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Task, "global_step", 5)
     monkeypatch.setattr(gathering, "gather_objects", lambda own: [own, 7])
     with pytest.raises(UserError, match=r"different steps, \[5, 7\]"):
         task_in(trainer_with()).on_train_start()
 
 
-def test_the_share_of_a_batch_is_the_loader_s(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fraction_of_a_batch_is_the_loader_s(monkeypatch: pytest.MonkeyPatch) -> None:
     loader = SimpleNamespace(shares=[1.2, 0.8], places=lambda batch_idx: (torch.tensor([3, 1]), 4))
     task = task_in(trainer_with(world_size=2, train_dataloader=loader))
     task._shared = torch.Generator().manual_seed(0)
@@ -229,7 +229,7 @@ class Loader:
         self.state = state
 
 
-def test_a_checkpoint_holds_all_that_a_run_goes_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_holds_all_that_a_run_continues_with(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Task, "global_step", 5)
     task = task_in(trainer_with(train_dataloader=Loader()), Carrying)
     task.log_step(4, loss=torch.tensor(2.0))

@@ -39,11 +39,11 @@ class Staged(BackboneNet):
 
 def groups(way: Transfer, net: Staged) -> list[tuple[str, float]]:
     """(name, factor) of each group; its parameters must be those of that part."""
-    found = way.groups(net)
+    results = way.groups(net)
     parts = {"head": net.head, **{f"stage{i}": layer for i, layer in enumerate(net.body)}}
-    for group in found:
+    for group in results:
         assert [*map(id, group["params"])] == [*map(id, parts[group["name"]].parameters())]
-    return [(group["name"], pytest.approx(group["factor"])) for group in found]  # type: ignore[misc]
+    return [(group["name"], pytest.approx(group["factor"])) for group in results]  # type: ignore[misc]
 
 
 def test_features_freeze_all_stages_and_only_the_head_learns() -> None:
@@ -116,7 +116,7 @@ def test_from_scratch_all_learns_at_one_rate() -> None:
             r"features is for nets with a backbone.*Linear has none",
         ),
         (lambda: Gradual().check(Staged(weights="none")), r"transfer=gradual needs a trained backbone"),
-        (lambda: Scratch().check(Staged()), r"transfer=scratch starts from fresh weights, but net\.weights=imagenet"),
+        (lambda: Scratch().check(Staged()), r"transfer=scratch trains from random weights, but net\.weights=imagenet"),
         (lambda: Finetune(top=0.0), r"task\.transfer\.top=0\.0 must be above 0"),
         (lambda: Finetune(bottom=-1.0), r"task\.transfer\.bottom=-1\.0"),
         (lambda: Gradual(start=0.7), r"task\.transfer\.start=0\.7 and end=0\.6"),
@@ -153,7 +153,7 @@ def test_the_optimizer_gets_the_groups_and_their_rates() -> None:
 
 
 @pytest.mark.parametrize(("epoch", "frozen"), [(0, 3), (1, 3), (2, 2), (4, 1), (6, 0), (9, 0)])
-def test_stages_thaw_by_the_share_of_epochs_that_are_over(epoch: int, frozen: int) -> None:
+def test_stages_thaw_by_the_fraction_of_epochs_that_are_over(epoch: int, frozen: int) -> None:
     task = task_of(Gradual(), net := Staged(), epoch)
     task.train_means["loss"] = RunningMean()
     task.train_means["loss"].add(torch.tensor(1.0), 1)
@@ -180,7 +180,7 @@ def test_a_way_that_does_not_fit_the_net_is_refused_at_once() -> None:
         task_of(Features(), as_net(nn.Linear(1, 1)))
 
 
-def test_without_a_way_all_learns_and_each_epoch_begins_anew() -> None:
+def test_without_a_way_all_learns_and_each_epoch_begins_again() -> None:
     spec = TableSpec((Column("x"),), Values(("y",)))
     task = Supervised(net := as_net(nn.Linear(1, 1)), spec)
     assert [*task.param_groups()] == [*net.parameters()]

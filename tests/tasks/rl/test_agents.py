@@ -31,8 +31,8 @@ SMALL = ("data.steps_per_epoch=500", "data.batch_size=100", "data.val_episodes=2
 QUICK = ("net.hidden=[16]", "task.learning_starts=100", "task.batch_size=16", "task.epsilon_steps=500")
 
 
-def run(folder: Path, *words: str) -> dict[str, Any]:
-    return run_training(config.compose([*PLAIN, *SMALL, *words]), folder, list(words))
+def run(folder: Path, *overrides: str) -> dict[str, Any]:
+    return run_training(config.compose([*PLAIN, *SMALL, *overrides]), folder, list(overrides))
 
 
 def values(folder: Path, observations: Any) -> np.ndarray:
@@ -53,7 +53,7 @@ SHORT = "data.max_episode_steps=12"  # an agent that stays would otherwise be ev
 
 
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         (),
         ("task.double=true", "net.dueling=true"),
@@ -64,10 +64,10 @@ SHORT = "data.max_episode_steps=12"  # an agent that stays would otherwise be ev
     ],
     ids=["plain", "double dueling", "prioritized", "soft", "three environments", "rounds"],
 )
-def test_dqn_finds_the_values_of_a_chain(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_dqn_finds_the_values_of_a_chain(overrides: tuple[str, ...], tmp_path: Path) -> None:
     """At the right end nothing follows; that episodes are cut after 12 steps must not count."""
     common = ("model=dqn", "data=gym", "data.id=Chain-v0", SHORT, *QUICK, *LEARN, "task.target_update_interval=40")
-    run(tmp_path, *common, *words)
+    run(tmp_path, *common, *overrides)
     np.testing.assert_allclose(values(tmp_path, np.eye(made.LENGTH, dtype=np.float32)), CHAIN, atol=0.04)
 
 
@@ -79,14 +79,14 @@ def test_q_learning_finds_the_values_of_a_chain(tmp_path: Path) -> None:
 @pytest.mark.parametrize("num_steps", [1, 3])
 def test_an_episode_that_is_cut_still_bootstraps(num_steps: int, tmp_path: Path) -> None:
     """Cut after two steps: who takes that for an end finds values below 1.8, not 5."""
-    words = ("model=dqn", "data=gym", "data.id=Endless-v0", "data.max_episode_steps=2", *QUICK, *LEARN)
-    run(tmp_path, *words, "task.target_update_interval=40", f"task.num_steps_return={num_steps}")
+    overrides = ("model=dqn", "data=gym", "data.id=Endless-v0", "data.max_episode_steps=2", *QUICK, *LEARN)
+    run(tmp_path, *overrides, "task.target_update_interval=40", f"task.num_steps_return={num_steps}")
     np.testing.assert_allclose(values(tmp_path, np.ones((1, 1), np.float32)), 1 / (1 - GAMMA), atol=0.2)
 
 
 def test_dqn_holds_a_pole_for_a_while(tmp_path: Path) -> None:
-    words = ("experiment=dqn_cartpole", "net.hidden=[64,64]", "data.steps_per_epoch=1500", "data.val_episodes=10")
-    results = run(tmp_path, *words, "task.train_freq=64", "task.epsilon_steps=2000", "trainer.max_epochs=4")
+    overrides = ("experiment=dqn_cartpole", "net.hidden=[64,64]", "data.steps_per_epoch=1500", "data.val_episodes=10")
+    results = run(tmp_path, *overrides, "task.train_freq=64", "task.epsilon_steps=2000", "trainer.max_epochs=4")
     assert results["metrics"]["test/return"] > 90  # at random: 22
 
 
@@ -162,19 +162,19 @@ def test_the_target_network_follows_hard_or_softly() -> None:
 
 def test_rounds_begin_and_repeat_when_they_should(monkeypatch: pytest.MonkeyPatch) -> None:
     task = agent(learning_starts=10, train_freq=4, gradient_steps=3, target_update_interval=6)
-    told: list[tuple[str, int]] = []
-    monkeypatch.setattr(task, "update", lambda lesson: told.append(("update", task.num_steps)))
-    monkeypatch.setattr(task, "synchronize", lambda: told.append(("target", task.num_steps)))
+    calls: list[tuple[str, int]] = []
+    monkeypatch.setattr(task, "update", lambda lesson: calls.append(("update", task.num_steps)))
+    monkeypatch.setattr(task, "synchronize", lambda: calls.append(("target", task.num_steps)))
     for step in range(1, 21):
         task.num_steps = step
         task.learn()
-    assert [step for what, step in told if what == "update"] == [10] * 3 + [14] * 3 + [18] * 3
-    assert [step for what, step in told if what == "target"] == [10, 18]
-    assert told.index(("target", 18)) < told.index(("update", 18))
-    told.clear()
+    assert [step for what, step in calls if what == "update"] == [10] * 3 + [14] * 3 + [18] * 3
+    assert [step for what, step in calls if what == "target"] == [10, 18]
+    assert calls.index(("target", 18)) < calls.index(("update", 18))
+    calls.clear()
     for task.num_steps in (31, 32):  # a step of eight environments and more is worth three rounds of four
         task.learn()
-    assert told == [("target", 31), *[("update", 31)] * 9]
+    assert calls == [("target", 31), *[("update", 31)] * 9]
 
 
 def test_epsilon_falls_along_a_line_and_decides_how_often_chance_acts() -> None:
@@ -216,10 +216,10 @@ def state(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_continued_run_equals_one_that_never_stopped(variant: str, train: Train, tmp_path: Path) -> None:
-    words = (*VARIANTS[variant], *PLAIN, *SMALL)
+    overrides = (*VARIANTS[variant], *PLAIN, *SMALL)
     folders = [tmp_path / "whole", tmp_path / "parts"]
-    assert train(*words, "trainer.max_epochs=4", f"hydra.run.dir={folders[0]}").code == 0
-    assert train(*words, "trainer.max_epochs=2", f"hydra.run.dir={folders[1]}").code == 0
+    assert train(*overrides, "trainer.max_epochs=4", f"hydra.run.dir={folders[0]}").code == 0
+    assert train(*overrides, "trainer.max_epochs=2", f"hydra.run.dir={folders[1]}").code == 0
     half = state(folders[1])
     done = train(f"ckpt={folders[1] / 'checkpoints' / 'last.ckpt'}", "trainer.max_epochs=4")
     assert done.code == 0, done.err
@@ -231,16 +231,16 @@ def test_a_continued_run_equals_one_that_never_stopped(variant: str, train: Trai
     torch.testing.assert_close(whole["weights"], parts["weights"], rtol=0, atol=0)
     torch.testing.assert_close(whole["optimizer"], parts["optimizer"], rtol=0, atol=0)
     assert {*whole["buffer"]} == {*parts["buffer"]}
-    assert bool(whole["buffer"]) == ("dqn" in " ".join(words))
+    assert bool(whole["buffer"]) == ("dqn" in " ".join(overrides))
     for name, array in whole["buffer"].items():
         assert np.array_equal(array, parts["buffer"][name]), name
 
 
 def test_equal_seeds_repeat_and_the_size_of_a_block_changes_nothing(tmp_path: Path) -> None:
     found = []
-    for words in ((), ("data.batch_size=130",), ("seed=1",)):
+    for overrides in ((), ("data.batch_size=130",), ("seed=1",)):
         folder = tmp_path / str(len(found))
-        run(folder, *VARIANTS["dqn"], "trainer.max_epochs=2", *words)
+        run(folder, *VARIANTS["dqn"], "trainer.max_epochs=2", *overrides)
         found.append(state(folder)["weights"])
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
     assert not torch.equal(found[0]["net.output.weight"], found[2]["net.output.weight"])
@@ -253,7 +253,7 @@ def test_without_its_buffer_a_run_says_so_or_begins_with_an_empty_one(train: Tra
     beside.place(ckpt, checkpoint_files.read(ckpt)).unlink()
     done = train(f"ckpt={ckpt}", "trainer.max_epochs=2")
     assert done.code == 2
-    assert "replay buffer beside the checkpoint is missing" in done.err
+    assert "replay buffer stored with the checkpoint is missing" in done.err
     assert "task.keep_replay=false" in done.err
     done = train(f"ckpt={ckpt}", "trainer.max_epochs=2", "task.keep_replay=false")
     assert done.code == 0, done.err
@@ -263,8 +263,8 @@ def test_without_its_buffer_a_run_says_so_or_begins_with_an_empty_one(train: Tra
 
 
 def test_steps_are_environment_steps_everywhere(train: Train, tmp_path: Path) -> None:
-    words = ("callbacks=[history,checkpoint]", "trainer=cpu", *SMALL, "trainer.max_epochs=2", "data.num_envs=2")
-    done = train("model=dqn", "data=cartpole", *QUICK, *words, f"hydra.run.dir={tmp_path}")
+    overrides = ("callbacks=[history,checkpoint]", "trainer=cpu", *SMALL, "trainer.max_epochs=2", "data.num_envs=2")
+    done = train("model=dqn", "data=cartpole", *QUICK, *overrides, f"hydra.run.dir={tmp_path}")
     assert done.code == 0, done.err
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["steps"] in (1000, 1001)  # the last step may be one of two
@@ -283,22 +283,22 @@ def test_max_steps_counts_environment_steps(tmp_path: Path) -> None:
     assert results["steps"] == 1234
 
 
-def test_pictures_are_learnt_from(tmp_path: Path) -> None:
-    words = (
+def test_images_are_learned_from(tmp_path: Path) -> None:
+    overrides = (
         "data.id=Screen-v0",
         "data.max_episode_steps=20",
         "data.grey=true",
         "data.frame_stack=2",
         "data.num_envs=2",
     )
-    run(tmp_path, "model=dqn", "data=gym", *words, "data.resize=[36,40]", *QUICK, "trainer.max_epochs=1")
+    run(tmp_path, "model=dqn", "data=gym", *overrides, "data.resize=[36,40]", *QUICK, "trainer.max_epochs=1")
     buffer = state(tmp_path)["buffer"]
     assert buffer["observation"].dtype == np.uint8
     assert buffer["observation"].shape == (500, 2, 36, 40)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("overrides", "said"),
     [
         (("trainer.accumulate_grad_batches=2",), "task.batch_size"),
         (("optimizer=lbfgs",), "optimizer=lbfgs"),
@@ -308,8 +308,8 @@ def test_pictures_are_learnt_from(tmp_path: Path) -> None:
         (("data.id=FrozenLake-v1",), "q_table"),
     ],
 )
-def test_mistakes_are_answered(words: tuple[str, ...], said: str, train: Train) -> None:
-    done = train("model=dqn", "data=gym", "data.id=CartPole-v1", *PLAIN, *words)
+def test_mistakes_are_answered(overrides: tuple[str, ...], said: str, train: Train) -> None:
+    done = train("model=dqn", "data=gym", "data.id=CartPole-v1", *PLAIN, *overrides)
     assert done.code == 2
     assert said in done.err
     assert done.err.count("\n") == 1
