@@ -1,4 +1,4 @@
-"""Traces: any net shows its maps, and Grad-CAM is its formula, with the heat where the evidence is."""
+"""Traces: feature maps of any net; Grad-CAM matches its formula and is located at the evidence."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class OneLayer(nn.Module):
 
 
 class Awkward(nn.Module):
-    """All that a net of a library may do: resize, change in place, turn channels last, keep a branch for training."""
+    """What library nets may do: resize, modify in place, use channels last, have training-only branches."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ def by_hand(maps: Tensor, slopes: Tensor) -> Tensor:
     return heat.clamp(min=0)
 
 
-def test_grad_cam_is_its_formula() -> None:
+def test_grad_cam_matches_its_formula() -> None:
     net, x, classes = OneLayer(), torch.rand(5, 1, 12, 10), torch.tensor([[0, 2], [1, 0], [2, 1], [0, 1], [1, 2]])
     heat = trace.grad_cam(task_of(net), x, classes)
     assert heat.layer.name == "conv"
@@ -103,7 +103,7 @@ def test_grad_cam_of_an_awkward_and_frozen_net() -> None:
 
 
 @pytest.mark.parametrize(("pool", "layer"), [("avg", None), ("max", None), ("max", "layers.4")])
-def test_the_heat_lies_where_the_evidence_is(pool: Any, layer: str | None) -> None:
+def test_heatmaps_are_located_at_the_evidence(pool: Any, layer: str | None) -> None:
     """A net that adds up brightness, and a bright dot: near it, though LeNet-5 has no cell for the outer pixels."""
     spec = ImageSpec(1, 28, 28, Classes(("dark", "bright")))
     net = LeNet(spec, activation="relu", pool=pool)
@@ -126,14 +126,14 @@ def test_the_heat_lies_where_the_evidence_is(pool: Any, layer: str | None) -> No
         assert centre == pytest.approx((y, x), abs=1)
 
 
-def test_chunks_give_the_same_heat(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_give_the_same_heatmaps(monkeypatch: pytest.MonkeyPatch) -> None:
     task, x, classes = task_of(OneLayer()), torch.rand(5, 1, 12, 10), torch.tensor([[1]] * 5)
     whole = trace.grad_cam(task, x, classes).maps
     monkeypatch.setattr(trace, "CHUNK", 2)
     torch.testing.assert_close(trace.grad_cam(task, x, classes).maps, whole)
 
 
-def test_one_logit_speaks_for_both_classes() -> None:
+def test_a_single_logit_scores_both_classes() -> None:
     net, x = OneLayer(num_outputs=1), torch.rand(1, 1, 12, 10)
     heat = trace.grad_cam(task_of(net), x, torch.tensor([[0, 1]])).maps[0]
     slopes = net.linear.weight.view(4, 12, 10)
@@ -141,7 +141,7 @@ def test_one_logit_speaks_for_both_classes() -> None:
     torch.testing.assert_close(heat[1], by_hand(net.conv(x)[0], slopes).detach())
 
 
-def test_weights_and_hooks_stay_as_they_were() -> None:
+def test_weights_and_hooks_are_unchanged() -> None:
     net = Awkward()
     task, x, classes = task_of(net), torch.rand(2, 1, 12, 10), torch.tensor([[1], [2]])
     trace.grad_cam(task, x, classes)
@@ -153,7 +153,7 @@ def test_weights_and_hooks_stay_as_they_were() -> None:
     assert (trace.grad_cam(task, x, classes, "branch").maps == 0).all()  # no class depends on it
 
 
-def test_a_net_without_maps_says_so() -> None:
+def test_a_net_without_maps_is_reported() -> None:
     task, x = task_of(MLP(SPEC, hidden=[4])), torch.rand(1, 1, 12, 10)
     assert not trace.look(task, x).layers
     with pytest.raises(UserError, match="no layer of this net gives maps"):
@@ -192,7 +192,7 @@ def test_depths(sizes: list[int], num: int, chosen: list[int]) -> None:
 
 
 def small_classifiers() -> list[str]:
-    """The models of the house for images that are small enough to try."""
+    """All image models that are small enough to test."""
     spec = ImageSpec(3, 32, 32, Classes(("a", "b"), (1, 1)))
     results = []
     for name in build.fitting_models(spec):
@@ -206,7 +206,7 @@ def small_classifiers() -> list[str]:
     return results
 
 
-def test_every_small_classifier_of_the_house() -> None:
+def test_every_small_classifier() -> None:
     spec = ImageSpec(3, 32, 32, Classes(("a", "b"), (1, 1)))
     x, with_evidence = torch.rand(2, 3, 32, 32), set()
     for name in small_classifiers():

@@ -1,4 +1,4 @@
-"""Vectors of tokens: padding stays zero, unknown ones are learned, published ones are found and counted."""
+"""Vectors of tokens: padding stays zero, unknown ones are learned, pretrained ones are loaded and counted."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def test_published_vectors_are_copied_and_counted(tmp_path: Path) -> None:
     assert Embedding(SPEC, 3).load_pretrained() == []
 
 
-def test_the_own_case_of_a_token_comes_first(tmp_path: Path) -> None:
+def test_exact_case_takes_precedence(tmp_path: Path) -> None:
     path = vectors(tmp_path, "bad 4 5 6\nBad 0 0 1\n")
     assert read_vectors(path, {"Bad": 3}, 3)[3].tolist() == [0, 0, 1]
     path = vectors(tmp_path, "Bad 0 0 1\nbad 4 5 6\n")
     assert read_vectors(path, {"Bad": 3}, 3)[3].tolist() == [0, 0, 1]
 
 
-def test_word2vecs_first_line_is_no_vector(tmp_path: Path) -> None:
+def test_word2vec_header_is_skipped(tmp_path: Path) -> None:
     path = vectors(tmp_path, "2 3\ngood 1 2 3\n2 4 5 6\n")
     results = read_vectors(path, {"good": 2, "2": 3}, 3)
     assert {row: vector.tolist() for row, vector in results.items()} == {2: [1, 2, 3], 3: [4, 5, 6]}
@@ -82,7 +82,7 @@ def test_wrong_options(options: dict[str, Any], message: str) -> None:
         Embedding(SPEC, 3, vectors="/nowhere/glove.txt").load_pretrained()
 
 
-def test_padding_is_zeros_and_stays_so() -> None:
+def test_padding_stays_zero() -> None:
     embedding = Embedding(SPEC, 3)
     optimizer = torch.optim.SGD(embedding.parameters(), lr=1.0)
     x = torch.tensor([[2, 3, PAD], [2, PAD, PAD]])

@@ -1,4 +1,4 @@
-"""Single nets against their definitions, and what they refuse."""
+"""Single nets against their definitions, and what they reject."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_images_of_odd_sizes(cls: type[nn.Module], spec: ImageSpec) -> None:
 
 
 @pytest.mark.parametrize(("size", "scale", "margin"), [(8, 4, 0), (28, 1, 2), (12, 2, 4), (32, 1, 0)])
-def test_lenet_brings_a_small_image_to_a_field_of_32(size: int, scale: int, margin: int) -> None:
+def test_lenet_scales_and_pads_small_images_to_32(size: int, scale: int, margin: int) -> None:
     spec = ImageSpec(1, size, size, TEN)
     small, full = make(LeNet, spec), make(LeNet, ImageSpec(1, 32, 32, TEN))
     full.load_state_dict(small.state_dict())
@@ -128,7 +128,7 @@ def test_wide_deep_reads_only_its_features(num_features: int, options: dict[str,
     assert seen_by_auxiliary.any(0).nonzero().flatten().tolist() == sorted(deep)
 
 
-def test_wide_deep_is_its_equations() -> None:
+def test_wide_deep_matches_its_equations() -> None:
     spec = SPECS["california"]
     net, x = make(WideDeep, spec).train(), spec.example(4)[0]
     first, second = (m for m in net.hidden if isinstance(m, nn.Linear))
@@ -141,7 +141,7 @@ def test_wide_deep_is_its_equations() -> None:
 
 
 @pytest.mark.parametrize("options", [{"wide": [0, 8]}, {"deep": [-1]}, {"wide": []}, {"deep": [3, 3]}])
-def test_wide_deep_refuses_features_that_are_not_there(options: dict[str, Any]) -> None:
+def test_wide_deep_rejects_unknown_features(options: dict[str, Any]) -> None:
     (key,) = options
     with pytest.raises(SpecError, match=rf"net\.{key}=\[.*a table of 8 features, 0 to 7"):
         WideDeep(SPECS["california"], **options)
@@ -205,7 +205,7 @@ DOWN = [[-1.0, -2.0, -1.0], [0.0, 0.0, 0.0], [1.0, 2.0, 1.0]]
 
 @pytest.mark.parametrize("mode", ["zeros", "replicate", "reflect"])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_filter_bank_is_the_loop_definition(mode: Any, stride: int) -> None:
+def test_filter_bank_matches_loops(mode: Any, stride: int) -> None:
     bank = FilterBank(blur_size=4, padding=mode, stride=stride)
     x = torch.rand(2, 3, 6, 9, generator=torch.Generator().manual_seed(0))
     out = bank(x).view(2, 3, 4, -(-6 // stride), -(-9 // stride))
@@ -217,7 +217,7 @@ def test_filter_bank_is_the_loop_definition(mode: Any, stride: int) -> None:
 
 
 @pytest.mark.parametrize(("p", "stride", "blur_size"), [(0, 1, 3), (2, 1, 4), (3, 2, 5), (1, 3, 10)])
-def test_output_side_is_the_formula(p: int, stride: int, blur_size: int) -> None:
+def test_output_side_matches_the_formula(p: int, stride: int, blur_size: int) -> None:
     bank = FilterBank(["box_blur"], blur_size=blur_size, num_padding=p, stride=stride)
     x = torch.rand(1, 1, 12, 15, generator=torch.Generator().manual_seed(0))
     side = [(w + 2 * p - blur_size) // stride + 1 for w in (12, 15)]
@@ -227,14 +227,14 @@ def test_output_side_is_the_formula(p: int, stride: int, blur_size: int) -> None
     torch.testing.assert_close(bank(x)[0, 0], convolve_by_loops(x[0, 0], box, (p, p), stride, "zeros"))
 
 
-def test_filters_without_padding_see_only_the_image() -> None:
+def test_filters_without_padding() -> None:
     bank = FilterBank(["sobel_magnitude", "sobel_x"], padding="none")
     ramp = torch.arange(5.0).expand(1, 2, 5, 5)  # brighter by 1 with each pixel to the right
     assert torch.equal(bank(ramp), torch.full((1, 4, 3, 3), 8.0))
     assert torch.equal(bank(ramp.mT), torch.tensor([8.0, 0.0]).repeat(2).view(1, 4, 1, 1).expand(1, 4, 3, 3))
 
 
-def test_sobel_magnitude_has_a_slope_on_a_flat_image() -> None:
+def test_sobel_magnitude_has_finite_gradients_on_constant_images() -> None:
     x = torch.ones(1, 1, 5, 5, requires_grad=True)
     FilterBank(["sobel_magnitude"], padding="none")(x).sum().backward()
     assert x.grad is not None
@@ -244,7 +244,7 @@ def test_sobel_magnitude_has_a_slope_on_a_flat_image() -> None:
 # Nets for texts
 
 
-def test_text_cnn_is_its_definition() -> None:
+def test_text_cnn_matches_its_definition() -> None:
     spec = SPECS["reviews"]
     net = make(TextCNN, spec, embedding=5, num_filters=4, kernel_sizes=[3]).eval()
     x = torch.tensor([[2, 3, 4, 5, 6, 0], [7, 8, 0, 0, 0, 0]])
@@ -260,6 +260,6 @@ def test_text_cnn_is_its_definition() -> None:
     ("options", "key"),
     [({"kernel_sizes": []}, r"net\.kernel_sizes=\[\]"), ({"kernel_sizes": [3, 0]}, r"net\.kernel_sizes=\[3, 0\]")],
 )
-def test_text_cnn_refuses_kernels_that_see_nothing(options: dict[str, Any], key: str) -> None:
+def test_text_cnn_rejects_empty_kernels(options: dict[str, Any], key: str) -> None:
     with pytest.raises(UserError, match=key):
         TextCNN(SPECS["reviews"], **options)  # type: ignore[arg-type]

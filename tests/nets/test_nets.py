@@ -1,4 +1,4 @@
-"""Every net of dlzoo/nets, found by import, with every spec that it accepts."""
+"""Every net of dlzoo/nets, discovered by import, with every spec that it accepts."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ SMALL = ("grey8", "wine", "california", "reviews")
     [c for c in CASES if c.id.split("-")[1] in SMALL and c.id != "Linear-california"],  # which has its own test
 )
 def test_a_net_learns_sixteen_samples(cls: type[nn.Module], spec: Spec) -> None:
-    """Noise by heart: every class, or values to a hundredth of their variance."""
+    """Overfit noise: all classes correct, or values to a hundredth of their variance."""
     net, (x, y) = make(cls, spec), spec.example(16)
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
     for _ in range(60):
@@ -222,9 +222,7 @@ TEXT_OPTIONS: dict[str, list[dict[str, Any]]] = {
         for i, options in enumerate(TEXT_OPTIONS.get(str(case.id).split("-")[0], [{}]))
     ],
 )
-def test_padding_never_changes_what_is_said_of_a_text(
-    cls: type[nn.Module], spec: TextSpec, options: dict[str, Any]
-) -> None:
+def test_padding_does_not_change_outputs(cls: type[nn.Module], spec: TextSpec, options: dict[str, Any]) -> None:
     net = make(cls, spec, **options).eval()
     with torch.no_grad():
         net.embedding.table.weight.mul_(20)  # type: ignore[union-attr, operator]  # else all texts are much alike

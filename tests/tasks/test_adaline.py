@@ -66,7 +66,7 @@ def fit(task: Any, data: Clouds, max_steps: int) -> tuple[Tensor, ...]:
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_the_rule_is_the_gradient_of_half_the_squared_error(num_classes: int, weighted: bool) -> None:
-    """Written out, and by autograd: w <- w - rate * d/dw sum of (wanted - w x - b)^2 / 2."""
+    """Written out, and by autograd: w <- w - rate * d/dw sum of (target - w x - b)^2 / 2."""
     task, data = task_of(num_classes), Clouds(num_classes, weighted=weighted)
     torch.nn.init.normal_(task.net.linear.weight)
     weight = task.net.linear.weight.detach().clone().requires_grad_()

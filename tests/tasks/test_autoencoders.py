@@ -1,4 +1,4 @@
-"""Autoencoders: penalties by their definitions, noise, layers that learn one by one, figures beside PCA."""
+"""Autoencoders: penalties by their definitions, noise, layer-wise pretraining, comparison with PCA."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_noise_repeats_with_its_seed_and_stays_in_bounds(name: Any) -> None:
     assert not torch.equal(corrupt(x, GeneratorNoise()), corrupt(x, GeneratorNoise()))
 
 
-def test_noise_is_what_its_name_says() -> None:
+def test_each_noise_matches_its_definition() -> None:
     grey, x = torch.full((200, 1, 16, 16), 0.5), torch.full((200, 3, 16, 16), 0.3)
     assert corruption("gaussian", 0.1)(grey, seeded(0)).std().item() == pytest.approx(0.1, rel=0.02)
     spread = corruption("uniform", 0.2)(grey, seeded(0))
@@ -59,7 +59,7 @@ def test_noise_is_what_its_name_says() -> None:
 
 
 @pytest.mark.parametrize(("name", "level"), [("gaussian", -1), ("masking", 1.5), ("gausian", 0.5)])
-def test_wrong_noise(name: Any, level: float) -> None:
+def test_invalid_noise(name: Any, level: float) -> None:
     with pytest.raises(UserError, match=r"task\.noise"):
         corruption(name, level)
 
@@ -68,7 +68,7 @@ def test_wrong_noise(name: Any, level: float) -> None:
 
 
 def test_errors_by_hand() -> None:
-    """Two images of two pixels, said to be 1/2 and 3/4 bright."""
+    """Two images of two pixels, predicted to be 1/2 and 3/4 bright."""
     logits = torch.tensor([0.0, math.log(3)]).expand(2, 2).view(2, 1, 1, 2)
     results = errors(logits, torch.tensor([[0.0, 1.0], [0.5, 0.75]]).view(2, 1, 1, 2))
     quarters = math.log(4) - 0.75 * math.log(3)  # the entropy of 3/4
@@ -108,7 +108,7 @@ def task_of(encoder: Any = (6,), code_activation: Any = "sigmoid", **options: An
     return Autoencoding(net, SPEC, **options)
 
 
-def test_the_jacobian_s_norm_is_estimated_without_bias() -> None:
+def test_the_jacobian_norm_estimate_is_unbiased() -> None:
     task, x = task_of(encoder=(9, 6)), torch.rand(3, 1, 4, 4).requires_grad_()
     exact = torch.stack(
         [torch.autograd.functional.jacobian(lambda v: task.net.encode(v[None])[0], one).square().sum() for one in x]
@@ -117,7 +117,7 @@ def test_the_jacobian_s_norm_is_estimated_without_bias() -> None:
     torch.testing.assert_close(estimates.mean(0), exact, rtol=0.1, atol=1e-3)
 
 
-def test_penalties_are_their_definitions() -> None:
+def test_penalties_match_their_definitions() -> None:
     x = torch.rand(7, 1, 4, 4).requires_grad_()
     task = task_of()
     h = task.net.encode(x)
@@ -143,7 +143,7 @@ def test_a_silent_unit_has_a_finite_divergence() -> None:
     assert bernoulli_kl(0.3, torch.tensor([0.3])).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_sparsity_needs_activities_that_are_probabilities() -> None:
+def test_sparsity_needs_activations_in_the_unit_interval() -> None:
     with pytest.raises(UserError, match=r"net\.code_activation=sigmoid"):
         task_of(code_activation="relu", sparsity_weight=1.0)
     with pytest.raises(UserError, match=r"task\.sparsity=1"):
@@ -158,7 +158,7 @@ def test_sparsity_needs_activities_that_are_probabilities() -> None:
         (["task.sparsity_weight=0", "task.activity_l2=1"], lambda h: h.square().mean()),
     ],
 )
-def test_a_penalty_makes_the_code_quieter(overrides: list[str], weaker: Any, tmp_path: Path) -> None:
+def test_activity_penalties_shrink_the_latent(overrides: list[str], weaker: Any, tmp_path: Path) -> None:
     common = ("model=sparse_autoencoder", "net.encoder=[32]", "trainer.max_epochs=4")
     measured = []
     for name, own in {"without": ["task.sparsity_weight=0"], "with": overrides}.items():
@@ -177,7 +177,7 @@ def codes_of(folder: Path) -> tuple[Tensor, Any]:
         return task.encode(x), task  # type: ignore[operator]
 
 
-def test_contraction_makes_the_code_change_less_with_its_input(tmp_path: Path) -> None:
+def test_contraction_reduces_the_jacobian(tmp_path: Path) -> None:
     norms = []
     for name, weight in {"without": 0.0, "with": 1e-2}.items():
         run(tmp_path / name, "model=contractive_autoencoder", f"task.contraction={weight}", "trainer.max_epochs=4")
@@ -217,7 +217,7 @@ def test_it_learns(name: str, tmp_path: Path) -> None:
     assert metrics["test/mse"] < 0.75 * 0.0732  # of each pixel at its mean
 
 
-def test_layers_learn_one_after_another_then_the_whole(tmp_path: Path) -> None:
+def test_layers_are_pretrained_one_by_one_then_jointly(tmp_path: Path) -> None:
     overrides = (
         "model=stacked_autoencoder",
         "net.encoder=[32,16]",
@@ -240,7 +240,7 @@ def test_layers_learn_one_after_another_then_the_whole(tmp_path: Path) -> None:
     assert same(content(tmp_path / "b")["state_dict"], weights[2])
 
 
-def test_a_layer_reconstructs_what_the_layers_below_make(tmp_path: Path) -> None:
+def test_a_layer_reconstructs_the_features_below(tmp_path: Path) -> None:
     net = Autoencoder(SPEC, encoder=[6, 3], decoder=None)
     task = StackedAutoencoding(net, SPEC, pretrain_epochs=1)
     shown: dict[str, float] = {}
@@ -260,7 +260,7 @@ def test_a_stack_needs_a_mirror(decoder: Any) -> None:
         StackedAutoencoding(Autoencoder(SPEC, encoder=[6, 3], decoder=decoder), SPEC)
 
 
-def test_a_run_too_short_for_the_whole_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_too_short_for_joint_training_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(tmp_path, "model=stacked_autoencoder", "net.encoder=[8,4]", "callbacks=[checkpoint,problems]")
     assert "the whole net is never trained: pretraining takes 6 epochs" in capsys.readouterr().err
 
@@ -290,13 +290,13 @@ def test_pca_is_given_the_noisy_image_of_a_denoiser(tmp_path: Path) -> None:
     assert noisy["baseline/mse_pca"] > 1.2 * clean["baseline/mse_pca"]
 
 
-def test_a_code_as_large_as_the_image_has_no_baseline(tmp_path: Path) -> None:
+def test_a_latent_as_large_as_the_image_has_no_baseline(tmp_path: Path) -> None:
     metrics = run(tmp_path, "model=autoencoder", "callbacks=[checkpoint,codes]", "trainer.max_epochs=1")["metrics"]
     assert "test/probe_accuracy" in metrics
     assert not [name for name in metrics if name.startswith("baseline/")]
 
 
-def test_a_probe_of_noise_guesses_and_one_of_labels_knows() -> None:
+def test_probe_accuracy_on_noise_and_on_labels() -> None:
     rng = np.random.default_rng(0)
     labels = [np.arange(400) % 4, np.arange(200) % 4]
     noise = [rng.normal(size=(len(y), 5)) for y in labels]

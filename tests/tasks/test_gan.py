@@ -1,4 +1,4 @@
-"""Adversarial nets: losses by their definitions; two optimizers that step, count, clip, accumulate and go on as one."""
+"""Adversarial nets: losses by their definitions; two optimizers that step, count, clip, accumulate and resume together."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Images(InMemoryData):
 
 
 NOISE = 5
-"""The seed that codes are drawn from."""
+"""The seed of the latents."""
 
 
 def fit(
@@ -96,7 +96,7 @@ def test_bce_is_the_cross_entropy_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_loss_falls_where_it_should(name: str) -> None:
+def test_losses_decrease_in_the_right_direction(name: str) -> None:
     z = torch.tensor([0.2, 0.8])
     real, generated, generator = (loss(z) for loss in LOSSES[name])
     assert real[1] < real[0]
@@ -104,7 +104,7 @@ def test_a_loss_falls_where_it_should(name: str) -> None:
     assert generator[1] < generator[0]
 
 
-def test_the_penalties_of_a_linear_critic_are_known() -> None:
+def test_penalties_of_a_linear_critic() -> None:
     net = Small(SPEC)
     net.discriminator = nn.Linear(16, 1)
     slope = 2 * net.discriminator.weight.norm()  # pixels are doubled on their way in
@@ -117,8 +117,8 @@ def test_the_penalties_of_a_linear_critic_are_known() -> None:
     assert net.discriminator.weight.grad is not None
 
 
-def test_the_penalty_at_real_images_is_there() -> None:
-    """A critic with a kink: its slope at real images is another than at made ones."""
+def test_the_penalty_at_real_images() -> None:
+    """A critic with a kink: its gradient differs between real and generated images."""
     net = Small(SPEC)
     net.discriminator = nn.Sequential(nn.Linear(16, 1, bias=False), nn.ReLU())
     nn.init.ones_(net.discriminator[0].weight)
@@ -128,7 +128,7 @@ def test_the_penalty_at_real_images_is_there() -> None:
     assert float(task.penalty(dark, bright, None)) == 0
 
 
-def test_a_penalty_that_comes_seldom_counts_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lazy_penalties_are_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
     losses: list[float] = []
     backward = Adversarial.backward_part
 
@@ -142,7 +142,7 @@ def test_a_penalty_that_comes_seldom_counts_as_often(monkeypatch: pytest.MonkeyP
     assert [round(loss, -2) for loss in losses[::2]] == [300, 0, 0, 300]  # every other loss is the generator's
 
 
-def test_the_energy_distance_is_its_definition() -> None:
+def test_the_energy_distance_matches_its_definition() -> None:
     x, y = torch.rand(5, 1, 2, 2), torch.rand(4, 1, 2, 2)
 
     def mean(a: Tensor, b: Tensor, *, within: bool = False) -> float:
@@ -175,7 +175,7 @@ def step_by_hand(task: Adversarial, x: Tensor, codes: Tensor, lr: float) -> None
             p -= lr * slope
 
 
-def test_a_step_moves_the_discriminator_and_then_the_generator() -> None:
+def test_a_step_updates_the_discriminator_then_the_generator() -> None:
     trained, by_hand = fit(max_steps=2), fit(max_steps=0)
     data = Images(batch_size=32, val_size=32)
     data.setup("fit")
@@ -193,7 +193,7 @@ def test_accumulated_gradients_are_those_of_one_large_batch() -> None:
     assert_close(whole, parts, atol=1e-5, rtol=1e-4)
 
 
-def test_the_last_batches_of_an_epoch_make_a_step_of_their_own() -> None:
+def test_the_last_batches_of_an_epoch_form_a_step() -> None:
     assert fit(batch_size=16, accumulate_grad_batches=3).trainer.global_step == 3  # of 8 batches
 
 
@@ -232,7 +232,7 @@ def test_a_gradient_that_overflows_is_skipped() -> None:
     assert all(p.isfinite().all() for p in task.net.parameters())
 
 
-@pytest.mark.parametrize("words", [[], ["trainer.precision=bf16-mixed"], ["trainer.gradient_clip_val=1.0"]])
+@pytest.mark.parametrize("overrides", [[], ["trainer.precision=bf16-mixed"], ["trainer.gradient_clip_val=1.0"]])
 def test_a_step_counts_once(overrides: list[str], tmp_path: Path) -> None:
     results = run(tmp_path, *FEW, *overrides, "trainer.max_epochs=3", "scheduler=exponential")
     assert (results["epochs"], results["steps"]) == (3, 18)
@@ -249,7 +249,7 @@ def test_max_steps_are_steps(tmp_path: Path) -> None:
     assert run(tmp_path, *FEW, "trainer.max_steps=4", "trainer.max_epochs=-1")["steps"] == 4
 
 
-def test_the_critic_steps_more_often_and_each_schedule_follows_its_optimizer(tmp_path: Path) -> None:
+def test_critic_steps_and_schedules(tmp_path: Path) -> None:
     overrides = (
         "scheduler=exponential",
         "scheduler.gamma=0.5",
@@ -280,7 +280,7 @@ def test_a_plateau_lowers_both_rates(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ["model=cgan", "net.generator=[16]", "net.discriminator=[16]", "trainer.precision=bf16-mixed"],
     ],
 )
-def test_a_continued_run_equals_one_that_never_stopped(overrides: list[str], tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(overrides: list[str], tmp_path: Path) -> None:
     overrides = [*overrides, "trainer.limit_train_batches=7"]
     run(tmp_path / "whole", *overrides, "trainer.max_epochs=3")
     run(tmp_path / "parts", *overrides, "trainer.max_epochs=1")
@@ -290,7 +290,7 @@ def test_a_continued_run_equals_one_that_never_stopped(overrides: list[str], tmp
         assert same(whole[key], parts[key]), key
 
 
-def test_the_best_checkpoint_is_that_of_the_least_distance(tmp_path: Path) -> None:
+def test_the_best_checkpoint_has_the_smallest_distance(tmp_path: Path) -> None:
     results = run(tmp_path, "model=gan", "trainer.max_epochs=4", "trainer.limit_train_batches=20", "optimizer.lr=3e-3")
     with (tmp_path / "metrics.csv").open() as file:
         distances = [float(row["val/energy_distance"]) for row in csv.DictReader(file)]
@@ -340,13 +340,13 @@ def told(real: float, fake: float, loss: Any = "bce") -> list[str]:
     return [problem.partition(":")[0] for problem in task.diagnostics()]
 
 
-def test_a_discriminator_that_wins_or_is_blind_is_reported() -> None:
+def test_a_winning_or_failing_discriminator_is_reported() -> None:
     assert told(0.999, 0.001) == ["the discriminator wins"]
     assert told(0.5, 0.5) == ["the discriminator fails"]
     assert told(0.7, 0.3) == told(math.nan, math.nan) == told(5.0, 5.0, "wasserstein") == []
 
 
-def test_a_discriminator_that_wins_is_reported_by_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_reports_a_winning_discriminator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     overrides = ("task.discriminator_lr=3e-3", "optimizer.lr=1e-9", "trainer.limit_train_batches=1.0", "net.dropout=0")
     run(tmp_path, *FEW, *overrides, "trainer.max_epochs=8", "callbacks=[checkpoint,problems]")
     output = capsys.readouterr().err
@@ -368,7 +368,7 @@ def test_wrong_options(overrides: list[str], message: str, train: Callable[..., 
     assert message in done.err
 
 
-def test_a_gan_that_is_reported_classes_refuses_values() -> None:
+def test_a_conditional_gan_rejects_regression_data() -> None:
     from dlzoo.tasks.gan import ConditionalAdversarial
 
     assert ConditionalAdversarial.targets == (Classes,)

@@ -53,7 +53,7 @@ def losses(folder: Path) -> list[float]:
     ("data", "epochs", "tolerance"), [("iris", 15, 1e-4), ("wine", 15, 1e-4), ("digits", 50, 0.01)]
 )
 def test_the_inertia_is_that_of_scikit_learn(data: str, epochs: int, tolerance: float, tmp_path: Path) -> None:
-    """And falls in each epoch, by Lloyd's algorithm."""
+    """It also decreases in each epoch of Lloyd's algorithm."""
     task, rows = trained(tmp_path, f"data={data}", f"trainer.max_epochs={epochs}")
     num_clusters = task.net.centroids.shape[1]
     reference = Reference(num_clusters, n_init=10, random_state=0).fit(rows.double().numpy())
@@ -63,14 +63,14 @@ def test_the_inertia_is_that_of_scikit_learn(data: str, epochs: int, tolerance: 
     assert results[-1] == pytest.approx(reference.inertia_ / len(rows), rel=tolerance)
 
 
-def test_batches_lead_there_too(tmp_path: Path) -> None:
+def test_minibatch_updates_reach_a_similar_inertia(tmp_path: Path) -> None:
     overrides = ("data=digits", "task.update=batch", "task.init_rows=300")
     task, rows = trained(tmp_path, *overrides, "trainer.max_epochs=10")
     reference = Reference(10, n_init=10, random_state=0).fit(rows.double().numpy())
     assert inertia(task.double(), rows) == pytest.approx(reference.inertia_, rel=0.03)
 
 
-def test_steps_are_counted_and_the_best_checkpoint_is_that_of_the_least_loss(tmp_path: Path) -> None:
+def test_steps_are_counted_and_the_best_checkpoint_has_the_lowest_loss(tmp_path: Path) -> None:
     results = run(tmp_path / "lloyd", "model=kmeans", "data=iris", "trainer.max_epochs=6")
     assert (results["steps"], results["epochs"]) == (6, 6)
     with (tmp_path / "lloyd" / "metrics.csv").open() as file:
@@ -99,7 +99,7 @@ def rows_of(name: str) -> Any:
     ],
     ids=["lloyd", "batches", "averaged"],
 )
-def test_a_continued_run_equals_one_that_never_stopped(overrides: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(overrides: tuple[str, ...], tmp_path: Path) -> None:
     run(tmp_path / "whole", "model=kmeans", *overrides, "trainer.max_epochs=3")
     run(tmp_path / "parts", "model=kmeans", *overrides, "trainer.max_epochs=1")
     resume(tmp_path / "parts", "trainer.max_epochs=3")
@@ -109,10 +109,10 @@ def test_a_continued_run_equals_one_that_never_stopped(overrides: tuple[str, ...
 
 
 @pytest.mark.parametrize("init_rows", [20, 10_000])
-def test_a_checkpoint_within_an_epoch_holds_what_is_still_to_be_used(
+def test_a_mid_epoch_checkpoint_holds_pending_statistics(
     init_rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sums so far; or, before there are centroids, the rows that wait."""
+    """The sums so far; or, before there are centroids, the buffered rows."""
     overrides = (
         "model=kmeans",
         "data=iris",
@@ -182,7 +182,7 @@ def test_centroids_are_means_of_their_rows_by_weight() -> None:
         assert task.net.centroids[0].tolist() == [second, [9.0, 3.0], [0.0, 99.0]]
 
 
-def test_the_best_start_comes_to_the_front() -> None:
+def test_the_best_initialisation_comes_first() -> None:
     task: Any = Clustering(KMeans(SPEC, num_starts=3), SPEC)
     with torch.no_grad():
         task.net.centroids.copy_(torch.arange(3.0)[:, None, None].expand_as(task.net.centroids))
@@ -192,7 +192,7 @@ def test_the_best_start_comes_to_the_front() -> None:
     assert task.inertia is None, "each epoch anew"
 
 
-def test_plus_plus_chooses_far_rows_and_by_weight() -> None:
+def test_kmeans_plus_plus_prefers_distant_and_heavy_rows() -> None:
     """Three tight groups: each start takes one row of each. A row without weight is never chosen."""
     groups = torch.tensor([[0.0, 0.0], [100.0, 0.0], [0.0, 100.0]]).repeat(20, 1) + 0.01 * torch.randn(60, 2)
     weight = torch.ones(60)
@@ -206,7 +206,7 @@ def test_plus_plus_chooses_far_rows_and_by_weight() -> None:
     assert alike.tolist() == [[1, 1]] * 3
 
 
-def test_figures_of_clusters_are_their_definitions() -> None:
+def test_cluster_metrics_match_their_definitions() -> None:
     draw = np.random.default_rng(0)
     classes, clusters = draw.integers(3, size=200), draw.integers(4, size=200)
     clusters[:120] = classes[:120]
@@ -219,7 +219,7 @@ def test_figures_of_clusters_are_their_definitions() -> None:
     assert float(matching_accuracy(torch.eye(3)[[2, 0, 1]])) == float(normalized_mutual_information(torch.eye(3))) == 1
 
 
-def test_what_cannot_be_done(tmp_path: Path) -> None:
+def test_invalid_options(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"net\.num_clusters must be given"):
         KMeans(TableSpec((Column("a"),), Values(("y",))))
     for overrides, message in (

@@ -1,4 +1,4 @@
-"""Language models: state is carried over borders and forgotten where it must be; perplexity is the whole text's."""
+"""Language models: state is carried over between batches and reset between epochs; perplexity is that of the whole text."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def book(tmp_path: Path, text: str = TEXT) -> str:
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "peephole_lstm"])
-def test_a_text_in_pieces_is_the_text_at_once(cell: CellName) -> None:
+def test_chunked_reading_equals_reading_at_once(cell: CellName) -> None:
     net = CharRNN(CHARS, cell=cell, num_units=8, num_layers=2).eval()
     x, _ = CHARS.example(3)
     whole, state = net(x), None
@@ -53,7 +53,7 @@ def test_a_text_in_pieces_is_the_text_at_once(cell: CellName) -> None:
 
 
 @pytest.mark.parametrize("net", [CharRNN(CHARS, dropout=0.3, num_layers=2), WordRNN(WORDS)])
-def test_a_token_is_reported_from_those_before_it_alone(net: CharRNN) -> None:
+def test_predictions_depend_only_on_previous_tokens(net: CharRNN) -> None:
     x, _ = CHARS.example(2)
     before = net.eval()(x)
     x[:, 7] = x[:, 7] % 8 + 1
@@ -62,7 +62,7 @@ def test_a_token_is_reported_from_those_before_it_alone(net: CharRNN) -> None:
     assert not torch.equal(before[:, 7:], after[:, 7:])
 
 
-def test_weights_are_tied_where_sizes_allow() -> None:
+def test_weights_are_tied_if_sizes_match() -> None:
     tied, free = WordRNN(WORDS, embedding=16, num_units=16), WordRNN(WORDS, embedding=16, num_units=16, tied=False)
     assert tied.output.weight is tied.embedding.table.weight
     assert num_parameters(free) - num_parameters(tied) == 9 * 16
@@ -79,7 +79,7 @@ def test_weights_are_tied_where_sizes_allow() -> None:
         (CharRNN, TextSpec(Classes(("a", "b"))), "predicts next tokens, but the data gives classes"),
     ],
 )
-def test_another_kind_of_text_is_refused(cls: type[CharRNN], spec: TextSpec, message: str) -> None:
+def test_other_kinds_of_text_are_rejected(cls: type[CharRNN], spec: TextSpec, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         cls(spec)
 
@@ -118,7 +118,7 @@ def fit(task: Language, data: TextFile, *callbacks: pl.Callback, **options: Any)
     return trainer
 
 
-def test_state_is_carried_and_forgotten(tmp_path: Path) -> None:
+def test_state_is_carried_over_and_reset(tmp_path: Path) -> None:
     (task, data), seen = make(tmp_path), Recorder()
     fit(task, data, seen, max_epochs=2)
     kinds = "".join(kind[0] + ("0" if fresh else "+") for kind, fresh in seen.steps)
@@ -127,7 +127,7 @@ def test_state_is_carried_and_forgotten(tmp_path: Path) -> None:
     assert kinds.count("t0") == 2  # once an epoch
 
 
-def test_a_validation_within_an_epoch_leaves_the_training_state(tmp_path: Path) -> None:
+def test_validation_within_an_epoch_keeps_the_training_state(tmp_path: Path) -> None:
     (task, data), seen = make(tmp_path), Recorder()
     fit(task, data, seen, max_epochs=1, val_check_interval=3)
     kinds = "".join(kind[0] + ("0" if fresh else "+") for kind, fresh in seen.steps)
@@ -155,7 +155,7 @@ def test_the_perplexity_is_that_of_the_whole_text(batch_size: int, tmp_path: Pat
     assert float(metrics["val/bits_per_char"]) == pytest.approx(loss / math.log(2), rel=1e-5)
 
 
-def test_padding_is_no_target(tmp_path: Path) -> None:
+def test_padding_is_not_a_target(tmp_path: Path) -> None:
     task, data = make(tmp_path)
     x, y, _ = next(iter(data.train_dataloader()))
     short = [F.pad(part[:, :-5], (0, 5)) for part in (x, y)]
@@ -173,7 +173,7 @@ def test_words_have_no_bits_per_character() -> None:
 
 
 @pytest.mark.parametrize("forget", [0.0, 1.0])
-def test_some_rows_forget(forget: float, tmp_path: Path) -> None:
+def test_some_rows_are_reset(forget: float, tmp_path: Path) -> None:
     task, data = make(tmp_path, forget=forget)
     states: list[Tensor] = []
 
@@ -191,7 +191,7 @@ def test_some_rows_forget(forget: float, tmp_path: Path) -> None:
 # Whole runs
 
 
-def test_a_run_learns_writes_and_stands_beside_a_trigram(train: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_a_run_trains_generates_and_reports_a_trigram_baseline(train: Callable[..., Outcome], tmp_path: Path) -> None:
     overrides = (
         "model=char_rnn",
         "data=text_file",
@@ -232,7 +232,7 @@ def test_equal_seeds_give_equal_weights(train: Callable[..., Outcome], tmp_path:
     assert not all(torch.equal(found[0][name], found[2][name]) for name in found[0])
 
 
-def test_texts_with_classes_are_for_other_models(train: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_texts_with_classes_need_other_models(train: Callable[..., Outcome], tmp_path: Path) -> None:
     done = train("model=char_rnn", "data=imdb", f"data_dir={tmp_path}")
     assert done.code == 2
     assert "char_rnn predicts next tokens, but data=imdb gives classes; texts with classes go to: bilstm" in done.err

@@ -1,4 +1,4 @@
-"""The supervised task in a trainer: epoch losses, penalties and metrics against numbers worked out by hand."""
+"""The supervised task in a trainer: epoch losses, penalties and metrics against hand calculations."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Rows(InMemoryData):
 
 
 class Identity(Net):
-    """Outputs are the inputs, whatever is learned: losses can be foretold."""
+    """Outputs are the inputs, whatever is learned: losses are known in advance."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ def test_the_loss_of_a_batch_is_the_weighted_mean_of_its_rows() -> None:
 
 
 def test_a_rank_s_loss_is_its_part_of_the_weighted_mean_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mean over both ranks of share times loss is the weighted mean of all rows."""
+    """The mean over both ranks of fraction times loss is the weighted mean of all rows."""
     weights, others = torch.tensor([2.0, 1.0]), torch.tensor([3.0])
     whole = float((OUTPUT - TARGET).square().flatten() @ weights + others @ torch.tensor([5.0])) / 6
     mean_weight = (2.0 + 1.0 + 3.0) / 3  # over the three rows of both ranks
@@ -168,7 +168,7 @@ def test_a_rank_s_loss_is_its_part_of_the_weighted_mean_of_all_rows(monkeypatch:
     assert (own + other) / 2 == pytest.approx(whole)
 
 
-def test_values_are_squared_and_classes_have_cross_entropy_unless_told_otherwise() -> None:
+def test_default_losses() -> None:
     assert task_with(Identity(), loss="mae").loss(OUTPUT, TARGET).item() == 1.5
     assert task_with(Identity(), loss="huber", delta=0.5).loss(OUTPUT, TARGET).item() == pytest.approx(
         (0.5 * (1 - 0.25) + 0.5 * (2 - 0.25)) / 2
@@ -185,7 +185,7 @@ def test_values_are_squared_and_classes_have_cross_entropy_unless_told_otherwise
     assert task_with(Identity()).loss((OUTPUT,), TARGET).item() == 2.5
 
 
-def test_auxiliary_outputs_count_as_their_weights_say() -> None:
+def test_auxiliary_outputs_are_weighted() -> None:
     task = task_with(Identity(), loss_weights=(1.0, 0.25))
     both = (OUTPUT, OUTPUT + 1)  # squares of the second: 4 and 9
     assert task.loss(both, TARGET).item() == 2.5 + 0.25 * 6.5
@@ -215,7 +215,7 @@ def test_weight_penalties_leave_biases_and_norms_alone() -> None:
     assert penalty_of(task_with(small_net(), l1=1.0, l2=2.0)) == 10 + 2 * 30
 
 
-def test_activity_penalties_are_means_of_what_the_activations_gave_and_are_taken_once() -> None:
+def test_activity_penalties_are_means_over_activations_applied_once() -> None:
     x = torch.tensor([[0.0], [3.0]])  # before the ReLU: 5, 5 and 8, -1
     for options, expected in (
         ({"activity_l1": 0.5}, 0.5 * (5 + 5 + 8 + 0) / 4),
@@ -228,7 +228,7 @@ def test_activity_penalties_are_means_of_what_the_activations_gave_and_are_taken
     assert task_with(small_net()).activities == []
 
 
-def test_the_penalty_is_in_what_is_learned_but_not_in_what_is_reported(tmp_path: Path) -> None:
+def test_the_penalty_is_trained_on_but_not_reported(tmp_path: Path) -> None:
     rows = Arrays(torch.tensor(ERRORS)[:, None], torch.zeros(7, 1))
     data = Rows(rows, VALUES)
     net = nn.Linear(1, 1, bias=False)
@@ -270,12 +270,12 @@ def test_the_training_measures_are_those_of_the_main_output() -> None:
         (lambda: task_with(nn.Identity(), class_weights="balanced"), UserError, "class_weights are for classes"),
     ],
 )
-def test_targets_that_do_not_fit_are_refused(make: Any, error: type[Exception], message: str) -> None:
+def test_unsupported_targets_are_rejected(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
 
 
-def test_the_metric_that_chooses_is_the_objective_s() -> None:
+def test_the_monitored_metric_is_the_objective_s() -> None:
     assert task_with(nn.Identity()).monitor == ("val/rmse", "min")
     assert task_with(nn.Identity(), CLASSES).monitor == ("val/loss", "min")
 
@@ -307,7 +307,7 @@ def planned(monitor: tuple[str, str], **changes: Any) -> Plan:
     return plans[0]
 
 
-def test_a_schedule_is_reported_the_steps_of_the_run_and_the_metric_with_its_direction() -> None:
+def test_a_schedule_gets_the_plan_of_the_run() -> None:
     """Seven batches, two of which make one step, are four steps: the last stands alone."""
     assert planned(("val/reward", "max")) == Plan(120, 4, "val/reward", "max")
     assert planned(("val/loss", "min"), accumulate_grad_batches=1) == Plan(120, 7, "val/loss", "min")
@@ -322,7 +322,7 @@ def test_a_group_s_factor_multiplies_its_rate() -> None:
     assert [p for group in task.configure_optimizers().param_groups for p in group["params"]] == [a, b]
 
 
-def test_an_optimizer_that_is_missing_or_wrong_is_said() -> None:
+def test_a_missing_or_invalid_optimizer_is_reported() -> None:
     with pytest.raises(UserError, match="optimizer is missing"):
         task_with(nn.Linear(1, 1)).configure_optimizers()
     with pytest.raises(UserError, match="optimizer: Invalid learning rate: -1"):

@@ -1,4 +1,4 @@
-"""Variational autoencoders: the bound by its definition, the likelihood by integration, runs that repeat and go on."""
+"""Variational autoencoders: the bound by its definition, the likelihood by integration, reproducible and resumed runs."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_bound_is_a_mean_over_latents() -> None:
 
 @torch.no_grad()
 def test_the_importance_weighted_estimate_tends_to_the_likelihood() -> None:
-    """With a code of one number, p(x) is an integral that a sum over a fine grid gives."""
+    """With a one-dimensional latent, p(x) is an integral that a sum over a fine grid gives."""
     task, x = task_of(latent_dim=1, num_importance_samples=20_000), bits(6)
     y = torch.zeros(6, dtype=torch.long)
     grid = torch.linspace(-8, 8, 8001)[:, None]
@@ -78,7 +78,7 @@ def test_the_importance_weighted_estimate_tends_to_the_likelihood() -> None:
     torch.testing.assert_close(one, bound, atol=0.2, rtol=0)  # with one code it is the bound
 
 
-def test_pixels_become_bits_with_their_brightness_as_probability() -> None:
+def test_pixels_are_binarized_by_brightness() -> None:
     task = task_of(binarize="dynamic")
     x = torch.rand(1, 1, 4, 4).expand(4000, -1, -1, -1)
     drawn = task.pixels(x, GeneratorNoise())
@@ -89,7 +89,7 @@ def test_pixels_become_bits_with_their_brightness_as_probability() -> None:
 
 
 @pytest.mark.parametrize(("epoch", "batch", "factor"), [(0, 0, 0.0), (1, 5, 1.5), (3, 9, 2.0)])
-def test_the_kl_comes_in_over_the_warm_up(epoch: int, batch: int, factor: float) -> None:
+def test_kl_warmup(epoch: int, batch: int, factor: float) -> None:
     task = task_of(beta=2.0, kl_warmup=2.0)
     task._trainer = type("T", (), {"num_training_batches": 10, "current_epoch": epoch})()
     assert task.kl_factor(batch) == pytest.approx(factor)
@@ -111,8 +111,10 @@ def test_it_learns(name: str, tmp_path: Path) -> None:
     assert results["test/active_units"] > 5
 
 
-@pytest.mark.parametrize("words", [["model=vae"], ["model=vae", "task.binarize=dynamic"], ["model=conv_autoencoder"]])
-def test_a_continued_run_draws_what_it_would_have_drawn(overrides: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "overrides", [["model=vae"], ["model=vae", "task.binarize=dynamic"], ["model=conv_autoencoder"]]
+)
+def test_a_resumed_run_draws_the_same_random_numbers(overrides: list[str], tmp_path: Path) -> None:
     overrides = [*overrides, "trainer.limit_train_batches=6", "scheduler=exponential"]
     run(tmp_path / "whole", *overrides, "trainer.max_epochs=3")
     run(tmp_path / "parts", *overrides, "trainer.max_epochs=1")
@@ -132,7 +134,7 @@ def test_seeds_draw_different_noise(tmp_path: Path) -> None:
     assert not same(weights[0], weights[2])
 
 
-def test_collapse_is_counted_and_told_with_a_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_posterior_collapse_is_reported_with_a_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     overrides = ("model=vae", "task.beta=300", "net.latent_dim=4", "callbacks=[checkpoint,problems]")
     results = run(tmp_path, *overrides, "task.num_importance_samples=1", "trainer.max_epochs=4")
     assert results["metrics"]["test/active_units"] == 0
@@ -150,14 +152,14 @@ def test_no_warning_without_a_reason(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert not (tmp_path / "warnings.txt").exists()
 
 
-def test_numbers_that_are_not_finite_end_the_run(tmp_path: Path) -> None:
+def test_non_finite_values_end_the_run(tmp_path: Path) -> None:
     overrides = ("model=vae", "optimizer=sgd", "optimizer.lr=1e12", "callbacks=checkpoint")
     with pytest.raises(RunFailed, match="the loss is "):
         run(tmp_path, *overrides, "trainer.max_epochs=5", "task.num_importance_samples=1")
 
 
-def test_a_mean_that_is_not_finite_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is measured beside a finite loss."""
+def test_a_non_finite_mean_ends_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metrics alongside a finite loss."""
     track = VariationalAutoencoder.log_step
 
     def spoilt(self: VariationalAutoencoder, count: int, **means: torch.Tensor) -> None:
@@ -169,7 +171,7 @@ def test_a_mean_that_is_not_finite_ends_the_training(tmp_path: Path, monkeypatch
     assert "train/measured is nan in epoch 1, so training ends here" in (tmp_path / "warnings.txt").read_text()
 
 
-def test_a_conditional_vae_is_reported_soft_labels_as_they_are() -> None:
+def test_a_conditional_vae_accepts_soft_labels() -> None:
     task = ConditionalVAE(CVAE(SPEC), SPEC)
     soft = torch.tensor([[0.3, 0.7]])
     assert torch.equal(task.condition(soft), soft)  # type: ignore[arg-type]

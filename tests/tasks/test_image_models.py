@@ -1,4 +1,4 @@
-"""Every model that makes images, found in configs/model, with all callbacks on images of every kind."""
+"""Every model that makes images, from configs/model, with all callbacks on all kinds of images."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_discovery_finds_the_models() -> None:
 
 
 @every_model
-def test_a_model_leaves_its_images(model: str, train: Train, tmp_path: Path, stand_in_data: Path) -> None:
+def test_a_model_writes_its_images(model: str, train: Train, tmp_path: Path, stand_in_data: Path) -> None:
     overrides = (f"model={model}", "data=mnist", f"data_dir={stand_in_data}", *words_of(model), *SMOKE)
     done = train(*overrides, "data.val_size=60", "callbacks.sample_quality.num_samples=40")
     assert done.code == 0, done.err
@@ -122,7 +122,7 @@ def test_a_model_refuses_tables(model: str, train: Train) -> None:
 
 
 @pytest.mark.parametrize("model", ["cvae", "cgan"])
-def test_a_model_that_is_reported_classes_refuses_values(model: str) -> None:
+def test_a_conditional_model_rejects_regression_data(model: str) -> None:
     from dlzoo.config.instantiate import fitting_models
     from dlzoo.specs.inputs import ImageSpec
     from dlzoo.specs.targets import Classes, Values
