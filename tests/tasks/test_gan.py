@@ -1,4 +1,4 @@
-"""Adversarial nets: losses by their definitions; two optimizers that step, count, clip, accumulate and resume together."""
+"""Adversarial nets: losses by definition; two optimizers that step, count, clip, accumulate and resume as one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Language models: state is carried over between batches and reset between epochs; perplexity is that of the whole text."""
+"""Language models: state is carried over between batches and reset between epochs; perplexity of the whole text."""
 
 from __future__ import annotations
 

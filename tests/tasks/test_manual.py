@@ -19,9 +19,9 @@ from dlzoo.data.loaders import Arrays
 from dlzoo.errors import UserError
 from dlzoo.nets.base import Net
 from dlzoo.optim import lr_schedules
+from dlzoo.specs.batch import Batch
 from dlzoo.specs.inputs import Column, TableSpec
 from dlzoo.specs.targets import Values
-from dlzoo.tasks.base import Batch
 from dlzoo.tasks.manual import ManualTask
 
 SPEC = TableSpec((Column("a"), Column("b")), Values(("y",)))

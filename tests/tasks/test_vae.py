@@ -1,4 +1,4 @@
-"""Variational autoencoders: the bound by its definition, the likelihood by integration, reproducible and resumed runs."""
+"""Variational autoencoders: the bound by definition, the likelihood by integration, reproducible and resumed runs."""
 
 from __future__ import annotations
 
