@@ -254,7 +254,7 @@ def test_a_grown_table_is_refused_when_a_checkpoint_is_evaluated(noise: Path, gr
     code, said = call(evaluate.main, f"ckpt={best(noise)}", f"data.path={grown}")
     assert code == 2, said
     assert "was trained or validated on 77% of these test rows" in said
-    assert "Test it on rows that are new to it" in said
+    assert "Test it on unseen rows" in said
     code, said = call(evaluate.main, f"ckpt={best(noise)}", "json=true")
     assert code == 0, said
     assert "warning" not in said

@@ -56,7 +56,7 @@ def test_word2vec_header_is_skipped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("good 1 2\n", r"line 1: it has 2 numbers, but net\.embedding=3; make them equal"),
+        ("good 1 2\n", r"line 1: it has 2 values, but net\.embedding=3; make them equal"),
         ("other 1 2\ngood 1 x 3\n", "line 2: expected a token and numbers"),
         ("other 1 2 3\n", "has no vector of any of the 3 tokens"),
     ],
@@ -71,14 +71,14 @@ def test_files_that_do_not_fit(text: str, message: str, tmp_path: Path) -> None:
     [
         ({"num_units": 0}, r"net\.embedding=0"),
         ({"word_dropout": 1.0}, r"net\.word_dropout=1\.0"),
-        ({"share": 1.0}, r"net\.embedding_dropout=1\.0"),
+        ({"dropout": 1.0}, r"net\.embedding_dropout=1\.0"),
         ({"freeze": True}, r"net\.freeze_vectors=true needs net\.vectors"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Embedding(SPEC, **{"num_units": 3} | options)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="there is no folder"):
         Embedding(SPEC, 3, vectors="/nowhere/glove.txt").load_pretrained()
 
 

@@ -97,10 +97,10 @@ def test_an_unknown_name_is_reported_with_its_key(make, key: str) -> None:
         layers.initialise(nn.Linear(1, 1), "he_norml")
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.0, 30])
-def test_dropout_rate_is_validated(share: float) -> None:
+@pytest.mark.parametrize("rate", [-0.1, 1.0, 30])
+def test_dropout_rate_is_validated(rate: float) -> None:
     with pytest.raises(UserError, match=r"net\.dropout="):
-        layers.dropout(share)
+        layers.dropout(rate)
 
 
 def test_sequential_drops_identities() -> None:
