@@ -180,7 +180,7 @@ def test_a_step_updates_the_discriminator_then_the_generator() -> None:
     data = Images(batch_size=32, val_size=32)
     data.setup("fit")
     torch.manual_seed(NOISE)
-    for (x, _), _ in zip(data.train_dataloader(), range(2), strict=False):
+    for (x, *_), _ in zip(data.train_dataloader(), range(2), strict=False):
         step_by_hand(by_hand, x.float() / 255, torch.randn(32, 32), lr=0.1)
     assert_close(trained, by_hand)
     assert trained.trainer.global_step == 2
@@ -358,7 +358,7 @@ def test_a_run_reports_a_winning_discriminator(tmp_path: Path, capsys: pytest.Ca
     ("overrides", "message"),
     [
         (["task.discriminator_steps=0"], "task.discriminator_steps=0"),
-        (["task.loss=hinge", "task.label_smoothing=0.1"], "for task.loss=bce"),
+        (["task.loss=hinge", "task.label_smoothing=0.1"], "requires task.loss=bce"),
         (["task.loss=hing"], "did you mean 'hinge'"),
     ],
 )
