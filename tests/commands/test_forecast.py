@@ -354,7 +354,7 @@ def test_mistakes_about_recent_values(runs: list[Path], terminal: Terminal, tmp_
         assert message in terminal.mistake(predict.main, known, f"input={path}", *words)
     for words, message in {
         ("horizon=0",): "horizon=0 is too small",
-        ("picture=x.doc",): "must end in .png",
+        ("picture=x.doc",): "the extension must be .png",
         (f"output={path}",): "would overwrite an input file",
     }.items():
         assert message in terminal.mistake(forecast.main, known, f"input={path}", *words)

@@ -72,7 +72,7 @@ def told(answer: Any) -> list[dict[str, float]]:
     return [{g["class"]: g["probability"] for g in record["predictions"]} for record in json.loads(answer.out)]
 
 
-def as_told(p: Tensor, names: tuple[str, ...], top_k: int) -> list[dict[str, float]]:
+def as_predictions(p: Tensor, names: tuple[str, ...], top_k: int) -> list[dict[str, float]]:
     return [dict(sorted(zip(names, row, strict=True), key=lambda item: -item[1])[:top_k]) for row in p.tolist()]
 
 
@@ -81,7 +81,7 @@ def test_a_folder_of_images(
 ) -> None:  # fmt: skip
     ckpt, (folder, x) = ckpt_of("digits"), digits
     answer = terminal(predict.main, f"ckpt={ckpt}", f"input={folder}", "format=json")
-    expected = as_told(probabilities(ckpt, x), tuple("0123456789"), 3)
+    expected = as_predictions(probabilities(ckpt, x), tuple("0123456789"), 3)
     assert told(answer) == expected  # exactly: the same tensors through the same net
     assert [[*said] for said in told(answer)] == [[*said] for said in expected]  # the most probable first
     names = [str(Path(record["input"]).relative_to(folder)) for record in json.loads(answer.out)]
@@ -127,7 +127,7 @@ def test_any_image_becomes_what_the_net_wants(
     x = torch.from_numpy(decode(str(path)).copy())[None]
     answer = terminal(predict.main, f"ckpt={ckpt}", f"input={path}", "format=json", "top_k=10", *words)
     p = probabilities(ckpt, 255 - x if "invert=true" in words else x)
-    assert told(answer) == as_told(p, tuple("0123456789"), 10)
+    assert told(answer) == as_predictions(p, tuple("0123456789"), 10)
 
 
 def test_an_image_on_standard_input(
@@ -159,7 +159,7 @@ def test_rows_of_a_table(
     (tmp_path / "rows.csv").write_text(text)
     source = tmp_path / "rows.csv" if way == "file" else "-"
     answer = terminal(predict.main, f"ckpt={ckpt_of('wine')}", f"input={source}", "format=json", stdin=text.encode())
-    assert told(answer) == as_told(probabilities(ckpt_of("wine"), x), ("class_0", "class_1", "class_2"), 3)
+    assert told(answer) == as_predictions(probabilities(ckpt_of("wine"), x), ("class_0", "class_1", "class_2"), 3)
     assert [record["input"] for record in json.loads(answer.out)] == [1, 2, 3, 4]
 
 
@@ -283,7 +283,7 @@ def test_mistakes_about_images(ckpt_of: Callable[[str], Path], terminal: Termina
         f"input={tmp_path}/nowhere/photo.png": f"there is no folder {tmp_path}/nowhere",
         f"input={tmp_path}/photo.png": "photo.png cannot be read as an image",
         f"input={tmp_path}/rows.csv": "rows.csv cannot be read as an image",
-        f"input={tmp_path}/empty": "holds no image (.jpg",
+        f"input={tmp_path}/empty": "contains no image (.jpg",
         "input=-": "standard input is empty",
         "inptu=3": "did you mean 'input'",
         "separator=;": "input is missing",
@@ -294,7 +294,7 @@ def test_mistakes_about_images(ckpt_of: Callable[[str], Path], terminal: Termina
     word = f"input={tmp_path}/photo.png"
     says = {
         "top_k=0": "top_k=0 is too small",
-        "top_k=few": "top_k=few: this must be a whole number",
+        "top_k=few": "top_k=few must be an integer",
         "format=jason": "did you mean 'json'",
         "separator=;": "separator: this checkpoint takes images of 1x8x8",
         f"output={tmp_path}": "this is a folder",

@@ -166,7 +166,7 @@ def test_a_mean_that_is_not_finite_ends_the_training(tmp_path: Path, monkeypatch
     monkeypatch.setattr(VariationalAutoencoder, "log_step", spoilt)
     words = ("model=vae", "callbacks=[checkpoint,problems]", "task.num_importance_samples=1")
     assert run(tmp_path, *words, "trainer.max_epochs=5")["epochs"] == 1
-    assert "train/measured is nan in epoch 1, so training ends here" in (tmp_path / "warnings.txt").read_text()
+    assert "train/measured is nan in epoch 1, so training stops" in (tmp_path / "warnings.txt").read_text()
 
 
 def test_a_conditional_vae_is_told_soft_labels_as_they_are() -> None:
