@@ -49,20 +49,20 @@ class Agents(Report):
         agent, data = task.as_agent(), data_of(trainer)
         if not self.film or agent is None or not isinstance(data, Gym):
             return
-        from dlzoo.inference import episodes as filming
+        from dlzoo.inference import episodes
 
-        if not filming.can_draw(data.recipe):
+        if not episodes.can_draw(data.recipe):
             return
         state = agent.rng.bit_generator.state  # recording must not change the random actions of training
         try:
             with eval_mode(agent):
-                episode = filming.film(data.recipe, agent.greedy, data.seeds("film", 1)[0])
+                episode = episodes.film(data.recipe, agent.greedy, data.seeds("film", 1)[0])
         except UserError as error:
             warn(trainer, str(error))
             self.film = False
             return
         finally:
             agent.rng.bit_generator.state = state
-        for extension, content in {"gif": filming.gif([episode]), "mp4": filming.mp4([episode])}.items():
+        for extension, content in {"gif": episodes.gif([episode]), "mp4": episodes.mp4([episode])}.items():
             if content is not None:
                 paths.write(run_folder(trainer) / f"film_{which}.{extension}", content)

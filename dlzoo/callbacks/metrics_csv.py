@@ -53,5 +53,5 @@ def cells(row: Row, columns: list[str]) -> list[str]:
 
 
 def as_text(row: Row) -> dict[str, str]:
-    """With the seven digits that a float32 holds."""
+    """With seven digits, the precision of a float32."""
     return {k: str(v) if isinstance(v, int) else f"{v:.7g}" for k, v in row.items()}

@@ -90,7 +90,7 @@ def evaluate(
     """Test a checkpoint: metrics, claims with the values reached, and what they depend on.
 
     Args:
-        data: a name of configs/data; None is the data of the checkpoint's own config.
+        data: a name in configs/data; None is the data of the checkpoint's config.
         overrides: ``data.<option>=…`` and ``trainer.<option>=…``.
         trust: packages of the user's that the checkpoint may use.
 

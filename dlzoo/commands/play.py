@@ -60,7 +60,7 @@ def play(ckpt: Path, num_episodes: int, video: Path | None, seed: int, trust: st
     import statistics
 
     from dlzoo.data.environments import Gym
-    from dlzoo.inference import episodes as filming
+    from dlzoo.inference import episodes
 
     task, cfg = cli.load(ckpt, trust)
     agent = task.as_agent()
@@ -68,21 +68,23 @@ def play(ckpt: Path, num_episodes: int, video: Path | None, seed: int, trust: st
         raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) is not an agent; see scripts/predict.py")
     data = cli.data_of(cfg, ckpt, seed=seed)
     assert isinstance(data, Gym)
-    if video is not None and not filming.can_draw(data.recipe):
+    if video is not None and not episodes.can_draw(data.recipe):
         raise UserError(f"video={video}: {data.recipe.id} cannot render images; omit video")
-    takes = []
+    played = []
     for number, start in enumerate(data.seeds("film", num_episodes), 1):
-        take = filming.film(data.recipe, agent.greedy, start, draw=video is not None)
-        print(f"episode {number:{len(str(num_episodes))}}   return {take.total:g}   {take.length} steps", flush=True)
-        takes.append(take)
+        episode = episodes.film(data.recipe, agent.greedy, start, draw=video is not None)
+        print(
+            f"episode {number:{len(str(num_episodes))}}   return {episode.total:g}   {episode.length} steps", flush=True
+        )
+        played.append(episode)
     if num_episodes > 1:
-        totals = [take.total for take in takes]
+        totals = [episode.total for episode in played]
         print(f"mean return {statistics.fmean(totals):.4g} ± {statistics.stdev(totals):.4g}")
     if video is not None:
-        content = filming.gif(takes) if video.suffix.lower() == ".gif" else filming.mp4(takes)
+        content = episodes.gif(played) if video.suffix.lower() == ".gif" else episodes.mp4(played)
         if content is None:
             raise UserError(
-                "video={video}: MP4 needs the package imageio-ffmpeg: pip install 'dlzoo[rl]'; or give a .gif"
+                f"video={video}: MP4 needs the package imageio-ffmpeg: pip install 'dlzoo[rl]'; or give a .gif"
             )
         paths.write(video, content)
         print(f"video   {video}")

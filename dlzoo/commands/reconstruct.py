@@ -23,9 +23,9 @@ def encoder_of(task: Task, folder: str | None, top_k: int | None) -> Encoding | 
     """The task, if it reconstructs images; `UserError` for an option that does not apply."""
     encoder = task.as_encoder()
     if folder is not None and encoder is None:
-        raise UserError("pictures={folder} does not apply: this checkpoint does not output images; omit it")
+        raise UserError(f"pictures={folder} does not apply: this checkpoint does not output images; omit it")
     if top_k is not None and encoder is not None:
-        raise UserError("top_k={top_k} does not apply: this checkpoint outputs images, not classes; omit it")
+        raise UserError(f"top_k={top_k} does not apply: this checkpoint outputs images, not classes; omit it")
     return encoder
 
 
