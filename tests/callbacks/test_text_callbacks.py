@@ -99,7 +99,7 @@ def test_baselines_stand_in_the_results(train: Train, stand_in_data: Path, tmp_p
     assert metrics["baseline/accuracy_ngrams"] > 0.9
 
 
-@pytest.mark.parametrize(("name", "message"), [("ngrams", "texts with classes"), ("trigram", "language models")])
+@pytest.mark.parametrize(("name", "message"), [("ngrams", "text classification"), ("trigram", "language models")])
 def test_a_baseline_for_other_data_is_one_line(name: str, message: str, train: Train) -> None:
     done = train("data=wine", "trainer=smoke", "trainer.accelerator=cpu", f"callbacks=[checkpoint,{name}]")
     assert done.code == 2

@@ -95,7 +95,7 @@ def test_the_table_of_the_run(
 
 def test_a_limit_is_said(ckpt_of: Callable[[str], Path], terminal: Terminal) -> None:
     ckpt = ckpt_of("two batches")
-    assert "digits, as far as trainer.limit_test_batches=2;" in terminal(evaluate.main, f"ckpt={ckpt}").out
+    assert "digits, limited by trainer.limit_test_batches=2;" in terminal(evaluate.main, f"ckpt={ckpt}").out
     whole = terminal(evaluate.main, f"ckpt={ckpt}", "trainer.limit_test_batches=1.0", "json=true")
     other = terminal(evaluate.main, f"ckpt={ckpt}", "data=digits", "json=true")
     limited = terminal(evaluate.main, f"ckpt={ckpt}", "json=true")

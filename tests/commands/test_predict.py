@@ -270,7 +270,7 @@ def test_what_can_be_read_is_predicted(
     assert code == 2
     assert [Path(record["input"]).name for record in json.loads(out)] == ["1.png", "4.png"]
     assert err.startswith(f"error: {tmp_path}/2.png cannot be read as an image")
-    assert err.endswith(", nor can 1 others\n")
+    assert err.endswith(" (and 1 more that cannot be read)\n")
 
 
 def test_mistakes_about_images(ckpt_of: Callable[[str], Path], terminal: Terminal, tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_mistakes_about_images(ckpt_of: Callable[[str], Path], terminal: Termina
         "top_k=0": "top_k=0 is too small",
         "top_k=few": "top_k=few must be an integer",
         "format=jason": "did you mean 'json'",
-        "separator=;": "separator: this checkpoint takes images of 1x8x8",
+        "separator=;": "separator does not apply: this checkpoint takes images of 1x8x8",
         f"output={tmp_path}": "this is a folder",
         f"output={tmp_path}/nowhere/x.json": "is not a writable folder",
         f"output={tmp_path}/photo.png": "would overwrite an input file",
@@ -319,10 +319,12 @@ def test_mistakes_about_tables(ckpt_of: Callable[[str], Path], terminal: Termina
     for text, message in tables.items():
         assert message in terminal.mistake(predict.main, *known, stdin=text.encode("latin-1"))
     table = ROOMS.encode()
-    assert "top_k: this checkpoint predicts values (price)" in terminal.mistake(
+    assert "top_k does not apply: this checkpoint predicts values (price)" in terminal.mistake(
         predict.main, *known, "top_k=3", stdin=table
     )
-    assert "invert: this checkpoint takes a table" in terminal.mistake(predict.main, *known, "invert=true", stdin=table)
+    assert "invert does not apply: this checkpoint takes a table" in terminal.mistake(
+        predict.main, *known, "invert=true", stdin=table
+    )
     assert "this is a folder" in terminal.mistake(predict.main, known[0], f"input={tmp_path}")
     lacking = ROOMS.replace(";\n", ";\n").replace("7.5", "")
     assert terminal(predict.main, *known, stdin=lacking.encode()).code == 0  # filled as in training
@@ -403,7 +405,7 @@ def test_labels_are_predicted_each_with_its_probability(terminal: Terminal, tmp_
     assert shown[1].split() == ["1", *(f"{p:.2%}" for p in expected[0].tolist())]
     assert terminal(predict.main, f"ckpt={ckpt}", f"input={rows}", "format=csv").out.startswith("input,spam,urgent\n")
     said = terminal.mistake(predict.main, f"ckpt={ckpt}", f"input={rows}", "top_k=2")
-    assert "top_k: this checkpoint predicts labels (spam, urgent), not classes" in said
+    assert "top_k does not apply: this checkpoint predicts labels (spam, urgent), not classes" in said
     again = json.loads(terminal(evaluate.main, f"ckpt={ckpt}", "json=true").out)
     assert again["metrics"]["test/exact_match"] == results["metrics"]["test/exact_match"]
     view = export_view(task)
