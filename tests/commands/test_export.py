@@ -284,7 +284,7 @@ ALIKE |= {"cnn", "cnn_pool", "fast_cnn", "conv_autoencoder", "counting_rnn"}
 @pytest.mark.parametrize(
     "model", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE | ALIKE else []) for name in MODELS]
 )
-def test_every_model_leaves_the_house(model: str, stand_in_data: Path) -> None:
+def test_every_model_can_be_exported(model: str, stand_in_data: Path) -> None:
     words = [f"data_dir={stand_in_data}", *SMALL.get(model, [])]
     if model == "random":
         ((_, row),) = matrix.rows_of(model, ("onnx",), words)

@@ -192,7 +192,7 @@ def test_depths(sizes: list[int], num: int, chosen: list[int]) -> None:
 
 
 def small_classifiers() -> list[str]:
-    """The models of the house for pictures that are small enough to try."""
+    """dlzoo's image models that are small enough to try."""
     spec = ImageSpec(3, 32, 32, Classes(("a", "b"), (1, 1)))
     found = []
     for name in build.fitting_models(spec):
@@ -206,7 +206,7 @@ def small_classifiers() -> list[str]:
     return found
 
 
-def test_every_small_classifier_of_the_house() -> None:
+def test_every_small_image_classifier() -> None:
     spec = ImageSpec(3, 32, 32, Classes(("a", "b"), (1, 1)))
     x, with_evidence = torch.rand(2, 3, 32, 32), set()
     for name in small_classifiers():
