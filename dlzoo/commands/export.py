@@ -178,8 +178,8 @@ def compare(view: View, run: Run, inputs: tuple[Tensor, ...]) -> Verdict:
                 )
             difference = max(difference, error)
             axis = port.shape.index("batch")
-            range_ = float((expected.amax(axis) - expected.amin(axis)).max()) / scale
-            spread[port.name] = max(spread[port.name], range_)
+            extent = float((expected.amax(axis) - expected.amin(axis)).max()) / scale
+            spread[port.name] = max(spread[port.name], extent)
     return Verdict(inputs[0].shape[view.inputs[0].shape.index("batch")], difference, min(spread.values()))
 
 
