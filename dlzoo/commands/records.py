@@ -1,4 +1,4 @@
-"""What commands say of each input, as a table, JSON or CSV."""
+"""The results for each input, as a table, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ Record = dict[str, Any]
 
 
 def to_records(names: Sequence[Any], result: Tensor, target: Target, top_k: int) -> list[Record]:
-    """What JSON says of each input. result: (B, K) as `predict` gives it."""
+    """The results of a batch as they go into JSON. result: (B, K), as `predict` returns it."""
     if target.classes is not None:
         best = result.topk(min(top_k, target.num_outputs), dim=1)
         return [
             {
                 "input": name,
                 "predictions": [
-                    {"class": target.names[k], "probability": share} for k, share in zip(ks, shares, strict=True)
+                    {"class": target.names[k], "probability": p} for k, p in zip(ks, probabilities, strict=True)
                 ],
             }
-            for name, ks, shares in zip(names, best.indices.tolist(), best.values.tolist(), strict=True)
+            for name, ks, probabilities in zip(names, best.indices.tolist(), best.values.tolist(), strict=True)
         ]
     if target.labels is not None:
         return [
@@ -49,7 +49,7 @@ def to_records(names: Sequence[Any], result: Tensor, target: Target, top_k: int)
 
 
 def write_records(records: Sequence[Record], target: Target, format: FormatName, output: Path | None) -> None:
-    """Show them on the terminal or write them to a file."""
+    """Print the records, or write them to a file."""
     text = render(records, target, format)
     if output is None:
         print(visible(text) if sys.stdout.isatty() else text, end="")
@@ -59,7 +59,7 @@ def write_records(records: Sequence[Record], target: Target, format: FormatName,
 
 
 def render(records: Sequence[Record], target: Target, format: FormatName) -> str:
-    """The records as text that ends with a new line."""
+    """The records as text that ends with a newline."""
     if format == "json":
         return json.dumps(records, indent=2, allow_nan=False) + "\n"
     return _csv(records) if format == "csv" else _table(records, target)
@@ -72,7 +72,7 @@ def _csv(records: Sequence[Record]) -> str:
         rows: list[list[Any]] = [list(record[answers].values()) for record in records]
     else:
         headings = [f"{what}_{i + 1}" for i in range(len(first["predictions"])) for what in ("class", "probability")]
-        rows = [[cell for guess in record["predictions"] for cell in guess.values()] for record in records]
+        rows = [[cell for prediction in record["predictions"] for cell in prediction.values()] for record in records]
     text = io.StringIO()
     writer = csv_files.Writer(text, lineterminator="\n")
     writer.writerow(["input", *headings])
@@ -102,15 +102,15 @@ def _table(records: Sequence[Record], target: Target) -> str:
     for record, cells in zip(records, rows, strict=True):
         table.add_row(
             *(Text(visible(cell, keep="")) for cell in (str(record["input"]), *cells))
-        )  # Text: [x] in a name is no markup
+        )  # Text: [x] in a name is not markup
     text = io.StringIO()
-    Console(file=text, width=10_000).print(table)  # a line is never broken: whoever reads it may
+    Console(file=text, width=10_000).print(table)  # no line wrapping: the reader may be a program
     return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines())
 
 
 def format_of(format: FormatName | None, output: Path | None) -> FormatName:
-    """The format given, or what the file's ending says, or a table."""
+    """The format given, or the one of the file's extension, or a table."""
     if format is not None:
         return format
-    ending = "" if output is None else output.suffix.lower()
-    return "json" if ending == ".json" else "csv" if ending == ".csv" else "table"
+    extension = "" if output is None else output.suffix.lower()
+    return "json" if extension == ".json" else "csv" if extension == ".csv" else "table"
