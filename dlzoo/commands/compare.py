@@ -121,7 +121,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     differing = {key: values for key, values in values_of.items() if len(set(values)) > 1}
     rows = {key: values for key, values in differing.items() if not _is_redundant(key, values, differing)}
     callbacks = [{key.split(".")[1] for key in config if key.startswith("callbacks.")} for config in configs]
-    if not_shared := set.union(*callbacks) - set.intersection(*callbacks):
+    if not_shared := callbacks[0].union(*callbacks) - callbacks[0].intersection(*callbacks):
         rows["differing callbacks"] = [",".join(sorted(names & not_shared)) or "-" for names in callbacks]
     return rows
 
