@@ -83,7 +83,7 @@ def test_all_pictures_beside_the_checkpoints_and_in_tensorboard(lenet: Path, ckp
     assert [said[name] for name in ALL] == [f"{folder / name}.png" for name in ALL]
     assert said["look"] == f"tensorboard --logdir {folder}"
     accuracy = results.read(lenet)["metrics"]["test/accuracy"]
-    assert said["recognised"] == f"{accuracy:.2%} of 359 test pictures"
+    assert said["recognised"] == f"{accuracy:.2%} of 359 test images"
     events = EventAccumulator(str(folder)).Reload()
     assert {*events.Tags()["images"]} == {*ALL}
     with Image.open(folder / "grad_cam.png") as image:
@@ -162,7 +162,7 @@ def test_a_folder_of_images_and_other_data(
     assert {"a.png", "b.png"} < {*words_in(drawn["grad_cam"])}
     assert "c.png" not in words_in(drawn["grad_cam"])
     assert f"error: {tmp_path}/bad.png cannot be read as an image" in err
-    assert "of 180 test pictures" in lines(out)["recognised"]
+    assert "of 180 test images" in lines(out)["recognised"]
 
 
 def test_pictures_that_were_learned_from_are_not_recognised(ckpt: Path, terminal: Terminal) -> None:

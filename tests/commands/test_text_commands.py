@@ -90,7 +90,7 @@ def test_mistakes(ckpt: Path, terminal: Terminal, tmp_path: Path) -> None:
         f"input={tmp_path}": "this is a folder, but the checkpoint takes texts of lower-case words",
     }.items():
         assert message in terminal.mistake(predict.main, f"ckpt={ckpt}", word)
-    assert "invert: this checkpoint takes texts" in terminal.mistake(
+    assert "invert does not apply: this checkpoint takes texts" in terminal.mistake(
         predict.main, f"ckpt={ckpt}", f"input={FOOD}", "invert=true"
     )
     assert terminal(predict.main, f"ckpt={ckpt}", f"input={tmp_path}/latin.txt", "encoding=latin-1").code == 0
