@@ -18,7 +18,7 @@ from torch import Tensor
 from dlzoo.data.csv_reader import MISSING_MARKS, read_header, read_table
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.tables.base import TableData, as_numbers, as_text, encode_inputs, tables_of
-from dlzoo.data.tables.csv_targets import Problem, TargetReader, finite, targets_of
+from dlzoo.data.tables.csv_targets import Problem, TargetReader, finite, groups_of, targets_of
 from dlzoo.errors import UserError, nearest
 from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.inputs import Column, TableSpec
@@ -77,10 +77,9 @@ class CsvTable(TableData):
     ) -> None:
         super().__init__(**common)
         self.path = path
-        groups = target if isinstance(target, Mapping) else {"": target}
-        self.named_targets = isinstance(target, Mapping)
-        self.groups = {name: [own] if isinstance(own, str) else list(own) for name, own in groups.items()}
+        self.groups = groups_of(target)
         """The columns of each target; of one without a name, by an empty one."""
+        self.named_targets = "" not in self.groups
         self.inputs = None if inputs is None else {name: list(columns) for name, columns in inputs.items()}
         self.targets = [column for columns in self.groups.values() for column in columns]
         self.problems = self._problems(problem)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -134,6 +134,16 @@ class TargetReader:
             if np.all(column == column[0]):
                 raise UserError(f"{self.key}={name} is {column[0]:g} in all rows: there is nothing to learn")
         return Values(tuple(self.columns))
+
+
+def groups_of(given: str | Sequence[str] | Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]:
+    """The columns of each target by its name; those of one without a name by an empty one.
+
+    >>> groups_of({"price": "cost", "tags": ["old", "new"]}), groups_of("cost")
+    ({'price': ['cost'], 'tags': ['old', 'new']}, {'': ['cost']})
+    """
+    by_name = given if isinstance(given, Mapping) else {"": given}
+    return {name: [columns] if isinstance(columns, str) else list(columns) for name, columns in by_name.items()}
 
 
 def targets_of(target: Target) -> Mapping[str, Target]:
