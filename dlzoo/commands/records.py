@@ -24,7 +24,7 @@ Record = dict[str, Any]
 
 
 def to_records(names: Sequence[Any], result: Any, target: Target, top_k: int) -> list[Record]:
-    """The results of a batch as they go into JSON. result: (B, K), as `predict` returns it, or a dict of these by name."""
+    """The results of a batch as they go into JSON. result: (B, K) or a dict of these, as from `predict`."""
     if target.named is None:
         results = answers(result, target, top_k)
     else:

@@ -39,8 +39,8 @@ class Supervised(Predicting):
         gamma: focusing parameter of the focal loss.
         delta: threshold of the Huber loss.
         class_weights: ``balanced`` or one weight per class; with several targets by target name, {coastal: balanced}.
-        loss_weights: loss weights of a net's outputs in training, main output first, for nets with auxiliary heads. With
-            several targets: by target name, {price: 1, coastal: 0.5}; those not named have weight 1.
+        loss_weights: loss weights of a net's outputs in training, main output first, for nets with auxiliary heads.
+            With several targets: by target name, {price: 1, coastal: 0.5}; those not named have weight 1.
         l1: coefficient of the sum of absolute weights (not biases or norms) in the loss.
         l2: coefficient of the sum of squared weights in the loss.
         activity_l1: coefficient of the mean absolute output of each activation layer in the loss.
