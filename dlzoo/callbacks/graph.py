@@ -19,11 +19,11 @@ class ModelGraph(Report):
     """Traces the net once, when the fit ends, so that the first step is not delayed by about five forward passes.
 
     TensorBoard's writer uses the deprecated torch.jit.trace; there is no alternative. A net that cannot be traced gives
-    one line on the terminal.
+    one line on the terminal. Nets with several named inputs or outputs are not traced.
     """
 
     def applies_to(self, task: Task) -> bool:
-        return True
+        return task.spec.named is None and task.spec.target.named is None
 
     def write_fit(self, trainer: pl.Trainer, task: Task) -> None:
         writer, net = tensorboard(trainer), task.net

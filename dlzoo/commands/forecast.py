@@ -145,7 +145,7 @@ def _write_table(options: Options, spec: SeriesSpec, history: Series, forecasts:
         target = Values(tuple(names), tuple(units))
         values = torch.stack([values, forecasts.std(0)], dim=2).flatten(1)
     records = to_records(labels(history, len(values)), values, target, 0)
-    write_records(records, target, format_of(options.format, output), output)
+    write_records(records, format_of(options.format, output), output)
 
 
 def _draw(picture: Path, spec: SeriesSpec, history: Series, forecasts: Tensor, truth: Tensor | None) -> None:

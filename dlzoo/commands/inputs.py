@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -16,18 +17,18 @@ from dlzoo.utils import files as paths
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-    from torch import Tensor
 
     from dlzoo.data.series.base import Series
     from dlzoo.specs.base import Spec
-    from dlzoo.specs.inputs import ImageSpec, SeriesSpec, TableSpec, TextSpec
+    from dlzoo.specs.inputs import ImageSpec, SeriesSpec, TextSpec
 
 
 BATCH_SIZE = 256
 """Of the inputs."""
 
 
-Batches = Iterator[tuple[list[Any], "Tensor"]]  # the names of the inputs, and x as the net takes it
+Batches = Iterator[tuple[list[Any], Any]]
+"""The names of the inputs, and x as the net takes it: a tensor, or a dict by name if the net has several inputs."""
 
 
 class CsvOptions(Protocol):
@@ -66,17 +67,20 @@ def options_for(spec: Spec) -> tuple[str, ...]:
     """The options that apply to the inputs of a spec."""
     if spec.images is not None:
         return OF_IMAGES
-    if spec.table is not None or spec.series is not None:
+    if spec.table is not None or spec.series is not None or spec.named is not None:
         return OF_CSV
     return OF_TEXTS if spec.texts is not None else ()
 
 
 def batches(options: Options, spec: Spec, cfg: DictConfig, source: Path | None, problems: list[str]) -> Batches:
     """The inputs in batches; the errors of those that cannot be read are appended to ``problems``."""
+    from dlzoo.data.tables.base import tables_of
+
     for key in {*OF_IMAGES, *OF_CSV, *OF_TEXTS} - {*options_for(spec)}:
         if getattr(options, key):
             raise UserError(f"{key} does not apply: this checkpoint takes {spec.describe()}; omit it")
-    if options.top_k and spec.target.classes is None:
+    parts = spec.target.named.parts if spec.target.named is not None else (spec.target,)
+    if options.top_k and not any(part.classes is not None for part in parts):
         names = ", ".join(spec.target.names)
         raise UserError(f"top_k does not apply: this checkpoint predicts {spec.target.what} ({names}), not classes")
     if spec.texts is not None:
@@ -85,8 +89,8 @@ def batches(options: Options, spec: Spec, cfg: DictConfig, source: Path | None, 
         return _series(options, spec.series, cfg, source)
     if spec.images is not None:
         return _images(options, spec.images, cfg, source, problems)
-    if spec.table is not None:
-        return _rows(options, spec.table, cfg, source)
+    if tables_of(spec):
+        return _rows(options, spec, cfg, source)
     raise UserError(f"this checkpoint takes {spec.describe()}, which cannot be read from a file")
 
 
@@ -120,20 +124,22 @@ def _images(options: Options, spec: ImageSpec, cfg: DictConfig, source: Path | N
                 yield names, (255 - x if options.invert else x).float().mul_(1 / 255)
 
 
-def _rows(options: Options, spec: TableSpec, cfg: DictConfig, source: Path | None) -> Batches:
+def _rows(options: Options, spec: Spec, cfg: DictConfig, source: Path | None) -> Batches:
     """Rows are named by their number, from 1."""
     from dlzoo.data.csv_reader import read_table
-    from dlzoo.data.tables.base import encode
+    from dlzoo.data.tables.base import encode_inputs
+    from dlzoo.specs.batch import first_tensor, map_tensors
 
     if source is not None and source.is_dir():
         raise UserError(
             f"input={options.input}: this is a folder, but the checkpoint takes {spec.describe()}: a CSV file"
         )
     path: Any = cli.standard_input() if source is None else source
-    x = encode(read_table(path, **csv_style(options, cfg)), spec.columns)
-    for start in range(0, len(x), BATCH_SIZE):
-        part = x[start : start + BATCH_SIZE]
-        yield [*range(start + 1, start + 1 + len(part))], part
+    x = encode_inputs(read_table(path, **csv_style(options, cfg)), spec)
+    num_rows = len(first_tensor(x))
+    for start in range(0, num_rows, BATCH_SIZE):
+        end = min(start + BATCH_SIZE, num_rows)
+        yield [*range(start + 1, end + 1)], map_tensors(itemgetter(slice(start, end)), x)
 
 
 def _series(options: Options, spec: SeriesSpec, cfg: DictConfig, source: Path | None) -> Batches:

@@ -79,7 +79,7 @@ def command(argv: Sequence[str]) -> None:
     top_k = options.top_k or (TOP_K if ckpt is not None else TOP_K_OF_MANY)
     inputs, target = batches(options, task.spec, cfg, source, problems), task.predicted_target
     if (encoder := reconstruct.encoder_of(task, options.pictures, options.top_k)) is not None:
-        records, target = reconstruct.reconstruct(encoder, inputs, options.pictures), reconstruct.target()
+        records = reconstruct.reconstruct(encoder, inputs, options.pictures)
     else:
         if target is None:
             raise UserError(
@@ -92,7 +92,7 @@ def command(argv: Sequence[str]) -> None:
             records = [
                 record | {"input": textwrap.shorten(record["input"], 80, placeholder=" …")} for record in records
             ]
-        write_records(records, target, format, output)
+        write_records(records, format, output)
     if problems:
         more = f" (and {len(problems) - 1} more that cannot be read)" if len(problems) > 1 else ""
         raise UserError(f"{problems[0]}{more}")

@@ -12,7 +12,6 @@ from dlzoo.utils import files as paths
 if TYPE_CHECKING:
     from dlzoo.commands.inputs import Batches
     from dlzoo.commands.records import Record
-    from dlzoo.specs.base import Target
     from dlzoo.tasks.base import Task
     from dlzoo.tasks.interfaces import Encoding
 
@@ -27,13 +26,6 @@ def encoder_of(task: Task, folder: str | None, top_k: int | None) -> Encoding | 
     if top_k is not None and encoder is not None:
         raise UserError(f"top_k={top_k} does not apply: this checkpoint outputs images, not classes; omit it")
     return encoder
-
-
-def target() -> Target:
-    """The target of the records, in place of the data's."""
-    from dlzoo.specs.targets import Values
-
-    return Values(("squared_error",))
 
 
 def reconstruct(task: Encoding, batches: Batches, folder: str | None) -> list[Record]:

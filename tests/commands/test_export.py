@@ -262,7 +262,7 @@ SMALL: dict[str, list[str]] = {
 """Tiny nets where the defaults take long."""
 
 LIBRARY = ("dlzoo.nets.torchvision_net.TorchvisionNet", "dlzoo.nets.timm_net.TimmNet")
-MODELS = config.groups()["model"]
+MODELS = [name for name in config.groups()["model"] if name not in matrix.NOT_EXPORTED]
 LARGE = {name for name in MODELS if config.compose([f"model={name}"]).net._target_ in LIBRARY} - {"resnet20"}
 ALIKE = {"denoising_autoencoder", "contractive_autoencoder", "sparse_autoencoder", "stacked_autoencoder", "rnn"}
 ALIKE |= {

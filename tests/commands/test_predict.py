@@ -228,19 +228,19 @@ def test_units() -> None:
     assert found == [
         {"input": "x", "values": {"price": 1.25, "input": -3.0}, "units": {"price": "100,000 $", "input": ""}}
     ]
-    assert records.render(found, target, "table").split("\n")[0].split() == [
+    assert records.render(found, "table").split("\n")[0].split() == [
         "input",
         "price",
         "(100,000",
         "$)",
         "input",
     ]
-    assert records.render(found, target, "csv") == "input,price,input\nx,1.25,-3.0\n"
+    assert records.render(found, "csv") == "input,price,input\nx,1.25,-3.0\n"
 
 
 def test_a_long_name_is_not_cut() -> None:
     found = records.to_records(["long/" * 60 + "x.png"], torch.tensor([[0.75, 0.25]]), Classes(("yes", "no")), 1)
-    assert records.render(found, Classes(("yes", "no")), "table").splitlines()[1].split() == [
+    assert records.render(found, "table").splitlines()[1].split() == [
         "long/" * 60 + "x.png", "yes", "75.00%",
     ]  # fmt: skip
 
