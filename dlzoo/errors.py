@@ -66,10 +66,22 @@ def visible(text: object, keep: str = "\n\t") -> str:
     >>> print(visible("a\\x1b[2Jb"))
     a\\x1b[2Jb
     """
-    text = f"{text}"
+    text = as_text(text)
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() or sign in keep else repr(sign)[1:-1] for sign in text)
+
+
+def as_text(value: object) -> str:
+    """``str(value)``, also of numbers with more digits than Python converts.
+
+    >>> as_text(16**6000)
+    'int with too many digits to show'
+    """
+    try:
+        return f"{value}"
+    except ValueError:
+        return f"{type(value).__name__} with too many digits to show"
 
 
 def short(text: object, most: int = 60) -> str:
@@ -78,7 +90,7 @@ def short(text: object, most: int = 60) -> str:
     >>> short("a\\nb"), short("x" * 100, 10)
     ('a\\\\nb', 'xxxxxxxxx…')
     """
-    shown = visible(f"{text}"[: most + 1], keep="")
+    shown = visible(as_text(text)[: most + 1], keep="")
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 

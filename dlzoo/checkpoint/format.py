@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlzoo.checkpoint import sidecar as beside
+from dlzoo.checkpoint import sidecar
 from dlzoo.data.fingerprint import Fingerprint
 from dlzoo.errors import UserError
 from dlzoo.specs.plain import to_plain
@@ -19,21 +19,21 @@ from dlzoo.utils.checkpoint_files import FORMAT, read
 
 
 def make_card(cfg: DictConfig, overrides: Sequence[str], spec: Any, rows: Fingerprint | None = None) -> dict[str, Any]:
-    """What a checkpoint must hold beside the weights to be rebuilt, and of the rows that it learned from; whom its user
-    trusts is no part of it."""
+    """What a checkpoint holds besides the weights to be rebuilt, and the fingerprint of its rows. The packages that
+    its user trusts are not stored."""
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     plain.pop("trust", None)
     return {
         "format": FORMAT,
         "config": OmegaConf.to_yaml(OmegaConf.create(plain)),
-        "overrides": [word for word in overrides if word.partition("=")[0].lstrip("+") != "trust"],
+        "overrides": [override for override in overrides if override.partition("=")[0].lstrip("+") != "trust"],
         "spec": to_plain(spec),
         "rows": rows.to_plain() if rows is not None else None,
     }
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a checkpoint and the arrays beside it are what was written."""
+    """Whether a checkpoint and its sidecar arrays are intact."""
     try:
         read_stored(path)
     except UserError:
@@ -43,25 +43,25 @@ def is_whole(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class StoredCheckpoint:
-    """A checkpoint that was read, and held against its digest, once."""
+    """A checkpoint that was read and verified against its digest once."""
 
     path: Path
     content: dict[str, Any]
 
 
 def read_stored(path: Path | str) -> StoredCheckpoint:
-    """A checkpoint and its arrays, checked.
+    """A checkpoint and its arrays, verified.
 
     Raises:
-        UserError: no checkpoint of dlzoo; `Damaged`: it or its arrays are not what was written.
+        UserError: not a dlzoo checkpoint; `Damaged`: it or its arrays are corrupted.
     """
     stored = StoredCheckpoint(Path(path), read(path))
-    beside.check(stored.path, stored.content)
+    sidecar.check(stored.path, stored.content)
     return stored
 
 
 def read_whole(path: Path) -> StoredCheckpoint:
-    """The checkpoint to continue from: this one, or the one before it where this one is damaged, with a warning.
+    """The checkpoint to resume from: this one, or the previous one if it is damaged, with a warning.
 
     Raises:
         UserError: neither can be used.
@@ -70,8 +70,8 @@ def read_whole(path: Path) -> StoredCheckpoint:
         return read_stored(path)
     except Damaged as damage:
         try:
-            before = read_stored(previous_of(path))
+            previous = read_stored(previous_of(path))
         except UserError:
             raise damage from None
-        print(f"warning: {path} is {damage.reason}; {before.path}, the one before it, is used", file=sys.stderr)
-        return before
+        print(f"warning: {path} is {damage.reason}; using the previous one, {previous.path}", file=sys.stderr)
+        return previous

@@ -1,6 +1,6 @@
-"""The paths in a checkpoint and in ``results.json``: relative to the run folder, so that it can be moved.
+"""Paths in checkpoints and ``results.json``, relative to the run folder so that it can be moved.
 
-Lightning's `ModelCheckpoint` keeps absolute ones, and forgets its best checkpoint where the folder is another.
+Lightning's `ModelCheckpoint` stores absolute paths, and loses its best checkpoint if the folder has moved.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from dlzoo.errors import UserError, short
 from dlzoo.utils.files import replaced
 
 PATHS = ("dirpath", "best_model_path", "kth_best_model_path", "last_model_path")
-"""Of the state of a `ModelCheckpoint`; the keys of its ``best_k_models`` are paths too."""
+"""Keys with paths in the state of a `ModelCheckpoint`; the keys of its ``best_k_models`` are paths too."""
 CHECKPOINTS = "checkpoints"
-"""The folder of a run's checkpoints."""
+"""Subfolder with a run's checkpoints."""
 
 State = dict[str, Any]
 
 
 def to_relative(path: str | Path, run_dir: Path) -> str:
-    """A path below the run folder as seen from there; others, and none, as they are.
+    """A path inside the run folder, relative to it; other and empty paths are returned unchanged.
 
     >>> to_relative("/runs/a/checkpoints/best.ckpt", Path("/runs/a")), to_relative("/big/best.ckpt", Path("/runs/a"))
     ('checkpoints/best.ckpt', '/big/best.ckpt')
@@ -36,15 +36,15 @@ def to_relative(path: str | Path, run_dir: Path) -> str:
 
 
 def stored(callbacks: State, run_dir: Path) -> State:
-    """The states of the callbacks for a checkpoint of this run."""
+    """Callback states as they are stored in a checkpoint of this run."""
     return {key: mapped(state, lambda path: to_relative(path, run_dir)) for key, state in callbacks.items()}
 
 
 def loaded(callbacks: State, ckpt: Path, run_dir: Path) -> State:
-    """The states of the callbacks of a run that goes on in this folder.
+    """Callback states for a run that resumes in this folder.
 
-    What they have saved is taken along if the checkpoint lies in another run's folder, and forgotten, with a warning,
-    if it is missing.
+    Their saved checkpoints are copied if the checkpoint is in another run's folder, and dropped, with a warning,
+    if they are missing.
     """
     return {key: _loaded(state, ckpt, run_dir) for key, state in callbacks.items()}
 
@@ -55,22 +55,24 @@ def _loaded(state: Any, ckpt: Path, run_dir: Path) -> Any:
     before = Path(state.get("dirpath") or "")
 
     def relative(path: str) -> str:
-        """Older checkpoints hold absolute paths: of the folder that theirs was when they were written."""
+        """Relative paths also for older checkpoints, which store absolute paths of their original folder."""
         moved = before.is_absolute() and before.name == ckpt.parent.name == CHECKPOINTS and before != ckpt.parent
         if moved and Path(path).is_relative_to(before):
             return f"{CHECKPOINTS}/{Path(path).relative_to(before).as_posix()}".removesuffix("/.")
         return path
 
-    def here(path: str) -> str:
-        place = relative(path)
-        if not path or Path(place).is_absolute():
+    def in_this_run(path: str) -> str:
+        relative_path = relative(path)
+        if not path or Path(relative_path).is_absolute():
             return path
-        if ".." in Path(place).parts:
-            raise UserError(f"ckpt={ckpt} keeps its checkpoints in {short(place)}, which is not below its run's folder")
-        take_along(ckpt.parent.parent / place, run_dir / place)
-        return str(run_dir / place)
+        if ".." in Path(relative_path).parts:
+            raise UserError(
+                f"ckpt={ckpt} keeps its checkpoints in {short(relative_path)}, which is outside its run folder"
+            )
+        copy_with_sidecars(ckpt.parent.parent / relative_path, run_dir / relative_path)
+        return str(run_dir / relative_path)
 
-    return without_missing(mapped(state, here), ckpt)
+    return without_missing(mapped(state, in_this_run), ckpt)
 
 
 def mapped(state: Any, change: Callable[[str], str]) -> Any:
@@ -84,8 +86,8 @@ def mapped(state: Any, change: Callable[[str], str]) -> Any:
     return state | changed
 
 
-def take_along(source: Path, target: Path) -> None:
-    """Copy a checkpoint, and the arrays beside it, into the folder of the run that goes on with it."""
+def copy_with_sidecars(source: Path, target: Path) -> None:
+    """Copy a checkpoint and its sidecar arrays into the folder of the run that resumes from it."""
     if ranks.rank() != 0 or target.exists() or not source.is_file():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -95,13 +97,13 @@ def take_along(source: Path, target: Path) -> None:
 
 
 def without_missing(state: State, ckpt: Path) -> State:
-    """The state of a `ModelCheckpoint` without checkpoints that are not there."""
+    """The state of a `ModelCheckpoint` without missing checkpoints."""
     paths = {path for path in (state["best_model_path"], *(state.get("best_k_models") or {})) if path}
     missing = sorted(path for path in paths if not Path(path).is_file())
     if not missing:
         return state
     print(
-        f"warning: {missing[0]} is missing, of which {ckpt} knows; the best checkpoint is chosen anew from here on",
+        f"warning: {missing[0]} (known to {ckpt}) is missing; the best checkpoint is chosen from the remaining epochs",
         file=sys.stderr,
     )
     none: State = {"best_model_score": None, "best_model_path": "", "current_score": None, "best_k_models": {}}

@@ -1,10 +1,10 @@
-"""Arrays too large for a checkpoint that is passed on: they stand beside it, as NumPy's plain ``.npz``.
+"""Sidecar files: arrays too large for a checkpoint, stored next to it as NumPy ``.npz``.
 
-A task puts them under the key `BESIDE` of what Lightning saves, and finds them there when a run is continued. A
-checkpoint without its arrays can still be evaluated and played with.
+A task puts them under the key `BESIDE` of what Lightning saves, and gets them from there when a run is resumed. A
+checkpoint without its arrays can still be evaluated.
 
-The checkpoint names its file, and each file has a name of its own: it is written first, and goes when no checkpoint
-names it any more. So a kill between the two leaves the old pair.
+The checkpoint stores its file's name, which is unique: the file is written first, and deleted once no checkpoint
+refers to it. So a kill between the two writes leaves the old pair intact.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAME = "arrays_beside_in"
 
 
 def write(ckpt: Path, arrays: dict[str, np.ndarray] | None) -> dict[str, str]:
-    """Write the arrays of a checkpoint that is about to be written; what it must hold to find them."""
+    """Write the arrays of a checkpoint that is about to be written; returns its reference to them."""
     if arrays is None:
         return {}
     path = ckpt.with_name(f"{ckpt.stem}.replay-{secrets.token_hex(4)}.npz")
@@ -35,7 +35,7 @@ def write(ckpt: Path, arrays: dict[str, np.ndarray] | None) -> dict[str, str]:
 
 
 def place(ckpt: Path, content: dict[str, Any]) -> Path:
-    """Where the arrays of a checkpoint are, if it has any; those of older versions have a name that says less.
+    """The path of a checkpoint's arrays, if it has any; older versions use a fixed name.
 
     >>> str(place(Path("run/last.ckpt"), {NAME: "last.replay-00c0ffee.npz"}))
     'run/last.replay-00c0ffee.npz'
@@ -44,18 +44,18 @@ def place(ckpt: Path, content: dict[str, Any]) -> Path:
 
 
 def check(ckpt: Path, content: dict[str, Any]) -> None:
-    """Raise `Damaged` where the arrays are there, but are not what was written."""
+    """Raise `Damaged` if the arrays exist but are corrupted."""
     path = place(ckpt, content)
     if not path.is_file():
         return
     try:
         durable.check(path)
     except Damaged as damage:
-        raise Damaged(ckpt, f"of no use: {path.name} is {damage.reason}") from None
+        raise Damaged(ckpt, f"unusable: {path.name} is {damage.reason}") from None
 
 
 def read(ckpt: Path, content: dict[str, Any], *, is_checked: bool = False) -> dict[str, Any]:
-    """``{BESIDE: arrays}``, or nothing where there are none.
+    """``{BESIDE: arrays}``, or an empty dict if there are none.
 
     Args:
         is_checked: whether `check` has been called.
@@ -68,12 +68,12 @@ def read(ckpt: Path, content: dict[str, Any], *, is_checked: bool = False) -> di
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {BESIDE: dict(stored)}
-    except (OSError, ValueError, EOFError) as error:
-        raise Damaged(ckpt, f"of no use: {path.name} is damaged: {error}") from None
+    except (OSError, ValueError, EOFError, MemoryError) as error:  # a header may claim any size
+        raise Damaged(ckpt, f"unusable: {path.name} is damaged: {error}") from None
 
 
 def remove_unused(ckpt: Path) -> None:
-    """Arrays of this checkpoint's name that neither it nor the one before it names."""
+    """Delete this checkpoint's array files that neither it nor the previous one refers to."""
     arrays = [*ckpt.parent.glob(f"{glob.escape(ckpt.stem)}.replay*.npz")]
     if not arrays:
         return
@@ -84,7 +84,7 @@ def remove_unused(ckpt: Path) -> None:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # reads no tensor
         except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError):
-            return  # damaged: not before another takes its place
+            return  # damaged: keep everything until it is overwritten
         used.add(place(ckpt, content))
     for path in arrays:
         if path not in used:

@@ -109,7 +109,7 @@ def evaluate(
     if batch_size is not None:
         source.eval_batch_size = batch_size
     source.prepare_data()
-    changed_data.check_unseen(ckpt, cfg, source, is_own=is_own(data, overrides))
+    changed_data.check_unseen(ckpt, cfg, source, is_run_data=is_own(data, overrides))
     with tempfile.TemporaryDirectory() as nowhere:  # for what measures draw
         trainer = _build_trainer(cfg, nowhere)
         trainer.test(task, source, verbose=False)

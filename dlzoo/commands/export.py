@@ -100,7 +100,7 @@ def command(argv: Sequence[str]) -> None:
         from dlzoo.inference import datasets
 
         tested = datasets.composed(cfg, options.data, words)
-        changed_data.check_unseen(ckpt, tested, source, is_own=evaluate.is_own(options.data, words))
+        changed_data.check_unseen(ckpt, tested, source, is_run_data=evaluate.is_own(options.data, words))
         quantize.command(view, source, output)
 
 
@@ -124,7 +124,7 @@ def export(task: Task, cfg: DictConfig, source: DataModule, output: Path, option
     """
     import torch
 
-    from dlzoo.export.formats import FORMATS, beside
+    from dlzoo.export.formats import FORMATS, metadata_path
     from dlzoo.export.views import view_of
 
     format = FORMATS[options.format]
@@ -147,11 +147,11 @@ def export(task: Task, cfg: DictConfig, source: DataModule, output: Path, option
             raise UserError(
                 f"format={options.format}: {cfg.names.model} cannot be written so ({type(error).__name__}: {reason})"
             ) from error
-        for made, path in ((temporary, output), (beside(temporary), beside(output))):
+        for made, path in ((temporary, output), (metadata_path(temporary), metadata_path(output))):
             if made.is_file():
                 made.replace(path)
     finally:
-        for made in (temporary, beside(temporary)):
+        for made in (temporary, metadata_path(temporary)):
             made.unlink(missing_ok=True)
     return view, verdict
 

@@ -186,7 +186,7 @@ def open_data(
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(config.explain(error)) from None
     source.prepare_data()
-    changed_data.check_unseen(ckpt, cfg, source, is_own=evaluate.is_own(data, words))
+    changed_data.check_unseen(ckpt, cfg, source, is_run_data=evaluate.is_own(data, words))
     return source
 
 

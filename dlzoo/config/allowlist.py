@@ -20,6 +20,7 @@ from importlib import metadata
 from pathlib import PurePath
 from typing import Any
 
+from dlzoo.distributed import launch as ranks
 from dlzoo.errors import UserError, nearest, short
 
 PARTS = {
@@ -199,14 +200,14 @@ def typed_values(words: Sequence[str]) -> dict[str, Any]:
     >>> typed_values(["net.hidden=[8]", "++callbacks.mine={_target_: a.B}"])["callbacks.mine._target_"]
     'a.B'
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    parser = OverridesParser.create()
+    from dlzoo.config.overrides import parsed
+
     found: dict[str, Any] = {}
     for word in words:
         try:
-            override = parser.parse_override(word)
+            override = parsed(word)
         except HydraException:
             continue  # who composes it says what is wrong
         if not override.is_sweep_override() and not override.is_delete():
@@ -265,6 +266,8 @@ def forbidden(place: str, value: Any) -> str:
     key = re.split(r"[.\[]", re.sub(r"(\[\d+\])+$", "", place))[-1]
     if key in WRITTEN:
         return "" if value is None else "where a run writes, and what it connects to, is for its user to say"
+    if place == "trainer.num_nodes" and value not in (None, 1) and ranks.num_started() == 1:
+        return "the run would wait for other machines, which torchrun and srun start"
     if isinstance(value, bytes | PurePath):  # YAML has tags for both
         value = os.fsdecode(value)
     if not isinstance(value, str):
@@ -332,11 +335,8 @@ def check_hydra(node: Any, where: str = "hydra") -> None:
         said = f"{place}={short(value)} is not built"
         is_logging = "_logging" in where
         if key == "_target_":
-            found = (
-                _class(str(value))
-                if str(value).startswith(("hydra.", "hydra_plugins.", "dlzoo.config.run_dir."))
-                else None
-            )
+            is_hydras = str(value).startswith(("hydra.", "hydra_plugins.", "dlzoo.config.run_dir."))
+            found = _class(str(value)) if is_hydras else None
             if not (isinstance(found, type) and issubclass(found, tuple(_class(part) for part in HYDRA_PARTS))):
                 raise UserError(f"{said}: it is no plug-in and no callback of Hydra")
         elif is_logging and key in ("()", "class") and value not in LOGGING:
@@ -350,10 +350,9 @@ def check_hydra(node: Any, where: str = "hydra") -> None:
 
 def _stored(word: str, source: str) -> tuple[str, Any]:
     """The key and the value of a word that a checkpoint brings."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    from dlzoo.config.overrides import readable
+    from dlzoo.config.overrides import parsed, readable
 
     said = f"{source} brings the word {short(word)}"
     if word.startswith("-"):
@@ -361,7 +360,7 @@ def _stored(word: str, source: str) -> tuple[str, Any]:
     if "${" in word:
         raise UserError(f"{said}: a reference is not followed there; give it yourself")
     try:
-        override = OverridesParser.create().parse_override(readable(word))
+        override = parsed(readable(word))
     except HydraException:
         raise UserError(f"{said}, which is no override") from None
     key, value = override.key_or_group, None if override.is_delete() else override.value()

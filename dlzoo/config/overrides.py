@@ -18,6 +18,18 @@ BUILD_NOTHING = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--
 """Flags of Hydra that only show something."""
 
 
+def parsed(word: str) -> Override:
+    """An override by Hydra's grammar.
+
+    Raises:
+        HydraException: it is none, or holds a number with more digits than Python converts.
+    """
+    try:
+        return OverridesParser.create().parse_override(word)
+    except ValueError as error:
+        raise HydraException(f"{error}") from None
+
+
 def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Hydra's own flags (with their values), and the overrides."""
     takes_value = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p"}
@@ -59,7 +71,7 @@ def value_of(word: str | None) -> str:
     if word is None:
         return ""
     try:
-        value = OverridesParser.create().parse_override(word).value()
+        value = parsed(word).value()
     except HydraException:
         value = None
     return value if isinstance(value, str) else word.partition("=")[2]
@@ -73,7 +85,7 @@ def readable(word: str) -> str:
     key, equals, value = word.partition("=")
     is_path = bool(value) and os.path.exists(os.path.expanduser(value))
     try:
-        override = OverridesParser.create().parse_override(word)
+        override = parsed(word)
         return quoted(key, value) if is_path and override.is_sweep_override() else word
     except HydraException:
         if is_path:
@@ -94,15 +106,14 @@ def search_path(flags: Sequence[str]) -> list[str]:
 
 
 def _parse(words: Sequence[str]) -> list[Override]:
-    parser = OverridesParser.create()
-    parsed = []
+    overrides = []
     for word in words:
         try:
-            parsed.append(parser.parse_override(word))
+            overrides.append(parsed(word))
         except HydraException:
             hint = "write key=value" if "=" not in word else "quote a value that holds special characters: 'key=\"…\"'"
-            raise UserError(f"{word}: this is not an override; {hint}") from None
-    return parsed
+            raise UserError(f"{short(word, 1000)}: this is not an override; {hint}") from None
+    return overrides
 
 
 def _names(override: Override) -> Iterator[str]:

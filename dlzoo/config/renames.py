@@ -71,6 +71,9 @@ MODULES = {
 }
 """The modules of parts that were moved."""
 
+CLASSES = {"dlzoo.nets.uniform_policy.Dice": "dlzoo.nets.uniform_policy.UniformPolicy"}
+"""Renamed classes, by their old name in the current module."""
+
 OPTIONS = {
     "dlzoo.tasks.rl.dqn.DQN": {
         "learn_after": "learning_starts",
@@ -89,10 +92,11 @@ def current(target: str) -> str:
     """The name that a ``_target_`` has now.
 
     >>> current("dlzoo.nets.dice.Dice"), current("dlzoo.nets.mlp.MLP")
-    ('dlzoo.nets.uniform_policy.Dice', 'dlzoo.nets.mlp.MLP')
+    ('dlzoo.nets.uniform_policy.UniformPolicy', 'dlzoo.nets.mlp.MLP')
     """
     module, _, name = target.rpartition(".")
-    return f"{MODULES[module]}.{name}" if module in MODULES else target
+    moved = f"{MODULES[module]}.{name}" if module in MODULES else target
+    return CLASSES.get(moved, moved)
 
 
 def updated(node: Any) -> Any:

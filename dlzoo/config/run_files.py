@@ -11,7 +11,7 @@ import csv
 import io
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,14 +44,18 @@ def is_inside(folder: Path, path: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def check_links(folder: Path) -> None:
+def check_links(folder: Path, except_for: Sequence[str] = ()) -> None:
     """Refuse a run folder with a link to outside of it: what the run writes would go there.
+
+    Args:
+        except_for: names of files in the folder that are never written through.
 
     Raises:
         UserError: names the link.
     """
     for path in folder.rglob("*"):
-        if path.is_symlink() and not is_inside(folder, path):
+        is_excepted = path.parent == folder and path.name in except_for
+        if path.is_symlink() and not is_excepted and not is_inside(folder, path):
             raise UserError(
                 f"{path} is a link to outside of the run's folder, and what the run writes would go there: replace it "
                 "by what it stands for, or choose another folder (hydra.run.dir, output_dir)"

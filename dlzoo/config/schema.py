@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from dlzoo.config import renames, run_dir
 from dlzoo.config.allowlist import Trust
 from dlzoo.errors import UserError, ignored_option, nearest, short
 from dlzoo.utils import type_checks
+from dlzoo.utils.processes import check_processes
 
 NODES = ("net", "task", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 """The parts of a run that are built from a ``_target_``, or from several."""
@@ -84,7 +84,8 @@ def check(cfg: DictConfig, overrides: Sequence[str] = (), packages: Sequence[str
             raise UserError(f"{key}={short(value)}: what a reference stands for must not be a reference again")
     trust.check_places(plain, trusted)
     trainer = plain.get("trainer")
-    _check_devices(trainer.get("devices") if isinstance(trainer, dict) else None)
+    check_processes("trainer.devices", trainer.get("devices") if isinstance(trainer, dict) else None)
+    _check_launch(trainer)
     for name in NODES:
         node = plain.get(name)
         several = name in ("callbacks", "logger")
@@ -130,18 +131,18 @@ def _rename(cfg: DictConfig) -> None:
                     OmegaConf.select(cfg, place).pop(old_key)
 
 
-MOST_PROCESSES = 4
-"""Of a run, for each processor; a process is started for each device, and of CPUs Lightning takes any number."""
+def _check_launch(trainer: Any) -> None:
+    """`UserError` for the Trainer's strategies and profilers, by name, that no run of dlzoo can work with."""
+    options = trainer if isinstance(trainer, dict) else {}
+    strategy, profiler = options.get("strategy"), options.get("profiler")
+    if isinstance(strategy, str) and any(word in strategy for word in ("spawn", "fork", "notebook")):
+        raise UserError(f"trainer.strategy={short(strategy)}: no run is started so; take trainer=ddp")
+    if isinstance(profiler, str) and profiler not in PROFILERS:
+        raise UserError(f"trainer.profiler={short(profiler)} is unknown; {nearest(profiler, PROFILERS)}")
 
 
-def _check_devices(devices: Any) -> None:
-    """`UserError` where a run would start far more processes than the machine could serve."""
-    asked = len(devices) if isinstance(devices, list) else devices
-    if isinstance(asked, str) and asked.strip().isdecimal():
-        asked = int(asked)
-    most = MOST_PROCESSES * max(os.cpu_count() or 1, 4)
-    if isinstance(asked, int) and asked > most:
-        raise UserError(f"trainer.devices={short(devices)}: {asked:,} processes are more than this machine's {most}")
+PROFILERS = ("simple", "advanced", "pytorch")
+"""Lightning's, by name; others are for machines that dlzoo does not train on."""
 
 
 def _check_settings(cfg: DictConfig) -> None:

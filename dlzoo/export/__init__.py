@@ -1,1 +1,1 @@
-"""A model leaves the house: its file formats, each checked against the checkpoint, and int8."""
+"""Export of trained models to file formats, each verified against the checkpoint, and int8 quantization."""

@@ -1,7 +1,7 @@
-"""The formats that a trained model leaves the house in: how each is written, and how it is read and run again.
+"""Export formats: how each is written, read back and run.
 
-Reading goes by the file alone, with the library that its users will have: onnxruntime, `torch.export.load`, or, for
-weights, the house itself, which builds the net anew from what is written beside them.
+Reading uses only the file, with the library that its users will have: onnxruntime, `torch.export.load`, or, for
+weights, dlzoo itself, which rebuilds the net from the metadata stored with them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Metadata = dict[str, Any]
 
 
 class _Flat(nn.Module):
-    """One list of inputs, whatever the view calls them: `torch.export` takes free sizes in that order."""
+    """Inputs as positional arguments: `torch.export` takes dynamic sizes in that order."""
 
     def __init__(self, view: View) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class _Flat(nn.Module):
 
 
 class Format(NamedTuple):
-    """How to write a view, and how to get from the file alone what runs it and its metadata."""
+    """How to write a view, and how to read a callable and the metadata back from the file alone."""
 
     write: Callable[[View, Tensors, Metadata, Path], None]
     read: Callable[[Path, View], tuple[Run, Metadata]]
@@ -51,7 +51,7 @@ class Format(NamedTuple):
 
 def write_onnx(view: View, inputs: Tensors, metadata: Metadata, path: Path) -> None:
     """A file for onnxruntime; each entry of the metadata is JSON in the model's ``metadata_props``."""
-    need("onnxscript", "onnx")
+    require("onnxscript", "onnx")
     names = {"input_names": [port.name for port in view.inputs], "output_names": [port.name for port in view.outputs]}
     graph = exported(view, inputs)
     with quiet():
@@ -64,7 +64,7 @@ def write_onnx(view: View, inputs: Tensors, metadata: Metadata, path: Path) -> N
 
 
 def read_onnx(path: Path, view: View) -> tuple[Run, Metadata]:
-    ort = need("onnxruntime")
+    ort = require("onnxruntime")
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [port.name for port in session.get_inputs()]
 
@@ -90,30 +90,30 @@ def read_torch_export(path: Path, view: View) -> tuple[Run, Metadata]:
 
 
 def write_state_dict(view: View, inputs: Tensors, metadata: Metadata, path: Path) -> None:
-    """The net's weights by name for ``load_state_dict``; the metadata stand beside them."""
+    """The net's weights by name for ``load_state_dict``; the metadata go to a separate JSON file."""
     torch.save(view.trained.net.state_dict(), path)
-    beside(path).write_text(json.dumps(metadata, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    metadata_path(path).write_text(json.dumps(metadata, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_state_dict(path: Path, view: View) -> tuple[Run, Metadata]:
-    metadata = json.loads(beside(path).read_text(encoding="utf-8"))
+    metadata = json.loads(metadata_path(path).read_text(encoding="utf-8"))
     return rebuilt(metadata, torch.load(path, weights_only=True), view), metadata
 
 
 def write_safetensors(view: View, inputs: Tensors, metadata: Metadata, path: Path) -> None:
     """The net's weights by name; each entry of the metadata is JSON in the file's header."""
-    save = need("safetensors.torch").save
-    own = {name: tensor.contiguous().clone() for name, tensor in view.trained.net.state_dict().items()}
-    path.write_bytes(save(own, {key: json.dumps(value) for key, value in metadata.items()}))
+    save = require("safetensors.torch").save
+    weights = {name: tensor.contiguous().clone() for name, tensor in view.trained.net.state_dict().items()}
+    path.write_bytes(save(weights, {key: json.dumps(value) for key, value in metadata.items()}))
 
 
 def read_safetensors(path: Path, view: View) -> tuple[Run, Metadata]:
-    need("safetensors")
+    require("safetensors")
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
         metadata = {key: json.loads(text) for key, text in file.metadata().items()}
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     return rebuilt(metadata, weights, view), metadata
 
 
@@ -124,7 +124,7 @@ FORMATS: dict[str, Format] = {
     "safetensors": Format(write_safetensors, read_safetensors),
 }
 WEIGHTS_ONLY = ("state_dict", "safetensors")
-"""Formats without the computation: what rebuilds the net is in the metadata, as ``card``."""
+"""Formats without the computation: the manifest that rebuilds the net is in the metadata, as ``card``."""
 
 
 def exported(view: View, inputs: Tensors) -> ExportedProgram:
@@ -134,7 +134,7 @@ def exported(view: View, inputs: Tensors) -> ExportedProgram:
     shapes = tuple(
         {axis: dims[size] for axis, size in enumerate(port.shape) if isinstance(size, str)} for port in view.inputs
     )
-    torch.compiler.reset()  # what an earlier export in this process has seen would become a condition of this one
+    torch.compiler.reset()  # earlier exports in this process would add constraints to this one
     with torch.no_grad(), quiet():
         program = torch.export.export(_Flat(view), inputs, dynamic_shapes=(shapes,), strict=False)
     for node in program.graph.nodes:
@@ -142,27 +142,27 @@ def exported(view: View, inputs: Tensors) -> ExportedProgram:
     return program
 
 
-def beside(path: Path) -> Path:
-    """Where the metadata of a file stand that has no place for them: net.pt.json."""
+def metadata_path(path: Path) -> Path:
+    """The metadata file of a format that cannot store metadata: net.pt.json."""
     return path.with_name(f"{path.name}.json")
 
 
 def card_of(task: Task, cfg: DictConfig) -> Metadata:
-    """What `rebuilt` needs: how net and task are made, and the spec; nothing of the run and its machine."""
+    """The manifest that `rebuilt` needs: net, task and spec, but nothing about the run and its machine."""
     parts = {key: cfg[key] for key in ("names", "net", "task")}
     return checkpoint_format.make_card(OmegaConf.create(parts), [], task.spec)
 
 
 def rebuilt(metadata: Metadata, weights: dict[str, Tensor], view: View) -> Run:
-    """The answers of the net that the card describes, with these weights."""
+    """A callable of the net that the manifest describes, with these weights."""
     packages = packages_behind(type(view.trained).__module__, type(view.trained.net).__module__)
     task, _ = checkpoint.build({"dlzoo": metadata["card"]}, packages)
     task.net.load_state_dict(weights)
     return view_of(task.eval(), view.part).expected
 
 
-def need(*packages: str) -> Any:
-    """The first of the packages that a format needs; `UserError` that says how to get one that is missing."""
+def require(*packages: str) -> Any:
+    """Import the packages that a format needs and return the first; `UserError` on how to install a missing one."""
     import importlib
 
     modules = []
@@ -177,7 +177,7 @@ def need(*packages: str) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what exporters tell each other."""
+    """Silence the exporters' logs and warnings."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

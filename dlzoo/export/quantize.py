@@ -1,7 +1,7 @@
-"""Numbers of 8 bits in place of 32: a smaller, faster file, and what that costs in accuracy.
+"""8-bit quantization: a smaller, faster file, and its cost in accuracy.
 
-onnxruntime's static quantisation: the range of each activation is measured on training rows, weights get a scale for
-each output channel, and both are rounded to whole numbers from -128 to 127 (B. Jacob et al., "Quantization and Training
+onnxruntime's static quantisation: the range of each activation is measured on training rows, weights get a scale per
+output channel, and both are rounded to integers from -128 to 127 (B. Jacob et al., "Quantization and Training
 of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018).
 """
 
@@ -18,25 +18,27 @@ from torch import Tensor
 
 from dlzoo.data.base import DataModule
 from dlzoo.errors import UserError
-from dlzoo.export.formats import Run, need, quiet, read_onnx
+from dlzoo.export.formats import Run, quiet, read_onnx, require
 from dlzoo.tasks.views import View, first_batch
 from dlzoo.utils.formatting import size_of
 
 NUM_CALIBRATED = 512
-"""Training rows that ranges are measured on."""
+"""Training rows used for calibration."""
 NUM_TIMED = 200
 BATCH_SIZE = 64
-"""Of the second latency."""
+"""Batch size of the second latency."""
 
 
 def command(view: View, data: DataModule, exported: Path) -> Path:
-    """Quantise an exported ONNX file into <name>.int8.onnx, and print a table of both.
+    """Quantise an exported ONNX file into <name>.int8.onnx, and print a comparison of both.
 
     Raises:
-        UserError: the model answers neither with classes nor with values, or holds nothing to quantise.
+        UserError: the model predicts neither classes nor values, or has nothing to quantise.
     """
     if view.metrics() is None:
-        raise UserError("quantize=int8 tells what it costs, and that is measured on classes or values only")
+        raise UserError(
+            "quantize=int8 measures the cost in accuracy, which needs a model that predicts classes or values"
+        )
     path = exported.with_suffix(".int8.onnx")
     quantize(exported, path, calibration(view, data))
     files = {"float32": exported, "int8": path}
@@ -46,8 +48,8 @@ def command(view: View, data: DataModule, exported: Path) -> Path:
 
 
 def quantize(exported: Path, path: Path, batches: Iterator[dict[str, Any]]) -> None:
-    """Write the quantised file, ranges measured on the batches."""
-    quantization = need("onnxruntime.quantization", "onnx")
+    """Write the quantised file, calibrated on the batches."""
+    quantization = require("onnxruntime.quantization", "onnx")
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     reader = type("Batches", (quantization.CalibrationDataReader,), {"get_next": lambda _: next(batches, None)})
@@ -64,34 +66,36 @@ def quantize(exported: Path, path: Path, batches: Iterator[dict[str, Any]]) -> N
         )
     if path.stat().st_size > 0.9 * exported.stat().st_size:
         path.unlink()
-        raise UserError("quantize=int8: nothing in this model could be quantised; convolutions and linear layers can")
+        raise UserError(
+            "quantize=int8: nothing in this model can be quantised; only convolutions and linear layers can"
+        )
 
 
 def calibration(view: View, data: DataModule) -> Iterator[dict[str, Any]]:
-    """Training rows as the file takes them, not augmented."""
+    """Training rows in the file's input format, without augmentation."""
     data.setup("fit")
-    left = NUM_CALIBRATED
+    remaining = NUM_CALIBRATED
     for x, *_ in data.batches("train"):
-        yield {view.inputs[0].name: view.raw(x[:left]).numpy()}
-        left -= len(x)
-        if left <= 0:
+        yield {view.inputs[0].name: view.raw(x[:remaining]).numpy()}
+        remaining -= len(x)
+        if remaining <= 0:
             return
 
 
 def measured(run: Run, view: View, data: DataModule) -> tuple[str, float, float, float]:
-    """The name of the score and its value on the whole test split, and milliseconds for one input and for a batch."""
+    """The metric's name and its value on the whole test split, and the latency in ms for one input and for a batch."""
     metrics = view.metrics()
     assert metrics is not None
     first = view.raw(first_batch(data)[0])
     for x, y, *_ in data.test_dataloader():
-        (answer,) = run(view.raw(x))
-        metrics.update(*view.measured(answer, y))
+        (output,) = run(view.raw(x))
+        metrics.update(*view.measured(output, y))
     name = "accuracy" if "accuracy" in metrics else "rmse"
     return name, float(metrics.compute()[name]), latency(run, first[:1]), latency(run, first[:BATCH_SIZE])
 
 
 def latency(run: Run, x: Tensor) -> float:
-    """Milliseconds, the median over calls."""
+    """Median latency in milliseconds."""
     times = []
     for _ in range(NUM_TIMED + 10):
         started = time.perf_counter()
@@ -101,7 +105,7 @@ def latency(run: Run, x: Tensor) -> float:
 
 
 def show(rows: list[tuple[str, Path, str, float, float, float]]) -> None:
-    """One table: size, score on the test split, latency of one input and of a batch."""
+    """Print a table: size, test metric, latency of one input and of a batch."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,8 +1,8 @@
-"""Recurrent layers as one loop over time, for files that leave the house.
+"""Recurrent layers as a loop over time, for export.
 
-`torch.export` copies a recurrent layer once for each step of its example, so that the file reads sequences of that one
-length only, and it cannot pack sequences of several lengths at all. Here the same layers, with the same weights, are
-`torch.scan`s of one step: a file then holds the step once and takes any length. It is far slower in PyTorch itself.
+`torch.export` unrolls a recurrent layer for each step of its example, so that the file accepts sequences of that
+length only, and it cannot pack sequences of different lengths. Here the same layers, with the same weights, are
+expressed as `torch.scan` of one step: the file contains the step once and accepts any length. It is slower in PyTorch.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from dlzoo.layers.recurrent import PeepholeLSTM, Recurrent, State
 M = TypeVar("M", bound=nn.Module)
 
 Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(what the input gives the gates, h, c) -> (h, c) of the next moment; cells without a c hand it on."""
+"""(input contribution to the gates, h, c) -> the next (h, c); cells without a c pass it through."""
 
 
 def scanned(module: M) -> M:
-    """A copy of a module whose recurrent layers are scanned. Its weights are the module's own; it is for evaluation."""
+    """A copy of a module with scanned recurrent layers, for evaluation; it shares the module's weights."""
     memo = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
-    twin = copy.deepcopy(module, memo)
-    for parent in list(twin.modules()):
+    clone = copy.deepcopy(module, memo)
+    for parent in list(clone.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, Recurrent):
                 setattr(parent, name, ScannedRecurrent(child))
-    return twin
+    return clone
 
 
 class ScannedRecurrent(nn.Module):
-    """Gives what a `Recurrent` gives in evaluation mode."""
+    """Computes the same as a `Recurrent` in evaluation mode."""
 
     def __init__(self, recurrent: Recurrent) -> None:
         super().__init__()
@@ -57,9 +57,9 @@ class ScannedRecurrent(nn.Module):
         for directions in self._layers():
             outputs = []
             for backward, (weight, bias, step) in enumerate(directions):
-                nothing = x.new_zeros(x.shape[1], self.num_units)
-                h = nothing if hs is None else hs[len(final)]
-                c = nothing if cs is None else cs[len(final)]
+                zeros = x.new_zeros(x.shape[1], self.num_units)
+                h = zeros if hs is None else hs[len(final)]
+                c = zeros if cs is None else cs[len(final)]
                 output, *end = _scan(F.linear(x, weight, bias), real, h, c, step, backward=bool(backward))
                 outputs.append(output)
                 final.append((end[0], end[1]))
@@ -68,7 +68,7 @@ class ScannedRecurrent(nn.Module):
         return x.transpose(0, 1), (h, torch.stack([c for _, c in final])) if self.has_cells else h
 
     def _layers(self) -> list[list[tuple[Tensor, Tensor | None, Step]]]:
-        """Of each layer and direction: the map of its inputs, and its step."""
+        """For each layer and direction: its input weight and bias, and its step."""
         layers: Any = self.layers
         if isinstance(layers, PeepholeLSTM):
             return [[(d.weight_ih, d.bias, _peephole_step(d)) for d in directions] for directions in layers.layers]  # type: ignore[attr-defined]
@@ -85,7 +85,7 @@ def _parts(state: State | None) -> tuple[Tensor | None, Tensor | None]:
 def _scan(
     from_x: Tensor, real: Tensor, h: Tensor, c: Tensor, step: Step, *, backward: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """from_x: (T, B, G), real: (T, B, 1) -> outputs (T, B, H), zero where a step is not real, and the last h and c."""
+    """from_x: (T, B, G), real: (T, B, 1) -> outputs (T, B, H), zero at padded steps, and the final h and c."""
     from torch._higher_order_ops.scan import scan  # not public yet, but torch.export and its ONNX know it
 
     def body(state: tuple[Tensor, Tensor], moment: tuple[Tensor, Tensor]) -> tuple[tuple[Tensor, Tensor], Tensor]:
@@ -95,13 +95,13 @@ def _scan(
         output = torch.where(is_real, h, 0.0)
         return (torch.where(is_real, h, before_h), torch.where(is_real, c, before_c)), output
 
-    # The two must not be one tensor, nor may a step hand on what it was given.
+    # The two must not alias, nor may a step return its inputs.
     state, outputs = scan(body, (h.clone(), c.clone()), (from_x, real), reverse=backward)
     return outputs, state[0], state[1]
 
 
 def _library_layer(layers: Any, name: str) -> tuple[Tensor, Tensor | None, Step]:
-    """One direction of one layer of PyTorch's; the equations are in its documentation."""
+    """One direction of one of PyTorch's layers; the equations are in its documentation."""
     weight_ih, weight_hh, bias_ih, bias_hh = (
         getattr(layers, f"{what}_{name}") for what in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     )
@@ -121,7 +121,7 @@ def _library_layer(layers: Any, name: str) -> tuple[Tensor, Tensor | None, Step]
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         return torch.sigmoid(o) * torch.tanh(c), c
 
-    if isinstance(layers, nn.GRU):  # its reset gate stands between the two biases
+    if isinstance(layers, nn.GRU):  # its reset gate is applied between the two biases
         return weight_ih, bias_ih, gru
     return weight_ih, bias_ih + bias_hh, lstm if isinstance(layers, nn.LSTM) else simple
 

@@ -1,4 +1,4 @@
-"""The view of a task that a file is made from: as the task describes it, with recurrent layers that can be exported."""
+"""The exportable view of a task: as the task describes it, with exportable recurrent layers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dlzoo.tasks.views import View
 
 
 def view_of(task: Task, part: str | None = None) -> View:
-    """How the task is used outside.
+    """The exportable view of a part of the task.
 
     Args:
-        part: of `Task.export_views`; None is the first.
+        part: a key of `Task.export_views`; None: the first.
 
     Raises:
         UserError: it has no such part, or cannot be exported.
@@ -25,8 +25,8 @@ def view_of(task: Task, part: str | None = None) -> View:
         raise UserError(
             f"part={part}: the model ({type(task).__name__}) has no such part; what can be exported: {', '.join(views)}"
         )
-    described = views[name]()
-    view = scanned(described)
-    object.__setattr__(view, "trained", described.trained)  # scanned() has copied it as well
+    original = views[name]()
+    view = scanned(original)
+    object.__setattr__(view, "trained", original.trained)  # scanned() has copied it too
     view.part = name
     return view

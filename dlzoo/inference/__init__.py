@@ -1,1 +1,1 @@
-"""What a trained task answers: predictions, samples, activations, episodes."""
+"""Inference with trained tasks: predictions, samples, activations, episodes."""

@@ -1,10 +1,10 @@
-"""What goes on in a net between a picture and its class: the first kernels, the maps of its layers, Grad-CAM.
+"""Inside an image classifier: first-layer kernels, feature maps and Grad-CAM.
 
-Found by hooks on a forward pass, in the order in which the layers run, so any net will do: one that resizes its input,
-that is frozen, that comes from a library.
+Collected by hooks on a forward pass, in execution order, so it works for any net: one that resizes its input,
+is frozen, or comes from a library.
 
 R. Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", 2017. kornia
-has none, and of the packages that have, each wants to be told the layer of each net.
+has no implementation, and other packages need the target layer of each net.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from dlzoo.inference.receptive_field import Place, Places, put_in_place
 from dlzoo.tasks.base import Task
 
 CHUNK = 8
-"""Pictures whose maps are in memory at once: those of a large net take 100 MB each."""
+"""Images processed at once: the maps of a large net take 100 MB per image."""
 
 
 class Layer(NamedTuple):
-    """A layer that has run."""
+    """A layer that was executed."""
 
     name: str
     kind: str
     output: Tensor
-    """Its maps, (B, C, H, W) or (B, H, W, C)."""
+    """Its feature maps, (B, C, H, W) or (B, H, W, C)."""
     channels_last: bool
     places: tuple[Place, Place]
-    """Of the maps' cells in the picture, downwards and to the right."""
+    """Positions of the maps' cells in the image, vertical and horizontal."""
 
     @property
     def maps(self) -> Tensor:
         """(B, C, H, W)"""
-        return self.turned(self.output)
+        return self.channels_first(self.output)
 
-    def turned(self, like_output: Tensor) -> Tensor:
+    def channels_first(self, like_output: Tensor) -> Tensor:
         return like_output.permute(0, 3, 1, 2) if self.channels_last else like_output
 
     def describe(self) -> str:
@@ -53,21 +53,21 @@ class Layer(NamedTuple):
 
 @dataclass
 class Trace:
-    """A pass of pictures x: (B, C, H, W) through a net."""
+    """A forward pass of images x: (B, C, H, W) through a net."""
 
     x: Tensor
     layers: list[Layer] = field(default_factory=list)
-    """Those that give maps larger than 1x1, in the order in which they ran; from there on maps do not grow."""
+    """Layers with maps larger than 1x1, in execution order; map sizes never increase."""
     first: str = ""
     """The first layer with weights, ``name  kind``."""
     kernels: Tensor | None = None
-    """Its weights as pictures (O, C, H, W), if they are that."""
+    """Its weights as images (O, C, H, W), if they can be shown as such."""
 
     def __post_init__(self) -> None:
         self.places = Places(self.x.shape[2:])
 
     def note(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        """The hook that each module of the net calls when it has run."""
+        """Forward hook of each module of the net."""
         weight = getattr(module, "weight", None)
         if not self.first and isinstance(weight, Tensor) and weight.ndim > 1:
             self.first = f"{name}  {type(module).__name__}"
@@ -79,18 +79,18 @@ class Trace:
         channels_last = self.is_channels_last(output)
         sides = output.shape[1:3] if channels_last else output.shape[2:]
         layer = Layer(name, type(module).__name__, output, channels_last, self.places.of(*sides))
-        if self.counts(layer.maps):
-            if self.layers and output is self.layers[-1].output:  # changed in place, or handed on by what holds it
+        if self.is_feature_map(layer.maps):
+            if self.layers and output is self.layers[-1].output:  # modified in place, or returned by the parent module
                 self.layers.pop()
             self.layers.append(layer)
 
     def is_channels_last(self, output: Tensor) -> bool:
-        """Whether (B, H, W, C) suits the proportions of the pictures better than (B, C, H, W)."""
+        """Whether (B, H, W, C) fits the aspect ratio of the images better than (B, C, H, W)."""
         _, a, b, c = output.shape
         return distortion(a, b, self.x) < distortion(b, c, self.x)
 
-    def counts(self, maps: Tensor) -> bool:
-        """Whether maps (B, C, H, W) are more than a point, a resized picture, or weights of attention."""
+    def is_feature_map(self, maps: Tensor) -> bool:
+        """Whether maps (B, C, H, W) are feature maps, not a single point, a resized image, or attention weights."""
         channels, height, width = maps.shape[1:]
         if max(height, width) == 1 or (not self.first and channels == self.x.shape[1]):
             return False
@@ -99,13 +99,13 @@ class Trace:
 
 
 def distortion(height: int, width: int, x: Tensor) -> float:
-    """How many times longer or wider than the pictures x: (B, C, H, W) are, at least 1."""
+    """Ratio of the aspect ratios of this size and the images x: (B, C, H, W), at least 1."""
     ratio = height / width * x.shape[3] / x.shape[2]
     return max(ratio, 1 / ratio)
 
 
 def as_kernels(weight: Tensor, x: Tensor) -> Tensor | None:
-    """The weights of a convolution, or of a linear layer that sees whole pictures like x: (B, C, H, W)."""
+    """The weights of a convolution, or of a linear layer on whole images like x: (B, C, H, W)."""
     if weight.ndim == 4:
         return weight
     return weight.view(-1, *x.shape[1:]) if weight.ndim == 2 and weight.shape[1] == x[0].numel() else None
@@ -113,7 +113,7 @@ def as_kernels(weight: Tensor, x: Tensor) -> Tensor | None:
 
 @contextmanager
 def tracing(net: nn.Module, x: Tensor) -> Iterator[Trace]:
-    """Notes what happens in ``net`` until the block ends."""
+    """Record the forward pass of ``net`` within the block."""
     trace = Trace(x)
     hooks = [module.register_forward_hook(partial(trace.note, name)) for name, module in net.named_modules() if name]
     try:
@@ -124,14 +124,14 @@ def tracing(net: nn.Module, x: Tensor) -> Iterator[Trace]:
 
 
 def look(task: Task, x: Tensor) -> Trace:
-    """The trace of x: (B, C, H, W) in [0, 1]."""
+    """The trace of a forward pass of x: (B, C, H, W) in [0, 1]."""
     with torch.no_grad(), tracing(task.net, x) as trace:
         task(x)
     return trace
 
 
 def at_depths(layers: Sequence[Layer], num: int) -> list[Layer]:
-    """At most ``num`` layers from the first to the last: where the maps change their size, else evenly."""
+    """At most ``num`` layers, first to last: preferably those before a change of map size, else evenly spaced."""
     sizes = [layer.maps.shape[2:] for layer in layers]
     ends = [i for i in range(len(layers)) if i + 1 == len(layers) or sizes[i] != sizes[i + 1]]
     chosen = [ends[i] for i in evenly(len(ends), num)]
@@ -140,7 +140,7 @@ def at_depths(layers: Sequence[Layer], num: int) -> list[Layer]:
 
 
 def evenly(count: int, num: int) -> list[int]:
-    """At most ``num`` of the numbers 0 … count - 1, with the last.
+    """At most ``num`` evenly spaced indices of 0 … count - 1, including the last.
 
     >>> evenly(9, 3), evenly(2, 3), evenly(9, 1)
     ([0, 4, 8], [0, 1], [8])
@@ -151,62 +151,62 @@ def evenly(count: int, num: int) -> list[int]:
 
 
 class Heat(NamedTuple):
-    """Where the evidence for classes lies, and the layer that was asked."""
+    """Grad-CAM heatmaps, and their layer."""
 
     maps: Tensor
-    """(B, K, H, W) over the pictures, not negative."""
+    """(B, K, H, W) at the images' resolution, non-negative."""
     layer: Layer
 
 
 def grad_cam(task: Task, x: Tensor, classes: Tensor, name: str | None = None) -> Heat:
-    """x: (B, C, H, W) in [0, 1], classes: (B, K) numbers -> the heat of each class in each picture.
+    """x: (B, C, H, W) in [0, 1], classes: (B, K) indices -> a heatmap of each class for each image.
 
     Args:
-        name: of the layer; None is the last one with maps that the classes depend on.
+        name: name of the layer; None: the last one with maps that the scores depend on.
 
     Raises:
-        UserError: no layer gives maps, or none of that name.
+        UserError: no layer has maps, or none has that name.
     """
     parts = [_heat(task, *part, name) for part in zip(x.split(CHUNK), classes.split(CHUNK), strict=True)]
     return Heat(torch.cat([part.maps for part in parts]), parts[0].layer)
 
 
 def _heat(task: Task, x: Tensor, classes: Tensor, name: str | None) -> Heat:
-    x = x.detach().clone().requires_grad_()  # so that the maps have gradients though all weights be frozen
+    x = x.detach().clone().requires_grad_()  # so that maps have gradients even if all weights are frozen
     with torch.enable_grad(), tracing(task.net, x) as trace:
         scores = class_scores(task(x))
         layers = [layer for layer in trace.layers if layer.output.requires_grad]
         layer = find(layers, name) if name else last_used(layers, scores)
-        wanted = scores.gather(1, classes)
-        heat = torch.stack([weighted(layer, wanted[:, k]) for k in range(classes.shape[1])], 1)
+        selected = scores.gather(1, classes)
+        heat = torch.stack([weighted(layer, selected[:, k]) for k in range(classes.shape[1])], 1)
     return Heat(put_in_place(heat, layer.places, x.shape[2:]), layer)
 
 
 def weighted(layer: Layer, scores: Tensor) -> Tensor:
     """scores: (B,) that depend on the layer's maps -> (B, H, W): ReLU of the sum over c of w_c * map_c.
 
-    The weight w_c is the mean over all places of the slope of the score with respect to map c.
+    The weight w_c is the mean over all positions of the gradient of the score with respect to map c.
     """
-    (slopes,) = torch.autograd.grad(scores.sum(), layer.output, retain_graph=True, materialize_grads=True)
-    weights = layer.turned(slopes).mean((2, 3), keepdim=True)
+    (gradients,) = torch.autograd.grad(scores.sum(), layer.output, retain_graph=True, materialize_grads=True)
+    weights = layer.channels_first(gradients).mean((2, 3), keepdim=True)
     return (weights * layer.maps).sum(1).relu().detach()
 
 
 def class_scores(output: Tensor) -> Tensor:
-    """(B, K) logits; a single logit speaks for the second of two classes, and its negative for the first."""
+    """(B, K) logits; a single logit z of a binary classifier becomes (-z, z)."""
     return torch.cat([-output, output], 1) if output.shape[1] == 1 else output
 
 
 def last_used(layers: Sequence[Layer], scores: Tensor) -> Layer:
     for layer in reversed(layers):
-        (slopes,) = torch.autograd.grad(scores.sum(), layer.output, retain_graph=True, allow_unused=True)
-        if slopes is not None:
+        (gradients,) = torch.autograd.grad(scores.sum(), layer.output, retain_graph=True, allow_unused=True)
+        if gradients is not None:
             return layer
-    raise UserError("no layer of this net gives maps that its classes depend on")
+    raise UserError("no layer of this net has maps that its classes depend on")
 
 
 def find(layers: Sequence[Layer], name: str) -> Layer:
     for layer in reversed(layers):  # a layer may run more than once
         if layer.name == name:
             return layer
-    raise UserError(f"layer={name}: there is no such layer with maps; {nearest(name, (each.name for each in layers))}")
+    raise UserError(f"layer={name}: no such layer with maps; {nearest(name, (each.name for each in layers))}")

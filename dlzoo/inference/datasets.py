@@ -1,4 +1,4 @@
-"""The data that a checkpoint is tested on: its own, or others that fit it."""
+"""The data that a checkpoint is tested on: those of its run, or compatible ones."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 TRAINER_OPTIONS = ("accelerator", "precision", "deterministic", "limit_test_batches")
-"""What the test of a run takes from its trainer, so that testing again gives its figures."""
+"""Trainer options that are kept when testing again, to reproduce the run's metrics."""
 
 
 def composed(stored: DictConfig, data: str | None, overrides: Sequence[str], trust: str | None = None) -> DictConfig:
-    """A checked config whose data are to be tested on.
+    """A checked config with the data to test on.
 
-    Other data bring their own defaults, the run's seed and no claims; limits on the number of batches were meant for
-    the run's own data.
+    Other data come with their own defaults, the run's seed and no claims; limits on the number of batches apply to
+    the run's data only.
     """
     from omegaconf import open_dict
 
@@ -32,10 +32,12 @@ def composed(stored: DictConfig, data: str | None, overrides: Sequence[str], tru
     from dlzoo.config.introspection import arguments, locate
 
     plain = ["callbacks=measures", "logger=none", f"seed={stored.get('seed', 0)}"]
-    ours = stored.get("trainer") or {}
-    kept = {key: ours[key] for key in TRAINER_OPTIONS if isinstance(ours.get(key), str | int | float)}
+    trainer = stored.get("trainer") or {}
+    kept = {key: trainer[key] for key in TRAINER_OPTIONS if isinstance(trainer.get(key), str | int | float)}
     if data is not None:
-        cfg = config.compose([*plain, f"data={data}", *(word for word in overrides if word.startswith("data."))])
+        cfg = config.compose(
+            [*plain, f"data={data}", *(override for override in overrides if override.startswith("data."))]
+        )
         kept.pop("limit_test_batches", None)
     else:
         cfg = config.compose(plain)
@@ -45,21 +47,21 @@ def composed(stored: DictConfig, data: str | None, overrides: Sequence[str], tru
             cfg.names.data = stored.names.data
             if "data_dir" in arguments(locate(cfg.data._target_, "data._target_")):
                 cfg.data.data_dir = cfg.data_dir
-        _override(cfg, [word for word in overrides if word.startswith("data.")])
+        _override(cfg, [override for override in overrides if override.startswith("data.")])
     if kept.get("accelerator") != "cpu":
         kept["accelerator"] = "auto"  # the run's accelerator may not be here
     with open_dict(cfg):
         cfg.data.pop("augment", None)  # only training batches are augmented
         cfg.trainer.update(kept)
-    _override(cfg, [word for word in overrides if word.startswith("trainer.")])
+    _override(cfg, [override for override in overrides if override.startswith("trainer.")])
     schema.check(cfg, overrides, packages_in(trust))
     return cfg
 
 
 def build_data(cfg: DictConfig, trained: Spec) -> DataModule:
-    """The data of a config made by `composed`, which encode their rows as the checkpoint has learned to.
+    """The data of a config from `composed`, encoding rows with the checkpoint's fitted statistics and vocabulary.
 
-    Nothing is downloaded. `UserError` if they do not fit the checkpoint.
+    Nothing is downloaded. `UserError` if they are incompatible with the checkpoint.
     """
     from hydra.errors import InstantiationException
 
@@ -77,24 +79,24 @@ def build_data(cfg: DictConfig, trained: Spec) -> DataModule:
 
 
 def check_fit(trained: Spec, given: Spec, data: str) -> None:
-    """Refuse data that the checkpoint was not trained for, saying what each has.
+    """Reject incompatible data, naming the difference.
 
-    Statistics and class counts may differ; a unit that one of them does not know is no difference.
+    Statistics and class counts may differ; a unit that only one of them declares is no difference.
     """
     if difference := trained.difference(given):
         ours, theirs = difference
         raise UserError(f"{data} does not fit this checkpoint: it was trained on {ours}, but {data} gives {theirs}")
 
 
-def _override(cfg: DictConfig, words: Sequence[str]) -> None:
-    """Apply ``key=value`` words to a config that Hydra did not compose, in Hydra's own grammar."""
+def _override(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Apply ``key=value`` overrides, in Hydra's grammar, to a config that Hydra did not compose."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import OmegaConf
 
     from dlzoo.config import overrides as config_overrides
 
-    words = [config_overrides.readable(word) for word in words]
-    for word, override in zip(words, OverridesParser.create().parse_overrides(list(words)), strict=True):
+    overrides = [config_overrides.readable(override) for override in overrides]
+    for text, override in zip(overrides, OverridesParser.create().parse_overrides(list(overrides)), strict=True):
         if override.is_sweep_override():
-            raise UserError(f"{word}: give one value; a list is written [a,b]")
+            raise UserError(f"{text}: give one value; a list is written [a,b]")
         OmegaConf.update(cfg, override.key_or_group, override.value(), force_add=True)

@@ -1,4 +1,4 @@
-"""Images that a generative task samples."""
+"""Sample images from a generative task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BATCH_SIZE = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Of scripts/sample.py, for pictures."""
+    """Options of the sample command for images."""
 
     n: int = 64
     class_name: str | None = None
@@ -26,24 +26,24 @@ class Options:
 
     def __post_init__(self) -> None:
         if not 1 <= self.n <= 100_000:
-            raise UserError(f"n={self.n} must lie between 1 and 100,000: it is how many pictures are made")
+            raise UserError(f"n={self.n} must lie between 1 and 100,000: it is the number of images to generate")
 
 
 def generate(task: Generating, options: Options) -> Tensor:
     """(n, C, H, W) in [0, 1]."""
     import torch
 
-    codes, labels = task.draw(options.n, options.seed), labels_of(task, options)
+    latents, labels = task.draw(options.n, options.seed), labels_of(task, options)
     with torch.inference_mode():
-        parts = zip(codes.split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True)
-        pictures = torch.cat([task.decode(z, y) for z, y in parts])
-    if not pictures.isfinite().all():
-        raise UserError("the pictures are not finite: the training of this checkpoint diverged")
-    return pictures
+        parts = zip(latents.split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True)
+        images = torch.cat([task.decode(z, y) for z, y in parts])
+    if not images.isfinite().all():
+        raise UserError("the images are not finite: the training of this checkpoint diverged")
+    return images
 
 
 def labels_of(task: Generating, options: Options) -> Tensor:
-    """The class of each picture, (n,); of no meaning to a net that is not told the class."""
+    """The class of each image, (n,); ignored by unconditional nets."""
     import torch
 
     names = task.spec.target.names
@@ -51,9 +51,7 @@ def labels_of(task: Generating, options: Options) -> Tensor:
     if options.class_name is None:
         return every
     if not task.is_conditional:
-        raise UserError(
-            f"class={options.class_name}: this model is not told the class of what it makes; cvae and cgan are"
-        )
+        raise UserError(f"class={options.class_name}: this model is not class-conditional; cvae and cgan are")
     if options.class_name not in names:
         raise UserError(f"class={options.class_name} is unknown; {nearest(options.class_name, names)}")
     return torch.full((options.n,), names.index(options.class_name))

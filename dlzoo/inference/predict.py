@@ -1,4 +1,4 @@
-"""Predictions of a trained task for inputs of any kind."""
+"""Predictions of a trained task for any kind of input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def predict(task: Task, x: Tensor) -> Tensor:
     """x: (B, …), images in [0, 1] -> (B, K) probabilities of the classes, or (B, D) values.
 
-    Of a series x: (N, D) are the raw values until now, and the next (H, D) are predicted.
+    For a series, x: (N, D) are the raw values so far, and the next (H, D) are predicted.
     """
     import torch
 

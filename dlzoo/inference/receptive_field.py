@@ -1,7 +1,7 @@
-"""Where the cells of a layer's maps lie in the picture.
+"""Positions of the cells of a layer's feature maps in the image.
 
-A convolution without padding leaves the outer pixels without a cell of their own, so maps stretched over the whole
-picture would be off: those of LeNet-5 by 4 of 28 pixels. The arithmetic is that of V. Dumoulin, F. Visin, "A guide to
+A convolution without padding has no cells at the border pixels, so maps stretched over the whole
+image would be misaligned: those of LeNet-5 by 4 of 28 pixels. The arithmetic follows V. Dumoulin, F. Visin, "A guide to
 convolution arithmetic for deep learning", 2016. Along a side, cell i has its centre at ``start + i * step`` pixels.
 """
 
@@ -16,23 +16,23 @@ from torch import Tensor, nn
 
 
 class Place(NamedTuple):
-    """Of the cells along a side, in pixels of the picture, whose first has its centre at 0."""
+    """Position of the cells along one side, in pixels; the first pixel's centre is at 0."""
 
     start: float
     step: float
 
 
 def spread(cells: int, pixels: int) -> Place:
-    """Cells that cover a side evenly: of a resized picture, or where nothing better is known."""
+    """Cells that cover a side evenly: for resized images, or as the default."""
     step = pixels / cells
     return Place((step - 1) / 2, step)
 
 
 class Places:
-    """The places of maps by their size, for branches of a net that give maps of one size agree about them.
+    """The positions of maps by their size; branches of a net with maps of equal size share them.
 
     Args:
-        shape: (H, W) of the pictures.
+        shape: (H, W) of the images.
     """
 
     def __init__(self, shape: torch.Size) -> None:
@@ -43,12 +43,12 @@ class Places:
         return self._side(0, height), self._side(1, width)
 
     def note(self, module: nn.Module, x: Tensor, out: Tensor) -> None:
-        """Learn from a convolution or pooling that made ``out`` (B, C', H', W') from ``x`` (B, C, H, W)."""
+        """Record a convolution or pooling that maps ``x`` (B, C, H, W) to ``out`` (B, C', H', W')."""
         for side in (0, 1):
             before, after = x.shape[2 + side], out.shape[2 + side]
-            taken = window(module, side, before, after)
-            if taken is not None:
-                (start, step), (first, stride) = self._side(side, before), taken
+            geometry = window(module, side, before, after)
+            if geometry is not None:
+                (start, step), (first, stride) = self._side(side, before), geometry
                 self.known[side].setdefault(after, Place(start + first * step, stride * step))
 
     def _side(self, side: int, cells: int) -> Place:
@@ -56,9 +56,9 @@ class Places:
 
 
 def window(module: nn.Module, side: int, before: int, after: int) -> tuple[float, int] | None:
-    """The middle of the first window of a convolution or pooling, in cells of its input, and the stride.
+    """The centre of the first window of a convolution or pooling, in cells of its input, and the stride.
 
-    None for another module, and for one whose output has another size than its options say: it may pad by itself.
+    None for other modules, and if the output size does not match the options: the module may pad internally.
     """
     if not hasattr(module, "kernel_size"):
         return None
@@ -79,9 +79,9 @@ def _of_side(option: Any, side: int) -> int:
 
 
 def put_in_place(maps: Tensor, places: tuple[Place, Place], shape: torch.Size) -> Tensor:
-    """maps: (B, C, h, w) -> (B, C, H, W): each pixel of the picture between the cells around it.
+    """maps: (B, C, h, w) -> (B, C, H, W), interpolated at each pixel of the image.
 
-    The outer cells reach half a step beyond their centres; farther out, where no cell looks first, maps fade to zero.
+    The outer cells extend half a step beyond their centres; farther out, maps fade to zero.
     """
     axes, fades = [], []
     for (start, step), cells, pixels in zip(places, maps.shape[2:], shape, strict=True):

@@ -1,4 +1,4 @@
-"""What a classifier makes of a test split: how much of each class it recognises, and where it is surely wrong."""
+"""A classifier on the test split: recall of each class, and its most confident mistakes."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from dlzoo.tasks.interfaces import Predicting
 
 
 class Recognised(NamedTuple):
-    """What became of a test split."""
+    """Classification results on a test split."""
 
     first: Examples
-    """The first pictures, their classes and logits."""
+    """The first images, their classes and logits."""
     mistakes: Examples
-    """Wrongly recognised ones likewise, the surest first."""
+    """Misclassified ones likewise, most confident first."""
     counts: Tensor
-    """(K, K) pictures by true class and predicted class."""
+    """(K, K) confusion matrix: rows are true classes, columns predicted ones."""
 
     def summary_lines(self, names: Sequence[str], most: int = 3) -> list[str]:
-        """How much was recognised, and the classes that are recognised best and worst."""
-        order, shares = ranked(self.counts)
+        """The accuracy, and the classes with the best and worst recall."""
+        order, recalls = ranked(self.counts)
         best, worst = (
-            ", ".join(f"{names[k]} {shares[k]:.1%}" for k in part) for part in (order[:most], order[: -most - 1 : -1])
+            ", ".join(f"{names[k]} {recalls[k]:.1%}" for k in part) for part in (order[:most], order[: -most - 1 : -1])
         )
         return [
-            f"{'recognised':14}{share_right(self.counts):.2%} of {self.counts.sum():,} test pictures",
+            f"{'recognised':14}{share_right(self.counts):.2%} of {self.counts.sum():,} test images",
             f"{'best':14}{best}",
             f"{'worst':14}{worst}",
         ]
@@ -40,43 +40,43 @@ class Recognised(NamedTuple):
 def recognise(
     task: Predicting, data: DataModule, *, num_first: int, num_mistakes: int, limit: int | None = None
 ) -> Recognised:
-    """Recognise the test split, or its first ``limit`` pictures."""
+    """Classify the test split, or its first ``limit`` images."""
     data.prepare_data()
-    num_classes, left = task.spec.target.num_outputs, limit
+    num_classes, remaining = task.spec.target.num_outputs, limit
     first = mistakes = None
     counts = torch.zeros(num_classes**2, dtype=torch.long)
     for batch in data.test_dataloader():
         batch = data.on_after_batch_transfer(data.transfer_batch_to_device(batch, task.device, 0), 0)
-        x, target = batch.inputs[:left], batch.target[:left]
+        x, target = batch.inputs[:remaining], batch.target[:remaining]
         with torch.inference_mode():
             logits = task.outputs(x)
         if not logits.isfinite().all():
             raise UserError("the net's output is not finite: its training diverged")
-        here = (x, target, logits)
+        current = (x, target, logits)
         if first is None or len(first[0]) < num_first:
-            first = take(join(first, here), slice(num_first))
-        mistakes = worst(join(mistakes, worst(here, num_mistakes)), num_mistakes)
+            first = take(join(first, current), slice(num_first))
+        mistakes = worst(join(mistakes, worst(current, num_mistakes)), num_mistakes)
         pairs = target * num_classes + logits.argmax(1)
         counts += pairs.cpu().bincount(minlength=len(counts))
-        left = None if left is None else left - len(x)
-        if left == 0:
+        remaining = None if remaining is None else remaining - len(x)
+        if remaining == 0:
             break
     if first is None or mistakes is None:
-        raise UserError("the test split is empty: there is nothing to look at")
+        raise UserError("the test split is empty: there is nothing to evaluate")
     return Recognised(first, mistakes, counts.view(num_classes, num_classes))
 
 
 def share_right(counts: Tensor) -> float:
-    """Of all pictures. counts: (K, K), rows are the true classes."""
+    """The accuracy. counts: (K, K), rows are the true classes."""
     return counts.diagonal().sum().item() / max(int(counts.sum()), 1)
 
 
 def ranked(counts: Tensor) -> tuple[list[int], list[float]]:
-    """The classes that have pictures, the best recognised first, and each class's share (NaN where it has none).
+    """The classes that have images, by decreasing recall, and each class's recall (NaN if it has no images).
 
     >>> ranked(torch.tensor([[1, 1, 0], [0, 3, 0], [0, 0, 0]]))
     ([1, 0], [0.5, 1.0, nan])
     """
-    shares = (counts.diagonal() / counts.sum(1)).tolist()
+    recalls = (counts.diagonal() / counts.sum(1)).tolist()
     present = [k for k, num in enumerate(counts.sum(1).tolist()) if num]
-    return sorted(present, key=lambda k: -shares[k]), shares
+    return sorted(present, key=lambda k: -recalls[k]), recalls

@@ -1,4 +1,4 @@
-"""Text that a language model continues."""
+"""Generate text with a language model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Of scripts/sample.py, for text."""
+    """Options of the sample command for text."""
 
     prompt: str = ""
     temperature: float = 1.0
@@ -27,33 +27,33 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
-            raise UserError(f"temperature={self.temperature} must be at least 0, where the likeliest token is taken")
+            raise UserError(f"temperature={self.temperature} must be at least 0, which means greedy decoding")
         at_least(1, top_k=self.top_k, length=self.length)
 
 
 def generate(net: RecurrentNet, spec: TextSpec, options: Options) -> str:
-    """A text that begins with ``options.prompt``; a pure function of the weights and the options.
+    """A continuation of ``options.prompt``, including it; a pure function of the weights and the options.
 
-    Without a prompt the model starts as after a line break, where it knows one. ``<pad>`` and ``<unk>`` are never
-    written.
+    Without a prompt the model starts as after a line break, if in its vocabulary. ``<pad>`` and ``<unk>`` are never
+    generated.
     """
     import torch
 
-    known = spec.encode(options.prompt) if options.prompt else [max(spec.encode("\n")[0], 1)]
+    prompt_ids = spec.encode(options.prompt) if options.prompt else [max(spec.encode("\n")[0], 1)]
     device = next(net.parameters()).device
-    prompt = torch.tensor([known], device=device)
+    prompt = torch.tensor([prompt_ids], device=device)
     with torch.inference_mode():
-        written = list(_continue(net, prompt, options))
+        generated = list(_continue(net, prompt, options))
     if spec.tokenizer.level == "char":
-        return options.prompt + spec.decode(written)
-    text = spec.decode([*known, *written] if options.prompt else written)
-    # the prompt as it was given, in its own case and spaces
-    own = spec.decode(known) if options.prompt else ""
-    return options.prompt + text[len(own) :]
+        return options.prompt + spec.decode(generated)
+    text = spec.decode([*prompt_ids, *generated] if options.prompt else generated)
+    # keep the prompt's original case and spacing
+    decoded_prompt = spec.decode(prompt_ids) if options.prompt else ""
+    return options.prompt + text[len(decoded_prompt) :]
 
 
 def _continue(net: RecurrentNet, prompt: Tensor, options: Options) -> Iterator[int]:
-    """prompt: (1, T) -> tokens, one by one."""
+    """prompt: (1, T) -> token ids, one by one."""
     import torch
 
     from dlzoo.specs.tokenizer import SPECIAL
@@ -69,12 +69,12 @@ def _continue(net: RecurrentNet, prompt: Tensor, options: Options) -> Iterator[i
 
 
 def choose(scores: Tensor, temperature: float, top_k: int | None, draw: Generator) -> int:
-    """A token by its scores (V,), among the ``top_k`` highest; a low temperature prefers the higher of them."""
+    """Sample a token id from scores (V,), restricted to the ``top_k`` highest, at a temperature (0: argmax)."""
     import torch
 
     if top_k is not None:
         scores = scores.where(scores >= scores.topk(min(top_k, len(scores))).values[-1], float("-inf"))
     if temperature == 0:
         return int(scores.argmax())
-    shares = ((scores - scores.max()) / temperature).softmax(0)
-    return int(torch.multinomial(shares, 1, generator=draw))
+    probabilities = ((scores - scores.max()) / temperature).softmax(0)
+    return int(torch.multinomial(probabilities, 1, generator=draw))

@@ -1,1 +1,1 @@
-"""What nets are made of."""
+"""Building blocks of nets."""

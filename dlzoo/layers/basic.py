@@ -1,6 +1,6 @@
-"""Parts of nets by name: activations, norms, dropout, initialisers; and the standardisation of inputs.
+"""Building blocks by name: activations, norms, dropout, initialisers; and input standardisation.
 
-Names follow the literature; each `Literal` is what a config may say.
+Names follow the literature; each `Literal` lists the values allowed in a config.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "exponential": Exponential,
 }
 ACTIVATION_TYPES = tuple(cls for cls in _ACTIVATIONS.values() if cls is not nn.Identity)
-"""What an activity penalty watches."""
+"""The modules that an activity penalty applies to."""
 
 
 def activation(name: ActivationName) -> nn.Module:
@@ -72,14 +72,14 @@ def activation(name: ActivationName) -> nn.Module:
 
 
 class UnitNorm(nn.Module):
-    """Scale the features of each sample, or the channels at each place of a map, to Euclidean length 1."""
+    """Scale the features of each sample, or the channels at each position of a map, to unit Euclidean norm."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.normalize(x, dim=1)
 
 
 def norm(name: NormName, num_features: int) -> nn.Module:
-    """A norm of (B, F): batch (Ioffe & Szegedy 2015), layer (Ba, Kiros & Hinton 2016) or unit length."""
+    """A norm of (B, F): batch (Ioffe & Szegedy 2015), layer (Ba, Kiros & Hinton 2016) or unit norm."""
     table: dict[str, Callable[[], nn.Module]] = {
         "none": nn.Identity,
         "batch": lambda: nn.BatchNorm1d(num_features),
@@ -90,7 +90,7 @@ def norm(name: NormName, num_features: int) -> nn.Module:
 
 
 def map_norm(name: NormName, num_channels: int) -> nn.Module:
-    """The same for maps (B, C, H, W). Layer norm is over C, H and W with a gain per channel, so any H and W will do."""
+    """A norm of maps (B, C, H, W). Layer norm is over C, H and W with a gain per channel, so any size works."""
     table: dict[str, Callable[[], nn.Module]] = {
         "none": nn.Identity,
         "batch": lambda: nn.BatchNorm2d(num_channels),
@@ -100,15 +100,15 @@ def map_norm(name: NormName, num_channels: int) -> nn.Module:
     return pick(name, table, "net.norm")()
 
 
-def dropout(share: float, key: str = "net.dropout") -> nn.Module:
-    """Srivastava et al. 2014; nothing for 0."""
-    if not 0 <= share < 1:
-        raise UserError(f"{key}={share} must be at least 0 and below 1: it is the share of units that is dropped")
-    return nn.Dropout(share) if share else nn.Identity()
+def dropout(rate: float, key: str = "net.dropout") -> nn.Module:
+    """Dropout (Srivastava et al. 2014), or an identity for rate 0."""
+    if not 0 <= rate < 1:
+        raise UserError(f"{key}={rate} must be at least 0 and below 1: it is the fraction of units that are dropped")
+    return nn.Dropout(rate) if rate else nn.Identity()
 
 
 def sequential(*modules: nn.Module) -> nn.Sequential:
-    """`nn.Sequential` without the modules that do nothing."""
+    """`nn.Sequential` without identity modules."""
     return nn.Sequential(*(m for m in modules if not isinstance(m, nn.Identity)))
 
 
@@ -124,7 +124,7 @@ _INITIALISERS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def halvings(height: int, width: int, smallest: int = 4) -> tuple[int, tuple[int, int]]:
-    """How often maps can be halved until a side is about ``smallest``, and the sides then, rounded up.
+    """How many times maps can be halved until a side is about ``smallest``, and the resulting sides, rounded up.
 
     >>> [halvings(*sides) for sides in ((28, 28), (32, 32), (64, 64), (8, 8), (12, 20))]
     [(3, (4, 4)), (3, (4, 4)), (4, (4, 4)), (1, (4, 4)), (2, (3, 5))]
@@ -134,20 +134,20 @@ def halvings(height: int, width: int, smallest: int = 4) -> tuple[int, tuple[int
 
 
 def pad(x: Tensor, margin: Sequence[int]) -> Tensor:
-    """Zeros on the right and below (B, C, H, W); margin: columns and rows."""
+    """Zero-pad (B, C, H, W) on the right and at the bottom; margin: columns and rows."""
     return F.pad(x, (0, margin[0], 0, margin[1])) if any(margin) else x
 
 
 def crop(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """The upper left part of (B, C, H, W) of this height and width."""
+    """The top left corner of (B, C, H, W) with this height and width."""
     return x[..., : size[0], : size[1]]
 
 
 def initialise(module: M, name: InitName) -> M:
-    """Draw the weights of every linear and convolutional layer anew, biases zero; ``default`` leaves PyTorch's own.
+    """Re-initialise all linear and convolutional layers, with zero biases; ``default`` keeps PyTorch's initialisation.
 
     Variances: Glorot & Bengio 2010, 2 / (fan_in + fan_out), for tanh and sigmoid; He et al. 2015, 2 / fan_in, for ReLU
-    and its kin; LeCun et al. 1998, 1 / fan_in, for SELU; ``normal``: standard deviation 0.05 whatever the fan.
+    and its variants; LeCun et al. 1998, 1 / fan_in, for SELU; ``normal``: standard deviation 0.05 whatever the fan.
     """
     if name == "default":
         return module
@@ -161,7 +161,7 @@ def initialise(module: M, name: InitName) -> M:
 
 
 class Standardize(nn.Module):
-    """(x - mean) / std, per feature of (B, F) or per channel of (B, C, H, W); the input itself when both are empty."""
+    """(x - mean) / std, per feature of (B, F) or per channel of (B, C, H, W); an identity when both are empty."""
 
     mean: Tensor | None
     std: Tensor | None
@@ -183,5 +183,5 @@ class Standardize(nn.Module):
 
 
 def num_parameters(module: nn.Module) -> int:
-    """Numbers in the parameters of a module; buffers do not count."""
+    """The number of parameters of a module, without buffers."""
     return sum(p.numel() for p in module.parameters())

@@ -1,6 +1,6 @@
-"""Weights from a file or a library into a net, with a report of what did not fit.
+"""Load weights from a file or a library into a net, with a report of what did not match.
 
-Files: safetensors, a state dict that `torch.save` wrote (plain tensors only), or a checkpoint of ours. Nothing in them
+Files: safetensors, a state dict written by `torch.save` (plain tensors only), or a dlzoo checkpoint. No code in them
 is executed.
 """
 
@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from dlzoo.errors import UserError
 from dlzoo.utils import archives as durable
 
-SHOWN = 4
-"""Names of tensors in a sentence."""
+MAX_NAMES = 4
+"""Most tensor names in a message."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,17 @@ class Weights:
 
     tensors: Mapping[str, Tensor]
     source: str
-    """What messages call them."""
+    """Their name in messages."""
     classes: tuple[str, ...] = ()
-    """What the last layer tells apart, where that is known."""
+    """The classes of the last layer, if known."""
 
     def num_outputs(self, layer: str) -> int:
-        """Of a layer; 0 where it is missing."""
+        """The number of outputs of a layer; 0 if it is missing."""
         weight = self.tensors.get(f"{layer}.weight")
         return 0 if weight is None else len(weight)
 
     def renamed(self, layers: Mapping[str, str], *, body: str, known: Mapping[str, Tensor]) -> Weights:
-        """With names as in a net whose ``body`` is a library's: some layers stand elsewhere, the rest in the body.
+        """Renamed for a net whose ``body`` is a library's: ``layers`` are moved, the rest belongs to the body.
 
         Tensors that already have the names of the net keep them.
         """
@@ -76,7 +76,7 @@ def read_weights(file: str) -> Weights:
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
-        raise UserError(f"{key} holds no state dict: names and tensors")
+        raise UserError(f"{key} holds no state dict of names and tensors")
     return Weights(content, key)
 
 
@@ -93,7 +93,7 @@ def _safetensors(path: Path, key: str) -> dict[str, Tensor]:
 
 
 def _from_checkpoint(path: Path, key: str) -> Weights:
-    """The net of a checkpoint of ours, and the classes that it was trained for."""
+    """The net of a dlzoo checkpoint, and its classes."""
     from dlzoo.specs.plain import from_plain
     from dlzoo.utils.checkpoint_files import read
 
@@ -103,36 +103,38 @@ def _from_checkpoint(path: Path, key: str) -> Weights:
     return Weights(tensors, key, target.names if target.classes else ())
 
 
-def assign(net: nn.Module, weights: Weights, *, apart: Sequence[str] = (), strict: bool = True) -> list[str]:
-    """Copy the weights into the net, those whose name starts with one of ``apart`` excepted; gives a report.
+def assign(net: nn.Module, weights: Weights, *, exclude: Sequence[str] = (), strict: bool = True) -> list[str]:
+    """Copy the weights into the net, except those whose name starts with one of ``exclude``; returns a report.
 
-    Buffers that weights of others do not have, such as the standardisation of a `Backbone`, stay as they are.
+    Buffers that other libraries' weights lack, such as the standardisation of a `Backbone`, are kept.
 
     Raises:
         UserError: with ``strict``, if a tensor is missing, left over or of another shape.
     """
-    own = {name: t for name, t in net.state_dict().items() if not name.startswith(tuple(apart))}
-    given = {name: t for name, t in weights.tensors.items() if not name.startswith(tuple(apart))}
+    current = {name: t for name, t in net.state_dict().items() if not name.startswith(tuple(exclude))}
+    given = {name: t for name, t in weights.tensors.items() if not name.startswith(tuple(exclude))}
     optional = {name for name, _ in net.named_buffers(recurse=False)}
-    reshaped = [name for name, t in own.items() if name in given and given[name].shape != t.shape]
-    missing = [name for name in own if name not in given and name not in optional]
-    unexpected = [name for name in given if name not in own]
+    reshaped = [name for name, t in current.items() if name in given and given[name].shape != t.shape]
+    missing = [name for name in current if name not in given and name not in optional]
+    unexpected = [name for name in given if name not in current]
     problems = [
-        *_told("missing", missing),
-        *_told("unexpected", unexpected),
-        *_told("reshaped", [f"{n} {list(given[n].shape)} for {list(own[n].shape)}" for n in reshaped]),
+        *_describe("missing", missing),
+        *_describe("unexpected", unexpected),
+        *_describe("reshaped", [f"{n} {list(given[n].shape)} for {list(current[n].shape)}" for n in reshaped]),
     ]
-    fitting = {name: t for name, t in given.items() if name in own and name not in reshaped}
-    if problems and (strict or not fitting):
-        hint = "give the net that they were made for" + ("; net.strict=false loads those that fit" if fitting else "")
+    matching = {name: t for name, t in given.items() if name in current and name not in reshaped}
+    if problems and (strict or not matching):
+        hint = "use the net that they were trained for" + (
+            "; net.strict=false loads those that match" if matching else ""
+        )
         raise UserError(f"{weights.source} does not fit the net: {'; '.join(problems)}; {hint}")
-    net.load_state_dict(fitting, strict=False)
-    fresh = "" if len(own) == len(net.state_dict()) else "; the last layer is new"
-    return [f"{weights.source}: {len(fitting)} tensors loaded{fresh}", *problems]
+    net.load_state_dict(matching, strict=False)
+    fresh = "" if len(current) == len(net.state_dict()) else "; the last layer is new"
+    return [f"{weights.source}: {len(matching)} tensors loaded{fresh}", *problems]
 
 
-def _told(what: str, names: Sequence[str]) -> list[str]:
+def _describe(what: str, names: Sequence[str]) -> list[str]:
     if not names:
         return []
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return [f"{len(names)} {what} ({', '.join(names[:SHOWN])}{more})"]
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return [f"{len(names)} {what} ({', '.join(names[:MAX_NAMES])}{more})"]

@@ -4,7 +4,7 @@ J. L. Elman, "Finding structure in time", 1990; S. Hochreiter, J. Schmidhuber, "
 forget gate of F. A. Gers, J. Schmidhuber, F. Cummins, 2000; K. Cho et al., "Learning Phrase Representations using RNN
 Encoder-Decoder", 2014; F. A. Gers, N. N. Schraudolph, J. Schmidhuber, "Learning Precise Timing with LSTM Recurrent
 Networks", 2002; M. Schuster, K. K. Paliwal, "Bidirectional Recurrent Neural Networks", 1997.
-The first three are PyTorch's own. The peephole cell is written out here, since PyTorch has none.
+The first three are PyTorch's. The peephole cell is implemented here, since PyTorch has none.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Recurrent(nn.Module):
     """One or several recurrent layers of one kind.
 
     Args:
-        num_units: of each layer, in each direction.
-        dropout: share of the outputs of each layer but the last that is dropped in training.
-        bidirectional: beside each layer a second one that reads from the end; their outputs stand side by side.
+        num_units: units of each layer, in each direction.
+        dropout: dropout rate of the outputs of each layer but the last.
+        bidirectional: add a reverse direction to each layer; the outputs of both are concatenated.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Recurrent(nn.Module):
     def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         """x: (B, T, D) -> outputs (B, T, num_outputs), and the state after the last step, to be passed in again.
 
-        ``lengths`` (B,), at least 1, are the numbers of real steps; the outputs of the others are zero.
+        ``lengths`` (B,), at least 1, are the lengths without padding; the outputs of padded steps are zero.
         """
         if state is not None:
             self.check(state, len(x))
@@ -76,7 +76,7 @@ class Recurrent(nn.Module):
         return pad_packed_sequence(outputs, batch_first=True, total_length=x.shape[1])[0], state
 
     def check(self, state: Any, batch_size: int) -> None:
-        """Refuse a state that these layers do not leave after a batch of this size: a checkpoint may hold any."""
+        """Reject a state of the wrong shape or type for this batch size: it may come from a checkpoint."""
         parts = (state,) if isinstance(state, Tensor) else tuple(state)
         wanted = (self.num_layers * (2 if self.bidirectional else 1), batch_size, self.num_units)
         has_cells = isinstance(self.layers, nn.LSTM | PeepholeLSTM)
@@ -86,10 +86,10 @@ class Recurrent(nn.Module):
             or any(not isinstance(part, Tensor) or part.shape != wanted for part in parts)
         ):
             what = f"{1 + has_cells} x {wanted}" if has_cells else f"{wanted}"
-            raise UserError(f"the state handed on to the recurrent layers is not {what}: start the run again")
+            raise UserError(f"the state passed to the recurrent layers is not {what}: restart the run")
 
     def last(self, outputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """(B, T, num_outputs) -> (B, num_outputs): what each direction gave when it had read the whole sequence."""
+        """(B, T, num_outputs) -> (B, num_outputs): the final output of each direction."""
         if lengths is None:
             final = outputs[:, -1]
         else:
@@ -162,7 +162,7 @@ class _PeepholeLayer(nn.Module):
         self.bias = nn.Parameter(torch.empty(4 * num_units))
         self.peepholes = nn.Parameter(torch.empty(3, num_units))  # of i, f and o
         for parameter in self.parameters():
-            nn.init.uniform_(parameter, -(num_units**-0.5), num_units**-0.5)  # as nn.LSTM does
+            nn.init.uniform_(parameter, -(num_units**-0.5), num_units**-0.5)  # like nn.LSTM
 
     def forward(
         self, x: Tensor, state: tuple[Tensor, Tensor] | None, mask: Tensor | None

@@ -1,1 +1,1 @@
-"""Nets: what is computed. One architecture a file; each takes a spec and derives its shapes from it."""
+"""Network architectures, one per file; each takes a spec and derives its shapes from it."""

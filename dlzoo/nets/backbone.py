@@ -1,12 +1,12 @@
-"""What the nets of a library have in common here: pictures that fit themselves, a body that others trained, a new head.
+"""Common base of torchvision and timm nets: input preprocessing, a pretrained body and a new head.
 
-A `Backbone` takes pictures of any size with one channel or three, standardises them as its weights want it, brings
-them to its size, and lets the library's net (the *body*) make features of them, from which the *head* tells the
-classes. All of that is in the module, so a checkpoint, a prediction and an export do the same.
+A `Backbone` takes images of any size with one or three channels, standardises them as its weights expect, resizes
+them, and feeds them to the library's net (the *body*), which computes the features that the *head* classifies.
+All of this is part of the module, so checkpoints, predictions and exports behave the same.
 
-The body's *stages* are its blocks from the input upwards. `freeze` holds the lowest of them as they are, running
-statistics of BatchNorm included; dlzoo/tasks/finetuning.py says when. Weights come in through `load_pretrained`, which
-train.py calls once: whoever rebuilds the net from a checkpoint needs no other file.
+The body's *stages* are its blocks, input first. `freeze` freezes the lowest ones, including the running
+statistics of BatchNorm; dlzoo/tasks/finetuning.py decides when. Weights are loaded by `load_pretrained`, which
+training calls once: rebuilding the net from a checkpoint needs no other file.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ StemName = Literal["auto", "imagenet", "small"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-LARGEST_SMALL_PICTURE = 64
-"""Pixels of the longer side up to which net.stem=auto takes the stem for small pictures."""
+MAX_SMALL_IMAGE = 64
+"""Longest side in pixels up to which net.stem=auto uses the stem for small images."""
 
 
 @dataclass
@@ -42,33 +42,33 @@ class Body:
     """(B, 3, H, W) -> (B, F) features; in training also the outputs of auxiliary heads, as a tuple."""
     num_features: int
     last_layer: str
-    """What the removed layer is called in the library's files: ``fc``, ``classifier.6``."""
+    """Name of the removed layer in the library's weight files: ``fc``, ``classifier.6``."""
     size: int
-    """Pixels of a side that its published weights were trained with."""
+    """Side length in pixels that its published weights were trained with."""
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     auxiliary: list[str] = field(default_factory=list)
-    """The names of children that only training uses."""
+    """Names of the children that are used in training only."""
     least: int = 1
-    """Pixels of a side that the maps survive."""
+    """Smallest side length in pixels that the net can process."""
 
 
 class Backbone(BackboneNet):
-    """A body and a head. Subclasses get the body from a library.
+    """A body and a head. Subclasses take the body from a library.
 
     Args:
-        weights: ``none``, ``imagenet`` (downloaded by the library), or a file: safetensors, a state dict, a checkpoint
-            of ours. Without weights the inputs are standardised as the data were, if at all.
-        strict: refuse weights that do not fit exactly, the head aside; false loads those that do.
-        head: units of hidden layers between the features and the output, with ReLU.
-        dropout: share of the features, and of each hidden layer, that is dropped in training.
-        stem: the first layers. ``imagenet`` are the library's, which soon make a picture four times smaller; ``small``
-            keeps its size, for pictures of 32x32 or so; ``auto`` is small for pictures up to 64 pixels without
-            published weights, where the net has such a stem.
-        size: pixels of a side that pictures are brought to; None: the published size with the ImageNet stem, their own
-            with the small one.
-        channels_last: keep maps with channels last in memory, which most convolutions prefer.
-        checkpointing: in training compute each stage twice instead of keeping its maps: less memory, more time.
+        weights: ``none``, ``imagenet`` (downloaded by the library), or a file: safetensors, a state dict, a dlzoo
+            checkpoint. Without weights, inputs are standardised with the data's statistics, if any.
+        strict: reject weights that do not match exactly, except for the head; false loads those that match.
+        head: units of each hidden layer (ReLU) between the features and the output.
+        dropout: dropout rate of the features and of each hidden layer.
+        stem: the first layers. ``imagenet`` keeps the library's, which downsample by 4 early on; ``small``
+            keeps the resolution, for images of about 32x32; ``auto`` is small for images up to 64 pixels without
+            published weights, if the net has such a stem.
+        size: side length in pixels that images are resized to; None: the published size with the ImageNet stem, their
+            original size with the small one.
+        channels_last: use the channels-last memory format, which is faster for most convolutions.
+        checkpointing: gradient checkpointing: recompute each stage in the backward pass to save memory.
     """
 
     accepts = (ImageSpec,)
@@ -92,28 +92,30 @@ class Backbone(BackboneNet):
     ) -> None:
         super().__init__()
         if spec.channels not in (1, 3):
-            raise SpecError(f"this net takes grey pictures or colour, but the data gives {spec.describe()}")
+            raise SpecError(f"this net takes grayscale or colour images, but the data gives {spec.describe()}")
         if any(units < 1 for units in head):
-            raise UserError(f"net.head={list(head)} must hold the units of each hidden layer, at least 1; [] is none")
+            raise UserError(
+                f"net.head={list(head)} must give the units of each hidden layer, at least 1; [] means no hidden layer"
+            )
         if size is not None and size < 1:
             raise UserError(f"net.size={size} must be at least 1 pixel")
         self.spec = spec
         self.weights = weights
         self.strict = strict
-        small = max(spec.height, spec.width) <= LARGEST_SMALL_PICTURE and weights != "imagenet"
+        small = max(spec.height, spec.width) <= MAX_SMALL_IMAGE and weights != "imagenet"
         self.stem = stem if stem != "auto" else "small" if small and self.has_small_stem else "imagenet"
         if self.stem == "small" and not self.has_small_stem:
-            raise UserError("net.stem=small: this net has only the stem of its library; take net.stem=imagenet")
-        body = self.make_body(self.stem == "small", spec.target.num_outputs)
+            raise UserError("net.stem=small: this net has only its library's stem; use net.stem=imagenet")
+        body = self.build_body(self.stem == "small", spec.target.num_outputs)
         self.body = body.module
         self.last_layer, self.auxiliary = body.last_layer, body.auxiliary
         self.published_size = body.size
         self.head = _head(body.num_features, head, spec.target.num_outputs, dropout)
         small_size = (max(spec.height, body.least), max(spec.width, body.least))
-        own_size = small_size if self.stem == "small" else (body.size, body.size)
-        self.size = own_size if size is None else (size, size)
+        default_size = small_size if self.stem == "small" else (body.size, body.size)
+        self.size = default_size if size is None else (size, size)
         if min(self.size) < body.least:
-            raise UserError(f"net.size={size}: this net needs at least {body.least} pixels; leave net.size out")
+            raise UserError(f"net.size={size}: this net needs at least {body.least} pixels; omit net.size")
         self._standardize_as(body if weights != "none" else None)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.body.to(memory_format=self.memory_format)
@@ -128,15 +130,15 @@ class Backbone(BackboneNet):
 
     @property
     def has_small_stem(self) -> bool:
-        """Whether there is another stem for small pictures."""
+        """Whether the net has an alternative stem for small images."""
         return False
 
-    def make_body(self, small: bool, num_outputs: int) -> Body:
-        """The library's net with fresh weights; its auxiliary heads have ``num_outputs``."""
+    def build_body(self, small: bool, num_outputs: int) -> Body:
+        """The library's net with random weights; its auxiliary heads have ``num_outputs`` outputs."""
         raise NotImplementedError
 
     def published(self) -> Weights:
-        """The weights that the library publishes, downloaded if need be."""
+        """The weights that the library publishes, downloaded if necessary."""
         raise NotImplementedError
 
     def _standardize_as(self, body: Body | None) -> None:
@@ -145,28 +147,28 @@ class Backbone(BackboneNet):
             self.register_buffer(name, torch.tensor(values).expand(3).clone().view(3, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """x: (B, C, H, W) in [0, 1], or their features (B, F) -> (B, K); in training perhaps auxiliary outputs too."""
+        """x: (B, C, H, W) in [0, 1], or their features (B, F) -> (B, K); in training also auxiliary outputs, if any."""
         if x.ndim == 2:
             return self.head(x)
-        out = self.body(self.fit(x))
+        out = self.body(self.preprocess(x))
         return (self.head(out[0]), *out[1:]) if isinstance(out, tuple) else self.head(out)
 
     def features(self, x: Tensor) -> Tensor:
-        """x: (B, C, H, W) in [0, 1] -> (B, F), what the head gets to see."""
-        out = self.body(self.fit(x))
+        """x: (B, C, H, W) in [0, 1] -> (B, F), the input of the head."""
+        out = self.body(self.preprocess(x))
         return out[0] if isinstance(out, tuple) else out
 
-    def fit(self, x: Tensor) -> Tensor:
-        """x: (B, C, H, W) in [0, 1] -> (B, 3, H', W') as the body wants it."""
-        x = (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)  # grey becomes three channels here
+    def preprocess(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W) in [0, 1] -> (B, 3, H', W') as the body expects it."""
+        x = (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)  # broadcasts grayscale to three channels
         if x.shape[-2:] != self.size:
             x = F.interpolate(x, self.size, mode="bilinear", antialias=True)
         return x.contiguous(memory_format=self.memory_format)
 
     def freeze(self, num_stages: int) -> None:
-        """Hold the lowest stages as they are, in evaluation mode, and let the others learn."""
+        """Freeze the lowest stages, in evaluation mode, and make the others trainable."""
         self.num_frozen = num_stages
-        self.body.requires_grad_(num_stages < len(self.stages))  # the auxiliary heads have nothing to learn alone
+        self.body.requires_grad_(num_stages < len(self.stages))  # auxiliary heads are useless on a frozen body
         for i, stage in enumerate(self.stages):
             for module in stage:
                 module.requires_grad_(i >= num_stages)
@@ -175,17 +177,17 @@ class Backbone(BackboneNet):
     def train(self, mode: bool = True) -> Backbone:
         super().train(mode)
         if self.num_frozen == len(self.stages):
-            self.body.eval()  # the auxiliary heads have nothing to learn either
+            self.body.eval()  # including the auxiliary heads
         for stage in self.stages[: self.num_frozen]:
             for module in stage:
                 module.eval()
         return self
 
     def load_pretrained(self) -> list[str]:
-        """Fill in what ``weights`` names; a report of what did not fit, a line each.
+        """Load the weights that ``weights`` names; returns one line for each thing that did not match.
 
-        The last layer is kept where its classes are the data's, by name, or by number where names are unknown and the
-        file is not one of ours. Its inputs are then standardised as these weights want it.
+        The last layer is kept if its classes match the data's, by name, or by count if the names are unknown and the
+        file is not a dlzoo checkpoint. Inputs are then standardised as these weights expect.
 
         Raises:
             UserError: no such file, no connection, or with ``strict`` tensors that are missing, left over or of
@@ -193,14 +195,14 @@ class Backbone(BackboneNet):
         """
         if self.weights == "none":
             return []
-        found = self.published() if self.weights == "imagenet" else read_weights(self.weights)
-        found = found.renamed({self.last_layer: _last_linear(self.head)}, body="body", known=self.state_dict())
+        weights = self.published() if self.weights == "imagenet" else read_weights(self.weights)
+        weights = weights.renamed({self.last_layer: _last_linear(self.head)}, body="body", known=self.state_dict())
         names = self.spec.target.names if self.spec.target.classes else ()
         keep_head = (
-            found.classes == names if found.classes else found.num_outputs(_last_linear(self.head)) == len(names)
+            weights.classes == names if weights.classes else weights.num_outputs(_last_linear(self.head)) == len(names)
         )
-        apart = () if keep_head else ("head.", *(f"body.{name}." for name in self.auxiliary))
-        return assign(self, found, apart=apart, strict=self.strict)
+        exclude = () if keep_head else ("head.", *(f"body.{name}." for name in self.auxiliary))
+        return assign(self, weights, exclude=exclude, strict=self.strict)
 
 
 def _head(num_features: int, hidden: Sequence[int], num_outputs: int, dropout: float) -> nn.Sequential:
@@ -215,17 +217,17 @@ def _last_linear(head: nn.Sequential) -> str:
 
 
 def stages_of(body: nn.Module, without: Sequence[str] = ()) -> list[list[nn.Module]]:
-    """The blocks of a net, from the input upwards; a norm belongs to the convolution before it.
+    """The blocks of a net, input first; a norm belongs to the convolution before it.
 
-    Children stand in the order of their definition, which in both libraries is that of their use; plain sequences and
-    lists are opened.
+    Children are listed in definition order, which in both libraries is the order of execution; plain `Sequential`s and
+    `ModuleList`s are descended into.
     """
     stages: list[list[nn.Module]] = []
 
-    def visit(module: nn.Module, left_out: Sequence[str] = ()) -> None:
+    def visit(module: nn.Module, skip: Sequence[str] = ()) -> None:
         for name, child in module.named_children():
             parameters = list(child.parameters())
-            if name in left_out or not parameters:
+            if name in skip or not parameters:
                 continue
             if type(child) in (nn.Sequential, nn.ModuleList):
                 visit(child)

@@ -1,8 +1,8 @@
-"""Base classes of nets: what each net says of itself, and what a task that works with one kind of nets calls.
+"""Base classes of nets: what each net declares, and the methods that tasks call on each kind of net.
 
-A net derives from `Net`, or from the class for the kind of task that it is made for, and gives that class's abstract
-methods and annotated attributes. `dlzoo.config.instantiate` refuses a net that lacks one of those that its task needs
-(`Task.net_type`), with the name of what is missing.
+A net derives from `Net`, or from the class for the kind of task it is meant for, and implements that class's abstract
+methods and annotated attributes. `dlzoo.config.instantiate` rejects a net that lacks one that its task needs
+(`Task.net_type`), naming what is missing.
 
 >>> class Doubler(Net):
 ...     accepts = (TableSpec,)
@@ -26,25 +26,25 @@ from dlzoo.specs.inputs import TableSpec as TableSpec
 
 
 class Net(nn.Module):
-    """What is computed; its constructor takes the spec of the data, and options with defaults.
+    """Base class of all nets; the constructor takes the spec of the data, and options with defaults.
 
-    The number of parameters of the published net stands in its module's docstring, as a doctest with
+    The parameter count of the published net is given in its module's docstring, as a doctest with
     `dlzoo.layers.basic.num_parameters`.
     """
 
     accepts: ClassVar[tuple[type[Spec], ...]] = ()
-    """The kinds of spec that the net can be built for; not empty."""
+    """The kinds of spec that the net can be built for; must not be empty."""
 
     standardizes_inputs: ClassVar[bool] = False
-    """Whether the net standardises its inputs itself, which the task does otherwise."""
+    """Whether the net standardises its inputs itself; otherwise the task does."""
 
     def option_uses(self) -> dict[str, tuple[bool, str]]:
-        """Of options that have an effect only beside others: whether they have, and what they need."""
+        """For options that only take effect together with others: whether they do, and what they require."""
         return {}
 
     def load_pretrained(self) -> list[str]:
-        """Fill in the published weights that the options name, once, before training; what to tell the user, a line
-        each.
+        """Load the published weights that the options name, once, before training; returns messages for the user, one a
+        line.
 
         Raises:
             UserError: no such file, no connection, or weights that do not fit.
@@ -52,33 +52,33 @@ class Net(nn.Module):
         return []
 
     def as_backbone(self) -> BackboneNet | None:
-        """The net, if it has a body that can be frozen in stages; else None."""
+        """The net itself if it has a body that can be frozen in stages, else None."""
         return None
 
     def as_recurrent(self) -> RecurrentNet | None:
-        """The net, if it can go on from a state; else None."""
+        """The net itself if it can continue from a hidden state, else None."""
         return None
 
     def as_scalar_recurrent(self) -> ScalarRecurrentNet | None:
-        """The net, if its state is one number that one weight carries from step to step; else None."""
+        """The net itself if it has a scalar state with a single recurrent weight, else None."""
         return None
 
 
 class BackboneNet(Net):
-    """A net with a body that others may have trained, and a head."""
+    """A net with a possibly pretrained body, and a head."""
 
     stages: Sequence[Sequence[nn.Module]]
-    """The body's blocks, from the input upwards."""
+    """The body's blocks, input first."""
     weights: str
-    """What the body begins with; ``none`` for fresh weights."""
+    """The weights that the body starts from; ``none`` for random initialization."""
 
     @abstractmethod
     def freeze(self, num_stages: int) -> None:
-        """Hold the lowest stages as they are, in evaluation mode, and let the others learn."""
+        """Freeze the lowest stages, in evaluation mode, and make the others trainable."""
 
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
-        """x: (B, ...) -> (B, F), what the head gets of the body."""
+        """x: (B, ...) -> (B, F), the body's output and the head's input."""
 
     def as_backbone(self) -> BackboneNet:
         return self
@@ -88,21 +88,21 @@ class RecurrentNet(Net):
     """A net that reads a sequence step by step."""
 
     is_stateful: bool = False
-    """Whether training hands on the state from each batch to the next."""
+    """Whether training carries the state over from each batch to the next."""
 
     @abstractmethod
     def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """x: (B, T, ...), the state before it -> an output for each of the T steps, and the state after them."""
+        """x: (B, T, ...), the state before it -> an output for each of the T steps, and the final state."""
 
     def as_recurrent(self) -> RecurrentNet:
         return self
 
 
 class ScalarRecurrentNet(Net):
-    """A net whose state is one number, which one weight carries from step to step."""
+    """A net with a scalar state and a single recurrent weight."""
 
     recurrent: nn.Parameter
-    """That weight, ()."""
+    """The recurrent weight, ()."""
 
     @abstractmethod
     def states(self, x: Tensor) -> list[Tensor]:
@@ -113,55 +113,55 @@ class ScalarRecurrentNet(Net):
 
 
 class ConditionalNet(Net):
-    """A net that may be given the class as a condition, (B, num_conditions), one-hot or as probabilities."""
+    """A net that can be conditioned on the class, (B, num_conditions), one-hot or as probabilities."""
 
     num_conditions: int = 0
-    """Length of a condition; 0: it takes none."""
+    """Size of the condition; 0: unconditional."""
 
 
 class EncoderDecoder(ConditionalNet):
-    """From inputs to codes and back, as an autoencoder does."""
+    """Maps inputs to latents and back, like an autoencoder."""
 
-    has_unit_codes: bool = False
-    """Whether every number of a code lies between 0 and 1."""
+    has_unit_latents: bool = False
+    """Whether every latent value lies between 0 and 1."""
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
-        """x: (B, ...) -> codes (B, D)."""
+        """x: (B, ...) -> latents (B, D)."""
 
     @abstractmethod
-    def decode(self, codes: Tensor) -> Tensor:
-        """codes: (B, D) -> logits of the inputs (B, ...)."""
+    def decode(self, latents: Tensor) -> Tensor:
+        """latents: (B, D) -> input logits (B, ...)."""
 
 
 class LayeredEncoderDecoder(EncoderDecoder):
-    """One whose layers can learn one after another: the decoder mirrors the encoder."""
+    """An encoder and a mirrored decoder, whose layers can be pretrained one by one."""
 
     encoder: nn.Sequential
     decoder: nn.Sequential
 
 
 class LatentGenerator(ConditionalNet):
-    """It makes inputs of codes from a standard normal distribution."""
+    """Generates inputs from latents with a standard normal prior."""
 
     latent_dim: int
-    """Length of a code."""
+    """Size of the latent."""
 
 
 class GaussianEncoderDecoder(LatentGenerator):
-    """An encoder to a Gaussian over codes, and a decoder, as in a variational autoencoder."""
+    """An encoder to a Gaussian over latents and a decoder, as in a variational autoencoder."""
 
     @abstractmethod
     def encode(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x: (B, ...) -> mean and log-variance of the code, (B, D) each."""
+        """x: (B, ...) -> mean and log-variance of the latent, (B, D) each."""
 
     @abstractmethod
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        """z: (B, D) -> logits of the inputs (B, ...)."""
+        """z: (B, D) -> input logits (B, ...)."""
 
 
 class AdversarialPair(LatentGenerator):
-    """A generator, and a discriminator that judges what it makes; each parameter belongs to one of the two."""
+    """A generator and a discriminator; each parameter belongs to one of the two."""
 
     generator: nn.Module
     discriminator: nn.Module
@@ -176,7 +176,7 @@ class AdversarialPair(LatentGenerator):
 
 
 def missing_members(net: Any, kind: type[Net]) -> list[str]:
-    """The methods and attributes of a kind of nets that a net lacks; it need not derive from the class.
+    """The required methods and attributes of a kind of net that this net lacks; it need not be a subclass.
 
     >>> missing_members(Net(), AdversarialPair)
     ['generate', 'discriminate', 'generator', 'discriminator', 'latent_dim']

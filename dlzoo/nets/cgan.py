@@ -1,7 +1,7 @@
-"""Conditional generative adversarial net: both nets are told the class.
+"""Conditional generative adversarial net: both nets are conditioned on the class.
 
-M. Mirza, S. Osindero, "Conditional Generative Adversarial Nets", 2014: the class, one-hot, beside the code and beside
-the picture. Differs as nets/gan.py does from its paper.
+M. Mirza, S. Osindero, "Conditional Generative Adversarial Nets", 2014: the one-hot class is concatenated to
+the latent and to the image. Differs from the paper as nets/gan.py does from its own.
 
 >>> from dlzoo.layers import basic as layers
 >>> from dlzoo.specs.targets import Classes
@@ -18,7 +18,7 @@ from dlzoo.specs.inputs import ImageSpec
 
 
 class CGAN(GAN):
-    """As `GAN`, with the class beside the code and beside the picture."""
+    """`GAN` with the one-hot class concatenated to the latent and to the image."""
 
     def __init__(self, spec: ImageSpec, **options: Any) -> None:
         self.num_conditions = spec.target.num_outputs

@@ -1,14 +1,14 @@
-"""Character RNN: a language model that reads a text sign by sign and says how likely each sign is to come next.
+"""Character RNN: a language model that predicts the next character of a text.
 
 I. Sutskever, J. Martens, G. Hinton, "Generating Text with Recurrent Neural Networks", 2011; A. Graves, "Generating
-Sequences With Recurrent Neural Networks", 2013. Differs by a learnt embedding in place of one-hot inputs, one layer,
-and a cell to choose.
+Sequences With Recurrent Neural Networks", 2013. Differs in a learned embedding, a single layer,
+and a choice of cells.
 
 >>> from dlzoo.layers.basic import num_parameters
 >>> from dlzoo.specs.targets import NextTokens
 >>> from dlzoo.specs.tokenizer import Tokenizer
->>> signs = TextSpec(NextTokens(100), Tokenizer("char"), vocabulary=tuple(map(chr, range(100))))
->>> num_parameters(CharRNN(signs))  # 100*64 + 4*256*(64+256+2) + 256*100+100
+>>> characters = TextSpec(NextTokens(100), Tokenizer("char"), vocabulary=tuple(map(chr, range(100))))
+>>> num_parameters(CharRNN(characters))  # 100*64 + 4*256*(64+256+2) + 256*100+100
 361828
 """
 
@@ -31,10 +31,10 @@ class CharRNN(RecurrentNet):
     """For running text.
 
     Args:
-        embedding: numbers of a token's vector.
+        embedding: embedding dimension.
         num_units: of each recurrent layer.
-        dropout: share of the vectors' numbers and of each recurrent layer's outputs that is dropped in training.
-        tied: whether output weights and vectors are the same; None: where their sizes allow.
+        dropout: dropout rate of the embeddings and of each recurrent layer's outputs.
+        tied: whether the output weights are the embedding matrix; None: if their sizes match.
     """
 
     accepts = (TextSpec,)
@@ -53,12 +53,12 @@ class CharRNN(RecurrentNet):
     ) -> None:
         super().__init__()
         if spec.target.next_tokens is None:
-            raise SpecError(f"a language model learns next tokens, but the data gives {spec.target.what}")
+            raise SpecError(f"a language model predicts next tokens, but the data gives {spec.target.what}")
         if spec.tokenizer.level != self.level:
             raise SpecError(f"the data gives {spec.describe()}; set data.level={self.level}")
         if tied and embedding != num_units:
             raise UserError(f"net.tied=true needs net.embedding={embedding} and net.num_units={num_units} to be equal")
-        self.embedding = Embedding(spec, embedding, share=dropout)
+        self.embedding = Embedding(spec, embedding, dropout=dropout)
         between = dropout if num_layers > 1 else 0.0
         self.recurrent = Recurrent(cell, embedding, num_units, num_layers=num_layers, dropout=between)
         self.dropout = layers.dropout(dropout)
@@ -67,10 +67,10 @@ class CharRNN(RecurrentNet):
             self.output.weight = self.embedding.table.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, T) tokens -> (B, T, V) logits of the token that follows each."""
+        """x: (B, T) token ids -> (B, T, V) logits of the next token at each position."""
         return self.step(x)[0]
 
     def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """The same from a state on; and the state after the last token, to be passed in with those that follow it."""
+        """The same, continuing from a state; also returns the state after the last token, to continue with."""
         outputs, state = self.recurrent(self.embedding(x), state)
         return self.output(self.dropout(outputs)), state

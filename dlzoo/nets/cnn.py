@@ -2,7 +2,7 @@
 
 From the course that this zoo follows: conv 32@3x3, conv 32@3x3, max-pool 2, conv 2@3x3, flatten (200 for 28x28),
 50, 10; a second version (norm=batch) has BatchNorm after the first convolution and on the 200 features.
-Differs from the source by no ReLU on the logits: there it kept a wrong class from ever falling below zero.
+Differs from the source in having no ReLU on the logits: there it kept wrong classes from going below zero.
 
 >>> from dlzoo.specs.targets import Classes
 >>> mnist = ImageSpec(1, 28, 28, Classes(tuple("0123456789")))
@@ -24,12 +24,12 @@ from dlzoo.specs.inputs import ImageSpec
 
 
 class CNN(Net):
-    """For pictures from 2x2 on.
+    """For images of at least 2x2.
 
     Args:
         norm: after the first convolution and on the flattened features.
-        padding: pixels of zeros around each convolution's input; None: 0 as in the source, 1 for pictures below 10x10,
-            of which nothing would be left.
+        padding: pixels of zeros around each convolution's input; None: 0 as in the source, 1 for images below 10x10,
+            whose maps would otherwise be empty.
     """
 
     accepts = (ImageSpec,)
@@ -46,11 +46,11 @@ class CNN(Net):
         super().__init__()
         smallest = min(spec.height, spec.width)
         pad = padding if padding is not None else int(smallest < 10)
-        least = 2 if pad else 10
-        if smallest < least:
+        min_size = 2 if pad else 10
+        if smallest < min_size:
             raise SpecError(
-                f"cnn with net.padding={pad} needs pictures of at least {least}x{least}, but the data gives "
-                f"{spec.describe()}" + ("" if pad else "; net.padding=1 takes them from 2x2 on")
+                f"cnn with net.padding={pad} needs images of at least {min_size}x{min_size}, but the data gives "
+                f"{spec.describe()}" + ("" if pad else "; net.padding=1 takes them from 2x2 up")
             )
         h, w = ((size - 4 + 4 * pad) // 2 - 2 + 2 * pad for size in (spec.height, spec.width))
         self.layers = layers.sequential(

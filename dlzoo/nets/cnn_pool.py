@@ -1,4 +1,4 @@
-"""Convolutions each followed by max-pooling, then a dense head with dropout.
+"""Convolutions, each followed by max-pooling, then a dense head with dropout.
 
 After A. Géron, "Hands-On Machine Learning with Scikit-Learn, Keras, and TensorFlow", 2019, chapter 14. Differs by being
 narrower (32 and 64 filters, one convolution a stage), so that an epoch of Fashion-MNIST takes seconds on two cores.
@@ -23,13 +23,13 @@ from dlzoo.specs.inputs import ImageSpec
 
 
 class CNNPool(Net):
-    """For pictures of at least 2^stages pixels a side.
+    """For images with sides of at least 2^stages pixels.
 
     Args:
         num_filters: filters of each stage: convolution 3x3 that keeps the size, norm, activation, max-pool 2.
         hidden: units of each hidden layer of the head.
-        dropout: share dropped of the features that enter the head.
-        head_dropout: share dropped of each hidden layer.
+        dropout: dropout rate of the features that enter the head.
+        head_dropout: dropout rate of each hidden layer.
     """
 
     accepts = (ImageSpec,)
@@ -48,10 +48,10 @@ class CNNPool(Net):
     ) -> None:
         super().__init__()
         if not num_filters or any(n < 1 for n in num_filters):
-            raise UserError(f"net.num_filters={list(num_filters)} must hold the filters of each stage, at least 1")
+            raise UserError(f"net.num_filters={list(num_filters)} must give the filters of each stage, at least 1")
         if min(spec.height, spec.width) < 2 ** len(num_filters):
             raise SpecError(
-                f"cnn_pool halves the picture {len(num_filters)} times, but the data gives {spec.describe()}; "
+                f"cnn_pool halves the image {len(num_filters)} times, but the data gives {spec.describe()}; "
                 f"shorten net.num_filters={list(num_filters)}"
             )
         stages: list[nn.Module] = []

@@ -1,9 +1,9 @@
-"""Convolutional autoencoder: convolutions with max-pooling to a small map, and the mirror with upsampling back.
+"""Convolutional autoencoder: convolutions with max-pooling to small maps, and a mirrored decoder with upsampling.
 
 J. Masci, U. Meier, D. Ciresan, J. Schmidhuber, "Stacked Convolutional Auto-Encoders for Hierarchical Feature
 Extraction", ICANN 2011, with the layers of the course: 3x3 convolutions of 32, 32 and 16 maps with ReLU, each with 2x2
-max-pooling; 16, 32 and 32 maps, each with upsampling; one convolution to the picture. An odd side is pooled to the
-larger half, and upsampled to what it was: 28 -> 14 -> 7 -> 4 -> 7 -> 14 -> 28.
+max-pooling; 16, 32 and 32 maps, each with upsampling; one convolution to the image. Pooling rounds odd sides up,
+and upsampling restores them: 28 -> 14 -> 7 -> 4 -> 7 -> 14 -> 28.
 
 >>> from dlzoo.specs.targets import Classes
 >>> layers.num_parameters(ConvAutoencoder(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
@@ -26,10 +26,10 @@ from dlzoo.specs.inputs import ImageSpec
 
 
 class ConvAutoencoder(EncoderDecoder):
-    """For pictures of any size.
+    """For images of any size.
 
     Args:
-        num_filters: maps of each convolution of the encoder; the last ones, pooled, are the code.
+        num_filters: maps of each convolution of the encoder; the last ones, pooled, are the latent.
         num_pools: how many of the first convolutions are followed by pooling; null is all.
     """
 
@@ -47,7 +47,7 @@ class ConvAutoencoder(EncoderDecoder):
     ) -> None:
         super().__init__()
         if not num_filters or min(num_filters) < 1:
-            raise UserError(f"net.num_filters={list(num_filters)} must hold the maps of each convolution, at least 1")
+            raise UserError(f"net.num_filters={list(num_filters)} must give the maps of each convolution, at least 1")
         pools = len(num_filters) if num_pools is None else num_pools
         if not 0 <= pools <= len(num_filters):
             raise UserError(
@@ -74,19 +74,19 @@ class ConvAutoencoder(EncoderDecoder):
             up += convolution(*sizes)
             if (level := len(num_filters) - 1 - i) < pools:
                 up.append(nn.Upsample(size=sides[level]))
-        self.code_shape = (num_filters[-1], *sides[-1])
+        self.latent_shape = (num_filters[-1], *sides[-1])
         self.encoder = layers.sequential(*down)
         self.decoder = layers.sequential(*up, nn.Conv2d(back[-1], spec.channels, 3, padding=1))
         layers.initialise(self, init)
-        self.to(memory_format=torch.channels_last)  # on a CPU 1.5 times as fast, with bfloat16 twice
+        self.to(memory_format=torch.channels_last)  # 1.5 times as fast on a CPU, twice with bfloat16
 
     def encode(self, x: Tensor) -> Tensor:
-        """x: (B, C, H, W) -> codes (B, D), flattened maps."""
+        """x: (B, C, H, W) -> latents (B, D), flattened maps."""
         return self.encoder(x).flatten(1)
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """codes: (B, D) -> logits of the pixels (B, C, H, W)."""
-        return self.decoder(codes.view(-1, *self.code_shape))
+    def decode(self, latents: Tensor) -> Tensor:
+        """latents: (B, D) -> pixel logits (B, C, H, W)."""
+        return self.decoder(latents.view(-1, *self.latent_shape))
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W) -> its reconstruction in [0, 1]."""

@@ -1,4 +1,4 @@
-"""Convolutional variational autoencoder: strided convolutions to a Gaussian over codes, transposed ones to pixels.
+"""Convolutional variational autoencoder: strided convolutions to a Gaussian over latents, transposed ones to pixels.
 
 D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014, with the strided layers of A. Radford, L. Metz,
 S. Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks", ICLR 2016.
@@ -24,12 +24,12 @@ from dlzoo.specs.inputs import ImageSpec
 
 
 class ConvVAE(GaussianEncoderDecoder):
-    """For pictures of any size.
+    """For images of any size.
 
     Args:
-        width: maps of the first convolution; each further one has twice as many.
-        hidden: units of the layers between maps and code.
-        latent_dim: numbers in a code.
+        width: maps of the first convolution; doubled by each further one.
+        hidden: units of the layers between maps and latent.
+        latent_dim: size of the latent.
     """
 
     accepts = (ImageSpec,)
@@ -53,7 +53,7 @@ class ConvVAE(GaussianEncoderDecoder):
         self.size = (spec.height, spec.width)
         self.padding = [sides[1] * 2**num - spec.width, sides[0] * 2**num - spec.height]
         self.latent_dim = latent_dim
-        self.code_shape = (maps[-1], *sides)
+        self.map_shape = (maps[-1], *sides)
         num_features = maps[-1] * sides[0] * sides[1]
         down: list[nn.Module] = []
         for num_in, num_out in itertools.pairwise(maps):
@@ -72,14 +72,14 @@ class ConvVAE(GaussianEncoderDecoder):
         layers.initialise(self, init)
 
     def encode(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x: (B, C, H, W) -> mean and log-variance of the code, (B, D) each."""
+        """x: (B, C, H, W) -> mean and log-variance of the latent, (B, D) each."""
         mean, log_var = self.gaussian(self.encoder(layers.pad(x, self.padding))).chunk(2, 1)
         return mean, log_var
 
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        """z: (B, D) -> logits of the pixels (B, C, H, W)."""
-        return layers.crop(self.maps(self.decoder(z).view(-1, *self.code_shape)), self.size)
+        """z: (B, D) -> pixel logits (B, C, H, W)."""
+        return layers.crop(self.maps(self.decoder(z).view(-1, *self.map_shape)), self.size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, C, H, W) -> its reconstruction in [0, 1] from the mean code."""
+        """x: (B, C, H, W) -> its reconstruction in [0, 1] from the mean latent."""
         return self.decode(self.encode(x)[0]).sigmoid()

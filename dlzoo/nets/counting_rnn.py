@@ -1,4 +1,4 @@
-"""Counting RNN: two weights, s_t = W s_{t-1} + U x_t; its last state counts the ones of a sequence when W = U = 1.
+"""Counting RNN: two weights, s_t = W s_{t-1} + U x_t; with W = U = 1 its last state counts the ones of a sequence.
 
 The smallest net on which back-propagation through time can be followed by hand: d loss / d s_t = W d loss / d s_{t+1},
 so the gradient vanishes along the sequence for |W| < 1 and explodes for |W| > 1. R. Pascanu, T. Mikolov, Y. Bengio, "On
@@ -21,7 +21,7 @@ from dlzoo.specs.inputs import SequenceSpec
 
 
 class CountingRNN(ScalarRecurrentNet):
-    """For sequences of single numbers, and one value. Both weights start between 0 and 1."""
+    """For sequences of scalars and a single target value. Both weights are initialized uniformly in [0, 1)."""
 
     accepts = (SequenceSpec,)
 
@@ -29,7 +29,7 @@ class CountingRNN(ScalarRecurrentNet):
         super().__init__()
         if spec.num_inputs != 1 or spec.target.num_outputs != 1 or spec.target.values is None:
             raise SpecError(
-                f"the counting RNN reads one number a step and says one value; the data gives {spec.describe()} and "
+                f"the counting RNN reads one value a step and predicts one value; the data gives {spec.describe()} and "
                 f"{spec.target.num_outputs} {spec.target.what}"
             )
         self.recurrent = nn.Parameter(torch.rand(()))

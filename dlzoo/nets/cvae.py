@@ -1,7 +1,7 @@
-"""Conditional variational autoencoder: encoder and decoder are told the class, so the code need not hold it.
+"""Conditional variational autoencoder: encoder and decoder are conditioned on the class.
 
 K. Sohn, H. Lee, X. Yan, "Learning Structured Output Representation using Deep Conditional Generative Models", NeurIPS
-2015. Differs by codes from a standard normal distribution whatever the class, as most later sources have it.
+2015. Differs in a standard normal prior that does not depend on the class, as in most later sources.
 
 >>> from dlzoo.layers import basic as layers
 >>> from dlzoo.specs.targets import Classes
@@ -18,7 +18,7 @@ from dlzoo.specs.inputs import ImageSpec
 
 
 class CVAE(VAE):
-    """As `VAE`, with the class, one-hot, beside the picture and beside the code."""
+    """`VAE` with the one-hot class concatenated to the image and to the latent."""
 
     def __init__(self, spec: ImageSpec, **options: Any) -> None:
         self.num_conditions = spec.target.num_outputs

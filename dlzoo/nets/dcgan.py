@@ -2,8 +2,8 @@
 
 A. Radford, L. Metz, S. Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
 Networks", ICLR 2016: strided convolutions in place of pooling, no hidden dense layer, BatchNorm except at the pixels,
-ReLU in the generator with tanh at its end, leaky ReLU in the discriminator, weights from N(0, 0.02). Differs by its
-size: maps begin at about 4x4 and double until they cover the picture, 4 -> 8 -> 16 -> 32 for 28x28, cropped, and there
+ReLU in the generator with a tanh output, leaky ReLU in the discriminator, weights from N(0, 0.02). Differs in its
+size: maps begin at about 4x4 and double until they cover the image, 4 -> 8 -> 16 -> 32 for 28x28, cropped, and there
 are ``width`` of them at the largest, 64 in the paper for 64x64.
 
 >>> from dlzoo.layers import basic as layers
@@ -28,13 +28,13 @@ from dlzoo.specs.inputs import ImageSpec
 
 
 class DCGAN(AdversarialPair):
-    """For pictures of any size.
+    """For images of any size.
 
     Args:
-        latent_dim: numbers in a code.
-        width: maps of the layer next to the pixels, in both nets; each step towards the code doubles them.
+        latent_dim: size of the latent.
+        width: maps of the layer next to the pixels, in both nets; each step towards the latent doubles them.
         leak: slope of the discriminator's leaky ReLU below zero.
-        discriminator_norm: BatchNorm as in the paper; a gradient penalty wants none, or layer.
+        discriminator_norm: BatchNorm as in the paper; with a gradient penalty use none or layer.
     """
 
     accepts = (ImageSpec,)
@@ -78,7 +78,7 @@ class DCGAN(AdversarialPair):
                 nn.init.normal_(part.weight, mean=1.0, std=0.02)
 
     def generate(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        """z: (B, D) -> pictures (B, C, H, W) in [0, 1]."""
+        """z: (B, D) -> images (B, C, H, W) in [0, 1]."""
         return (layers.crop(self.generator(z[:, :, None, None]), self.size) + 1) / 2
 
     def discriminate(self, x: Tensor, condition: Tensor | None = None) -> Tensor:

@@ -26,7 +26,7 @@ from dlzoo.specs.inputs import ImageSpec
 
 
 class FastCNN(Net):
-    """Pixel unshuffle, then convolution, BatchNorm and ReLU as often as the options say, then one linear layer."""
+    """Pixel unshuffle, then blocks of convolution, BatchNorm and ReLU, then one linear layer."""
 
     accepts = (ImageSpec,)
 
@@ -42,7 +42,7 @@ class FastCNN(Net):
         if not len(num_channels) == len(kernel_sizes) == len(strides) >= 1:
             raise UserError(
                 f"net.num_channels={list(num_channels)}, net.kernel_sizes={list(kernel_sizes)} and "
-                f"net.strides={list(strides)} must have one number for each convolution"
+                f"net.strides={list(strides)} must have one value for each convolution"
             )
         self.pad = (0, spec.width % 2, 0, spec.height % 2)  # blocks of 2x2 need even sizes
         height, width, channels = (spec.height + 1) // 2, (spec.width + 1) // 2, 4 * spec.channels

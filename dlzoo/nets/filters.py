@@ -1,7 +1,7 @@
-"""Fixed convolutions: Sobel's slopes and their magnitude, and the box blur; as an operation, and before a classifier.
+"""Fixed convolutions: Sobel gradients, their magnitude, and the box blur; as an operation, and before a classifier.
 
 I. Sobel, G. Feldman, "A 3x3 Isotropic Gradient Operator for Image Processing", 1968. As everywhere in deep learning,
-"convolution" does not turn the kernel around: sobel_x is positive where the picture gets brighter to the right, sobel_y
+"convolution" does not flip the kernel: sobel_x is positive where the image gets brighter to the right, sobel_y
 where it gets brighter downwards.
 
 >>> from dlzoo.specs.targets import Classes
@@ -31,15 +31,15 @@ _PAD_MODES = {"zeros": "constant", "replicate": "replicate", "reflect": "reflect
 
 
 class FilterBank(nn.Module):
-    """Pictures (B, C, H, W) -> (B, C * N, H', W'): each channel through each of N filters, channel by channel.
+    """Images (B, C, H, W) -> (B, C * N, H', W'): each channel through each of N filters, channel by channel.
 
     A side of w pixels becomes floor((w + 2p - f) / s) + 1 for kernel size f, padding p and stride s.
 
     Args:
         filters: names; Sobel kernels are 3x3.
         blur_size: side of the box blur.
-        padding: what stands around the picture.
-        num_padding: p, pixels on each side; None: as many as keep the size at stride 1, 2p = f - 1 (for an even f one
+        padding: how the image is padded.
+        num_padding: p, pixels on each side; None: "same" padding at stride 1, 2p = f - 1 (for an even f one
             more below and to the right).
     """
 
@@ -71,40 +71,40 @@ class FilterBank(nn.Module):
             raise UserError(f"net.num_padding={num_padding} needs net.padding=zeros, replicate or reflect, not none")
         if len(self.sizes) > 1 and self.num_padding is not None:
             raise UserError(
-                f"filters of sizes {self.sizes} give pictures of different sizes with net.padding={padding} and "
-                f"net.num_padding={num_padding}; leave net.num_padding out, or choose net.filters of one size"
+                f"filters of sizes {self.sizes} give images of different sizes with net.padding={padding} and "
+                f"net.num_padding={num_padding}; omit net.num_padding, or choose net.filters of one size"
             )
         right = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
         self.register_buffer("sobel", torch.stack([right, right.T]).unsqueeze(1), persistent=False)
         self.register_buffer("box_row", torch.full((1, 1, 1, blur_size), 1 / blur_size), persistent=False)
 
     def margins(self, size: int) -> tuple[int, int]:
-        """Pixels put before and behind a side for a kernel of this size."""
+        """Padding in pixels before and after a side, for a kernel of this size."""
         return (self.num_padding, self.num_padding) if self.num_padding is not None else ((size - 1) // 2, size // 2)
 
     def output_side(self, side: int) -> int:
-        """Pixels of a side after the filters; `SpecError` if the side is too small for them."""
+        """Side length after the filters; `SpecError` if the side is too small for them."""
         size = self.sizes[-1]
-        before, behind = self.margins(size)
-        if side + before + behind < size:
+        before, after = self.margins(size)
+        if side + before + after < size:
             raise SpecError(f"a {size}x{size} kernel exceeds {side} pixels; change net.padding or net.blur_size")
-        if self.mode == "reflect" and behind >= side:
+        if self.mode == "reflect" and after >= side:
             raise SpecError(
-                f"{side} pixels cannot be reflected {behind} pixels far; choose net.padding=replicate or zeros, or a "
+                f"{side} pixels cannot be reflected by {after} pixels; choose net.padding=replicate or zeros, or a "
                 f"smaller net.blur_size or net.num_padding"
             )
-        return (side + before + behind - size) // self.stride + 1
+        return (side + before + after - size) // self.stride + 1
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W) -> (B, C * N, H', W')."""
-        planes = x.flatten(0, 1).unsqueeze(1)  # (B*C, 1, H, W): every channel is a picture of its own
+        planes = x.flatten(0, 1).unsqueeze(1)  # (B*C, 1, H, W): every channel becomes a separate image
         maps: dict[str, Tensor] = {}
         if any(name != "box_blur" for name in self.filters):
-            slopes = F.conv2d(self._pad(planes, 3), self.sobel, stride=self.stride)
-            right, down = slopes[:, :1], slopes[:, 1:]
+            gradients = F.conv2d(self._pad(planes, 3), self.sobel, stride=self.stride)
+            right, down = gradients[:, :1], gradients[:, 1:]
             maps["sobel_x"], maps["sobel_y"] = right, down
             if "sobel_magnitude" in self.filters:
-                # The smallest positive number keeps the root's slope finite where the picture is flat.
+                # The smallest positive value keeps the gradient of the root finite where the image is constant.
                 squares = right.square() + down.square()
                 maps["sobel_magnitude"] = squares.clamp_min(torch.finfo(squares.dtype).tiny).sqrt()
         if "box_blur" in self.filters:  # a mean of rows, then of columns: 2f products a pixel instead of f * f
@@ -114,14 +114,14 @@ class FilterBank(nn.Module):
         return out.view(x.shape[0], -1, *out.shape[2:])
 
     def _pad(self, planes: Tensor, size: int) -> Tensor:
-        before, behind = self.margins(size)
-        if not before and not behind:
+        before, after = self.margins(size)
+        if not before and not after:
             return planes
-        return F.pad(planes, (before, behind, before, behind), mode=self.mode)
+        return F.pad(planes, (before, after, before, after), mode=self.mode)
 
 
 class Filters(Net):
-    """A filter bank, which does not learn, and a linear layer on its pictures, which does. For pictures."""
+    """A fixed filter bank followed by a trainable linear layer. For images."""
 
     accepts = (ImageSpec,)
 

@@ -1,7 +1,7 @@
-"""k-means: centroids, each of which stands for the inputs that lie nearest to it.
+"""k-means: centroids, each representing the inputs nearest to it.
 
-S. P. Lloyd, "Least Squares Quantization in PCM", 1957 (IEEE Transactions on Information Theory 28, 1982). Since what
-the algorithm finds depends on where it starts, several sets of centroids are kept side by side, the best in front.
+S. P. Lloyd, "Least Squares Quantization in PCM", 1957 (IEEE Transactions on Information Theory 28, 1982). Depends on
+initialization, so several sets of centroids are trained in parallel; the best one comes first.
 
 >>> from dlzoo.specs.targets import Classes
 >>> from dlzoo.specs.inputs import Column
@@ -21,11 +21,11 @@ from dlzoo.specs.inputs import ImageSpec, TableSpec
 
 
 class KMeans(Net):
-    """For images (flattened) and tables; `Clustering` teaches it.
+    """For images (flattened) and tables; trained by `Clustering`.
 
     Args:
-        num_clusters: None is the number of the data's classes.
-        num_starts: sets of centroids that learn side by side.
+        num_clusters: None: the number of classes of the data.
+        num_starts: initializations, trained in parallel.
     """
 
     accepts = (ImageSpec, TableSpec)
@@ -34,12 +34,12 @@ class KMeans(Net):
         super().__init__()
         at_least(1, "net", num_starts=num_starts, num_clusters=num_clusters)
         if num_clusters is None and spec.target.classes is None:
-            raise UserError("net.num_clusters must be given: this data has no classes that would say how many")
+            raise UserError("net.num_clusters must be given: this data has no classes to take the number from")
         num = num_clusters or spec.target.num_outputs
         self.centroids = nn.Parameter(torch.zeros(num_starts, num, spec.num_features))
         self.counts: Tensor
         self.register_buffer("counts", torch.zeros(num_starts, num))
-        """Rows, or their weights, that each centroid was computed from."""
+        """Number (or total weight) of the rows that each centroid was computed from."""
 
     def squared_distances(self, x: Tensor, centroids: Tensor) -> Tensor:
         """x: (B, …), centroids: (K, F) -> (B, K)."""
@@ -48,5 +48,5 @@ class KMeans(Net):
         return squares.clamp(min=0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, C, H, W) or (B, F) -> (B, K) squared distances times -1: the largest is the cluster."""
+        """x: (B, C, H, W) or (B, F) -> (B, K) negative squared distances; the argmax is the cluster."""
         return -self.squared_distances(x, self.centroids[0])

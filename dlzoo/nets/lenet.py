@@ -1,11 +1,11 @@
 """LeNet-5: two convolutions with subsampling, then three fully connected layers.
 
 Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to Document Recognition", 1998. As there, a
-small picture is brought to a field of 32x32: enlarged by the whole number that fits (8x8 by 4), then zeros around it
-(28x28: 2 pixels); a larger one stays as it is. Differs, as nearly everyone's: each map of the second convolution sees
-all maps of the first, subsampling has no weights of its own, tanh is not scaled, and the output is a linear layer in
+small image is brought to 32x32: upsampled by the largest integer factor that fits (8x8 by 4), then zero-padded
+(28x28: 2 pixels); larger ones are left unchanged. Differs, like most versions: each map of the second convolution sees
+all maps of the first, subsampling has no weights, tanh is not scaled, and the output is a linear layer in
 place of radial basis functions. The defaults are the paper's tanh and average; activation=relu with pool=max is the
-modern reading.
+modern version.
 
 >>> from dlzoo.specs.targets import Classes
 >>> layers.num_parameters(LeNet(ImageSpec(1, 28, 28, Classes(tuple("0123456789")))))
@@ -28,10 +28,10 @@ PoolName = Literal["avg", "max"]
 
 
 class LeNet(Net):
-    """For pictures of any size.
+    """For images of any size.
 
     Args:
-        pool: what subsampling takes of 2x2 pixels, the average or the maximum.
+        pool: subsampling of 2x2 pixels by average or maximum.
     """
 
     accepts = (ImageSpec,)

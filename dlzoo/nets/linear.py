@@ -19,7 +19,7 @@ from dlzoo.specs.inputs import ImageSpec, TableSpec
 
 
 class Linear(Net):
-    """W x + b, for pictures (flattened) and tables."""
+    """W x + b, for images (flattened) and tables."""
 
     accepts = (ImageSpec, TableSpec)
 

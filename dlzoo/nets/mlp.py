@@ -1,7 +1,7 @@
-"""Multilayer perceptron: hidden layers of units, each layer fully connected to the next.
+"""Multilayer perceptron: fully connected hidden layers.
 
 D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by back-propagating errors", Nature 323, 1986.
-Differs by ReLU units as the default, and by dropout (Srivastava et al. 2014) and norms to choose. A hidden layer is
+Differs in ReLU units by default, and in optional dropout (Srivastava et al. 2014) and norms. A hidden layer is
 linear map, norm, activation, dropout, in this order; the output layer has no activation.
 
 >>> from dlzoo.specs.targets import Classes
@@ -26,11 +26,11 @@ from dlzoo.specs.inputs import ImageSpec, TableSpec
 
 
 class MLP(Net):
-    """For pictures (flattened) and tables.
+    """For images (flattened) and tables.
 
     Args:
-        hidden: units of each hidden layer; an empty list leaves one linear layer.
-        dropout: share of the units of each hidden layer that is dropped in training.
+        hidden: units of each hidden layer; an empty list gives a single linear layer.
+        dropout: dropout rate of each hidden layer.
     """
 
     accepts = (ImageSpec, TableSpec)
@@ -64,9 +64,9 @@ def hidden_layers(
     dropout: float = 0.0,
     key: str = "net.dropout",
 ) -> nn.Sequential:
-    """Fully connected layers (B, num_features) -> (B, hidden[-1]); errors call the dropout ``key``."""
+    """Fully connected layers (B, num_features) -> (B, hidden[-1]); error messages call the dropout option ``key``."""
     if any(units < 1 for units in hidden):
-        raise UserError(f"net.hidden={list(hidden)} must hold the number of units of each layer, at least 1")
+        raise UserError(f"net.hidden={list(hidden)} must give the number of units of each layer, at least 1")
     modules: list[nn.Module] = []
     for before, units in zip([num_features, *hidden], hidden, strict=False):
         modules += [

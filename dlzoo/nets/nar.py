@@ -3,7 +3,7 @@
 A. Lapedes, R. Farber, "Nonlinear signal processing using neural networks", 1987; K. S. Narendra, K. Parthasarathy,
 "Identification and control of dynamical systems using neural networks", 1990. F is a multilayer perceptron. In training
 it sees true values; to forecast further, its own outputs are fed back (dlzoo/tasks/forecast.py).
-Differs by ``skip``: a linear map from the window to the output, so that the hidden layers learn what is not linear.
+Differs in ``skip``: a linear map from the window to the output, so that the hidden layers learn the nonlinear rest.
 
 >>> from dlzoo.specs.targets import Values
 >>> passengers = SeriesSpec(Values(("passengers",)), window=12, horizon=12)

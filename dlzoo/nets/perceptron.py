@@ -1,9 +1,9 @@
 """A layer of threshold logic units: step(w·x + b).
 
 W. S. McCulloch, W. Pitts, "A Logical Calculus of the Ideas Immanent in Nervous Activity", 1943; F. Rosenblatt, "The
-Perceptron", Psychological Review 65, 1958. One unit tells two classes apart; more classes have a unit each, and the
-unit with the largest w·x + b wins. The weights begin at zero, and a unit fires above zero, not at it, so that firing
-and the winning class agree everywhere.
+Perceptron", Psychological Review 65, 1958. One unit separates two classes; more classes get one unit each, and the
+unit with the largest w·x + b wins. Weights are initialized to zero, and a unit fires only above zero, so that firing
+and the predicted class always agree.
 
 >>> from dlzoo.specs.targets import Classes
 >>> from dlzoo.specs.inputs import Column
@@ -23,7 +23,7 @@ from dlzoo.specs.inputs import ImageSpec, TableSpec
 
 
 class Perceptron(Net):
-    """For pictures (flattened) and tables with classes. Its step has no slope: `PerceptronRule` teaches it."""
+    """For images (flattened) and tables with classes. The step has no gradient: `PerceptronRule` trains it."""
 
     accepts = (ImageSpec, TableSpec)
 
@@ -31,7 +31,7 @@ class Perceptron(Net):
         super().__init__()
         if spec.target.classes is None:
             raise SpecError(
-                f"perceptron fires or does not: it needs data with classes, but this data gives {spec.target.what}"
+                f"perceptron is a classifier: it needs data with classes, but this data gives {spec.target.what}"
             )
         num_classes = spec.target.num_outputs
         self.linear = nn.Linear(spec.num_features, 1 if num_classes == 2 else num_classes)
@@ -47,6 +47,6 @@ class Perceptron(Net):
         return (self.pre(x) > 0).to(self.linear.weight.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, C, H, W) or (B, F) -> (B, K) scores, one unit's a as (-a, a): the largest is the class."""
+        """x: (B, C, H, W) or (B, F) -> (B, K) scores, a single unit's a as (-a, a); the argmax is the class."""
         a = self.pre(x)
         return torch.cat([-a, a], 1) if a.shape[1] == 1 else a

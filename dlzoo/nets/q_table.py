@@ -1,4 +1,4 @@
-"""A table of values: one number for each action in each state.
+"""A Q-table: one value for each action in each state.
 
 C. J. C. H. Watkins, "Learning from Delayed Rewards", PhD thesis, Cambridge 1989.
 
@@ -18,10 +18,10 @@ from dlzoo.specs.environments import StatesSpec
 
 
 class QTable(Net):
-    """For numbered states.
+    """For discrete states.
 
     Args:
-        start: what every value is before anything is known; above what can be reached, it makes the agent curious.
+        start: initial value of every entry; an optimistic one encourages exploration.
     """
 
     accepts = (StatesSpec,)
@@ -31,5 +31,5 @@ class QTable(Net):
         self.table = nn.Parameter(torch.full((spec.num_states, spec.target.num_outputs), float(start)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B,) int64 -> (B, K) values of the actions."""
+        """x: (B,) int64 -> (B, K) action values."""
         return self.table[x]

@@ -1,8 +1,8 @@
-"""A recurrent net that reads a text and says its class, in one direction or, as model=bilstm, in both.
+"""A recurrent text classifier, unidirectional or, as model=bilstm, bidirectional.
 
 J. L. Elman, "Finding structure in time", 1990; in both directions: A. Graves, J. Schmidhuber, "Framewise Phoneme
-Classification with Bidirectional LSTM and Other Neural Network Architectures", 2005. What the last layer gave when it
-had read the whole text goes through a hidden layer to the logits. Padding is never read: a text has the same output
+Classification with Bidirectional LSTM and Other Neural Network Architectures", 2005. The last layer's output after
+reading the whole text goes through a hidden layer to the logits. Padding is ignored: a text has the same output
 alone and in any batch.
 
 The course's BiLSTM for sentences has an embedding of 64, 64 units each way, 64 ReLU units and one logit. It counts one
@@ -37,17 +37,17 @@ class RNNClassifier(Net):
     """For texts with classes.
 
     Args:
-        embedding: numbers of a token's vector.
+        embedding: embedding dimension.
         num_units: of each recurrent layer, in each direction.
         hidden: units of the layer between the recurrent ones and the output; 0: none.
-        pool: what stands for the whole text: what each direction gave last, or of each unit's outputs over the text
-            their mean or the highest (A. Conneau et al., 2017).
-        dropout: share of the inputs of the hidden layer and of the output that is dropped in training, and of those of
-            each recurrent layer but the first.
-        embedding_dropout: the same for the vectors' numbers.
-        word_dropout: share of the tokens that become ``<unk>`` in training.
-        vectors: a file of published vectors to begin with, in GloVe's text format.
-        freeze_vectors: whether these stay as they are.
+        pool: summary of the text: the final output of each direction, or the mean or maximum of each unit's outputs
+            over the text (A. Conneau et al., 2017).
+        dropout: dropout rate of the inputs of the hidden layer, of the output layer, and of
+            each recurrent layer except the first.
+        embedding_dropout: dropout rate of the embeddings.
+        word_dropout: fraction of the tokens replaced by ``<unk>`` in training.
+        vectors: a file of pretrained vectors to initialize the embedding from, in GloVe's text format.
+        freeze_vectors: whether these are frozen.
     """
 
     accepts = (TextSpec,)
@@ -72,7 +72,12 @@ class RNNClassifier(Net):
         super().__init__()
         self.pool = pick(pool, {name: name for name in get_args(PoolName)}, "net.pool")
         self.embedding = Embedding(
-            spec, embedding, word_dropout=word_dropout, share=embedding_dropout, vectors=vectors, freeze=freeze_vectors
+            spec,
+            embedding,
+            word_dropout=word_dropout,
+            dropout=embedding_dropout,
+            vectors=vectors,
+            freeze=freeze_vectors,
         )
         between = dropout if num_layers > 1 else 0.0
         self.recurrent = Recurrent(

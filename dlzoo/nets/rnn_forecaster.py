@@ -29,9 +29,9 @@ class Forecaster(RecurrentNet):
     """For series.
 
     Args:
-        dropout: share of the outputs of each recurrent layer that is dropped in training.
-        bidirectional: refused; it is here to say why.
-        stateful: carry the hidden state from a window to the next one in time.
+        dropout: dropout rate of the outputs of each recurrent layer.
+        bidirectional: always rejected; the option exists to explain why.
+        stateful: carry the hidden state over from each window to the next.
         skip: add a linear map of the window to the output.
     """
 

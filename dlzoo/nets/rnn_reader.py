@@ -1,6 +1,6 @@
-"""Reader: a recurrent layer reads a sequence step by step, or a picture row by row, and answers at the end.
+"""Reader: a recurrent net that reads a sequence step by step, or an image row by row, and predicts at the end.
 
-The cells and their papers are in dlzoo/layers/recurrent.py. Pictures as sequences are a classic test of memory: Q. V.
+The cells and their papers are in dlzoo/layers/recurrent.py. Images as sequences are a classic test of memory: Q. V.
 Le, N. Jaitly, G. E. Hinton, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units", 2015, which
 reads MNIST pixel by pixel; by rows it is 28 steps of 28 pixels.
 
@@ -22,10 +22,10 @@ from dlzoo.specs.inputs import ImageSpec, SequenceSpec
 
 
 class Reader(Net):
-    """For sequences and pictures.
+    """For sequences and images.
 
     Args:
-        dropout: share of the outputs of each recurrent layer that is dropped in training.
+        dropout: dropout rate of the outputs of each recurrent layer.
         bidirectional: a second layer reads from the end.
     """
 

@@ -1,4 +1,4 @@
-"""Text CNN: convolutions over neighbouring words, of each filter the highest value anywhere in the text, a classifier.
+"""Text CNN: convolutions over neighbouring words, max-pooling over the text, and a classifier.
 
 Y. Kim, "Convolutional Neural Networks for Sentence Classification", 2014; the course's version for IMDB has one
 kernel size: embedding 256, dropout 0.3, 256 filters of 3 words, valid, ReLU, global max-pool, 128 ReLU units, dropout
@@ -31,15 +31,15 @@ class TextCNN(Net):
     """For texts with classes.
 
     Args:
-        embedding: numbers of a token's vector.
+        embedding: embedding dimension.
         num_filters: of each kernel size.
-        kernel_sizes: how many neighbouring tokens a filter sees. A shorter text is filled up with zeros to one window.
+        kernel_sizes: filter widths in tokens. A shorter text is zero-padded to one window.
         hidden: units of the layer before the output.
-        dropout: share of the hidden units that is dropped in training.
-        embedding_dropout: the same for the vectors' numbers.
-        word_dropout: share of the tokens that become ``<unk>`` in training.
-        vectors: a file of published vectors to begin with, in GloVe's text format.
-        freeze_vectors: whether these stay as they are.
+        dropout: dropout rate of the hidden units.
+        embedding_dropout: dropout rate of the embeddings.
+        word_dropout: fraction of the tokens replaced by ``<unk>`` in training.
+        vectors: a file of pretrained vectors to initialize the embedding from, in GloVe's text format.
+        freeze_vectors: whether these are frozen.
     """
 
     accepts = (TextSpec,)
@@ -60,16 +60,21 @@ class TextCNN(Net):
     ) -> None:
         super().__init__()
         if not kernel_sizes or min(kernel_sizes) < 1:
-            raise UserError(f"net.kernel_sizes={list(kernel_sizes)} must hold numbers of tokens, at least 1")
+            raise UserError(f"net.kernel_sizes={list(kernel_sizes)} must give filter widths in tokens, at least 1")
         self.embedding = Embedding(
-            spec, embedding, word_dropout=word_dropout, share=embedding_dropout, vectors=vectors, freeze=freeze_vectors
+            spec,
+            embedding,
+            word_dropout=word_dropout,
+            dropout=embedding_dropout,
+            vectors=vectors,
+            freeze=freeze_vectors,
         )
         self.convolutions = nn.ModuleList(nn.Conv1d(embedding, num_filters, size) for size in kernel_sizes)
         self.hidden = hidden_layers(num_filters * len(kernel_sizes), [hidden], dropout=dropout)
         self.output = nn.Linear(hidden, num_logits(spec))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, L) tokens -> (B, K) logits, or (B, 1) for two classes."""
+        """x: (B, L) token ids -> (B, K) logits, or (B, 1) for two classes."""
         lengths = lengths_of(x)
         vectors = self.embedding(x).transpose(1, 2)  # (B, D, L)
         pooled = [self.pool(convolution, vectors, lengths) for convolution in self.convolutions]  # type: ignore[arg-type]
@@ -84,4 +89,6 @@ class TextCNN(Net):
         maps = convolution(F.pad(vectors, (0, size - 1)))  # a text may be shorter than the window
         ends = torch.arange(size, size + maps.shape[2], device=maps.device)
         beyond = ends > lengths.clamp(min=size)[:, None]
-        return maps.masked_fill(beyond[:, None], float("-inf")).amax(2).relu()  # ReLU keeps the order: once is enough
+        return (
+            maps.masked_fill(beyond[:, None], float("-inf")).amax(2).relu()
+        )  # ReLU is monotonic: applying it once suffices

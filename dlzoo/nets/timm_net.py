@@ -1,6 +1,6 @@
 """Any net of timm by name: ``model=timm net.name=resnet50.a1_in1k``; see ``timm.list_models()``.
 
-Three have names of their own here, since torchvision lacks them:
+Three have their own model names here, since torchvision lacks them:
 
 - xception: F. Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2016.
 - inception_resnet_v2: C. Szegedy, S. Ioffe, V. Vanhoucke, A. Alemi, "Inception-v4, Inception-ResNet and the Impact of
@@ -28,8 +28,8 @@ class TimmNet(Backbone):
     """A net of timm.
 
     Args:
-        name: as timm calls it, with or without the tag of its weights.
-        options: of `Backbone`.
+        name: timm's model name, with or without the tag of its weights.
+        options: those of `Backbone`.
     """
 
     def __init__(self, spec: ImageSpec, *, name: str = "mobilenetv3_small_050", **options: Any) -> None:
@@ -41,7 +41,7 @@ class TimmNet(Backbone):
         architecture = self.name.partition(".")[0]
         return architecture in ("resnet18", "resnet34", "resnet50", "resnet101")
 
-    def make_body(self, small: bool, num_outputs: int) -> Body:
+    def build_body(self, small: bool, num_outputs: int) -> Body:
         net: Any = _create(self.name, num_classes=0)
         published = net.pretrained_cfg
         last_layer = published["classifier"]
@@ -61,24 +61,24 @@ class TimmNet(Backbone):
     def published(self) -> Weights:
         source = f"net.weights=imagenet (timm, {self.name})"
         body: Any = self.body
-        where = body.pretrained_cfg
+        config = body.pretrained_cfg
         try:
-            _reach(where.get("hf_hub_id"))
+            _check_reachable(config.get("hf_hub_id"))
             net = _create(self.name, pretrained=True)
         except UserError:
             raise
-        except Exception as error:  # the hub's client has a family of errors, and more below it
+        except Exception as error:  # the hub client raises many unrelated error types
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
-            home = f"model.safetensors of {where['hf_hub_id']}" if where.get("hf_hub_id") else where.get("url")
+            file = f"model.safetensors of {config['hf_hub_id']}" if config.get("hf_hub_id") else config.get("url")
             raise UserError(
-                f"{source} cannot be downloaded ({reason}): fetch {home} elsewhere and give net.weights=<that file>, "
+                f"{source} cannot be downloaded ({reason}): fetch {file} elsewhere and give net.weights=<that file>, "
                 "or net.weights=none"
             ) from None
         return Weights(net.state_dict(), source, imagenet_classes(net.num_classes))
 
 
-def _reach(hub_id: str | None) -> None:
-    """Raises at once where the hub is out of reach: its client would try for a minute."""
+def _check_reachable(hub_id: str | None) -> None:
+    """Fail fast if the hub is unreachable: its client would retry for a minute."""
     if not hub_id:
         return
     from huggingface_hub import constants, get_session, try_to_load_from_cache
@@ -88,7 +88,7 @@ def _reach(hub_id: str | None) -> None:
 
 
 def imagenet_classes(num_classes: int) -> tuple[str, ...]:
-    """The names of the classes of ImageNet, or none where there are not 1,000 of them."""
+    """The ImageNet class names, or none if there are not 1,000 classes."""
     from timm.data import ImageNetInfo
 
     if num_classes != 1000:
@@ -103,7 +103,7 @@ def _create(name: str, **options: Any) -> Any:
     except ImportError:
         raise UserError(f"net.name={name} needs the package timm: pip install 'dlzoo[vision]'") from None
     if ":" in name or "/" in name:  # timm would read hubs and folders of that name
-        raise UserError(f"net.name={name}: give the name of a net of timm's own, without a hub or folder before it")
+        raise UserError(f"net.name={name}: give one of timm's model names, without a hub or folder prefix")
     if not timm.is_model(name.partition(".")[0]):
         raise UserError(f"net.name={name}: timm has no such net; {nearest(name, timm.list_models())[:200]}")
     try:

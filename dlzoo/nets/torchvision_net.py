@@ -3,10 +3,10 @@
 - vgg16, vgg19 (and _bn, with BatchNorm): K. Simonyan, A. Zisserman, "Very Deep Convolutional Networks for Large-Scale
   Image Recognition", 2014.
 - resnet18, resnet34, resnet50, resnet101: K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image
-  Recognition", 2015; resnet20 is that of its section 4.2, for small pictures, from torchvision's blocks (projection
-  shortcuts; the paper pads with zeros), and nobody publishes weights for it.
+  Recognition", 2015; resnet20 is the one of its section 4.2, for small images, from torchvision's blocks (projection
+  shortcuts; the paper pads with zeros), and there are no published weights for it.
 - googlenet: C. Szegedy et al., "Going Deeper with Convolutions", 2014. inception_v3: C. Szegedy et al., "Rethinking the
-  Inception Architecture for Computer Vision", 2015. Both have auxiliary heads, which only training uses.
+  Inception Architecture for Computer Vision", 2015. Both have auxiliary heads for training.
 - densenet121: G. Huang, Z. Liu, L. van der Maaten, K. Weinberger, "Densely Connected Convolutional Networks", 2016.
 - mobilenet_v3_large: A. Howard et al., "Searching for MobileNetV3", 2019.
 - efficientnet_b0: M. Tan, Q. Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019;
@@ -47,15 +47,15 @@ NetName = Literal[
     "convnext_tiny",
 ]
 SMALL_STEM = ("vgg", "resnet", "densenet")
-"""Families that have a stem for small pictures here."""
+"""Families with a stem for small images."""
 
 
 class TorchvisionNet(Backbone):
     """A net of torchvision.
 
     Args:
-        name: as torchvision calls it.
-        options: of `Backbone`.
+        name: torchvision's model name.
+        options: those of `Backbone`.
     """
 
     def __init__(self, spec: ImageSpec, *, name: NetName = "resnet20", **options: Any) -> None:
@@ -66,7 +66,7 @@ class TorchvisionNet(Backbone):
     def has_small_stem(self) -> bool:
         return self.name.startswith(SMALL_STEM)
 
-    def make_body(self, small: bool, num_outputs: int) -> Body:
+    def build_body(self, small: bool, num_outputs: int) -> Body:
         net = _resnet20() if self.name == "resnet20" else _library_net(self.name, num_outputs)
         auxiliary = [name for name, _ in net.named_children() if name.lower().startswith("aux")]
         last_layer = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)][-1]
@@ -75,11 +75,11 @@ class TorchvisionNet(Backbone):
         num_features = last.in_features
         net.set_submodule(last_layer, nn.Identity())
         if small:
-            num_features = _for_small_pictures(net, num_features)
+            num_features = _adapt_to_small_images(net, num_features)
         # Weights of the Inception nets came from TensorFlow, where pixels lie in [-1, 1].
         centred = {"mean": (0.5,) * 3, "std": (0.5,) * 3} if auxiliary else {}
         size = 32 if self.name == "resnet20" else 299 if self.name == "inception_v3" else 224
-        # Below it nothing is left for the auxiliary head of Inception, or behind VGG's five poolings.
+        # Below it the maps of Inception's auxiliary head, or those after VGG's five poolings, would be empty.
         least = 299 if self.name == "inception_v3" else 32 if self.name.startswith("vgg") else 1
         return Body(net, num_features, last_layer, size, auxiliary=auxiliary, least=least, **centred)
 
@@ -87,24 +87,26 @@ class TorchvisionNet(Backbone):
         import torchvision
 
         if self.name == "resnet20":
-            raise UserError("net.weights=imagenet: nobody publishes weights for resnet20; resnet18 has some")
+            raise UserError("net.weights=imagenet: there are no published weights for resnet20; resnet18 has them")
         enum = torchvision.models.get_model_weights(self.name).DEFAULT
         source = f"net.weights=imagenet ({self.name}, {enum.name})"
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         mirror, _, name = enum.url.rpartition("/")
         if not (folder / name).is_file():
-            checksum = Path(name).stem.rpartition("-")[2]  # torch's own way: the beginning of it is in the name
+            checksum = Path(name).stem.rpartition("-")[
+                2
+            ]  # torch hub's convention: the file name contains the hash prefix
             instead = "give net.weights=<file>, or net.weights=none"
             download(name, sha256=checksum, folder=folder, key="TORCH_HOME", mirrors=[mirror], instead=instead)
         try:
             tensors = enum.get_state_dict(progress=False, weights_only=True)
-        except Exception as error:  # what torch.load raises for a damaged file is of every kind
+        except Exception as error:  # torch.load raises many error types for damaged files
             raise damaged(folder / name, f"{type(error).__name__} when it is read") from None
         return Weights(tensors, source, tuple(enum.meta["categories"]))
 
 
 def imagenet_classes() -> tuple[str, ...]:
-    """The names of ImageNet's 1,000 classes, in their order."""
+    """The names of ImageNet's 1,000 classes, in order."""
     import torchvision
 
     return tuple(torchvision.models.get_model_weights("resnet18").DEFAULT.meta["categories"])
@@ -148,8 +150,8 @@ def _resnet20() -> nn.Module:
     return net
 
 
-def _for_small_pictures(net: Any, num_features: int) -> int:
-    """Replace what shrinks a picture at once, as is usual on CIFAR; the new number of features."""
+def _adapt_to_small_images(net: Any, num_features: int) -> int:
+    """Replace the downsampling stem, as is usual on CIFAR; returns the new number of features."""
     if hasattr(net, "maxpool"):  # ResNet
         net.conv1 = nn.Conv2d(3, net.conv1.out_channels, 3, padding=1, bias=False)
         nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")

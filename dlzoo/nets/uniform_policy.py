@@ -1,8 +1,8 @@
-"""No net at all: every action is worth the same, whatever is observed. The baseline of reinforcement learning.
+"""A uniform policy: the same value for every action and observation. A baseline for reinforcement learning.
 
 >>> from dlzoo.specs.targets import Actions
 >>> from dlzoo.layers.basic import num_parameters
->>> num_parameters(Dice(EnvSpec("CartPole-v1", (4,), Actions(("0", "1")))))
+>>> num_parameters(UniformPolicy(EnvSpec("CartPole-v1", (4,), Actions(("0", "1")))))
 0
 """
 
@@ -15,7 +15,7 @@ from dlzoo.nets.base import Net
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 
 
-class Dice(Net):
+class UniformPolicy(Net):
     """For every environment."""
 
     accepts = (EnvSpec, StatesSpec)

@@ -1,4 +1,4 @@
-"""Variational autoencoder: an encoder to a Gaussian over codes, and a decoder from codes to pixels.
+"""Variational autoencoder: an encoder to a Gaussian over latents, and a decoder from latents to pixels.
 
 D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014, with the layers of the course: 784 -> 400 -> 20
 means and 20 log-variances -> 400 -> 784. Differs from the paper by ReLU in place of tanh.
@@ -24,11 +24,11 @@ from dlzoo.specs.inputs import ImageSpec
 
 
 class VAE(GaussianEncoderDecoder):
-    """For pictures, flattened.
+    """For flattened images.
 
     Args:
         hidden: units of each hidden layer of the encoder; the decoder mirrors them.
-        latent_dim: numbers in a code.
+        latent_dim: size of the latent.
     """
 
     accepts = (ImageSpec,)
@@ -46,29 +46,29 @@ class VAE(GaussianEncoderDecoder):
         check_latent_dim(latent_dim)
         self.shape = spec.shape
         self.latent_dim = latent_dim
-        told, into = self.num_conditions, [spec.num_features, *hidden]
-        out = [latent_dim, *reversed(hidden)]
-        self.encoder = hidden_layers(spec.num_features + told, hidden, activation=activation)
-        self.gaussian = nn.Linear(into[-1] + (0 if hidden else told), 2 * latent_dim)
-        self.decoder = hidden_layers(latent_dim + told, out[1:], activation=activation)
-        self.output = nn.Linear(out[-1] + (0 if hidden else told), spec.num_features)
+        num_conditions, encoder_sizes = self.num_conditions, [spec.num_features, *hidden]
+        decoder_sizes = [latent_dim, *reversed(hidden)]
+        self.encoder = hidden_layers(spec.num_features + num_conditions, hidden, activation=activation)
+        self.gaussian = nn.Linear(encoder_sizes[-1] + (0 if hidden else num_conditions), 2 * latent_dim)
+        self.decoder = hidden_layers(latent_dim + num_conditions, decoder_sizes[1:], activation=activation)
+        self.output = nn.Linear(decoder_sizes[-1] + (0 if hidden else num_conditions), spec.num_features)
         layers.initialise(self, init)
 
     def encode(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x: (B, C, H, W) -> mean and log-variance of the code, (B, D) each."""
-        mean, log_var = self.gaussian(self.encoder(self.told(x.flatten(1), condition))).chunk(2, 1)
+        """x: (B, C, H, W) -> mean and log-variance of the latent, (B, D) each."""
+        mean, log_var = self.gaussian(self.encoder(self.with_condition(x.flatten(1), condition))).chunk(2, 1)
         return mean, log_var
 
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        """z: (B, D) -> logits of the pixels (B, C, H, W)."""
-        return self.output(self.decoder(self.told(z, condition))).view(-1, *self.shape)
+        """z: (B, D) -> pixel logits (B, C, H, W)."""
+        return self.output(self.decoder(self.with_condition(z, condition))).view(-1, *self.shape)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """x: (B, C, H, W) -> its reconstruction in [0, 1] from the mean code."""
+        """x: (B, C, H, W) -> its reconstruction in [0, 1] from the mean latent."""
         return self.decode(self.encode(x, condition)[0], condition).sigmoid()
 
-    def told(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        """x with the condition beside it; without one, that of no class."""
+    def with_condition(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        """x concatenated with the condition; zeros if none is given."""
         if not self.num_conditions:
             return x
         return torch.cat([x, x.new_zeros(x.shape[0], self.num_conditions) if condition is None else condition], 1)
@@ -76,4 +76,4 @@ class VAE(GaussianEncoderDecoder):
 
 def check_latent_dim(latent_dim: int) -> None:
     if latent_dim < 1:
-        raise UserError(f"net.latent_dim={latent_dim} must be at least 1: it is how many numbers make up a code")
+        raise UserError(f"net.latent_dim={latent_dim} must be at least 1: it is the size of the latent")

@@ -30,9 +30,9 @@ class WideDeep(Net):
     """For tables.
 
     Args:
-        wide: numbers of the features that go straight to the output, from 0; None: 0-4 of a table with 8 features, as
+        wide: indices of the features connected directly to the output, from 0; None: 0-4 of a table with 8 features, as
             in the source, and all features of any other.
-        deep: numbers of the features for the hidden layers; None: 2-7 of 8, or all.
+        deep: indices of the features for the hidden layers; None: 2-7 of 8, or all.
         hidden: units of each hidden layer.
     """
 
@@ -73,7 +73,7 @@ def _checked(key: str, features: Sequence[int], spec: TableSpec) -> list[int]:
     last = spec.num_features - 1
     if not features or len(set(features)) < len(features) or not all(0 <= i <= last for i in features):
         raise SpecError(
-            f"net.{key}={list(features)} must hold numbers of features, each at most once: the data gives "
+            f"net.{key}={list(features)} must give feature indices, each at most once: the data gives "
             f"{spec.describe()}, 0 to {last}"
         )
     return list(features)

@@ -1,4 +1,4 @@
-"""Word RNN: a language model over words, two layers whose output weights are the words' vectors.
+"""Word RNN: a language model over words, two layers whose output weights are tied to the embedding.
 
 T. Mikolov et al., "Recurrent Neural Network Based Language Model", 2010; W. Zaremba, I. Sutskever, O. Vinyals,
 "Recurrent Neural Network Regularization", 2014, for the dropout between layers; O. Press, L. Wolf, "Using the Output

@@ -12,6 +12,8 @@ MOST_STEPS = 100_000
 """Of a forecast: each step is one pass through the net."""
 LONGEST_TOKEN = 10_000
 """Characters of an entry of a vocabulary."""
+MOST_WRITTEN = 100
+"""Characters of a token that are written: a vocabulary of long ones would make megabytes of a sample."""
 
 
 def within(least: int, owner: object, most: int = MOST, **values: int | Sequence[int] | None) -> None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from dlzoo.specs.base import Difference, Plain, Port, Spec, Target, listed, units_differ
-from dlzoo.specs.checks import LONGEST_TOKEN, MOST_STEPS, fitted, sized, within
+from dlzoo.specs.checks import LONGEST_TOKEN, MOST_STEPS, MOST_WRITTEN, fitted, sized, within
 from dlzoo.specs.series_transform import Transform
 from dlzoo.specs.targets import Values
 from dlzoo.specs.tokenizer import PAD, SPECIAL, UNKNOWN, Tokenizer
@@ -213,7 +213,13 @@ class TextSpec(Spec):
         return [self._numbers.get(token, UNKNOWN) for token in tokens][kept]
 
     def decode(self, numbers: list[int]) -> str:
-        return self.tokenizer.join([self.vocabulary[i] for i in numbers])
+        """The text of these tokens; of a token of hundreds of characters, only its beginning and an ellipsis.
+
+        >>> len(TextSpec(Target(), vocabulary=(*SPECIAL, "x" * 10_000)).decode([2, 2]))
+        201
+        """
+        tokens = (self.vocabulary[i] for i in numbers)
+        return self.tokenizer.join([t if len(t) <= MOST_WRITTEN else f"{t[: MOST_WRITTEN - 1]}…" for t in tokens])
 
     def example(self, n: int) -> tuple[Tensor, Tensor]:
         length = min(self.max_length or 12, 12)

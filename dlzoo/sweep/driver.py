@@ -9,6 +9,7 @@ from pathlib import Path
 from dlzoo.config import allowlist as trust
 from dlzoo.config import compose as config
 from dlzoo.config import run_dir as folders
+from dlzoo.config import run_files
 from dlzoo.config.allowlist import Trust
 from dlzoo.errors import UserError
 from dlzoo.sweep import command_line, report, resume
@@ -17,7 +18,7 @@ from dlzoo.sweep.channel import EpochReport, TrialEnd
 from dlzoo.sweep.command_line import CommandLine
 from dlzoo.sweep.record import Record, Trial
 from dlzoo.sweep.runner import Runner
-from dlzoo.sweep.search import Search, study_name
+from dlzoo.sweep.search import LOCK_OF_STUDY, Search, study_name
 from dlzoo.sweep.space import Space
 from dlzoo.training import results
 from dlzoo.utils import locks
@@ -46,6 +47,7 @@ def grid(line: CommandLine) -> int:
     points = [*itertools.product(*([f"{key}={value}" for value in values] for key, values in choices.items()))]
     folder = resume.grid_folder(line, points)
     with locks.locked(folder):
+        own_files(folder)
         return grid_in(folder, line, points)
 
 
@@ -87,6 +89,16 @@ def run_point(
     record.write(folder)
 
 
+def own_files(folder: Path) -> None:
+    """Make sure that what is written into the folder of a sweep, which may have come from elsewhere, stays there.
+
+    Raises:
+        UserError: there is a link in it, such as the folder of a trial, that leads out.
+    """
+    run_files.check_links(folder, except_for=(LOCK_OF_STUDY,))
+    run_files.unshare(folder)
+
+
 def search(line: CommandLine) -> int:
     """Run the requested number of trials, then train and test the winner."""
     settings = line.settings
@@ -98,6 +110,7 @@ def search(line: CommandLine) -> int:
     if folders.is_given("hydra.sweep.dir", line.overrides):
         folder = Path(line.base.hydra.sweep.dir)
     line.folder_of(0, spaces.to_overrides(space, spaces.sample(space)), folder)  # catches a misspelt key in the space
+    own_files(folder)
     study = Search(settings, space, metric, name, folder, line.base.trainer.get("max_epochs") or 0)
     report.announce(study.trials(), settings, folder)
 

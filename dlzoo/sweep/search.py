@@ -36,6 +36,9 @@ HEARTBEAT_TIMEOUT = 600.0
 JOURNAL = "study.journal"
 """The file of a study in a folder. Untrusted, like everything else in a sweep folder."""
 
+LOCK_OF_STUDY = f"{JOURNAL}.lock"
+"""Optuna's own lock: a link, which nothing is written through, and which a killed process leaves behind."""
+
 EXCLUDED = "aside-"
 """Prefix of the study attributes that say why a trial does not count."""
 
@@ -267,6 +270,8 @@ def _open(settings: Settings, mode: str, name: str, folder: Path, max_epochs: in
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / JOURNAL).exists() and not (folder / JOURNAL).is_file():
+        raise UserError(f"{folder / JOURNAL} is not a regular file")
     try:
         if settings.storage is None:
             storage: Any = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
@@ -280,7 +285,10 @@ def _open(settings: Settings, mode: str, name: str, folder: Path, max_epochs: in
             direction="minimize" if mode == "min" else "maximize",
             load_if_exists=True,
         )
-    except (ImportError, ValueError, OSError, LookupError, TypeError, AttributeError, _sql_error()) as error:
+    except (
+        ImportError, ValueError, OSError, LookupError, TypeError, AttributeError, AssertionError, RecursionError,
+        _sql_error(),
+    ) as error:  # fmt: skip
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"sweep.storage={settings.storage or folder}: {reason}") from None
 

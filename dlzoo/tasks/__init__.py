@@ -1,1 +1,1 @@
-"""Tasks: how a net learns. One way to learn a file."""
+"""Tasks: how a net is trained. One training algorithm per file."""

@@ -1,10 +1,10 @@
-"""The delta rule, also called the Widrow-Hoff rule or LMS: a linear output moves towards +1 for its class, else -1.
+"""The delta rule, also called the Widrow-Hoff rule or LMS: a linear output is trained towards +1 or -1.
 
 B. Widrow, M. E. Hoff, "Adaptive Switching Circuits", IRE WESCON Convention Record 4, 1960:
-w <- w + rate * (wanted - output) * x. Unlike Rosenblatt's rule it corrects outputs that are on the right side too, so
-it goes down the squared error, towards the least-squares solution, whether the classes can be separated or not. The
-rule gives the gradient, so that any optimizer of the house can apply it; plain SGD gives the rule itself, averaged over
-the rows of a batch.
+w <- w + rate * (target - output) * x. Unlike Rosenblatt's rule it also corrects outputs on the right side, so
+it descends the squared error towards the least-squares solution, whether the classes are separable or not. The
+rule supplies the gradient, so any optimizer can apply it; plain SGD is the original rule, averaged over
+the batch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dlzoo.tasks.supervised import Classification
 
 
 class DeltaRule(ManualTask, Classification):  # type: ignore[misc]  # training_step gives no loss
-    """For nets of linear units: ``net.linear`` holds the weights.
+    """For nets of linear units, with weights in ``net.linear``.
 
     Metrics: loss is half the squared error, summed over the units.
     """
@@ -42,14 +42,14 @@ class DeltaRule(ManualTask, Classification):  # type: ignore[misc]  # training_s
         super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
 
     def error(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """What each unit lacks, wanted - output: (B, U), of the net's outputs (B, K).
+        """Target minus output of each unit, (B, U), for the net's outputs (B, K).
 
         Args:
-            target: (B,) classes, or (B, K) their shares after mixing.
+            target: (B,) classes, or (B, K) class weights after mixing.
         """
         num_units, num_classes = self.net.linear.out_features, outputs.shape[1]
-        shares = F.one_hot(target, num_classes) if target.ndim == 1 else target
-        return (2 * shares - 1 - outputs)[:, -num_units:]
+        weights = F.one_hot(target, num_classes) if target.ndim == 1 else target
+        return (2 * weights - 1 - outputs)[:, -num_units:]
 
     def loss(self, outputs: Any, target: Tensor, weight: Tensor | None = None) -> Tensor:
         each = self.error(outputs, target).square().sum(1) / 2

@@ -1,4 +1,4 @@
-"""Learning to reconstruct the input through a code: plain, denoising, sparse and contractive, alone or together.
+"""Training autoencoders: plain, denoising, sparse, contractive, or any combination.
 
 Denoising: P. Vincent, H. Larochelle, Y. Bengio, P.-A. Manzagol, "Extracting and Composing Robust Features with
 Denoising Autoencoders", ICML 2008. Sparse by Kullback-Leibler divergence: A. Ng, "Sparse Autoencoder", CS294A, 2011.
@@ -28,17 +28,17 @@ LossName = Literal["mse", "bce"]
 
 
 class Autoencoding(Encoding):
-    """For nets with ``encode`` and ``decode``. Metrics: loss, mse and bce, each a mean over pixels.
+    """For nets with ``encode`` and ``decode``. Metrics: loss, mse and bce, each averaged over pixels.
 
     Args:
         loss: squared error, or binary cross-entropy of each pixel.
-        noise: what spoils the input, in validation and test as well; the net is to give back the clean picture.
-        noise_level: how much of it, see dlzoo/tasks/corruption.py.
-        activity_l1: times the mean absolute value of the code is added to the loss.
-        activity_l2: times the mean square of the code is added to the loss.
-        sparsity: the mean that each unit of the code should have over a batch, between 0 and 1.
-        sparsity_weight: times the sum over units of KL(sparsity || mean of the unit) is added to the loss.
-        contraction: times the squared Frobenius norm of the code's Jacobian, mean over the batch, is added to the loss.
+        noise: corruption of the input, in validation and test as well; the net reconstructs the clean image.
+        noise_level: its strength, see dlzoo/tasks/corruption.py.
+        activity_l1: coefficient of the mean absolute value of the latent in the loss.
+        activity_l2: coefficient of the mean square of the latent in the loss.
+        sparsity: target mean activation of each latent unit over a batch, between 0 and 1.
+        sparsity_weight: coefficient of the sum over units of KL(sparsity || mean of the unit) in the loss.
+        contraction: coefficient of the squared Frobenius norm of the encoder's Jacobian, averaged over the batch.
     """
 
     net_type = EncoderDecoder
@@ -61,10 +61,12 @@ class Autoencoding(Encoding):
     ) -> None:
         super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
         if not 0 < sparsity < 1:
-            raise UserError(f"task.sparsity={sparsity} must lie between 0 and 1: it is the mean activity of a unit")
-        if sparsity_weight and not net.has_unit_codes:
             raise UserError(
-                "task.sparsity_weight compares activities with a probability, so the code must lie between 0 and 1: "
+                f"task.sparsity={sparsity} must lie between 0 and 1: it is the target mean activation of a unit"
+            )
+        if sparsity_weight and not net.has_unit_latents:
+            raise UserError(
+                "task.sparsity_weight treats activations as probabilities, so latents must lie between 0 and 1: "
                 "set net.code_activation=sigmoid, or use task.activity_l1"
             )
         self.loss_name = loss
@@ -83,30 +85,30 @@ class Autoencoding(Encoding):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x = batch[0]
-        given = self.corrupt(x)
+        corrupted = self.corrupt(x)
         if self.contraction:
-            given = given.detach().requires_grad_()
-        codes = self.net.encode(self.standardize(given))
-        loss = self.loss(self.net.decode(codes), x)
+            corrupted = corrupted.detach().requires_grad_()
+        latents = self.net.encode(self.standardize(corrupted))
+        loss = self.loss(self.net.decode(latents), x)
         self.log_step(len(x), loss=loss)
-        return loss + self.penalty(given, codes)
+        return loss + self.penalty(corrupted, latents)
 
     def loss(self, logits: Tensor, x: Tensor) -> Tensor:
-        """Without penalties, so that train and validation compare."""
+        """The loss without penalties, so that training and validation are comparable."""
         return errors(logits, x)[self.loss_name].mean()
 
-    def penalty(self, given: Tensor, codes: Tensor) -> Tensor | float:
-        """What the regularisers add to the loss in training."""
+    def penalty(self, corrupted: Tensor, latents: Tensor) -> Tensor | float:
+        """The regularisation terms of the training loss."""
         total: Tensor | float = 0.0
         if self.activity_l1:
-            total = total + self.activity_l1 * codes.abs().mean()
+            total = total + self.activity_l1 * latents.abs().mean()
         if self.activity_l2:
-            total = total + self.activity_l2 * codes.square().mean()
+            total = total + self.activity_l2 * latents.square().mean()
         if self.sparsity_weight:
-            activity = self.batch_mean(widen(codes).mean(0))
+            activity = self.batch_mean(widen(latents).mean(0))
             total = total + self.sparsity_weight * bernoulli_kl(self.sparsity, activity).sum()
         if self.contraction:
-            total = total + self.contraction * jacobian_norm(given, codes, self.noise).mean()
+            total = total + self.contraction * jacobian_norm(corrupted, latents, self.noise).mean()
         return total
 
     def corrupt(self, x: Tensor, noise: Noise | None = None) -> Tensor:
@@ -114,11 +116,11 @@ class Autoencoding(Encoding):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         x = batch[0]
-        codes = self.encode(self.corrupt(x, self.eval_noise.of_next(len(x))))
-        found = errors(self.net.decode(codes), x)
-        for name, each in found.items():
+        latents = self.encode(self.corrupt(x, self.eval_noise.of_next(len(x))))
+        results = errors(self.net.decode(latents), x)
+        for name, each in results.items():
             self.means[name].update(each)
-        return {"code": codes, "error": found["mse"]}
+        return {"code": latents, "error": results["mse"]}
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return self.validation_step(batch, batch_idx)
@@ -138,30 +140,30 @@ class Autoencoding(Encoding):
     def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.net.encode(self.standardize(x))
 
-    def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        return widen(self.net.decode(codes)).sigmoid()
+    def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        return widen(self.net.decode(latents)).sigmoid()
 
 
 def errors(logits: Tensor, x: Tensor) -> dict[str, Tensor]:
-    """Of each picture, (B,), a mean over its pixels."""
+    """Reconstruction errors of each image, (B,), averaged over pixels."""
     logits = widen(logits)
     bce = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
     return {"mse": (logits.sigmoid() - x).square().flatten(1).mean(1), "bce": bce.flatten(1).mean(1)}
 
 
-def bernoulli_kl(wanted: float, found: Tensor) -> Tensor:
-    """KL(wanted || found) of each unit, in nats."""
-    found = found.clamp(1e-6, 1 - 1e-6)
-    p = torch.full_like(found, wanted)
-    return p * (p / found).log() + (1 - p) * ((1 - p) / (1 - found)).log()
+def bernoulli_kl(target: float, mean: Tensor) -> Tensor:
+    """KL(target || mean) of each unit, in nats."""
+    mean = mean.clamp(1e-6, 1 - 1e-6)
+    p = torch.full_like(mean, target)
+    return p * (p / mean).log() + (1 - p) * ((1 - p) / (1 - mean)).log()
 
 
-def jacobian_norm(x: Tensor, codes: Tensor, noise: Noise) -> Tensor:
-    """An unbiased estimate of the squared Frobenius norm of d codes / d x, (B,).
+def jacobian_norm(x: Tensor, latents: Tensor, noise: Noise) -> Tensor:
+    """An unbiased estimate of the squared Frobenius norm of d latents / d x, (B,).
 
-    |J|^2 is the mean of |v J|^2 over v ~ N(0, 1) (M. F. Hutchinson, 1990): one backward pass for a code of any size,
-    where the sum itself takes one for each unit.
+    |J|^2 is the mean of |v J|^2 over v ~ N(0, 1) (M. F. Hutchinson, 1990): one backward pass for any latent size,
+    where the exact norm takes one per unit.
     """
-    directions = noise.normal(codes.shape, codes.device, codes.dtype)
-    (slopes,) = torch.autograd.grad(codes, x, directions, create_graph=True)
-    return slopes.square().flatten(1).sum(1)
+    directions = noise.normal(latents.shape, latents.device, latents.dtype)
+    (gradients,) = torch.autograd.grad(latents, x, directions, create_graph=True)
+    return gradients.square().flatten(1).sum(1)

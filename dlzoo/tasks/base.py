@@ -1,4 +1,4 @@
-"""What every task has in common: standardised inputs, one optimizer with its schedule, cheap running means."""
+"""Base class of all tasks: input standardisation, an optimizer with its schedule, cheap running means."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SchedulerFactory = Callable[[Optimizer, Plan], list[dict[str, Any]]]
 
 
 class RunningMean:
-    """A weighted mean that stays on the device until it is read: reading waits for the device, adding does not."""
+    """A weighted mean that is kept on the device: reading it synchronizes, adding to it does not."""
 
     __slots__ = ("count", "total")
 
@@ -58,48 +58,48 @@ class RunningMean:
         return 0.0 if self.total is None or not self.count else float(self.total) / float(self.count)
 
     def join(self, strategy: Strategy) -> None:
-        """Become the mean over all ranks; all must call it.
+        """Reduce to the mean over all ranks; must be called on all of them.
 
-        Not Lightning's ``sync_dist``: that rounds the mean number of samples down to a whole one.
+        Lightning's ``sync_dist`` would round the mean number of samples down to an integer.
         """
-        own = torch.zeros((), device=strategy.root_device) if self.total is None else self.total
-        count = torch.as_tensor(self.count, dtype=torch.float64, device=own.device)
-        both = strategy.reduce(torch.cat([own.double().flatten(), count.view(1)]), reduce_op="sum")
+        total = torch.zeros((), device=strategy.root_device) if self.total is None else self.total
+        count = torch.as_tensor(self.count, dtype=torch.float64, device=total.device)
+        both = strategy.reduce(torch.cat([total.double().flatten(), count.view(1)]), reduce_op="sum")
         assert isinstance(both, Tensor)
-        self.total, self.count = both[:-1].view(own.shape).float(), both[-1]
+        self.total, self.count = both[:-1].view(total.shape).float(), both[-1]
 
 
 class Task(Capabilities, pl.LightningModule):
-    """A net and how it learns.
+    """A net and how it is trained.
 
     Args:
-        net: what is computed; its inputs arrive standardised if the spec holds a mean and a standard deviation, unless
-            it does so itself (``standardizes_inputs``).
-        spec: the promise of the data that the net was built for.
+        net: the model; its inputs are standardised if the spec has a mean and a standard deviation, unless
+            it standardises them itself (``standardizes_inputs``).
+        spec: describes the data that the net was built for.
         optimizer: called with the parameters.
-        scheduler: called with the optimizer and the `Plan` of the run; gives Lightning's scheduler dicts.
+        scheduler: called with the optimizer and the `Plan` of the run; returns Lightning's scheduler dicts.
     """
 
     targets: ClassVar[tuple[type[Target], ...]] = (Classes, Values)
-    """The kinds of target that the task can learn from."""
+    """The kinds of target that the task can be trained on."""
 
     net_type: ClassVar[type[Net]] = Net
-    """The kind of net that the task works with: its methods are what the task calls."""
+    """The kind of net that the task requires, whose methods it calls."""
 
     carried_state: ClassVar[tuple[str, ...]] = ()
-    """Attributes (tensors, or tuples of them) that a training batch hands on to the next; checkpoints hold them."""
+    """Attributes (tensors, or tuples of them) carried over from batch to batch and stored in checkpoints."""
 
     has_parts: bool = False
-    """Whether a backward pass goes through some of the parameters only, which DDP must be told."""
+    """Whether a backward pass may use only some of the parameters (DDP's ``find_unused_parameters``)."""
 
     uses_optimizer: ClassVar[bool] = True
-    """Whether an optimizer moves parameters; where none does, options of optimizers and schedules are refused."""
+    """Whether the task uses an optimizer; if not, optimizer and scheduler options are rejected."""
 
     goes_on_within_epochs: ClassVar[bool] = True
-    """Whether a checkpoint from the middle of an epoch holds all that the next batch needs."""
+    """Whether a mid-epoch checkpoint holds everything needed to resume."""
 
     monitor: tuple[str, str] = ("val/loss", "min")
-    """The validation metric that chooses the best checkpoint, and its direction."""
+    """The validation metric that selects the best checkpoint, and its direction."""
 
     def __init__(
         self,
@@ -117,24 +117,24 @@ class Task(Capabilities, pl.LightningModule):
         self.scheduler = scheduler
         self.train_means: dict[str, RunningMean] = {}
         self.last_metrics: dict[str, float] = {}
-        """Of the run that is continued, as they were when its checkpoint was written."""
+        """Metrics of the resumed run at the time of its checkpoint."""
         self.step_skipped = False
-        """Whether the step under way has numbers that are not finite, and changes nothing (training/nan_guard/)."""
+        """Whether the current step has non-finite values and is skipped (training/nan_guard/)."""
         self.skipped_steps = 0
-        """Steps that were left out so far."""
-        self._continuation: dict[str, Any] | None = None
+        """Number of skipped steps so far."""
+        self._resume_state: dict[str, Any] | None = None
         self.noise: Noise = GeneratorNoise()
-        """Random numbers for the rows of the training batch under way."""
+        """Random numbers for the rows of the current training batch."""
         self._shared: torch.Generator | None = None
-        """In the same state on all ranks."""
+        """Generator with the same state on all ranks."""
         self._norms: list[SyncedBatchNorm] = []
         self.drawn_so_far: Tensor | None = None
-        """The state of torch's random numbers on the CPU when all was built; Lightning seeds several processes anew."""
+        """State of torch's CPU generator after setup; Lightning reseeds each process."""
         self.is_validated = False
-        """Whether the epoch under way has been validated, once at least."""
+        """Whether the current epoch has been validated at least once."""
         self.share = 1.0
-        """Of this rank's rows in the batch, times the number of ranks; 0: the rows count on another rank. Gradients are
-        multiplied by it, so that their mean over the ranks is the gradient of a mean over the whole batch's rows."""
+        """This rank's fraction of the batch's rows, times the number of ranks; 0: its rows count on another rank.
+        Gradients are multiplied by it, so that their mean over ranks is that of the whole batch's mean loss."""
 
     @classmethod
     def check_target(cls, target: Target) -> None:
@@ -146,12 +146,12 @@ class Task(Capabilities, pl.LightningModule):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "training_step" in vars(cls):
-            # Lightning looks at the signature at each step, and Python would each time make it anew.
+            # Lightning inspects the signature at each step, which Python would otherwise recompute.
             cls.training_step.__signature__ = inspect.signature(cls.training_step)  # type: ignore[attr-defined]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning notes the name of each hook that it calls here, a dozen times a step, and nn.Module's own
-        # __setattr__ makes that a tenth of a small net's step.
+        # Lightning sets this to the name of each hook that it calls, a dozen times a step, and nn.Module's
+        # __setattr__ would take a tenth of a small net's step.
         if name == "_current_fx_name":
             object.__setattr__(self, name, value)
         else:
@@ -162,14 +162,14 @@ class Task(Capabilities, pl.LightningModule):
 
     @property
     def running_loss(self) -> float:
-        """Mean training loss of the epoch so far, of this rank's samples (waits for the device)."""
+        """Mean training loss of this rank in the current epoch (synchronizes with the device)."""
         return self.train_means["loss"].read() if "loss" in self.train_means else float("nan")
 
     def log_step(self, count: int | Tensor, **means: Tensor) -> None:
-        """Add a step's means to the epoch's, and log them every few steps.
+        """Add a step's means to the epoch means, and log them every ``log_every_n_steps``.
 
         Args:
-            count: samples of the step, or the sum of their weights.
+            count: number of samples in the step, or the sum of their weights.
         """
         step = self.global_step
         if not self.share:
@@ -182,71 +182,79 @@ class Task(Capabilities, pl.LightningModule):
                 logger.log_metrics(metrics | self.rates() | {"epoch": self.current_epoch}, step)
 
     def rates(self) -> dict[str, float]:
-        """The learning rate as a metric, where there is one."""
+        """The learning rate as a metric, if there is one."""
         return {"lr": self.learning_rate} if self.uses_optimizer else {}
 
     @property
     def batches_per_step(self) -> int:
-        """Batches whose gradients make one step of the optimizer."""
+        """Number of batches per optimizer step."""
         return self.trainer.accumulate_grad_batches
 
     @property
     def learning_rate(self) -> float:
-        """Of the first parameter group."""
+        """Learning rate of the first parameter group."""
         return next((float(group["lr"]) for o in self.trainer.optimizers for group in o.param_groups), 0.0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What a run needs, beside what Lightning keeps, to go on as if it had never stopped."""
+        """Store what Lightning does not, so that a resumed run matches an uninterrupted one."""
         epoch: Any = self.trainer.fit_loop.epoch_progress.current
-        is_over = epoch.processed == epoch.ready  # then the next one has all batches
-        own = {
+        is_epoch_over = epoch.processed == epoch.ready  # then the next epoch starts with all batches
+        local = {
             "random": random_state.capture(),
             "means": {name: [mean.total, mean.count] for name, mean in self.train_means.items()},
             "carried": {name: getattr(self, name) for name in self.carried_state},
             "shared": None if self._shared is None else self._shared.get_state(),
         }
         checkpoint["continuation"] = {
-            "ranks": gathering.gather_objects(own),
+            "ranks": gathering.gather_objects(local),
             "metrics": {name: float(value) for name, value in self.trainer.callback_metrics.items()},
-            "loader": None if is_over else _state_of(self.trainer.train_dataloader),
+            "loader": None if is_epoch_over else _state_of(self.trainer.train_dataloader),
             "skipped_steps": self.skipped_steps,
             "validated": self.is_validated,
         }
 
+    def misfit_of_carried(self, name: str, value: Any) -> str | None:
+        """What a stored value of `carried_state` should have been; None if the next batch can go on from it.
+
+        Args:
+            value: None, a tensor, or a tuple of tensors, from a checkpoint that may be a stranger's.
+        """
+        return None
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._continuation = checkpoint.get("continuation")
-        self.last_metrics = dict(self._continuation["metrics"]) if self._continuation else {}
-        self.skipped_steps = self._continuation.get("skipped_steps", 0) if self._continuation else 0
-        self.is_validated = self._continuation.get("validated", False) if self._continuation else False
+        self._resume_state = checkpoint.get("continuation")
+        self.last_metrics = dict(self._resume_state["metrics"]) if self._resume_state else {}
+        self.skipped_steps = self._resume_state.get("skipped_steps", 0) if self._resume_state else 0
+        self.is_validated = self._resume_state.get("validated", False) if self._resume_state else False
 
     def on_train_start(self) -> None:
         with state_checks.restoring(self.trainer.ckpt_path):
             self._resume()
 
     def _resume(self) -> None:
-        """Take over what a checkpoint holds of the task itself; without one, begin to draw at random."""
-        stored, self._continuation = self._continuation, None
+        """Restore the task's state from a checkpoint, if any, and seed the random generators."""
+        stored, self._resume_state = self._resume_state, None
         schedules = [config.scheduler for config in self.trainer.lr_scheduler_configs]
         if not self.trainer.enable_validation and any(isinstance(s, ReduceLROnPlateau) for s in schedules):
             raise UserError(
-                f"scheduler=plateau watches {self.monitor[0]}, but there is no validation: raise "
-                "trainer.limit_val_batches and the rows for validation, or choose another scheduler"
+                f"scheduler=plateau monitors {self.monitor[0]}, but there is no validation: raise "
+                "trainer.limit_val_batches and the number of validation rows, or choose another scheduler"
             )
         gathering.check_same_step(self.global_step)
-        own = None if stored is None else gathering.local_state(stored.get("ranks", []))
-        if own is not None:
-            for name, (total, count) in own["means"].items():
+        local = None if stored is None else gathering.local_state(stored.get("ranks", []))
+        if local is not None:
+            for name, (total, count) in local["means"].items():
                 mean = self.train_means[name] = RunningMean()
                 mean.total, mean.count = move_data_to_device(total, self.device), count
             for name in self.carried_state:
-                setattr(self, name, move_data_to_device(own["carried"].get(name), self.device))
+                setattr(self, name, move_data_to_device(local["carried"].get(name), self.device))
         if stored is not None and stored["loader"] is not None:
-            # Lightning hands it on too early, or not at all where a schedule has asked for the number of batches
+            # Lightning restores it too early, or not at all if a schedule has requested the number of batches
             self.trainer.train_dataloader.load_state_dict(stored["loader"])  # type: ignore[union-attr]
         if self.trainer.world_size > 1:
             self._norms = [layer for layer in self.net.modules() if isinstance(layer, SyncedBatchNorm)]
-            self._shared = gathering.shared_generator(own, self.drawn_so_far, self.device)
-        gathering.seed_rank(own)  # last: what came before may have drawn
+            self._shared = gathering.shared_generator(local, self.drawn_so_far, self.device)
+        gathering.seed_rank(local)  # last: the code above may draw random numbers
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if self.trainer.world_size > 1:
@@ -256,19 +264,19 @@ class Task(Capabilities, pl.LightningModule):
             self.noise = GlobalBatchNoise(self._shared, *loader.places(batch_idx))
 
     def take_share(self, share: float) -> None:
-        """What follows is of rows that count so much, see `share`."""
+        """Set the weight of the rows that follow, see `share`."""
         self.share = share
         for norm in self._norms:
             norm.share = share
 
     def batch_mean(self, mean: Tensor) -> Tensor:
-        """The mean over the rows of all ranks, of which this rank's rows have this mean (distributed/collectives)."""
+        """The mean over all ranks' rows, given this rank's mean (distributed/collectives)."""
         return gathering.batch_mean(mean, self.share)
 
     def backward(self, loss: Tensor, *args: Any, **options: Any) -> None:
         if self.trainer.world_size > 1:
-            nothing = loss.detach() - loss.detach()  # of a loss that is not finite: NaN, which all gradients become
-            loss = loss * (self.share + nothing)  # and their mean over the ranks, so each rank sees it
+            zero = loss.detach() - loss.detach()  # NaN for a non-finite loss, so that all gradients become NaN
+            loss = loss * (self.share + zero)  # and so does their mean over ranks: every rank sees it
         super().backward(loss, *args, **options)
 
     def optimizer_step(
@@ -280,7 +288,7 @@ class Task(Capabilities, pl.LightningModule):
             return
         (group,) = optimizer.optimizer.param_groups
         line_search = group["line_search_fn"]
-        if group["lr"] == 0:  # where a schedule ends; PyTorch's line search would divide by the length of the step
+        if group["lr"] == 0:  # at the end of a schedule; PyTorch's line search would divide by the step length
             group["line_search_fn"] = None
         try:
             super().optimizer_step(epoch, batch_idx, optimizer, partial(self._evaluated, closure))
@@ -288,8 +296,8 @@ class Task(Capabilities, pl.LightningModule):
             group["line_search_fn"] = line_search
 
     def _evaluated(self, closure: Callable[[], Any]) -> Any:
-        """What L-BFGS reads of a batch: it chooses its steps by the loss, which on each rank must be that of the whole
-        batch; and it takes a gradient apart only if it is contiguous, which those of maps with channels last are not.
+        """The closure for L-BFGS, which chooses its steps by the loss: on each rank it must be that of the whole
+        batch. It also requires contiguous gradients, which channels-last weights do not have.
         """
         loss = closure()
         for p in self.parameters():
@@ -313,11 +321,11 @@ class Task(Capabilities, pl.LightningModule):
         self.is_validated = not self.trainer.sanity_checking
 
     def step_epoch_schedules(self) -> None:
-        """Step the schedules that move once an epoch and that Lightning leaves alone.
+        """Step the epoch-wise schedules that Lightning does not step.
 
-        Those that watch a metric are shown the last validation of the epoch, if it had one. Here, since checkpoints are
-        written right after this hook: Lightning steps them after that, and not at all where a run is continued from
-        such a checkpoint. The others are stepped here if the task steps by itself.
+        Those that monitor a metric get the epoch's last validation, if there was one. Done here because checkpoints are
+        written right after this hook: Lightning steps them later, and not at all if a run is resumed from
+        such a checkpoint. The others are stepped here for manual optimization.
         """
         for config in self.trainer.lr_scheduler_configs:
             if config.interval != "epoch" or (self.current_epoch + 1) % config.frequency:
@@ -329,48 +337,48 @@ class Task(Capabilities, pl.LightningModule):
                 config.scheduler.step()
 
     def watched_by(self, config: LRSchedulerConfig) -> float:
-        """The metric of a plateau schedule, as it was last measured."""
+        """The latest value of the metric that a plateau schedule monitors."""
         name = config.monitor or self.monitor[0]
         value = self.trainer.callback_metrics.get(name, self.last_metrics.get(name))
         if value is None:
             known = sorted(name for name in self.trainer.callback_metrics if name.startswith("val/"))
-            raise UserError(f"scheduler=plateau watches {name}, but the validation gives {', '.join(known)}")
+            raise UserError(f"scheduler=plateau monitors {name}, but validation reports {', '.join(known)}")
         return float(value)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """What Lightning calls; a step that is left out does not move a schedule that counts steps."""
+        """Called by Lightning; a skipped step does not advance step-wise schedules."""
         config = next(c for c in self.trainer.lr_scheduler_configs if c.scheduler is scheduler)
         is_stepped = config.interval == "epoch" and isinstance(scheduler, ReduceLROnPlateau)  # step_epoch_schedules
         if not (is_stepped or (self.step_skipped and config.interval == "step")):
             super().lr_scheduler_step(scheduler, metric)
 
     def option_uses(self) -> dict[str, tuple[bool, str]]:
-        """Of options that have an effect only beside others: whether they have, and what they need."""
+        """For options that only take effect together with others: whether they do, and what they require."""
         return {}
 
     def frozen_backbone(self) -> BackboneNet | None:
-        """The net, if its body never learns and gives the same features in each epoch; else None."""
+        """The net, if its body stays frozen and its features are the same in each epoch; else None."""
         return None
 
     def setup_trainer(self, trainer: pl.Trainer) -> None:
-        """Called when the trainer is built: what a task that steps by itself does in its place."""
+        """Called when the trainer is built, for tasks with manual optimization."""
 
     def param_groups(self) -> Any:
-        """What the optimizer gets: parameters, or groups of them, whose ``factor`` multiplies its rate."""
+        """The optimizer's parameters, or parameter groups, whose ``factor`` scales the learning rate."""
         return self.parameters()
 
     def make_optimizer(self, parameters: Iterable[Any], **changes: Any) -> Optimizer:
-        """The optimizer of the config, with these options changed."""
+        """The configured optimizer, with these options changed."""
         if self.optimizer is None:
-            raise UserError("this model has something to learn, but optimizer is missing")
+            raise UserError("this model has trainable parameters, but optimizer is missing")
         try:
             optimizer = self.optimizer(parameters, **changes)
         except (ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"optimizer: {error}") from None
         if isinstance(optimizer, torch.optim.LBFGS) and not self.automatic_optimization:
             raise UserError(
-                "optimizer=lbfgs looks at the loss of a batch several times in a step, "
-                "which this model takes by itself: take another, such as optimizer=adam"
+                "optimizer=lbfgs evaluates the loss several times per step, "
+                "which this model's manual optimization does not support: use another, such as optimizer=adam"
             )
         for group in optimizer.param_groups:
             group["lr"] = group["lr"] * group.get("factor", 1.0)
@@ -388,7 +396,7 @@ class Task(Capabilities, pl.LightningModule):
 
 
 def for_manual(schedule: dict[str, Any]) -> dict[str, Any]:
-    """Lightning's scheduler dict without what it says to ignore where a task steps by itself."""
+    """Lightning's scheduler dict without the keys that are ignored in manual optimization."""
     return {key: value for key, value in schedule.items() if key not in ("monitor", "strict")}
 
 
@@ -397,11 +405,11 @@ def _state_of(loader: Any) -> dict[str, Any] | None:
 
 
 def stop_searching_for_cuda() -> None:
-    """Where there is no GPU, let PyTorch answer so from memory.
+    """Without a GPU, make PyTorch's CUDA check use its cached answer.
 
-    Adam and its kin ask at each step. Lightning sets a variable that sends the question to NVIDIA's management library,
-    which does no harm to processes that fork later; but where that library is missing, each answer is a search of the
-    disk, and takes a tenth of a small net's step. Without a GPU nothing can be harmed.
+    Adam and its variants check at each step. Lightning sets a variable that makes the check go through NVML,
+    which is safe for processes that fork later; but if NVML is missing, each check searches the
+    disk, which takes a tenth of a small net's step. Without a GPU the variable is not needed.
     """
     if not torch.cuda.is_available():
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)

@@ -1,8 +1,8 @@
-"""What a trained task can do, as others ask it.
+"""What a trained task can do, queried by method.
 
-As with specs and nets, what callbacks, commands and exports want of a task they ask by these methods, never by its
-class. Each ``as_…`` gives the task itself where it keeps the contract of that class in dlzoo/tasks/interfaces.py, which
-overrides the method, and None elsewhere.
+As with specs and nets, callbacks, commands and exports query a task by these methods, never by its
+class. Each ``as_…`` returns the task itself if it implements that interface of dlzoo/tasks/interfaces.py, which
+overrides the method, else None.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Capabilities:
-    """Of a task that can do nothing yet."""
+    """Defaults of a task without any capability."""
 
     spec: Spec
 
@@ -62,26 +62,26 @@ class Capabilities:
         return None
 
     def predict(self, inputs: Tensor) -> Tensor:
-        """What the task answers to inputs that are not standardised; each interface says what that is.
+        """Predictions for raw (not standardised) inputs; each interface defines their meaning.
 
         Raises:
-            UserError: it answers nothing to an input.
+            UserError: the task does not predict.
         """
-        raise UserError(f"{type(self).__name__} has learned neither classes nor values: there is nothing to predict")
+        raise UserError(f"{type(self).__name__} predicts neither classes nor values: there is nothing to predict")
 
     @property
     def predicted_target(self) -> Target | None:
-        """The classes or values that `predict` answers with: those of the data, unless it finds its own; None: it
-        predicts nothing."""
+        """The classes or values that `predict` returns: those of the data, unless the task finds its own; None: it
+        does not predict."""
         return self.spec.target if self.as_predictor() is not None else None
 
     def export_views(self) -> Mapping[str, Callable[[], View]]:
-        """What an export of the task may contain, by the name of the part: the first is the default.
+        """The exportable parts of the task by name: the first is the default.
 
         Each value builds the view (dlzoo/tasks/views.py). Empty: the task cannot be exported.
         """
         return {}
 
     def diagnostics(self) -> Iterator[str]:
-        """What goes wrong, each with its remedy; asked after each epoch of training and after a test."""
+        """Problems, each with its remedy; checked after each training epoch and after a test."""
         yield from ()

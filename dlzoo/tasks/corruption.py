@@ -1,4 +1,4 @@
-"""Noise by name, for nets that learn to clean pictures. Pictures stay in [0, 1]."""
+"""Image corruption by name, for denoising. Images stay in [0, 1]."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Corrupt = Callable[[Tensor, Noise], Tensor]
 def corruption(name: NoiseName, level: float) -> Corrupt:
     """x (B, C, H, W), noise -> the same, noisy.
 
-    ``gaussian`` adds N(0, level) and clips; ``uniform`` adds numbers between -level and level and clips; ``masking``
-    sets a share ``level`` of the pixels to 0 and ``salt_and_pepper`` to 0 or 1 (P. Vincent et al., "Stacked Denoising
-    Autoencoders", JMLR 11, 2010). A pixel is lost in all its channels.
+    ``gaussian`` adds N(0, level) and clips; ``uniform`` adds values between -level and level and clips; ``masking``
+    sets a fraction ``level`` of pixels to 0 and ``salt_and_pepper`` to 0 or 1 (P. Vincent et al., "Stacked Denoising
+    Autoencoders", JMLR 11, 2010). All channels of a pixel are corrupted together.
     """
     table: dict[str, Corrupt] = {
         "none": lambda x, noise: x,

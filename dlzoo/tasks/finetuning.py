@@ -1,9 +1,9 @@
-"""Ways to make a trained backbone one's own: which of its stages learn, when, and how fast.
+"""Transfer learning: which stages of a pretrained backbone are trained, when, and at which learning rate.
 
 J. Yosinski, J. Clune, Y. Bengio, H. Lipson, "How Transferable Are Features in Deep Neural Networks?", 2014, for the two
-plain ways; J. Howard, S. Ruder, "Universal Language Model Fine-tuning for Text Classification", 2018, for rates by
-depth and thawing from the top. Each way is a pure function of the epoch, so that a continued run goes on as it would
-have. It works on a `BackboneNet`, such as those of dlzoo/nets/backbone.py.
+basic modes; J. Howard, S. Ruder, "Universal Language Model Fine-tuning for Text Classification", 2018, for
+discriminative rates and gradual unfreezing. Each is a pure function of the epoch, so that runs can be resumed
+exactly. They work on a `BackboneNet`, such as those of dlzoo/nets/backbone.py.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from dlzoo.nets.base import Net
 
 
 class Transfer:
-    """How a net with a backbone learns. Subclasses say how many of its stages are frozen, and the rates.
+    """How a net with a backbone is trained. Subclasses define how many stages are frozen, and the rates.
 
     Raises:
-        UserError: on `check`, for a net without a backbone, or one whose backbone would stay as it was drawn.
+        UserError: on `check`, for a net without a backbone, or with a randomly initialised one.
     """
 
     changes: bool = False
-    """Whether stages thaw while the run goes on."""
+    """Whether stages are unfrozen during the run."""
 
     freezes_body: bool = False
-    """Whether only the head ever learns."""
+    """Whether only the head is ever trained."""
 
     def check(self, net: Net) -> None:
         name, backbone = type(self).__name__.lower(), net.as_backbone()
         if backbone is None:
             raise UserError(
                 f"transfer={name} is for nets with a backbone (model=resnet18, vgg16, timm …); "
-                f"{type(net).__name__} has none: take transfer=scratch"
+                f"{type(net).__name__} has none: use transfer=scratch"
             )
         if backbone.weights == "none":
             raise UserError(
@@ -40,21 +40,21 @@ class Transfer:
             )
 
     def apply(self, net: Any, done: float) -> None:
-        """Freeze and thaw, when the share ``done`` of the run's epochs is over."""
+        """Freeze and unfreeze stages after the fraction ``done`` of the run's epochs."""
         net.freeze(self.num_frozen(len(net.stages), done))
 
     def num_frozen(self, num_stages: int, done: float) -> int:
-        """How many of the lowest stages are frozen when the share ``done`` of the run's epochs is over."""
+        """How many of the lowest stages are frozen after the fraction ``done`` of the run's epochs."""
         raise NotImplementedError
 
     def rates(self, num_stages: int) -> list[float]:
-        """A factor on the optimizer's rate for each stage, the lowest first; the head has 1."""
+        """A factor on the learning rate for each stage, lowest first; the head has 1."""
         return [1.0] * num_stages
 
     def groups(self, net: Any) -> list[dict[str, Any]]:
-        """Parameters for an optimizer, the head's first, then the stages that ever learn, from the top.
+        """Parameter groups for an optimizer: the head, then the stages that are ever trained, from the top.
 
-        ``factor`` is for `Task.configure_optimizers`: the optimizer's rate is multiplied by it.
+        ``factor`` scales the learning rate in `Task.configure_optimizers`.
         """
         in_stages = {p for stage in net.stages for module in stage for p in module.parameters()}
         groups = [{"params": [p for p in net.parameters() if p not in in_stages], "name": "head", "factor": 1.0}]
@@ -66,13 +66,13 @@ class Transfer:
 
 
 class Scratch(Transfer):
-    """No transfer: fresh weights, all of which learn at one rate. For any net."""
+    """No transfer: random initialisation and one learning rate for all weights. For any net."""
 
     def check(self, net: Net) -> None:
         backbone = net.as_backbone()
         if backbone is not None and backbone.weights != "none":
             raise UserError(
-                f"transfer=scratch starts from fresh weights, but net.weights={backbone.weights}; leave one out"
+                f"transfer=scratch trains from random weights, but net.weights={backbone.weights}; omit one of them"
             )
 
     def apply(self, net: Any, done: float) -> None:
@@ -83,7 +83,7 @@ class Scratch(Transfer):
 
 
 class Features(Transfer):
-    """The backbone stays as it is, running statistics included, and gives features; only the head learns."""
+    """Feature extraction: the backbone is frozen, including running statistics; only the head is trained."""
 
     freezes_body = True
 
@@ -92,17 +92,17 @@ class Features(Transfer):
 
 
 class Finetune(Transfer):
-    """All of it learns, the backbone more slowly than the head, the slower the closer to the input.
+    """Fine-tune everything, with learning rates that decrease from the head towards the input.
 
     Args:
-        top: factor on the rate of the backbone's highest stage.
-        bottom: of its lowest stage; those between follow a geometric row.
+        top: factor on the learning rate of the backbone's highest stage.
+        bottom: the same for its lowest stage; those between are spaced geometrically.
     """
 
     def __init__(self, *, top: float = 0.3, bottom: float = 0.03) -> None:
         for key, value in (("top", top), ("bottom", bottom)):
             if not value > 0:
-                raise UserError(f"task.transfer.{key}={value} must be above 0: it is a factor on the optimizer's rate")
+                raise UserError(f"task.transfer.{key}={value} must be above 0: it is a factor on the learning rate")
         self.top = top
         self.bottom = bottom
 
@@ -115,11 +115,11 @@ class Finetune(Transfer):
 
 
 class Gradual(Finetune):
-    """As `Finetune`, but first the head learns alone, then stage after stage joins it from the top.
+    """As `Finetune`, but the head is trained alone first, then stages are unfrozen one by one from the top.
 
     Args:
-        start: share of the run's epochs after which the highest stage thaws.
-        end: share after which all have.
+        start: fraction of the run's epochs after which the highest stage is unfrozen.
+        end: fraction after which all are unfrozen.
     """
 
     changes = True
@@ -128,7 +128,7 @@ class Gradual(Finetune):
         super().__init__(top=top, bottom=bottom)
         if not 0 <= start <= end <= 1:
             raise UserError(
-                f"task.transfer.start={start} and end={end} must be shares of the run: 0 <= start <= end <= 1"
+                f"task.transfer.start={start} and end={end} must be fractions of the run: 0 <= start <= end <= 1"
             )
         self.start = start
         self.end = end
@@ -138,5 +138,5 @@ class Gradual(Finetune):
             return num_stages
         if done >= self.end:
             return 0
-        share = (done - self.start) / (self.end - self.start)
-        return num_stages - 1 - int(share * (num_stages - 1))
+        progress = (done - self.start) / (self.end - self.start)
+        return num_stages - 1 - int(progress * (num_stages - 1))

@@ -1,7 +1,7 @@
-"""Learning to say the next value of a series, and forecasting further by feeding outputs back.
+"""Training one-step-ahead forecasters, and multi-step forecasting by feeding outputs back.
 
-Training is one step ahead from true values. Validation and test start from one origin, where nothing is known but the
-past, and are judged in the units of the data.
+Training predicts one step ahead from true values. Validation and test forecast from a single origin, given only the
+past, and are evaluated in the units of the data.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Forecast(Forecasting):
     """For series.
 
     Args:
-        loss: of the next value, as the transform leaves it.
-        delta: of the Huber loss.
+        loss: loss of the next value, after the transform.
+        delta: threshold of the Huber loss.
     """
 
     targets = (Values,)
@@ -62,7 +62,7 @@ class Forecast(Forecasting):
         if self.stateful != spec.consecutive:
             raise SpecError(
                 f"net.stateful={self.stateful} needs data.consecutive={self.stateful}: only windows that follow one "
-                "another can hand on a state"
+                "another can carry over a state"
             )
         self.loss_name = loss
         self.criterion = value_loss(loss, delta=delta)
@@ -91,46 +91,48 @@ class Forecast(Forecasting):
         return self.measure(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        told = self.measure(batch, "test")
-        spec, history, future = self.spec, told["history"], told["target"]
-        told["baselines"] = baselines(history, len(future), spec.period)
-        for method, forecast in told["baselines"].items():
-            found = errors(forecast, future, spec.scales)
-            self.log_dict({f"baseline/{name}_{method}": value for name, value in found.items()}, batch_size=1)
+        outputs = self.measure(batch, "test")
+        spec, history, future = self.spec, outputs["history"], outputs["target"]
+        outputs["baselines"] = baselines(history, len(future), spec.period)
+        for method, forecast in outputs["baselines"].items():
+            metrics = errors(forecast, future, spec.scales)
+            self.log_dict({f"baseline/{name}_{method}": value for name, value in metrics.items()}, batch_size=1)
         if not has_statsmodels():
-            log.warning("baseline/…_holt_winters is left out: it needs statsmodels (pip install 'dlzoo[forecast]')")
-        return told
+            log.warning("baseline/…_holt_winters is skipped: it needs statsmodels (pip install 'dlzoo[forecast]')")
+        return outputs
 
     def measure(self, batch: Batch, split: str) -> dict[str, Any]:
         """The forecast of a batch, which is one origin: history (1, N, D), future (1, H, D), raw."""
         history, future = batch[0][0], batch[1][0]
         forecast = self.forecast(history, len(future))
-        measured = {"loss": self.one_step_loss(history, future), **errors(forecast, future, self.spec.scales)}
-        self.log_dict({f"{split}/{name}": value for name, value in measured.items()}, batch_size=1)
+        metrics = {"loss": self.one_step_loss(history, future), **errors(forecast, future, self.spec.scales)}
+        self.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, batch_size=1)
         return {"output": forecast, "target": future, "history": history}
 
     @torch.no_grad()
     def forecast(self, history: Tensor, horizon: int) -> Tensor:
-        """history: (N, D) raw -> the next values (H, D), raw: each is fed back to get the one after it.
+        """history: (N, D) raw -> the next values (H, D), raw, autoregressively.
 
-        A stateful net reads the whole history first; any other sees the last window of it.
+        A stateful net reads the whole history first; others see only its last window.
         """
         spec = self.spec
         known = spec.transform.apply(history)[None].to(next(self.parameters()))  # (1, N - lost, D)
-        steps = self.read_on(known, horizon) if self.stateful else self.feed_back(known[:, -spec.window :], horizon)
+        steps = (
+            self.continue_from(known, horizon) if self.stateful else self.feed_back(known[:, -spec.window :], horizon)
+        )
         return spec.transform.invert(steps[0].to(history), history)
 
     def export_views(self) -> Mapping[str, Callable[[], View]]:
         return {"model": lambda: Forecaster(self)}
 
     def feed_back(self, window: Tensor, horizon: int) -> Tensor:
-        """window: (B, W, D) -> the next (B, H, D), each from the window that ends with the one before it."""
+        """window: (B, W, D) -> the next (B, H, D), each predicted from the window before it."""
         for _ in range(horizon):
             window = torch.cat([window, self.link(self(window[:, -self.spec.window :]))[:, None]], dim=1)
         return window[:, self.spec.window :]
 
-    def read_on(self, known: Tensor, horizon: int) -> Tensor:
-        """known: (B, N, D) -> the next (B, H, D), with the state that reading them leaves."""
+    def continue_from(self, known: Tensor, horizon: int) -> Tensor:
+        """known: (B, N, D) -> the next (B, H, D), continuing from the state after reading them."""
         outputs, state = self.net.step(known)
         steps = [self.link(outputs[:, -1:])]
         while len(steps) < horizon:
@@ -140,7 +142,7 @@ class Forecast(Forecasting):
 
     @torch.no_grad()
     def one_step_loss(self, history: Tensor, future: Tensor) -> float:
-        """The training loss on what follows, each value from the true ones before it: it compares with train/loss."""
+        """The one-step-ahead loss on the future values, comparable with train/loss."""
         spec, horizon = self.spec, len(future)
         known = spec.transform.apply(torch.cat([history, future])).to(next(self.parameters()))
         if self.stateful:
@@ -152,12 +154,12 @@ class Forecast(Forecasting):
 
 
 def detached(state: State) -> State:
-    """The values of a state without the way that led to them: gradients end at the window's start."""
+    """The state detached from the graph: gradients are truncated at the window's start."""
     return state.detach() if isinstance(state, Tensor) else tuple(part.detach() for part in state)
 
 
 class Forecaster(View[Forecast]):
-    """Of a task that forecasts: from raw values to the next raw values, its own outputs fed back."""
+    """Exported forecaster: from raw values to the next raw values, feeding outputs back."""
 
     def __init__(self, task: Forecast) -> None:
         super().__init__(task)
@@ -169,7 +171,7 @@ class Forecaster(View[Forecast]):
         self.outputs = (Port("forecast", "float64", ("batch", spec.horizon, spec.num_columns), "the next raw values"),)
 
     def real_inputs(self, data: DataModule, num: int) -> Tensors:
-        """Histories that end at the last known values and before."""
+        """Histories that end at or shortly before the last known value."""
         history = first_batch(data)[0][0]
         longest = max(len(history) - num + 1, self.trained.spec.num_needed + 1)
         length = longest if self.trained.stateful else self.trained.spec.num_needed
@@ -180,7 +182,7 @@ class Forecaster(View[Forecast]):
         raw = history.transpose(0, 1)  # (N, B, D): the transform works along the first dimension
         known = spec.transform.apply(raw).float().transpose(0, 1)
         if task.stateful:
-            steps = task.read_on(known, spec.horizon)
+            steps = task.continue_from(known, spec.horizon)
         else:
             steps = task.feed_back(known[:, -spec.window :], spec.horizon)
         return (spec.transform.invert(steps.transpose(0, 1).double(), raw).transpose(0, 1),)

@@ -1,4 +1,4 @@
-"""How tasks whose nets make images are exported."""
+"""Export views of tasks whose nets produce images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Reconstructor(View["Encoding"]):
-    """Of a task that encodes images: their latents, and the images that these stand for."""
+    """Exported autoencoder: from images to their latents and reconstructions."""
 
     def __init__(self, task: Encoding) -> None:
         super().__init__(task)
@@ -25,16 +25,16 @@ class Reconstructor(View["Encoding"]):
         one = torch.zeros(1, dtype=torch.long) if labels else None
         size = task.encode(torch.zeros(1, *spec.shape), one).shape[1]
         self.outputs = (
-            Port("code", "float32", ("batch", size), "the code of each picture"),
-            Port("reconstruction", "float32", ("batch", *spec.shape), "pictures in [0, 1]"),
+            Port("code", "float32", ("batch", size), "the latent of each image"),
+            Port("reconstruction", "float32", ("batch", *spec.shape), "images in [0, 1]"),
         )
 
     def labels(self, target: Tensor) -> Tensors:
         return (target,) if self.trained.is_conditional else ()
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensors:  # type: ignore[override]
-        code = self.task.encode(self.pixels(x), labels)
-        return code, self.task.decode(code, labels)
+        latents = self.task.encode(self.pixels(x), labels)
+        return latents, self.task.decode(latents, labels)
 
     def expected(self, x: Tensor, labels: Tensor | None = None) -> Tensors:  # type: ignore[override]
         x = self.pixels(x)
@@ -43,35 +43,35 @@ class Reconstructor(View["Encoding"]):
 
 
 class Generator(View["Decoding"]):
-    """Of a task that makes images from latents."""
+    """Exported decoder: from latents to images."""
 
     def __init__(self, task: Decoding) -> None:
         super().__init__(task)
         labels = label_ports(task)
         one = torch.zeros(1, dtype=torch.long) if labels else None
-        size = example_codes(task, torch.zeros(1, *task.spec.shape), one).shape[1]
+        size = example_latents(task, torch.zeros(1, *task.spec.shape), one).shape[1]
         meaning = (
-            "a code of the encoder" if task.as_generator() is None else "drawn from a standard normal distribution"
+            "a latent of the encoder" if task.as_generator() is None else "drawn from a standard normal distribution"
         )
         self.inputs = (Port("code", "float32", ("batch", size), meaning), *labels)
-        self.outputs = (Port("picture", "float32", ("batch", *task.spec.shape), "pictures in [0, 1]"),)
+        self.outputs = (Port("picture", "float32", ("batch", *task.spec.shape), "images in [0, 1]"),)
 
     def real_inputs(self, data: DataModule, num: int) -> Tensors:
         x, target, *_ = first_batch(data)
         labels = (target[:num],) if self.trained.is_conditional else ()
         with torch.no_grad():
-            return (example_codes(self.trained, self.pixels(as_bytes(x[:num])), *labels), *labels)
+            return (example_latents(self.trained, self.pixels(as_bytes(x[:num])), *labels), *labels)
 
-    def forward(self, code: Tensor, labels: Tensor | None = None) -> Tensors:  # type: ignore[override]
-        return (self.task.decode(code, labels),)
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensors:  # type: ignore[override]
+        return (self.task.decode(latents, labels),)
 
-    def expected(self, code: Tensor, labels: Tensor | None = None) -> Tensors:  # type: ignore[override]
+    def expected(self, latents: Tensor, labels: Tensor | None = None) -> Tensors:  # type: ignore[override]
         with torch.inference_mode():
-            return (self.trained.decode(code, labels),)
+            return (self.trained.decode(latents, labels),)
 
 
-def example_codes(task: Decoding, x: Tensor, labels: Tensor | None = None) -> Tensor:
-    """Latents (B, D) such as the decoder gets: drawn where the task generates, else those of the images x."""
+def example_latents(task: Decoding, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    """Typical latents (B, D): sampled if the task is generative, else those of the images x."""
     generator, encoder = task.as_generator(), task.as_encoder()
     if generator is not None:
         return generator.draw(len(x), seed=0)
@@ -81,5 +81,5 @@ def example_codes(task: Decoding, x: Tensor, labels: Tensor | None = None) -> Te
 
 
 def label_ports(task: Decoding) -> tuple[Port, ...]:
-    """For a net that is given the class."""
-    return (Port("label", "int64", ("batch",), "the number of the class"),) if task.is_conditional else ()
+    """The label input of a conditional net."""
+    return (Port("label", "int64", ("batch",), "the class index"),) if task.is_conditional else ()

@@ -1,6 +1,6 @@
-"""What tasks can do: callbacks, commands and exports know a task by these classes alone.
+"""Task interfaces: callbacks, commands and exports access tasks only through these classes.
 
-A task derives from those whose contract it keeps; `Task.as_encoder`, `Task.as_predictor`, … then return the task
+A task derives from those that it implements; `Task.as_encoder`, `Task.as_predictor`, … then return the task
 itself, and None for all others. Images are (B, C, H, W) in [0, 1]; latents are (B, D).
 """
 
@@ -26,11 +26,11 @@ from dlzoo.tasks.image_views import Generator, Reconstructor
 from dlzoo.tasks.views import View
 
 EVAL_SEED = 20_140_414
-"""Of the noise in validation and test: the same in each epoch, so that only the net changes."""
+"""Seed of the noise in validation and test: the same in each epoch, so that only the net changes."""
 
 
 class Predicting(Task):
-    """It predicts the target of the data: classes or values.
+    """Predicts the target of the data: classes or values.
 
     ``test_step`` returns a dict with "output", as `outputs` gives it, and "target".
     """
@@ -48,7 +48,7 @@ class Predicting(Task):
 
 
 class Forecasting(Predicting):
-    """It continues series. ``test_step`` returns "history" and "baselines" (a dict of forecasts) as well."""
+    """Forecasts series. ``test_step`` returns "history" and "baselines" (a dict of forecasts) as well."""
 
     spec: SeriesSpec
 
@@ -57,10 +57,10 @@ class Forecasting(Predicting):
 
     @abstractmethod
     def forecast(self, history: Tensor, horizon: int) -> Tensor:
-        """(N, D) raw values until now -> (horizon, D), the next ones."""
+        """(N, D) raw values so far -> (horizon, D), the next ones."""
 
     def predict(self, inputs: Tensor) -> Tensor:
-        """(N, D) raw values until now -> (H, D), the next ones, as many as the spec's horizon."""
+        """(N, D) raw values so far -> (H, D), the next ones, up to the spec's horizon."""
         return self.forecast(inputs, self.spec.horizon)
 
     def outputs(self, inputs: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class Forecasting(Predicting):
 
 
 class LanguageModel(Task):
-    """It says how likely each token is to come next."""
+    """Predicts the next token."""
 
     net_type = RecurrentNet
     spec: TextSpec
@@ -89,8 +89,8 @@ class LanguageModel(Task):
 class Decoding(Task):
     """A task whose net turns latents into images.
 
-    What training draws at random in an epoch depends on the run's seed and the epoch alone, so a resumed run draws
-    what it would have drawn.
+    The random numbers of a training epoch depend only on the run's seed and the epoch, so a resumed run draws
+    the same ones.
     """
 
     spec: ImageSpec
@@ -106,18 +106,18 @@ class Decoding(Task):
 
     @property
     def is_conditional(self) -> bool:
-        """Whether the net is given the class as well."""
+        """Whether the net is conditioned on the class."""
         return self.net.num_conditions > 0
 
     @abstractmethod
-    def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        """codes: (B, D), labels: (B,) for conditional nets -> images."""
+    def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """latents: (B, D), labels: (B,) for conditional nets -> images."""
 
     def export_views(self) -> Mapping[str, Callable[[], View]]:
         return {"decoder": lambda: Generator(self)}
 
     def condition(self, labels: Tensor | None) -> Tensor | None:
-        """Labels (B,), or probabilities (B, K) after mixing -> what a conditional net is given, (B, K)."""
+        """Labels (B,), or probabilities (B, K) after mixing -> the condition of a conditional net, (B, K)."""
         if labels is None or not self.is_conditional:
             return None
         return F.one_hot(labels, self.spec.target.num_outputs).float() if labels.ndim == 1 else labels
@@ -130,7 +130,7 @@ class Decoding(Task):
 
 
 class Encoding(Decoding):
-    """It turns images into latents, and latents back into images.
+    """Encodes images into latents, and decodes latents into images.
 
     ``test_step`` returns a dict with "code" (B, D) and "error" (B,), the reconstruction error of each image.
     """
@@ -143,7 +143,7 @@ class Encoding(Decoding):
         """Images -> latents (B, D)."""
 
     def reconstruct(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images -> images, by way of their latents."""
+        """Images -> their reconstructions from latents."""
         return self.decode(self.encode(x, labels), labels)
 
     def predict(self, inputs: Tensor) -> Tensor:
@@ -154,18 +154,18 @@ class Encoding(Decoding):
         return {"model": lambda: Reconstructor(self), **super().export_views()}
 
     def corrupt(self, x: Tensor, noise: Noise | None = None) -> Tensor:
-        """What the net is given in place of x: x itself, unless it learns to clean images. The noise of training
-        unless given."""
+        """The net's input for x: x itself, unless the task is denoising. Uses the training noise
+        by default."""
         return x
 
 
 class Generating(Decoding):
-    """It makes new images from latents drawn from a standard normal distribution."""
+    """Generates new images from latents with a standard normal prior."""
 
     latent_dim: int
 
     is_adversarial: ClassVar[bool] = False
-    """Whether it learns against a discriminator: its losses then say little about the images."""
+    """Whether training is adversarial, so that losses say little about image quality."""
 
     def as_generator(self) -> Generating:
         return self
@@ -186,15 +186,15 @@ class Acting(Task):
     spec: EnvSpec | StatesSpec
 
     rng: np.random.Generator
-    """Of its random actions; who plays with the agent beside its training puts the state back."""
+    """Generator of its random actions; evaluation outside of training must restore its state."""
 
     def as_agent(self) -> Acting:
         return self
 
     @abstractmethod
     def greedy(self, observations: np.ndarray) -> np.ndarray:
-        """Observations (N, …), as environments show them -> the actions (N,) of an agent that is evaluated."""
+        """Raw observations (N, …) -> greedy actions (N,), for evaluation."""
 
     def predict(self, inputs: Tensor) -> Tensor:
-        """Observations (N, …) -> the actions (N,) of an agent that is evaluated."""
+        """Observations (N, …) -> greedy actions (N,)."""
         return torch.from_numpy(self.greedy(inputs.cpu().numpy()))

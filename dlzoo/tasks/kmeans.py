@@ -1,9 +1,9 @@
 """k-means clustering: assign each row to the nearest centroid, then move each centroid to the mean of its rows.
 
 No gradient and no optimizer: a step is a closed form. ``task.update=epoch`` is S. P. Lloyd's algorithm, 1957, one step
-an epoch, in which the inertia never rises; ``batch`` takes a step for each batch, a centroid being the mean of all the
-rows it ever got (J. MacQueen, 1967; D. Sculley, "Web-Scale k-Means Clustering", WWW 2010). It begins with k-means++
-(D. Arthur, S. Vassilvitskii, SODA 2007).
+an epoch, which never increases the inertia; ``batch`` takes a step for each batch, a centroid being the mean of all
+rows ever assigned to it (J. MacQueen, 1967; D. Sculley, "Web-Scale k-Means Clustering", WWW 2010). Initialised by
+k-means++ (D. Arthur, S. Vassilvitskii, SODA 2007).
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from dlzoo.tasks.manual import ManualTask
 
 
 class Clustering(ManualTask):
-    """For nets with ``centroids`` (S, K, F), S sets of K, and their ``counts`` (S, K).
+    """For nets with ``centroids`` (S, K, F), that is S sets of K, and their ``counts`` (S, K).
 
     Metrics: loss is the mean squared distance to the nearest centroid, the inertia divided by the number of rows; where
     the data have classes, nmi is the mutual information of clusters and classes, divided by the mean of their
-    entropies, and cluster_accuracy the share of rows whose cluster is matched with their class, one to one, at best.
+    entropies, and cluster_accuracy the accuracy of the best one-to-one matching of clusters and classes.
 
     Args:
-        update: when centroids move.
-        init_rows: k-means++ chooses among so many rows, the first of the first epoch.
+        update: when centroids are updated.
+        init_rows: number of rows for k-means++, the first ones of the first epoch.
     """
 
     uses_optimizer = False
@@ -60,9 +60,9 @@ class Clustering(ManualTask):
         self.seed = torch.initial_seed() % 2**63
         self.is_initialized = False
         self.waiting: tuple[Tensor, ...] = ()
-        """Rows of all ranks with their weights, (B, F + 1), until there are enough of them to begin with."""
+        """Rows of all ranks with their weights, (B, F + 1), collected for initialisation."""
         self.inertia: Tensor | None = None
-        """(S,): of each set of centroids, summed over the epoch so far."""
+        """(S,): inertia of each set of centroids, summed over the epoch so far."""
         self.eval_loss = MeanMetric()
         self.eval_table: Tensor | None = None
         """(K, C): rows of validation or test by cluster and class."""
@@ -71,14 +71,28 @@ class Clustering(ManualTask):
         if self.update == "epoch" and trainer.accumulate_grad_batches > 1:
             raise UserError(
                 f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}: with task.update=epoch all batches"
-                " of an epoch make one step; leave it out, or take task.update=batch"
+                " of an epoch make one step; omit it, or use task.update=batch"
             )
         super().setup_trainer(trainer)
 
     def on_train_start(self) -> None:
         super().on_train_start()
-        self.is_initialized = bool(self.net.centroids.any())  # they begin as zeros
+        self.is_initialized = bool(self.net.centroids.any())  # they are zeros before initialisation
         self.waiting = self.waiting or ()
+
+    def misfit_of_carried(self, name: str, value: Any) -> str | None:
+        num_starts, num_clusters, num_features = self.net.centroids.shape
+        if not isinstance(value, Tensor) and not value:
+            return None
+        if name == "inertia":
+            fits, wanted = shapes_of(value) == [(num_starts,)], f"{num_starts} sums"
+        elif name == "statistics":
+            sums = [(num_starts, num_clusters, num_features), (num_starts, num_clusters), (num_starts,)]
+            fits, wanted = shapes_of(value) == sums, f"sums of {num_starts} sets of {num_clusters} centroids"
+        else:
+            fits = all(len(shape) == 2 and shape[1] == num_features + 1 for shape in shapes_of(value))
+            wanted = f"rows of {num_features} features and a weight"
+        return None if fits else wanted
 
     # ------------------------------------------------------------------ steps
 
@@ -86,7 +100,7 @@ class Clustering(ManualTask):
         return bool(self.trainer.is_last_batch) if self.update == "epoch" else super().is_last_of_step(batch_idx)
 
     def steps_in(self, batch_idx: int) -> int:
-        if self.step_skipped:  # for a batch that is not finite; the other batches of the epoch make a step without it
+        if self.step_skipped:  # for a non-finite batch; the other batches of the epoch still make a step
             return 1
         return super().steps_in(batch_idx) if self.is_initialized else 0
 
@@ -94,7 +108,7 @@ class Clustering(ManualTask):
     def learn_batch(self, batch: Batch, batch_idx: int) -> None:
         x, _, weight = Batch(*batch)
         weight = torch.ones(len(x), device=self.device) if weight is None else weight
-        with torch.autocast(self.device.type, enabled=False):  # sums over many rows need all digits
+        with torch.autocast(self.device.type, enabled=False):  # sums over many rows need full precision
             x = widen(self.standardize(x).flatten(1))
             rows = torch.cat([x, weight[:, None].to(x.dtype)], 1)
             if not self.is_initialized:
@@ -107,9 +121,9 @@ class Clustering(ManualTask):
                     self.put_best_in_front()
 
     def wait(self, rows: Tensor, batch_idx: int) -> Tensor:
-        """Keep rows (B, F + 1); once there are enough, choose centroids and give all that were kept.
+        """Buffer rows (B, F + 1); once there are enough, initialise the centroids and return all buffered rows.
 
-        They are then the first rank's: the others are given none.
+        They are returned on the first rank only.
         """
         rows = self.of_whole_batch(rows, batch_idx)
         self.check_finite((rows,))
@@ -123,7 +137,7 @@ class Clustering(ManualTask):
         return kept if rank_and_world()[0] == 0 else kept[:0]
 
     def of_whole_batch(self, rows: Tensor, batch_idx: int) -> Tensor:
-        """The rows of all ranks in a training batch, in the order that one process would see."""
+        """The rows of all ranks in a training batch, in the order of a single process."""
         if rank_and_world()[1] == 1:
             return rows
         loader: Any = self.trainer.train_dataloader
@@ -147,7 +161,7 @@ class Clustering(ManualTask):
         self.is_initialized = True
 
     def add_rows(self, rows: Tensor) -> None:
-        """Assign rows (B, F + 1), and add what the centroids need of them to the statistics."""
+        """Assign rows (B, F + 1) to centroids, and add them to the statistics."""
         x, weight = rows[:, :-1], rows[:, -1]
         sums, counts, inertia = [], [], []
         for centroids in self.net.centroids:
@@ -162,7 +176,7 @@ class Clustering(ManualTask):
         self.log_step(total, loss=inertia[0] / total.clamp(min=1e-12))
 
     def move_centroids(self) -> None:
-        """To the means of their rows; one without rows stays."""
+        """Move centroids to the means of their rows; those without rows are kept."""
         if (totals := self.total_statistics()) is None:
             return
         sums, counts, inertia = totals
@@ -175,14 +189,14 @@ class Clustering(ManualTask):
         self.inertia = inertia if self.inertia is None else self.inertia + inertia
 
     def put_best_in_front(self) -> None:
-        """Sort the sets of centroids by their inertia in this epoch."""
+        """Sort the sets of centroids by their inertia in this epoch, best first."""
         if self.inertia is not None:
             order = self.inertia.argsort(stable=True)
             self.net.centroids.copy_(self.net.centroids[order])
             self.net.counts.copy_(self.net.counts[order])
         self.inertia = None
 
-    # ------------------------------------------------------------------ what it answers and how good that is
+    # ------------------------------------------------------------------ prediction and evaluation
 
     @property
     def predicted_target(self) -> Classes:
@@ -190,7 +204,7 @@ class Clustering(ManualTask):
         return Classes(tuple(f"cluster {i}" for i in range(self.net.centroids.shape[1])))
 
     def predict(self, inputs: Tensor) -> Tensor:
-        """Inputs (B, …) that are not standardised -> (B, K), 1 for the nearest cluster and 0 for the others."""
+        """Raw inputs (B, …) -> (B, K), one-hot nearest cluster."""
         scores = self(inputs)
         nearest = F.one_hot(scores.argmax(1), scores.shape[1]).to(scores.dtype)
         return torch.where(scores.isnan(), scores, nearest)
@@ -219,8 +233,14 @@ class Clustering(ManualTask):
         self.eval_loss.reset()
         if self.eval_table is not None:
             table, self.eval_table = all_reduce_sum(self.eval_table).double().cpu(), None
-            metrics |= {"nmi": normalized_mutual_information(table), "cluster_accuracy": matched_share(table)}
+            metrics |= {"nmi": normalized_mutual_information(table), "cluster_accuracy": matching_accuracy(table)}
         self.log_dict({f"{split}/{name}": value.float() for name, value in metrics.items()})
+
+
+def shapes_of(value: Any) -> list[tuple[int, ...]]:
+    """Of a tensor, or of several; empty for what is none."""
+    parts = value if isinstance(value, tuple | list) else (value,)
+    return [tuple(part.shape) if isinstance(part, Tensor) else () for part in parts]
 
 
 def plus_plus(x: Tensor, weight: Tensor, num: int, draw: torch.Generator) -> Tensor:
@@ -230,10 +250,10 @@ def plus_plus(x: Tensor, weight: Tensor, num: int, draw: torch.Generator) -> Ten
     nearest = torch.ones_like(weight)
     for _ in range(num):
         scores = (weight * nearest).double()
-        scores = scores if scores.any() else torch.ones_like(scores)  # fewer different rows than centroids
-        ladder = scores.cumsum(0)
-        height = torch.rand((), generator=draw, dtype=torch.float64).to(x.device) * ladder[-1]
-        row = x[torch.searchsorted(ladder, height, right=True).clamp(max=len(x) - 1)]
+        scores = scores if scores.any() else torch.ones_like(scores)  # fewer distinct rows than centroids
+        cumulative = scores.cumsum(0)
+        threshold = torch.rand((), generator=draw, dtype=torch.float64).to(x.device) * cumulative[-1]
+        row = x[torch.searchsorted(cumulative, threshold, right=True).clamp(max=len(x) - 1)]
         squares = (x - row).square().sum(1)
         nearest = torch.minimum(nearest, squares) if chosen else squares
         chosen.append(row)
@@ -241,7 +261,7 @@ def plus_plus(x: Tensor, weight: Tensor, num: int, draw: torch.Generator) -> Ten
 
 
 def normalized_mutual_information(table: Tensor) -> Tensor:
-    """Of clusters and classes, from their counts (K, C): 0 where one says nothing of the other, 1 where each tells the
+    """NMI of clusters and classes, from their counts (K, C): 0 if they are independent, 1 if each determines the
     other."""
     joint = table / table.sum().clamp(min=1)
     outer = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
@@ -251,8 +271,8 @@ def normalized_mutual_information(table: Tensor) -> Tensor:
     return shared / mean if mean > 0 else torch.ones(())
 
 
-def matched_share(table: Tensor) -> Tensor:
-    """The share of rows that lie where clusters and classes are matched one to one, as well as can be, (K, C)."""
+def matching_accuracy(table: Tensor) -> Tensor:
+    """The accuracy of the best one-to-one matching of clusters and classes, from their counts (K, C)."""
     from scipy.optimize import linear_sum_assignment
 
     rows, columns = linear_sum_assignment(table.numpy(), maximize=True)

@@ -1,4 +1,4 @@
-"""Learning to say which token follows, by truncated back-propagation through time."""
+"""Training language models by truncated back-propagation through time."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from dlzoo.tasks.interfaces import LanguageModel
 from dlzoo.tasks.views import Tensors, View, first_batch
 
 EVAL_STEPS = 256
-"""Tokens of a passage that are read at once in validation and test: changes nothing but the memory taken."""
+"""Chunk length in validation and test: affects memory only."""
 
 
 class Language(LanguageModel):
     """Cross-entropy of the next token.
 
-    Each row of a batch goes on where the same row of the batch before ended, so the net's state is carried over, but
-    gradients stop at the border (P. Werbos, "Backpropagation Through Time", 1990; truncated as in R. Williams, J. Peng,
-    1990). The state is forgotten when an epoch begins. In validation and test each row is a passage of its own, which
+    Each row of a batch continues the same row of the previous batch, so the net's state is carried over, but
+    gradients are truncated (P. Werbos, "Backpropagation Through Time", 1990; truncated as in R. Williams, J. Peng,
+    1990). The state is reset at the start of an epoch. In validation and test each row is a separate passage, which
     is read from its beginning without a state.
 
-    Metrics: perplexity, e to the mean loss of a token, and for characters also the bits of each, the loss / ln 2.
+    Metrics: perplexity, exp of the mean loss per token, and for character models also bits per character, loss / ln 2.
 
     Args:
-        forget: share of the rows whose state is forgotten in training at each border, so that the net also learns to
-            begin a text.
+        forget: probability of resetting a row's state between training batches, so that the net also learns to
+            start a text.
     """
 
     targets = (NextTokens,)
@@ -74,8 +74,8 @@ class Language(LanguageModel):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, y, _ = Batch(*batch)
         logits, state = self.advance(x, self.train_state)
-        forgotten = self.noise.uniform((len(x), 1), x.device) < self.forget
-        self.train_state = _map(state, lambda part: part.detach().masked_fill(forgotten, 0))
+        is_reset = self.noise.uniform((len(x), 1), x.device) < self.forget
+        self.train_state = _map(state, lambda part: part.detach().masked_fill(is_reset, 0))
         count = (y != PAD).sum()
         loss = cross_entropy(logits, y).sum() / count.clamp(min=1)
         self.log_step(count, loss=loss)
@@ -100,7 +100,7 @@ class Language(LanguageModel):
         self.log_split("test")
 
     def log_split(self, split: str) -> None:
-        """Log the split's metrics as ``split/name`` and forget them; computing them also joins the ranks."""
+        """Log the split's metrics as ``split/name`` and reset them; computing them synchronizes the ranks."""
         loss = float(self.eval_loss.compute())
         self.log_dict({f"{split}/{name}": value for name, value in measures(loss, self.spec).items()})
         self.eval_loss.reset()
@@ -113,17 +113,17 @@ class Language(LanguageModel):
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """(B, T, V), (B, T) -> (B, T) nats; 0 where there is no target."""
+    """(B, T, V), (B, T) -> (B, T) nats; 0 at padding."""
     return F.cross_entropy(widen(logits.flatten(0, 1)), y.flatten(), ignore_index=PAD, reduction="none").view(y.shape)
 
 
 def measures(loss: float, spec: TextSpec) -> dict[str, float]:
-    """What a mean loss in nats a token amounts to.
+    """Metrics from a mean loss in nats per token.
 
-    Words have no bits per character here: an ``<unk>`` stands for signs that the model need not spell.
+    Word models have no bits per character: an ``<unk>`` hides characters that the model need not predict.
     """
-    found = {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
-    return found | ({"bits_per_char": loss / math.log(2)} if spec.tokenizer.level == "char" else {})
+    metrics = {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+    return metrics | ({"bits_per_char": loss / math.log(2)} if spec.tokenizer.level == "char" else {})
 
 
 def _map(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -131,7 +131,7 @@ def _map(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 class Writer(View[Language]):
-    """Of a language model: how likely each token is to come next, and the state to go on from."""
+    """Exported language model: next-token probabilities, and the state to continue from."""
 
     def __init__(self, task: Language) -> None:
         super().__init__(task)
@@ -140,7 +140,9 @@ class Writer(View[Language]):
         before = (
             Port(name, "float32", shape, "state before the first token; zeros at a text's start") for name in names
         )
-        after = (Port(f"{name}_after", "float32", shape, "state after the last token, to go on from") for name in names)
+        after = (
+            Port(f"{name}_after", "float32", shape, "state after the last token, to continue from") for name in names
+        )
         self.inputs = (*spec.ports(), *before)
         self.outputs = (
             Port("probabilities", "float32", ("batch", "length", spec.num_tokens), "of the token after each"),
@@ -148,7 +150,7 @@ class Writer(View[Language]):
         )
 
     def real_inputs(self, data: DataModule, num: int) -> Tensors:
-        """A piece of real text, and the state that the piece before it leaves."""
+        """A piece of real text, and the state after the piece before it."""
         x = first_batch(data)[0][:num]
         half = min(x.shape[1] // 2, num)
         return (x[:, half : 2 * half], *_states(self.trained, x[:, :half]))
@@ -166,7 +168,7 @@ class Writer(View[Language]):
 
 
 def _states(task: Language, tokens: Tensor) -> Tensors:
-    """The state that reading them leaves, as a tuple."""
+    """The state after reading the tokens, as a tuple."""
     with torch.no_grad():
         state = task.advance(tokens)[1]
     return state if isinstance(state, tuple) else (state,)

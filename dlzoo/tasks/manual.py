@@ -1,9 +1,9 @@
-"""Learning without Lightning's automatic optimisation: the one place for it.
+"""Manual optimisation: the single implementation for all tasks without Lightning's automatic optimisation.
 
 With manual optimisation Lightning counts a step for each optimizer and none where there is no optimizer, refuses to
-clip and to accumulate gradients, and leaves the schedules alone. A `ManualTask` says what it learns from a batch
-(`learn_batch`) and has the rest from here: a training step counts once, however many optimizers step in it, and also
-where none does, so that max_steps, logging, checkpoints and averages of weights mean what they mean elsewhere. It can
+clip and to accumulate gradients, and does not step the schedules. A `ManualTask` defines how it learns from a batch
+(`learn_batch`) and inherits the rest: a training step counts once, however many optimizers step in it, even
+if none does, so that max_steps, logging, checkpoints and weight averaging work as usual. It can
 learn in four ways:
 
 - by backpropagation, with an optimizer for each of its `parts`: `backward_part`, then `step_optimizer`;
@@ -11,8 +11,8 @@ learn in four ways:
 - by a closed form, without an optimizer: `add_statistics`, then `total_statistics`, by which it updates the net;
 - by interaction with environments, which count their own steps: see `dlzoo.tasks.rl.agent`.
 
-Gradients and statistics are those of all ranks together. Optimizers, schedules and statistics that are still to be used
-are in the checkpoints.
+Gradients and statistics are reduced over all ranks. Optimizers, schedules and pending statistics are stored
+in checkpoints.
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ from dlzoo.tasks.base import Task, for_manual, stop_searching_for_cuda
 
 
 class Part(NamedTuple):
-    """What one optimizer moves."""
+    """The parameters of one optimizer."""
 
     parameters: Any
     """Parameters, or groups of them, see `Task.param_groups`."""
     changes: dict[str, Any] = {}
-    """To the options of the config's optimizer."""
+    """Changes to the configured optimizer's options."""
     every: int = 1
-    """Training steps from one step of the optimizer to its next."""
+    """Training steps between steps of this optimizer."""
 
 
 class ManualTask(Task):
-    """A task that moves its parameters by itself.
+    """A task that updates its parameters itself.
 
-    `learn_batch` is called for each batch. A step is made of `accumulate` batches; what completes it belongs where
-    `is_last_of_step` says so.
+    `learn_batch` is called for each batch. A step consists of `accumulate` batches; complete it when
+    `is_last_of_step` is true.
     """
 
     has_parts = True
 
     gradients_by_hand: ClassVar[bool] = False
-    """Whether gradients come from `add_gradient`, and no loss is there that could be scaled."""
+    """Whether gradients come from `add_gradient`, so that there is no loss to scale."""
 
     carried_state: ClassVar[tuple[str, ...]] = ("statistics",)
 
@@ -63,29 +63,29 @@ class ManualTask(Task):
         super().__init__(*args, **options)
         self.automatic_optimization = False
         self.accumulate = 1
-        """Batches that make one step."""
+        """Number of batches per step."""
         self.clip: tuple[float, str] | None = None
-        """Largest gradient, and whether its norm or each value is meant."""
+        """Gradient clipping threshold, and whether it applies to the norm or to each value."""
         self.statistics: tuple[Tensor, ...] | None = None
         """Sums over this rank's rows in the step so far, see `add_statistics`."""
         if not self.uses_optimizer:
-            self._refuse_options_of_optimizers()
+            self._reject_optimizer_options()
 
-    def _refuse_options_of_optimizers(self) -> None:
+    def _reject_optimizer_options(self) -> None:
         name = type(self).__name__
         if self.optimizer is not None:
-            raise UserError(f"optimizer: {name} learns without an optimizer; leave it out")
+            raise UserError(f"optimizer: {name} learns without an optimizer; omit it")
         if self.scheduler is not None and not keeps_rate(self.scheduler):
-            raise UserError(f"scheduler: {name} learns without an optimizer, so it has no rate; leave it out")
+            raise UserError(f"scheduler: {name} learns without an optimizer, so it has no learning rate; omit it")
 
-    # ------------------------------------------------------------------ what a task says
+    # ------------------------------------------------------------------ defined by each task
 
     @abstractmethod
     def learn_batch(self, batch: Any, batch_idx: int) -> None:
         """Learn from a batch, and log the means of the step."""
 
     def parts(self) -> list[Part]:
-        """What is optimized, each part by an optimizer of its own."""
+        """The parts to optimize, each with its own optimizer."""
         return [Part(self.param_groups())]
 
     def is_last_of_step(self, batch_idx: int) -> bool:
@@ -93,13 +93,13 @@ class ManualTask(Task):
         return (batch_idx + 1) % self.accumulate == 0 or self.trainer.is_last_batch
 
     def steps_in(self, batch_idx: int) -> int:
-        """How many steps the batch that was learnt has completed."""
+        """How many steps the current batch has completed."""
         return int(self.is_last_of_step(batch_idx))
 
     # ------------------------------------------------------------------ the trainer
 
     def setup_trainer(self, trainer: pl.Trainer) -> None:
-        """Clipping and accumulation, which the trainer would refuse to do; and a refusal of what cannot be done."""
+        """Take over clipping and accumulation, which the trainer would reject, and reject unsupported options."""
         if trainer.gradient_clip_val and not self.uses_optimizer:
             raise UserError(
                 f"trainer.gradient_clip_val={trainer.gradient_clip_val}: {type(self).__name__} learns without "
@@ -108,7 +108,7 @@ class ManualTask(Task):
         if self.gradients_by_hand and str(trainer.precision).startswith("16"):
             raise UserError(
                 f"trainer.precision={trainer.precision} scales the loss, but {type(self).__name__} computes its "
-                "gradients without one: take bf16-mixed or 32-true"
+                "gradients without one: use bf16-mixed or 32-true"
             )
         self.accumulate, trainer.accumulate_grad_batches = trainer.accumulate_grad_batches, 1
         if trainer.gradient_clip_val:
@@ -122,7 +122,7 @@ class ManualTask(Task):
 
     def configure_optimizers(self) -> Any:
         if not self.uses_optimizer:
-            return None  # Lightning puts a stand-in there, without parameters
+            return None  # Lightning substitutes a mock optimizer without parameters
         optimizers, schedules = [], []
         for part in self.parts():
             optimizers.append(self.make_optimizer(part.parameters, **part.changes))
@@ -133,9 +133,9 @@ class ManualTask(Task):
         return optimizers, schedules
 
     def plan(self, every: int) -> Plan:
-        """Of an optimizer that moves in each ``every``-th training step."""
+        """The plan of an optimizer that steps in each ``every``-th training step."""
         trainer = self.trainer
-        _ = trainer.estimated_stepping_batches  # until it is asked, Lightning does not count an epoch's batches
+        _ = trainer.estimated_stepping_batches  # accessing this makes Lightning count an epoch's batches
         per_epoch = -(-int(min(trainer.num_training_batches, UNLIMITED)) // self.accumulate)
         epochs, steps = trainer.max_epochs, trainer.max_steps
         total = min(per_epoch * epochs if epochs is not None and epochs >= 0 else UNLIMITED, UNLIMITED)
@@ -144,22 +144,22 @@ class ManualTask(Task):
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         if self.gradients_by_hand and batch_idx % self.accumulate == 0:
-            for optimizer in self.trainer.optimizers:  # not after the step: callbacks look at gradients when it ends
+            for optimizer in self.trainer.optimizers:  # not after the step: callbacks read gradients when it ends
                 optimizer.zero_grad()
         self.learn_batch(batch, batch_idx)
         if num_steps := self.steps_in(batch_idx):
             self.count_steps(num_steps)
 
     def count_steps(self, num_steps: int) -> None:
-        """Add to the trainer's ``global_step``: Lightning would count steps of optimizers, of which there may be none,
-        or several in a step."""
+        """Add to the trainer's ``global_step``: Lightning would count optimizer steps, of which there may be none,
+        or several in a training step."""
         progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         for part in (progress.total, progress.current):
             part.ready += num_steps
             part.completed += num_steps
 
     def timed(self, action: str) -> AbstractContextManager[Any]:
-        """For the trainer's profiler, which Lightning tells only what it does itself."""
+        """Context manager that reports the action to the trainer's profiler."""
         return self.trainer.profiler.profile(f"[{type(self).__name__}].{action}")  # type: ignore[attr-defined]
 
     # ------------------------------------------------------------------ gradients
@@ -174,42 +174,42 @@ class ManualTask(Task):
 
         Args:
             gradient: of the parameter's shape.
-            reduction: whether it is the sum or the mean over the rows; so is then that of the step, which is made of
-                the batches that are accumulated, of all ranks.
+            reduction: whether it is the sum or the mean over the rows; the gradient of the step is the same over all
+                accumulated batches of all ranks.
         """
         if reduction == "mean":
             gradient = gradient * (self.share / (self.accumulate * rank_and_world()[1]))
-        elif not self.share:  # the rows count on another rank
+        elif not self.share:  # these rows count on another rank
             gradient = torch.zeros_like(gradient)
         gradient = gradient.detach().to(parameter.dtype)
         parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
     def step_optimizer(self, index: int = 0, *, moves_schedule: bool = True) -> None:
-        """Step the optimizer of a part by its gradients, and the schedules of its rate.
+        """Step the optimizer of a part, and its learning-rate schedules.
 
         Args:
-            index: of the part in `parts`.
-            moves_schedule: False where a schedule does not count steps of the optimizer.
+            index: index of the part in `parts`.
+            moves_schedule: False if schedules do not count optimizer steps.
         """
         optimizer = self.trainer.optimizers[index]
         if self.gradients_by_hand:
             for group in optimizer.param_groups:
                 for p in group["params"]:
                     p.grad = None if p.grad is None else all_reduce_sum(p.grad)
-        with self.timed("optimizer_step"):  # what LightningOptimizer.step() does, but without counting it
+        with self.timed("optimizer_step"):  # LightningOptimizer.step() without counting the step
             self.trainer.strategy.optimizer_step(optimizer, _nothing)
         if moves_schedule and not self.step_skipped:
             self.step_schedules(optimizer)
 
     def step_schedules(self, optimizer: Optimizer) -> None:
-        """Step the schedules of an optimizer that count steps."""
+        """Step the step-wise schedules of an optimizer."""
         for config in self.trainer.lr_scheduler_configs:
             schedule: Any = config.scheduler
             if config.interval == "step" and schedule.optimizer is optimizer:
                 schedule.step()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Called when gradients are unscaled."""
+        """Called after gradients are unscaled."""
         if self.clip:
             self.clip_gradients(optimizer, *self.clip)
 
@@ -221,7 +221,7 @@ class ManualTask(Task):
         Args:
             sums: floating-point, in the same shapes and order in each batch.
         """
-        if not self.share:  # the rows count on another rank
+        if not self.share:  # these rows count on another rank
             sums = tuple(torch.zeros_like(total) for total in sums)
         self.check_finite(sums)
         if not self.step_skipped:
@@ -229,10 +229,10 @@ class ManualTask(Task):
             self.statistics = tuple(a + b for a, b in zip(before, sums, strict=True))
 
     def check_finite(self, values: tuple[Tensor, ...]) -> None:
-        """Called with what a step will use in place of gradients; training/nan_guard/ listens here."""
+        """Called with what a step uses in place of gradients; hook for training/nan_guard/."""
 
     def total_statistics(self) -> tuple[Tensor, ...] | None:
-        """The sums over the rows of the step of all ranks, which begin anew; None if the step is to be skipped."""
+        """The step's sums over the rows of all ranks, which are then reset; None if the step is to be skipped."""
         sums, self.statistics = self.statistics, None
         if self.step_skipped or sums is None:
             return None
@@ -240,12 +240,12 @@ class ManualTask(Task):
 
 
 def _nothing() -> None:
-    """The closure of an optimizer whose gradients are there already."""
+    """Closure for an optimizer whose gradients are already computed."""
 
 
 @contextlib.contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Gradients pass through the module, but none is added to its parameters."""
+    """Gradients flow through the module, but its parameters receive none."""
     parameters: Iterable[nn.Parameter] = [p for p in module.parameters() if p.requires_grad]
     for p in parameters:
         p.requires_grad_(False)

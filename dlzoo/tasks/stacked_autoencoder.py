@@ -1,4 +1,4 @@
-"""Stacked autoencoders: one layer learns after another, then the whole.
+"""Stacked autoencoders: greedy layer-wise pretraining, then joint training.
 
 Y. Bengio, P. Lamblin, D. Popovici, H. Larochelle, "Greedy Layer-Wise Training of Deep Networks", NeurIPS 2006.
 """
@@ -21,11 +21,11 @@ from dlzoo.tasks.autoencoder import Autoencoding
 class StackedAutoencoding(Autoencoding):
     """For nets whose ``decoder`` mirrors their ``encoder``, layer by layer.
 
-    In its turn, a layer and its mirror learn to reconstruct what the layers below make of the picture, which stay as
-    they are. The stage depends on the epoch alone, so a run can be continued. Validation is always of the whole.
+    In each stage, a layer and its mirror learn to reconstruct the features of the layers below, which stay
+    frozen. The stage depends only on the epoch, so a run can be resumed. Validation always uses the whole net.
 
     Args:
-        pretrain_epochs: of each layer; the rest of trainer.max_epochs is for the whole.
+        pretrain_epochs: epochs per layer; the rest of trainer.max_epochs trains the whole net.
     """
 
     net_type = LayeredEncoderDecoder
@@ -36,16 +36,16 @@ class StackedAutoencoding(Autoencoding):
         if pretrain_epochs < 0:
             raise UserError(f"task.pretrain_epochs={pretrain_epochs} must not be negative")
         self.pretrain_epochs = pretrain_epochs
-        there, back = sizes(self.net.encoder), sizes(self.net.decoder)
-        if not there or [size[::-1] for size in reversed(back)] != there:
+        encoder_sizes, decoder_sizes = sizes(self.net.encoder), sizes(self.net.decoder)
+        if not encoder_sizes or [size[::-1] for size in reversed(decoder_sizes)] != encoder_sizes:
             raise SpecError(
-                f"a layer learns together with its mirror, but the encoder's layers are {there} and the decoder's "
-                f"{back}: set net.decoder=null"
+                f"layers are trained with their mirrors, but the encoder's are {encoder_sizes} and the decoder's "
+                f"{decoder_sizes}: set net.decoder=null"
             )
 
     @property
     def stage(self) -> int:
-        """The layer that learns now, from 0; as many as there are layers when it is the whole."""
+        """Index of the layer being pretrained; the number of layers once the whole net is trained."""
         num = len(self.net.encoder)
         return min(self.current_epoch // self.pretrain_epochs, num) if self.pretrain_epochs else num
 
@@ -54,7 +54,7 @@ class StackedAutoencoding(Autoencoding):
         needed = self.pretrain_epochs * len(self.net.encoder)
         if self.stage < len(self.net.encoder) and 0 <= (self.trainer.max_epochs or -1) <= needed:
             yield (
-                f"the whole net never learns: its layers alone take {needed} epochs, and trainer.max_epochs is "
+                f"the whole net is never trained: pretraining takes {needed} epochs, and trainer.max_epochs is "
                 f"{self.trainer.max_epochs}; raise it, or lower task.pretrain_epochs={self.pretrain_epochs}"
             )
 
@@ -65,14 +65,14 @@ class StackedAutoencoding(Autoencoding):
         x = batch[0]
         with torch.no_grad():
             below = self.net.encoder[:stage]
-            given, wanted = (below(self.standardize(t).flatten(1)) for t in (self.corrupt(x), x))
-        codes = self.net.encoder[stage](given)
-        made = self.net.decoder[-1 - stage](codes)
-        loss = self.loss(made.view_as(x), x) if stage == 0 else F.mse_loss(made, wanted)
+            inputs, targets = (below(self.standardize(t).flatten(1)) for t in (self.corrupt(x), x))
+        latents = self.net.encoder[stage](inputs)
+        outputs = self.net.decoder[-1 - stage](latents)
+        loss = self.loss(outputs.view_as(x), x) if stage == 0 else F.mse_loss(outputs, targets)
         self.log_step(len(x), loss=loss)
         return loss
 
 
 def sizes(part: nn.Module) -> list[tuple[int, int]]:
-    """Inputs and outputs of each layer."""
+    """(inputs, outputs) of each layer."""
     return [(layer.in_features, layer.out_features) for layer in part.modules() if isinstance(layer, nn.Linear)]

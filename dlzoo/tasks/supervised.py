@@ -1,4 +1,4 @@
-"""Learning a target from an input by gradient descent on the mean loss of a batch."""
+"""Supervised learning by gradient descent on the mean loss of a batch."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from dlzoo.tasks.views import Tensors, View
 
 
 class Supervised(Predicting):
-    """Classification, yes/no labels or regression, as the target of the data says.
+    """Classification, multi-label classification or regression, depending on the target of the data.
 
     The loss of a batch is the mean over its samples, weighted by class and sample weights where given.
 
     Args:
         loss: by name (dlzoo/losses/functional.py); None is cross_entropy for classes,
             binary_cross_entropy for labels, mse for values.
-        label_smoothing: share of a class target that is spread over all classes; other targets have none.
-        gamma: of the focal loss.
-        delta: of the Huber loss.
-        class_weights: ``balanced`` or one factor a class.
-        loss_weights: factors of a net's outputs in training, main output first, for nets with auxiliary heads.
-        l1: times the sum of absolute weights (not biases, not norms) is added to the loss.
-        l2: times the sum of squared weights is added to the loss.
-        activity_l1: times the mean absolute output of each activation layer is added to the loss.
-        activity_l2: the same with squares.
-        transfer: how a net with a trained backbone learns; None: all of it at one rate.
+        label_smoothing: fraction of a class target that is spread over all classes; other targets have none.
+        gamma: focusing parameter of the focal loss.
+        delta: threshold of the Huber loss.
+        class_weights: ``balanced`` or one weight per class.
+        loss_weights: loss weights of a net's outputs in training, main output first, for nets with auxiliary heads.
+        l1: coefficient of the sum of absolute weights (not biases or norms) in the loss.
+        l2: coefficient of the sum of squared weights in the loss.
+        activity_l1: coefficient of the mean absolute output of each activation layer in the loss.
+        activity_l2: the same for squared outputs.
+        transfer: how a net with a pretrained backbone is trained; None: all of it at one learning rate.
     """
 
     targets: ClassVar[tuple[type[Target], ...]] = (Answer,)
@@ -122,7 +122,7 @@ class Supervised(Predicting):
             self.transfer.apply(self.net, done)
 
     def setup(self, stage: str) -> None:
-        """What never learns is frozen before DDP asks what does."""
+        """Freeze permanently frozen stages before DDP collects the trainable parameters."""
         if stage == "fit" and self.transfer is not None and not self.transfer.changes:
             self.transfer.apply(self.net, 0.0)
 
@@ -138,7 +138,7 @@ class Supervised(Predicting):
         return {"model": lambda: Predictor(self)}
 
     def loss(self, outputs: Tensor | tuple[Tensor, ...], target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The data loss: without penalties, so that train and validation compare."""
+        """The data loss without penalties, so that training and validation are comparable."""
         if not isinstance(outputs, tuple):
             if self.training and self.loss_weights != (1.0,):
                 raise ignored_option("task.loss_weights", list(self.loss_weights), "a net of several outputs")
@@ -147,8 +147,8 @@ class Supervised(Predicting):
             raise UserError(
                 f"the net has {len(outputs)} outputs, but task.loss_weights={list(self.loss_weights)}; give one each"
             )
-        shares = zip(self.loss_weights, outputs, strict=True)
-        return torch.stack([share * self._mean_loss(out, target, weight) for share, out in shares]).sum()
+        weighted = zip(self.loss_weights, outputs, strict=True)
+        return torch.stack([factor * self._mean_loss(out, target, weight) for factor, out in weighted]).sum()
 
     def _mean_loss(self, output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         each = self.objective.criterion(output, target)
@@ -156,7 +156,7 @@ class Supervised(Predicting):
         return each.mean() if factors is None else (each * factors).sum() / self._total(factors)
 
     def _total(self, factors: Tensor) -> Tensor:
-        """The sum of these factors; in training this rank's part, by its rows, of the sum over all ranks."""
+        """The sum of these factors; in training, this rank's part of the sum over all ranks, by its rows."""
         if self.training and gathering.rank_and_world()[1] > 1:
             total = self.batch_mean(factors.mean()) * len(factors)
         else:
@@ -164,7 +164,7 @@ class Supervised(Predicting):
         return total.clamp(min=1e-12)
 
     def penalty(self) -> Tensor | float:
-        """What the regularisers add to the loss in training."""
+        """The regularisation terms of the training loss."""
         total: Tensor | float = 0.0
         if self.l1 or self.l2:
             for p in self.net.parameters():
@@ -176,7 +176,7 @@ class Supervised(Predicting):
         return total
 
     def weight_of(self, target: Tensor, weight: Tensor | None = None) -> int | Tensor:
-        """What the mean loss of these samples counts beside that of others."""
+        """The weight of these samples' mean loss relative to other batches."""
         factors = self.objective.weights(target, weight)
         return len(target) if factors is None else self._total(factors)
 
@@ -202,7 +202,7 @@ class Supervised(Predicting):
         return self.measure(batch)
 
     def measure(self, batch: Batch) -> dict[str, Tensor]:
-        """Output, target and loss of a batch, which are also added to the metrics of the split."""
+        """Output, target and loss of a batch; also updates the metrics of the split."""
         x, target, weight = Batch(*batch)
         output = self(x)
         self.activities.clear()
@@ -218,7 +218,7 @@ class Supervised(Predicting):
         self.log_split("test")
 
     def log_split(self, split: str) -> None:
-        """Log the split's metrics as ``split/name`` and forget them; computing them also joins the ranks."""
+        """Log the split's metrics as ``split/name`` and reset them; computing them synchronizes the ranks."""
         values = {"loss": self.eval_loss.compute(), **self.eval_metrics.compute()}
         self.log_dict({f"{split}/{name}": value for name, value in values.items()})
         self.eval_loss.reset()
@@ -238,7 +238,7 @@ class Regression(Supervised):
 
 
 class Predictor(View[Supervised]):
-    """Probabilities of the classes, or values."""
+    """Exported predictor: class probabilities, or values."""
 
     def __init__(self, task: Supervised) -> None:
         super().__init__(task)

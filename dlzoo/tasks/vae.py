@@ -1,9 +1,9 @@
 """Variational autoencoders: the evidence lower bound, in nats per image.
 
 D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014; beta: I. Higgins et al., "beta-VAE", ICLR 2017.
--ELBO = reconstruction + KL: the binary cross-entropy of all pixels of an image, given a code drawn from the encoder's
-Gaussian, and the divergence of this Gaussian from the standard one. For pixels that are not 0 or 1 the cross-entropy
-is no log-likelihood, but it is what most sources report; ``binarize`` makes them bits.
+-ELBO = reconstruction + KL: the binary cross-entropy of all pixels of an image, given a latent drawn from the encoder's
+Gaussian, and the divergence of this Gaussian from the standard one. For non-binary pixels the cross-entropy
+is not a log-likelihood, but it is what most sources report; ``binarize`` makes them binary.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from dlzoo.tasks.base import OptimizerFactory, RunningMean, SchedulerFactory
 from dlzoo.tasks.interfaces import Encoding, Generating
 
 COLLAPSED = 0.01
-"""Nats: a unit of the code whose mean KL is lower tells the decoder nothing."""
+"""In nats: a latent unit with a lower mean KL counts as collapsed."""
 
 TEST_MEASURES = ("neg_elbo", "reconstruction", "kl", "nll", "mse")
 
 
 class VariationalAutoencoder(Encoding, Generating):
-    """Maximises the ELBO with one code an image in training, and one of fixed noise in validation and test.
+    """Maximises the ELBO with one latent sample per image, with fixed noise in validation and test.
 
-    Metrics: neg_elbo, reconstruction and kl; in the test also nll, mse (of the pixels, from the mean code), and
-    active_units, those that carry information.
+    Metrics: neg_elbo, reconstruction and kl; in the test also nll, mse (of the pixels, from the mean latent), and
+    active_units, the number of units that are not collapsed.
 
     Args:
-        beta: factor on the KL in the loss; metrics are those of the true bound.
-        kl_warmup: epochs over which the factor rises from 0 to beta: against posterior collapse.
-        binarize: dynamic draws each pixel as 0 or 1 with its brightness as the probability, anew each time.
-        num_importance_samples: codes an image for the test's nll, the importance-weighted estimate of -log p(x)
+        beta: weight of the KL in the loss; metrics are those of the true bound (beta = 1).
+        kl_warmup: epochs over which the weight rises from 0 to beta, against posterior collapse.
+        binarize: dynamic samples each pixel as 0 or 1 with its brightness as the probability, each time it is used.
+        num_importance_samples: latents per image for the test nll, the importance-weighted estimate of -log p(x)
             (Y. Burda, R. Grosse, R. Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016).
     """
 
@@ -93,25 +93,25 @@ class VariationalAutoencoder(Encoding, Generating):
         return self.beta * min(1.0, epochs / self.kl_warmup)
 
     def pixels(self, x: Tensor, noise: Noise) -> Tensor:
-        """x as it is, or drawn as bits."""
+        """x unchanged, or sampled as binary pixels."""
         if self.binarize == "none":
             return x
         return (noise.uniform(x.shape, x.device) < x).to(x.dtype)
 
     def bound(self, x: Tensor, labels: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
-        """Reconstruction (B,) and KL of each unit (B, D), which add up to -ELBO, and the mean codes (B, D)."""
+        """Reconstruction (B,) and KL of each unit (B, D), which add up to -ELBO, and the mean latents (B, D)."""
         condition = self.condition(labels)
         mean, log_var = self.net.encode(self.standardize(x), condition)
         mean, log_var = widen(mean), widen(log_var)
-        code = mean + (log_var / 2).exp() * noise.normal(mean.shape, mean.device)
-        logits = self.net.decode(code, condition)
+        latents = mean + (log_var / 2).exp() * noise.normal(mean.shape, mean.device)
+        logits = self.net.decode(latents, condition)
         return cross_entropy(logits, x), gaussian_kl(mean, log_var), mean
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return {"code": self.measure(batch, self.eval_noise.of_next(len(batch[0])))}
 
     def measure(self, batch: Batch, noise: Noise) -> Tensor:
-        """Add a batch's bounds to the metrics; the mean codes (B, D)."""
+        """Update the metrics with a batch's bounds; returns the mean latents (B, D)."""
         x, target, _ = Batch(*batch)
         x = self.pixels(x, noise)
         reconstruction, kl, mean = self.bound(x, target, noise)
@@ -126,14 +126,14 @@ class VariationalAutoencoder(Encoding, Generating):
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         x, target, _ = Batch(*batch)
         noise = self.eval_noise.of_next(len(x))
-        code = self.measure(batch, noise)
+        latents = self.measure(batch, noise)
         self.means["nll"].update(self.importance_nll(self.pixels(x, noise), target, noise))
-        error = (self.decode(code, target) - x).square().flatten(1).mean(1)
+        error = (self.decode(latents, target) - x).square().flatten(1).mean(1)
         self.means["mse"].update(error)
-        return {"code": code, "error": error}
+        return {"code": latents, "error": error}
 
     def importance_nll(self, x: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-        """-log of the mean over K codes of p(x, z) / q(z | x): (B,). It tends to -log p(x) from above as K grows."""
+        """-log of the mean over K latents of p(x, z) / q(z | x): (B,). It tends to -log p(x) from above as K grows."""
         condition = self.condition(labels)
         mean, log_var = self.net.encode(self.standardize(x), condition)
         mean, std = widen(mean), (widen(log_var) / 2).exp()
@@ -165,23 +165,23 @@ class VariationalAutoencoder(Encoding, Generating):
 
     def diagnostics(self) -> Iterator[str]:
         yield from super().diagnostics()
-        silent = self.latent_dim - self.num_active
-        if silent and self.trainer.testing:  # early in training it is common, and may pass
+        num_collapsed = self.latent_dim - self.num_active
+        if num_collapsed and self.trainer.testing:  # early in training it is common and often temporary
             yield (
-                f"posterior collapse: {silent} of {self.latent_dim} numbers of the code carry less than {COLLAPSED} "
-                f"nats; let the KL in slowly with task.kl_warmup=5, lower task.beta={self.beta}, or do with fewer: "
+                f"posterior collapse: {num_collapsed} of {self.latent_dim} latent units carry less than {COLLAPSED} "
+                f"nats; warm up the KL with task.kl_warmup=5, lower task.beta={self.beta}, or use fewer units: "
                 f"net.latent_dim={max(self.num_active, 1)}"
             )
 
     def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.net.encode(self.standardize(x), self.condition(labels))[0]
 
-    def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.net.decode(codes, self.condition(labels)).sigmoid()
+    def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.net.decode(latents, self.condition(labels)).sigmoid()
 
 
 class ConditionalVAE(VariationalAutoencoder):
-    """For nets that are told the class: K. Sohn, H. Lee, X. Yan, "Learning Structured Output Representation using Deep
+    """For class-conditional nets: K. Sohn, H. Lee, X. Yan, "Learning Structured Output Representation using Deep
     Conditional Generative Models", NeurIPS 2015."""
 
     targets = (Classes,)

@@ -1,9 +1,9 @@
-"""What an exported file computes: from raw inputs to what the trained task answers.
+"""Export views: what an exported file computes, from raw inputs to the trained task's predictions.
 
-A view joins what is done around a net (pixels scaled, inputs standardised, logits turned into probabilities, the steps
-of a forecast fed back) into one module of tensors in and tensors out. Beside it stands `View.expected`, the same
-answers in the way that the commands get them, which every exported file is compared with. The views of a kind of task
-stand beside its class, which names them in `Task.export_views`.
+A view combines a net with its pre- and postprocessing (pixel scaling, standardisation, probabilities from logits, the
+feedback loop of a forecast) in one module from tensors to tensors. `View.expected` computes the same
+outputs the way the commands do; every exported file is verified against it. The views of a kind of task
+are defined next to its class, which lists them in `Task.export_views`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T", bound=Task)
 
 
 class View(nn.Module, Generic[T]):
-    """One way to use a trained task: ``forward`` takes a tensor for each of ``inputs``, gives one for each output."""
+    """An exportable use of a trained task: ``forward`` maps one tensor per input port to one per output port."""
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
@@ -32,14 +32,14 @@ class View(nn.Module, Generic[T]):
     part: str
     """Its name in `Task.export_views`."""
     task: T
-    """What is exported; dlzoo/export/views.py puts a copy here that can be."""
+    """The exported task; dlzoo/export/views.py replaces it by an exportable copy."""
     trained: T
-    """What it is compared with."""
+    """The original task, for comparison."""
 
     def __init__(self, task: T) -> None:
         super().__init__()
         self.task = task
-        object.__setattr__(self, "trained", task)  # not as a submodule: it is no part of what is exported
+        object.__setattr__(self, "trained", task)  # not a submodule: it is not exported
 
     @abstractmethod
     def forward(self, *inputs: Tensor) -> Tensors:
@@ -55,32 +55,32 @@ class View(nn.Module, Generic[T]):
         return (self.raw(batch[0][:num]), *self.labels(batch[1][:num]))
 
     def labels(self, target: Tensor) -> Tensors:
-        """Of a batch, for views that are given the class."""
+        """Labels of a batch, for class-conditional views."""
         return ()
 
     def raw(self, x: Tensor) -> Tensor:
-        """A batch's inputs as an exported file takes them: pixels as bytes."""
+        """A batch's inputs in the exported file's format: pixels as bytes."""
         return as_bytes(x) if self.trained.spec.images else x
 
     def pixels(self, x: Tensor) -> Tensor:
-        """Bytes as the task wants them; other inputs as they are."""
+        """Bytes converted for the task; other inputs unchanged."""
         return x.float() * (1 / 255) if self.trained.spec.images else x
 
     def metrics(self) -> MetricCollection | None:
-        """What the quality of the answers is measured by; None where nothing is."""
+        """Metrics of the outputs' quality; None if there are none."""
         return None
 
-    def measured(self, answer: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The first output and the target, as the metrics take them."""
-        return answer, target
+    def measured(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The first output and the target, in the metrics' format."""
+        return output, target
 
 
 def first_batch(data: DataModule) -> Tensors:
-    """Of the test split, as it is stored."""
+    """The first batch of the test split, as stored."""
     loader: Any = data.test_dataloader()
     return next(iter(loader))
 
 
 def as_bytes(x: Tensor) -> Tensor:
-    """Images as bytes: those of the data, or the nearest to images in [0, 1]."""
+    """Images as bytes: unchanged, or rounded from [0, 1]."""
     return x if x.dtype == torch.uint8 else (x * 255).round().to(torch.uint8)

@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import lightning.fabric.loggers
 import lightning.pytorch as pl
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
@@ -43,17 +44,34 @@ def explained(error: Exception, cfg: DictConfig, trainer: pl.Trainer, run_dir: P
         )
     if cause := durable.write_failure(error, run_dir):
         return durable.write_error(cause.filename or run_dir, cause)
-    if isinstance(error, (*MISTAKES, AttributeError, LookupError)) and (name := callback_at_fault(error)):
-        return UserError(f"callbacks: {name} cannot work with these options here: {one_line(error, 300)}")
+    if isinstance(error, (*MISTAKES, AttributeError, LookupError, OSError)) and (name := part_at_fault(error)):
+        return UserError(f"{name} cannot work with these options here: {one_line(error, 300)}")
     return error
 
 
-def callback_at_fault(error: BaseException) -> str:
-    """The module of Lightning's callbacks that an error came from, if none of ours was called by it."""
+OPTIONS_MEET = {
+    "callbacks": Path(pl.callbacks.__file__).parent,
+    "logger": Path(pl.loggers.__file__).parent,
+    "logger of": Path(lightning.fabric.loggers.__file__).parent,
+    "trainer": Path(pl.loops.__file__).parent,
+}
+"""Folders of Lightning whose code fails where it is given options that it cannot use."""
+
+
+def part_at_fault(error: BaseException) -> str:
+    """The module of Lightning's callbacks or loggers that an error came from, if none of ours was called by it, or the
+    trainer, if one of its loops refused an option itself."""
     files = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]
-    ours, theirs = Path(__file__).parent, Path(pl.callbacks.__file__).parent
-    last = next((file for file in reversed(files) if file.is_relative_to(ours) or file.is_relative_to(theirs)), ours)
-    return last.stem if last.is_relative_to(theirs) else ""
+    ours = Path(__file__).parent
+    for file in reversed(files):
+        if file.is_relative_to(ours):
+            return ""
+        kind = next((kind for kind, folder in OPTIONS_MEET.items() if file.is_relative_to(folder)), None)
+        if kind == "trainer":
+            return kind if file == files[-1] and isinstance(error, ValueError) else ""
+        if kind is not None:
+            return f"{kind.split()[0]}: {file.stem}"
+    return ""
 
 
 def leave(run_dir: Path, outcome: dict[str, Any], error: Exception) -> None:

@@ -381,6 +381,8 @@ def check_rank(own: Mapping[str, Any], task: Any, place: str) -> None:
     carried = mapping(own.get("carried"), f"{place}.carried")
     for name in task.carried_state:
         tensors(carried.get(name), f"{place}.carried.{name}")
+        if (problem := task.misfit_of_carried(name, carried.get(name))) is not None:
+            refuse(f"{place}.carried.{name}", describe(carried.get(name)), problem)
     check_random(own.get("random", ABSENT), f"{place}.random")
 
 

@@ -19,6 +19,9 @@ MAX_BYTES = 16 << 20
 MAX_NODES = 200_000
 """Node limit of a document, with all aliases expanded."""
 MAX_DEPTH = 60
+MAX_DIGITS = 400
+"""Length limit of a number: Python converts none of more than 4,300 digits to text, not even for an error message."""
+NUMBER = re.compile(r"[-+]?(0[xb][\da-f_]+|[\d_:.]+)", re.IGNORECASE)
 
 
 def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
@@ -70,6 +73,8 @@ def check_yaml(text: str, source: object) -> None:
                 nodes += 1
                 if event.anchor is not None:
                     sizes[event.anchor] = 1
+                if len(event.value) > MAX_DIGITS and NUMBER.fullmatch(event.value):
+                    raise UserError(f"{source} contains a number of {len(event.value):,} digits")
             if len(opened) > MAX_DEPTH:
                 raise UserError(f"{source} is nested more than {MAX_DEPTH} levels deep")
             if nodes > MAX_NODES:

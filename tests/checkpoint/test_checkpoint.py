@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, plain data only, nothing foreign is built, equal results after reload."""
+"""Checkpoints: atomic, plain data only, no untrusted classes, equal results after reload."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def card(**changes: Any) -> dict[str, Any]:
 ROOMS = TableSpec((Column("size", "m2"), Column("town", categories=("x", "y"), fill="x")), Values(("price",), ("$",)))
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "a.ckpt"
     weights = {"w": torch.randn(3), "b": torch.arange(2)}
     CheckpointIO(card()).save_checkpoint({"state_dict": weights, "epoch": 7}, path)
@@ -87,7 +87,7 @@ def test_a_failure_leaves_the_old_file(
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_an_error_that_is_not_the_disk_s_is_not_taken_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_are_not_reported_as_disk_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*given: Any) -> None:
         raise RuntimeError("a fault of ours")
 
@@ -97,7 +97,7 @@ def test_an_error_that_is_not_the_disk_s_is_not_taken_for_one(tmp_path: Path, mo
     assert [*(tmp_path / "deeper" / "still").iterdir()] == []
 
 
-def test_a_run_keeps_what_it_wrote_and_takes_away_what_another_left(tmp_path: Path) -> None:
+def test_a_run_keeps_its_files_and_removes_those_of_other_runs(tmp_path: Path) -> None:
     path, before = tmp_path / "last.ckpt", tmp_path / "last.previous.ckpt"
 
     def save(io: CheckpointIO, step: int) -> list[int | None]:
@@ -126,7 +126,7 @@ def test_results_are_equal_after_reload(folder: Path, ckpt: Path) -> None:
     assert torch.equal(load_task(ckpt)[0](x), output)
 
 
-def test_the_card_holds_what_was_fitted(ckpt: Path) -> None:
+def test_the_manifest_holds_fitted_statistics(ckpt: Path) -> None:
     task, cfg = load_task(ckpt)
     data = build_data(cfg)
     data.setup("fit")
@@ -180,7 +180,7 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("name", SPOILT)
-def test_what_is_no_checkpoint_is_refused(name: str, ckpt: Path, tmp_path: Path) -> None:
+def test_files_that_are_not_checkpoints_are_rejected(name: str, ckpt: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.ckpt"
     spoil(name, path, ckpt)
     with pytest.raises(UserError) as caught:
@@ -191,8 +191,8 @@ def test_what_is_no_checkpoint_is_refused(name: str, ckpt: Path, tmp_path: Path)
 
 
 ODD: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "no card": (lambda content: content.pop("dlzoo"), "was not written by dlzoo"),
-    "a card that is text": (lambda content: content.update(dlzoo="x"), "was not written by dlzoo"),
+    "no manifest": (lambda content: content.pop("dlzoo"), "was not written by dlzoo"),
+    "a manifest that is text": (lambda content: content.update(dlzoo="x"), "was not written by dlzoo"),
     "no weights": (lambda content: content.pop("state_dict"), "was not written by dlzoo"),
     "a config that is no text": (
         lambda content: content["dlzoo"].update(config={}),
@@ -211,14 +211,14 @@ ODD: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_what_lacks_a_part_is_refused(name: str, ckpt: Path, tmp_path: Path) -> None:
+def test_incomplete_checkpoints_are_rejected(name: str, ckpt: Path, tmp_path: Path) -> None:
     change, message = ODD[name]
     with pytest.raises(UserError, match=message):
         read(changed(ckpt, tmp_path / "x.ckpt", change))
 
 
 @pytest.mark.parametrize("name", ["nothing.ckpt", "."])
-def test_no_file(name: str, tmp_path: Path) -> None:
+def test_missing_file(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         read(tmp_path / name)
 
@@ -235,7 +235,7 @@ STRANGERS = {
 
 
 @pytest.mark.parametrize(("place", "target"), STRANGERS.items())
-def test_a_stranger_is_not_built(place: str, target: str, ckpt: Path, tmp_path: Path) -> None:
+def test_untrusted_targets_are_not_built(place: str, target: str, ckpt: Path, tmp_path: Path) -> None:
     change = with_target(place, target, _args_=[str(tmp_path / "harm")])
     refused(changed(ckpt, tmp_path / "x.ckpt", change), f"wants to build {place}._target_={target}; only classes from")
 
@@ -251,11 +251,11 @@ def test_a_stranger_is_not_built(place: str, target: str, ckpt: Path, tmp_path: 
         ["dlzoo.nets.mlp.MLP"],
     ],
 )
-def test_only_classes_of_the_house(target: Any, ckpt: Path, tmp_path: Path) -> None:
+def test_only_dlzoo_classes_are_allowed(target: Any, ckpt: Path, tmp_path: Path) -> None:
     refused(changed(ckpt, tmp_path / "x.ckpt", with_target("net", target)), "net._target_")
 
 
-def test_a_class_that_the_house_only_imports(ckpt: Path, tmp_path: Path) -> None:
+def test_classes_only_imported_by_dlzoo_are_rejected(ckpt: Path, tmp_path: Path) -> None:
     path = changed(ckpt, tmp_path / "x.ckpt", with_target("data", "dlzoo.data.loaders.DataLoader"))
     refused(path, "data._target_=dlzoo.data.loaders.DataLoader")
 
@@ -268,7 +268,7 @@ HIDDEN: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("way", HIDDEN)
-def test_a_stranger_behind_a_reference(way: str, ckpt: Path, tmp_path: Path) -> None:
+def test_untrusted_targets_behind_references_are_rejected(way: str, ckpt: Path, tmp_path: Path) -> None:
     def change(content: dict[str, Any]) -> None:
         text = content["dlzoo"]["config"]
         assert HIDDEN[way](text) != text
@@ -284,13 +284,13 @@ def refused(path: Path, message: str) -> None:
     assert not path.with_name("harm").exists()
 
 
-def test_weights_of_another_net(ckpt: Path, tmp_path: Path) -> None:
+def test_weights_of_a_different_net(ckpt: Path, tmp_path: Path) -> None:
     path = changed(ckpt, tmp_path / "x.ckpt", lambda content: content["state_dict"].popitem())
-    with pytest.raises(UserError, match="does not fit the net that it names"):
+    with pytest.raises(UserError, match="does not match its net"):
         load_task(path)
 
 
-def test_a_spec_of_another_version(ckpt: Path, tmp_path: Path) -> None:
+def test_a_spec_of_a_different_version(ckpt: Path, tmp_path: Path) -> None:
     path = changed(ckpt, tmp_path / "x.ckpt", lambda content: content["dlzoo"]["spec"].update(type="SoundSpec"))
     with pytest.raises(UserError, match="SoundSpec"):
         load_task(path)

@@ -1,4 +1,4 @@
-"""Checkpoints survive: damage is noticed, and no fault while one is written costs the one before it.
+"""Checkpoints survive: corruption is detected, and no failed write loses the previous one.
 
 ``DLZOO_WRITE_RESULTS=1 pytest tests/checkpoint/test_durable.py`` writes the counts for RESULTS.md.
 """
@@ -39,7 +39,7 @@ CARD = {"format": checkpoint_files.FORMAT, "config": "a: 1\n", "overrides": [], 
 
 
 def state(step: int) -> dict[str, Any]:
-    """What a run would save, with arrays that belong to it."""
+    """Checkpoint content with sidecar arrays."""
     weights = torch.full((40,), float(step))
     return {"state_dict": {"w": weights}, "step": step, base.BESIDE: {"replay": np.full(200, step)}}
 
@@ -64,7 +64,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 Tally = dict[str, Counter[str]]
-"""For each fault: how often it was injected, noticed (the one before can be used) and harmless (so can this one)."""
+"""For each fault: how often it was injected, noticed (the previous one can be used) and harmless (so can this one)."""
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def flipped(content: bytes, bit: int) -> bytes:
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_a_file_is_on_the_disk_before_it_has_its_name_and_then_its_name_is(
+def test_files_are_synced_before_and_after_the_rename(
     keep: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a machine that loses its power may be left with an empty file of that name."""
@@ -108,8 +108,8 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_then_its_name_is(
     fsync, replace = os.fsync, os.replace
 
     def seen_fsync(handle: int) -> None:
-        found = os.fstat(handle)
-        done.append(("folder" if stat.S_ISDIR(found.st_mode) else "file", found.st_ino, found.st_size))
+        results = os.fstat(handle)
+        done.append(("folder" if stat.S_ISDIR(results.st_mode) else "file", results.st_ino, results.st_size))
         fsync(handle)
 
     def seen_replace(source: Any, target: Any) -> None:
@@ -129,14 +129,14 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_then_its_name_is(
 # Damage
 
 
-def test_the_one_before_stays_and_no_other(tmp_path: Path) -> None:
+def test_only_the_previous_checkpoint_is_kept(tmp_path: Path) -> None:
     path = saved(tmp_path, 1, 2, 3)
     assert (step_of(path), step_of(previous_of(path))) == (3, 2)
     assert len([*tmp_path.iterdir()]) == 4  # each with its arrays
 
 
 @pytest.mark.parametrize("sealed", [True, False], ids=["with a digest", "without one"])
-def test_a_flipped_bit_is_noticed_or_harmless(sealed: bool, tmp_path: Path, tally: Tally) -> None:
+def test_a_flipped_bit_is_detected_or_harmless(sealed: bool, tmp_path: Path, tally: Tally) -> None:
     """Anywhere; of the archive's directory, every third bit."""
     path = tmp_path / "x.ckpt"
     good = {"state_dict": {"w": torch.randn(30)}, "dlzoo": CARD}
@@ -153,18 +153,18 @@ def test_a_flipped_bit_is_noticed_or_harmless(sealed: bool, tmp_path: Path, tall
     for bit in bits:
         path.write_bytes(flipped(content, bit))
         try:
-            found = checkpoint_files.read(path)
+            results = checkpoint_files.read(path)
         except UserError:
             noticed += 1
         else:
-            assert torch.equal(found["state_dict"]["w"], good["state_dict"]["w"]), bit
+            assert torch.equal(results["state_dict"]["w"], good["state_dict"]["w"]), bit
             assert not sealed or bit >= 8 * (len(content) - durable.DIGEST_LENGTH), bit
     assert noticed > 100
     name = f"a flipped bit in a file {'with' if sealed else 'without'} a digest"
     tally[name] += Counter(injected=len(bits), noticed=noticed, harmless=len(bits) - noticed)
 
 
-def test_pytorch_alone_does_not_notice(tmp_path: Path) -> None:
+def test_pytorch_alone_does_not_detect_flipped_bits(tmp_path: Path) -> None:
     """Why there is a digest: if this fails, it is no longer needed."""
     weights = torch.randn(1000)
     torch.save({"w": weights}, tmp_path / "x.pt")
@@ -175,7 +175,7 @@ def test_pytorch_alone_does_not_notice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damaged", ["last.ckpt", "last.replay-*.npz"])
-def test_the_one_before_takes_the_place_of_a_damaged_one(
+def test_the_previous_checkpoint_replaces_a_corrupted_one(
     damaged: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], tally: Tally
 ) -> None:
     path = saved(tmp_path, 1, 2)
@@ -186,7 +186,7 @@ def test_the_one_before_takes_the_place_of_a_damaged_one(
         assert format.read_whole(path).path == previous_of(path)
         said = capsys.readouterr().err
         assert said.startswith(f"warning: {path} is ")
-        assert f"{previous_of(path)}, the one before it, is used" in said
+        assert f"using the previous one, {previous_of(path)}" in said
         assert step_of(previous_of(path)) == 1
         tally["a checkpoint or its arrays cut off"] += Counter(injected=1, noticed=1)
     (tmp_path / name).write_bytes(content[:-1])  # nothing but the digest is cut
@@ -194,17 +194,17 @@ def test_the_one_before_takes_the_place_of_a_damaged_one(
     assert capsys.readouterr().err == ""
 
 
-def test_damaged_arrays_are_not_learnt_from(tmp_path: Path) -> None:
+def test_corrupted_arrays_are_not_used(tmp_path: Path) -> None:
     path = saved(tmp_path, 1, 2)
     arrays = tmp_path / checkpoint_files.read(path)[beside.NAME]
     content = arrays.read_bytes()
     arrays.write_bytes(flipped(content, 8 * content.index(np.full(200, 2).tobytes()) + 3))
-    with pytest.raises(Damaged, match=r"last.ckpt is of no use: last.replay-.*.npz is damaged.*last.previous.ckpt"):
+    with pytest.raises(Damaged, match=r"last.ckpt is unusable: last.replay-.*.npz is damaged.*last.previous.ckpt"):
         CheckpointIO(CARD).load_checkpoint(path)
     assert checkpoint_files.read(path)["step"] == 2  # who only evaluates does not need them
 
 
-def test_who_reads_a_damaged_one_is_told_of_the_one_before(tmp_path: Path) -> None:
+def test_reading_a_corrupted_checkpoint_mentions_the_previous_one(tmp_path: Path) -> None:
     path = saved(tmp_path, 1, 2)
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(Damaged, match=r"last.ckpt is cut off, .*; the previous checkpoint is .*last.previous.ckpt"):
@@ -219,7 +219,7 @@ def test_who_reads_a_damaged_one_is_told_of_the_one_before(tmp_path: Path) -> No
         format.read_whole(path)
 
 
-def test_a_damaged_one_does_not_become_the_one_before(tmp_path: Path) -> None:
+def test_a_corrupted_checkpoint_does_not_become_the_previous_one(tmp_path: Path) -> None:
     path = saved(tmp_path, 1, 2)
     path.write_bytes(b"damaged")
     io = CheckpointIO(CARD)
@@ -230,7 +230,7 @@ def test_a_damaged_one_does_not_become_the_one_before(tmp_path: Path) -> None:
     assert (step_of(path), step_of(previous_of(path))) == (4, 3)
 
 
-def test_a_checkpoint_that_goes_takes_its_arrays(tmp_path: Path) -> None:
+def test_removing_a_checkpoint_removes_its_arrays(tmp_path: Path) -> None:
     CheckpointIO(CARD).remove_checkpoint(saved(tmp_path, 1, 2))
     assert [*tmp_path.iterdir()] == []
 
@@ -287,7 +287,7 @@ def test_a_kill_before_any_file_operation(
     assert ("warning" in capsys.readouterr().err) == (not links)  # for a moment, only the one before is there
 
 
-def test_only_the_dead_leave_litter(tmp_path: Path) -> None:
+def test_only_killed_processes_leave_temporary_files(tmp_path: Path) -> None:
     process = FORKS.Process(target=int)
     process.start()
     process.join(60)
@@ -311,7 +311,7 @@ def limit() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.99])
-def test_a_checkpoint_that_finds_no_room(share: float, tmp_path: Path, limit: Any, tally: Tally) -> None:
+def test_a_full_disk(share: float, tmp_path: Path, limit: Any, tally: Tally) -> None:
     io = CheckpointIO(CARD)
     path = saved(tmp_path, 1, 2, io=io)
     before = contents(tmp_path)
@@ -327,7 +327,7 @@ def test_a_checkpoint_that_finds_no_room(share: float, tmp_path: Path, limit: An
 
 @pytest.mark.parametrize("call", ["fsync", "replace", "link"])
 @pytest.mark.parametrize("after", [0, 1, 2])
-def test_a_disk_that_fails_at_any_call(
+def test_a_disk_error_at_any_call(
     call: str, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally
 ) -> None:
     io = CheckpointIO(CARD)
@@ -356,7 +356,7 @@ def test_a_disk_that_fails_at_any_call(
     assert (step_of(path), len([*tmp_path.iterdir()])) == (4, 4)
 
 
-def test_a_folder_that_cannot_be_written(tally: Tally) -> None:
+def test_an_unwritable_folder(tally: Tally) -> None:
     with tempfile.TemporaryDirectory() as name:  # not below tmp_path, where others than its owner cannot look
         folder, io = Path(name), CheckpointIO(CARD)
         path = saved(folder, 1, 2, io=io)

@@ -168,7 +168,7 @@ def test_a_folder_of_images_and_other_data(
 def test_pictures_that_were_learned_from_are_not_recognised(ckpt: Path, terminal: Terminal) -> None:
     code, _, err = terminal(inspection.main, f"ckpt={ckpt}", "data.test_fraction=0.5")
     assert code == 2
-    assert "has learned from 60% of these test rows" in err
+    assert "was trained or validated on 60% of these test rows" in err
 
 
 def test_the_layer_that_is_asked(ckpt: Path, terminal: Terminal, drawn: dict[str, Any]) -> None:
@@ -211,7 +211,7 @@ MISTAKES = {
     "depths=x": "depths=x: this must be a whole number",
     "mistakes=-1": "mistakes=-1 is out of range; it must be at least 0",
     "limit=0": "limit=0 is out of range",
-    "layer=layers.44": "layer=layers.44: there is no such layer with maps; did you mean 'layers.4'?",
+    "layer=layers.44": "layer=layers.44: no such layer with maps; did you mean 'layers.4'?",
     "input=nothing.png": "input=nothing.png: there is no such file or folder",
     "invert=true": "invert: this is for the images of input=…",
     "fit=crop": "fit: this is for the images of input=…",

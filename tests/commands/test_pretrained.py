@@ -64,7 +64,7 @@ def test_classes_that_nobody_named_have_numbers(folder: Path, terminal: Terminal
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["model=resnet18"], "would guess without weights: give net.weights=imagenet"),
+        (["model=resnet18"], "needs trained weights to predict: give net.weights=imagenet"),
         (["model=mlp"], "model=mlp has no published weights: train it, then give ckpt="),
         (["model=resnt18"], "there is no such model; did you mean 'resnet18'?"),
         (["model=resnet18", "net.weight=none"], "did you mean 'weights'?"),

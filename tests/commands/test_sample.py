@@ -65,6 +65,13 @@ def test_the_length_is_in_tokens() -> None:
     assert len(WORDS.encode(words)) == 25
 
 
+def test_a_vocabulary_of_long_tokens_fills_no_terminal() -> None:
+    spec = TextSpec(NextTokens(6), vocabulary=(*SPECIAL, *(c * 10_000 for c in "abcd")))
+    text = generate(WordRNN(spec).eval(), spec, Options(length=25))
+    assert len(text.split()) == 25
+    assert all(len(word) == 100 and word.endswith("…") for word in text.split())
+
+
 def test_the_prompt_stays_as_it_was_written() -> None:
     text = generate(WordRNN(WORDS).eval(), WORDS, Options(prompt="The FOOD, was  good", length=5))
     assert text.startswith("The FOOD, was  good")

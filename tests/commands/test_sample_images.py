@@ -98,7 +98,7 @@ def test_a_class_on_demand(ckpt_of: Callable[[str], Path], terminal: Terminal) -
 
 def test_mistakes_of_sampling(ckpt_of: Callable[[str], Path], terminal: Terminal) -> None:
     says = {
-        ("vae", "class=7"): "class=7: this model is not told the class of what it makes; cvae and cgan are",
+        ("vae", "class=7"): "class=7: this model is not class-conditional; cvae and cgan are",
         ("cvae", "class=seven"): "class=seven is unknown; choose from: 0, 1",
         ("vae", "n=0"): "n=0 must lie between 1 and 100,000",
         ("vae", "n=few"): "n=few: this must be a whole number",

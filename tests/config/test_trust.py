@@ -28,6 +28,7 @@ from dlzoo.config import compose as config
 from dlzoo.config import introspection as signatures
 from dlzoo.config import overrides as config_overrides
 from dlzoo.config import schema
+from dlzoo.data.images.folder import ImageFolder
 from dlzoo.errors import UserError
 from dlzoo.training import launch
 from dlzoo.training.resume import resumed
@@ -308,6 +309,70 @@ def test_a_file_does_not_start_processes_without_end(
 ) -> None:
     done = train(*experiment(tmp_path, f"trainer: {{accelerator: cpu, devices: {devices}}}"))
     refused(done, canary, "10,000 processes are more than this machine's")
+
+
+def test_no_run_waits_for_machines_that_a_file_or_a_checkpoint_names(
+    ckpt: Path, canary: Path, tmp_path: Path, train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "the run would wait for other machines"
+    refused(train(*experiment(tmp_path, "trainer: {accelerator: cpu, num_nodes: 2}")), canary, said)
+    for word in ("trainer.num_nodes=2", "++trainer={num_nodes: 2}"):
+        with pytest.raises(UserError, match=said):
+            trust.check_stored([word], "ckpt=x", trust.Trust(), config.known_keys())
+    assert trust.check_stored(["trainer.num_nodes=1"], "ckpt=x", trust.Trust(), config.known_keys())
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")  # torchrun has started them
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert trust.check_stored(["trainer.num_nodes=2"], "ckpt=x", trust.Trust(), config.known_keys())
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("strategy: ddp_spawn", "trainer.strategy=ddp_spawn: no run is started so"),
+        ("strategy: ddp_fork_find_unused_parameters_true", "no run is started so"),
+        ("profiler: xla", "trainer.profiler=xla is unknown"),
+    ],
+)
+def test_trainers_that_no_run_can_work_with(
+    option: str, said: str, canary: Path, tmp_path: Path, train: Callable[..., Outcome]
+) -> None:
+    refused(train(*experiment(tmp_path, f"trainer: {{accelerator: cpu, devices: 2, {option}}}")), canary, said)
+
+
+def test_a_number_of_thousands_of_digits_is_no_override(train: Callable[..., Outcome]) -> None:
+    word = f"seed={'9' * 6000}"
+    trust.check_stored([word], "ckpt=x", trust.Trust.of([word]), config.known_keys())  # as text, which seed= refuses
+    assert config_overrides.value_of(word) == "9" * 6000
+    done = train(word)
+    assert (done.code, "Traceback" in done.err) == (2, False)
+
+
+CSV = "{_target_: lightning.pytorch.loggers.CSVLogger, %s}"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["++logger.mine=" + CSV % "name: checkpoints, version: last.ckpt"], "logger: csv_logs cannot work"),
+        (["++logger.mine=" + CSV % "flush_logs_every_n_steps: 0"], "logger: csv_logs cannot work"),
+        (["trainer.val_check_interval=100000"], "trainer cannot work with these options here: `val_check_interval`"),
+    ],
+)
+def test_options_that_lightning_trips_over_are_a_sentence(
+    words: list[str], said: str, canary: Path, tmp_path: Path, train: Callable[..., Outcome]
+) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").write_text("as in a run that is continued")
+    quick = ["model=softmax", "data=iris", "trainer.max_epochs=1", "trainer.accelerator=cpu", "callbacks=none"]
+    quick += ["test=false", "logger=none", f"hydra.run.dir={tmp_path / 'run'}"]
+    done = train(*quick, *words)
+    assert (done.code, "Traceback" in done.err) == (2, False), done.err
+    assert said in done.err
+
+
+def test_a_file_does_not_start_workers_without_end(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data.num_workers=10000: 10,000 processes are more than this machine's"):
+        ImageFolder(path=tmp_path, num_workers=10_000)
 
 
 NO_CONFIGS = {

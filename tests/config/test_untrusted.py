@@ -62,3 +62,10 @@ def test_signs_that_a_terminal_obeys_are_written_out() -> None:
     assert visible("a\x1b]0;x\x07b\x9b2J\u202e\r") == "a\\x1b]0;x\\x07b\\x9b2J\\u202e\\r"
     assert visible("Größe\t1\n") == "Größe\t1\n"
     assert visible("a\nb", keep="") == "a\\nb"
+
+
+@pytest.mark.parametrize("digits", [f"0x{'f' * 6000}", f"0b{'1' * 6000}", "9" * 6000, f"-{'1_0' * 2000}"])
+def test_a_number_that_python_cannot_write_is_not_read(digits: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"x\.yaml contains a number of 6,00\d digits"):
+        yaml_files.parse_yaml(f"net: {{hidden: [{digits}]}}", "x.yaml")
+    assert yaml_files.parse_yaml(f"a: 0xff\nb: {'f' * 6000}", "x.yaml") == {"a": 255, "b": "f" * 6000}

@@ -1,4 +1,4 @@
-"""A scanned recurrent layer gives what the layer gives, and can be exported for any length."""
+"""Scanned recurrent layers equal the original ones, and can be exported for any length."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ every_cell = pytest.mark.parametrize("cell", get_args(CellName))
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @every_cell
-def test_outputs_and_state_are_those_of_the_layer(cell: CellName, bidirectional: bool) -> None:
+def test_outputs_and_state_equal_those_of_the_layer(cell: CellName, bidirectional: bool) -> None:
     layer = Recurrent(cell, 3, 4, num_layers=2, bidirectional=bidirectional).eval()
     x, lengths = torch.randn(5, 7, 3), torch.tensor([7, 1, 3, 6, 2])
     with torch.no_grad():
@@ -27,7 +27,7 @@ def test_outputs_and_state_are_those_of_the_layer(cell: CellName, bidirectional:
 
 
 @every_cell
-def test_one_export_reads_any_length(cell: CellName) -> None:
+def test_one_export_accepts_any_length(cell: CellName) -> None:
     net = scanned(nn.ModuleDict({"inner": Recurrent(cell, 3, 4, bidirectional=True)}))["inner"].eval()  # type: ignore[index]
     dims = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
     with torch.no_grad():
@@ -36,7 +36,7 @@ def test_one_export_reads_any_length(cell: CellName) -> None:
         torch.testing.assert_close(program.module()(x)[0], net(x)[0])
 
 
-def test_the_copy_keeps_the_weights_and_leaves_the_net_alone() -> None:
+def test_the_copy_shares_weights_and_does_not_change_the_net() -> None:
     net = nn.Sequential(nn.Linear(3, 3), Recurrent("gru", 3, 4))
     twin = scanned(net)
     assert isinstance(net[1], Recurrent)

@@ -1,4 +1,4 @@
-"""Where cells lie: by the options of the layers, as by the pixels that they depend on."""
+"""Receptive fields by layer options, against the pixels that outputs depend on."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ STACKS = {
 
 
 @pytest.mark.parametrize("name", STACKS)
-def test_cells_lie_in_the_middle_of_the_pixels_that_they_see(name):
+def test_cells_are_centred_on_their_receptive_fields(name):
     net = nn.Sequential(*STACKS[name])
     for layer in net:
         if isinstance(layer, nn.Conv2d):
@@ -34,7 +34,7 @@ def test_cells_lie_in_the_middle_of_the_pixels_that_they_see(name):
             assert place.start + cell * place.step == pytest.approx(pixels.mean().item())
 
 
-def test_a_layer_that_pads_by_itself_is_taken_to_cover_the_picture():
+def test_a_layer_with_internal_padding_is_assumed_to_cover_the_image():
     """timm's convolutions with TensorFlow's padding have padding 0 and give ceil(n / stride)."""
     x, places = torch.rand(1, 1, 32, 32), Places(torch.Size((32, 32)))
     assert window(nn.Conv2d(1, 1, 3, 2), 0, 32, 16) is None
@@ -44,7 +44,7 @@ def test_a_layer_that_pads_by_itself_is_taken_to_cover_the_picture():
     assert window(nn.ReLU(), 0, 32, 32) is None
 
 
-def test_a_picture_resized_within_the_net_keeps_its_places():
+def test_resizing_inside_the_net_keeps_positions():
     places = Places(torch.Size((32, 16)))
     places.note(nn.Conv2d(3, 8, 3, 2, padding=1), torch.rand(1, 3, 224, 224), torch.rand(1, 8, 112, 112))
     rows, columns = places.of(112, 112)
@@ -52,13 +52,13 @@ def test_a_picture_resized_within_the_net_keeps_its_places():
     assert rows.start == pytest.approx((1 / 7 - 1) / 2)  # the first cell looks at the first of the enlarged pixels
 
 
-def test_even_cells_are_put_in_place_as_pictures_are_resized():
+def test_evenly_spaced_cells_match_image_resizing():
     maps = torch.rand(2, 3, 7, 5)
     out = put_in_place(maps, (spread(7, 30), spread(5, 24)), torch.Size((30, 24)))
     torch.testing.assert_close(out, F.interpolate(maps, (30, 24), mode="bilinear"))
 
 
-def test_values_stand_at_the_places_of_their_cells():
+def test_values_are_placed_at_their_cells():
     cells = torch.arange(4.0)
     rows, columns = Place(6.0, 4.0), Place(3.0, 2.0)
     maps = ((6 + 4 * cells)[:, None] + 100 * (3 + 2 * cells)).expand(1, 1, 4, 4)  # each holds its own pixel

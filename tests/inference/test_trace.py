@@ -1,4 +1,4 @@
-"""Traces: any net shows its maps, and Grad-CAM is its formula, with the heat where the evidence is."""
+"""Traces: feature maps of any net; Grad-CAM matches its formula and is located at the evidence."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class OneLayer(nn.Module):
 
 
 class Awkward(nn.Module):
-    """All that a net of a library may do: resize, change in place, turn channels last, keep a branch for training."""
+    """What library nets may do: resize, modify in place, use channels last, have training-only branches."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ def by_hand(maps: Tensor, slopes: Tensor) -> Tensor:
     return heat.clamp(min=0)
 
 
-def test_grad_cam_is_its_formula() -> None:
+def test_grad_cam_matches_its_formula() -> None:
     net, x, classes = OneLayer(), torch.rand(5, 1, 12, 10), torch.tensor([[0, 2], [1, 0], [2, 1], [0, 1], [1, 2]])
     heat = trace.grad_cam(task_of(net), x, classes)
     assert heat.layer.name == "conv"
@@ -103,7 +103,7 @@ def test_grad_cam_of_an_awkward_and_frozen_net() -> None:
 
 
 @pytest.mark.parametrize(("pool", "layer"), [("avg", None), ("max", None), ("max", "layers.4")])
-def test_the_heat_lies_where_the_evidence_is(pool: Any, layer: str | None) -> None:
+def test_heatmaps_are_located_at_the_evidence(pool: Any, layer: str | None) -> None:
     """A net that adds up brightness, and a bright dot: near it, though LeNet-5 has no cell for the outer pixels."""
     spec = ImageSpec(1, 28, 28, Classes(("dark", "bright")))
     net = LeNet(spec, activation="relu", pool=pool)
@@ -117,23 +117,23 @@ def test_the_heat_lies_where_the_evidence_is(pool: Any, layer: str | None) -> No
         last = [module for module in net.modules() if isinstance(module, nn.Linear)][-1]
         last.weight[0] = -0.1
     for y, x in ((6, 6), (6, 21), (22, 10), (13, 14)):
-        picture = torch.zeros(1, 1, 28, 28)
-        picture[0, 0, y, x] = 1
-        heat = trace.grad_cam(task_of(net, spec), picture, torch.tensor([[0, 1]]), layer).maps[0]
+        image = torch.zeros(1, 1, 28, 28)
+        image[0, 0, y, x] = 1
+        heat = trace.grad_cam(task_of(net, spec), image, torch.tensor([[0, 1]]), layer).maps[0]
         assert (heat[0] == 0).all()  # nothing speaks for dark
         mass = heat[1] / heat[1].sum()
         centre = ((mass.sum(1) * torch.arange(28)).sum().item(), (mass.sum(0) * torch.arange(28)).sum().item())
         assert centre == pytest.approx((y, x), abs=1)
 
 
-def test_chunks_give_the_same_heat(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_give_the_same_heatmaps(monkeypatch: pytest.MonkeyPatch) -> None:
     task, x, classes = task_of(OneLayer()), torch.rand(5, 1, 12, 10), torch.tensor([[1]] * 5)
     whole = trace.grad_cam(task, x, classes).maps
     monkeypatch.setattr(trace, "CHUNK", 2)
     torch.testing.assert_close(trace.grad_cam(task, x, classes).maps, whole)
 
 
-def test_one_logit_speaks_for_both_classes() -> None:
+def test_a_single_logit_scores_both_classes() -> None:
     net, x = OneLayer(num_outputs=1), torch.rand(1, 1, 12, 10)
     heat = trace.grad_cam(task_of(net), x, torch.tensor([[0, 1]])).maps[0]
     slopes = net.linear.weight.view(4, 12, 10)
@@ -141,11 +141,11 @@ def test_one_logit_speaks_for_both_classes() -> None:
     torch.testing.assert_close(heat[1], by_hand(net.conv(x)[0], slopes).detach())
 
 
-def test_weights_and_hooks_stay_as_they_were() -> None:
+def test_weights_and_hooks_are_unchanged() -> None:
     net = Awkward()
     task, x, classes = task_of(net), torch.rand(2, 1, 12, 10), torch.tensor([[1], [2]])
     trace.grad_cam(task, x, classes)
-    with pytest.raises(UserError, match=r"layer=stme: there is no such layer with maps; did you mean 'stem'\?"):
+    with pytest.raises(UserError, match=r"layer=stme: no such layer with maps; did you mean 'stem'\?"):
         trace.grad_cam(task, x, classes, "stme")
     assert not any(module._forward_hooks for module in net.modules())
     assert all(p.grad is None and p.requires_grad for p in net.parameters())
@@ -153,7 +153,7 @@ def test_weights_and_hooks_stay_as_they_were() -> None:
     assert (trace.grad_cam(task, x, classes, "branch").maps == 0).all()  # no class depends on it
 
 
-def test_a_net_without_maps_says_so() -> None:
+def test_a_net_without_maps_is_reported() -> None:
     task, x = task_of(MLP(SPEC, hidden=[4])), torch.rand(1, 1, 12, 10)
     assert not trace.look(task, x).layers
     with pytest.raises(UserError, match="no layer of this net gives maps"):
@@ -170,7 +170,7 @@ def test_the_first_kernels() -> None:
     assert seen.kernels.shape == (4, 1, 12, 10)
     assert trace.look(task_of(OneLayer()), x).first == "conv  Conv2d"
     seen = trace.look(task_of(filters), x)
-    assert (seen.first, seen.kernels) == ("linear  Linear", None)  # its weights are for the pictures of the bank
+    assert (seen.first, seen.kernels) == ("linear  Linear", None)  # its weights are for the images of the bank
     assert [layer.name for layer in seen.layers] == ["bank"]
 
 
@@ -192,9 +192,9 @@ def test_depths(sizes: list[int], num: int, chosen: list[int]) -> None:
 
 
 def small_classifiers() -> list[str]:
-    """The models of the house for pictures that are small enough to try."""
+    """All image models that are small enough to test."""
     spec = ImageSpec(3, 32, 32, Classes(("a", "b"), (1, 1)))
-    found = []
+    results = []
     for name in build.fitting_models(spec):
         cfg = config.compose([f"model={name}"])
         supervised = issubclass(signatures.locate(cfg.task._target_, "task"), Supervised)
@@ -202,11 +202,11 @@ def small_classifiers() -> list[str]:
             continue
         with torch.device("meta"):
             if build.num_parameters(build.build_task(cfg, spec).net) < 12_000_000:
-                found.append(name)
-    return found
+                results.append(name)
+    return results
 
 
-def test_every_small_classifier_of_the_house() -> None:
+def test_every_small_classifier() -> None:
     spec = ImageSpec(3, 32, 32, Classes(("a", "b"), (1, 1)))
     x, with_evidence = torch.rand(2, 3, 32, 32), set()
     for name in small_classifiers():

@@ -1,4 +1,4 @@
-"""Vectors of tokens: padding stays zero, unknown ones are learnt, published ones are found and counted."""
+"""Vectors of tokens: padding stays zero, unknown ones are learned, pretrained ones are loaded and counted."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ def test_published_vectors_are_copied_and_counted(tmp_path: Path) -> None:
     assert Embedding(SPEC, 3).load_pretrained() == []
 
 
-def test_the_own_case_of_a_token_comes_first(tmp_path: Path) -> None:
+def test_exact_case_takes_precedence(tmp_path: Path) -> None:
     path = vectors(tmp_path, "bad 4 5 6\nBad 0 0 1\n")
     assert read_vectors(path, {"Bad": 3}, 3)[3].tolist() == [0, 0, 1]
     path = vectors(tmp_path, "Bad 0 0 1\nbad 4 5 6\n")
     assert read_vectors(path, {"Bad": 3}, 3)[3].tolist() == [0, 0, 1]
 
 
-def test_word2vecs_first_line_is_no_vector(tmp_path: Path) -> None:
+def test_word2vec_header_is_skipped(tmp_path: Path) -> None:
     path = vectors(tmp_path, "2 3\ngood 1 2 3\n2 4 5 6\n")
-    found = read_vectors(path, {"good": 2, "2": 3}, 3)
-    assert {row: vector.tolist() for row, vector in found.items()} == {2: [1, 2, 3], 3: [4, 5, 6]}
-    assert all(vector.dtype == np.float32 for vector in found.values())
+    results = read_vectors(path, {"good": 2, "2": 3}, 3)
+    assert {row: vector.tolist() for row, vector in results.items()} == {2: [1, 2, 3], 3: [4, 5, 6]}
+    assert all(vector.dtype == np.float32 for vector in results.values())
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("good 1 2\n", r"line 1: it has 2 numbers, but net\.embedding=3; make them equal"),
-        ("other 1 2\ngood 1 x 3\n", "line 2: this is not a token and numbers"),
+        ("good 1 2\n", r"line 1: it has 2 values, but net\.embedding=3; make them equal"),
+        ("other 1 2\ngood 1 x 3\n", "line 2: expected a token and numbers"),
         ("other 1 2 3\n", "has no vector of any of the 3 tokens"),
     ],
 )
@@ -71,18 +71,18 @@ def test_files_that_do_not_fit(text: str, message: str, tmp_path: Path) -> None:
     [
         ({"num_units": 0}, r"net\.embedding=0"),
         ({"word_dropout": 1.0}, r"net\.word_dropout=1\.0"),
-        ({"share": 1.0}, r"net\.embedding_dropout=1\.0"),
+        ({"dropout": 1.0}, r"net\.embedding_dropout=1\.0"),
         ({"freeze": True}, r"net\.freeze_vectors=true needs net\.vectors"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Embedding(SPEC, **{"num_units": 3} | options)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="there is no folder"):
         Embedding(SPEC, 3, vectors="/nowhere/glove.txt").load_pretrained()
 
 
-def test_padding_is_zeros_and_stays_so() -> None:
+def test_padding_stays_zero() -> None:
     embedding = Embedding(SPEC, 3)
     optimizer = torch.optim.SGD(embedding.parameters(), lr=1.0)
     x = torch.tensor([[2, 3, PAD], [2, PAD, PAD]])
@@ -110,8 +110,8 @@ def test_a_checkpoint_does_not_need_the_vectors_again(
 ) -> None:
     path = vectors(tmp_path, "good 1 2 3 4\nboring -1 0 0 0\n")
     net = ("net.embedding=4", "net.num_units=4", f"net.vectors={path}", "net.freeze_vectors=true")
-    words = ("model=rnn_classifier", "data=sentiment_sentences", f"data_dir={stand_in_data}", "trainer=smoke")
-    done = train(*words, *net, "trainer.accelerator=cpu")
+    overrides = ("model=rnn_classifier", "data=sentiment_sentences", f"data_dir={stand_in_data}", "trainer=smoke")
+    done = train(*overrides, *net, "trainer.accelerator=cpu")
     assert done.code == 0, done.err
     assert "glove.txt: vectors of 2 of" in done.out
     assert ", frozen" in done.out

@@ -30,7 +30,7 @@ FORMULAS = {
 
 
 @pytest.mark.parametrize("name", get_args(ActivationName))
-def test_activation_is_its_formula(name: ActivationName) -> None:
+def test_activations_match_their_formulas(name: ActivationName) -> None:
     points = [-3.0, -0.5, 0.0, 0.5, 3.0]
     expected = torch.tensor([FORMULAS[name](x) for x in points], dtype=torch.double)
     module = layers.activation(name)
@@ -67,7 +67,7 @@ STD = {
 
 @pytest.mark.parametrize("name", [n for n in get_args(InitName) if n != "default"])
 @pytest.mark.parametrize("make", [lambda: nn.Linear(200, 100), lambda: nn.Conv2d(50, 25, 2)], ids=["linear", "conv"])
-def test_initialiser_has_the_published_spread(name: InitName, make) -> None:
+def test_initialisers_have_the_published_variance(name: InitName, make) -> None:
     torch.manual_seed(0)
     layer = layers.initialise(nn.Sequential(make()), name)[0]
     std = STD[name.split("_")[0]]
@@ -80,7 +80,7 @@ def test_initialiser_has_the_published_spread(name: InitName, make) -> None:
     assert not layer.bias.any()
 
 
-def test_default_initialiser_draws_nothing() -> None:
+def test_default_initialiser_changes_nothing() -> None:
     layer = nn.Linear(3, 2)
     before = layer.weight.clone(), layer.bias.clone()
     torch.manual_seed(1)
@@ -90,20 +90,20 @@ def test_default_initialiser_draws_nothing() -> None:
 
 
 @pytest.mark.parametrize(("make", "key"), [(layers.activation, "activation"), (lambda n: layers.norm(n, 3), "norm")])
-def test_a_wrong_name_is_told_with_its_key(make, key: str) -> None:
+def test_an_unknown_name_is_reported_with_its_key(make, key: str) -> None:
     with pytest.raises(UserError, match=rf"net\.{key}=rleu"):
         make("rleu")
     with pytest.raises(UserError, match=r"net\.init=he_norml is unknown; did you mean 'he_normal'"):
         layers.initialise(nn.Linear(1, 1), "he_norml")
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.0, 30])
-def test_dropout_share_is_checked(share: float) -> None:
+@pytest.mark.parametrize("rate", [-0.1, 1.0, 30])
+def test_dropout_rate_is_validated(rate: float) -> None:
     with pytest.raises(UserError, match=r"net\.dropout="):
-        layers.dropout(share)
+        layers.dropout(rate)
 
 
-def test_sequential_leaves_out_what_does_nothing() -> None:
+def test_sequential_drops_identities() -> None:
     net = layers.sequential(nn.Linear(2, 2), layers.norm("none", 2), layers.activation("identity"), layers.dropout(0))
     assert [type(m) for m in net] == [nn.Linear]
     assert [m.p for m in layers.sequential(layers.dropout(0.3))] == [0.3]
@@ -127,6 +127,6 @@ def test_standardize_without_statistics_is_the_identity() -> None:
 
 
 @pytest.mark.parametrize(("mean", "std"), [((0.0,), ()), ((0.0,), (0.0,)), ((0.0,), (float("nan"),))])
-def test_standardize_refuses_what_it_cannot_divide_by(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+def test_standardize_rejects_invalid_statistics(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="deviations"):
         layers.Standardize(mean, std)

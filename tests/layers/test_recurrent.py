@@ -55,7 +55,7 @@ def step(cell: CellName, net: Recurrent, x: Tensor, h: Tensor, c: Tensor) -> tup
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_cell_is_its_equations(cell: CellName) -> None:
+def test_cells_match_their_equations(cell: CellName) -> None:
     net, (x, _) = make(cell), sequences()
     outputs, _ = net(x)
     for b in range(len(x)):
@@ -67,7 +67,7 @@ def test_a_cell_is_its_equations(cell: CellName) -> None:
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("num_layers", [1, 2])
-def test_zero_peepholes_leave_pytorchs_lstm(num_layers: int, bidirectional: bool) -> None:
+def test_zero_peepholes_equal_pytorch_lstm(num_layers: int, bidirectional: bool) -> None:
     reference = nn.LSTM(3, 4, num_layers=num_layers, bidirectional=bidirectional, batch_first=True).double()
     ours = PeepholeLSTM(3, 4, num_layers=num_layers, bidirectional=bidirectional).double()
     for i, directions in enumerate(ours.layers):
@@ -98,7 +98,7 @@ def test_padding_changes_nothing(cell: CellName, bidirectional: bool) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_state_carries_a_sequence_on(cell: CellName) -> None:
+def test_a_sequence_can_be_continued_from_its_state(cell: CellName) -> None:
     net, (x, _) = make(cell, num_layers=2), sequences()
     whole, end = net(x)
     first, state = net(x[:, :2])
@@ -133,7 +133,7 @@ def test_dropout_acts_between_layers_in_training(cell: CellName) -> None:
     assert torch.equal(net(x)[0], net(x)[0])
 
 
-def test_settings_that_cannot_be_are_told_with_their_key() -> None:
+def test_invalid_options_are_reported_with_their_key() -> None:
     for options, key in [({"num_units": 0}, "num_units=0"), ({"num_layers": 0}, "num_layers=0")]:
         with pytest.raises(UserError, match=rf"net\.{key}"):
             Recurrent("lstm", **{"num_inputs": 3, "num_units": 4} | options)

@@ -1,4 +1,4 @@
-"""Backbones: they are their libraries' nets, fit any picture, load weights with a report, and freeze as they should."""
+"""Backbones: they equal their libraries' nets, accept any image, load weights with a report, and freeze correctly."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TEN = Classes(tuple("0123456789"))
 GREY, COLOUR = ImageSpec(1, 32, 32, TEN), ImageSpec(3, 32, 32, TEN)
 PHOTO = ImageSpec(3, 224, 224, Classes(tuple(f"c{i}" for i in range(1000))))
 SIZES = {"inception_v3": 299, "inception_resnet_v2": 96, "nasnet": 96, "xception": 64}
-"""The least that a net's maps survive, where that is more than 32 pixels."""
+"""Minimum image sizes of nets that need more than 32 pixels."""
 SLOW = {
     "vgg16",
     "resnet34",
@@ -73,7 +73,7 @@ def small_resnet(spec: ImageSpec = COLOUR, **options: Any) -> TorchvisionNet:
     return TorchvisionNet(spec, name="resnet20", **options)
 
 
-def test_all_the_names_that_users_know_are_there() -> None:
+def test_expected_names_are_available() -> None:
     known = {"vgg16", "vgg19", "resnet18", "resnet34", "resnet50", "resnet101", "googlenet", "inception_v3", "xception"}
     known |= {"inception_resnet_v2", "densenet121", "mobilenet_v3", "efficientnet_b0", "efficientnet_v2_s"}
     assert known | {"convnext_tiny", "nasnet"} <= {model for model, _, _ in NETS}
@@ -150,7 +150,7 @@ def test_torchvision_s_weights_give_torchvision_s_outputs(tmp_path: Path) -> Non
     torch.testing.assert_close(net(x), library((x - mean) / std))
 
 
-def test_inception_s_pixels_lie_between_minus_one_and_one(tmp_path: Path) -> None:
+def test_inception_inputs_are_scaled_to_plus_minus_one(tmp_path: Path) -> None:
     """torchvision turns ImageNet's standardisation into that, within its net; here the net standardises so at once."""
     library = models.googlenet(weights=None, init_weights=False, transform_input=True).eval()
     net = TorchvisionNet(PHOTO, name="googlenet", weights=named(library.state_dict(), tmp_path)).eval()
@@ -181,12 +181,12 @@ def test_other_classes_get_a_new_last_layer(tmp_path: Path) -> None:
     assert torch.equal(net.head[-1].weight, fresh)
 
 
-def test_weights_that_do_not_fit_are_told_by_name(tmp_path: Path) -> None:
+def test_weights_that_do_not_match_are_reported_by_name(tmp_path: Path) -> None:
     state = models.resnet18(weights=None).state_dict()
     state["extra.weight"] = state.pop("layer1.0.conv1.weight")
     file = named(state, tmp_path)
     small = TorchvisionNet(COLOUR, name="resnet18", weights=file, stem="small")
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         small.load_pretrained()
     for part in (
         "1 missing (body.layer1.0.conv1.weight)",
@@ -194,7 +194,7 @@ def test_weights_that_do_not_fit_are_told_by_name(tmp_path: Path) -> None:
         "1 reshaped (body.conv1.weight [64, 3, 7, 7] for [64, 3, 3, 3])",
         "net.strict=false",
     ):
-        assert part in str(told.value)
+        assert part in str(error.value)
     small.strict = False
     before = small.body.conv1.weight.clone()
     report = small.load_pretrained()
@@ -205,14 +205,14 @@ def test_weights_that_do_not_fit_are_told_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"not a file of weights", b"PK\x03\x04 cut off"])
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])
-def test_a_damaged_file_is_one_sentence(tmp_path: Path, content: bytes, ending: str) -> None:
+def test_a_corrupted_file_is_reported(tmp_path: Path, content: bytes, ending: str) -> None:
     file = tmp_path / f"weights.{ending}"
     file.write_bytes(content)
     with pytest.raises(UserError, match=f"net.weights={file}.*damaged"):
         small_resnet(weights=str(file)).load_pretrained()
 
 
-def test_weights_from_a_stranger_run_no_code(tmp_path: Path) -> None:
+def test_untrusted_weights_run_no_code(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> Any:
             return (Path.touch, (tmp_path / "sprung",))
@@ -228,14 +228,14 @@ def test_a_missing_file_is_named() -> None:
         small_resnet(weights="nowhere/w.pth").load_pretrained()
 
 
-def test_small_pictures_grow_to_what_a_net_needs() -> None:
+def test_small_images_are_upsampled_to_the_minimum_size() -> None:
     net = TorchvisionNet(ImageSpec(1, 8, 40, Classes(("a", "b"))), name="vgg16").eval()
     assert net.size == (32, 40)  # VGG halves its maps five times
     assert net(torch.rand(2, 1, 8, 40)).shape == (2, 2)
     assert small_resnet(ImageSpec(1, 8, 8, Classes(("a", "b")))).size == (8, 8)
 
 
-def test_published_weights_are_checked_and_their_place_is_named(
+def test_published_weights_are_verified_and_their_location_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is served under the name of the file is not that file: its checksum is in its name."""
@@ -250,10 +250,10 @@ def test_published_weights_are_checked_and_their_place_is_named(
         server.files[name] = b"something else"
         with pytest.raises(UserError, match=r"could not be downloaded.*a wrong checksum"):
             net.load_pretrained()
-    with pytest.raises(UserError) as told:  # the server is gone
+    with pytest.raises(UserError) as error:  # the server is gone
         net.load_pretrained()
     folder = tmp_path / "home" / "hub" / "checkpoints"
-    assert f"Put it into {folder} yourself (TORCH_HOME says where that is), or give net.weights=" in str(told.value)
+    assert f"Put it into {folder} yourself (set by TORCH_HOME), or give net.weights=" in str(error.value)
     (folder / name).write_bytes(b"something else")
     with pytest.raises(UserError, match=r"is damaged.*Delete it"):
         net.load_pretrained()
@@ -269,22 +269,22 @@ def test_imagenet_has_a_thousand_names() -> None:
     assert (names[0], names[-1]) == ("tench", "toilet tissue")
 
 
-# Pictures
+# Images
 
 
-def test_grey_pictures_are_standardised_in_each_channel(tmp_path: Path) -> None:
+def test_grey_images_are_standardised_in_each_channel(tmp_path: Path) -> None:
     net = small_resnet(GREY, weights=named(small_resnet(GREY).state_dict(), tmp_path))
     x = torch.rand(2, 1, 32, 32)
     for channel in range(3):
         expected = (x[:, 0] - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
-        torch.testing.assert_close(net.fit(x)[:, channel], expected)
+        torch.testing.assert_close(net.preprocess(x)[:, channel], expected)
 
 
-def test_without_weights_the_data_s_own_statistics_count() -> None:
+def test_without_weights_the_data_s_statistics_are_used() -> None:
     net = small_resnet(ImageSpec(1, 32, 32, TEN, mean=(0.25,), std=(0.5,)))
     x = torch.rand(2, 1, 32, 32)
-    torch.testing.assert_close(net.fit(x)[:, 2], (x[:, 0] - 0.25) / 0.5)
-    assert torch.equal(small_resnet(GREY).fit(x)[:, 1], x[:, 0])
+    torch.testing.assert_close(net.preprocess(x)[:, 2], (x[:, 0] - 0.25) / 0.5)
+    assert torch.equal(small_resnet(GREY).preprocess(x)[:, 1], x[:, 0])
 
 
 @pytest.mark.parametrize(
@@ -298,11 +298,11 @@ def test_without_weights_the_data_s_own_statistics_count() -> None:
         (COLOUR, {"size": 48}, "small", (48, 48)),
     ],
 )
-def test_stem_and_size_fit_the_pictures(spec: ImageSpec, options: Any, stem: str, size: tuple[int, int]) -> None:
+def test_stem_and_size_fit_the_images(spec: ImageSpec, options: Any, stem: str, size: tuple[int, int]) -> None:
     with torch.device("meta"):
         net = TorchvisionNet(spec, name="resnet18", **options)
     assert (net.stem, net.size) == (stem, size)
-    assert net.fit(torch.rand(1, spec.channels, spec.height, spec.width, device="meta")).shape == (1, 3, *size)
+    assert net.preprocess(torch.rand(1, spec.channels, spec.height, spec.width, device="meta")).shape == (1, 3, *size)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg16_bn", "densenet121"])
@@ -319,7 +319,7 @@ def test_the_small_stem_keeps_the_size(name: Any) -> None:
 @pytest.mark.parametrize(
     ("spec", "options", "message"),
     [
-        (ImageSpec(2, 32, 32, TEN), {}, "grey pictures or colour"),
+        (ImageSpec(2, 32, 32, TEN), {}, "grayscale or colour images"),
         (COLOUR, {"head": [0]}, r"net\.head=\[0\]"),
         (COLOUR, {"size": 0}, r"net\.size=0"),
         (COLOUR, {"dropout": 1.0}, r"net\.dropout=1\.0"),
@@ -327,7 +327,7 @@ def test_the_small_stem_keeps_the_size(name: Any) -> None:
         (COLOUR, {"name": "inception_v3", "size": 96}, r"net\.size=96.*299"),
     ],
 )
-def test_wrong_options_are_told_with_their_key(spec: ImageSpec, options: dict[str, Any], message: str) -> None:
+def test_wrong_options_are_reported_with_their_key(spec: ImageSpec, options: dict[str, Any], message: str) -> None:
     with pytest.raises((UserError, SpecError), match=message):
         TorchvisionNet(spec, **{"name": "resnet20", **options})
 
@@ -360,7 +360,7 @@ def test_frozen_stages_keep_weights_and_statistics() -> None:
     assert all(p.requires_grad for p in net.parameters())
 
 
-def test_a_frozen_body_answers_without_its_auxiliary_heads() -> None:
+def test_a_frozen_body_has_no_auxiliary_outputs() -> None:
     net = TorchvisionNet(COLOUR, name="googlenet", size=64)
     assert isinstance(net.train()(COLOUR.example(2)[0]), tuple)
     net.freeze(len(net.stages))
@@ -368,17 +368,17 @@ def test_a_frozen_body_answers_without_its_auxiliary_heads() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet20", "densenet121"])
-def test_recomputing_changes_nothing_but_memory(name: Any) -> None:
+def test_activation_checkpointing_does_not_change_results(name: Any) -> None:
     """Outputs, gradients and BatchNorm's statistics; the latter would move twice without care."""
-    found = []
+    results = []
     x, y = COLOUR.example(8)
     for checkpointing in (False, True):
         torch.manual_seed(0)
         net = TorchvisionNet(COLOUR, name=name, checkpointing=checkpointing).train()
         out = net(x)
         F.cross_entropy(out, y).backward()
-        found.append((out, {n: p.grad for n, p in net.named_parameters()}, statistics(net)))
-    (plain, grads, buffers), (again, other_grads, other_buffers) = found
+        results.append((out, {n: p.grad for n, p in net.named_parameters()}, statistics(net)))
+    (plain, grads, buffers), (again, other_grads, other_buffers) = results
     torch.testing.assert_close(again, plain)
     for name_, grad in grads.items():
         torch.testing.assert_close(other_grads[name_], grad)

@@ -1,4 +1,4 @@
-"""What tasks ask of a net, and what a net that lacks it is told, before any data are read."""
+"""What tasks require of a net, and how a net without it is rejected before any data are read."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from dlzoo.tasks.base import Task
 
 
 def classes_of(package: Any, base: type) -> list[Any]:
-    """The subclasses that the modules of a package define, the base itself left out."""
+    """The subclasses that the modules of a package define, excluding the base itself."""
     modules = [importlib.import_module(m.name) for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
     return [
         cls
@@ -50,7 +50,7 @@ def classes_of(package: Any, base: type) -> list[Any]:
     ]
 
 
-def test_every_net_says_what_it_accepts_and_has_what_its_base_class_promises() -> None:
+def test_every_net_declares_its_specs_and_implements_its_base_class() -> None:
     nets = [cls for cls in classes_of(dlzoo.nets, Net) if cls.__module__ not in ("dlzoo.nets.base",)]
     assert {MLP, TextCNN, ConvAutoencoder, CharRNN} <= {*nets}
     for cls in nets:
@@ -60,7 +60,7 @@ def test_every_net_says_what_it_accepts_and_has_what_its_base_class_promises() -
 
 
 @pytest.mark.parametrize("cls", classes_of(dlzoo.tasks, Task))
-def test_every_task_says_which_nets_it_works_with(cls: type[Task]) -> None:
+def test_every_task_declares_its_net_type(cls: type[Task]) -> None:
     assert issubclass(cls.net_type, Net)
 
 
@@ -77,7 +77,7 @@ KINDS: dict[type[Net], set[str]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_a_net_of_a_kind_must_have(kind: type[Net]) -> None:
+def test_required_members_of_each_kind_of_net(kind: type[Net]) -> None:
     assert {*missing_members(Net(), kind)} == KINDS[kind]
     assert {*missing_members(kind(), kind)} == KINDS[kind], "to derive from the class is not to have its methods"
     grey = ImageSpec(1, 8, 8, Classes(("a", "b")))
@@ -117,7 +117,7 @@ def own_nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "output"),
     [
         (["model=autoencoder", "net._target_=own_nets.Half"], "own_nets.Half lacks decode, which"),
         (["model=vae", "net._target_=own_nets.Half"], "lacks decode, latent_dim, which task._target_=dlz"),
@@ -132,17 +132,17 @@ def own_nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         (["model=mlp", "net._target_=own_nets.Silent"], "does not say with what data it fits: give the class accepts"),
     ],
 )
-def test_a_net_that_lacks_something_is_refused_by_name(
-    words: list[str], said: str, own_nets: None, train: Callable[..., Outcome]
+def test_a_net_with_missing_members_is_rejected(
+    words: list[str], output: str, own_nets: None, train: Callable[..., Outcome]
 ) -> None:
     done = train(*words, "data=digits", "logger=none")
     assert (done.code, done.err.count("\n")) == (2, 1), done.err
-    assert said in done.err
+    assert output in done.err
 
 
 @pytest.mark.parametrize("cls", ["dlzoo.nets.text_cnn.TextCNN", "dlzoo.nets.rnn_classifier.RNNClassifier"])
-def test_vectors_that_are_given_are_read(cls: str, tmp_path: Path) -> None:
-    """They were ignored by TextCNN: its net had no method that train.py asked for."""
+def test_given_vectors_are_loaded(cls: str, tmp_path: Path) -> None:
+    """TextCNN used to ignore them: it lacked the method that training calls."""
     (tmp_path / "vectors.txt").write_text("good 1 2\nbad 3 4\n")
     spec = TextSpec(Classes(("a", "b")), vocabulary=(*SPECIAL, "good", "bad"))
     module, _, name = cls.rpartition(".")
@@ -152,7 +152,7 @@ def test_vectors_that_are_given_are_read(cls: str, tmp_path: Path) -> None:
     torch.testing.assert_close(net.embedding.table.weight[-1].detach(), torch.tensor([3.0, 4.0]))
 
 
-def test_a_recurrent_net_goes_on_from_its_state() -> None:
+def test_a_recurrent_net_continues_from_its_state() -> None:
     net = CharRNN(TextSpec(NextTokens(5), Tokenizer("char"), vocabulary=(*SPECIAL, *"abc")), num_units=4, embedding=3)
     x = torch.tensor([[2, 3, 4, 2]])
     whole: Tensor = net.eval()(x)
@@ -162,7 +162,7 @@ def test_a_recurrent_net_goes_on_from_its_state() -> None:
     assert net.as_backbone() is None
 
 
-def test_a_checkpoint_of_a_net_that_lacks_something_says_so(own_nets: None) -> None:
+def test_a_checkpoint_of_a_net_with_missing_members_is_rejected(own_nets: None) -> None:
     from omegaconf import OmegaConf
 
     from dlzoo.config.instantiate import build_net

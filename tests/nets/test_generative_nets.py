@@ -1,4 +1,4 @@
-"""Nets that make pictures: every one of dlzoo/nets that encodes or generates, on pictures of every size."""
+"""Nets that make images: every one of dlzoo/nets that encodes or generates, on images of every size."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ every_size = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 
 
 def outputs(net: Any, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """All that a net can make of pictures x of classes y."""
-    told = [nn.functional.one_hot(y, 10).float()] if net.num_conditions else []
+    """All outputs of a net for images x of classes y."""
+    condition = [nn.functional.one_hot(y, 10).float()] if net.num_conditions else []
     if isinstance(net, AdversarialPair):
         codes = torch.randn(len(x), net.latent_dim, generator=torch.Generator().manual_seed(1))
-        return {"made": net.generate(codes, *told), "judged": net.discriminate(x, *told)}
-    codes = net.encode(x, *told)
+        return {"made": net.generate(codes, *condition), "judged": net.discriminate(x, *condition)}
+    codes = net.encode(x, *condition)
     parts = dict(zip(("mean", "log_var"), codes, strict=True)) if isinstance(codes, tuple) else {"mean": codes}
-    return {**parts, "logits": net.decode(parts["mean"], *told), "reconstruction": net(x, *told)}
+    return {**parts, "logits": net.decode(parts["mean"], *condition), "reconstruction": net(x, *condition)}
 
 
 def test_discovery_finds_the_nets() -> None:
@@ -65,23 +65,23 @@ def test_discovery_finds_the_nets() -> None:
 
 @every_size
 @every_net
-def test_pictures_go_in_and_come_out(cls: Any, spec: ImageSpec) -> None:
+def test_output_shapes_and_ranges(cls: Any, spec: ImageSpec) -> None:
     net = cls(spec).eval()
     x, y = spec.example(4)
-    found = outputs(net, x, y)
-    for name in found.keys() & {"made", "logits", "reconstruction"}:
-        assert found[name].shape == x.shape, name
-    for name in found.keys() & {"made", "reconstruction"}:
-        assert found[name].min() >= 0, name
-        assert found[name].max() <= 1, name
-    if "judged" in found:
-        assert found["judged"].shape == (4,)
+    results = outputs(net, x, y)
+    for name in results.keys() & {"made", "logits", "reconstruction"}:
+        assert results[name].shape == x.shape, name
+    for name in results.keys() & {"made", "reconstruction"}:
+        assert results[name].min() >= 0, name
+        assert results[name].max() <= 1, name
+    if "judged" in results:
+        assert results["judged"].shape == (4,)
     else:
-        assert found["mean"].ndim == 2
-        assert found.get("log_var", found["mean"]).shape == found["mean"].shape
-    first = outputs(net, x[:1], y[:1])  # a picture's output does not depend on its neighbours
-    for name in found.keys() - {"made"}:
-        torch.testing.assert_close(found[name][:1], first[name])
+        assert results["mean"].ndim == 2
+        assert results.get("log_var", results["mean"]).shape == results["mean"].shape
+    first = outputs(net, x[:1], y[:1])  # an image's output does not depend on its neighbours
+    for name in results.keys() - {"made"}:
+        torch.testing.assert_close(results[name][:1], first[name])
 
 
 @pytest.mark.parametrize("size", ["grey8", "odd"])
@@ -108,7 +108,7 @@ def test_reload_gives_equal_outputs(cls: Any) -> None:
 
 
 @pytest.mark.parametrize("cls", [CVAE, CGAN])
-def test_a_conditional_net_listens(cls: Any) -> None:
+def test_a_conditional_net_depends_on_its_condition(cls: Any) -> None:
     net = cls(SPECS["grey8"]).eval()
     x, y = SPECS["grey8"].example(6)
     same, other = outputs(net, x, y), outputs(net, x, (y + 1) % 10)
@@ -116,12 +116,12 @@ def test_a_conditional_net_listens(cls: Any) -> None:
 
 
 @pytest.mark.parametrize("cls", [cls for cls in NETS if cls not in (CVAE, CGAN)])
-def test_data_with_values_will_do_where_no_class_is_told(cls: Any) -> None:
+def test_unconditional_nets_accept_regression_data(cls: Any) -> None:
     spec = ImageSpec(1, 8, 8, Values(("angle",)))
     assert cls(spec)(spec.example(3)[0]).shape[0] == 3
 
 
-def test_the_code_of_the_course_s_convolutions_is_a_small_map() -> None:
+def test_latent_size_of_the_convolutional_autoencoder() -> None:
     net, x = ConvAutoencoder(MNIST), MNIST.example(2)[0]
     assert net.encode(x).shape == (2, 16 * 4 * 4)
     sizes = []
@@ -163,7 +163,7 @@ def test_dcgan_keeps_the_rules_of_its_paper() -> None:
         (DCGAN, {"width": 0}, r"net\.width=0"),
     ],
 )
-def test_wrong_options_are_told_with_their_key(cls: Any, options: dict[str, Any], message: str) -> None:
+def test_wrong_options_are_reported_with_their_key(cls: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         cls(MNIST, **options)
 

@@ -1,4 +1,4 @@
-"""Why the source's BiLSTM reaches 99.3% on the sentences: its test rows are drawn anew in each epoch.
+"""Why the source's BiLSTM reaches 99.3% on the sentences: its test rows are redrawn in each epoch.
 
 Its pipeline shuffles the whole data set each time that it is read and takes the test third off afterwards. Within a few
 epochs nearly every test sentence has been trained on. The same net on a third that stays apart is far from that.
@@ -41,8 +41,8 @@ def train_and_test(x: Tensor, y: Tensor, *, shuffle_each_time: bool, num_epochs:
         return float(((net.eval()(x[test])[:, 0] > 0) == y[test].bool()).float().mean())
 
 
-def test_a_split_that_is_drawn_anew_each_epoch_tests_on_what_was_learnt() -> None:
-    """Labels by the toss of a coin: nothing can be known of a sentence that was not trained on."""
+def test_a_split_redrawn_each_epoch_leaks_training_rows() -> None:
+    """Random labels: nothing can be predicted for sentences outside the training set."""
     x, y = torch.randint(2, SPEC.num_tokens, (300, 12)), torch.randint(0, 2, (300,))
     assert train_and_test(x, y, shuffle_each_time=False) == pytest.approx(0.5, abs=0.12)
     assert train_and_test(x, y, shuffle_each_time=True) > 0.95

@@ -1,4 +1,4 @@
-"""Single nets against their definitions, and what they refuse."""
+"""Single nets against their definitions, and what they reject."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ def test_linear_learns_the_least_squares_solution() -> None:
 
     optimizer.step(closure)
     exact = torch.linalg.lstsq(torch.cat([x, torch.ones(64, 1, dtype=torch.double)], 1), y).solution
-    learnt = torch.cat([net.linear.weight.detach().T, net.linear.bias.detach()[None]])
-    torch.testing.assert_close(learnt, exact, atol=1e-6, rtol=1e-6)
+    learned = torch.cat([net.linear.weight.detach().T, net.linear.bias.detach()[None]])
+    torch.testing.assert_close(learned, exact, atol=1e-6, rtol=1e-6)
 
 
-# Nets for pictures
+# Nets for images
 
 
 @pytest.mark.parametrize("spec", [ImageSpec(1, 5, 40, TEN), ImageSpec(2, 33, 27, TEN), ImageSpec(1, 64, 50, TEN)])
 @pytest.mark.parametrize("cls", [LeNet, CNN, CNNPool, Filters])
-def test_pictures_of_odd_sizes(cls: type[nn.Module], spec: ImageSpec) -> None:
+def test_images_of_odd_sizes(cls: type[nn.Module], spec: ImageSpec) -> None:
     assert make(cls, spec)(spec.example(2)[0]).shape == (2, 10)
 
 
 @pytest.mark.parametrize(("size", "scale", "margin"), [(8, 4, 0), (28, 1, 2), (12, 2, 4), (32, 1, 0)])
-def test_lenet_brings_a_small_picture_to_a_field_of_32(size: int, scale: int, margin: int) -> None:
+def test_lenet_scales_and_pads_small_images_to_32(size: int, scale: int, margin: int) -> None:
     spec = ImageSpec(1, size, size, TEN)
     small, full = make(LeNet, spec), make(LeNet, ImageSpec(1, 32, 32, TEN))
     full.load_state_dict(small.state_dict())
@@ -77,7 +77,7 @@ def test_lenet_brings_a_small_picture_to_a_field_of_32(size: int, scale: int, ma
         (Filters, 4, {"padding": "reflect"}, r"cannot be reflected.*net\.padding=replicate"),
     ],
 )
-def test_a_picture_that_does_not_fit_is_refused(
+def test_an_image_that_does_not_fit_is_refused(
     cls: type[nn.Module], size: int, options: dict[str, Any], remedy: str
 ) -> None:
     with pytest.raises(SpecError, match=remedy):
@@ -100,7 +100,7 @@ def test_a_picture_that_does_not_fit_is_refused(
         (Filters, {"padding": "none", "num_padding": 2, "filters": ["box_blur"]}, r"net\.num_padding=2"),
     ],
 )
-def test_wrong_options_are_told_with_their_key(cls: type[nn.Module], options: dict[str, Any], key: str) -> None:
+def test_wrong_options_are_reported_with_their_key(cls: type[nn.Module], options: dict[str, Any], key: str) -> None:
     with pytest.raises(UserError, match=key):
         cls(MNIST, **options)
 
@@ -128,7 +128,7 @@ def test_wide_deep_reads_only_its_features(num_features: int, options: dict[str,
     assert seen_by_auxiliary.any(0).nonzero().flatten().tolist() == sorted(deep)
 
 
-def test_wide_deep_is_its_equations() -> None:
+def test_wide_deep_matches_its_equations() -> None:
     spec = SPECS["california"]
     net, x = make(WideDeep, spec).train(), spec.example(4)[0]
     first, second = (m for m in net.hidden if isinstance(m, nn.Linear))
@@ -141,7 +141,7 @@ def test_wide_deep_is_its_equations() -> None:
 
 
 @pytest.mark.parametrize("options", [{"wide": [0, 8]}, {"deep": [-1]}, {"wide": []}, {"deep": [3, 3]}])
-def test_wide_deep_refuses_features_that_are_not_there(options: dict[str, Any]) -> None:
+def test_wide_deep_rejects_unknown_features(options: dict[str, Any]) -> None:
     (key,) = options
     with pytest.raises(SpecError, match=rf"net\.{key}=\[.*a table of 8 features, 0 to 7"):
         WideDeep(SPECS["california"], **options)
@@ -177,16 +177,16 @@ def test_perceptron_with_three_classes_has_a_unit_each() -> None:
 # Filters
 
 
-def convolve_by_loops(picture: Tensor, kernel: list[list[float]], p: tuple[int, int], stride: int, mode: str) -> Tensor:
+def convolve_by_loops(image: Tensor, kernel: list[list[float]], p: tuple[int, int], stride: int, mode: str) -> Tensor:
     """The definition, pixel by pixel. p: pixels before and behind."""
-    (h, w), f = picture.shape, len(kernel)
+    (h, w), f = image.shape, len(kernel)
 
     def pixel(i: int, j: int) -> float:
         if mode == "replicate":
             i, j = min(max(i, 0), h - 1), min(max(j, 0), w - 1)
         elif mode == "reflect":
             i, j = (n - 1 - abs(n - 1 - abs(k)) for k, n in ((i, h), (j, w)))
-        return picture[i, j].item() if 0 <= i < h and 0 <= j < w else 0.0
+        return image[i, j].item() if 0 <= i < h and 0 <= j < w else 0.0
 
     def side(n: int) -> int:
         return (n + sum(p) - f) // stride + 1
@@ -205,7 +205,7 @@ DOWN = [[-1.0, -2.0, -1.0], [0.0, 0.0, 0.0], [1.0, 2.0, 1.0]]
 
 @pytest.mark.parametrize("mode", ["zeros", "replicate", "reflect"])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_filter_bank_is_the_loop_definition(mode: Any, stride: int) -> None:
+def test_filter_bank_matches_loops(mode: Any, stride: int) -> None:
     bank = FilterBank(blur_size=4, padding=mode, stride=stride)
     x = torch.rand(2, 3, 6, 9, generator=torch.Generator().manual_seed(0))
     out = bank(x).view(2, 3, 4, -(-6 // stride), -(-9 // stride))
@@ -217,7 +217,7 @@ def test_filter_bank_is_the_loop_definition(mode: Any, stride: int) -> None:
 
 
 @pytest.mark.parametrize(("p", "stride", "blur_size"), [(0, 1, 3), (2, 1, 4), (3, 2, 5), (1, 3, 10)])
-def test_output_side_is_the_formula(p: int, stride: int, blur_size: int) -> None:
+def test_output_side_matches_the_formula(p: int, stride: int, blur_size: int) -> None:
     bank = FilterBank(["box_blur"], blur_size=blur_size, num_padding=p, stride=stride)
     x = torch.rand(1, 1, 12, 15, generator=torch.Generator().manual_seed(0))
     side = [(w + 2 * p - blur_size) // stride + 1 for w in (12, 15)]
@@ -227,14 +227,14 @@ def test_output_side_is_the_formula(p: int, stride: int, blur_size: int) -> None
     torch.testing.assert_close(bank(x)[0, 0], convolve_by_loops(x[0, 0], box, (p, p), stride, "zeros"))
 
 
-def test_filters_without_padding_see_only_the_picture() -> None:
+def test_filters_without_padding() -> None:
     bank = FilterBank(["sobel_magnitude", "sobel_x"], padding="none")
     ramp = torch.arange(5.0).expand(1, 2, 5, 5)  # brighter by 1 with each pixel to the right
     assert torch.equal(bank(ramp), torch.full((1, 4, 3, 3), 8.0))
     assert torch.equal(bank(ramp.mT), torch.tensor([8.0, 0.0]).repeat(2).view(1, 4, 1, 1).expand(1, 4, 3, 3))
 
 
-def test_sobel_magnitude_has_a_slope_on_a_flat_picture() -> None:
+def test_sobel_magnitude_has_finite_gradients_on_constant_images() -> None:
     x = torch.ones(1, 1, 5, 5, requires_grad=True)
     FilterBank(["sobel_magnitude"], padding="none")(x).sum().backward()
     assert x.grad is not None
@@ -244,7 +244,7 @@ def test_sobel_magnitude_has_a_slope_on_a_flat_picture() -> None:
 # Nets for texts
 
 
-def test_text_cnn_is_its_definition() -> None:
+def test_text_cnn_matches_its_definition() -> None:
     spec = SPECS["reviews"]
     net = make(TextCNN, spec, embedding=5, num_filters=4, kernel_sizes=[3]).eval()
     x = torch.tensor([[2, 3, 4, 5, 6, 0], [7, 8, 0, 0, 0, 0]])
@@ -260,6 +260,6 @@ def test_text_cnn_is_its_definition() -> None:
     ("options", "key"),
     [({"kernel_sizes": []}, r"net\.kernel_sizes=\[\]"), ({"kernel_sizes": [3, 0]}, r"net\.kernel_sizes=\[3, 0\]")],
 )
-def test_text_cnn_refuses_kernels_that_see_nothing(options: dict[str, Any], key: str) -> None:
+def test_text_cnn_rejects_empty_kernels(options: dict[str, Any], key: str) -> None:
     with pytest.raises(UserError, match=key):
         TextCNN(SPECS["reviews"], **options)  # type: ignore[arg-type]

@@ -72,7 +72,7 @@ def test_a_plateau_lowers_the_rate_in_these_cases(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", ["trainer.limit_val_batches=0", "trainer=cpu trainer.limit_val_batches=0.0"])
 def test_a_plateau_without_validation_is_refused(words: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="scheduler=plateau watches val/loss, but there is no validation"):
+    with pytest.raises(UserError, match="scheduler=plateau monitors val/loss, but there is no validation"):
         run(tmp_path, [*words_of("plateau", "checkpoint", "Adam", "each epoch"), *words.split()])
 
 
@@ -243,6 +243,6 @@ def test_a_path_that_leads_out_of_the_run_is_not_taken_along(tmp_path: Path) -> 
     (tmp_path / "secret").write_text("theirs")
     ckpt, run_dir = tmp_path / "a" / "b" / "checkpoints" / "last.ckpt", tmp_path / "run"
     state = {"dirpath": "checkpoints", "best_model_path": "../../secret"}
-    with pytest.raises(UserError, match="which is not below its run's folder"):
+    with pytest.raises(UserError, match="which is outside its run folder"):
         run_paths.loaded({"ModelCheckpoint": state}, ckpt, run_dir)
     assert not list(tmp_path.rglob("run*"))

@@ -105,7 +105,7 @@ def test_a_run_goes_on_from_the_one_before(family: str, part: str, expected: dic
     assert finish(cut, [*words, "resume=auto"]) == 0, said_by(cut)
     said = said_by(cut)
     assert f"warning: {last.relative_to(cut)} is " in said
-    assert "last.previous.ckpt, the one before it, is used" in said
+    assert "using the previous one, " in said
     if family == "dqn":
         assert finish(tmp_path / "whole", words) == 0
         expected = left_by(tmp_path / "whole")

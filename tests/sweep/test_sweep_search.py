@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 import time
 from collections.abc import Sequence
@@ -262,6 +263,38 @@ def test_a_study_cannot_name_a_folder_outside_the_sweep(tmp_path: Path) -> None:
         edit_study(tmp_path / "study", "folder", folder)
         (trial,) = _study(tmp_path / "study", "random").trials()
         assert Path(trial.folder).parent == tmp_path / "study"
+
+
+@pytest.mark.parametrize("name", ["study.journal", "0", "winner-0"])
+def test_a_sweep_does_not_write_through_a_link_out_of_its_folder(name: str, train: Train, tmp_path: Path) -> None:
+    """The folder may be a stranger's, and the trials' folders in it lead anywhere."""
+    victim, sweep = tmp_path / "victim", tmp_path / "sweep"
+    victim.mkdir()
+    sweep.mkdir()
+    (sweep / name).symlink_to(victim)
+    for search in ([*SEARCH, "sweep.trials=1"], [*QUICK, "seed=0,1"]):
+        done = train("-m", *search, f"hydra.sweep.dir={sweep}", "hydra.sweep.subdir='${hydra:job.num}'")
+        assert done.code == 2
+        assert f"{sweep / name} is a link to outside" in done.err
+        assert not [*victim.iterdir()]
+
+
+@pytest.mark.parametrize("text", ['{"op_code": 99, "worker_id": "x"}\n', "[" * 100_000 + "\n", None])
+def test_a_journal_that_is_none_is_a_user_error(text: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    os.mkfifo(path) if text is None else path.write_text(text)
+    with pytest.raises(UserError, match="is not a regular file" if text is None else "sweep.storage="):
+        _study(tmp_path, "random")
+
+
+def test_a_study_with_another_name_is_copied_before_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "victim.txt").write_text("mine\n")
+    (tmp_path / "sweep" / "study.journal").hardlink_to(tmp_path / "victim.txt")
+    (tmp_path / "sweep" / "study.journal.lock").symlink_to("/elsewhere/study.journal")  # of a killed process
+    driver.own_files(tmp_path / "sweep")
+    (tmp_path / "sweep" / "study.journal").write_text("theirs")
+    assert (tmp_path / "victim.txt").read_text() == "mine\n"
 
 
 def test_sqlite_storage_and_a_name_in_use(train: Train, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def task_of(num_classes: int, lr: float = 0.1) -> Any:
 
 
 def fit(task: Any, data: Clouds, max_steps: int) -> tuple[Tensor, ...]:
-    """The training rows that the task has learnt from for so many steps."""
+    """The training rows that the task has learned from for so many steps."""
     trainer = pl.Trainer(
         accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
         enable_checkpointing=False, max_epochs=-1, max_steps=max_steps,
@@ -66,7 +66,7 @@ def fit(task: Any, data: Clouds, max_steps: int) -> tuple[Tensor, ...]:
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_the_rule_is_the_gradient_of_half_the_squared_error(num_classes: int, weighted: bool) -> None:
-    """Written out, and by autograd: w <- w - rate * d/dw sum of (wanted - w x - b)^2 / 2."""
+    """Written out, and by autograd: w <- w - rate * d/dw sum of (target - w x - b)^2 / 2."""
     task, data = task_of(num_classes), Clouds(num_classes, weighted=weighted)
     torch.nn.init.normal_(task.net.linear.weight)
     weight = task.net.linear.weight.detach().clone().requires_grad_()
@@ -88,8 +88,8 @@ def test_it_comes_to_the_least_squares_solution(num_classes: int) -> None:
     x, target = fit(task, Clouds(num_classes), max_steps=600)
     wanted = torch.where(target[:, None] == torch.arange(num_classes), 1.0, -1.0)
     expected = torch.linalg.lstsq(torch.cat([x, torch.ones(len(x), 1)], 1), wanted).solution
-    found = torch.cat([task.net.linear.weight, task.net.linear.bias[:, None]], 1).T.detach()
-    torch.testing.assert_close(found, expected[:, 1:] if num_classes == 2 else expected, atol=1e-3, rtol=1e-3)
+    results = torch.cat([task.net.linear.weight, task.net.linear.bias[:, None]], 1).T.detach()
+    torch.testing.assert_close(results, expected[:, 1:] if num_classes == 2 else expected, atol=1e-3, rtol=1e-3)
 
 
 def test_the_class_is_the_side_of_the_threshold() -> None:
@@ -115,7 +115,7 @@ def test_it_has_no_options_that_it_would_ignore() -> None:
 @pytest.mark.parametrize(("data", "accuracy"), [("iris", 0.75), ("wine", 0.95), ("digits", 0.85)])
 def test_it_learns(data: str, accuracy: float, tmp_path: Path) -> None:
     """Three species in a row are not separable by linear outputs: least squares itself reaches 0.85 on all of iris."""
-    found = run(tmp_path, "model=adaline", f"data={data}", "trainer.max_epochs=40", "optimizer.lr=0.03")
-    assert found["metrics"]["test/accuracy"] >= accuracy
-    assert found["metrics"]["val/loss"] < 1
-    assert found["checkpoints"]["best"]
+    results = run(tmp_path, "model=adaline", f"data={data}", "trainer.max_epochs=40", "optimizer.lr=0.03")
+    assert results["metrics"]["test/accuracy"] >= accuracy
+    assert results["metrics"]["val/loss"] < 1
+    assert results["checkpoints"]["best"]

@@ -1,4 +1,4 @@
-"""What tasks say they can do, and that what they say is what callbacks, commands and exports get."""
+"""Capabilities of tasks, and that callbacks, commands and exports rely on them."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_predictions_are_of_the_target() -> None:
     assert task_of("lstm").predict(torch.arange(30.0, dtype=torch.float64)[:, None]).shape == (3, 1)
 
 
-def test_outputs_are_what_predictions_are_made_of() -> None:
+def test_predictions_follow_from_outputs() -> None:
     predictor, x = task_of("lenet").as_predictor(), IMAGES.example(5)[0]
     assert predictor is not None
     torch.testing.assert_close(predictor.outputs(x).softmax(1), predictor.predict(x))
@@ -126,18 +126,18 @@ def test_predictions_of_tasks_without_a_target_of_their_own() -> None:
     agent, seen = task_of("dqn").as_agent(), np.eye(4, dtype=np.float32)
     assert agent is not None
     assert agent.predict(torch.from_numpy(seen)).tolist() == agent.greedy(seen).tolist()
-    with pytest.raises(UserError, match="Adversarial has learned neither classes nor values"):
+    with pytest.raises(UserError, match="Adversarial predicts neither classes nor values"):
         task_of("gan").predict(x)
 
 
-def test_a_sample_is_what_its_latent_is_decoded_to() -> None:
+def test_samples_are_decoded_latents() -> None:
     generator = task_of("vae").as_generator()
     assert generator is not None
     assert torch.equal(generator.sample(4, seed=1), generator.decode(generator.draw(4, seed=1)))
     assert not torch.equal(generator.sample(4, seed=1), generator.sample(4, seed=2))
 
 
-def test_an_export_of_what_a_task_does_not_have_is_refused() -> None:
+def test_exporting_an_unknown_part_is_rejected() -> None:
     with pytest.raises(UserError, match=r"part=encoder: .*Adversarial\) has no such part; what can be .*: decoder"):
         view_of(task_of("gan"), "encoder")
     with pytest.raises(UserError, match="plays at random"):
@@ -146,7 +146,7 @@ def test_an_export_of_what_a_task_does_not_have_is_refused() -> None:
         view_of(Task(task_of("mlp").net, CAN["mlp"][0]))
 
 
-def test_an_export_answers_by_its_copy_and_compares_with_the_task() -> None:
+def test_an_export_uses_the_copy_and_compares_with_the_task() -> None:
     task = task_of("lstm")
     view = view_of(task)
     assert view.trained is task
@@ -163,12 +163,12 @@ def test_an_export_answers_by_its_copy_and_compares_with_the_task() -> None:
         (GradientFlow(), "mlp", "callbacks.gradient_flow shows nets with a scalar state .* but this is MLP"),
     ],
 )
-def test_a_report_that_was_asked_for_and_cannot_apply_says_so(report: Report, model: str, message: str) -> None:
+def test_an_inapplicable_requested_report_is_reported(report: Report, model: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         report.applies_to(task_of(model))
 
 
-def test_what_is_no_task_is_refused() -> None:
+def test_classes_that_are_not_tasks_are_rejected() -> None:
     cfg = config.compose(["model=mlp"])
     for target in ("torch.nn.Linear", "lightning.pytorch.LightningModule"):
         OmegaConf.update(cfg, "task._target_", target)

@@ -1,4 +1,4 @@
-"""Adversarial nets: losses by their definitions; two optimizers that step, count, clip, accumulate and go on as one."""
+"""Adversarial nets: losses by definition; two optimizers that step, count, clip, accumulate and resume as one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Small(GAN):
         self.generator[1] = nn.Identity()
 
 
-class Pictures(InMemoryData):
+class Images(InMemoryData):
     def declare(self) -> ImageSpec:
         return SPEC
 
@@ -48,7 +48,7 @@ class Pictures(InMemoryData):
 
 
 NOISE = 5
-"""The seed that codes are drawn from."""
+"""The seed of the latents."""
 
 
 def fit(
@@ -59,7 +59,7 @@ def fit(
     plugins: Any = None,
     **trainer: Any,
 ) -> Adversarial:
-    """A task after training on 128 pictures from given weights."""
+    """A task after training on 128 images from given weights."""
     torch.manual_seed(7)
     optimizer: Any = (lambda p, lr=0.1: torch.optim.SGD(p, lr)) if sgd else (lambda p, lr=1e-3: torch.optim.Adam(p, lr))
     task = Adversarial(Small(SPEC), SPEC, optimizer=optimizer, **(options or {}))
@@ -69,7 +69,7 @@ def fit(
     )  # fmt: skip
     task.setup_trainer(runner)
     torch.manual_seed(NOISE)
-    runner.fit(task, Pictures(batch_size=batch_size, val_size=32))
+    runner.fit(task, Images(batch_size=batch_size, val_size=32))
     return task
 
 
@@ -87,38 +87,38 @@ def assert_close(one: Adversarial, other: Adversarial, **tolerance: float) -> No
 def test_bce_is_the_cross_entropy_of_the_paper() -> None:
     z = torch.linspace(-5, 5, 11)
     ones, zeros = torch.ones(11), torch.zeros(11)
-    for found, label in (
+    for results, label in (
         (LOSSES["bce"].real(z), ones),
-        (LOSSES["bce"].made(z), zeros),
+        (LOSSES["bce"].fake(z), zeros),
         (LOSSES["bce"].generator(z), ones),
     ):
-        torch.testing.assert_close(found, F.binary_cross_entropy_with_logits(z, label, reduction="none"))
+        torch.testing.assert_close(results, F.binary_cross_entropy_with_logits(z, label, reduction="none"))
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_loss_falls_where_it_should(name: str) -> None:
+def test_losses_decrease_in_the_right_direction(name: str) -> None:
     z = torch.tensor([0.2, 0.8])
-    real, made, generator = (loss(z) for loss in LOSSES[name])
+    real, generated, generator = (loss(z) for loss in LOSSES[name])
     assert real[1] < real[0]
-    assert made[0] < made[1]
+    assert generated[0] < generated[1]
     assert generator[1] < generator[0]
 
 
-def test_the_penalties_of_a_linear_critic_are_known() -> None:
+def test_penalties_of_a_linear_critic() -> None:
     net = Small(SPEC)
     net.discriminator = nn.Linear(16, 1)
     slope = 2 * net.discriminator.weight.norm()  # pixels are doubled on their way in
-    x, made = torch.rand(5, 1, 4, 4), torch.rand(5, 1, 4, 4)
-    found = Adversarial(net, SPEC, gradient_penalty=10.0).penalty(x, made, None)
-    torch.testing.assert_close(found, 10 * (slope - 1).square())
-    found = Adversarial(net, SPEC, real_penalty=3.0).penalty(x, made, None)
-    torch.testing.assert_close(found, 1.5 * slope.square())
-    found.backward()
+    x, generated = torch.rand(5, 1, 4, 4), torch.rand(5, 1, 4, 4)
+    results = Adversarial(net, SPEC, gradient_penalty=10.0).penalty(x, generated, None)
+    torch.testing.assert_close(results, 10 * (slope - 1).square())
+    results = Adversarial(net, SPEC, real_penalty=3.0).penalty(x, generated, None)
+    torch.testing.assert_close(results, 1.5 * slope.square())
+    results.backward()
     assert net.discriminator.weight.grad is not None
 
 
-def test_the_penalty_at_real_pictures_is_there() -> None:
-    """A critic with a kink: its slope at real pictures is another than at made ones."""
+def test_the_penalty_at_real_images() -> None:
+    """A critic with a kink: its gradient differs between real and generated images."""
     net = Small(SPEC)
     net.discriminator = nn.Sequential(nn.Linear(16, 1, bias=False), nn.ReLU())
     nn.init.ones_(net.discriminator[0].weight)
@@ -128,7 +128,7 @@ def test_the_penalty_at_real_pictures_is_there() -> None:
     assert float(task.penalty(dark, bright, None)) == 0
 
 
-def test_a_penalty_that_comes_seldom_counts_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lazy_penalties_are_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
     losses: list[float] = []
     backward = Adversarial.backward_part
 
@@ -142,7 +142,7 @@ def test_a_penalty_that_comes_seldom_counts_as_often(monkeypatch: pytest.MonkeyP
     assert [round(loss, -2) for loss in losses[::2]] == [300, 0, 0, 300]  # every other loss is the generator's
 
 
-def test_the_energy_distance_is_its_definition() -> None:
+def test_the_energy_distance_matches_its_definition() -> None:
     x, y = torch.rand(5, 1, 2, 2), torch.rand(4, 1, 2, 2)
 
     def mean(a: Tensor, b: Tensor, *, within: bool = False) -> float:
@@ -162,8 +162,8 @@ def test_the_energy_distance_is_its_definition() -> None:
 def step_by_hand(task: Adversarial, x: Tensor, codes: Tensor, lr: float) -> None:
     """The algorithm of the paper, with plain gradient descent."""
     net = task.net
-    made = net.generate(codes)
-    loss = F.softplus(-net.discriminate(x)).mean() + F.softplus(net.discriminate(made.detach())).mean()
+    generated = net.generate(codes)
+    loss = F.softplus(-net.discriminate(x)).mean() + F.softplus(net.discriminate(generated.detach())).mean()
     slopes = torch.autograd.grad(loss, [*net.discriminator.parameters()])
     with torch.no_grad():
         for p, slope in zip(net.discriminator.parameters(), slopes, strict=True):
@@ -175,12 +175,12 @@ def step_by_hand(task: Adversarial, x: Tensor, codes: Tensor, lr: float) -> None
             p -= lr * slope
 
 
-def test_a_step_moves_the_discriminator_and_then_the_generator() -> None:
+def test_a_step_updates_the_discriminator_then_the_generator() -> None:
     trained, by_hand = fit(max_steps=2), fit(max_steps=0)
-    data = Pictures(batch_size=32, val_size=32)
+    data = Images(batch_size=32, val_size=32)
     data.setup("fit")
     torch.manual_seed(NOISE)
-    for (x, _), _ in zip(data.train_dataloader(), range(2), strict=False):
+    for (x, *_), _ in zip(data.train_dataloader(), range(2), strict=False):
         step_by_hand(by_hand, x.float() / 255, torch.randn(32, 32), lr=0.1)
     assert_close(trained, by_hand)
     assert trained.trainer.global_step == 2
@@ -193,7 +193,7 @@ def test_accumulated_gradients_are_those_of_one_large_batch() -> None:
     assert_close(whole, parts, atol=1e-5, rtol=1e-4)
 
 
-def test_the_last_batches_of_an_epoch_make_a_step_of_their_own() -> None:
+def test_the_last_batches_of_an_epoch_form_a_step() -> None:
     assert fit(batch_size=16, accumulate_grad_batches=3).trainer.global_step == 3  # of 8 batches
 
 
@@ -227,15 +227,15 @@ def test_loss_scaling_changes_nothing(options: dict[str, Any]) -> None:
     assert_close(plain, grown, atol=1e-6, rtol=1e-5)
 
 
-def test_a_gradient_that_overflows_is_left_out() -> None:
+def test_a_gradient_that_overflows_is_skipped() -> None:
     task = fit(max_epochs=1, plugins=scaled(1), options={"loss": "wasserstein"})
     assert all(p.isfinite().all() for p in task.net.parameters())
 
 
-@pytest.mark.parametrize("words", [[], ["trainer.precision=bf16-mixed"], ["trainer.gradient_clip_val=1.0"]])
-def test_a_step_counts_once(words: list[str], tmp_path: Path) -> None:
-    found = run(tmp_path, *FEW, *words, "trainer.max_epochs=3", "scheduler=exponential")
-    assert (found["epochs"], found["steps"]) == (3, 18)
+@pytest.mark.parametrize("overrides", [[], ["trainer.precision=bf16-mixed"], ["trainer.gradient_clip_val=1.0"]])
+def test_a_step_counts_once(overrides: list[str], tmp_path: Path) -> None:
+    results = run(tmp_path, *FEW, *overrides, "trainer.max_epochs=3", "scheduler=exponential")
+    assert (results["epochs"], results["steps"]) == (3, 18)
     saved = content(tmp_path)
     assert (saved["epoch"], saved["global_step"]) == (2, 18)
     assert len(saved["optimizer_states"]) == len(saved["lr_schedulers"]) == 2
@@ -249,9 +249,14 @@ def test_max_steps_are_steps(tmp_path: Path) -> None:
     assert run(tmp_path, *FEW, "trainer.max_steps=4", "trainer.max_epochs=-1")["steps"] == 4
 
 
-def test_the_critic_steps_more_often_and_each_schedule_follows_its_optimizer(tmp_path: Path) -> None:
-    words = ("scheduler=exponential", "scheduler.gamma=0.5", "task.discriminator_steps=3", "task.discriminator_lr=0.01")
-    run(tmp_path, *FEW, *words, "trainer.max_epochs=2", "optimizer.lr=0.001")
+def test_critic_steps_and_schedules(tmp_path: Path) -> None:
+    overrides = (
+        "scheduler=exponential",
+        "scheduler.gamma=0.5",
+        "task.discriminator_steps=3",
+        "task.discriminator_lr=0.01",
+    )
+    run(tmp_path, *FEW, *overrides, "trainer.max_epochs=2", "optimizer.lr=0.001")
     critic, generator = content(tmp_path)["optimizer_states"]
     assert {int(s["step"]) for s in critic["state"].values()} == {12}
     assert {int(s["step"]) for s in generator["state"].values()} == {4}
@@ -267,7 +272,7 @@ def test_a_plateau_lowers_both_rates(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         ["model=gan", "net.generator=[16]", "net.discriminator=[16]", "scheduler=exponential"],
         ["model=dcgan", "net.width=4", "trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=1.0"],
@@ -275,23 +280,23 @@ def test_a_plateau_lowers_both_rates(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ["model=cgan", "net.generator=[16]", "net.discriminator=[16]", "trainer.precision=bf16-mixed"],
     ],
 )
-def test_a_continued_run_equals_one_that_never_stopped(words: list[str], tmp_path: Path) -> None:
-    words = [*words, "trainer.limit_train_batches=7"]
-    run(tmp_path / "whole", *words, "trainer.max_epochs=3")
-    run(tmp_path / "parts", *words, "trainer.max_epochs=1")
+def test_a_resumed_run_equals_an_uninterrupted_one(overrides: list[str], tmp_path: Path) -> None:
+    overrides = [*overrides, "trainer.limit_train_batches=7"]
+    run(tmp_path / "whole", *overrides, "trainer.max_epochs=3")
+    run(tmp_path / "parts", *overrides, "trainer.max_epochs=1")
     resume(tmp_path / "parts", "trainer.max_epochs=3")
     whole, parts = content(tmp_path / "whole"), content(tmp_path / "parts")
     for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step"):
         assert same(whole[key], parts[key]), key
 
 
-def test_the_best_checkpoint_is_that_of_the_least_distance(tmp_path: Path) -> None:
-    found = run(tmp_path, "model=gan", "trainer.max_epochs=4", "trainer.limit_train_batches=20", "optimizer.lr=3e-3")
+def test_the_best_checkpoint_has_the_smallest_distance(tmp_path: Path) -> None:
+    results = run(tmp_path, "model=gan", "trainer.max_epochs=4", "trainer.limit_train_batches=20", "optimizer.lr=3e-3")
     with (tmp_path / "metrics.csv").open() as file:
         distances = [float(row["val/energy_distance"]) for row in csv.DictReader(file)]
     assert content(tmp_path, "best")["epoch"] == distances.index(min(distances))
     assert content(tmp_path, "last")["epoch"] == 3
-    assert found["checkpoints"]["best"].endswith("best.ckpt")
+    assert results["checkpoints"]["best"].endswith("best.ckpt")
 
 
 def test_logged_steps_are_those_of_training(tmp_path: Path) -> None:
@@ -305,7 +310,7 @@ def test_logged_steps_are_those_of_training(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "fused"),
+    ("overrides", "fused"),
     [
         (["trainer.precision=16-mixed"], None),
         (["trainer.precision=bf16-mixed", "trainer.gradient_clip_val=1"], None),
@@ -313,16 +318,16 @@ def test_logged_steps_are_those_of_training(tmp_path: Path) -> None:
         (["trainer.gradient_clip_val=1"], True),
     ],
 )
-def test_fused_optimizers_are_used_where_they_can_be(words: list[str], fused: bool | None) -> None:
-    cfg = config.compose(["model=gan", *words])
+def test_fused_optimizers_are_used_where_they_can_be(overrides: list[str], fused: bool | None) -> None:
+    cfg = config.compose(["model=gan", *overrides])
     training_trainer.use_safe_optimizer(cfg)
     assert cfg.optimizer.fused is fused
 
 
 def test_it_learns_digits(tmp_path: Path) -> None:
-    found = run(tmp_path, "model=gan", "trainer.max_epochs=12", "optimizer.lr=1e-3", "data.batch_size=64")["metrics"]
-    assert found["test/energy_distance"] < 0.4  # 3 at the start
-    assert 0 < found["train/d_fake"] < found["train/d_real"] < 1
+    results = run(tmp_path, "model=gan", "trainer.max_epochs=12", "optimizer.lr=1e-3", "data.batch_size=64")["metrics"]
+    assert results["test/energy_distance"] < 0.4  # 3 at the start
+    assert 0 < results["train/d_fake"] < results["train/d_real"] < 1
 
 
 # Warnings
@@ -335,35 +340,35 @@ def told(real: float, fake: float, loss: Any = "bce") -> list[str]:
     return [problem.partition(":")[0] for problem in task.diagnostics()]
 
 
-def test_a_discriminator_that_wins_or_is_blind_is_told() -> None:
+def test_a_winning_or_failing_discriminator_is_reported() -> None:
     assert told(0.999, 0.001) == ["the discriminator wins"]
-    assert told(0.5, 0.5) == ["the discriminator is blind"]
+    assert told(0.5, 0.5) == ["the discriminator fails"]
     assert told(0.7, 0.3) == told(math.nan, math.nan) == told(5.0, 5.0, "wasserstein") == []
 
 
-def test_a_discriminator_that_wins_is_told_by_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("task.discriminator_lr=3e-3", "optimizer.lr=1e-9", "trainer.limit_train_batches=1.0", "net.dropout=0")
-    run(tmp_path, *FEW, *words, "trainer.max_epochs=8", "callbacks=[checkpoint,problems]")
-    said = capsys.readouterr().err
-    assert said.count("the discriminator wins") == 1
-    assert "lower task.discriminator_lr" in said
+def test_a_run_reports_a_winning_discriminator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = ("task.discriminator_lr=3e-3", "optimizer.lr=1e-9", "trainer.limit_train_batches=1.0", "net.dropout=0")
+    run(tmp_path, *FEW, *overrides, "trainer.max_epochs=8", "callbacks=[checkpoint,problems]")
+    output = capsys.readouterr().err
+    assert output.count("the discriminator wins") == 1
+    assert "lower task.discriminator_lr" in output
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("overrides", "message"),
     [
         (["task.discriminator_steps=0"], "task.discriminator_steps=0"),
-        (["task.loss=hinge", "task.label_smoothing=0.1"], "for task.loss=bce"),
+        (["task.loss=hinge", "task.label_smoothing=0.1"], "requires task.loss=bce"),
         (["task.loss=hing"], "did you mean 'hinge'"),
     ],
 )
-def test_wrong_options(words: list[str], message: str, train: Callable[..., Any]) -> None:
-    done = train("model=gan", *words)
+def test_wrong_options(overrides: list[str], message: str, train: Callable[..., Any]) -> None:
+    done = train("model=gan", *overrides)
     assert done.code == 2
     assert message in done.err
 
 
-def test_a_gan_that_is_told_classes_refuses_values() -> None:
+def test_a_conditional_gan_rejects_regression_data() -> None:
     from dlzoo.tasks.gan import ConditionalAdversarial
 
     assert ConditionalAdversarial.targets == (Classes,)

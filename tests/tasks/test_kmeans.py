@@ -24,16 +24,16 @@ from dlzoo.errors import UserError
 from dlzoo.nets.kmeans import KMeans
 from dlzoo.specs.inputs import Column, TableSpec
 from dlzoo.specs.targets import Classes, Values
-from dlzoo.tasks.kmeans import Clustering, matched_share, normalized_mutual_information, plus_plus
+from dlzoo.tasks.kmeans import Clustering, matching_accuracy, normalized_mutual_information, plus_plus
 
 SPEC = TableSpec((Column("a"), Column("b")), Classes(("p", "q")))
 
 
-def trained(folder: Path, *words: str) -> tuple[Clustering, Tensor]:
+def trained(folder: Path, *overrides: str) -> tuple[Clustering, Tensor]:
     """The task of a run's last checkpoint, and the training rows (N, F) as its net sees them."""
-    run(folder, "model=kmeans", *words)
+    run(folder, "model=kmeans", *overrides)
     task: Any = checkpoint.load_task(folder / "checkpoints" / "last.ckpt")[0]
-    data = build.build_data(config.compose(["model=kmeans", *words]))
+    data = build.build_data(config.compose(["model=kmeans", *overrides]))
     data.prepare_data()
     data.setup("fit")
     x = torch.cat([batch[0] for batch in data.train_dataloader()])
@@ -53,35 +53,35 @@ def losses(folder: Path) -> list[float]:
     ("data", "epochs", "tolerance"), [("iris", 15, 1e-4), ("wine", 15, 1e-4), ("digits", 50, 0.01)]
 )
 def test_the_inertia_is_that_of_scikit_learn(data: str, epochs: int, tolerance: float, tmp_path: Path) -> None:
-    """And falls in each epoch, by Lloyd's algorithm."""
+    """It also decreases in each epoch of Lloyd's algorithm."""
     task, rows = trained(tmp_path, f"data={data}", f"trainer.max_epochs={epochs}")
     num_clusters = task.net.centroids.shape[1]
     reference = Reference(num_clusters, n_init=10, random_state=0).fit(rows.double().numpy())
     assert inertia(task.double(), rows) == pytest.approx(reference.inertia_, rel=tolerance)
-    found = losses(tmp_path)
-    assert all(after <= before * (1 + 1e-5) for before, after in itertools.pairwise(found))
-    assert found[-1] == pytest.approx(reference.inertia_ / len(rows), rel=tolerance)
+    results = losses(tmp_path)
+    assert all(after <= before * (1 + 1e-5) for before, after in itertools.pairwise(results))
+    assert results[-1] == pytest.approx(reference.inertia_ / len(rows), rel=tolerance)
 
 
-def test_batches_lead_there_too(tmp_path: Path) -> None:
-    words = ("data=digits", "task.update=batch", "task.init_rows=300")
-    task, rows = trained(tmp_path, *words, "trainer.max_epochs=10")
+def test_minibatch_updates_reach_a_similar_inertia(tmp_path: Path) -> None:
+    overrides = ("data=digits", "task.update=batch", "task.init_rows=300")
+    task, rows = trained(tmp_path, *overrides, "trainer.max_epochs=10")
     reference = Reference(10, n_init=10, random_state=0).fit(rows.double().numpy())
     assert inertia(task.double(), rows) == pytest.approx(reference.inertia_, rel=0.03)
 
 
-def test_steps_are_counted_and_the_best_checkpoint_is_that_of_the_least_loss(tmp_path: Path) -> None:
-    found = run(tmp_path / "lloyd", "model=kmeans", "data=iris", "trainer.max_epochs=6")
-    assert (found["steps"], found["epochs"]) == (6, 6)
+def test_steps_are_counted_and_the_best_checkpoint_has_the_lowest_loss(tmp_path: Path) -> None:
+    results = run(tmp_path / "lloyd", "model=kmeans", "data=iris", "trainer.max_epochs=6")
+    assert (results["steps"], results["epochs"]) == (6, 6)
     with (tmp_path / "lloyd" / "metrics.csv").open() as file:
         values = [float(row["val/loss"]) for row in csv.DictReader(file)]
     assert content(tmp_path / "lloyd", "best")["epoch"] == int(np.argmin(values))
-    assert found["checkpoints"]["best"].endswith("best.ckpt")
-    assert 0.5 < found["metrics"]["test/nmi"] <= 1
-    assert 0.5 < found["metrics"]["test/cluster_accuracy"] <= 1
-    words = ("data.batch_size=16", "task.init_rows=16", "task.update=batch")
-    found = run(tmp_path / "batches", "model=kmeans", "data=iris", *words)
-    assert found["steps"] == 2 * -(-len(rows_of("iris")) // 16)
+    assert results["checkpoints"]["best"].endswith("best.ckpt")
+    assert 0.5 < results["metrics"]["test/nmi"] <= 1
+    assert 0.5 < results["metrics"]["test/cluster_accuracy"] <= 1
+    overrides = ("data.batch_size=16", "task.init_rows=16", "task.update=batch")
+    results = run(tmp_path / "batches", "model=kmeans", "data=iris", *overrides)
+    assert results["steps"] == 2 * -(-len(rows_of("iris")) // 16)
 
 
 def rows_of(name: str) -> Any:
@@ -91,7 +91,7 @@ def rows_of(name: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         ("data=iris",),
         ("data=digits", "task.update=batch", "task.init_rows=100", "trainer.accumulate_grad_batches=2"),
@@ -99,9 +99,9 @@ def rows_of(name: str) -> Any:
     ],
     ids=["lloyd", "batches", "averaged"],
 )
-def test_a_continued_run_equals_one_that_never_stopped(words: tuple[str, ...], tmp_path: Path) -> None:
-    run(tmp_path / "whole", "model=kmeans", *words, "trainer.max_epochs=3")
-    run(tmp_path / "parts", "model=kmeans", *words, "trainer.max_epochs=1")
+def test_a_resumed_run_equals_an_uninterrupted_one(overrides: tuple[str, ...], tmp_path: Path) -> None:
+    run(tmp_path / "whole", "model=kmeans", *overrides, "trainer.max_epochs=3")
+    run(tmp_path / "parts", "model=kmeans", *overrides, "trainer.max_epochs=1")
     resume(tmp_path / "parts", "trainer.max_epochs=3")
     whole, parts = content(tmp_path / "whole"), content(tmp_path / "parts")
     for key in ("state_dict", "global_step", "optimizer_states"):
@@ -109,12 +109,18 @@ def test_a_continued_run_equals_one_that_never_stopped(words: tuple[str, ...], t
 
 
 @pytest.mark.parametrize("init_rows", [20, 10_000])
-def test_a_checkpoint_within_an_epoch_holds_what_is_still_to_be_used(
+def test_a_mid_epoch_checkpoint_holds_pending_statistics(
     init_rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sums so far; or, before there are centroids, the rows that wait."""
-    words = ("model=kmeans", "data=iris", f"task.init_rows={init_rows}", "data.batch_size=16", "trainer.max_epochs=3")
-    run(tmp_path / "whole", *words)
+    """The sums so far; or, before there are centroids, the buffered rows."""
+    overrides = (
+        "model=kmeans",
+        "data=iris",
+        f"task.init_rows={init_rows}",
+        "data.batch_size=16",
+        "trainer.max_epochs=3",
+    )
+    run(tmp_path / "whole", *overrides)
     learn = Clustering.learn_batch
 
     def stopped(task: Clustering, batch: Any, batch_idx: int) -> None:
@@ -124,7 +130,7 @@ def test_a_checkpoint_within_an_epoch_holds_what_is_still_to_be_used(
 
     monkeypatch.setattr(Clustering, "learn_batch", stopped)
     with pytest.raises(RuntimeError, match="stopped"):
-        run(tmp_path / "parts", *words, "callbacks.last_checkpoint.every_minutes=1e-9")
+        run(tmp_path / "parts", *overrides, "callbacks.last_checkpoint.every_minutes=1e-9")
     monkeypatch.setattr(Clustering, "learn_batch", learn)
     carried = content(tmp_path / "parts")["continuation"]["ranks"][0]["carried"]
     assert bool(carried["waiting"]) == (init_rows > 100) != (carried["statistics"] is not None)
@@ -176,7 +182,7 @@ def test_centroids_are_means_of_their_rows_by_weight() -> None:
         assert task.net.centroids[0].tolist() == [second, [9.0, 3.0], [0.0, 99.0]]
 
 
-def test_the_best_start_comes_to_the_front() -> None:
+def test_the_best_initialisation_comes_first() -> None:
     task: Any = Clustering(KMeans(SPEC, num_starts=3), SPEC)
     with torch.no_grad():
         task.net.centroids.copy_(torch.arange(3.0)[:, None, None].expand_as(task.net.centroids))
@@ -186,7 +192,7 @@ def test_the_best_start_comes_to_the_front() -> None:
     assert task.inertia is None, "each epoch anew"
 
 
-def test_plus_plus_chooses_far_rows_and_by_weight() -> None:
+def test_kmeans_plus_plus_prefers_distant_and_heavy_rows() -> None:
     """Three tight groups: each start takes one row of each. A row without weight is never chosen."""
     groups = torch.tensor([[0.0, 0.0], [100.0, 0.0], [0.0, 100.0]]).repeat(20, 1) + 0.01 * torch.randn(60, 2)
     weight = torch.ones(60)
@@ -200,7 +206,7 @@ def test_plus_plus_chooses_far_rows_and_by_weight() -> None:
     assert alike.tolist() == [[1, 1]] * 3
 
 
-def test_figures_of_clusters_are_their_definitions() -> None:
+def test_cluster_metrics_match_their_definitions() -> None:
     draw = np.random.default_rng(0)
     classes, clusters = draw.integers(3, size=200), draw.integers(4, size=200)
     clusters[:120] = classes[:120]
@@ -209,14 +215,14 @@ def test_figures_of_clusters_are_their_definitions() -> None:
         table[cluster, label] += 1
     expected = normalized_mutual_info_score(classes, clusters)
     assert float(normalized_mutual_information(table)) == pytest.approx(expected)
-    assert float(matched_share(torch.tensor([[0.0, 5.0], [3.0, 2.0], [4.0, 0.0]]))) == pytest.approx(9 / 14)
-    assert float(matched_share(torch.eye(3)[[2, 0, 1]])) == float(normalized_mutual_information(torch.eye(3))) == 1
+    assert float(matching_accuracy(torch.tensor([[0.0, 5.0], [3.0, 2.0], [4.0, 0.0]]))) == pytest.approx(9 / 14)
+    assert float(matching_accuracy(torch.eye(3)[[2, 0, 1]])) == float(normalized_mutual_information(torch.eye(3))) == 1
 
 
-def test_what_cannot_be_done(tmp_path: Path) -> None:
+def test_invalid_options(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"net\.num_clusters must be given"):
         KMeans(TableSpec((Column("a"),), Values(("y",))))
-    for words, message in (
+    for overrides, message in (
         (("optimizer=adam",), "optimizer: Clustering learns without an optimizer"),
         (("scheduler=step",), "scheduler: Clustering learns without an optimizer"),
         (("trainer.gradient_clip_val=1",), "gradient_clip_val=1: Clustering learns without gradients"),
@@ -225,9 +231,30 @@ def test_what_cannot_be_done(tmp_path: Path) -> None:
         (("lr_find=true",), "lr_find is for tasks with one optimizer"),
     ):
         with pytest.raises(UserError, match=message):
-            run(tmp_path, "model=kmeans", "data=iris", *words)
+            run(tmp_path, "model=kmeans", "data=iris", *overrides)
 
 
 def test_values_are_clustered_too(tmp_path: Path) -> None:
-    found = run(tmp_path, "model=kmeans", "data=synthetic", "data.kind=friedman", "net.num_clusters=4")
-    assert {name for name in found["metrics"] if name.startswith("test/")} == {"test/loss"}
+    results = run(tmp_path, "model=kmeans", "data=synthetic", "data.kind=friedman", "net.num_clusters=4")
+    assert {name for name in results["metrics"] if name.startswith("test/")} == {"test/loss"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("inertia", torch.zeros(7)),
+        ("statistics", (torch.zeros(1),)),
+        ("statistics", (torch.zeros(2, 3, 4), torch.zeros(2, 9), torch.zeros(2))),
+        ("waiting", (torch.zeros(2, 2),)),
+        ("waiting", torch.zeros(())),
+        ("waiting", (None,)),
+    ],
+)
+def test_what_a_checkpoint_carries_must_be_of_these_centroids(name: str, value: Any) -> None:
+    flowers = TableSpec(tuple(map(Column, "abcd")), Classes(("p", "q", "r")))
+    task = Clustering(KMeans(flowers, num_starts=2), flowers)
+    good: dict[str, Any] = {"inertia": torch.zeros(2), "waiting": (torch.zeros(9, 5),)}
+    good["statistics"] = (torch.zeros(2, 3, 4), torch.zeros(2, 3), torch.zeros(2))
+    for key in good:
+        assert [task.misfit_of_carried(key, stored) for stored in (good[key], None, ())] == [None] * 3
+    assert task.misfit_of_carried(name, value) is not None

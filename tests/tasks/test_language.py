@@ -1,4 +1,4 @@
-"""Language models: state is carried over borders and forgotten where it must be; perplexity is the whole text's."""
+"""Language models: state is carried over between batches and reset between epochs; perplexity of the whole text."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def book(tmp_path: Path, text: str = TEXT) -> str:
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "peephole_lstm"])
-def test_a_text_in_pieces_is_the_text_at_once(cell: CellName) -> None:
+def test_chunked_reading_equals_reading_at_once(cell: CellName) -> None:
     net = CharRNN(CHARS, cell=cell, num_units=8, num_layers=2).eval()
     x, _ = CHARS.example(3)
     whole, state = net(x), None
@@ -53,7 +53,7 @@ def test_a_text_in_pieces_is_the_text_at_once(cell: CellName) -> None:
 
 
 @pytest.mark.parametrize("net", [CharRNN(CHARS, dropout=0.3, num_layers=2), WordRNN(WORDS)])
-def test_a_token_is_told_from_those_before_it_alone(net: CharRNN) -> None:
+def test_predictions_depend_only_on_previous_tokens(net: CharRNN) -> None:
     x, _ = CHARS.example(2)
     before = net.eval()(x)
     x[:, 7] = x[:, 7] % 8 + 1
@@ -62,7 +62,7 @@ def test_a_token_is_told_from_those_before_it_alone(net: CharRNN) -> None:
     assert not torch.equal(before[:, 7:], after[:, 7:])
 
 
-def test_weights_are_tied_where_sizes_allow() -> None:
+def test_weights_are_tied_if_sizes_match() -> None:
     tied, free = WordRNN(WORDS, embedding=16, num_units=16), WordRNN(WORDS, embedding=16, num_units=16, tied=False)
     assert tied.output.weight is tied.embedding.table.weight
     assert num_parameters(free) - num_parameters(tied) == 9 * 16
@@ -76,10 +76,10 @@ def test_weights_are_tied_where_sizes_allow() -> None:
     [
         (CharRNN, WORDS, r"texts of lower-case words and punctuation; set data\.level=char"),
         (WordRNN, CHARS, r"texts of lower-case characters; set data\.level=word"),
-        (CharRNN, TextSpec(Classes(("a", "b"))), "learns next tokens, but the data gives classes"),
+        (CharRNN, TextSpec(Classes(("a", "b"))), "predicts next tokens, but the data gives classes"),
     ],
 )
-def test_another_kind_of_text_is_refused(cls: type[CharRNN], spec: TextSpec, message: str) -> None:
+def test_other_kinds_of_text_are_rejected(cls: type[CharRNN], spec: TextSpec, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         cls(spec)
 
@@ -118,7 +118,7 @@ def fit(task: Language, data: TextFile, *callbacks: pl.Callback, **options: Any)
     return trainer
 
 
-def test_state_is_carried_and_forgotten(tmp_path: Path) -> None:
+def test_state_is_carried_over_and_reset(tmp_path: Path) -> None:
     (task, data), seen = make(tmp_path), Recorder()
     fit(task, data, seen, max_epochs=2)
     kinds = "".join(kind[0] + ("0" if fresh else "+") for kind, fresh in seen.steps)
@@ -127,7 +127,7 @@ def test_state_is_carried_and_forgotten(tmp_path: Path) -> None:
     assert kinds.count("t0") == 2  # once an epoch
 
 
-def test_a_validation_within_an_epoch_leaves_the_training_state(tmp_path: Path) -> None:
+def test_validation_within_an_epoch_keeps_the_training_state(tmp_path: Path) -> None:
     (task, data), seen = make(tmp_path), Recorder()
     fit(task, data, seen, max_epochs=1, val_check_interval=3)
     kinds = "".join(kind[0] + ("0" if fresh else "+") for kind, fresh in seen.steps)
@@ -155,7 +155,7 @@ def test_the_perplexity_is_that_of_the_whole_text(batch_size: int, tmp_path: Pat
     assert float(metrics["val/bits_per_char"]) == pytest.approx(loss / math.log(2), rel=1e-5)
 
 
-def test_padding_is_no_target(tmp_path: Path) -> None:
+def test_padding_is_not_a_target(tmp_path: Path) -> None:
     task, data = make(tmp_path)
     x, y, _ = next(iter(data.train_dataloader()))
     short = [F.pad(part[:, :-5], (0, 5)) for part in (x, y)]
@@ -173,7 +173,7 @@ def test_words_have_no_bits_per_character() -> None:
 
 
 @pytest.mark.parametrize("forget", [0.0, 1.0])
-def test_some_rows_forget(forget: float, tmp_path: Path) -> None:
+def test_some_rows_are_reset(forget: float, tmp_path: Path) -> None:
     task, data = make(tmp_path, forget=forget)
     states: list[Tensor] = []
 
@@ -191,9 +191,15 @@ def test_some_rows_forget(forget: float, tmp_path: Path) -> None:
 # Whole runs
 
 
-def test_a_run_learns_writes_and_stands_beside_a_trigram(train: Callable[..., Outcome], tmp_path: Path) -> None:
-    words = ("model=char_rnn", "data=text_file", f"data.path={book(tmp_path)}", "net.num_units=32", "data.batch_size=8")
-    done = train(*words, "trainer.max_epochs=8", "optimizer.lr=0.03", "trainer=cpu", "callbacks=[default,trigram]")
+def test_a_run_trains_generates_and_reports_a_trigram_baseline(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    overrides = (
+        "model=char_rnn",
+        "data=text_file",
+        f"data.path={book(tmp_path)}",
+        "net.num_units=32",
+        "data.batch_size=8",
+    )
+    done = train(*overrides, "trainer.max_epochs=8", "optimizer.lr=0.03", "trainer=cpu", "callbacks=[default,trigram]")
     assert done.code == 0, done.err
     (file,) = tmp_path.glob("outputs/*/*/results.json")
     metrics = json.loads(file.read_text())["metrics"]
@@ -208,22 +214,28 @@ def test_a_run_learns_writes_and_stands_beside_a_trigram(train: Callable[..., Ou
 
 
 def test_equal_seeds_give_equal_weights(train: Callable[..., Outcome], tmp_path: Path) -> None:
-    words = ("model=word_rnn", "data=text_file", f"data.path={book(tmp_path)}", "data.level=word", "net.num_units=8")
+    overrides = (
+        "model=word_rnn",
+        "data=text_file",
+        f"data.path={book(tmp_path)}",
+        "data.level=word",
+        "net.num_units=8",
+    )
     found = []
     for seed in (1, 1, 2):
         run_dir = tmp_path / f"run{len(found)}"
         quick = ("trainer=cpu", "trainer.max_epochs=2", "net.embedding=8", "callbacks=checkpoint", "logger=none")
-        done = train(*words, *quick, f"seed={seed}", f"hydra.run.dir={run_dir}")
+        done = train(*overrides, *quick, f"seed={seed}", f"hydra.run.dir={run_dir}")
         assert done.code == 0, done.err
         found.append(torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
     assert not all(torch.equal(found[0][name], found[2][name]) for name in found[0])
 
 
-def test_texts_with_classes_are_for_other_models(train: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_texts_with_classes_need_other_models(train: Callable[..., Outcome], tmp_path: Path) -> None:
     done = train("model=char_rnn", "data=imdb", f"data_dir={tmp_path}")
     assert done.code == 2
-    assert "char_rnn learns next tokens, but data=imdb gives classes; texts with classes go to: bilstm" in done.err
+    assert "char_rnn predicts next tokens, but data=imdb gives classes; texts with classes go to: bilstm" in done.err
     done = train("model=text_cnn", "data=text_file", f"data.path={book(tmp_path)}")
     assert "text_cnn learns classes, but data=text_file gives next tokens; texts with next tokens go to" in done.err
     assert config.compose(["model=word_rnn"]).trainer.gradient_clip_val == 1.0

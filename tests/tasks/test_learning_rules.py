@@ -1,4 +1,4 @@
-"""Rules that learn without a loss, one step at a time by hand: Rosenblatt's, Watkins's, and exploration that ends."""
+"""Learning rules without a loss, step by step against hand calculations: Rosenblatt, Watkins, and exploration."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def perceptron(num_classes: int, monkeypatch: pytest.MonkeyPatch, mean: float = 
 
 
 def test_one_unit_is_corrected_where_it_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    """w <- w + rate * (wanted - fired) * x. Nothing fires at first, so only the two rows of the second class count."""
+    """w <- w + rate * (target - output) * x. Nothing fires at first, so only the two rows of the second class count."""
     task, tracked = perceptron(2, monkeypatch)
     x = torch.tensor([[1.0, 2.0], [3.0, 5.0], [7.0, 7.0]])
     task.training_step((x, torch.tensor([1, 1, 0])), 0)
@@ -73,19 +73,19 @@ def test_each_of_several_classes_has_a_unit(monkeypatch: pytest.MonkeyPatch) -> 
     assert (float(tracked["loss"]), float(tracked["accuracy"])) == (pytest.approx(1 / 3), 0.0)
 
 
-def test_the_rule_sees_standardised_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rule_uses_standardised_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
     task, _ = perceptron(2, monkeypatch, mean=1.0)
     task.training_step((torch.tensor([[2.0, 5.0]]), torch.tensor([1])), 0)
     assert task.net.linear.weight.tolist() == [[0.5, 2.0]]
 
 
-def test_it_steps_by_itself_and_has_no_options_of_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_manual_optimization_without_loss_options(monkeypatch: pytest.MonkeyPatch) -> None:
     task, _ = perceptron(2, monkeypatch)
     assert not task.automatic_optimization
     assert {*arguments(PerceptronRule)} == {"net", "spec", "optimizer", "scheduler"}, "what it would ignore"
 
 
-def test_a_row_counts_as_much_as_its_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_weighted(monkeypatch: pytest.MonkeyPatch) -> None:
     task, _ = perceptron(2, monkeypatch)
     x, target = torch.tensor([[1.0, 2.0], [3.0, 5.0]]), torch.tensor([1, 1])
     task.training_step((x, target, torch.tensor([2.0, 0.0])), 0)
@@ -93,9 +93,9 @@ def test_a_row_counts_as_much_as_its_weight(monkeypatch: pytest.MonkeyPatch) -> 
     assert task.net.linear.bias.tolist() == [0.5 * 2]
 
 
-def test_two_classes_are_one_wish_and_more_are_one_hot(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert perceptron(2, monkeypatch)[0].wanted(torch.tensor([0, 1]), 1).tolist() == [[0], [1]]
-    assert perceptron(3, monkeypatch)[0].wanted(torch.tensor([2, 0]), 3).tolist() == [[0, 0, 1], [1, 0, 0]]
+def test_unit_targets_are_binary_or_one_hot(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert perceptron(2, monkeypatch)[0].unit_targets(torch.tensor([0, 1]), 1).tolist() == [[0], [1]]
+    assert perceptron(3, monkeypatch)[0].unit_targets(torch.tensor([2, 0]), 3).tolist() == [[0, 0, 1], [1, 0, 0]]
 
 
 # Watkins
@@ -159,19 +159,19 @@ def test_a_block_of_steps_learns_at_the_rate_of_the_optimizer(monkeypatch: pytes
     assert task.train_means["td_error"].count == 3
 
 
-def test_exploration_falls_along_a_line_and_then_stays() -> None:
+def test_epsilon_is_annealed_linearly() -> None:
     task = q_learning(epsilon_start=0.9, epsilon_end=0.1, epsilon_steps=200)
-    found = []
+    results = []
     for steps in (0, 50, 100, 200, 1000):
         task.num_steps = steps
-        found.append(task.epsilon)
-    assert found == pytest.approx([0.9, 0.7, 0.5, 0.1, 0.1])
+        results.append(task.epsilon)
+    assert results == pytest.approx([0.9, 0.7, 0.5, 0.1, 0.1])
     assert task.figures() == {"epsilon": pytest.approx(0.1)}
     assert (q_learning().epsilon, q_learning().gamma, q_learning().epsilon_steps) == (1.0, 0.99, 10_000)
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])
-def test_the_share_of_random_actions_is_epsilon(epsilon: float) -> None:
+def test_the_fraction_of_random_actions_is_epsilon(epsilon: float) -> None:
     """A random action is the other one in half of the cases."""
     task = q_learning(epsilon_start=epsilon, epsilon_end=epsilon)
     with torch.no_grad():
@@ -193,7 +193,7 @@ def test_the_share_of_random_actions_is_epsilon(epsilon: float) -> None:
         ({"epsilon_steps": 0}, r"task\.epsilon_steps=0"),
     ],
 )
-def test_options_that_are_no_shares(options: dict[str, Any], message: str) -> None:
+def test_options_that_are_not_probabilities(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         q_learning(**options)
 
@@ -217,7 +217,7 @@ def trainer_with(**answers: Any) -> Any:
     return SimpleNamespace(**common | answers)
 
 
-def test_clipping_is_the_agent_s_own() -> None:
+def test_agents_clip_gradients_themselves() -> None:
     spec = EnvSpec("CartPole-v1", (4,), Actions(("0", "1")))
     task: Any = DQN(QNetwork(spec, hidden=[8]), spec)
     trainer = trainer_with(gradient_clip_val=0.5, gradient_clip_algorithm="norm", precision="bf16-mixed")
@@ -228,14 +228,14 @@ def test_clipping_is_the_agent_s_own() -> None:
 @pytest.mark.parametrize(
     ("answers", "message"),
     [
-        ({"world_size": 2}, r"trainer\.devices=2: agents learn on one device"),
+        ({"world_size": 2}, r"trainer\.devices=2: agents train on one device only"),
         ({"accumulate_grad_batches": 2}, r"trainer\.accumulate_grad_batches"),
         ({"precision": "16-mixed"}, r"trainer\.precision=16-mixed"),
-        ({"gradient_clip_val": 0.5}, r"gradient_clip_val: a table is corrected without a gradient"),
-        ({"strategy": SimpleNamespace(root_device=torch.device("cuda"))}, "a table is learnt on the CPU"),
+        ({"gradient_clip_val": 0.5}, r"gradient_clip_val: a Q-table is updated without a gradient"),
+        ({"strategy": SimpleNamespace(root_device=torch.device("cuda"))}, "Q-tables are trained on the CPU"),
     ],
 )
-def test_what_agents_cannot_do(answers: dict[str, Any], message: str) -> None:
+def test_unsupported_trainer_options_of_agents(answers: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         q_learning().setup_trainer(trainer_with(**answers))
 
@@ -270,7 +270,7 @@ def test_episodes_of_all_batches_are_one_mean(monkeypatch: pytest.MonkeyPatch) -
     assert logged["test/return_std"] == 0
 
 
-def test_what_a_net_is_shown() -> None:
+def test_network_inputs() -> None:
     task = q_learning()
     assert task.as_input(np.array([3, 1])).dtype == torch.int64
     task.spec = EnvSpec("Screen-v0", (3,), Actions(("0", "1")))  # of vectors or images

@@ -1,4 +1,4 @@
-"""Learning without automatic optimisation: steps count once, and options do what they do elsewhere or are refused."""
+"""Learning without automatic optimisation: steps count once, and options work as elsewhere or are rejected."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from dlzoo.data.loaders import Arrays
 from dlzoo.errors import UserError
 from dlzoo.nets.base import Net
 from dlzoo.optim import lr_schedules
+from dlzoo.specs.batch import Batch
 from dlzoo.specs.inputs import Column, TableSpec
 from dlzoo.specs.targets import Values
-from dlzoo.tasks.base import Batch
 from dlzoo.tasks.manual import ManualTask
 
 SPEC = TableSpec((Column("a"), Column("b")), Values(("y",)))
@@ -82,7 +82,7 @@ class BySums(ManualTask):
 def fit(
     kind: type[ManualTask], batch_size: int, *, lr: float = 0.1, scheduler: Any = None, data: Any = None, **trainer: Any
 ) -> ManualTask:
-    """A task after an epoch on 32 rows, and what it does beside."""
+    """A task after an epoch on 32 rows, and a record of its calls."""
     task: Any = kind(
         Centre(), SPEC, optimizer=partial(torch.optim.SGD, lr=lr) if kind.uses_optimizer else None, scheduler=scheduler
     )
@@ -116,7 +116,7 @@ def test_a_step_counts_once_and_accumulated_batches_are_one(kind: type[ManualTas
 
 
 @pytest.mark.parametrize("kind", [ByGradient, BySums])
-def test_the_last_batches_of_an_epoch_make_a_step_of_their_own(kind: type[ManualTask]) -> None:
+def test_the_last_batches_of_an_epoch_form_a_step(kind: type[ManualTask]) -> None:
     assert fit(kind, 4, accumulate_grad_batches=3).global_step == 3  # of 8 batches
 
 
@@ -136,7 +136,7 @@ def test_a_gradient_is_the_sum_or_the_mean_of_the_step() -> None:
     torch.testing.assert_close(point(fit(BySums, 32)), rows.mean(0))
 
 
-def test_rows_that_count_on_another_rank_give_nothing() -> None:
+def test_rows_that_count_on_another_rank_contribute_nothing() -> None:
     task: Any = ByGradient(Centre(), SPEC)
     task.share = 0.0
     for reduction in ("sum", "mean"):
@@ -147,7 +147,7 @@ def test_rows_that_count_on_another_rank_give_nothing() -> None:
     assert task.total_statistics() is None, "they begin anew"
 
 
-def test_a_gradient_has_the_kind_of_its_parameter() -> None:
+def test_a_gradient_has_its_parameter_s_dtype() -> None:
     task: Any = ByGradient(Centre(), SPEC)
     task.add_gradient(task.net.point, torch.ones(2, dtype=torch.bfloat16), reduction="sum")
     assert task.net.point.grad.dtype == torch.float32
@@ -168,7 +168,7 @@ def test_a_schedule_counts_steps(accumulate: int) -> None:
     assert task.learning_rate == pytest.approx(0.1 / 8)
 
 
-def test_a_plateau_is_followed() -> None:
+def test_a_plateau_schedule_steps() -> None:
     """At this rate the loss rises from step to step."""
     task = fit(ByGradient, 8, lr=3.0, scheduler=partial(lr_schedules.plateau, patience=0), max_epochs=2)
     assert task.learning_rate == pytest.approx(0.3)
@@ -204,7 +204,7 @@ class Trainer:
         vars(self).update(options)
 
 
-def test_what_a_task_would_ignore_is_refused() -> None:
+def test_options_without_effect_are_rejected() -> None:
     net = Centre()
     with pytest.raises(UserError, match="BySums learns without an optimizer"):
         BySums(net, SPEC, optimizer=partial(torch.optim.SGD, lr=0.1))
@@ -219,7 +219,7 @@ def test_what_a_task_would_ignore_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("overrides", "message"),
     [
         (["model=random", "data=cartpole", "optimizer=adam"], "optimizer: RandomPlay learns without an optimizer"),
         (["model=random", "data=cartpole", "optimizer.lr=1"], "optimizer=none, but optimizer.lr is set"),
@@ -230,9 +230,9 @@ def test_what_a_task_would_ignore_is_refused() -> None:
         (["model=perceptron", "data=iris", "task.l2=0.1"], "has no such option"),
     ],
 )
-def test_a_run_with_options_that_would_be_ignored(words: list[str], message: str, tmp_path: Path) -> None:
+def test_a_run_with_options_without_effect_is_rejected(overrides: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
-        run(tmp_path, *words)
+        run(tmp_path, *overrides)
 
 
 # Whole runs
@@ -253,17 +253,17 @@ def test_the_rate_of_the_perceptron_follows_its_schedule(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         ("scheduler=exponential",),
         ("trainer.accumulate_grad_batches=3", "trainer.gradient_clip_val=1"),
         ("callbacks=[checkpoint,history,ema]", "trainer.precision=bf16-mixed"),
     ],
-    ids=lambda words: words[0],
+    ids=lambda overrides: overrides[0],
 )
-def test_a_continued_perceptron_equals_one_that_never_stopped(words: tuple[str, ...], tmp_path: Path) -> None:
-    run(tmp_path / "whole", *IRIS, *words, "trainer.max_epochs=3")
-    run(tmp_path / "parts", *IRIS, *words, "trainer.max_epochs=1")
+def test_a_resumed_perceptron_equals_an_uninterrupted_one(overrides: tuple[str, ...], tmp_path: Path) -> None:
+    run(tmp_path / "whole", *IRIS, *overrides, "trainer.max_epochs=3")
+    run(tmp_path / "parts", *IRIS, *overrides, "trainer.max_epochs=1")
     resume(tmp_path / "parts", "trainer.max_epochs=3")
     whole, parts = content(tmp_path / "whole"), content(tmp_path / "parts")
     for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step"):

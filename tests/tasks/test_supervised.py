@@ -1,4 +1,4 @@
-"""The supervised task in a trainer: epoch losses, penalties and metrics against numbers worked out by hand."""
+"""The supervised task in a trainer: epoch losses, penalties and metrics against hand calculations."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Rows(InMemoryData):
 
 
 class Identity(Net):
-    """Outputs are the inputs, whatever is learned: losses can be foretold."""
+    """Outputs are the inputs, whatever is learned: losses are known in advance."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,9 +63,9 @@ def measured(folder: Path, rows: Arrays, target: Classes | Values, **options: An
     quiet = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False)
     trainer = pl.Trainer(default_root_dir=folder, accelerator="cpu", max_epochs=1, num_sanity_val_steps=0, **quiet)
     trainer.fit(task, datamodule=data)
-    found = dict(trainer.callback_metrics)
+    results = dict(trainer.callback_metrics)
     trainer.test(task, datamodule=data, verbose=False)
-    return {name: value.item() for name, value in {**found, **trainer.callback_metrics}.items()}
+    return {name: value.item() for name, value in {**results, **trainer.callback_metrics}.items()}
 
 
 # The loss of an epoch
@@ -77,21 +77,21 @@ SAMPLE_WEIGHTS = [1.0, 0.0, 2.0, 1.0, 0.5, 0.5, 3.0]
 
 def test_the_loss_of_an_epoch_is_the_mean_over_rows_not_over_batches(tmp_path: Path) -> None:
     y = torch.arange(7.0)[:, None]  # squares around their mean: 28 in all, 10 of the first five
-    found = measured(tmp_path, Arrays(y + torch.tensor(ERRORS)[:, None], y), VALUES)
+    results = measured(tmp_path, Arrays(y + torch.tensor(ERRORS)[:, None], y), VALUES)
     mean = sum(e * e for e in ERRORS) / 7  # 20; the mean of validation's three batch means is 26.4
-    assert found["train/loss"] == found["val/loss"] == pytest.approx(mean)
-    assert found["test/loss"] == pytest.approx(55 / 5)
-    assert (found["val/rmse"], found["test/rmse"]) == pytest.approx((mean**0.5, 11**0.5))
-    assert (found["val/mae"], found["test/mae"]) == pytest.approx((4, 3))
-    assert (found["val/r2"], found["test/r2"]) == pytest.approx((1 - 140 / 28, 1 - 55 / 10))
+    assert results["train/loss"] == results["val/loss"] == pytest.approx(mean)
+    assert results["test/loss"] == pytest.approx(55 / 5)
+    assert (results["val/rmse"], results["test/rmse"]) == pytest.approx((mean**0.5, 11**0.5))
+    assert (results["val/mae"], results["test/mae"]) == pytest.approx((4, 3))
+    assert (results["val/r2"], results["test/r2"]) == pytest.approx((1 - 140 / 28, 1 - 55 / 10))
 
 
 def test_the_loss_of_an_epoch_is_weighted_by_sample_weights(tmp_path: Path) -> None:
     rows = Arrays(torch.tensor(ERRORS)[:, None], torch.zeros(7, 1), torch.tensor(SAMPLE_WEIGHTS))
-    found = measured(tmp_path, rows, VALUES)
+    results = measured(tmp_path, rows, VALUES)
     squares = [w * e * e for w, e in zip(SAMPLE_WEIGHTS, ERRORS, strict=True)]
-    assert found["train/loss"] == found["val/loss"] == pytest.approx(sum(squares) / 8)
-    assert found["test/loss"] == pytest.approx(sum(squares[:5]) / 4.5)
+    assert results["train/loss"] == results["val/loss"] == pytest.approx(sum(squares) / 8)
+    assert results["test/loss"] == pytest.approx(sum(squares[:5]) / 4.5)
 
 
 P = [0.75, 0.5, 0.25, 0.9, 0.1, 0.5, 0.8]
@@ -106,7 +106,7 @@ def test_the_loss_and_the_accuracy_of_classes(tmp_path: Path, class_weights: Any
     """Weights change the loss and not the accuracy."""
     logits = torch.tensor([[log(p), log(1 - p)] for p in P])
     rows = Arrays(logits, torch.tensor(LABELS), torch.tensor(SAMPLE_WEIGHTS) if weighted else None)
-    found = measured(tmp_path, rows, CLASSES, class_weights=class_weights)
+    results = measured(tmp_path, rows, CLASSES, class_weights=class_weights)
     losses = [-log((p, 1 - p)[label]) for p, label in zip(P, LABELS, strict=True)]
     weights = [
         (class_weights[label] if class_weights else 1) * (w if weighted else 1)
@@ -114,11 +114,11 @@ def test_the_loss_and_the_accuracy_of_classes(tmp_path: Path, class_weights: Any
     ]
     for split, num in (("train", 7), ("val", 7), ("test", 5)):
         total = sum(w * loss for w, loss in zip(weights[:num], losses, strict=False))
-        assert found[f"{split}/loss"] == pytest.approx(total / sum(weights[:num]), rel=1e-5)
-        assert found[f"{split}/accuracy"] == pytest.approx(sum(RIGHT[:num]) / num)
+        assert results[f"{split}/loss"] == pytest.approx(total / sum(weights[:num]), rel=1e-5)
+        assert results[f"{split}/accuracy"] == pytest.approx(sum(RIGHT[:num]) / num)
     # predicted 0 0 1 0 1 0 0 of 0 0 1 1 0 1 0; in the test 0 0 1 0 1 of 0 0 1 1 0
-    assert found["val/f1"] == pytest.approx((2 * 3 / (5 + 4) + 2 * 1 / (2 + 3)) / 2)
-    assert found["test/f1"] == pytest.approx((2 * 2 / (3 + 3) + 2 * 1 / (2 + 2)) / 2)
+    assert results["val/f1"] == pytest.approx((2 * 3 / (5 + 4) + 2 * 1 / (2 + 3)) / 2)
+    assert results["test/f1"] == pytest.approx((2 * 2 / (3 + 3) + 2 * 1 / (2 + 2)) / 2)
 
 
 def test_a_running_mean_of_unequal_batches() -> None:
@@ -156,7 +156,7 @@ def test_the_loss_of_a_batch_is_the_weighted_mean_of_its_rows() -> None:
 
 
 def test_a_rank_s_loss_is_its_part_of_the_weighted_mean_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mean over both ranks of share times loss is the weighted mean of all rows."""
+    """The mean over both ranks of fraction times loss is the weighted mean of all rows."""
     weights, others = torch.tensor([2.0, 1.0]), torch.tensor([3.0])
     whole = float((OUTPUT - TARGET).square().flatten() @ weights + others @ torch.tensor([5.0])) / 6
     mean_weight = (2.0 + 1.0 + 3.0) / 3  # over the three rows of both ranks
@@ -168,7 +168,7 @@ def test_a_rank_s_loss_is_its_part_of_the_weighted_mean_of_all_rows(monkeypatch:
     assert (own + other) / 2 == pytest.approx(whole)
 
 
-def test_values_are_squared_and_classes_have_cross_entropy_unless_told_otherwise() -> None:
+def test_default_losses() -> None:
     assert task_with(Identity(), loss="mae").loss(OUTPUT, TARGET).item() == 1.5
     assert task_with(Identity(), loss="huber", delta=0.5).loss(OUTPUT, TARGET).item() == pytest.approx(
         (0.5 * (1 - 0.25) + 0.5 * (2 - 0.25)) / 2
@@ -185,7 +185,7 @@ def test_values_are_squared_and_classes_have_cross_entropy_unless_told_otherwise
     assert task_with(Identity()).loss((OUTPUT,), TARGET).item() == 2.5
 
 
-def test_auxiliary_outputs_count_as_their_weights_say() -> None:
+def test_auxiliary_outputs_are_weighted() -> None:
     task = task_with(Identity(), loss_weights=(1.0, 0.25))
     both = (OUTPUT, OUTPUT + 1)  # squares of the second: 4 and 9
     assert task.loss(both, TARGET).item() == 2.5 + 0.25 * 6.5
@@ -215,7 +215,7 @@ def test_weight_penalties_leave_biases_and_norms_alone() -> None:
     assert penalty_of(task_with(small_net(), l1=1.0, l2=2.0)) == 10 + 2 * 30
 
 
-def test_activity_penalties_are_means_of_what_the_activations_gave_and_are_taken_once() -> None:
+def test_activity_penalties_are_means_over_activations_applied_once() -> None:
     x = torch.tensor([[0.0], [3.0]])  # before the ReLU: 5, 5 and 8, -1
     for options, expected in (
         ({"activity_l1": 0.5}, 0.5 * (5 + 5 + 8 + 0) / 4),
@@ -228,7 +228,7 @@ def test_activity_penalties_are_means_of_what_the_activations_gave_and_are_taken
     assert task_with(small_net()).activities == []
 
 
-def test_the_penalty_is_in_what_is_learned_but_not_in_what_is_reported(tmp_path: Path) -> None:
+def test_the_penalty_is_trained_on_but_not_reported(tmp_path: Path) -> None:
     rows = Arrays(torch.tensor(ERRORS)[:, None], torch.zeros(7, 1))
     data = Rows(rows, VALUES)
     net = nn.Linear(1, 1, bias=False)
@@ -239,10 +239,10 @@ def test_the_penalty_is_in_what_is_learned_but_not_in_what_is_reported(tmp_path:
     x, y = rows.x[:2], rows.y[:2]
     assert task.training_step((x, y), 0).item() == 2.5 + 0.5
     assert (tracked["loss"].item(), tracked["count"]) == (2.5, 2)
-    found = task.measure((x, y))
-    assert found["loss"].item() == 2.5
-    assert torch.equal(found["output"], x)
-    assert torch.equal(found["target"], y)
+    results = task.measure((x, y))
+    assert results["loss"].item() == 2.5
+    assert torch.equal(results["output"], x)
+    assert torch.equal(results["target"], y)
 
 
 def test_measuring_keeps_no_activities() -> None:
@@ -270,12 +270,12 @@ def test_the_training_measures_are_those_of_the_main_output() -> None:
         (lambda: task_with(nn.Identity(), class_weights="balanced"), UserError, "class_weights are for classes"),
     ],
 )
-def test_targets_that_do_not_fit_are_refused(make: Any, error: type[Exception], message: str) -> None:
+def test_unsupported_targets_are_rejected(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
 
 
-def test_the_metric_that_chooses_is_the_objective_s() -> None:
+def test_the_monitored_metric_is_the_objective_s() -> None:
     assert task_with(nn.Identity()).monitor == ("val/rmse", "min")
     assert task_with(nn.Identity(), CLASSES).monitor == ("val/loss", "min")
 
@@ -307,7 +307,7 @@ def planned(monitor: tuple[str, str], **changes: Any) -> Plan:
     return plans[0]
 
 
-def test_a_schedule_is_told_the_steps_of_the_run_and_the_metric_with_its_direction() -> None:
+def test_a_schedule_gets_the_plan_of_the_run() -> None:
     """Seven batches, two of which make one step, are four steps: the last stands alone."""
     assert planned(("val/reward", "max")) == Plan(120, 4, "val/reward", "max")
     assert planned(("val/loss", "min"), accumulate_grad_batches=1) == Plan(120, 7, "val/loss", "min")
@@ -322,7 +322,7 @@ def test_a_group_s_factor_multiplies_its_rate() -> None:
     assert [p for group in task.configure_optimizers().param_groups for p in group["params"]] == [a, b]
 
 
-def test_an_optimizer_that_is_missing_or_wrong_is_said() -> None:
+def test_a_missing_or_invalid_optimizer_is_reported() -> None:
     with pytest.raises(UserError, match="optimizer is missing"):
         task_with(nn.Linear(1, 1)).configure_optimizers()
     with pytest.raises(UserError, match="optimizer: Invalid learning rate: -1"):

@@ -1,4 +1,4 @@
-"""What every task has in common, beside a trainer that answers what it is asked: means, steps, checkpoints, ranks."""
+"""The base class of tasks with a stub trainer: means, steps, checkpoints, ranks."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def task_in(trainer: Any, cls: type[Task] = Task) -> Any:
     return task
 
 
-def test_what_holds_of_a_task_that_says_nothing_else() -> None:
+def test_task_defaults() -> None:
     task = Task(as_net(nn.Linear(1, 1)), SPEC)
     assert task.spec is SPEC
     assert (task.monitor, task.carried_state, task.has_parts, task.goes_on_within_epochs) == (
@@ -108,7 +108,7 @@ class Two:
         return own + self.other
 
 
-def test_ranks_join_their_sums() -> None:
+def test_ranks_reduce_their_sums() -> None:
     mean = RunningMean()
     mean.add(torch.tensor(2.0), 3)
     mean.join(Two(10.0, 1.0))  # type: ignore[arg-type]
@@ -148,7 +148,7 @@ def test_the_learning_rate_is_that_of_the_first_group() -> None:
 @pytest.mark.parametrize(("left_out", "interval", "moves"), [
     (False, "step", True), (True, "step", False), (False, "epoch", True), (True, "epoch", True),
 ])  # fmt: skip
-def test_a_step_that_is_left_out_moves_no_schedule_of_steps(left_out: bool, interval: str, moves: bool) -> None:
+def test_a_step_that_is_skipped_moves_no_schedule_of_steps(left_out: bool, interval: str, moves: bool) -> None:
     steps: list[Any] = []
     scheduler = SimpleNamespace(step=lambda *metric: steps.append(metric))
     other = SimpleNamespace(scheduler=None, interval="step")
@@ -167,7 +167,7 @@ def gradient(task: Any, value: float) -> float:
     return w.grad.item()
 
 
-def test_a_rank_s_gradient_counts_by_its_share_and_what_is_not_finite_reaches_all() -> None:
+def test_gradients_are_weighted_by_rows_and_non_finite_losses_reach_all_ranks() -> None:
     alone = task_in(trainer_with())
     alone.share = 0.5
     assert gradient(alone, 1.0) == 3.0
@@ -179,7 +179,7 @@ def test_a_rank_s_gradient_counts_by_its_share_and_what_is_not_finite_reaches_al
     assert math.isnan(gradient(one_of_two, float("inf")))
 
 
-def test_options_of_a_backward_pass_arrive() -> None:
+def test_backward_options_are_passed_on() -> None:
     w = nn.Parameter(torch.ones(1))
     loss = (w * w).sum()
     for _ in range(2):
@@ -188,14 +188,14 @@ def test_options_of_a_backward_pass_arrive() -> None:
     assert w.grad.item() == 4
 
 
-def test_ranks_that_go_on_from_different_steps_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_resuming_from_different_steps_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Task, "global_step", 5)
     monkeypatch.setattr(gathering, "gather_objects", lambda own: [own, 7])
     with pytest.raises(UserError, match=r"different steps, \[5, 7\]"):
         task_in(trainer_with()).on_train_start()
 
 
-def test_the_share_of_a_batch_is_the_loader_s(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fraction_of_a_batch_is_the_loader_s(monkeypatch: pytest.MonkeyPatch) -> None:
     loader = SimpleNamespace(shares=[1.2, 0.8], places=lambda batch_idx: (torch.tensor([3, 1]), 4))
     task = task_in(trainer_with(world_size=2, train_dataloader=loader))
     task._shared = torch.Generator().manual_seed(0)
@@ -212,7 +212,7 @@ def test_the_share_of_a_batch_is_the_loader_s(monkeypatch: pytest.MonkeyPatch) -
 
 
 def continued(checkpoint: dict[str, Any], **answers: Any) -> Any:
-    """Another task that goes on from a checkpoint."""
+    """Another task that resumes from a checkpoint."""
     task = task_in(trainer_with(**answers), Carrying)
     task.on_load_checkpoint(checkpoint)
     return task
@@ -229,7 +229,7 @@ class Loader:
         self.state = state
 
 
-def test_a_checkpoint_holds_all_that_a_run_goes_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_holds_the_resume_state(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Task, "global_step", 5)
     task = task_in(trainer_with(train_dataloader=Loader()), Carrying)
     task.log_step(4, loss=torch.tensor(2.0))
@@ -254,7 +254,7 @@ def test_a_checkpoint_holds_all_that_a_run_goes_on_with(monkeypatch: pytest.Monk
     assert torch.equal(torch.get_rng_state(), after), "it is taken up once"
 
 
-def test_after_an_epoch_the_next_has_all_batches() -> None:
+def test_resuming_after_an_epoch_starts_with_all_batches() -> None:
     progress = SimpleNamespace(current=SimpleNamespace(processed=4, ready=4))
     trainer = trainer_with(train_dataloader=Loader(), fit_loop=SimpleNamespace(epoch_progress=progress))
     stored: dict[str, Any] = {}
@@ -281,7 +281,7 @@ def test_a_checkpoint_of_an_older_version_holds_less() -> None:
 # Small things
 
 
-def test_the_signature_that_lightning_reads_at_each_step_is_there_already() -> None:
+def test_the_training_step_signature_is_cached() -> None:
     class Stepping(Task):
         def training_step(self, batch: Any, batch_idx: int) -> None: ...
 
@@ -296,7 +296,7 @@ def test_an_optimizer_may_be_changed_for_a_part() -> None:
     assert task.configure_optimizers().param_groups[0]["lr"] == 0.1
 
 
-def test_optimizers_are_refused_in_a_sentence() -> None:
+def test_unsupported_optimizers_are_reported() -> None:
     for error in (ValueError("bad rate"), TypeError("no such option"), RuntimeError("not here")):
         task = task_in(trainer_with())
 
@@ -308,7 +308,7 @@ def test_optimizers_are_refused_in_a_sentence() -> None:
             task.make_optimizer([])
 
 
-def test_what_lightning_notes_at_each_hook_is_an_attribute_and_parameters_are_registered() -> None:
+def test_fast_attribute_of_lightning_s_hooks_and_parameter_registration() -> None:
     task = task_in(trainer_with())
     task._current_fx_name = "training_step"
     assert task._current_fx_name == "training_step"
@@ -317,7 +317,7 @@ def test_what_lightning_notes_at_each_hook_is_an_attribute_and_parameters_are_re
 
 
 @pytest.mark.parametrize("has_gpu", [False, True])
-def test_where_there_is_no_gpu_pytorch_need_not_ask_again(has_gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cuda_check_is_cached_without_a_gpu(has_gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     task = task_in(trainer_with())

@@ -1,4 +1,4 @@
-"""Ways of transfer: which stages are frozen when, and how fast each learns."""
+"""Transfer learning: which stages are frozen when, and the learning rate of each."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Staged(BackboneNet):
 
 def groups(way: Transfer, net: Staged) -> list[tuple[str, float]]:
     """(name, factor) of each group; its parameters must be those of that part."""
-    found = way.groups(net)
+    results = way.groups(net)
     parts = {"head": net.head, **{f"stage{i}": layer for i, layer in enumerate(net.body)}}
-    for group in found:
+    for group in results:
         assert [*map(id, group["params"])] == [*map(id, parts[group["name"]].parameters())]
-    return [(group["name"], pytest.approx(group["factor"])) for group in found]  # type: ignore[misc]
+    return [(group["name"], pytest.approx(group["factor"])) for group in results]  # type: ignore[misc]
 
 
 def test_features_freeze_all_stages_and_only_the_head_learns() -> None:
@@ -55,8 +55,8 @@ def test_features_freeze_all_stages_and_only_the_head_learns() -> None:
     assert not way.changes
 
 
-def test_finetuning_learns_the_more_slowly_the_closer_to_the_input() -> None:
-    """A geometric row: 0.03, 0.09 ..., 0.3; of a single stage the bottom's."""
+def test_finetuning_rates_decrease_towards_the_input() -> None:
+    """A geometric sequence: 0.03, 0.09 ..., 0.3; of a single stage the bottom's."""
     net, way = Staged(), Finetune(top=0.4, bottom=0.1)
     way.apply(net, 0.0)
     assert net.frozen == [0]
@@ -72,11 +72,11 @@ class AllButTheLowest(Transfer):
         return 1
 
 
-def test_a_way_that_names_no_rates_has_one_rate() -> None:
+def test_default_rates_are_equal() -> None:
     assert groups(AllButTheLowest(), Staged()) == [("head", 1.0), ("stage2", 1.0), ("stage1", 1.0)]
 
 
-def test_stages_thaw_from_the_top_one_after_another() -> None:
+def test_stages_are_unfrozen_one_by_one_from_the_top() -> None:
     """Of five stages the highest at a fifth of the run, the lowest at three fifths, the others evenly between."""
     way = Gradual()
     shares = {0.0: 5, 0.19: 5, 0.2: 4, 0.29: 4, 0.31: 3, 0.41: 2, 0.51: 1, 0.59: 1, 0.6: 0, 1.0: 0}
@@ -92,12 +92,12 @@ def test_stages_thaw_from_the_top_one_after_another() -> None:
     assert Gradual(top=0.4, bottom=0.1).rates(3) == pytest.approx([0.1, 0.2, 0.4])
 
 
-def test_all_stages_may_thaw_at_once() -> None:
+def test_all_stages_may_be_unfrozen_at_once() -> None:
     way = Gradual(start=0.5, end=0.5)
     assert [way.num_frozen(4, done) for done in (0.0, 0.49, 0.5, 1.0)] == [4, 4, 0, 0]
 
 
-def test_from_scratch_all_learns_at_one_rate() -> None:
+def test_scratch_has_one_rate() -> None:
     net, way = Staged(weights="none"), Scratch()
     way.check(net)
     way.check(as_net(nn.Linear(1, 1)))
@@ -116,7 +116,7 @@ def test_from_scratch_all_learns_at_one_rate() -> None:
             r"features is for nets with a backbone.*Linear has none",
         ),
         (lambda: Gradual().check(Staged(weights="none")), r"transfer=gradual needs a trained backbone"),
-        (lambda: Scratch().check(Staged()), r"transfer=scratch starts from fresh weights, but net\.weights=imagenet"),
+        (lambda: Scratch().check(Staged()), r"transfer=scratch trains from random weights, but net\.weights=imagenet"),
         (lambda: Finetune(top=0.0), r"task\.transfer\.top=0\.0 must be above 0"),
         (lambda: Finetune(bottom=-1.0), r"task\.transfer\.bottom=-1\.0"),
         (lambda: Gradual(start=0.7), r"task\.transfer\.start=0\.7 and end=0\.6"),
@@ -153,7 +153,7 @@ def test_the_optimizer_gets_the_groups_and_their_rates() -> None:
 
 
 @pytest.mark.parametrize(("epoch", "frozen"), [(0, 3), (1, 3), (2, 2), (4, 1), (6, 0), (9, 0)])
-def test_stages_thaw_by_the_share_of_epochs_that_are_over(epoch: int, frozen: int) -> None:
+def test_stages_are_unfrozen_by_the_fraction_of_epochs(epoch: int, frozen: int) -> None:
     task = task_of(Gradual(), net := Staged(), epoch)
     task.train_means["loss"] = RunningMean()
     task.train_means["loss"].add(torch.tensor(1.0), 1)
@@ -162,7 +162,7 @@ def test_stages_thaw_by_the_share_of_epochs_that_are_over(epoch: int, frozen: in
     assert task.running_loss == 0.0
 
 
-def test_in_a_run_without_an_end_all_has_thawed() -> None:
+def test_endless_runs_have_no_frozen_stages() -> None:
     task_of(Gradual(), net := Staged(), epoch=1, epochs=None).on_train_epoch_start()
     assert net.frozen == [0]
 
@@ -175,12 +175,12 @@ def test_which_stages_learn_does_not_depend_on_the_number_of_processes(world_siz
         assert net.frozen == alone.frozen
 
 
-def test_a_way_that_does_not_fit_the_net_is_refused_at_once() -> None:
+def test_transfer_without_a_backbone_is_rejected() -> None:
     with pytest.raises(UserError, match="is for nets with a backbone"):
         task_of(Features(), as_net(nn.Linear(1, 1)))
 
 
-def test_without_a_way_all_learns_and_each_epoch_begins_anew() -> None:
+def test_without_transfer_everything_is_trained() -> None:
     spec = TableSpec((Column("x"),), Values(("y",)))
     task = Supervised(net := as_net(nn.Linear(1, 1)), spec)
     assert [*task.param_groups()] == [*net.parameters()]

@@ -1,4 +1,4 @@
-"""Variational autoencoders: the bound by its definition, the likelihood by integration, runs that repeat and go on."""
+"""Variational autoencoders: the bound by definition, the likelihood by integration, reproducible and resumed runs."""
 
 from __future__ import annotations
 
@@ -47,22 +47,22 @@ def test_the_cross_entropy_of_bits_is_their_log_likelihood() -> None:
 
 
 @torch.no_grad()
-def test_the_bound_is_a_mean_over_codes() -> None:
+def test_the_bound_is_a_mean_over_latents() -> None:
     task, x = task_of(), bits(4)
     y = torch.zeros(4, dtype=torch.long)
     mean, log_var = task.net.encode(x)
     drawn = torch.randn(20_000, 4, 3) * (log_var / 2).exp() + mean
     logits = task.net.decode(drawn.flatten(0, 1)).view(20_000, 4, -1)
     expected = -Bernoulli(logits=logits).log_prob(x.flatten(1)).sum(-1).mean(0)
-    found = torch.stack([task.bound(x, y, GeneratorNoise())[0] for _ in range(4000)]).mean(0)
-    torch.testing.assert_close(found, expected, atol=0.15, rtol=0.02)
+    results = torch.stack([task.bound(x, y, GeneratorNoise())[0] for _ in range(4000)]).mean(0)
+    torch.testing.assert_close(results, expected, atol=0.15, rtol=0.02)
     kl = kl_divergence(Normal(mean, (log_var / 2).exp()), Normal(0.0, 1.0))
     torch.testing.assert_close(task.bound(x, y, GeneratorNoise())[1], kl)
 
 
 @torch.no_grad()
 def test_the_importance_weighted_estimate_tends_to_the_likelihood() -> None:
-    """With a code of one number, p(x) is an integral that a sum over a fine grid gives."""
+    """With a one-dimensional latent, p(x) is an integral that a sum over a fine grid gives."""
     task, x = task_of(latent_dim=1, num_importance_samples=20_000), bits(6)
     y = torch.zeros(6, dtype=torch.long)
     grid = torch.linspace(-8, 8, 8001)[:, None]
@@ -78,7 +78,7 @@ def test_the_importance_weighted_estimate_tends_to_the_likelihood() -> None:
     torch.testing.assert_close(one, bound, atol=0.2, rtol=0)  # with one code it is the bound
 
 
-def test_pixels_become_bits_with_their_brightness_as_probability() -> None:
+def test_pixels_are_binarized_by_brightness() -> None:
     task = task_of(binarize="dynamic")
     x = torch.rand(1, 1, 4, 4).expand(4000, -1, -1, -1)
     drawn = task.pixels(x, GeneratorNoise())
@@ -89,7 +89,7 @@ def test_pixels_become_bits_with_their_brightness_as_probability() -> None:
 
 
 @pytest.mark.parametrize(("epoch", "batch", "factor"), [(0, 0, 0.0), (1, 5, 1.5), (3, 9, 2.0)])
-def test_the_kl_comes_in_over_the_warm_up(epoch: int, batch: int, factor: float) -> None:
+def test_kl_warmup(epoch: int, batch: int, factor: float) -> None:
     task = task_of(beta=2.0, kl_warmup=2.0)
     task._trainer = type("T", (), {"num_training_batches": 10, "current_epoch": epoch})()
     assert task.kl_factor(batch) == pytest.approx(factor)
@@ -105,17 +105,19 @@ def test_beta_weighs_the_kl_in_the_loss_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["vae", "conv_vae", "cvae"])
 def test_it_learns(name: str, tmp_path: Path) -> None:
-    found = run(tmp_path, f"model={name}", "trainer.max_epochs=8", "task.num_importance_samples=2")["metrics"]
-    assert found["test/neg_elbo"] < 27.0  # each pixel at its mean costs 28.8 nats
-    assert found["test/mse"] < 0.06
-    assert found["test/active_units"] > 5
+    results = run(tmp_path, f"model={name}", "trainer.max_epochs=8", "task.num_importance_samples=2")["metrics"]
+    assert results["test/neg_elbo"] < 27.0  # each pixel at its mean costs 28.8 nats
+    assert results["test/mse"] < 0.06
+    assert results["test/active_units"] > 5
 
 
-@pytest.mark.parametrize("words", [["model=vae"], ["model=vae", "task.binarize=dynamic"], ["model=conv_autoencoder"]])
-def test_a_continued_run_draws_what_it_would_have_drawn(words: list[str], tmp_path: Path) -> None:
-    words = [*words, "trainer.limit_train_batches=6", "scheduler=exponential"]
-    run(tmp_path / "whole", *words, "trainer.max_epochs=3")
-    run(tmp_path / "parts", *words, "trainer.max_epochs=1")
+@pytest.mark.parametrize(
+    "overrides", [["model=vae"], ["model=vae", "task.binarize=dynamic"], ["model=conv_autoencoder"]]
+)
+def test_a_resumed_run_draws_the_same_random_numbers(overrides: list[str], tmp_path: Path) -> None:
+    overrides = [*overrides, "trainer.limit_train_batches=6", "scheduler=exponential"]
+    run(tmp_path / "whole", *overrides, "trainer.max_epochs=3")
+    run(tmp_path / "parts", *overrides, "trainer.max_epochs=1")
     resume(tmp_path / "parts", "trainer.max_epochs=3")
     whole, parts = content(tmp_path / "whole"), content(tmp_path / "parts")
     assert same(whole["state_dict"], parts["state_dict"])
@@ -123,24 +125,24 @@ def test_a_continued_run_draws_what_it_would_have_drawn(words: list[str], tmp_pa
 
 
 def test_seeds_draw_different_noise(tmp_path: Path) -> None:
-    words = ("model=vae", "trainer.limit_train_batches=3", "trainer.max_epochs=1", "task.num_importance_samples=1")
+    overrides = ("model=vae", "trainer.limit_train_batches=3", "trainer.max_epochs=1", "task.num_importance_samples=1")
     weights = []
     for i, seed in enumerate((1, 1, 2)):
-        run(tmp_path / str(i), *words, f"seed={seed}", "data.seed=0")
+        run(tmp_path / str(i), *overrides, f"seed={seed}", "data.seed=0")
         weights.append(content(tmp_path / str(i))["state_dict"])
     assert same(weights[0], weights[1])
     assert not same(weights[0], weights[2])
 
 
-def test_collapse_is_counted_and_told_with_a_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("model=vae", "task.beta=300", "net.latent_dim=4", "callbacks=[checkpoint,problems]")
-    found = run(tmp_path, *words, "task.num_importance_samples=1", "trainer.max_epochs=4")
-    assert found["metrics"]["test/active_units"] == 0
-    said = capsys.readouterr().err
-    assert "posterior collapse: 4 of 4 numbers of the code carry less than 0.01 nats" in said
-    assert "task.kl_warmup=5" in said
-    assert "task.beta=300" in said
-    assert said.count("posterior collapse") == 1
+def test_posterior_collapse_is_reported_with_a_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = ("model=vae", "task.beta=300", "net.latent_dim=4", "callbacks=[checkpoint,problems]")
+    results = run(tmp_path, *overrides, "task.num_importance_samples=1", "trainer.max_epochs=4")
+    assert results["metrics"]["test/active_units"] == 0
+    output = capsys.readouterr().err
+    assert "posterior collapse: 4 of 4 latent units carry less than 0.01 nats" in output
+    assert "task.kl_warmup=5" in output
+    assert "task.beta=300" in output
+    assert output.count("posterior collapse") == 1
     assert "posterior collapse" in (tmp_path / "warnings.txt").read_text()
 
 
@@ -150,26 +152,26 @@ def test_no_warning_without_a_reason(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert not (tmp_path / "warnings.txt").exists()
 
 
-def test_numbers_that_are_not_finite_end_the_run(tmp_path: Path) -> None:
-    words = ("model=vae", "optimizer=sgd", "optimizer.lr=1e12", "callbacks=checkpoint")
+def test_non_finite_values_end_the_run(tmp_path: Path) -> None:
+    overrides = ("model=vae", "optimizer=sgd", "optimizer.lr=1e12", "callbacks=checkpoint")
     with pytest.raises(RunFailed, match="the loss is "):
-        run(tmp_path, *words, "trainer.max_epochs=5", "task.num_importance_samples=1")
+        run(tmp_path, *overrides, "trainer.max_epochs=5", "task.num_importance_samples=1")
 
 
-def test_a_mean_that_is_not_finite_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is measured beside a finite loss."""
+def test_a_non_finite_mean_ends_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metrics alongside a finite loss."""
     track = VariationalAutoencoder.log_step
 
     def spoilt(self: VariationalAutoencoder, count: int, **means: torch.Tensor) -> None:
         track(self, count, **means, measured=torch.tensor(float("nan")))
 
     monkeypatch.setattr(VariationalAutoencoder, "log_step", spoilt)
-    words = ("model=vae", "callbacks=[checkpoint,problems]", "task.num_importance_samples=1")
-    assert run(tmp_path, *words, "trainer.max_epochs=5")["epochs"] == 1
+    overrides = ("model=vae", "callbacks=[checkpoint,problems]", "task.num_importance_samples=1")
+    assert run(tmp_path, *overrides, "trainer.max_epochs=5")["epochs"] == 1
     assert "train/measured is nan in epoch 1, so training ends here" in (tmp_path / "warnings.txt").read_text()
 
 
-def test_a_conditional_vae_is_told_soft_labels_as_they_are() -> None:
+def test_a_conditional_vae_accepts_soft_labels() -> None:
     task = ConditionalVAE(CVAE(SPEC), SPEC)
     soft = torch.tensor([[0.3, 0.7]])
     assert torch.equal(task.condition(soft), soft)  # type: ignore[arg-type]
@@ -191,7 +193,7 @@ def test_wrong_options(options: dict[str, Any], message: str) -> None:
 
 
 def test_a_batch_of_half_precision_is_measured_in_full(tmp_path: Path) -> None:
-    words = ("model=vae", "trainer.precision=bf16-mixed", "task.num_importance_samples=1")
-    metrics = run(tmp_path, *words)["metrics"]
+    overrides = ("model=vae", "trainer.precision=bf16-mixed", "task.num_importance_samples=1")
+    metrics = run(tmp_path, *overrides)["metrics"]
     assert 20 < metrics["test/neg_elbo"] < 29
     assert isinstance(VAE(SPEC), nn.Module)

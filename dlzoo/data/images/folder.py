@@ -33,6 +33,7 @@ from dlzoo.specs.targets import Classes
 from dlzoo.utils.download import folder_of
 from dlzoo.utils.files import SYSTEM
 from dlzoo.utils.memory import free_megabytes
+from dlzoo.utils.processes import check_processes
 
 Split = Literal["train", "val", "test"]
 
@@ -86,6 +87,7 @@ class ImageFolder(InMemoryData):
             raise UserError(f"data.channels={channels} must be 1 (grey) or 3 (colour)")
         if num_workers is not None and num_workers < 0:
             raise UserError(f"data.num_workers={num_workers} must not be negative")
+        check_processes("data.num_workers", num_workers)
         if not 0 < test_fraction < 1:
             raise UserError(f"data.test_fraction={test_fraction} must lie between 0 and 1")
         self.path = folder_of(path)

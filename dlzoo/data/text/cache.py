@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dlzoo.specs.tokenizer import VERSION, Tokenizer
+from dlzoo.utils import archives
 from dlzoo.utils.files import replaced
 
 
@@ -66,15 +67,32 @@ def path_of(fingerprint: str, tokenizer: Tokenizer) -> Path:
 
 
 def load(path: Path) -> Corpus | None:
-    """What `save` stored, or None where there is nothing or it is damaged."""
+    """What `save` stored, or None where there is nothing, or something that `save` does not write.
+
+    Several users may share a folder, and anyone who can write to it can put another file there.
+    """
+    if not zipfile.is_zipfile(path) or archives.is_suspicious(path):
+        return None
     try:
         with np.load(path, allow_pickle=False) as stored:  # checks the sums of the zip file
             tokens, starts, labels = stored["tokens"], stored["starts"], stored["labels"]
             words = json.loads(stored["words"].tobytes())
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+    except (OSError, EOFError, ValueError, KeyError, MemoryError, RecursionError, zipfile.BadZipFile, zlib.error):
         return None
-    whole = len(starts) and starts[-1] == len(tokens) and (not len(tokens) or tokens.max() < len(words))
-    return Corpus(words, tokens, starts, labels) if whole else None
+    corpus = Corpus(words, tokens, starts, labels)
+    return corpus if is_whole(corpus) else None
+
+
+def is_whole(corpus: Corpus) -> bool:
+    """Whether this is a corpus as `tokenise` makes it, so that no number leads out of its list."""
+    words, tokens, starts, labels = corpus
+    if [(array.dtype, array.ndim) for array in corpus[1:]] != [(np.int32, 1), (np.int64, 1), (np.int64, 1)]:
+        return False
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        return False
+    if len(starts) != len(labels) + 1 or starts[0] != 0 or starts[-1] != len(tokens) or (np.diff(starts) < 0).any():
+        return False
+    return not len(tokens) or bool(tokens.min() >= 0 and tokens.max() < len(words))
 
 
 def save(path: Path, corpus: Corpus) -> None:

@@ -1,1 +1,1 @@
-"""Agents: how they act and learn."""
+"""Reinforcement-learning agents: how they act and learn."""

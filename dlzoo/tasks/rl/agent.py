@@ -1,8 +1,8 @@
-"""What all agents have in common: they play blocks of steps, are evaluated on whole episodes, and count both.
+"""Base class of agents: training in blocks of environment steps, evaluation on whole episodes.
 
 A training batch is a block of steps in the environments (dlzoo/data/environments.py). The trainer's step counter counts
 *environment steps* here, so that trainer.max_steps, the names of checkpoints, metrics.csv and the curves in
-TensorBoard mean what the literature means; a learning rate's schedule moves once a block.
+TensorBoard follow the literature; learning-rate schedules step once per block.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ from dlzoo.utils import state_checks
 
 
 class Player(Acting, ManualTask):
-    """An agent: `act` is how it acts while it learns, `greedy` how it acts when it is evaluated.
+    """An agent: `act` chooses actions in training, `greedy` in evaluation.
 
-    The random numbers of play come from a generator of their own, whose state goes into the checkpoint.
+    Random actions use a separate generator, whose state is stored in the checkpoint.
     """
 
     targets = (Actions,)
     monitor = ("val/return", "max")
-    goes_on_within_epochs = False  # what is under way in the environments is not stored
+    goes_on_within_epochs = False  # the state of running episodes is not stored
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         if self.spec.environment is None:
-            raise UserError(f"{type(self).__name__} plays in environments, but this is {self.spec.describe()}")
+            raise UserError(f"{type(self).__name__} needs an environment, but the data gives {self.spec.describe()}")
         self.num_actions = self.spec.target.num_outputs
         self.rng = np.random.default_rng(torch.initial_seed() % 2**63)
         self.num_steps = 0
-        """Environment steps that were played in training, all environments together."""
+        """Environment steps taken in training, over all environments."""
         self.num_played = 0
-        """Of them, in the block under way."""
+        """Steps taken in the current block."""
         self.num_asked = 0
-        """Steps that were asked for: of several environments, a few more are played at most, and never ever more."""
+        """Steps requested so far; several environments overshoot it by less than one step each, not cumulatively."""
         self._episodes: list[tuple[np.ndarray, np.ndarray]] = []
         self._finished: list[tuple[float, int]] = []
 
@@ -61,22 +61,22 @@ class Player(Acting, ManualTask):
 
     @abstractmethod
     def act(self, observations: np.ndarray) -> np.ndarray:
-        """The actions (N,) of an agent that learns."""
+        """The actions (N,) in training."""
 
     @abstractmethod
-    def observe(self, made: Transitions) -> None:
-        """Note what came of them; called after each step."""
+    def observe(self, transitions: Transitions) -> None:
+        """Record the transitions; called after each step."""
 
     def learn(self) -> None:
-        """Called after each step, when it has been counted."""
+        """Update the agent; called after each step, once it has been counted."""
 
     def greedy(self, observations: np.ndarray) -> np.ndarray:
-        """The best actions (N,) by the net."""
+        """The actions (N,) with the highest predicted value."""
         with torch.no_grad():
             return self(self.as_input(observations)).argmax(1).cpu().numpy()
 
     def as_input(self, observations: np.ndarray | Tensor) -> Tensor:
-        """What environments show, or a buffer holds, as the net wants it: bytes become [0, 1]."""
+        """Observations, from environments or a buffer, as net input: bytes become [0, 1]."""
         x = torch.as_tensor(observations).to(self.device)
         if self.spec.states is not None:
             return x
@@ -96,9 +96,9 @@ class Player(Acting, ManualTask):
             self.num_asked = min(self.num_asked, limit)
         started, before = time.perf_counter(), self.num_steps
         while self.num_steps < self.num_asked:
-            made = environments.step(self.act(environments.observations))
-            self.observe(made)
-            self.num_steps += len(made.action)
+            transitions = environments.step(self.act(environments.observations))
+            self.observe(transitions)
+            self.num_steps += len(transitions.action)
             self.learn()
         if self.trainer.is_last_batch:
             self.end()
@@ -111,23 +111,23 @@ class Player(Acting, ManualTask):
         return self.num_played
 
     def begin(self, environments: Environments) -> None:
-        """An epoch begins: every environment has started a new episode."""
+        """Called at the start of an epoch, after all environments were reset."""
 
     def end(self) -> None:
-        """An epoch ends, and with it what is under way in the environments."""
+        """Called at the end of an epoch, which truncates all running episodes."""
 
     def report(self, environments: Environments, steps_per_second: float) -> None:
-        """Log the block, against environment steps."""
-        figures = {"steps_per_second": steps_per_second, **self.rates(), **self.figures()}
+        """Log the metrics of the block, against environment steps."""
+        metrics = {"steps_per_second": steps_per_second, **self.rates(), **self.figures()}
         if finished := environments.finished:
             returns, lengths = np.array(finished).T
-            figures |= {"return": returns.mean(), "length": lengths.mean()}
+            metrics |= {"return": returns.mean(), "length": lengths.mean()}
             self.add_mean("return", torch.tensor(returns.mean()), len(returns))
             finished.clear()
-        self.send({f"train/{name}": float(value) for name, value in figures.items()})
+        self.send({f"train/{name}": float(value) for name, value in metrics.items()})
 
     def figures(self) -> dict[str, float]:
-        """What else is worth a curve."""
+        """Additional metrics to log."""
         return {}
 
     def send(self, metrics: dict[str, float]) -> None:
@@ -135,7 +135,7 @@ class Player(Acting, ManualTask):
             logger.log_metrics(metrics | {"epoch": self.current_epoch}, self.num_steps)
 
     def add_mean(self, name: str, mean: Tensor, count: int) -> None:
-        """To the epoch's mean ``train/<name>``."""
+        """Add to the epoch mean ``train/<name>``."""
         self.train_means.setdefault(name, RunningMean()).add(mean, count)
 
     def on_train_epoch_end(self) -> None:
@@ -152,16 +152,16 @@ class Player(Acting, ManualTask):
     test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
-        self._tell("val")
+        self._log_episodes("val")
 
     def on_test_epoch_end(self) -> None:
-        self._tell("test")
+        self._log_episodes("test")
 
-    def _tell(self, split: str) -> None:
+    def _log_episodes(self, split: str) -> None:
         returns, lengths = (np.concatenate(parts) for parts in zip(*self._episodes, strict=True))
         self._episodes.clear()
-        spread = float(returns.std(ddof=1)) if len(returns) > 1 else 0.0
-        figures = {"return": float(returns.mean()), "return_std": spread, "length": float(lengths.mean())}
+        std = float(returns.std(ddof=1)) if len(returns) > 1 else 0.0
+        figures = {"return": float(returns.mean()), "return_std": std, "length": float(lengths.mean())}
         metrics = {f"{split}/{name}": value for name, value in figures.items()}
         self.log_dict(metrics, logger=False, batch_size=len(returns))
         self.send(metrics)
@@ -170,17 +170,21 @@ class Player(Acting, ManualTask):
 
     def setup_trainer(self, trainer: pl.Trainer) -> None:
         if trainer.world_size > 1:
-            raise UserError(f"trainer.devices={trainer.world_size}: agents learn on one device")
+            raise UserError(f"trainer.devices={trainer.world_size}: agents train on one device only")
         if trainer.accumulate_grad_batches > 1:
-            raise UserError("trainer.accumulate_grad_batches: a batch is a block of play here; set task.batch_size")
+            raise UserError(
+                "trainer.accumulate_grad_batches: a batch is a block of environment steps; set task.batch_size instead"
+            )
         if str(trainer.precision).startswith("16"):
-            raise UserError(f"trainer.precision={trainer.precision} scales losses; agents take bf16-mixed or 32-true")
+            raise UserError(
+                f"trainer.precision={trainer.precision} scales losses; agents support bf16-mixed or 32-true"
+            )
         super().setup_trainer(trainer)
 
     def plan(self, every: int) -> Plan:
-        """In blocks of play."""
+        """The plan in blocks of environment steps."""
         trainer = self.trainer
-        _ = trainer.estimated_stepping_batches  # until it is asked, Lightning does not count an epoch's batches
+        _ = trainer.estimated_stepping_batches  # accessing this makes Lightning count an epoch's batches
         per_epoch, epochs = int(trainer.num_training_batches), trainer.max_epochs
         total = per_epoch * epochs if epochs is not None and epochs >= 0 else UNLIMITED
         return Plan(total, per_epoch, *self.monitor)
@@ -199,37 +203,39 @@ class Player(Acting, ManualTask):
                 setattr(self, name, stored[name])
 
     def counters(self) -> dict[str, int]:
-        """The attributes that a continued run must find as they were."""
+        """Counters that are stored in checkpoints and restored on resume."""
         return {"num_steps": self.num_steps, "num_asked": self.num_asked}
 
 
 class ActionValues(View[Player]):
-    """Of an agent: what each action is worth in the long run; the greedy one takes the largest."""
+    """Exported agent: the value of each action; the greedy policy takes the argmax."""
 
     def __init__(self, task: Player) -> None:
         super().__init__(task)
         spec = task.spec
         if (states := spec.states) is not None:
-            self.inputs = (Port("state", "int64", ("batch",), f"the number of the state, of {states.num_states}"),)
+            self.inputs = (Port("state", "int64", ("batch",), f"the state index, of {states.num_states}"),)
         elif spec.is_picture:
             self.inputs = (Port("observation", "uint8", ("batch", *spec.shape), "pixels from 0 to 255, as wrapped"),)
         else:
-            self.inputs = (Port("observation", "float32", ("batch", *spec.shape), "as the environment shows it"),)
+            self.inputs = (
+                Port("observation", "float32", ("batch", *spec.shape), "raw observation of the environment"),
+            )
         shape = ("batch", spec.target.num_outputs)
         self.outputs = (Port("values", "float32", shape, "of the actions, in their order"),)
 
     def real_inputs(self, data: DataModule, num: int) -> Tensors:
-        """States in their order, or what is observed after 0, 1, 2, … steps at random."""
+        """States in order, or observations after 0, 1, 2, … random steps."""
         if (states := self.trained.spec.states) is not None:
             return (torch.arange(min(num, states.num_states)),)
         assert isinstance(data, Gym)
         environments = data.environments(num)
         environments.reset(data.seeds("test", num))
-        draw = np.random.default_rng(0)
+        rng = np.random.default_rng(0)
         seen = environments.observations.copy()
         for _ in range(8):
-            environments.step(draw.integers(self.trained.spec.target.num_outputs, size=num))
-            chosen = draw.random(num) < 0.5
+            environments.step(rng.integers(self.trained.spec.target.num_outputs, size=num))
+            chosen = rng.random(num) < 0.5
             seen[chosen] = environments.observations[chosen]
         environments.close()
         return (torch.from_numpy(seen),)

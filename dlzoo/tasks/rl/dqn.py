@@ -1,9 +1,9 @@
-"""DQN: a Q-network learns from replayed transitions towards a target network's values.
+"""DQN: a Q-network trained on replayed transitions towards a target network's values.
 
-V. Mnih et al., "Human-level control through deep reinforcement learning", Nature 518, 2015. To choose: the double
-estimator (H. van Hasselt, A. Guez, D. Silver, AAAI 2016), returns over several steps (R. Sutton 1988; Hessel et al.,
-"Rainbow", 2018), prioritised replay (Schaul et al., ICLR 2016), a target network that follows softly (Lillicrap et al.,
-2016). The dueling network is an option of the net.
+V. Mnih et al., "Human-level control through deep reinforcement learning", Nature 518, 2015. Options: the double
+estimator (H. van Hasselt, A. Guez, D. Silver, AAAI 2016), n-step returns (R. Sutton 1988; Hessel et al.,
+"Rainbow", 2018), prioritised replay (Schaul et al., ICLR 2016), soft target updates (Lillicrap et al.,
+2016). Dueling networks are an option of the net.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ from dlzoo.rl.replay_buffer import MultiStep, PrioritizedBuffer, ReplayBuffer, R
 from dlzoo.tasks.base import BESIDE
 from dlzoo.tasks.rl.epsilon_greedy import Exploring
 
-MOST_BYTES = 32 * 2**20
-"""Of transitions that are sampled at once."""
+MAX_SAMPLE_BYTES = 32 * 2**20
+"""Largest size of transitions that are sampled at once."""
 
 
 class Lesson(NamedTuple):
-    """What an update learns: that these actions are worth their targets."""
+    """The minibatch of a gradient step."""
 
-    observation: Tensor  # (B, ...) as the net wants it
+    observation: Tensor  # (B, ...) as net input
     action: Tensor  # (B,) int64
     target: Tensor  # (B,)
     weight: Tensor | None  # (B,)
-    rows: np.ndarray  # (B,) of the buffer
+    rows: np.ndarray  # (B,) buffer indices
 
 
 class DQN(Exploring):
-    """For Q-networks. All steps are environment steps, of all environments together.
+    """For Q-networks. Steps are environment steps, summed over all environments.
 
     Args:
-        batch_size: transitions in an update.
-        buffer_size: transitions that are kept.
-        learning_starts: steps that are played before the first update.
-        train_freq: steps between two rounds of updates.
-        gradient_steps: in a round.
-        target_update_interval: steps after which the target network is brought up to date, before a round of updates.
-        tau: how far: 1 copies the weights, less moves the target network by this share of the difference.
-        loss: of the temporal difference; Huber is linear beyond 1, which is Mnih et al.'s clipping.
-        double: the network chooses the next action, the target network says its value.
-        num_steps_return: rewards that are added up before the target network's value.
-        prioritized: transitions with a large temporal difference are replayed more often.
-        alpha: how much more often (0: not at all).
-        beta_start: how far the bias of that is corrected at first; fully after ``beta_steps`` steps.
-        keep_replay: store the buffer beside each checkpoint, so that a run can be continued as if it had not stopped.
+        batch_size: transitions per gradient step.
+        buffer_size: capacity of the replay buffer, in transitions.
+        learning_starts: steps before the first update.
+        train_freq: steps between updates.
+        gradient_steps: gradient steps per update.
+        target_update_interval: steps between updates of the target network.
+        tau: soft update coefficient of the target network; 1 copies the weights.
+        loss: loss of the temporal difference; Huber is linear beyond 1, as in Mnih et al.'s clipping.
+        double: double DQN: the online network chooses the next action, the target network evaluates it.
+        num_steps_return: n of n-step returns.
+        prioritized: prioritized replay: sample transitions with a large temporal difference more often.
+        alpha: priority exponent (0: uniform sampling).
+        beta_start: initial importance-sampling exponent; annealed to 1 over ``beta_steps`` steps.
+        keep_replay: store the buffer alongside each checkpoint, so that a run can be resumed exactly.
     """
 
     def __init__(
@@ -88,9 +88,9 @@ class DQN(Exploring):
         )
         at_least(1, "task", train_freq=train_freq, target_update_interval=target_update_interval, beta_steps=beta_steps)
         at_least(1, "task", num_steps_return=num_steps_return)
-        for key, share in {"tau": tau, "alpha": alpha, "beta_start": beta_start}.items():
-            if not 0 <= share <= 1:
-                raise UserError(f"task.{key}={share} must lie between 0 and 1")
+        for key, value in {"tau": tau, "alpha": alpha, "beta_start": beta_start}.items():
+            if not 0 <= value <= 1:
+                raise UserError(f"task.{key}={value} must lie between 0 and 1")
         self.batch_size = batch_size
         self.buffer_size = buffer_size
         self.learning_starts = learning_starts
@@ -109,9 +109,9 @@ class DQN(Exploring):
         self.target_net = copy_of(self.net)
         self.num_updates = 0
         self.learnt_at = 0
-        """The step up to which updates were made; 0 before the first."""
+        """The step up to which updates are done; 0 before the first."""
         self.synchronized_at = 0
-        """The step at which the target network was last brought up to date."""
+        """The step of the last target network update."""
         self.buffer: ReplayBuffer | None = None
         self.returns: MultiStep | None = None
         self._latest: tuple[Tensor, Tensor] | None = None
@@ -126,7 +126,7 @@ class DQN(Exploring):
     # ------------------------------------------------------------------ experience
 
     def make_buffer(self) -> ReplayBuffer:
-        """An empty one. Pictures are kept as bytes."""
+        """An empty replay buffer. Images are stored as bytes."""
         spec = self.spec
         dtype = np.uint8 if spec.is_picture else np.float32
         if self.prioritized:
@@ -138,9 +138,9 @@ class DQN(Exploring):
             self.buffer = self.make_buffer()
         self.returns = MultiStep(environments.num, self.num_steps_return, self.gamma)
 
-    def observe(self, made: Transitions) -> None:
+    def observe(self, transitions: Transitions) -> None:
         assert self.returns is not None
-        self.remember(self.returns.push(made))
+        self.remember(self.returns.push(transitions))
 
     def remember(self, rows: Rows) -> None:
         assert self.buffer is not None
@@ -158,7 +158,7 @@ class DQN(Exploring):
             return
         if not self.learnt_at:
             rounds, self.learnt_at = 1, self.num_steps
-        else:  # a step of several environments may be worth several rounds
+        else:  # a step of several environments may trigger several updates
             rounds = (self.num_steps - self.learnt_at) // self.train_freq
             self.learnt_at += rounds * self.train_freq
         if rounds == 0:
@@ -171,43 +171,45 @@ class DQN(Exploring):
 
     @torch.no_grad()
     def synchronize(self) -> None:
-        """Bring the target network up to date."""
-        for ours, theirs in zip(self.target_net.parameters(), self.net.parameters(), strict=True):
-            ours.lerp_(theirs, self.tau)
+        """Update the target network."""
+        for target, online in zip(self.target_net.parameters(), self.net.parameters(), strict=True):
+            target.lerp_(online, self.tau)
 
     def lessons(self, num_updates: int) -> Iterator[Lesson]:
-        """One for each update.
+        """One minibatch for each gradient step.
 
-        While only the target network speaks, and priorities do not change, all can be drawn and judged at once: one
-        gather and one large matrix product instead of many small ones.
+        If targets depend only on the target network and priorities are fixed, all are sampled and evaluated at once:
+        one gather and one large matrix product instead of many small ones.
         """
         buffer, num = self.buffer, self.batch_size
         assert buffer is not None
         if isinstance(buffer, PrioritizedBuffer):
             buffer.beta = self.beta_start + (1 - self.beta_start) * min(self.num_steps / self.beta_steps, 1.0)
-        at_once = 1 if self.double_q or self.prioritized else max(1, MOST_BYTES // (num * buffer.bytes_per_row))
-        for start in range(0, num_updates, at_once):
-            count = min(at_once, num_updates - start)
+        chunk_size = (
+            1 if self.double_q or self.prioritized else max(1, MAX_SAMPLE_BYTES // (num * buffer.bytes_per_row))
+        )
+        for start in range(0, num_updates, chunk_size):
+            count = min(chunk_size, num_updates - start)
             sample = buffer.sample(count * num, self.rng)
             x, target = self.as_input(sample.observation), self.bootstrapped(sample)
             action, weight = sample.action.to(self.device), sample.weight
             for rows in (slice(i * num, (i + 1) * num) for i in range(count)):
-                own = None if weight is None else weight[rows].to(self.device)
-                yield Lesson(x[rows], action[rows], target[rows], own, sample.rows[rows])
+                row_weights = None if weight is None else weight[rows].to(self.device)
+                yield Lesson(x[rows], action[rows], target[rows], row_weights, sample.rows[rows])
 
     @torch.no_grad()
     def bootstrapped(self, sample: Sample) -> Tensor:
         """reward + discount * value of the next observation (n,); the discount is 0 where the episode terminated."""
-        following = self.standardize(self.as_input(sample.next_observation))
-        values = self.target_net(following)
+        next_observation = self.standardize(self.as_input(sample.next_observation))
+        values = self.target_net(next_observation)
         if self.double_q:
-            value = values.gather(1, self.net(following).argmax(1, keepdim=True)).squeeze(1)
+            value = values.gather(1, self.net(next_observation).argmax(1, keepdim=True)).squeeze(1)
         else:
             value = values.amax(1)
         return sample.reward.to(self.device) + sample.discount.to(self.device) * value
 
     def update(self, lesson: Lesson) -> None:
-        """One step of the optimizer."""
+        """One gradient step."""
         values = self.net(self.standardize(lesson.observation)).gather(1, lesson.action[:, None]).squeeze(1)
         if lesson.weight is None:
             loss = self.loss(values, lesson.target)
@@ -223,16 +225,16 @@ class DQN(Exploring):
             self.buffer.update(lesson.rows, (values.detach() - lesson.target).cpu().numpy())
 
     def figures(self) -> dict[str, float]:
-        told = super().figures() | {"updates": self.num_updates}
+        metrics = super().figures() | {"updates": self.num_updates}
         if self.buffer is not None:
-            told["buffer"] = self.buffer.size
+            metrics["buffer"] = self.buffer.size
         if self._latest is not None:
             values, target = self._latest
-            told |= {"q": float(values.mean()), "td_error": float((values - target).abs().mean())}
-            told["loss_step"] = float(self.loss(values, target))
-        return told
+            metrics |= {"q": float(values.mean()), "td_error": float((values - target).abs().mean())}
+            metrics["loss_step"] = float(self.loss(values, target))
+        return metrics
 
-    # ------------------------------------------------------------------ stopping and going on
+    # ------------------------------------------------------------------ checkpointing
 
     def counters(self) -> dict[str, int]:
         names = ("num_updates", "learnt_at", "synchronized_at")
@@ -248,21 +250,23 @@ class DQN(Exploring):
         self.buffer = self.make_buffer()
         arrays = checkpoint.get(BESIDE)
         if not self.keep_replay:
-            self.learning_starts += self.num_steps  # the buffer is filled anew before it is learnt from
+            self.learning_starts += self.num_steps  # the buffer is refilled before learning resumes
             self.learnt_at = 0
             return
         if arrays is None or int(arrays["num_steps"]) != self.num_steps:
             what = "is missing" if arrays is None else f"is that of step {arrays['num_steps']}, not {self.num_steps}"
             raise UserError(
-                f"the replay buffer beside the checkpoint {what}; continue from last.ckpt, or begin with an empty "
+                f"the replay buffer stored with the checkpoint {what}; resume from last.ckpt, or start with an empty "
                 "buffer: task.keep_replay=false"
             )
         action, num_actions = arrays["action"], self.num_actions
         if not ((action >= 0) & (action < num_actions)).all():
-            raise UserError(f"the replay buffer beside the checkpoint holds actions other than 0 to {num_actions - 1}")
+            raise UserError(
+                f"the replay buffer stored with the checkpoint holds actions other than 0 to {num_actions - 1}"
+            )
         self.buffer.restore(arrays)
 
 
 def copy_of(net: nn.Module) -> nn.Module:
-    """A copy that is not trained."""
+    """A frozen copy."""
     return copy.deepcopy(net).requires_grad_(False)

@@ -1,4 +1,4 @@
-"""ε-greedy: mostly the best action, now and then any, less and less often."""
+"""ε-greedy exploration with linear annealing."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dlzoo.tasks.rl.agent import Player
 
 
 class Exploring(Player):
-    """An agent whose exploration ends: greedy by the net, at random with probability ``epsilon``.
+    """An agent that acts randomly with probability ``epsilon``, else greedily.
 
     Args:
-        gamma: what a reward is worth that comes a step later.
-        epsilon_start: share of random actions at the beginning.
-        epsilon_end: and from ``epsilon_steps`` on.
-        epsilon_steps: environment steps over which the share falls, along a line.
+        gamma: discount factor.
+        epsilon_start: initial probability of a random action.
+        epsilon_end: final probability, from ``epsilon_steps`` on.
+        epsilon_steps: environment steps over which it is annealed linearly.
     """
 
     def __init__(
@@ -41,18 +41,18 @@ class Exploring(Player):
 
     @property
     def epsilon(self) -> float:
-        """The share of random actions now."""
-        done = min(self.num_steps / self.epsilon_steps, 1.0)
-        return self.epsilon_start + done * (self.epsilon_end - self.epsilon_start)
+        """The current probability of a random action."""
+        progress = min(self.num_steps / self.epsilon_steps, 1.0)
+        return self.epsilon_start + progress * (self.epsilon_end - self.epsilon_start)
 
     def act(self, observations: np.ndarray) -> np.ndarray:
         num = len(observations)
-        at_random = self.rng.random(num) < self.epsilon
-        if at_random.all():
+        is_random = self.rng.random(num) < self.epsilon
+        if is_random.all():
             return self.rng.integers(self.num_actions, size=num)
         actions = self.greedy(observations)
-        if at_random.any():
-            actions = np.where(at_random, self.rng.integers(self.num_actions, size=num), actions)
+        if is_random.any():
+            actions = np.where(is_random, self.rng.integers(self.num_actions, size=num), actions)
         return actions
 
     def figures(self) -> dict[str, float]:

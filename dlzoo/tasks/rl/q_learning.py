@@ -1,8 +1,8 @@
-"""Q-learning: a table of values is corrected after every step.
+"""Tabular Q-learning: the Q-table is updated after every step.
 
 C. J. C. H. Watkins, P. Dayan, "Q-learning", Machine Learning 8, 1992:
-Q(s, a) <- Q(s, a) + rate * (reward + gamma * max Q(s', .) - Q(s, a)), where nothing follows a terminal state.
-The rate is the optimizer's, so a schedule can lower it; the correction is applied by hand, to one entry a step.
+Q(s, a) <- Q(s, a) + rate * (reward + gamma * max Q(s', .) - Q(s, a)), with a zero next value at terminal states.
+The rate is the optimizer's, so it can be scheduled; the update is applied directly, to one entry per step.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dlzoo.tasks.rl.epsilon_greedy import Exploring
 
 
 class QLearning(Exploring):
-    """For tables. The table is a parameter of the net; on the CPU, where it stays, NumPy sees the same memory."""
+    """For Q-tables. The table is a parameter of the net; it stays on the CPU, where NumPy shares its memory."""
 
     net_type = QTable
     net: QTable
@@ -32,7 +32,7 @@ class QLearning(Exploring):
 
     @property
     def table(self) -> np.ndarray:
-        """(S, K)."""
+        """The Q-table (S, K)."""
         return self.net.table.detach().numpy()
 
     def begin(self, environments: Environments) -> None:
@@ -49,10 +49,10 @@ class QLearning(Exploring):
     def greedy(self, observations: np.ndarray) -> np.ndarray:
         return self.table[observations].argmax(1)
 
-    def observe(self, made: Transitions) -> None:
+    def observe(self, transitions: Transitions) -> None:
         values = self.values
-        for _, state, action, reward, following, terminated, _ in zip(*made, strict=True):
-            target = reward if terminated else reward + self.gamma * values[following].max()
+        for _, state, action, reward, next_state, terminated, _ in zip(*transitions, strict=True):
+            target = reward if terminated else reward + self.gamma * values[next_state].max()
             error = target - values[state, action]
             values[state, action] += self.rate * error
             self._errors.append(abs(error))
@@ -60,14 +60,14 @@ class QLearning(Exploring):
     def setup_trainer(self, trainer: pl.Trainer) -> None:
         super().setup_trainer(trainer)
         if trainer.strategy.root_device.type != "cpu":
-            raise UserError("a table is learnt on the CPU: trainer=cpu")
+            raise UserError("Q-tables are trained on the CPU: set trainer=cpu")
         if self.clip:
-            raise UserError("trainer.gradient_clip_val: a table is corrected without a gradient; leave it out")
+            raise UserError("trainer.gradient_clip_val: a Q-table is updated without a gradient; omit it")
 
     def configure_optimizers(self) -> Any:
-        """Of the optimizer, the rule uses the rate."""
+        """Only the optimizer's learning rate is used."""
         optimizers, schedules = super().configure_optimizers()
         options = {key: optimizers[0].defaults.get(key) for key in ("momentum", "weight_decay")}
         if not isinstance(optimizers[0], torch.optim.SGD) or any(options.values()):
-            raise UserError("the rule of Q-learning has a rate, but neither momentum nor decay: take optimizer=sgd")
+            raise UserError("Q-learning uses a learning rate, but neither momentum nor weight decay: use optimizer=sgd")
         return optimizers, schedules

@@ -1,4 +1,4 @@
-"""Play at random: what an agent is worth that learns nothing."""
+"""A random agent: the baseline for learned ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dlzoo.tasks.views import View
 
 
 class RandomPlay(Player):
-    """Every action is as likely as any other, when it is evaluated too."""
+    """Uniformly random actions, in evaluation too."""
 
     uses_optimizer = False
 
@@ -22,8 +22,8 @@ class RandomPlay(Player):
 
     greedy = act
 
-    def observe(self, made: Transitions) -> None:
+    def observe(self, transitions: Transitions) -> None:
         pass
 
     def export_views(self) -> Mapping[str, Callable[[], View]]:
-        raise UserError("an agent that plays at random has learnt nothing: there is nothing to export")
+        raise UserError("a random agent has no trained net: there is nothing to export")

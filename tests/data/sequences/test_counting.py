@@ -80,7 +80,7 @@ def test_sequences_and_their_counts() -> None:
 
 @pytest.mark.parametrize("spec", [SequenceSpec(5, 2, Values(("y",))), SequenceSpec(5, 1, Classes(("a", "b")))])
 def test_other_sequences_are_refused(spec: SequenceSpec) -> None:
-    with pytest.raises(SpecError, match="reads one number a step and says one value"):
+    with pytest.raises(SpecError, match="reads one value a step and predicts one value"):
         CountingRNN(spec)
 
 

@@ -67,6 +67,39 @@ def test_a_damaged_file_is_as_good_as_none(damage: str, tmp_path: Path) -> None:
     assert text_cache.load(path) is None
 
 
+STRANGE = {
+    "words that are no list": {"words": np.frombuffer(b"7", np.uint8)},
+    "words that are numbers": {"words": np.frombuffer(b"[1, 2]", np.uint8)},
+    "words that nest without end": {"words": np.frombuffer(b"[" * 100_000, np.uint8)},
+    "a negative token": {"tokens": np.array([0, -1, 1], np.int32)},
+    "fractions": {"tokens": np.array([0, 1, 0.5])},
+    "tokens in a table": {"tokens": np.zeros((3, 1), np.int32)},
+    "starts that go back": {"starts": np.array([0, 5, 3])},
+    "no starts": {"starts": np.array([], np.int64)},
+    "too few labels": {"labels": np.array([], np.int64)},
+}
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_a_file_that_another_wrote_is_as_good_as_none(what: str, tmp_path: Path) -> None:
+    good = {
+        "words": np.frombuffer(b'["a", "b"]', np.uint8), "tokens": np.array([0, 1, 0], np.int32),
+        "starts": np.array([0, 1, 3]), "labels": np.array([0, 1]),
+    }  # fmt: skip
+    np.savez(tmp_path / "x.npz", **good)
+    assert text_cache.load(tmp_path / "x.npz") is not None
+    np.savez(tmp_path / "x.npz", **(good | STRANGE[what]))
+    assert text_cache.load(tmp_path / "x.npz") is None
+
+
+def test_an_array_alone_and_a_compressed_file_are_as_good_as_none(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    (tmp_path / "x.npy").rename(tmp_path / "x.npz")
+    assert text_cache.load(tmp_path / "x.npz") is None
+    np.savez_compressed(tmp_path / "x.npz", words=np.zeros(10**6, np.uint8))  # it could unpack to any size
+    assert text_cache.load(tmp_path / "x.npz") is None
+
+
 def test_data_find_their_tokens_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_sentences(tmp_path / "data", 40, monkeypatch)
 

@@ -1,4 +1,4 @@
-"""Agents: the values they learn where these are known, their equations by hand, that they repeat and can be resumed."""
+"""Agents: learned values against known ones, updates against equations, reproducibility and resuming."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ SMALL = ("data.steps_per_epoch=500", "data.batch_size=100", "data.val_episodes=2
 QUICK = ("net.hidden=[16]", "task.learning_starts=100", "task.batch_size=16", "task.epsilon_steps=500")
 
 
-def run(folder: Path, *words: str) -> dict[str, Any]:
-    return run_training(config.compose([*PLAIN, *SMALL, *words]), folder, list(words))
+def run(folder: Path, *overrides: str) -> dict[str, Any]:
+    return run_training(config.compose([*PLAIN, *SMALL, *overrides]), folder, list(overrides))
 
 
 def values(folder: Path, observations: Any) -> np.ndarray:
-    """What the agent of a run thinks that the actions (K,) are worth in each of these."""
+    """The action values (K,) of a run's agent in each of these."""
     task, _ = checkpoint.load_task(folder / "checkpoints" / "last.ckpt")
     with torch.no_grad():
         return task(torch.as_tensor(observations)).numpy()
@@ -53,7 +53,7 @@ SHORT = "data.max_episode_steps=12"  # an agent that stays would otherwise be ev
 
 
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         (),
         ("task.double=true", "net.dueling=true"),
@@ -64,29 +64,29 @@ SHORT = "data.max_episode_steps=12"  # an agent that stays would otherwise be ev
     ],
     ids=["plain", "double dueling", "prioritized", "soft", "three environments", "rounds"],
 )
-def test_dqn_finds_the_values_of_a_chain(words: tuple[str, ...], tmp_path: Path) -> None:
-    """At the right end nothing follows; that episodes are cut after 12 steps must not count."""
+def test_dqn_learns_the_values_of_a_chain(overrides: tuple[str, ...], tmp_path: Path) -> None:
+    """The right end is terminal; truncation after 12 steps must not matter."""
     common = ("model=dqn", "data=gym", "data.id=Chain-v0", SHORT, *QUICK, *LEARN, "task.target_update_interval=40")
-    run(tmp_path, *common, *words)
+    run(tmp_path, *common, *overrides)
     np.testing.assert_allclose(values(tmp_path, np.eye(made.LENGTH, dtype=np.float32)), CHAIN, atol=0.04)
 
 
-def test_q_learning_finds_the_values_of_a_chain(tmp_path: Path) -> None:
+def test_q_learning_learns_the_values_of_a_chain(tmp_path: Path) -> None:
     run(tmp_path, "model=q_table", "data=gym", "data.id=NumberedChain-v0", SHORT, *LEARN, "optimizer.lr=0.5")
     np.testing.assert_allclose(values(tmp_path, np.arange(made.LENGTH)), CHAIN, atol=0.01)
 
 
 @pytest.mark.parametrize("num_steps", [1, 3])
-def test_an_episode_that_is_cut_still_bootstraps(num_steps: int, tmp_path: Path) -> None:
-    """Cut after two steps: who takes that for an end finds values below 1.8, not 5."""
-    words = ("model=dqn", "data=gym", "data.id=Endless-v0", "data.max_episode_steps=2", *QUICK, *LEARN)
-    run(tmp_path, *words, "task.target_update_interval=40", f"task.num_steps_return={num_steps}")
+def test_truncated_episodes_bootstrap(num_steps: int, tmp_path: Path) -> None:
+    """Truncated after two steps: treating that as terminal gives values below 1.8, not 5."""
+    overrides = ("model=dqn", "data=gym", "data.id=Endless-v0", "data.max_episode_steps=2", *QUICK, *LEARN)
+    run(tmp_path, *overrides, "task.target_update_interval=40", f"task.num_steps_return={num_steps}")
     np.testing.assert_allclose(values(tmp_path, np.ones((1, 1), np.float32)), 1 / (1 - GAMMA), atol=0.2)
 
 
-def test_dqn_holds_a_pole_for_a_while(tmp_path: Path) -> None:
-    words = ("experiment=dqn_cartpole", "net.hidden=[64,64]", "data.steps_per_epoch=1500", "data.val_episodes=10")
-    results = run(tmp_path, *words, "task.train_freq=64", "task.epsilon_steps=2000", "trainer.max_epochs=4")
+def test_dqn_balances_a_pole(tmp_path: Path) -> None:
+    overrides = ("experiment=dqn_cartpole", "net.hidden=[64,64]", "data.steps_per_epoch=1500", "data.val_episodes=10")
+    results = run(tmp_path, *overrides, "task.train_freq=64", "task.epsilon_steps=2000", "trainer.max_epochs=4")
     assert results["metrics"]["test/return"] > 90  # at random: 22
 
 
@@ -109,7 +109,7 @@ def agent(**options: Any) -> DQN:
 
 
 @pytest.mark.parametrize("double", [False, True])
-def test_targets_are_their_equation(double: bool) -> None:
+def test_targets_match_their_equation(double: bool) -> None:
     task = agent(double=double)
     assert task.buffer is not None
     sample = task.buffer.sample(40, np.random.default_rng(1))
@@ -132,7 +132,7 @@ def trainer_of(task: DQN, rate: float) -> Any:
 
 @pytest.mark.parametrize(("loss", "slope"), [("mse", lambda e: 2 * e), ("huber", lambda e: e.clamp(-1, 1))])
 @pytest.mark.parametrize("clip", [None, 0.01])
-def test_an_update_is_its_equation(loss: Any, slope: Any, clip: float | None) -> None:
+def test_an_update_matches_its_equation(loss: Any, slope: Any, clip: float | None) -> None:
     """One step of SGD, with the gradient of the weighted loss written out."""
     task, rate = agent(loss=loss), 0.1
     task.clip = None if clip is None else (clip, "norm")
@@ -150,7 +150,7 @@ def test_an_update_is_its_equation(loss: Any, slope: Any, clip: float | None) ->
         torch.testing.assert_close(p.detach(), old - rate * factor * g, rtol=1e-4, atol=1e-6)
 
 
-def test_the_target_network_follows_hard_or_softly() -> None:
+def test_hard_and_soft_target_updates() -> None:
     for tau in (1.0, 0.25):
         task = agent(tau=tau)
         old = [p.clone() for p in task.target_net.parameters()]
@@ -160,24 +160,24 @@ def test_the_target_network_follows_hard_or_softly() -> None:
     assert all(not p.requires_grad for p in task.target_net.parameters())
 
 
-def test_rounds_begin_and_repeat_when_they_should(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_update_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
     task = agent(learning_starts=10, train_freq=4, gradient_steps=3, target_update_interval=6)
-    told: list[tuple[str, int]] = []
-    monkeypatch.setattr(task, "update", lambda lesson: told.append(("update", task.num_steps)))
-    monkeypatch.setattr(task, "synchronize", lambda: told.append(("target", task.num_steps)))
+    calls: list[tuple[str, int]] = []
+    monkeypatch.setattr(task, "update", lambda lesson: calls.append(("update", task.num_steps)))
+    monkeypatch.setattr(task, "synchronize", lambda: calls.append(("target", task.num_steps)))
     for step in range(1, 21):
         task.num_steps = step
         task.learn()
-    assert [step for what, step in told if what == "update"] == [10] * 3 + [14] * 3 + [18] * 3
-    assert [step for what, step in told if what == "target"] == [10, 18]
-    assert told.index(("target", 18)) < told.index(("update", 18))
-    told.clear()
+    assert [step for what, step in calls if what == "update"] == [10] * 3 + [14] * 3 + [18] * 3
+    assert [step for what, step in calls if what == "target"] == [10, 18]
+    assert calls.index(("target", 18)) < calls.index(("update", 18))
+    calls.clear()
     for task.num_steps in (31, 32):  # a step of eight environments and more is worth three rounds of four
         task.learn()
-    assert told == [("target", 31), *[("update", 31)] * 9]
+    assert calls == [("target", 31), *[("update", 31)] * 9]
 
 
-def test_epsilon_falls_along_a_line_and_decides_how_often_chance_acts() -> None:
+def test_epsilon_is_annealed_and_sets_the_rate_of_random_actions() -> None:
     task = agent(epsilon_start=0.9, epsilon_end=0.1, epsilon_steps=100)
     found = []
     for task.num_steps in (0, 50, 100, 1000):
@@ -206,7 +206,7 @@ VARIANTS = {
 
 
 def state(folder: Path) -> dict[str, Any]:
-    """Everything that a last checkpoint knows of an agent: weights, optimizer, counters, random numbers, buffer."""
+    """Everything that a last checkpoint holds of an agent: weights, optimizer, counters, random numbers, buffer."""
     content = checkpoint_files.read(folder / "checkpoints" / "last.ckpt")
     arrays = beside.place(folder / "checkpoints" / "last.ckpt", content)
     buffer = dict(np.load(arrays)) if arrays.exists() else {}
@@ -215,11 +215,11 @@ def state(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_continued_run_equals_one_that_never_stopped(variant: str, train: Train, tmp_path: Path) -> None:
-    words = (*VARIANTS[variant], *PLAIN, *SMALL)
+def test_a_resumed_run_equals_an_uninterrupted_one(variant: str, train: Train, tmp_path: Path) -> None:
+    overrides = (*VARIANTS[variant], *PLAIN, *SMALL)
     folders = [tmp_path / "whole", tmp_path / "parts"]
-    assert train(*words, "trainer.max_epochs=4", f"hydra.run.dir={folders[0]}").code == 0
-    assert train(*words, "trainer.max_epochs=2", f"hydra.run.dir={folders[1]}").code == 0
+    assert train(*overrides, "trainer.max_epochs=4", f"hydra.run.dir={folders[0]}").code == 0
+    assert train(*overrides, "trainer.max_epochs=2", f"hydra.run.dir={folders[1]}").code == 0
     half = state(folders[1])
     done = train(f"ckpt={folders[1] / 'checkpoints' / 'last.ckpt'}", "trainer.max_epochs=4")
     assert done.code == 0, done.err
@@ -231,29 +231,29 @@ def test_a_continued_run_equals_one_that_never_stopped(variant: str, train: Trai
     torch.testing.assert_close(whole["weights"], parts["weights"], rtol=0, atol=0)
     torch.testing.assert_close(whole["optimizer"], parts["optimizer"], rtol=0, atol=0)
     assert {*whole["buffer"]} == {*parts["buffer"]}
-    assert bool(whole["buffer"]) == ("dqn" in " ".join(words))
+    assert bool(whole["buffer"]) == ("dqn" in " ".join(overrides))
     for name, array in whole["buffer"].items():
         assert np.array_equal(array, parts["buffer"][name]), name
 
 
-def test_equal_seeds_repeat_and_the_size_of_a_block_changes_nothing(tmp_path: Path) -> None:
+def test_equal_seeds_repeat_for_any_block_size(tmp_path: Path) -> None:
     found = []
-    for words in ((), ("data.batch_size=130",), ("seed=1",)):
+    for overrides in ((), ("data.batch_size=130",), ("seed=1",)):
         folder = tmp_path / str(len(found))
-        run(folder, *VARIANTS["dqn"], "trainer.max_epochs=2", *words)
+        run(folder, *VARIANTS["dqn"], "trainer.max_epochs=2", *overrides)
         found.append(state(folder)["weights"])
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
     assert not torch.equal(found[0]["net.output.weight"], found[2]["net.output.weight"])
 
 
-def test_without_its_buffer_a_run_says_so_or_begins_with_an_empty_one(train: Train, tmp_path: Path) -> None:
+def test_a_missing_replay_buffer_is_reported_or_starts_empty(train: Train, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert train(*VARIANTS["dqn"], *PLAIN, *SMALL, "trainer.max_epochs=1", f"hydra.run.dir={folder}").code == 0
     ckpt = folder / "checkpoints" / "last.ckpt"
     beside.place(ckpt, checkpoint_files.read(ckpt)).unlink()
     done = train(f"ckpt={ckpt}", "trainer.max_epochs=2")
     assert done.code == 2
-    assert "replay buffer beside the checkpoint is missing" in done.err
+    assert "replay buffer stored with the checkpoint is missing" in done.err
     assert "task.keep_replay=false" in done.err
     done = train(f"ckpt={ckpt}", "trainer.max_epochs=2", "task.keep_replay=false")
     assert done.code == 0, done.err
@@ -263,8 +263,8 @@ def test_without_its_buffer_a_run_says_so_or_begins_with_an_empty_one(train: Tra
 
 
 def test_steps_are_environment_steps_everywhere(train: Train, tmp_path: Path) -> None:
-    words = ("callbacks=[history,checkpoint]", "trainer=cpu", *SMALL, "trainer.max_epochs=2", "data.num_envs=2")
-    done = train("model=dqn", "data=cartpole", *QUICK, *words, f"hydra.run.dir={tmp_path}")
+    overrides = ("callbacks=[history,checkpoint]", "trainer=cpu", *SMALL, "trainer.max_epochs=2", "data.num_envs=2")
+    done = train("model=dqn", "data=cartpole", *QUICK, *overrides, f"hydra.run.dir={tmp_path}")
     assert done.code == 0, done.err
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["steps"] in (1000, 1001)  # the last step may be one of two
@@ -283,22 +283,22 @@ def test_max_steps_counts_environment_steps(tmp_path: Path) -> None:
     assert results["steps"] == 1234
 
 
-def test_pictures_are_learnt_from(tmp_path: Path) -> None:
-    words = (
+def test_images_are_learned_from(tmp_path: Path) -> None:
+    overrides = (
         "data.id=Screen-v0",
         "data.max_episode_steps=20",
         "data.grey=true",
         "data.frame_stack=2",
         "data.num_envs=2",
     )
-    run(tmp_path, "model=dqn", "data=gym", *words, "data.resize=[36,40]", *QUICK, "trainer.max_epochs=1")
+    run(tmp_path, "model=dqn", "data=gym", *overrides, "data.resize=[36,40]", *QUICK, "trainer.max_epochs=1")
     buffer = state(tmp_path)["buffer"]
     assert buffer["observation"].dtype == np.uint8
     assert buffer["observation"].shape == (500, 2, 36, 40)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("overrides", "said"),
     [
         (("trainer.accumulate_grad_batches=2",), "task.batch_size"),
         (("optimizer=lbfgs",), "optimizer=lbfgs"),
@@ -308,8 +308,8 @@ def test_pictures_are_learnt_from(tmp_path: Path) -> None:
         (("data.id=FrozenLake-v1",), "q_table"),
     ],
 )
-def test_mistakes_are_answered(words: tuple[str, ...], said: str, train: Train) -> None:
-    done = train("model=dqn", "data=gym", "data.id=CartPole-v1", *PLAIN, *words)
+def test_mistakes_are_reported(overrides: tuple[str, ...], said: str, train: Train) -> None:
+    done = train("model=dqn", "data=gym", "data.id=CartPole-v1", *PLAIN, *overrides)
     assert done.code == 2
     assert said in done.err
     assert done.err.count("\n") == 1

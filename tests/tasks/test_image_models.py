@@ -1,4 +1,4 @@
-"""Every model that makes pictures, found in configs/model, with all callbacks on pictures of every kind."""
+"""Every model that makes images, from configs/model, with all callbacks on all kinds of images."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _quick_ruler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes of colour pictures, wider than high."""
+    """Three classes of colour images, wider than high."""
     folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
     for name in ("cat", "dog", "newt"):
         (folder / name).mkdir()
@@ -60,9 +60,9 @@ def test_discovery_finds_the_models() -> None:
 
 
 @every_model
-def test_a_model_leaves_its_pictures(model: str, train: Train, tmp_path: Path, stand_in_data: Path) -> None:
-    words = (f"model={model}", "data=mnist", f"data_dir={stand_in_data}", *words_of(model), *SMOKE)
-    done = train(*words, "data.val_size=60", "callbacks.sample_quality.num_samples=40")
+def test_a_model_writes_its_images(model: str, train: Train, tmp_path: Path, stand_in_data: Path) -> None:
+    overrides = (f"model={model}", "data=mnist", f"data_dir={stand_in_data}", *words_of(model), *SMOKE)
+    done = train(*overrides, "data.val_size=60", "callbacks.sample_quality.num_samples=40")
     assert done.code == 0, done.err
     folder = the_run(tmp_path)
     wanted = {"learning_curves.png", "interpolation.png", "training_batch.png"}
@@ -83,12 +83,12 @@ def test_a_model_leaves_its_pictures(model: str, train: Train, tmp_path: Path, s
 
 @pytest.mark.parametrize("placement", ["auto", "workers"])
 @pytest.mark.parametrize("model", ["autoencoder", "conv_autoencoder", "conv_vae", "cvae", "dcgan", "cgan"])
-def test_a_model_takes_colour_pictures_of_a_folder(
+def test_a_model_takes_colour_images_of_a_folder(
     model: str, placement: str, train: Train, tmp_path: Path, photos: Path
 ) -> None:
-    words = [f"model={model}", "data=image_folder", f"data.path={photos}", "data.size=[20,36]", *words_of(model)]
-    words += [f"data.placement={placement}", "data.num_workers=0", "callbacks.sample_quality.num_samples=20"]
-    done = train(*words, *SMOKE)
+    overrides = [f"model={model}", "data=image_folder", f"data.path={photos}", "data.size=[20,36]", *words_of(model)]
+    overrides += [f"data.placement={placement}", "data.num_workers=0", "callbacks.sample_quality.num_samples=20"]
+    done = train(*overrides, *SMOKE)
     assert done.code == 0, done.err
     metrics = json.loads((the_run(tmp_path) / "results.json").read_text())["metrics"]
     measured = "test/probe_accuracy" if issubclass(TASKS[model], Encoding) else "test/frechet"
@@ -97,7 +97,7 @@ def test_a_model_takes_colour_pictures_of_a_folder(
 
 @pytest.mark.parametrize("model", ["dcgan", "vae", "cvae", "cgan"])
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         ["trainer.precision=bf16-mixed", "trainer.gradient_clip_val=1.0"],
         ["trainer.accumulate_grad_batches=2", "scheduler=cosine", "scheduler.warmup=0.5"],
@@ -106,9 +106,9 @@ def test_a_model_takes_colour_pictures_of_a_folder(
         ["deterministic=true", "data.standardize=false"],
     ],
 )
-def test_options_run(model: str, words: list[str], train: Train, tmp_path: Path) -> None:
+def test_options_run(model: str, overrides: list[str], train: Train, tmp_path: Path) -> None:
     plain = (f"model={model}", "trainer=cpu", "trainer.max_epochs=2", "trainer.limit_train_batches=5", *words_of(model))
-    done = train(*plain, "callbacks=[history,checkpoint]", "logger=none", *words)
+    done = train(*plain, "callbacks=[history,checkpoint]", "logger=none", *overrides)
     assert done.code == 0, done.err
     metrics: dict[str, Any] = json.loads((the_run(tmp_path) / "results.json").read_text())["metrics"]
     assert all(value is not None for value in metrics.values())
@@ -122,7 +122,7 @@ def test_a_model_refuses_tables(model: str, train: Train) -> None:
 
 
 @pytest.mark.parametrize("model", ["cvae", "cgan"])
-def test_a_model_that_is_told_classes_refuses_values(model: str) -> None:
+def test_a_conditional_model_rejects_regression_data(model: str) -> None:
     from dlzoo.config.instantiate import fitting_models
     from dlzoo.specs.inputs import ImageSpec
     from dlzoo.specs.targets import Classes, Values
