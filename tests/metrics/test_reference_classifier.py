@@ -156,3 +156,11 @@ def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ruler.cache_folder() == Path.home() / "kept"
     monkeypatch.setenv("DLZOO_CACHE_DIR", "")
     assert ruler.cache_folder().name == "dlzoo"
+
+
+def test_it_is_the_lenet_of_the_recipe() -> None:
+    """Not LeNet's own default: tanh and means."""
+    kinds = [type(layer) for layer in ruler.ReferenceClassifier(SMALL).net.layers]
+    assert kinds.count(torch.nn.MaxPool2d) == 2
+    assert torch.nn.ReLU in kinds
+    assert torch.nn.Tanh not in kinds
