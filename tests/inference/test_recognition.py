@@ -104,7 +104,7 @@ def test_the_share_that_is_right_and_the_order_of_classes() -> None:
 def test_best_and_worst_in_words() -> None:
     found = Recognised((), (), torch.tensor([[8, 2, 0], [0, 10, 0], [9, 0, 1]]))  # type: ignore[arg-type]
     assert found.summary_lines(["ant", "bee", "cat"], most=2) == [
-        "recognised    63.33% of 30 test pictures",
+        "recognised    63.33% of 30 test images",
         "best          bee 100.0%, ant 80.0%",
         "worst         cat 10.0%, ant 80.0%",
     ]
