@@ -10,20 +10,20 @@ from importlib import metadata
 from dlzoo.errors import nearest
 
 COMMANDS = {
-    "train": ("dlzoo.train", "train a model, test it, and leave results, pictures and a checkpoint"),
-    "evaluate": ("dlzoo.commands.evaluate", "test a checkpoint again, on its own data or on others"),
+    "train": ("dlzoo.train", "train and test a model; write metrics, figures and a checkpoint"),
+    "evaluate": ("dlzoo.commands.evaluate", "test a checkpoint again, on its run's data or on other data"),
     "predict": ("dlzoo.commands.predict", "predict classes or values of images, tables, series and texts"),
     "inspect": ("dlzoo.commands.inspect_model", "show kernels, feature maps, Grad-CAM and mistakes of a classifier"),
-    "sample": ("dlzoo.commands.sample", "generate images, or text"),
-    "encode": ("dlzoo.commands.encode", "write latent codes and anomaly scores of an autoencoder"),
+    "sample": ("dlzoo.commands.sample", "generate images or text"),
+    "encode": ("dlzoo.commands.encode", "write latents and anomaly scores of an autoencoder"),
     "forecast": ("dlzoo.commands.forecast", "forecast the next steps of a series"),
-    "play": ("dlzoo.commands.play", "let an agent play, and film it"),
+    "play": ("dlzoo.commands.play", "play episodes with an agent, and record a video"),
     "filter_image": ("dlzoo.commands.filter_image", "convolve an image with fixed kernels"),
     "export": ("dlzoo.commands.export", "export to ONNX, torch.export, safetensors or a state dict, verified"),
     "compare": ("dlzoo.commands.compare", "compare runs: options, metrics, curves"),
     "report": ("dlzoo.commands.report", "write one HTML page about a run"),
-    "best": ("dlzoo.commands.best", "print the command that reproduces the winner of a sweep"),
-    "rerun_step": ("dlzoo.commands.rerun_step", "repeat a step that went wrong, and name the first layer"),
+    "best": ("dlzoo.commands.best", "print the command that reproduces a sweep's best trial"),
+    "rerun_step": ("dlzoo.commands.rerun_step", "repeat a failed step, and name the layer where it failed"),
 }
 """The module of each command, and what it does."""
 
@@ -31,11 +31,13 @@ COMMANDS = {
 def usage() -> str:
     """What ``dlzoo --help`` prints."""
     lines = [f"    {name:14}{summary}" for name, (_, summary) in COMMANDS.items()]
-    return "\n".join(["usage: dlzoo <command> …", "", *lines, "", "dlzoo <command> --help lists its options."])
+    return "\n".join(
+        ["usage: dlzoo <command> …", "", *lines, "", "`dlzoo <command> --help` lists the options of a command."]
+    )
 
 
 def main() -> None:
-    """Run the command that the first argument names; exit code 2 if there is none of this name."""
+    """Run the command that the first argument names; exit code 2 if there is no such command."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h"):
         print(usage())

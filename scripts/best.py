@@ -1,4 +1,4 @@
-"""The command that reproduces the winner of a sweep: ``python scripts/best.py <sweep folder>``; see --help."""
+"""Print the command that reproduces a sweep's best trial: ``python scripts/best.py <sweep folder>``; see --help."""
 
 from dlzoo.commands.best import main
 

@@ -1,4 +1,4 @@
-"""Write the codes of pictures: ``python scripts/encode.py ckpt=<run>/checkpoints/best.ckpt``; see --help."""
+"""Write the latents of images: ``python scripts/encode.py ckpt=<run>/checkpoints/best.ckpt``; see --help."""
 
 from dlzoo.commands.encode import main
 

@@ -1,4 +1,4 @@
-"""Test a checkpoint again: ``python scripts/evaluate.py ckpt=<run>/checkpoints/best.ckpt``; --help says more."""
+"""Test a checkpoint again: ``python scripts/evaluate.py ckpt=<run>/checkpoints/best.ckpt``; see --help."""
 
 from dlzoo.commands.evaluate import main
 

@@ -1,4 +1,4 @@
-"""Take a trained model out of the house: ``python scripts/export.py ckpt=<run>/checkpoints/best.ckpt``; see --help."""
+"""Export a trained model: ``python scripts/export.py ckpt=<run>/checkpoints/best.ckpt``; see --help."""
 
 from dlzoo.commands.export import main
 

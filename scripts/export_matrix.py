@@ -47,6 +47,9 @@ NEEDED = {
 
 INDISTINGUISHABLE = "the checkpoint gives nearly the same output for different inputs, so nothing is verified"
 
+NOT_EXPORTED = ("siamese",)
+"""Models of several named inputs, whose export is refused."""
+
 FORMATS = tuple(SUFFIXES)
 NAME = "export"
 
@@ -67,7 +70,7 @@ def command(argv: Sequence[str]) -> None:
     root = Path.cwd()
     store = load(root, NAME)
     store["runs"] = {key: row for key, row in store["runs"].items() if key.split()[0] in known}
-    for model in argv or known:
+    for model in argv or [name for name in known if name not in NOT_EXPORTED]:
         store["runs"] = {key: row for key, row in store["runs"].items() if key.split()[0] != model}
         for key, row in rows_of(model, FORMATS):
             store["runs"][key] = row

@@ -1,4 +1,4 @@
-"""Fixed filters on a picture: ``python scripts/filter_image.py input=photo.png kernel=sobel``; --help says more."""
+"""Convolve an image with fixed kernels: ``python scripts/filter_image.py input=photo.png kernel=sobel``; see --help."""
 
 from dlzoo.commands.filter_image import main
 

@@ -1,4 +1,4 @@
-"""Look into a classifier: ``python scripts/inspect_model.py ckpt=<run>/checkpoints/best.ckpt``; see --help."""
+"""Inspect an image classifier: ``python scripts/inspect_model.py ckpt=<run>/checkpoints/best.ckpt``; see --help."""
 
 from dlzoo.commands.inspect_model import main
 

@@ -1,4 +1,4 @@
-"""An agent plays: ``python scripts/play.py ckpt=<run>/checkpoints/best.ckpt video=out.gif``; see --help."""
+"""Play with an agent: ``python scripts/play.py ckpt=<run>/checkpoints/best.ckpt video=out.gif``; see --help."""
 
 from dlzoo.commands.play import main
 

@@ -1,4 +1,4 @@
-"""One HTML page about a run: ``python scripts/report.py outputs/<run>``; see --help."""
+"""Write one HTML page about a run: ``python scripts/report.py outputs/<run>``; see --help."""
 
 from dlzoo.commands.report import main
 

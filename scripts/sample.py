@@ -1,4 +1,4 @@
-"""New pictures or text: ``python scripts/sample.py ckpt=<run>/checkpoints/best.ckpt n=64``; see --help."""
+"""Sample images or text: ``python scripts/sample.py ckpt=<run>/checkpoints/best.ckpt n=64``; see --help."""
 
 from dlzoo.commands.sample import main
 

@@ -1,1 +1,1 @@
-"""Callbacks: they observe a run and write what a person wants to see; none defines a loss."""
+"""Callbacks: they observe a run and write its outputs; none of them defines a loss."""

@@ -1,10 +1,10 @@
-"""Pictures of agents: returns over the environment steps, and films of the untrained, the last and the best one."""
+"""Figures and videos of agents: returns over environment steps; the untrained, the last and the best agent playing."""
 
 from __future__ import annotations
 
 import lightning.pytorch as pl
 
-from dlzoo.callbacks.base import Report, at_rest, data_of
+from dlzoo.callbacks.base import Report, data_of, eval_mode
 from dlzoo.callbacks.metrics_csv import read_rows
 from dlzoo.callbacks.sinks import publish, run_folder, warn
 from dlzoo.data.environments import Gym
@@ -15,12 +15,12 @@ from dlzoo.visualization import returns as return_plots
 
 
 class Agents(Report):
-    """``returns.png``, and ``film_untrained``, ``film_last`` and ``film_best`` as GIF, and as MP4 where it is possible.
+    """``returns.png``; the videos ``film_untrained``, ``film_last`` and ``film_best`` as GIF, and as MP4 if possible.
 
-    The best is filmed when it is tested. All three play from the same start.
+    The best agent is recorded in the test. All three start from the same state.
 
     Args:
-        film: whether to film.
+        film: whether to record videos.
     """
 
     needs_data = True
@@ -33,36 +33,36 @@ class Agents(Report):
 
     def write_start(self, trainer: pl.Trainer, task: Task) -> None:
         if trainer.current_epoch == 0:
-            self.shoot(trainer, task, "untrained")
+            self.record(trainer, task, "untrained")
 
     def write_fit(self, trainer: pl.Trainer, task: Task) -> None:
         path = run_folder(trainer) / "metrics.csv"
         if path.is_file() and (environment := task.spec.environment) is not None:
             publish(trainer, "returns", return_plots.returns(read_rows(path), environment.solved))
-        self.shoot(trainer, task, "last")
+        self.record(trainer, task, "last")
 
     def write(self, trainer: pl.Trainer, task: Task) -> None:
-        self.shoot(trainer, task, "best")
+        self.record(trainer, task, "best")
 
-    def shoot(self, trainer: pl.Trainer, task: Task, which: str) -> None:
-        """One episode of the agent as it is now."""
+    def record(self, trainer: pl.Trainer, task: Task, which: str) -> None:
+        """Record one episode of the agent as it is now."""
         agent, data = task.as_agent(), data_of(trainer)
         if not self.film or agent is None or not isinstance(data, Gym):
             return
-        from dlzoo.inference import episodes as filming
+        from dlzoo.inference import episodes
 
-        if not filming.can_draw(data.recipe):
+        if not episodes.can_draw(data.recipe):
             return
-        state = agent.rng.bit_generator.state  # whoever plays at random must not notice
+        state = agent.rng.bit_generator.state  # recording must not change the random actions of training
         try:
-            with at_rest(agent):
-                take = filming.film(data.recipe, agent.greedy, data.seeds("film", 1)[0])
+            with eval_mode(agent):
+                episode = episodes.film(data.recipe, agent.greedy, data.seeds("film", 1)[0])
         except UserError as error:
             warn(trainer, str(error))
             self.film = False
             return
         finally:
             agent.rng.bit_generator.state = state
-        for ending, content in {"gif": filming.gif([take]), "mp4": filming.mp4([take])}.items():
+        for extension, content in {"gif": episodes.gif([episode]), "mp4": episodes.mp4([episode])}.items():
             if content is not None:
-                paths.write(run_folder(trainer) / f"film_{which}.{ending}", content)
+                paths.write(run_folder(trainer) / f"film_{which}.{extension}", content)

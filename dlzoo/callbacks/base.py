@@ -1,4 +1,4 @@
-"""The bases of callbacks that leave the training step alone."""
+"""Base classes of callbacks that leave the training step unchanged."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from dlzoo.tasks.base import Task
 
 
 class Observer(Callback):
-    """A callback whose hooks within a training step do not exist, unless it defines them.
+    """A callback without hooks in the training step, except those that it defines.
 
-    Lightning calls six hooks of every callback in each step, empty ones too, but passes over what is not callable.
-    The default callbacks cost 6 microseconds a step instead of 74 (one core of a busy machine, Lightning 2.6.6).
+    Lightning calls six hooks of every callback in each step, even empty ones, but skips those that are not callable.
+    The default callbacks then cost 6 microseconds a step instead of 74 (one core of a busy machine, Lightning 2.6.6).
     """
 
 
@@ -37,45 +37,45 @@ for _hook in (
 
 
 class Step(NamedTuple):
-    """What a report collects from."""
+    """A batch of validation or test, and what the task returned for it."""
 
     outputs: Mapping[str, Tensor]
-    """What ``validation_step`` or ``test_step`` returned; the task's interfaces say what that is. Empty if nothing."""
+    """What ``validation_step`` or ``test_step`` returned, as dlzoo/tasks/interfaces.py documents; empty if nothing."""
     batch: Batch
     batch_idx: int
-    """Of the batch in its split."""
+    """Index of the batch in its split."""
 
 
 class Report(Observer):
-    """A callback that draws or tabulates what tasks of some kind have learned.
+    """A callback that draws or tabulates results of tasks of some kind.
 
-    It `applies_to` a task or not; for one that it does not apply to, nothing below is called. It collects on every
-    rank, and writes on rank zero alone:
+    The methods below are called only for tasks that it `applies_to`. It collects on every rank, and writes only on rank
+    zero:
 
     =========================  ========================================================  ==========
     method                     called                                                    on ranks
     =========================  ========================================================  ==========
     ``write_start``            when training starts, or is resumed                       zero
-    ``collect_validation``     after each batch of a validation, the sanity check apart  all
-    ``write_epoch``            after each epoch's training                               zero
+    ``collect_validation``     after each validation batch, except in the sanity check   all
+    ``write_epoch``            after the training of each epoch                          zero
     ``write_fit``              when training ends                                        zero
     ``begin_test``             before a test                                             all
-    ``collect``                after each batch of a test                                all
-    ``measure``                after its last batch, while metrics can still be logged   all
+    ``collect``                after each test batch                                     all
+    ``measure``                after the last one, while metrics can still be logged     all
     ``gather``                 when a test ends                                          all
     ``write``                  right after that                                          zero
     =========================  ========================================================  ==========
     """
 
     needs_data: ClassVar[bool] = False
-    """Whether it reads rows itself: it then applies only where the trainer was given a data module."""
+    """Whether it reads the data itself: it then applies only if the trainer has a data module."""
 
     @abstractmethod
     def applies_to(self, task: Task) -> bool:
-        """Whether this task has what the report shows.
+        """Whether the report applies to this task.
 
         Raises:
-            UserError: it has not, and the report is one that nobody gets who has not asked for it by name.
+            UserError: it does not, and the report is not a default one: the user asked for it by name.
         """
 
     def write_start(self, trainer: pl.Trainer, task: Task) -> None: ...
@@ -87,14 +87,14 @@ class Report(Observer):
     def write_fit(self, trainer: pl.Trainer, task: Task) -> None: ...
 
     def begin_test(self, trainer: pl.Trainer, task: Task) -> None:
-        """Forget what an earlier test has left."""
+        """Clear what an earlier test collected."""
 
     def collect(self, trainer: pl.Trainer, task: Task, step: Step) -> None: ...
 
     def measure(self, trainer: pl.Trainer, task: Task) -> None: ...
 
     def gather(self, trainer: pl.Trainer, task: Task) -> None:
-        """Join what the ranks have collected."""
+        """Combine what the ranks have collected."""
 
     def write(self, trainer: pl.Trainer, task: Task) -> None: ...
 
@@ -156,12 +156,12 @@ class Report(Observer):
 
 
 def task_of(pl_module: pl.LightningModule) -> Task:
-    """What Lightning hands to a hook, as what it is: nothing but tasks is trained (dlzoo/config/instantiate.py)."""
+    """The module that Lightning passes to a hook, typed: only tasks are trained (dlzoo/config/instantiate.py)."""
     return cast(Task, pl_module)
 
 
 def datamodule(trainer: pl.Trainer) -> DataModule | None:
-    """The data module that the trainer was given; None where it was given loaders."""
+    """The trainer's data module; None if it was given loaders."""
     return trainer.datamodule  # type: ignore[attr-defined]
 
 
@@ -173,13 +173,13 @@ def data_of(trainer: pl.Trainer) -> DataModule:
 
 
 @contextlib.contextmanager
-def at_rest(module: nn.Module) -> Iterator[None]:
-    """The module in evaluation mode and without gradients; afterwards each part is again in the mode it was in."""
-    modes = {part: part.training for part in module.modules()}
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """The module in evaluation mode and without gradients; afterwards each submodule is back in its former mode."""
+    modes = {submodule: submodule.training for submodule in module.modules()}
     module.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        for part, training in modes.items():
-            part.training = training
+        for submodule, training in modes.items():
+            submodule.training = training

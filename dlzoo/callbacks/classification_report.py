@@ -1,4 +1,4 @@
-"""What the test says about each class."""
+"""Per-class test results."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from dlzoo.visualization import plots
 class ClassificationReport(Report):
     """After a test: confusion_matrix.png, and precision, recall, F1 and support of each class in report.txt and .csv.
 
-    For tasks that predict classes; targets may be classes (B,) or, after mixing, probabilities (B, K). With several
-    ranks the counts of all are added.
+    For tasks that predict classes; targets may be classes (B,) or, after mixing, probabilities (B, K). The counts of
+    all ranks are summed.
     """
 
     def __init__(self) -> None:
         self.counts: Tensor | None = None
-        """(K * K,) by true and by predicted class."""
+        """(K * K,), indexed by true and predicted class."""
 
     def applies_to(self, task: Task) -> bool:
         return task.as_predictor() is not None and task.spec.target.classes is not None
@@ -59,11 +59,11 @@ def write_report(trainer: pl.Trainer, counts: Tensor, names: tuple[str, ...]) ->
         for cells in torch.cartesian_prod(torch.arange(len(names)), torch.arange(len(names))).T
     )
     names = tuple(visible(name, keep="") for name in names)
-    given = {"labels": range(len(names)), "target_names": names, "zero_division": 0}
-    text = classification_report(true, predicted, digits=4, **given)
+    options = {"labels": range(len(names)), "target_names": names, "zero_division": 0}
+    text = classification_report(true, predicted, digits=4, **options)
     folder = run_folder(trainer)
     (folder / "report.txt").write_text(text)
-    table = classification_report(true, predicted, output_dict=True, **given)
+    table = classification_report(true, predicted, output_dict=True, **options)
     with (folder / "report.csv").open("w", newline="") as file:
         writer = csv_files.Writer(file)
         writer.writerow(["class", "precision", "recall", "f1", "support"])
@@ -71,5 +71,5 @@ def write_report(trainer: pl.Trainer, counts: Tensor, names: tuple[str, ...]) ->
             precision, recall, f1, support = table[name].values()
             writer.writerow([name, f"{precision:.6f}", f"{recall:.6f}", f"{f1:.6f}", int(support)])
     if summary := tensorboard(trainer):
-        # four spaces: a block of code in Markdown
+        # four spaces: a code block in Markdown
         summary.add_text("report", "\n".join(f"    {line}" for line in text.split("\n")), trainer.global_step)

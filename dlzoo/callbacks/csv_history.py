@@ -15,13 +15,13 @@ from dlzoo.visualization import plots
 
 
 class History(EpochRows):
-    """A row of metrics.csv after each epoch, and the curves when the fit ends, even by an error or Ctrl-C.
+    """A row of metrics.csv after each epoch, and the curves when the fit ends, even on an error or Ctrl-C.
 
-    A resumed run keeps the rows of the epochs before; a new run in the same folder starts the file afresh.
+    A resumed run keeps the rows of its earlier epochs; a new run in the same folder overwrites the file.
 
     Args:
-        monitor: the metric whose best epoch the curves mark.
-        mode: whether its best is the lowest or the highest.
+        monitor: the metric whose best epoch is marked in the curves.
+        mode: whether lower or higher is better.
     """
 
     def __init__(self, *, monitor: str = "val/loss", mode: Literal["min", "max"] = "min") -> None:
@@ -53,12 +53,12 @@ class History(EpochRows):
         self.read(trainer, pl_module)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.stored:  # nothing was left to train
+        if self.stored:  # there was nothing left to train
             self.read(trainer, pl_module)
             self.draw(trainer)
 
     def read(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The rows of the epochs before, when the run is continued; others belong to an older run."""
+        """Read the rows of the earlier epochs of a resumed run; later rows belong to an older run."""
         row, self.stored = self.stored.get("row"), {}
         if not trainer.is_global_zero:
             return
@@ -68,8 +68,8 @@ class History(EpochRows):
         self.columns = list(dict.fromkeys(column for row in self.rows for column in row))
         if self.rows != stored:
             write_rows(path, self.rows, self.columns)
-        if row is not None and row["epoch"] not in [own["epoch"] for own in self.rows]:
-            self.on_row(trainer, pl_module, row)  # the run was stopped between the end of the epoch and its writing
+        if row is not None and row["epoch"] not in [known["epoch"] for known in self.rows]:
+            self.on_row(trainer, pl_module, row)  # the run stopped after the epoch ended and before its row was written
 
     def on_row(self, trainer: pl.Trainer, pl_module: pl.LightningModule, row: Row) -> None:
         if not trainer.is_global_zero:

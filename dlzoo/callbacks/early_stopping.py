@@ -1,4 +1,4 @@
-"""Early stopping that a continued run remembers."""
+"""Early stopping that survives a resume."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 
 class EarlyStopping(callbacks.EarlyStopping):
-    """Lightning's, of which a run that was killed right after its decision does not train on when it is continued.
+    """Lightning's early stopping, but a run killed right after the decision to stop trains no further when resumed.
 
-    With a larger ``patience`` than before a run that was stopped goes on; Lightning puts back the old one.
+    A stopped run that is resumed with a larger ``patience`` continues; Lightning would restore the old value.
     """
 
     def on_load_checkpoint(

@@ -1,4 +1,4 @@
-"""What callbacks that report epochs share: one row of figures for each finished epoch."""
+"""Base class of callbacks that report epochs: one row of metrics for each finished epoch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dlzoo.callbacks.metrics_csv import Row
 
 
 class EpochRows(Observer):
-    """Calls `on_row` once for each epoch that was trained to its end.
+    """Calls `on_row` once for each completed epoch.
 
     The row: ``epoch`` (1 for the first), ``step``, ``seconds`` (training and validation), ``lr`` (of the first
-    parameter group when the epoch began), then every ``train/…`` and ``val/…`` metric of that epoch.
+    parameter group at the start of the epoch), then every ``train/…`` and ``val/…`` metric of that epoch.
 
-    Lightning calls the callbacks' `on_train_epoch_end` before the LightningModule's own, which is where it may log
-    its training metrics. So a row is read a moment later, when the next epoch starts or the fit ends.
+    Lightning calls `on_train_epoch_end` of the callbacks before that of the LightningModule, which may log its training
+    metrics there. So a row is completed a little later, when the next epoch starts or the fit ends.
     """
 
     _row: Row | None = None
@@ -40,7 +40,7 @@ class EpochRows(Observer):
 
     def _begin(self, trainer: pl.Trainer) -> None:
         self._validated = False
-        # now: schedulers have stepped when the epoch ends
+        # read here: schedulers step before the epoch ends
         self._lr = next((group["lr"] for o in trainer.optimizers for group in o.param_groups), float("nan"))
         self._started = time.perf_counter()
 
@@ -62,7 +62,7 @@ class EpochRows(Observer):
         self._flush(trainer, pl_module)
 
     def pending(self, trainer: pl.Trainer) -> Row | None:
-        """The row of an epoch that has ended and not been told yet."""
+        """The row of an epoch that has ended and not been reported yet."""
         if self._row is None:
             return None
         # Lightning keeps the metrics of an earlier validation when an epoch has none

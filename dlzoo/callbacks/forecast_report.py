@@ -1,4 +1,4 @@
-"""What the test says about a forecast."""
+"""Test results of a forecast."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from dlzoo.visualization import series as series_plots
 
 
 class ForecastReport(Report):
-    """After a test of a task that forecasts: forecast.png, and forecast.csv with the truth, the forecast and simpler
-    ones."""
+    """After a test of a forecasting task: forecast.png, and forecast.csv with truth, forecast and baselines."""
 
     def __init__(self) -> None:
         self.outputs: Mapping[str, Any] = {}
-        """Of the last batch, which is one forecast."""
+        """Of the last batch, which holds one forecast."""
 
     def applies_to(self, task: Task) -> bool:
         return task.as_forecaster() is not None

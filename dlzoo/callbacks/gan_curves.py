@@ -1,4 +1,4 @@
-"""The game between generator and discriminator, epoch by epoch."""
+"""Curves of generator and discriminator over the epochs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dlzoo.visualization import latent as latent_plots
 class AdversaryCurves(Report):
     """adversaries.png when the fit ends: both losses, D(x) and D(G(z)), from the run's metrics.csv.
 
-    It must stand behind `History`, which writes that file.
+    It must come after `History`, which writes that file.
     """
 
     def applies_to(self, task: Task) -> bool:

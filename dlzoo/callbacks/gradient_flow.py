@@ -20,7 +20,7 @@ from dlzoo.visualization import series as series_plots
 
 class GradientFlow(Report):
     """gradient_flow.png after a test of a net with a scalar state, such as the counting RNN: |d loss / d s_t| over t,
-    for its own recurrent weight W and for others.
+    for its trained recurrent weight W and for other values.
 
     Args:
         weights: the other values of W.
@@ -33,8 +33,8 @@ class GradientFlow(Report):
     def applies_to(self, task: Task) -> bool:
         if task.net.as_scalar_recurrent() is None:
             raise UserError(
-                f"callbacks.gradient_flow shows nets with a scalar state (model=counting_rnn), but this is "
-                f"{type(task.net).__name__}; leave it out"
+                f"callbacks.gradient_flow needs a net with a scalar state (model=counting_rnn), but this is "
+                f"{type(task.net).__name__}; remove it from callbacks"
             )
         return True
 
@@ -55,11 +55,11 @@ class GradientFlow(Report):
 
 @torch.inference_mode(False)
 def gradient_sizes(net: ScalarRecurrentNet, x: Tensor, target: Tensor, weight: float | None = None) -> list[float]:
-    """Mean |d loss / d s_t| over the batch, for each t; each sequence has a loss of its own, the squared error.
+    """Mean |d loss / d s_t| over the batch, for each t; the loss of a sequence is its squared error.
 
     Args:
         x, target: (B, T, 1) and (B, 1).
-        weight: W; None is the net's own.
+        weight: W; None is the net's.
     """
     net = copy.deepcopy(net)
     if weight is not None:

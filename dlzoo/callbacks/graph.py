@@ -1,4 +1,4 @@
-"""The net's graph, for TensorBoard's GRAPHS tab."""
+"""The graph of the net, for TensorBoard's GRAPHS tab."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from dlzoo.tasks.base import Task
 
 
 class ModelGraph(Report):
-    """Traces the net once, when the fit ends: about five forward passes, which the first step need not wait for.
+    """Traces the net once, when the fit ends, so that the first step is not delayed by about five forward passes.
 
-    TensorBoard's writer traces with the deprecated torch.jit.trace, for want of another way. A net that it cannot
-    follow gives one line on the terminal.
+    TensorBoard's writer uses the deprecated torch.jit.trace; there is no alternative. A net that cannot be traced gives
+    one line on the terminal. Nets with several named inputs or outputs are not traced.
     """
 
     def applies_to(self, task: Task) -> bool:
-        return True
+        return task.spec.named is None and task.spec.target.named is None
 
     def write_fit(self, trainer: pl.Trainer, task: Task) -> None:
         writer, net = tensorboard(trainer), task.net
@@ -36,9 +36,9 @@ class ModelGraph(Report):
             with torch.no_grad(), isolate_rng(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
                 warnings.simplefilter("ignore")
                 writer.add_graph(net, x)
-        except Exception as error:  # tracing runs any code of the net, and fails in as many ways
+        except Exception as error:  # tracing runs arbitrary code of the net
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            print(f"no graph in TensorBoard: {type(net).__name__} cannot be traced ({reason})")
+            print(f"no graph for TensorBoard: {type(net).__name__} cannot be traced ({reason})")
         finally:
-            for module, training in modes.items():  # add_graph would switch frozen parts to training, too
+            for module, training in modes.items():  # add_graph would also switch frozen parts to training mode
                 module.training = training

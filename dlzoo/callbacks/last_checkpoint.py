@@ -1,4 +1,4 @@
-"""The checkpoint to continue from."""
+"""The checkpoint to resume from."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from dlzoo.errors import UserError
 
 
 class LastCheckpoint(Checkpoint):
-    """``checkpoints/last.ckpt`` after each epoch, and if you like within epochs.
+    """Writes ``checkpoints/last.ckpt`` after each epoch, and optionally within epochs.
 
-    Within an epoch it is written where a continued run can go on exactly: not between two batches whose gradients make
-    one step, nor before a validation, which belongs to the batch before it.
+    Within an epoch it is written only where a run can be resumed exactly: not between batches whose gradients are
+    accumulated, and not right before a validation, which belongs to the batch before it.
 
-    Not Lightning's ``save_last``: Lightning 2.6.6 writes that only in epochs with a new best.
+    Lightning's ``save_last`` does not do: Lightning 2.6.6 writes it only in epochs with a new best.
 
     Args:
         dirpath: the folder.
-        every_n_steps: also after so many steps of the optimizer.
-        every_minutes: also when so much time has passed.
+        every_n_steps: also after every so many optimizer steps.
+        every_minutes: also whenever so much time has passed.
     """
 
     def __init__(self, *, dirpath: str, every_n_steps: int | None = None, every_minutes: float | None = None) -> None:
@@ -37,10 +37,10 @@ class LastCheckpoint(Checkpoint):
         self.every_n_steps = every_n_steps
         self.every_minutes = every_minutes
         self.best_model_path = ""
-        """The file, once it is written: where Lightning's own checkpoint callbacks say it."""
+        """The file, once it is written; named as in Lightning's checkpoint callbacks."""
         self.saved_at = time.monotonic()
         if every_n_steps is None and every_minutes is None:
-            self.on_train_batch_end = None  # type: ignore[assignment,method-assign]  # costs nothing a step
+            self.on_train_batch_end = None  # type: ignore[assignment,method-assign]  # no cost per step
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -53,7 +53,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        if self.is_due(trainer) and can_go_on_from(trainer, batch_idx):
+        if self.is_due(trainer) and can_resume_after(trainer, batch_idx):
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -65,10 +65,10 @@ class LastCheckpoint(Checkpoint):
             return True
         if self.every_minutes is None:
             return False
-        waited = time.monotonic() - self.saved_at >= 60 * self.every_minutes
-        if trainer.world_size > 1:  # clocks differ, and all must save
-            waited = bool(gathering.all_reduce_max(torch.tensor(float(waited), device=trainer.strategy.root_device)))
-        return waited
+        is_time = time.monotonic() - self.saved_at >= 60 * self.every_minutes
+        if trainer.world_size > 1:  # clocks differ, and all ranks must save together
+            is_time = bool(gathering.all_reduce_max(torch.tensor(float(is_time), device=trainer.strategy.root_device)))
+        return is_time
 
     def save(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self.path)
@@ -76,8 +76,8 @@ class LastCheckpoint(Checkpoint):
         self.saved_at = time.monotonic()
 
 
-def can_go_on_from(trainer: pl.Trainer, batch_idx: int) -> bool:
-    """Whether a checkpoint that is written after this batch holds all that the next one needs."""
+def can_resume_after(trainer: pl.Trainer, batch_idx: int) -> bool:
+    """Whether a run can be resumed exactly from a checkpoint written after this batch."""
     task, validates_every = task_of(trainer.lightning_module), trainer.val_check_batch
     if not task.goes_on_within_epochs:
         return False

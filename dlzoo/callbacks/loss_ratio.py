@@ -1,4 +1,4 @@
-"""An example of a callback of one's own: `callbacks=[default,loss_ratio]` adds it to a run."""
+"""An example of a custom callback: `callbacks=[default,loss_ratio]` adds it to a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dlzoo.callbacks.base import task_of
 
 
 class LossRatio(Callback):
-    """Logs val/loss / train/loss as ``val/loss_ratio`` after each epoch: well above 1, the net learns by heart."""
+    """Logs val/loss / train/loss as ``val/loss_ratio`` after each epoch: well above 1, the net overfits."""
 
     val_loss: float | None = None
 

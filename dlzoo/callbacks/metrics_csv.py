@@ -1,4 +1,4 @@
-"""metrics.csv: a row for each epoch, written and read."""
+"""metrics.csv: reading and writing, one row for each epoch."""
 
 from __future__ import annotations
 
@@ -10,19 +10,16 @@ from dlzoo.utils import csv_writer as csv_files
 from dlzoo.utils.files import replaced
 
 Row = dict[str, float]
-"""Of an epoch, by column; ``epoch`` and ``step`` are whole numbers."""
+"""The values of an epoch by column; ``epoch`` and ``step`` are integers."""
 
-MOST_ROWS = 1_000_000
-"""Of metrics.csv."""
-
-
-MOST_EPOCHS = 2**53
+MAX_ROWS = 1_000_000
+MAX_EPOCHS = 2**53
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a metrics.csv; a metric that was not measured in an epoch is left out of its row.
+    """The rows of a metrics.csv; a metric that was not measured in an epoch is missing in its row.
 
-    The last line is left out if it has no end: the disk was full.
+    An incomplete last line is skipped: the disk was full.
     """
     rows: list[Row] = []
     for number, cells in enumerate(run_files.csv_rows(path), 2):
@@ -34,11 +31,11 @@ def read_rows(path: Path) -> list[Row]:
                 row[name] = int(text[:20]) if name in ("epoch", "step") else float(text)
             except ValueError:
                 run_files.refuse(path, f"line {number}, {short(name)}", text, "a number")
-        if not 0 <= row.get("epoch", -1) < MOST_EPOCHS or not 0 <= row.get("step", 0) < MOST_EPOCHS:
+        if not 0 <= row.get("epoch", -1) < MAX_EPOCHS or not 0 <= row.get("step", 0) < MAX_EPOCHS:
             run_files.refuse(path, f"line {number}", row.get("epoch"), "a row with the number of its epoch")
         rows.append(row)
-        if len(rows) > MOST_ROWS:
-            raise UserError(f"{path} has more than {MOST_ROWS:,} rows")
+        if len(rows) > MAX_ROWS:
+            raise UserError(f"{path} has more than {MAX_ROWS:,} rows")
     return rows
 
 
@@ -50,11 +47,11 @@ def write_rows(path: Path, rows: list[Row], columns: list[str]) -> None:
 
 
 def cells(row: Row, columns: list[str]) -> list[str]:
-    """A row's texts by column; empty where a metric was not measured."""
+    """A row as text by column; empty if a metric was not measured."""
     texts = as_text(row)
     return [texts.get(column, "") for column in columns]
 
 
 def as_text(row: Row) -> dict[str, str]:
-    """With the seven digits that a float32 holds."""
+    """With seven digits, the precision of a float32."""
     return {k: str(v) if isinstance(v, int) else f"{v:.7g}" for k, v in row.items()}

@@ -1,4 +1,4 @@
-"""Pictures that go in, with what comes out."""
+"""Grids of images with the predictions for them."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 class SamplePictures(Report):
-    """training_batch.png when the fit starts: what the net will see, augmented; predictions.png after a test, of tasks
-    that predict.
+    """training_batch.png when the fit starts: augmented images, as the net receives them; predictions.png after a test
+    of a predicting task.
 
-    The training batch is taken from the run's own loader, whose worker processes then stand ready, and the random
-    state is put back afterwards: the weights come out as in a run without this callback.
+    The training batch comes from the run's own loader, whose workers are then already started, and the random state is
+    restored afterwards: the weights are the same as without this callback.
 
     Args:
-        num_training: pictures of the training batch.
-        num_first: pictures from the start of the test set.
-        num_mistakes: further test pictures, those whose wrong class was given the highest probability.
+        num_training: images of the training batch.
+        num_first: images from the start of the test set.
+        num_mistakes: additional test images, the most confident mistakes.
     """
 
     needs_data = True
@@ -53,11 +53,9 @@ class SamplePictures(Report):
             batch = data.transfer_batch_to_device(batch, task.device, 0)
             x, y = data.on_after_batch_transfer(batch, 0)[:2]
         if x.ndim != 4:
-            return  # cached features of pictures
+            return  # cached features of images
         x, y = x[: self.num_training], y[: self.num_training].cpu()
-        figure = plots.image_grid(
-            x, target_titles(y, task.spec.target), heading="training pictures as the net sees them"
-        )
+        figure = plots.image_grid(x, target_titles(y, task.spec.target), heading="training images as the net sees them")
         publish(trainer, "training_batch", figure)
 
     def begin_test(self, trainer: pl.Trainer, task: Task) -> None:
@@ -66,11 +64,11 @@ class SamplePictures(Report):
     def collect(self, trainer: pl.Trainer, task: Task, step: Step) -> None:
         if task.as_predictor() is None:
             return
-        here = (step.batch[0], step.outputs["target"], step.outputs["output"].detach())
+        batch = (step.batch[0], step.outputs["target"], step.outputs["output"].detach())
         if self.first is None or len(self.first[0]) < self.num_first:
-            self.first = take(join(self.first, here), slice(self.num_first))
+            self.first = take(join(self.first, batch), slice(self.num_first))
         if task.spec.target.classes is not None:
-            self.mistakes = worst(join(self.mistakes, worst(here, self.num_mistakes)), self.num_mistakes)
+            self.mistakes = worst(join(self.mistakes, worst(batch, self.num_mistakes)), self.num_mistakes)
 
     def write(self, trainer: pl.Trainer, task: Task) -> None:
         if self.first is None:
@@ -80,28 +78,28 @@ class SamplePictures(Report):
         else:
             x, target, output = self.first
             titles = [f"{a:.4g}\nis {b:.4g}" for a, b in zip(output[:, 0].tolist(), target[:, 0].tolist(), strict=True)]
-            figure = plots.image_grid(x, titles, heading="the first of the test set")
+            figure = plots.image_grid(x, titles, heading="first test images")
         publish(trainer, "predictions", figure)
         self.first = self.mistakes = None
 
     def draw_classes(self, names: Sequence[str]) -> Figure:
         assert self.first is not None
         assert self.mistakes is not None
-        heading = f"the first {len(self.first[0])} of the test set"
+        heading = f"first {len(self.first[0])} test images"
         if num := len(self.mistakes[0]):
-            heading += f", then {'the only mistake' if num == 1 else f'the {num} most confident mistakes'}"
+            heading += f", then the {'only mistake' if num == 1 else f'{num} most confident mistakes'}"
         return plots.predictions(*join(self.first, self.mistakes), names, heading=heading)
 
 
 def target_titles(y: Tensor, target: Target) -> list[str]:
-    """What stands above a training picture: its class, the two largest shares after mixing, or its value."""
+    """Titles of training images: the class, the two most probable ones after mixing, or the value."""
     if target.classes is None:
         return [f"{value:.4g}" for value in y[:, 0].tolist()]
     names = target.classes.names
     if y.ndim == 1:
         return [names[label] for label in y.tolist()]
-    shares, labels = y.topk(min(2, y.shape[1]), dim=1)
+    probabilities, labels = y.topk(min(2, y.shape[1]), dim=1)
     return [
-        "\n".join(f"{names[k]}\t{p:.0%}" for p, k in zip(row, which, strict=True) if p >= 0.005)
-        for row, which in zip(shares.tolist(), labels.tolist(), strict=True)
+        "\n".join(f"{names[k]}\t{p:.0%}" for p, k in zip(row, classes, strict=True) if p >= 0.005)
+        for row, classes in zip(probabilities.tolist(), labels.tolist(), strict=True)
     ]

@@ -1,4 +1,4 @@
-"""The terminal: one lasting line for each epoch, and a moving one within it."""
+"""Terminal output: one line for each epoch, and a progress bar within it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from dlzoo.errors import visible
 class Progress(EpochRows, ProgressBar):
     """``epoch  3/20   loss 0.1234   val/loss 0.1100   val/accuracy 97.10%   1.2 s``, and on a terminal a bar.
 
-    The bar is drawn by time, not by step, and only then is the loss read from the device; between two drawings a
-    step costs 3 microseconds, Lightning's call included.
+    The bar is refreshed by time, not by step, and only then is the loss read from the device; in between a step costs 3
+    microseconds, including Lightning's call.
 
     Args:
-        refresh_seconds: between two drawings of the bar.
+        refresh_seconds: between refreshes of the bar.
     """
 
     def __init__(self, *, refresh_seconds: float = 0.2) -> None:
@@ -99,7 +99,7 @@ class Progress(EpochRows, ProgressBar):
         self.stop()
 
     def start(self) -> None:
-        """Allow drawing, from a moment later on: a short epoch needs no bar."""
+        """Enable the bar, after a delay: a short epoch needs none."""
         if self.enabled and sys.stdout.isatty():
             self.next = time.monotonic() + self.refresh_seconds
 
@@ -123,13 +123,13 @@ class Progress(EpochRows, ProgressBar):
             self.bar = None
 
 
-def epoch_text(epoch: int, most: int | None) -> str:
-    """' 3/20', or '3' where the number of epochs is open."""
-    return f"{epoch:{len(str(most))}d}/{most}" if most is not None and most > 0 else str(epoch)
+def epoch_text(epoch: int, max_epochs: int | None) -> str:
+    """' 3/20', or '3' if the number of epochs is unlimited."""
+    return f"{epoch:{len(str(max_epochs))}d}/{max_epochs}" if max_epochs is not None and max_epochs > 0 else str(epoch)
 
 
 def epoch_line(row: Row, max_epochs: int | None) -> str:
-    """The training loss and all validation metrics; all training metrics where there was no validation."""
+    """The training loss and all validation metrics; all training metrics if there was no validation."""
     parts = [f"epoch {epoch_text(int(row['epoch']), max_epochs)}"]
     if "train/loss" in row:
         parts.append(f"loss {row['train/loss']:.4f}")

@@ -1,4 +1,4 @@
-"""What the test says about predicted values."""
+"""Test results of predicted values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dlzoo.visualization import plots
 
 
 class RegressionReport(Report):
-    """After a test of a task that predicts values: predicted_against_true.png."""
+    """After a test of a regression task: predicted_against_true.png."""
 
     def __init__(self) -> None:
         self.pairs: list[tuple[Tensor, Tensor]] = []

@@ -1,4 +1,4 @@
-"""The same pictures over the epochs: how a net that makes pictures gets better."""
+"""Animations over the epochs: samples from fixed latents, or reconstructions of fixed images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlzoo.callbacks.base import Report, Step, at_rest
+from dlzoo.callbacks.base import Report, Step, eval_mode
 from dlzoo.callbacks.sinks import publish_pixels, run_folder
 from dlzoo.distributed.noise import GeneratorNoise
 from dlzoo.errors import UserError
@@ -18,22 +18,22 @@ from dlzoo.tasks.interfaces import Encoding, Generating
 from dlzoo.visualization import image_grid as tiles
 
 SEED = 0
-"""Of the codes that are decoded after each epoch."""
+"""Of the latents that are decoded after each epoch."""
 
-MOST_CLASSES = 16
-"""So many columns a grid with a column for each class has at most."""
+MAX_CLASSES = 16
+"""Columns of a grid with a column for each class, at most."""
 
 
 class Film(Report):
-    """``samples.gif`` from fixed codes; ``reconstructions.gif`` of fixed validation pictures where nothing is sampled.
+    """``samples.gif`` from fixed latents; ``reconstructions.gif`` of fixed validation images if it does not generate.
 
-    Each frame is also a PNG in the folder ``film``, so that a continued run goes on with the frames that are there.
-    TensorBoard gets every frame, and reconstructions also of nets that sample.
+    Each frame is also a PNG in the folder ``film``, so that a resumed run keeps the earlier frames. TensorBoard gets
+    every frame, and reconstructions also of generative autoencoders.
 
     Args:
-        num_samples: pictures from fixed codes.
-        num_reconstructions: validation pictures.
-        every_n_epochs: how often; None is about forty times a run.
+        num_samples: images from fixed latents.
+        num_reconstructions: validation images.
+        every_n_epochs: interval between frames; None gives about forty a run.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Film(Report):
             if epoch_of(path) > trainer.current_epoch:  # of an older run in this folder
                 path.unlink()
         if trainer.current_epoch == 0:
-            self.shoot(trainer, task, 0)
+            self.add_frame(trainer, task, 0)
 
     def collect_validation(self, trainer: pl.Trainer, task: Task, step: Step) -> None:
         if step.batch_idx == 0 and self.fixed is None:
@@ -66,33 +66,33 @@ class Film(Report):
         epoch, last = trainer.current_epoch + 1, trainer.max_epochs or 0
         every = self.every_n_epochs or max(1, last // 40)
         if epoch % every == 0 or epoch == last:
-            self.shoot(trainer, task, epoch)
+            self.add_frame(trainer, task, epoch)
 
-    def shoot(self, trainer: pl.Trainer, task: Task, epoch: int) -> None:
-        """One frame."""
+    def add_frame(self, trainer: pl.Trainer, task: Task, epoch: int) -> None:
+        """Add a frame of this epoch."""
         frames = {}
         encoder, generator = task.as_encoder(), task.as_generator()
-        with at_rest(task):
+        with eval_mode(task):
             if encoder is not None and self.fixed is not None:
                 frames["reconstructions"] = reconstructions(encoder, *self.fixed)
             if generator is not None:
                 frames["samples"] = samples(generator, self.num_samples)
         for name, pixels in frames.items():
             publish_pixels(trainer, name, pixels, to_file=False)
-            if name == film_of(task):
+            if name == animation_of(task):
                 tiles.write_png(pixels, run_folder(trainer) / "film" / f"epoch_{epoch:05d}.png")
 
     def write_fit(self, trainer: pl.Trainer, task: Task) -> None:
         folder = run_folder(trainer)
         if paths := frames_in(folder):
-            tiles.write_gif([tiles.read_png(path) for path in paths], folder / f"{film_of(task)}.gif")
+            tiles.write_gif([tiles.read_png(path) for path in paths], folder / f"{animation_of(task)}.gif")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if trainer.state.fn == "fit":
             self.on_train_end(trainer, pl_module)
 
 
-def film_of(task: Task) -> str:
+def animation_of(task: Task) -> str:
     return "reconstructions" if task.as_generator() is None else "samples"
 
 
@@ -106,18 +106,18 @@ def epoch_of(frame: Path) -> int:
 
 
 def samples(task: Generating, num: int, seed: int = SEED) -> np.ndarray:
-    """A grid of new pictures; a net that is told the class gets a column for each, and the same code in a row."""
+    """A grid of samples; a class-conditional net has a column for each class, and the same latent along a row."""
     if not task.is_conditional:
         return tiles.tile(task.sample(num, seed), tiles.columns_of(num))
-    num_columns = min(task.spec.target.num_outputs, MOST_CLASSES)
+    num_columns = min(task.spec.target.num_outputs, MAX_CLASSES)
     num_rows = max(1, num // num_columns)
     labels = torch.arange(num_columns, device=task.device).repeat(num_rows)
-    codes = task.draw(num_rows, seed).repeat_interleave(num_columns, 0)
-    return tiles.tile(task.decode(codes, labels), num_columns)
+    latents = task.draw(num_rows, seed).repeat_interleave(num_columns, 0)
+    return tiles.tile(task.decode(latents, labels), num_columns)
 
 
 def reconstructions(task: Encoding, x: Tensor, labels: Tensor) -> np.ndarray:
-    """Rows of originals, of what the net was given where that differs, and of what it makes of them."""
-    given = task.corrupt(x, GeneratorNoise(torch.Generator(x.device).manual_seed(SEED)))
-    rows = [x, task.reconstruct(given, labels)] if given is x else [x, given, task.reconstruct(given, labels)]
+    """Rows of originals, of the net's inputs if these differ, and of its outputs."""
+    inputs = task.corrupt(x, GeneratorNoise(torch.Generator(x.device).manual_seed(SEED)))
+    rows = [x, task.reconstruct(inputs, labels)] if inputs is x else [x, inputs, task.reconstruct(inputs, labels)]
     return tiles.tile(torch.cat(rows), len(x))

@@ -1,4 +1,4 @@
-"""How good samples are, measured by a classifier of real pictures."""
+"""Quality of samples, measured by a classifier of real images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from dlzoo.callbacks.base import Report, at_rest, data_of
+from dlzoo.callbacks.base import Report, data_of, eval_mode
 from dlzoo.callbacks.sinks import publish, warn
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import as_float
@@ -18,23 +18,24 @@ from dlzoo.visualization import latent as latent_plots
 
 SEED = 1
 RARE = 0.01
-"""A class that is less of the samples is lost."""
-MANY = 20
-"""Of more classes the shares are drawn, but no metrics."""
+"""A class with a smaller fraction of the samples is missing."""
+MAX_CLASSES = 20
+"""With more classes the fractions are drawn, but are not metrics."""
 BATCH_SIZE = 500
 
 
 class SampleQuality(Report):
     """After a test on data with classes: test/frechet, inception_score, precision, recall and confident_share of
-    samples beside test pictures, with smallest and largest share of a class, and sample_classes.png with all shares.
+    samples compared with test images, smallest_share and largest_share of a class, and sample_classes.png with all
+    fractions.
 
-    Each has a baseline with the ending ``_real``: as many real training pictures in place of samples, beside the same
-    test pictures. A Fréchet distance below that, or a score above it, is chance. The classifier is described in
-    dlzoo/metrics/reference_classifier.py; it is trained on the first run on some data, and kept.
+    Each has a baseline with the suffix ``_real``: as many real training images in place of samples, compared with the
+    same test images. A Fréchet distance below it, or a score above it, is chance. The classifier is described in
+    dlzoo/metrics/reference_classifier.py; it is trained in the first run on a data set, and cached.
 
     Args:
-        num_samples: and as many test pictures, where there are so many.
-        everything: measure all tasks that sample; else adversarial ones only, which have no likelihood.
+        num_samples: also of test images, if there are as many.
+        everything: measure all generative tasks; else only adversarial ones, which have no likelihood.
     """
 
     needs_data = True
@@ -52,49 +53,48 @@ class SampleQuality(Report):
         generator, data = task.as_generator(), data_of(trainer)
         if generator is None or not isinstance(data, InMemoryData) or not trainer.is_global_zero:
             return  # the other ranks would measure the same
-        # Lightning tests in inference mode, in which nothing that is made can learn
+        # Lightning tests in inference mode, whose tensors cannot require gradients
         with torch.inference_mode(False), torch.no_grad():
-            self.judge(trainer, generator, data)
+            self.evaluate(trainer, generator, data)
 
-    def judge(self, trainer: pl.Trainer, task: Generating, data: InMemoryData) -> None:
+    def evaluate(self, trainer: pl.Trainer, task: Generating, data: InMemoryData) -> None:
         """Log the metrics, and draw the classes."""
         rows, test = data.read(data.load("train")), data.arrays("test")
         if rows.x.ndim != 4:
-            print("samples are not measured: the images are decoded by workers, and do not fit into memory together")
+            print("sample quality is not measured: the images do not fit into memory, and are decoded by workers")
             return
-        ruler = load_reference_classifier(task.spec, rows, task.device)
+        classifier = load_reference_classifier(task.spec, rows, task.device)
         target, num = task.spec.target, self.num_samples
-        with at_rest(task):
-            made = ClassifierOutput(*ruler.read(samples(task, num)))
+        with eval_mode(task):
+            generated = ClassifierOutput(*classifier.read(samples(task, num)))
         order = torch.randperm(rows.num_rows, generator=torch.Generator().manual_seed(SEED))[:num]
-        real = ClassifierOutput(*ruler.read(as_float(test.x[:num])))
-        others = ClassifierOutput(*ruler.read(as_float(rows.x[order.to(rows.x.device)])))
-        found = {f"test/{name}": value for name, value in measures(made, real).items()}
-        found |= {f"baseline/{name}_real": value for name, value in measures(others, real).items()}
-        shares = class_fractions(made.logits)
-        found |= {"test/smallest_share": float(shares.min()), "test/largest_share": float(shares.max())}
-        if len(target.names) <= MANY:
-            found |= {f"samples/share_{name}": share for name, share in zip(target.names, shares.tolist(), strict=True)}
-        right = real.logits.argmax(1) == test.y[:num].cpu()
-        found["baseline/ruler_accuracy"] = float(right.float().mean())
-        task.log_dict(found, rank_zero_only=True)
-        publish(
-            trainer, "sample_classes", latent_plots.class_fractions(shares, class_fractions(real.logits), target.names)
-        )
-        rare = [name for name, share in zip(target.names, shares.tolist(), strict=True) if share < RARE]
+        real = ClassifierOutput(*classifier.read(as_float(test.x[:num])))
+        train = ClassifierOutput(*classifier.read(as_float(rows.x[order.to(rows.x.device)])))
+        metrics = {f"test/{name}": value for name, value in measures(generated, real).items()}
+        metrics |= {f"baseline/{name}_real": value for name, value in measures(train, real).items()}
+        fractions = class_fractions(generated.logits)
+        metrics |= {"test/smallest_share": float(fractions.min()), "test/largest_share": float(fractions.max())}
+        if len(target.names) <= MAX_CLASSES:
+            metrics |= {f"samples/share_{name}": p for name, p in zip(target.names, fractions.tolist(), strict=True)}
+        correct = real.logits.argmax(1) == test.y[:num].cpu()
+        metrics["baseline/ruler_accuracy"] = float(correct.float().mean())
+        task.log_dict(metrics, rank_zero_only=True)
+        figure = latent_plots.class_fractions(fractions, class_fractions(real.logits), target.names)
+        publish(trainer, "sample_classes", figure)
+        rare = [name for name, p in zip(target.names, fractions.tolist(), strict=True) if p < RARE]
         if rare and not task.is_conditional and len(target.names) * RARE < 0.5:
-            warn(trainer, collapse(rare, num))
+            warn(trainer, collapse_warning(rare, num))
 
 
 def samples(task: Generating, num: int) -> Tensor:
-    """So many new pictures, on the CPU; a net that is told the class makes all equally often."""
-    codes = task.draw(num, SEED)
+    """Generated images, on the CPU; a class-conditional net generates all classes equally often."""
+    latents = task.draw(num, SEED)
     labels = torch.arange(num, device=task.device) % task.spec.target.num_outputs
-    parts = zip(codes.split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True)
+    parts = zip(latents.split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True)
     return torch.cat([task.decode(z, y).float().cpu() for z, y in parts])
 
 
-def collapse(rare: list[str], num: int) -> str:
+def collapse_warning(rare: list[str], num: int) -> str:
     shown = ", ".join(rare[:10]) + (", …" if len(rare) > 10 else "")
     return (
         f"mode collapse: fewer than {RARE:.0%} of {num:,} samples are of class {shown}; train longer, try "

@@ -1,4 +1,4 @@
-"""Where callbacks put what they make: the run folder and TensorBoard."""
+"""Where callbacks write to: the run folder and TensorBoard."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def tensorboard(trainer: pl.Trainer) -> SummaryWriter | None:
 
 
 def publish(trainer: pl.Trainer, name: str, figure: Figure) -> None:
-    """Write a picture as ``<run folder>/<name>.png`` and into TensorBoard."""
+    """Write a figure to ``<run folder>/<name>.png`` and to TensorBoard."""
     path = run_folder(trainer) / f"{name}.png"
     plots.save(figure, path)
     if writer := tensorboard(trainer):
-        # not add_figure: it would import pyplot and draw everything once more
+        # not add_figure, which would import pyplot and draw everything again
         import numpy as np
         from PIL import Image
 
@@ -44,7 +44,7 @@ def publish(trainer: pl.Trainer, name: str, figure: Figure) -> None:
 
 
 def publish_pixels(trainer: pl.Trainer, name: str, pixels: np.ndarray, *, to_file: bool = True) -> None:
-    """Write (H, W, 3) bytes as ``<run folder>/<name>.png``, unless only TensorBoard is to have them, and into it."""
+    """Write (H, W, 3) bytes to TensorBoard and, if ``to_file``, to ``<run folder>/<name>.png``."""
     if to_file:
         tiles.write_png(pixels, run_folder(trainer) / f"{name}.png")
     if writer := tensorboard(trainer):
@@ -52,7 +52,7 @@ def publish_pixels(trainer: pl.Trainer, name: str, pixels: np.ndarray, *, to_fil
 
 
 def warn(trainer: pl.Trainer, message: str) -> None:
-    """What went wrong and what to do about it: on the terminal, in ``<run folder>/warnings.txt`` and in TensorBoard."""
+    """Write a warning with its remedy to the terminal, ``<run folder>/warnings.txt`` and TensorBoard."""
     message = visible(message)
     print(f"warning: {message}", file=sys.stderr, flush=True)
     with (run_folder(trainer) / "warnings.txt").open("a", encoding="utf-8") as file:

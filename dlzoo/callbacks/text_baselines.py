@@ -1,4 +1,4 @@
-"""Simpler methods beside a net: their test figures become the metrics ``baseline/<quantity>_<method>``."""
+"""Baselines for texts: their test results become the metrics ``baseline/<metric>_<method>``."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from dlzoo.tasks.base import Task
 class NgramBaseline(Report):
     """``baseline/accuracy_ngrams``: logistic regression on the tf-idf of words and pairs of neighbouring words.
 
-    Fitted on the training texts as they are written; of two strengths of regularisation the one that is better on the
-    validation texts.
+    Fitted on the raw training texts; the strength of regularisation is selected on the validation texts.
 
     Args:
-        min_df: words and pairs in fewer training texts are left out.
-        strengths: scikit-learn's C, to choose from.
+        min_df: words and pairs in fewer training texts are ignored.
+        strengths: candidates for scikit-learn's C.
     """
 
     needs_data = True
@@ -32,8 +31,8 @@ class NgramBaseline(Report):
     def applies_to(self, task: Task) -> bool:
         if task.spec.texts is None or task.spec.target.classes is None:
             raise UserError(
-                f"callbacks.ngrams is a baseline for texts with classes, but the data gives {task.spec.describe()} "
-                f"with {task.spec.target.what}; leave it out"
+                f"callbacks.ngrams is a baseline for text classification, but the data gives {task.spec.describe()} "
+                f"with {task.spec.target.what}; remove it from callbacks"
             )
         return True
 
@@ -64,7 +63,7 @@ class TrigramBaseline(Report):
         if task.as_language_model() is None:
             raise UserError(
                 f"callbacks.trigram is a baseline for language models, but {type(task).__name__} learns "
-                f"{task.spec.target.what}; leave it out"
+                f"{task.spec.target.what}; remove it from callbacks"
             )
         return True
 

@@ -1,4 +1,4 @@
-"""Texts that a classifier took for something else."""
+"""Texts that a classifier misclassified."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from dlzoo.distributed.collectives import gather_objects
 from dlzoo.errors import visible
 from dlzoo.tasks.base import Task
 
-Mistake = tuple[float, int, int, int]  # probability of the wrong class, row, the class it is, the class said
+Mistake = tuple[float, int, int, int]  # probability of the wrong class, row, true class, predicted class
 
 
 class TextMistakes(Report):
-    """After a test: mistakes.txt, the texts whose wrong class was given the highest probability, and the longest ones.
+    """After a test: mistakes.txt with the most confident mistakes, and the longest ones.
 
     Args:
-        num_mistakes: texts of each of the two lists.
-        most: characters shown of a text.
+        num_mistakes: texts in each of the two lists.
+        most: characters shown of each text.
     """
 
     needs_data = True
@@ -41,28 +41,28 @@ class TextMistakes(Report):
 
     def collect(self, trainer: pl.Trainer, task: Task, step: Step) -> None:
         rows: Tensor = trainer.test_dataloaders.batches()[step.batch_idx]  # type: ignore[union-attr]
-        shares, said = step.outputs["output"].float().softmax(1).max(1)
+        probabilities, predicted = step.outputs["output"].float().softmax(1).max(1)
         target = step.outputs["target"]
-        wrong = (said != target).nonzero().flatten().cpu()
-        columns = (t.cpu()[wrong].tolist() for t in (shares, rows, target, said))
+        wrong = (predicted != target).nonzero().flatten().cpu()
+        columns = (t.cpu()[wrong].tolist() for t in (probabilities, rows, target, predicted))
         self.mistakes += zip(*columns, strict=True)
 
     def gather(self, trainer: pl.Trainer, task: Task) -> None:
-        self.mistakes = [mistake for own in gather_objects(self.mistakes) for mistake in own]
+        self.mistakes = [mistake for part in gather_objects(self.mistakes) for mistake in part]
 
     def write(self, trainer: pl.Trainer, task: Task) -> None:
         data = data_of(trainer)
         if not self.mistakes or not isinstance(data, TextData):
             return
         texts, names = data.texts("test"), task.spec.target.names
-        surest = sorted(self.mistakes, reverse=True)[: self.num_mistakes]
+        confident = sorted(self.mistakes, reverse=True)[: self.num_mistakes]
         longest = sorted(self.mistakes, key=lambda mistake: -len(texts[mistake[1]]))[: self.num_mistakes]
         parts = []
-        for heading, mistakes in {"most confident": surest, "longest": longest}.items():
+        for heading, mistakes in {"most confident": confident, "longest": longest}.items():
             parts.append(f"The {heading} of {len(self.mistakes):,} mistakes\n")
-            for share, row, is_, said in mistakes:
+            for probability, row, true, predicted in mistakes:
                 text = textwrap.shorten(texts[row], self.most, placeholder=" …")
-                verdict = f"{names[is_]}, taken for {names[said]} with {share:.1%}"
+                verdict = f"{names[true]}, mistaken for {names[predicted]} with {probability:.1%}"
                 parts.append(f"{verdict}:\n{textwrap.fill(text, 116, initial_indent='  ', subsequent_indent='  ')}\n")
         report = visible("\n".join(parts))
         (run_folder(trainer) / "mistakes.txt").write_text(report, encoding="utf-8")

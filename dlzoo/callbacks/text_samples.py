@@ -1,10 +1,10 @@
-"""What a language model writes, epoch by epoch."""
+"""Samples of a language model after each epoch."""
 
 from __future__ import annotations
 
 import lightning.pytorch as pl
 
-from dlzoo.callbacks.base import Report, at_rest
+from dlzoo.callbacks.base import Report, eval_mode
 from dlzoo.callbacks.sinks import run_folder, tensorboard
 from dlzoo.errors import visible
 from dlzoo.inference.text import Options, generate
@@ -12,11 +12,11 @@ from dlzoo.tasks.base import Task
 
 
 class TextSamples(Report):
-    """A text into samples.txt and TensorBoard after each epoch of a language model.
+    """Writes a sample to samples.txt and TensorBoard after each epoch of a language model.
 
     Args:
-        length: tokens of the text: characters, or words.
-        temperature: as in scripts/sample.py; and so the others.
+        length: tokens to generate: characters, or words.
+        prompt, temperature, top_k: as in scripts/sample.py.
     """
 
     def __init__(
@@ -30,11 +30,11 @@ class TextSamples(Report):
     def write_epoch(self, trainer: pl.Trainer, task: Task) -> None:
         model = task.as_language_model()
         assert model is not None
-        with at_rest(model.net):
+        with eval_mode(model.net):
             text = visible(generate(model.net, model.spec, self.options))
         epoch = trainer.current_epoch + 1
         with (run_folder(trainer) / "samples.txt").open("w" if epoch == 1 else "a", encoding="utf-8") as file:
             file.write(f"--- epoch {epoch} ---\n{text}\n\n")
         if writer := tensorboard(trainer):
-            # four spaces: a block of code in Markdown
+            # four spaces: a code block in Markdown
             writer.add_text("sample", "\n".join(f"    {line}" for line in text.split("\n")), trainer.global_step)

@@ -1,4 +1,4 @@
-"""How weights and gradients are spread, over the epochs."""
+"""Distributions of weights and gradients over the epochs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dlzoo.errors import UserError
 
 
 class WeightHistograms(Observer):
-    """Histograms of every parameter, and of the epoch's last gradients, into TensorBoard.
+    """Writes histograms of every parameter, and of the last gradients of an epoch, to TensorBoard.
 
     A tensor costs 0.2 ms (one CPU core), so the default, twenty times a run, takes 5 ms each for a perceptron of three
     layers. Gradients need a training set whose number of batches is known.
 
     Args:
-        every_n_epochs: how often; None is about twenty times a run.
-        most: of a larger tensor, evenly spaced elements, about this many.
+        every_n_epochs: interval between histograms; None gives about twenty a run.
+        most: elements used of a larger tensor, evenly spaced, about this many.
     """
 
     def __init__(self, *, every_n_epochs: int | None = None, most: int = 5000) -> None:
@@ -41,7 +41,7 @@ class WeightHistograms(Observer):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        if batch_idx == self.last_batch:  # here, since Lightning drops the gradients before it validates
+        if batch_idx == self.last_batch:  # here, since Lightning clears the gradients before validation
             self.write(trainer, "gradients", ((n, p.grad) for n, p in parameters(pl_module) if p.grad is not None))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,1 +1,1 @@
-"""What is done with a trained model from the command line; scripts/ and the dlzoo-… commands start these."""
+"""The commands for trained models; ``dlzoo <command>`` and scripts/<command>.py call them."""

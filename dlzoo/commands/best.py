@@ -1,10 +1,11 @@
-"""The command that reproduces the best trial of a sweep.
+"""Print the command that reproduces the best trial of a sweep.
 
     python scripts/best.py <sweep folder>
-    python scripts/best.py <sweep folder> trust=mypkg     where its trials built parts of a package of yours
+    python scripts/best.py <sweep folder> trust=mypkg     if its trials used parts of a package of your own
 
-prints ``python train.py …`` on standard output, and what the trial reached on standard error. Trials are compared by
-the metric of the sweep, on validation data; the command trains the same net with the same figures, and then tests it.
+``python train.py …`` is printed to standard output, and what the trial reached to standard error. Trials are compared
+by the metric of the sweep, on validation data; the command trains the same net with the same hyperparameters, then
+tests it. Only options of a run are printed. Exit code 0 on success, 2 on an error.
 """
 
 from __future__ import annotations
@@ -30,50 +31,60 @@ class Options:
 
 
 def main() -> None:
-    """Exit code 0, or 2 where there is no winner."""
+    """The command."""
     cli.execute(show, __doc__)
 
 
 def show(argv: Sequence[str]) -> None:
     """Print the command."""
-    folders = [word for word in argv if not word.startswith("trust=")]
-    options, _ = cli.parse(Options, [word for word in argv if word.startswith("trust=")])
+    folders = [arg for arg in argv if not arg.startswith("trust=")]
+    options, _ = cli.parse(Options, [arg for arg in argv if arg.startswith("trust=")])
     if len(folders) != 1:
         raise UserError("give one sweep folder: python scripts/best.py outputs/multirun/…")
     record = records.read(paths.existing(folders[0], "the sweep folder"))
     best = record.best()
     if best is None:
-        raise UserError(f"{folders[0]}: no trial was measured on validation data, so none is the best")
-    words = followed(record, best, folders[0], options.trust)
+        raise UserError(
+            f"{folders[0]}: no trial has a validation metric, so there is no best one; see sweep.csv for what failed"
+        )
+    overrides = safe_overrides(record, best, folders[0], options.trust)
     running = sum(trial.state == "running" for trial in record.trials)
-    aside = f", {running} still run" if running else ""
+    note = f", {running} still running" if running else ""
     value = format_metric(str(record.metric), best.value)
     metric = short(record.metric)
     print(
-        f"trial {best.number} of {len(record.trials)}{aside}: {metric} {value} in epoch {best.best_epoch}",
+        f"trial {best.number} of {len(record.trials)}{note}: {metric} {value} in epoch {best.best_epoch}",
         file=sys.stderr,
     )
-    print(shlex.join(["python", "train.py", *words]))
+    print(shlex.join(["python", "train.py", *overrides]))
 
 
-def followed(record: Record, best: Trial, folder: str, trust: str | None) -> list[str]:
-    """The words of the best trial, as they may be typed again: whoever pastes a command vouches for all that is in it.
+def safe_overrides(record: Record, best: Trial, folder: str, trust: str | None) -> list[str]:
+    """The overrides of the best trial, checked: whoever pastes a command trusts everything in it.
 
     Raises:
-        UserError: a word that does more than choose options of a run, or that a terminal would obey.
+        UserError: an override that does more than set options of a run, or that contains control characters.
     """
-    flags, words = split([*record.words, *best.words, *best.found])
-    if any(not word.isprintable() for word in (*flags, *words)):
-        raise UserError(f"{folder}: the trial's words hold signs that a terminal would obey; no sweep writes such")
+    flags, overrides = split([*record.words, *best.words, *best.found])
+    if any(not arg.isprintable() for arg in (*flags, *overrides)):
+        raise UserError(
+            f"{folder}: the trial's overrides contain control characters, which no sweep writes: do not trust it"
+        )
     if other := {flag.partition("=")[0] for flag in flags if flag.startswith("-")} - {"--config-dir", "-cd"}:
-        raise UserError(f"{folder} brings the flag {short(min(other))}, which is no option of a run")
+        raise UserError(f"{folder} stores the flag {short(min(other))}, which is not an option of a run")
     for path in extra_dirs(flags):
-        print(f"warning: {folder} reads configs of {short(path, 200)}: look at them first", file=sys.stderr)
-    own = [word for word in words if word.partition("=")[0].lstrip("+") != "trust"]
+        print(
+            f"warning: {folder} reads configs from {short(path, 200)}: check them before you run the command",
+            file=sys.stderr,
+        )
+    candidates = [override for override in overrides if override.partition("=")[0].lstrip("+") != "trust"]
     trusted = allowlist.Trust(allowlist.packages_in(trust))
-    kept = allowlist.check_stored(own, folder, trusted, compose.known_keys(flags))
-    for word in own:
-        if word not in kept:
-            print(f"warning: {short(word)} of {folder} is left out: give it again if it still holds", file=sys.stderr)
-    vouched = [] if trust is None else [f"trust={trust}"]
-    return [*flags, *(word.lstrip("+") for word in kept), *vouched]
+    kept = allowlist.check_stored(candidates, folder, trusted, compose.known_keys(flags))
+    for override in candidates:
+        if override not in kept:
+            print(
+                f"warning: {short(override)} of {folder} is omitted: add it yourself if you still want it",
+                file=sys.stderr,
+            )
+    trust_override = [] if trust is None else [f"trust={trust}"]
+    return [*flags, *(override.lstrip("+") for override in kept), *trust_override]

@@ -1,6 +1,6 @@
-"""What the small commands share: ``key=value`` words, mistakes answered in a sentence, files found by name.
+"""Shared by the small commands: ``key=value`` options, errors in one line, loading a checkpoint.
 
-Torch is imported only when a checkpoint is loaded, so --help and a typo answer at once.
+Torch is imported only when a checkpoint is loaded, so that --help and a typo are answered at once.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ T = TypeVar("T")
 
 
 def execute(body: Callable[[Sequence[str]], None], usage: str | None) -> None:
-    """Do what ``sys.argv`` asks and leave: exit code 0 when it was done, 2 for a mistake, said in one line; 1 where a
-    run that it started had to end, and 128 more than a signal's number where that stopped it."""
+    """Run a command with ``sys.argv`` and exit: 0 on success, 2 on a user error, reported in one line, 1 if a run that
+    it started failed, and 128 plus the signal's number if a signal stopped it."""
     argv = sys.argv[1:]
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what the terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):  # a file name may contain what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
-            warnings.simplefilter("ignore", FutureWarning)  # libraries to each other
+            warnings.simplefilter("ignore", FutureWarning)  # meant for library developers
             if {"--help", "-h"} & {*argv}:
                 print((usage or "").strip())
             else:
-                with using(next((word for word in argv if word.startswith("ckpt=")), None)):
+                with checkpoint_errors(next((arg for arg in argv if arg.startswith("ckpt=")), None)):
                     body(argv)
         sys.stdout.flush()
     except UserError as error:
@@ -51,7 +51,7 @@ def execute(body: Callable[[Sequence[str]], None], usage: str | None) -> None:
     except RunFailed as error:
         print(f"error: {visible(error)}", file=sys.stderr)
         sys.exit(1)
-    except BrokenPipeError:  # who reads our output, such as head, has seen enough
+    except BrokenPipeError:  # the reader of our output, such as head, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt:
@@ -59,9 +59,9 @@ def execute(body: Callable[[Sequence[str]], None], usage: str | None) -> None:
         sys.exit(130)
     except Exception as error:
         if _is_out_of_memory(error):
-            print(f"error: there is not enough memory for this ({one_line(error, 200)})", file=sys.stderr)
+            print(f"error: out of memory ({one_line(error, 200)})", file=sys.stderr)
             sys.exit(1)
-        signum = getattr(error, "signum", None)  # Interrupted, from a run that the command started; needs torch
+        signum = getattr(error, "signum", None)  # training.interruption.Interrupted, whose module imports torch
         if signum is None:
             raise
         print(f"\n{error}", file=sys.stderr)
@@ -70,7 +70,7 @@ def execute(body: Callable[[Sequence[str]], None], usage: str | None) -> None:
 
 
 def parse(options: type[T], argv: Sequence[str], *, others: Sequence[str] = ()) -> tuple[T, list[str]]:
-    """A dataclass of options from ``key=value`` words, and the words whose key starts with one of ``others``.
+    """A dataclass of options from ``key=value`` arguments, and the arguments whose key starts with one of ``others``.
 
     Raises:
         UserError: an unknown key, a key without or with two values, a value of the wrong type.
@@ -79,13 +79,13 @@ def parse(options: type[T], argv: Sequence[str], *, others: Sequence[str] = ()) 
     hints = typing.get_type_hints(options)
     given: dict[str, Any] = {}
     rest = []
-    for word in argv:
-        key, equals, text = word.partition("=")
+    for arg in argv:
+        key, equals, text = arg.partition("=")
         if key.startswith(tuple(others)) and equals:
-            rest.append(word)
+            rest.append(arg)
         elif not equals and key not in fields:
             keys = [*fields, *(f"{prefix}<option>" for prefix in others)]
-            raise UserError(f"{word}: write key=value; the keys are: {', '.join(keys)}")
+            raise UserError(f"{arg}: write key=value; the keys are: {', '.join(keys)}")
         elif key not in fields:
             first = key.split(".")[0]
             raise UserError(f"{key}: there is no such option; {nearest(first, {*fields, *(p[:-1] for p in others)})}")
@@ -95,12 +95,12 @@ def parse(options: type[T], argv: Sequence[str], *, others: Sequence[str] = ()) 
             given[key] = _value(key, text, hints[key])
     for name, field in fields.items():
         if name not in given and field.default is dataclasses.MISSING:
-            raise UserError(f"{name} is missing: give {name}=…, and see --help")
+            raise UserError(f"{name} is missing: add {name}=…; see --help")
     return options(**given), rest
 
 
 def _value(key: str, text: str, hint: Any) -> Any:
-    """A word as the type that it is wanted as."""
+    """The text of a value as the type of its field."""
     kinds = [kind for kind in typing.get_args(hint) if kind is not types.NoneType]
     if types.NoneType in typing.get_args(hint):
         return None if text == "null" else _value(key, text, kinds[0])
@@ -112,16 +112,16 @@ def _value(key: str, text: str, hint: Any) -> Any:
         return text
     if hint is bool:
         if text.lower() not in ("true", "false"):
-            raise UserError(f"{key}={text}: this must be true or false")
+            raise UserError(f"{key}={text} must be true or false")
         return text.lower() == "true"
     try:
         return hint(text)
     except ValueError:
-        raise UserError(f"{key}={text}: this must be a {'whole number' if hint is int else 'number'}") from None
+        raise UserError(f"{key}={text} must be {'an integer' if hint is int else 'a number'}") from None
 
 
 class StandardInput(io.BytesIO):
-    """What came on standard input; where a file's path is expected, messages then name it so."""
+    """The content of standard input, in place of a path: messages call it by its name."""
 
     def __repr__(self) -> str:
         return "standard input"
@@ -136,10 +136,10 @@ def standard_input() -> StandardInput:
 
 
 def load(ckpt: Path, trust: str | None = None) -> tuple[Task, DictConfig]:
-    """The trained task, on the CPU, and its config; the mistakes that a foreign card can hold are said in words.
+    """The trained task, on the CPU, and its config; errors of a config that somebody else wrote become a `UserError`.
 
     Args:
-        trust: the packages of the user's own whose parts may be built, as the option ``trust`` names them.
+        trust: the user's packages whose classes may be built, as the option ``trust`` names them.
     """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -160,18 +160,20 @@ def load(ckpt: Path, trust: str | None = None) -> tuple[Task, DictConfig]:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise UserError(f"ckpt={ckpt}: this version of dlzoo cannot rebuild it from its config ({reason})") from None
+        raise UserError(
+            f"ckpt={ckpt}: this version of dlzoo cannot rebuild the model from the stored config ({reason})"
+        ) from None
 
 
 @contextlib.contextmanager
-def using(ckpt: str | None) -> Iterator[None]:
-    """Around what is done with a checkpoint: its parts may contradict one another in ways that no check foresaw.
+def checkpoint_errors(ckpt: str | None) -> Iterator[None]:
+    """Turn errors in using a checkpoint into a `UserError`: its parts may be inconsistent in ways that no check covers.
 
     Args:
-        ckpt: the word that names it; None where the command line has none, and errors are bugs.
+        ckpt: the argument that names it; None if the command line has none: errors are then bugs.
 
     Raises:
-        UserError: says what broke; the error itself is its cause.
+        UserError: names what failed; the error itself is its cause.
     """
     try:
         yield
@@ -181,7 +183,7 @@ def using(ckpt: str | None) -> Iterator[None]:
         if ckpt is None or _is_out_of_memory(error):
             raise
         reason = f"{type(error).__name__}: {one_line(error, 200)}"
-        raise UserError(f"{ckpt}: its net, its spec and these inputs do not go together ({reason})") from error
+        raise UserError(f"{ckpt}: its net, its spec and these inputs are inconsistent ({reason})") from error
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -195,7 +197,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def data_of(cfg: DictConfig, ckpt: Path, **options: Any) -> DataModule:
-    """The data that a checkpoint names, with other options; each is held against the argument that it becomes."""
+    """The data that a checkpoint names, with ``options`` replaced; arguments are checked against the signature."""
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
     from omegaconf import OmegaConf

@@ -1,12 +1,12 @@
-"""Compare runs: where their configs differ, what each reached, and their curves in one picture.
+"""Compare runs: how their configs differ, what each reached, and their curves in one figure.
 
     python scripts/compare.py outputs/a outputs/b
     python scripts/compare.py outputs/multirun/2026-11-24/09-00-00 output=sweep.png
 
-Words are run folders, or folders with runs in them, such as that of a sweep. Options:
-    output     the picture of the curves, PNG, SVG or PDF (compare.png)
+Arguments are run folders, or folders that contain runs, such as that of a sweep. Options:
+    output     the figure with the curves, PNG, SVG or PDF (compare.png)
 
-Exit code 0 when it was done, 2 for a mistake.
+Exit code 0 on success, 2 on an error.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
-UNTOLD = ("output_dir", "expect", "grid", "names", "profile", "logger", "trust")
-"""Keys of a config that say nothing of how a run was trained."""
+IGNORED_KEYS = ("output_dir", "expect", "grid", "names", "profile", "logger", "trust")
+"""Keys of a config that have no influence on training."""
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#9A9A9A")
-"""Of the runs, in turn: Okabe & Ito's, which colour-blind readers can tell apart."""
+"""Of the runs, in turn: the colour-blind-safe palette of Okabe & Ito."""
 STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)))
-MOST_PANELS = 6
-MOST_SIGNS = 40
+MAX_PANELS = 6
+MAX_CHARACTERS = 40
 """Of a value in a table."""
 
 
@@ -46,7 +46,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder says of a run; ``results`` are empty where it failed or has not ended."""
+    """A run as its folder describes it; ``results`` is empty if it failed or has not finished."""
 
     folder: Path
     config: dict[str, Any]
@@ -60,16 +60,18 @@ def main() -> None:
 
 
 def command(argv: Sequence[str]) -> None:
-    """Compare the runs that the words of a command line name."""
-    is_folder = [Path(word).expanduser().is_dir() or "=" not in word for word in argv]  # a folder's name may hold a =
-    folders = [word for word, folder in zip(argv, is_folder, strict=True) if folder]
-    options, _ = cli.parse(Options, [word for word, folder in zip(argv, is_folder, strict=True) if not folder])
+    """Compare the runs that the arguments name."""
+    is_folder = [
+        Path(arg).expanduser().is_dir() or "=" not in arg for arg in argv
+    ]  # the name of a folder may contain =
+    folders = [arg for arg, folder in zip(argv, is_folder, strict=True) if folder]
+    options, _ = cli.parse(Options, [arg for arg, folder in zip(argv, is_folder, strict=True) if not folder])
     output = paths.writable(options.output, "output")
     if output.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise UserError(f"output={options.output}: the ending must be .png, .svg or .pdf")
-    runs = [read_run(folder) for word in folders for folder in runs_under(word)]
+        raise UserError(f"output={options.output}: the extension must be .png, .svg or .pdf")
+    runs = [read_run(folder) for name in folders for folder in runs_under(name)]
     if len(runs) < 2:
-        raise UserError("give two runs or more to compare, such as outputs/a outputs/b, or the folder of a sweep")
+        raise UserError("give at least two runs to compare, such as outputs/a outputs/b, or the folder of a sweep")
     show(runs)
     figure = overlaid(runs)
     if figure is None:
@@ -81,24 +83,24 @@ def command(argv: Sequence[str]) -> None:
     print(f"curves    {output}")
 
 
-def runs_under(word: str) -> list[Path]:
-    """The folder itself if it is that of a run, else those of the runs in it."""
-    folder = paths.existing(word, "run")
+def runs_under(name: str) -> list[Path]:
+    """The folder itself if it is a run folder, else the run folders inside it."""
+    folder = paths.existing(name, "run")
     if (folder / ".hydra" / "config.yaml").is_file():
         return [folder]
-    found = sorted((path.parent.parent for path in folder.rglob(".hydra/config.yaml")), key=_numbered)
-    if not found:
-        raise UserError(f"{word}: this is no run folder, and holds none: a run leaves .hydra/config.yaml in its own")
-    return found
+    folders = sorted((path.parent.parent for path in folder.rglob(".hydra/config.yaml")), key=_natural_order)
+    if not folders:
+        raise UserError(f"{name} is not a run folder and contains none: a run folder has a file .hydra/config.yaml")
+    return folders
 
 
 def read_run(folder: Path) -> Run:
-    """All that a run has left so far."""
+    """Everything that a run has written so far."""
     from dlzoo.callbacks import metrics_csv
     from dlzoo.config import compose as config
     from dlzoo.training import results
 
-    settings = {key: value for key, value in run_files.config(folder).items() if key not in UNTOLD}
+    settings = {key: value for key, value in run_files.config(folder).items() if key not in IGNORED_KEYS}
     curves = run_files.find(folder, "metrics.csv")
     return Run(
         folder,
@@ -109,29 +111,29 @@ def read_run(folder: Path) -> Run:
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """The keys that not all configs agree on, with each one's value; ``-`` where it has no such key.
+    """The keys whose values differ between the configs, with the value of each; ``-`` if a config lacks the key.
 
     >>> differences([{"seed": 0, "net": "a"}, {"seed": 1, "net": "a", "ema": 0.9}])
     {'seed': ['0', '1'], 'ema': ['-', '0.9']}
     """
     keys = dict.fromkeys(key for config in configs for key in config)
-    told = {key: [_told(config[key]) if key in config else "-" for config in configs] for key in keys}
-    told = {key: values for key, values in told.items() if len(set(values)) > 1}
-    rows = {key: values for key, values in told.items() if not _says_nothing(key, values, told)}
+    values_of = {key: [_as_override(config[key]) if key in config else "-" for config in configs] for key in keys}
+    differing = {key: values for key, values in values_of.items() if len(set(values)) > 1}
+    rows = {key: values for key, values in differing.items() if not _is_redundant(key, values, differing)}
     callbacks = [{key.split(".")[1] for key in config if key.startswith("callbacks.")} for config in configs]
-    if apart := {name for own in callbacks for name in own if any(name not in other for other in callbacks)}:
-        rows["callbacks apart"] = [",".join(sorted(own & apart)) or "-" for own in callbacks]
+    if not_shared := callbacks[0].union(*callbacks) - callbacks[0].intersection(*callbacks):
+        rows["differing callbacks"] = [",".join(sorted(names & not_shared)) or "-" for names in callbacks]
     return rows
 
 
-def _says_nothing(key: str, values: Sequence[str], told: Mapping[str, Any]) -> bool:
-    """Paths of data; options of callbacks that not all have; a class that a choice names: optimizer=sgd."""
+def _is_redundant(key: str, values: Sequence[str], differing: Mapping[str, Any]) -> bool:
+    """Paths of data; options of callbacks that only some runs have; a class that a choice implies: optimizer=sgd."""
     node, _, rest = key.partition(".")
     choice = "model" if node in ("net", "task") else node
     return (
         key.endswith("data_dir")
         or (node == "callbacks" and rest != "" and "-" in values)
-        or (rest == "_target_" and choice in told)
+        or (rest == "_target_" and choice in differing)
     )
 
 
@@ -139,19 +141,19 @@ def show(runs: Sequence[Run]) -> None:
     """Names, differences of the configs, metrics."""
     from rich.console import Console
 
-    console = Console(highlight=False, width=10_000)  # a line is never broken
+    console = Console(highlight=False, width=10_000)  # no line wrapping
     names = letters(len(runs))
     for name, run in zip(names, runs, strict=True):
-        state = "" if run.results else "   (has not ended, or failed)"
+        state = "" if run.results else "   (unfinished or failed)"
         console.print(f"{name}  {visible(os.path.relpath(run.folder), keep='')}{state}", markup=False)
-    differ = differences([run.config for run in runs])
+    rows = differences([run.config for run in runs])
     console.print()
-    console.print(_table("config", names, differ) if differ else "The configs are the same.")
+    console.print(_table("config", names, rows) if rows else "The configs are the same.")
     console.print()
-    console.print(_table("reached", names, reached(runs)))
+    console.print(_table("results", names, results_table(runs)))
 
 
-def reached(runs: Sequence[Run]) -> dict[str, list[str]]:
+def results_table(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Metrics of test, baselines and the last validation, then the cost."""
     from dlzoo.utils.formatting import format_metric
 
@@ -160,13 +162,13 @@ def reached(runs: Sequence[Run]) -> dict[str, list[str]]:
     metrics = sorted((n for n in all_names if n.startswith(order)), key=lambda n: order.index(n.split("/")[0] + "/"))
     rows = {n: [format_metric(n, run.results.get("metrics", {}).get(n)) for run in runs] for n in metrics}
     rows["epochs"] = [str(run.results.get("epochs", len(run.epochs))) for run in runs]
-    rows["fit, s"] = [_number(run.results.get("seconds", {}).get("fit"), ".1f") for run in runs]
+    rows["fit (s)"] = [_number(run.results.get("seconds", {}).get("fit"), ".1f") for run in runs]
     rows["parameters"] = [_number(run.results.get("num_parameters"), ",") for run in runs]
     return rows
 
 
 def overlaid(runs: Sequence[Run]) -> Figure | None:
-    """A panel for each metric: validation in full colour, training thin; None where no run has a curve."""
+    """A panel for each metric: validation thick, training thin; None if no run has a curve."""
     from matplotlib.lines import Line2D
 
     from dlzoo.visualization import plots
@@ -175,25 +177,27 @@ def overlaid(runs: Sequence[Run]) -> Figure | None:
         key for run in runs for row in run.epochs for key in row if key.startswith(("train/", "val/"))
     )
     shown = sorted(dict.fromkeys(key.partition("/")[2] for key in columns), key=lambda name: name != "loss")[
-        :MOST_PANELS
+        :MAX_PANELS
     ]
     if not shown:
         return None
     fig, panels = plots.new_panels(len(shown), width=4.6, height=3.3)
-    looks = [{"color": COLOURS[i % len(COLOURS)], "linestyle": STYLES[i // len(COLOURS) % 3]} for i in range(len(runs))]
+    styles = [
+        {"color": COLOURS[i % len(COLOURS)], "linestyle": STYLES[i // len(COLOURS) % 3]} for i in range(len(runs))
+    ]
     for ax, name in zip(panels, shown, strict=True):
         plots.style(ax, title=plots.DISPLAY_NAMES.get(name, name.replace("_", " ")), x="epoch")
         drawn: list[float] = []
-        for run, look in zip(runs, looks, strict=True):
-            for split, width, strength in (("train", 1.0, 0.45), ("val", 2.0, 1.0)):
+        for run, style in zip(runs, styles, strict=True):
+            for split, width, alpha in (("train", 1.0, 0.45), ("val", 2.0, 1.0)):
                 epochs, values = plots.curve(run.epochs, f"{split}/{name}")
-                ax.plot(epochs, values, linewidth=width, alpha=strength, **look)  # type: ignore[arg-type]
+                ax.plot(epochs, values, linewidth=width, alpha=alpha, **style)  # type: ignore[arg-type]
                 drawn += values
         if drawn and min(drawn) > 0 and max(drawn) > 50 * min(drawn):
             ax.set_yscale("log")
         plots.whole_epochs(ax, [row["epoch"] for run in runs for row in run.epochs])
     names = labels(runs)
-    lines = [Line2D([], [], linewidth=2, **look) for look in looks]  # type: ignore[arg-type]
+    lines = [Line2D([], [], linewidth=2, **style) for style in styles]  # type: ignore[arg-type]
     text: dict[str, Any] = {
         "title": "train thin, val thick",
         "title_fontsize": 8,
@@ -205,15 +209,15 @@ def overlaid(runs: Sequence[Run]) -> Figure | None:
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
-    """Letters with the first things that the runs differ in."""
+    """Letters, each with the first values in which the runs differ."""
     from dlzoo.visualization.plots import shorten
 
-    told = list(differences([run.config for run in runs]).values())
-    found = []
+    differing = list(differences([run.config for run in runs]).values())
+    texts = []
     for i, name in enumerate(letters(len(runs))):
-        own = [values[i] for values in told if values[i] not in ("null", "-")][:3]
-        found.append(shorten(f"{name}  {', '.join(own)}".strip(), 30 if len(runs) <= 8 else 16))
-    return found
+        shown = [values[i] for values in differing if values[i] not in ("null", "-")][:3]
+        texts.append(shorten(f"{name}  {', '.join(shown)}".strip(), 30 if len(runs) <= 8 else 16))
+    return texts
 
 
 def letters(num: int) -> list[str]:
@@ -236,29 +240,29 @@ def _table(heading: str, names: Sequence[str], rows: Mapping[str, Sequence[str]]
     for key, values in rows.items():
         table.add_row(
             Text(short(key, 200)),
-            *(Text(short(value, MOST_SIGNS + 1)) for value in values),
+            *(Text(short(value, MAX_CHARACTERS + 1)) for value in values),
         )
     return table
 
 
-def _told(value: Any) -> str:
-    """As it would stand on a command line."""
+def _as_override(value: Any) -> str:
+    """As it would be written on the command line."""
     if isinstance(value, list):
-        return f"[{','.join(map(_told, value))}]"
+        return f"[{','.join(map(_as_override, value))}]"
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     return str(value)
 
 
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else f"{value:{form}}"
+def _number(value: float | None, spec: str) -> str:
+    return "-" if value is None else f"{value:{spec}}"
 
 
 def _short(key: str, value: Any) -> Any:
-    """Of a ``_target_`` the class alone."""
+    """Only the class name of a ``_target_``."""
     return str(value).rpartition(".")[2] if key.endswith("_target_") else value
 
 
-def _numbered(path: Path) -> list[Any]:
-    """Numbers apart from the rest of a name, so that 10 stands behind 9."""
+def _natural_order(path: Path) -> list[Any]:
+    """A sort key that compares numbers within a name by value, so that 10 comes after 9."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]

@@ -1,19 +1,19 @@
-"""The codes of pictures, from a checkpoint of an autoencoder, for other tools.
+"""Write the latents of images, from a checkpoint of an autoencoder, for other tools.
 
     python scripts/encode.py ckpt=<run>/checkpoints/best.ckpt output=codes.npz
     python scripts/encode.py ckpt=… data=fashion_mnist split=train output=codes.csv
 
 Options:
-    ckpt             the checkpoint; nothing else of its run is needed
-    data             a name of configs/data; else the data of its own config, with its own splits
-    data.<option>    changes an option of the data, such as data.path=photos
+    ckpt             the checkpoint; no other file of its run is needed
+    data             a name in configs/data; default: the data of the checkpoint's config, with the same splits
+    data.<option>    overrides an option of the data, such as data.path=photos
     split            train, val or test (test)
-    trust            a package of yours whose parts the checkpoint names
-    output           codes.npz: arrays codes (N, D), labels, names of the classes and errors; codes.csv: a row each
-                     with its label, its error and the numbers of its code (codes.npz)
+    trust            a package of your own that the checkpoint uses
+    output           .npz: arrays codes (N, D) with the latents, labels, names of the classes, errors; .csv: a row for
+                     each image with its label, error and latent (codes.npz)
 
-The error is the mean squared difference between a picture and its reconstruction: an anomaly score. Exit code 0 when it
-was done, 2 for a mistake.
+The error is the mean squared difference between an image and its reconstruction: an anomaly score. Exit code 0 on
+success, 2 on an error.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ def main() -> None:
 
 
 def command(argv: Sequence[str]) -> None:
-    """Encode as the words of a command line say."""
+    """Encode as the arguments specify."""
     from dlzoo.config import compose as config
 
-    options, words = cli.parse(Options, argv, others=("data.",))
+    options, overrides = cli.parse(Options, argv, others=("data.",))
     ckpt = paths.existing_file(options.ckpt, "ckpt")
     output = paths.writable(options.output, "output", ckpt)
     if output.suffix.lower() not in (".npz", ".csv"):
-        raise UserError(f"output={options.output}: the ending must be .npz or .csv")
-    config.prepare([*([f"data={options.data}"] if options.data else []), *words])  # typos, before torch is imported
-    found = encode(ckpt, data=options.data, overrides=words, split=options.split, trust=options.trust)
-    paths.write(output, as_npz(found) if output.suffix.lower() == ".npz" else as_csv(found))
-    num, size = found["codes"].shape
-    print(f"codes   {output}: {num:,} of {size} numbers")
+        raise UserError(f"output={options.output}: the extension must be .npz or .csv")
+    config.prepare([*([f"data={options.data}"] if options.data else []), *overrides])  # typos, before torch is imported
+    arrays = encode(ckpt, data=options.data, overrides=overrides, split=options.split, trust=options.trust)
+    paths.write(output, as_npz(arrays) if output.suffix.lower() == ".npz" else as_csv(arrays))
+    num, size = arrays["codes"].shape
+    print(f"latents   {output}: {num:,} of dimension {size}")
 
 
 def encode(
@@ -73,10 +73,10 @@ def encode(
     split: Literal["train", "val", "test"] = "test",
     trust: str | None = None,
 ) -> dict[str, np.ndarray]:
-    """codes (N, D), labels (N,) or values (N, D), names of the classes or values, errors (N,).
+    """Latents "codes" (N, D), "labels" (N,) or values (N, D), "names" of the classes or values, and "errors" (N,).
 
     Raises:
-        UserError: a checkpoint without codes, or data that do not fit it.
+        UserError: the checkpoint is not an autoencoder's, or the data do not match it.
     """
     import numpy as np
     import torch
@@ -88,40 +88,42 @@ def encode(
     loaded, stored = cli.load(ckpt, trust)
     task = loaded.as_encoder()
     if task is None:
-        raise UserError(f"ckpt={ckpt}: its model ({type(loaded).__name__}) makes no codes of pictures; autoencoders do")
+        raise UserError(
+            f"ckpt={ckpt}: its model ({type(loaded).__name__}) does not encode images; give an autoencoder's checkpoint"
+        )
     cfg = datasets.composed(stored, data, overrides, trust)
     source = datasets.build_data(cfg, task.spec)
     assert isinstance(source, InMemoryData)
     source.prepare_data()
     rows = source.arrays(split)
-    codes, errors = [], []
+    latents, errors = [], []
     with torch.inference_mode():
         for x, y in zip(rows.x.split(BATCH_SIZE), rows.y.split(BATCH_SIZE), strict=True):
             x = source.prepared(Batch(x, y)).inputs
-            codes.append(task.encode(x, y))
-            errors.append((task.decode(codes[-1], y) - x).square().flatten(1).mean(1))
+            latents.append(task.encode(x, y))
+            errors.append((task.decode(latents[-1], y) - x).square().flatten(1).mean(1))
     return {
-        "codes": torch.cat(codes).numpy(),
+        "codes": torch.cat(latents).numpy(),
         "labels": rows.y.numpy(),
         "names": np.array(task.spec.target.names),
         "errors": torch.cat(errors).numpy(),
     }
 
 
-def as_npz(found: dict[str, np.ndarray]) -> bytes:
+def as_npz(arrays: dict[str, np.ndarray]) -> bytes:
     import numpy as np
 
     content = io.BytesIO()
-    np.savez_compressed(content, **found)  # type: ignore[arg-type]
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
     return content.getvalue()
 
 
-def as_csv(found: dict[str, np.ndarray]) -> bytes:
+def as_csv(arrays: dict[str, np.ndarray]) -> bytes:
     """label (a class by its name, or one column for each value), error, z0, z1, …"""
-    labels, names, is_class = found["labels"], found["names"].tolist(), found["labels"].ndim == 1
+    labels, names, is_class = arrays["labels"], arrays["names"].tolist(), arrays["labels"].ndim == 1
     text = io.StringIO()
     writer = csv_files.Writer(text, lineterminator="\n")
-    writer.writerow([*(["label"] if is_class else names), "error", *(f"z{i}" for i in range(found["codes"].shape[1]))])
-    for label, error, code in zip(labels.tolist(), found["errors"].tolist(), found["codes"].tolist(), strict=True):
-        writer.writerow([*([names[label]] if is_class else label), f"{error:.6g}", *(f"{z:.6g}" for z in code)])
+    writer.writerow([*(["label"] if is_class else names), "error", *(f"z{i}" for i in range(arrays["codes"].shape[1]))])
+    for label, error, latent in zip(labels.tolist(), arrays["errors"].tolist(), arrays["codes"].tolist(), strict=True):
+        writer.writerow([*([names[label]] if is_class else label), f"{error:.6g}", *(f"{z:.6g}" for z in latent)])
     return text.getvalue().encode()

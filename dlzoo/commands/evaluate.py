@@ -5,19 +5,19 @@
     python scripts/evaluate.py ckpt=… data=fashion_mnist json=true
 
 Options:
-    ckpt                    the checkpoint; nothing else of its run is needed
-    data                    a name of configs/data; else the data of its own config, with its own splits
-    data.<option>           changes an option of the data, such as data.path=rows.csv
-    batch_size              of the test batches; else as in the run
-    trainer.<option>        accelerator, precision, deterministic or limit_test_batches; else as in the run
-    trust                   a package of yours whose parts the checkpoint names: trust=mypkg, or trust=[a,b]
-    json                    true for JSON (false)
+    ckpt                    the checkpoint; no other file of its run is needed
+    data                    a name in configs/data; default: the data of the checkpoint's config, with the same splits
+    data.<option>           overrides an option of the data, such as data.path=rows.csv
+    batch_size              test batch size; default: that of the run
+    trainer.<option>        accelerator, precision, deterministic or limit_test_batches; default: that of the run
+    trust                   a package of your own that the checkpoint uses: trust=mypkg, or trust=[a,b]
+    json                    true for JSON output (false)
 
-Published data are read in data.data_dir, else in DLZOO_DATA_DIR, else in data/: no folder that a checkpoint names is
-written to. The data must fit the checkpoint: the same shape, columns and classes, in the same order; what was fitted in
-training (means, vocabularies, categories, fill values) is the checkpoint's. Rows that it has learned from are no test:
-where a file has grown or its split has changed, they are found, and refused. Exit code 0 when it was tested, 2 for a
-mistake.
+Published data sets are read from data.data_dir, else from DLZOO_DATA_DIR, else from data/: a folder that the checkpoint
+names is never written to. The data must match the checkpoint: the same shape, columns and classes, in the same order.
+Statistics fitted in training (means, vocabularies, categories, fill values) come from the checkpoint. Rows that the
+model was trained on are refused, such as those of a file that has grown or whose split has changed. Exit code 0 on
+success, 2 on an error.
 """
 
 from __future__ import annotations
@@ -56,22 +56,24 @@ def main() -> None:
 
 
 def command(argv: Sequence[str]) -> None:
-    """Evaluate as the words of a command line say."""
+    """Evaluate as the arguments specify."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     from dlzoo.config import compose as config
 
-    options, words = cli.parse(Options, argv, others=("data.", "trainer."))
-    for word in words:
-        group, _, key = word.split("=", 1)[0].partition(".")
+    options, overrides = cli.parse(Options, argv, others=("data.", "trainer."))
+    for override in overrides:
+        group, _, key = override.split("=", 1)[0].partition(".")
         if group == "trainer" and key not in TRAINER_OPTIONS:
-            raise UserError(f"trainer.{key}: a test takes no such option; {nearest(key, TRAINER_OPTIONS)}")
-    config.prepare([*([f"data={options.data}"] if options.data else []), *words])  # typos, before torch is imported
+            raise UserError(f"trainer.{key} is not an option of a test; {nearest(key, TRAINER_OPTIONS)}")
+    config.prepare([*([f"data={options.data}"] if options.data else []), *overrides])  # typos, before torch is imported
     at_least(1, batch_size=options.batch_size)
     ckpt = paths.existing_file(options.ckpt, "ckpt")
     try:
-        outcome = evaluate(ckpt, data=options.data, overrides=words, batch_size=options.batch_size, trust=options.trust)
+        outcome = evaluate(
+            ckpt, data=options.data, overrides=overrides, batch_size=options.batch_size, trust=options.trust
+        )
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(config.explain(error)) from None
     show(outcome, as_json=options.json)
@@ -85,15 +87,15 @@ def evaluate(
     batch_size: int | None = None,
     trust: str | None = None,
 ) -> dict[str, Any]:
-    """Test a checkpoint: metrics, claims with what was reached, and what they depend on.
+    """Test a checkpoint: metrics, claims with the values reached, and what they depend on.
 
     Args:
-        data: a name of configs/data; None is the data of the checkpoint's own config.
-        overrides: words ``data.<option>=…`` and ``trainer.<option>=…``.
-        trust: packages whose parts the checkpoint may name.
+        data: a name in configs/data; None is the data of the checkpoint's config.
+        overrides: ``data.<option>=…`` and ``trainer.<option>=…``.
+        trust: packages of the user's that the checkpoint may use.
 
     Raises:
-        UserError: a checkpoint that is not to be loaded, data that do not fit it or are not there.
+        UserError: the checkpoint cannot be loaded, or the data are missing or do not match it.
     """
     import lightning.pytorch as pl
 
@@ -110,8 +112,8 @@ def evaluate(
         source.eval_batch_size = batch_size
     source.prepare_data()
     changed_data.check_unseen(ckpt, cfg, source, is_run_data=is_own(data, overrides))
-    with tempfile.TemporaryDirectory() as nowhere:  # for what measures draw
-        trainer = _build_trainer(cfg, nowhere)
+    with tempfile.TemporaryDirectory() as scratch:  # for the figures of callbacks that log metrics
+        trainer = _build_trainer(cfg, scratch)
         trainer.test(task, source, verbose=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return {
@@ -129,8 +131,8 @@ def evaluate(
 
 
 def is_own(data: str | None, overrides: Sequence[str]) -> bool:
-    """Whether the data of the run are meant, as they are."""
-    return data is None and not any(word.startswith("data.") for word in overrides)
+    """Whether the data are those of the run, unchanged."""
+    return data is None and not any(override.startswith("data.") for override in overrides)
 
 
 def show(outcome: dict[str, Any], *, as_json: bool = False) -> None:
@@ -147,7 +149,7 @@ def show(outcome: dict[str, Any], *, as_json: bool = False) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(results.table(outcome["metrics"], outcome["expect"]))
     limit = outcome["limit_test_batches"]
-    part = f", as far as trainer.limit_test_batches={limit}" if limit not in (None, 1.0) else ""
+    part = f", limited by trainer.limit_test_batches={limit}" if limit not in (None, 1.0) else ""
     console.print(
         f"[dim]{escape(short(outcome['model']))} on the test split of {escape(short(outcome['data']))}{part}; "
         f"{outcome['device']}, {outcome['precision']}, {outcome['num_parameters']:,} parameters[/dim]"
@@ -181,7 +183,7 @@ def _build_trainer(cfg: DictConfig, folder: str) -> pl.Trainer:
 
 
 def _quiet() -> None:
-    """Lightning's advice about workers and accelerators does not concern a test."""
+    """Silence Lightning's advice about workers and accelerators, which does not matter in a test."""
     from lightning.fabric.utilities.warnings import PossibleUserWarning
 
     for name in ("lightning.pytorch", "lightning.fabric"):

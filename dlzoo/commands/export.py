@@ -1,4 +1,4 @@
-"""Take a trained model out of the house: one file that answers as its checkpoint does, on real inputs, to 1e-4.
+"""Export a trained model to one file whose outputs match the checkpoint's on real inputs, to 1e-4.
 
     python scripts/export.py ckpt=<run>/checkpoints/best.ckpt
     python scripts/export.py ckpt=… format=torch_export output=lenet.pt2
@@ -6,24 +6,23 @@
     python scripts/export.py ckpt=<of a VAE> part=decoder
 
 Options:
-    ckpt             the checkpoint; nothing else of its run is needed
+    ckpt             the checkpoint; no other file of its run is needed
     format           onnx            for onnxruntime, in any language (default)
                      torch_export    for torch.export.load, without dlzoo
-                     safetensors     the net's weights by name; what rebuilds the net is in the header
-                     state_dict      the same for load_state_dict; what rebuilds the net is in <output>.json
+                     safetensors     the net's weights by name; the config to rebuild the net is in the header
+                     state_dict      for load_state_dict; the config to rebuild the net is in <output>.json
     output           the file (<model>-<data>.onnx, .pt2, .safetensors or .pt)
-    part             decoder: of an autoencoder only what makes pictures from codes; the message for another name
+    part             decoder: only the decoder of an autoencoder, from latents to images; the error for an unknown name
                      lists the parts of the model
-    quantize         int8: a second file, <output>.int8.onnx, with weights and activations of 8 bits, calibrated on
-                     training rows; and a table of size, accuracy on the test split and latency of both
-    data             a name of configs/data, whose test rows the file is verified on; else the checkpoint's own
-    data.<option>    changes an option of the data, such as data.data_dir=/elsewhere
-    trust            a package of yours whose parts the checkpoint names
+    quantize         int8: also <output>.int8.onnx, with 8-bit weights and activations, calibrated on training rows,
+                     and a table of size, test accuracy and latency of both files
+    data             a name in configs/data, whose test rows verify the file; default: the checkpoint's data
+    data.<option>    overrides an option of the data, such as data.data_dir=/elsewhere
+    trust            a package of your own that the checkpoint uses
 
-The file begins with raw inputs: pixels from 0 to 255, features that are not standardised, values of a series; texts as
-the numbers of their tokens. The batch size is free, and so is a text's length. Names of classes, units, columns and the
-vocabulary are in its metadata. Exit code 0 when it was written and verified; otherwise nothing is left, and the exit
-code is 2.
+The exported model takes raw inputs: pixels from 0 to 255, features that are not standardised, values of a series, texts
+as token ids. Batch size and text length are dynamic. Names of classes, units, columns and the vocabulary are in the
+metadata. Exit code 0 if the file was written and verified; otherwise no file is left, and the exit code is 2.
 """
 
 from __future__ import annotations
@@ -52,11 +51,11 @@ if TYPE_CHECKING:
     from dlzoo.tasks.views import View
 
 TOLERANCE = 1e-4
-"""Largest difference of an output, as a share of the largest output where that is above 1."""
+"""Largest difference of an output, relative to the largest output if that is above 1."""
 NUM_VERIFIED = 64
 """Real inputs that a file is verified on."""
 NUM_TRACED = 3
-"""Inputs that a file is made with: another number than it is verified on, so that a size that was copied shows."""
+"""Inputs that a file is traced with: a batch size other than in the verification, so that a hard-coded one shows."""
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "state_dict": ".pt", "safetensors": ".safetensors"}
 
@@ -78,19 +77,19 @@ def main() -> None:
 
 
 def command(argv: Sequence[str]) -> None:
-    """Export as the words of a command line say."""
+    """Export as the arguments specify."""
     from dlzoo.config import compose as config
 
-    options, words = cli.parse(Options, argv, others=("data.",))
-    config.prepare([*([f"data={options.data}"] if options.data else []), *words])  # typos, before torch is imported
+    options, overrides = cli.parse(Options, argv, others=("data.",))
+    config.prepare([*([f"data={options.data}"] if options.data else []), *overrides])  # typos, before torch is imported
     if options.quantize and options.format != "onnx":
-        raise UserError(f"quantize={options.quantize} goes with format=onnx, not with format={options.format}")
+        raise UserError(f"quantize={options.quantize} needs format=onnx, not format={options.format}")
     ckpt = paths.existing_file(options.ckpt, "ckpt")
     task, cfg = cli.load(ckpt, options.trust)
-    source = data_of(cfg, task, options.data, words, options.trust)
+    source = data_of(cfg, task, options.data, overrides, options.trust)
     output = paths.writable(options.output or default_name(cfg, options.format), "output", ckpt)
     if output.suffix != SUFFIXES[options.format]:
-        raise UserError(f"output={output}: the ending of format={options.format} is {SUFFIXES[options.format]}")
+        raise UserError(f"output={output}: the extension for format={options.format} is {SUFFIXES[options.format]}")
     view, verdict = export(task, cfg, source, output, options)
     show(view, output, verdict)
     if options.quantize:
@@ -99,28 +98,28 @@ def command(argv: Sequence[str]) -> None:
         from dlzoo.export import quantize
         from dlzoo.inference import datasets
 
-        tested = datasets.composed(cfg, options.data, words)
-        changed_data.check_unseen(ckpt, tested, source, is_run_data=evaluate.is_own(options.data, words))
+        tested = datasets.composed(cfg, options.data, overrides)
+        changed_data.check_unseen(ckpt, tested, source, is_run_data=evaluate.is_own(options.data, overrides))
         quantize.command(view, source, output)
 
 
 class Verdict(NamedTuple):
-    """Of holding a file against its checkpoint; all as shares of the largest output where that is above 1."""
+    """How a file compares with its checkpoint; differences are relative to the largest output if that is above 1."""
 
     num: int
-    """Real inputs."""
+    """Number of real inputs."""
     difference: float
     """The largest, of any output."""
     spread: float
-    """How far the checkpoint's answers to the inputs lie apart, of the output that varies least; equal answers would
-    verify little."""
+    """Range of the checkpoint's outputs over the inputs, for the output that varies least; equal outputs would verify
+    little."""
 
 
 def export(task: Task, cfg: DictConfig, source: DataModule, output: Path, options: Options) -> tuple[View, Verdict]:
-    """Write the file and hold it against the checkpoint.
+    """Write the file and compare it with the checkpoint.
 
     Raises:
-        UserError: this model cannot be written in this format, or the file answers otherwise; it is not left then.
+        UserError: the model cannot be exported to this format, or the outputs differ; the file is then removed.
     """
     import torch
 
@@ -137,48 +136,50 @@ def export(task: Task, cfg: DictConfig, source: DataModule, output: Path, option
             format.write(view, few_of(view, inputs, NUM_TRACED), metadata, temporary)
             run, stored = format.read(temporary, view)
             if stored != metadata:
-                raise UserError(f"format={options.format}: the metadata did not survive the file")
+                raise UserError(
+                    f"format={options.format}: the metadata read back from the file differ from those written"
+                )
             with torch.no_grad():
                 verdict = compare(view, run, inputs)
         except UserError:
             raise
-        except Exception as error:  # exporters and runtimes have no family of errors
+        except Exception as error:  # exporters and runtimes share no base class of errors
             reason = " ".join(str(error).split())[:300]
             raise UserError(
-                f"format={options.format}: {cfg.names.model} cannot be written so ({type(error).__name__}: {reason})"
+                f"format={options.format}: {cfg.names.model} cannot be exported ({type(error).__name__}: {reason})"
             ) from error
-        for made, path in ((temporary, output), (metadata_path(temporary), metadata_path(output))):
-            if made.is_file():
-                made.replace(path)
+        for written, path in ((temporary, output), (metadata_path(temporary), metadata_path(output))):
+            if written.is_file():
+                written.replace(path)
     finally:
-        for made in (temporary, metadata_path(temporary)):
-            made.unlink(missing_ok=True)
+        for leftover in (temporary, metadata_path(temporary)):
+            leftover.unlink(missing_ok=True)
     return view, verdict
 
 
 def compare(view: View, run: Run, inputs: tuple[Tensor, ...]) -> Verdict:
-    """A file's answers against the checkpoint's, on all inputs at once and on the first alone.
+    """Compare a file's outputs with the checkpoint's, on all inputs in one batch and on the first alone.
 
     Raises:
         UserError: they differ by more than the tolerance, or in shape.
     """
     difference, spread = 0.0, dict.fromkeys((port.name for port in view.outputs), 0.0)
-    for given in (inputs, few_of(view, inputs, 1)):
-        for port, found, wanted in zip(view.outputs, run(*given), view.expected(*given), strict=True):
-            if found.shape != wanted.shape:
+    for batch in (inputs, few_of(view, inputs, 1)):
+        for port, actual, expected in zip(view.outputs, run(*batch), view.expected(*batch), strict=True):
+            if actual.shape != expected.shape:
                 raise UserError(
-                    f"the file gives {port.name} {tuple(found.shape)}, the checkpoint {tuple(wanted.shape)}"
+                    f"the file outputs {port.name} {tuple(actual.shape)}, the checkpoint {tuple(expected.shape)}"
                 )
-            scale = max(1.0, float(wanted.abs().max()))
-            apart = float((found - wanted).abs().max()) / scale
-            if not apart <= TOLERANCE:  # nor NaN
+            scale = max(1.0, float(expected.abs().max()))
+            error = float((actual - expected).abs().max()) / scale
+            if not error <= TOLERANCE:  # also true of NaN
                 raise UserError(
-                    f"the file's {port.name} differ from the checkpoint's by {apart:.1e}, more than {TOLERANCE:g}"
+                    f"the file's {port.name} differ from the checkpoint's by {error:.1e}, more than {TOLERANCE:g}"
                 )
-            difference = max(difference, apart)
+            difference = max(difference, error)
             axis = port.shape.index("batch")
-            apart = float((wanted.amax(axis) - wanted.amin(axis)).max()) / scale
-            spread[port.name] = max(spread[port.name], apart)
+            extent = float((expected.amax(axis) - expected.amin(axis)).max()) / scale
+            spread[port.name] = max(spread[port.name], extent)
     return Verdict(inputs[0].shape[view.inputs[0].shape.index("batch")], difference, min(spread.values()))
 
 
@@ -192,12 +193,12 @@ def few_of(view: View, inputs: tuple[Tensor, ...], num: int) -> tuple[Tensor, ..
 
 
 def data_of(
-    stored: DictConfig, task: Task, data: str | None, words: Sequence[str], trust: str | None = None
+    stored: DictConfig, task: Task, data: str | None, overrides: Sequence[str], trust: str | None = None
 ) -> DataModule:
-    """The data that the file is verified on, ready to give test batches."""
+    """The data that the file is verified on, set up for testing."""
     from dlzoo.inference import datasets
 
-    cfg = datasets.composed(stored, data, words, trust)
+    cfg = datasets.composed(stored, data, overrides, trust)
     source = datasets.build_data(cfg, task.spec)
     source.prepare_data()
     source.setup("test")
@@ -205,17 +206,17 @@ def data_of(
 
 
 def metadata_of(task: Task, cfg: DictConfig, view: View, options: Options) -> dict[str, Any]:
-    """What the file says of itself."""
+    """The metadata of the file."""
     import dlzoo
     from dlzoo.export.formats import WEIGHTS_ONLY, card_of
 
-    told = {"dlzoo": dlzoo.__version__, "model": cfg.names.model, "data": cfg.names.data}
+    source = {"dlzoo": dlzoo.__version__, "model": cfg.names.model, "data": cfg.names.data}
     ports = {
         "inputs": [dataclasses.asdict(port) for port in view.inputs],
         "outputs": [dataclasses.asdict(port) for port in view.outputs],
     }
     card = {"card": card_of(task, cfg)} if options.format in WEIGHTS_ONLY else {}
-    return json.loads(json.dumps(told | ports | task.spec.metadata() | card))  # tuples become lists, as in the file
+    return json.loads(json.dumps(source | ports | task.spec.metadata() | card))  # tuples become lists, as in the file
 
 
 def default_name(cfg: DictConfig, format: str) -> str:
@@ -223,7 +224,7 @@ def default_name(cfg: DictConfig, format: str) -> str:
 
 
 def show(view: View, output: Path, verdict: Verdict) -> None:
-    """What was written, what goes in and what comes out."""
+    """Print the file, its inputs and outputs, and the verification."""
     print(f"{output}   {size_of(output)}")
     for what, ports in (("input", view.inputs), ("output", view.outputs)):
         for port in ports:
@@ -231,4 +232,6 @@ def show(view: View, output: Path, verdict: Verdict) -> None:
             print(visible(f"{what:8} {port.name} {port.dtype} ({shape}): {port.meaning}", keep=""))
     print(f"verified on {verdict.num} real inputs, in a batch and alone: largest difference {verdict.difference:.1e}")
     if verdict.spread < 10 * TOLERANCE:
-        print("warning: the checkpoint answers all of them nearly alike, so that little is verified", file=sys.stderr)
+        print(
+            "warning: the checkpoint's outputs for them are nearly identical, so this verifies little", file=sys.stderr
+        )

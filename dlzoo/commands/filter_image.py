@@ -1,20 +1,20 @@
-"""Fixed filters on a picture: Sobel's slopes or their magnitude, or a box blur, as dlzoo/nets/filters.py computes them.
+"""Convolve an image with fixed kernels: Sobel derivatives, their magnitude, or a box blur (dlzoo/nets/filters.py).
 
     python scripts/filter_image.py input=photo.png kernel=sobel
     python scripts/filter_image.py input=photo.png kernel=sobel_x,sobel_y,blur size=15 padding=replicate
 
 Options:
-    input      the picture
-    kernel     sobel (the magnitude of both slopes), sobel_x, sobel_y or blur, or several with commas between
+    input      the image
+    kernel     sobel (the gradient magnitude), sobel_x, sobel_y or blur, or several separated by commas
     size       side of the box blur in pixels (10)
-    padding    what stands around the picture: zeros, replicate, reflect or none (zeros)
-    num_padding    pixels of it on each side; else as many as keep the size at stride 1
-    stride     pixels from one place of the kernel to the next (1)
-    grey       true to filter brightness instead of each colour (false)
-    output     the PNG to write; else <input>_<kernel>.png beside the picture
+    padding    values outside the image: zeros, replicate, reflect or none (zeros)
+    num_padding    pixels of padding on each side; default: as many as keep the size at stride 1
+    stride     pixels between positions of the kernel (1)
+    grey       true to filter brightness instead of each colour channel (false)
+    output     the PNG to write; default: <input>_<kernel>.png alongside the image
 
-A side of w pixels becomes floor((w + 2p - f) / s) + 1. Pixels lie between 0 and 1 before and after a blur; a magnitude
-is written with its largest value as white, and slopes have 0 as middle grey and the steepest as black or white.
+A side of w pixels becomes floor((w + 2p - f) / s) + 1. Pixels lie between 0 and 1 before and after a blur; magnitudes
+are scaled so that the largest is white, and derivatives so that 0 is middle grey and the steepest black or white.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from dlzoo.utils import files as paths
 if TYPE_CHECKING:
     from torch import Tensor
 
-MOST_PIXELS = 50_000_000
-"""Each takes up to 100 bytes on its way."""
+MAX_PIXELS = 50_000_000
+"""Each takes up to 100 bytes while it is filtered."""
 
 KERNELS = {"sobel": "sobel_magnitude", "sobel_x": "sobel_x", "sobel_y": "sobel_y", "blur": "box_blur"}
-"""What the user says, and what the filter bank calls it."""
+"""The name of each kernel on the command line, and in the filter bank."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,31 +57,33 @@ def main() -> None:
 
 
 def command(argv: Sequence[str]) -> None:
-    """Filter as the words of a command line say; one line for each picture that was written."""
+    """Filter as the arguments specify; prints one line for each image written."""
     options, _ = cli.parse(Options, argv)
     kernels = list(dict.fromkeys(options.kernel.split(",")))
     for kernel in kernels:
         pick(kernel, KERNELS, "kernel")
     source = paths.existing_file(options.input, "input")
     if options.output is not None and len(kernels) > 1:
-        raise UserError(f"output={options.output} is one file for {len(kernels)} kernels: leave it out, or take one")
+        raise UserError(
+            f"output={options.output} is one file, but there are {len(kernels)} kernels: omit it, or choose one kernel"
+        )
     if options.output is not None and Path(options.output).suffix.lower() != ".png":
-        raise UserError(f"output={options.output}: a PNG is written, so the name must end in .png")
+        raise UserError(f"output={options.output}: the output is a PNG, so the extension must be .png")
     default = {kernel: str(source.with_name(f"{source.stem}_{kernel}.png")) for kernel in kernels}
     outputs = {kernel: paths.writable(options.output or default[kernel], "output", source) for kernel in kernels}
 
-    x = read_picture(source, grey=options.grey)
-    given = {"blur_size": options.size, "padding": options.padding, "num_padding": options.num_padding,
-             "stride": options.stride}  # fmt: skip
+    x = read_image(source, grey=options.grey)
+    settings = {"blur_size": options.size, "padding": options.padding, "num_padding": options.num_padding,
+                "stride": options.stride}  # fmt: skip
     for kernel, path in outputs.items():
-        y = apply(x, kernel, **{key: value for key, value in given.items() if value is not None})
+        y = apply(x, kernel, **{key: value for key, value in settings.items() if value is not None})
         pixels, meaning = to_pixels(y, kernel)
         paths.write(path, to_png(pixels))
         print(f"{kernel:8} {pixels.shape[2]} x {pixels.shape[1]} pixels, {meaning}   {path}")
 
 
-def read_picture(path: Path, *, grey: bool = False) -> Tensor:
-    """(C, H, W) in [0, 1], as it stands upright: one channel for a grey picture, else three."""
+def read_image(path: Path, *, grey: bool = False) -> Tensor:
+    """(C, H, W) in [0, 1], rotated upright: one channel for a grey image, else three."""
     import torch
     from PIL import Image, ImageOps
 
@@ -90,8 +92,8 @@ def read_picture(path: Path, *, grey: bool = False) -> Tensor:
     try:
         with Image.open(path, formats=FORMATS) as file:
             width, height = ImageOps.exif_transpose(file).size
-            if width * height > MOST_PIXELS:
-                raise UserError(f"{path} has {width * height:,} pixels; at most {MOST_PIXELS:,} are filtered at once")
+            if width * height > MAX_PIXELS:
+                raise UserError(f"{path} has {width * height:,} pixels; the limit is {MAX_PIXELS:,}: scale it down")
             is_grey = file.mode in ("1", "L", "LA", "I", "I;16", "I;16B")
     except UserError:
         raise
@@ -108,13 +110,13 @@ def apply(x: Tensor, kernel: str, **options: Any) -> Tensor:
         bank = FilterBank([KERNELS[kernel]], **options)  # type: ignore[list-item]
         for side in x.shape[1:]:
             bank.output_side(side)
-    except UserError as error:  # the bank names the keys of a net's config
+    except UserError as error:  # the bank's messages name the keys of a net's config
         raise UserError(str(error).replace("net.blur_size", "size").replace("net.", "")) from None
     return bank(x[None])[0]
 
 
 def to_pixels(y: Tensor, kernel: str) -> tuple[Tensor, str]:
-    """(C, H, W) uint8, and what they mean."""
+    """(C, H, W) uint8, and what black and white stand for."""
     import torch
 
     largest = float(y.abs().max()) or 1.0

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -16,18 +17,18 @@ from dlzoo.utils import files as paths
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-    from torch import Tensor
 
     from dlzoo.data.series.base import Series
     from dlzoo.specs.base import Spec
-    from dlzoo.specs.inputs import ImageSpec, SeriesSpec, TableSpec, TextSpec
+    from dlzoo.specs.inputs import ImageSpec, SeriesSpec, TextSpec
 
 
 BATCH_SIZE = 256
-"""Inputs that go through the net at once."""
+"""Of the inputs."""
 
 
-Batches = Iterator[tuple[list[Any], "Tensor"]]  # what the inputs are called, and x as the net wants it
+Batches = Iterator[tuple[list[Any], Any]]
+"""The names of the inputs, and x as the net takes it: a tensor, or a dict by name if the net has several inputs."""
 
 
 class CsvOptions(Protocol):
@@ -59,39 +60,42 @@ class Options:
 
 
 OF_IMAGES, OF_CSV, OF_TEXTS = ("invert", "fit"), ("separator", "decimal", "encoding"), ("encoding",)
-"""Options that go with one kind of input or another."""
+"""Options for images, CSV files and texts."""
 
 
 def options_for(spec: Spec) -> tuple[str, ...]:
-    """Those of them that go with the inputs of a spec."""
+    """The options that apply to the inputs of a spec."""
     if spec.images is not None:
         return OF_IMAGES
-    if spec.table is not None or spec.series is not None:
+    if spec.table is not None or spec.series is not None or spec.named is not None:
         return OF_CSV
     return OF_TEXTS if spec.texts is not None else ()
 
 
 def batches(options: Options, spec: Spec, cfg: DictConfig, source: Path | None, problems: list[str]) -> Batches:
-    """The inputs in batches; reasons why some cannot be read are added to ``problems``."""
+    """The inputs in batches; the errors of those that cannot be read are appended to ``problems``."""
+    from dlzoo.data.tables.base import tables_of
+
     for key in {*OF_IMAGES, *OF_CSV, *OF_TEXTS} - {*options_for(spec)}:
         if getattr(options, key):
-            raise UserError(f"{key}: this checkpoint takes {spec.describe()}, which have no such option")
-    if options.top_k and spec.target.classes is None:
+            raise UserError(f"{key} does not apply: this checkpoint takes {spec.describe()}; omit it")
+    parts = spec.target.named.parts if spec.target.named is not None else (spec.target,)
+    if options.top_k and not any(part.classes is not None for part in parts):
         names = ", ".join(spec.target.names)
-        raise UserError(f"top_k: this checkpoint predicts {spec.target.what} ({names}), not classes")
+        raise UserError(f"top_k does not apply: this checkpoint predicts {spec.target.what} ({names}), not classes")
     if spec.texts is not None:
         return _texts(options, spec.texts, source)
     if spec.series is not None:
         return _series(options, spec.series, cfg, source)
     if spec.images is not None:
         return _images(options, spec.images, cfg, source, problems)
-    if spec.table is not None:
-        return _rows(options, spec.table, cfg, source)
-    raise UserError(f"this checkpoint takes {spec.describe()}, which are read from no file")
+    if tables_of(spec):
+        return _rows(options, spec, cfg, source)
+    raise UserError(f"this checkpoint takes {spec.describe()}, which cannot be read from a file")
 
 
 def _source(text: str) -> Path | None:
-    """The file or folder to read; None for standard input, and for what may be a text itself."""
+    """The file or folder to read; None for standard input, and for an argument that may itself be a text."""
     if text == "-" or (len(text.split()) > 1 and not os.path.exists(Path(text).expanduser())):
         return None
     return paths.existing(text, "input")
@@ -109,7 +113,7 @@ def _images(options: Options, spec: ImageSpec, cfg: DictConfig, source: Path | N
     if source is not None and source.is_dir():
         paths = sorted(images_in(source))
         if not paths:
-            raise UserError(f"input={options.input} holds no image ({' '.join(EXTENSIONS)})")
+            raise UserError(f"input={options.input} contains no image ({' '.join(EXTENSIONS)})")
     with ThreadPoolExecutor(num_processors()) as pool:
         for start in range(0, len(paths), BATCH_SIZE):
             part = paths[start : start + BATCH_SIZE]
@@ -120,25 +124,26 @@ def _images(options: Options, spec: ImageSpec, cfg: DictConfig, source: Path | N
                 yield names, (255 - x if options.invert else x).float().mul_(1 / 255)
 
 
-def _rows(options: Options, spec: TableSpec, cfg: DictConfig, source: Path | None) -> Batches:
-    """Rows are called by their number, from 1."""
+def _rows(options: Options, spec: Spec, cfg: DictConfig, source: Path | None) -> Batches:
+    """Rows are named by their number, from 1."""
     from dlzoo.data.csv_reader import read_table
-    from dlzoo.data.tables.base import encode
+    from dlzoo.data.tables.base import encode_inputs
+    from dlzoo.specs.batch import first_tensor, map_tensors
 
     if source is not None and source.is_dir():
         raise UserError(
             f"input={options.input}: this is a folder, but the checkpoint takes {spec.describe()}: a CSV file"
         )
     path: Any = cli.standard_input() if source is None else source
-    x = encode(read_table(path, **csv_style(options, cfg)), spec.columns)
-    for start in range(0, len(x), BATCH_SIZE):
-        part = x[start : start + BATCH_SIZE]
-        yield [*range(start + 1, start + 1 + len(part))], part
+    x = encode_inputs(read_table(path, **csv_style(options, cfg)), spec)
+    num_rows = len(first_tensor(x))
+    for start in range(0, num_rows, BATCH_SIZE):
+        end = min(start + BATCH_SIZE, num_rows)
+        yield [*range(start + 1, end + 1)], map_tensors(itemgetter(slice(start, end)), x)
 
 
 def _series(options: Options, spec: SeriesSpec, cfg: DictConfig, source: Path | None) -> Batches:
-    """One forecast; its steps are called by their times."""
-
+    """One forecast; its steps are named by their times."""
     if source is not None and source.is_dir():
         raise UserError(f"input={options.input}: this is a folder, but the checkpoint takes {spec.describe()}")
     path = cli.standard_input() if source is None else source
@@ -147,7 +152,7 @@ def _series(options: Options, spec: SeriesSpec, cfg: DictConfig, source: Path | 
 
 
 def csv_style(options: CsvOptions, cfg: DictConfig) -> dict[str, Any]:
-    """How a CSV file is written: as ``options`` say, else as the training file was."""
+    """The format of a CSV file: from ``options``, by default that of the training file."""
     style: dict[str, Any] = {key: str(cfg.data[key]) for key in OF_CSV if key in cfg.data}
     style |= {key: getattr(options, key) for key in OF_CSV if getattr(options, key)}
     if "missing_marks" in cfg.data:
@@ -156,7 +161,7 @@ def csv_style(options: CsvOptions, cfg: DictConfig) -> dict[str, Any]:
 
 
 def _texts(options: Options, spec: TextSpec, source: Path | None) -> Batches:
-    """Texts are called by what they say."""
+    """Each text is its own name."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
@@ -170,35 +175,35 @@ def _texts(options: Options, spec: TextSpec, source: Path | None) -> Batches:
         text = read_text(file, options.encoding or "utf-8-sig", "encoding")
         lines = [line.strip() for line in text.split("\n") if line.strip()]
     if not lines:
-        raise UserError(f"input={options.input} holds no text")
+        raise UserError(f"input={options.input} contains no text")
     for start in range(0, len(lines), BATCH_SIZE):
         part = lines[start : start + BATCH_SIZE]
         yield part, pad_sequence([torch.tensor(spec.encode(line)) for line in part], batch_first=True)
 
 
 def recent(source: Any, spec: SeriesSpec, cfg: DictConfig, style: dict[str, Any]) -> Series:
-    """The values until now from a CSV file; ``style`` as for `read_table`.
+    """The most recent values of a series from a CSV file; ``style`` as for `read_table`.
 
     Raises:
-        UserError: the file is none, its columns are not those of the training, it is too short or not regular.
+        UserError: not a CSV file, columns other than in training, too few rows, or irregular times.
     """
     from dlzoo.data.series.base import check_sign
     from dlzoo.data.series.csv import read_series
 
     time = cfg.data.get("time")
-    found = read_series(source, time=time, values=spec.target.names, frequency=spec.frequency, **style)
-    check_sign(found, spec)
-    if len(found.values) < spec.num_needed:
+    series = read_series(source, time=time, values=spec.target.names, frequency=spec.frequency, **style)
+    check_sign(series, spec)
+    if len(series.values) < spec.num_needed:
         raise UserError(
-            f"{source if not isinstance(source, Path) else source.name} has {len(found.values)} rows, but this "
-            f"checkpoint needs {spec.num_needed} to start from: a window of {spec.window}, and "
-            f"{spec.transform.num_lost} for its differences"
+            f"{source if not isinstance(source, Path) else source.name} has {len(series.values)} rows, but this "
+            f"checkpoint needs at least {spec.num_needed}: a window of {spec.window}, and "
+            f"{spec.transform.num_lost} for differencing"
         )
-    return found
+    return series
 
 
 def labels(known: Series, horizon: int) -> list[str]:
-    """What the times after the known ones are called."""
+    """The labels of the times after the known ones."""
     from dlzoo.specs import frequency
 
     return frequency.following(known.times, known.step, horizon)

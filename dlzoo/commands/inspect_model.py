@@ -1,33 +1,33 @@
-"""Look into a trained classifier of pictures: what its layers see, where the evidence lies, and where it fails.
+"""Inspect an image classifier: what its layers respond to, where the evidence lies, and where it fails.
 
     python scripts/inspect_model.py ckpt=<run>/checkpoints/best.ckpt
     python scripts/inspect_model.py ckpt=… input=photo.png top_k=5
     python scripts/inspect_model.py ckpt=… data=image_folder data.path=photos num=12 output=looks
 
 Options:
-    ckpt            the checkpoint; nothing else of its run is needed
-    input           an image or a folder of images to look at; else the first test pictures of the checkpoint's data
-    data            a name of configs/data; else the data of the checkpoint's own config
-    data.<option>   changes an option of the data, such as data.data_dir=/elsewhere
-    num             pictures to look at (6)
-    top_k           classes of each whose evidence is shown, the most probable first, from 1 to 5 (3)
-    depths          layers whose maps are shown, from the first to the last (4)
-    layer           the layer that Grad-CAM asks; else the last one with maps larger than 1x1
-    mistakes        wrongly recognised test pictures shown, those that the net was surest of (12)
-    limit           test pictures to recognise; else all
+    ckpt            the checkpoint; no other file of its run is needed
+    input           an image or a folder of images; default: the first test images of the checkpoint's data
+    data            a name in configs/data; default: the data of the checkpoint's config
+    data.<option>   overrides an option of the data, such as data.data_dir=/elsewhere
+    num             number of images (6)
+    top_k           classes of each image to show evidence for, the most probable first, from 1 to 5 (3)
+    depths          number of layers to show feature maps of, from the first to the last (4)
+    layer           the layer for Grad-CAM; default: the last one with feature maps larger than 1x1
+    mistakes        misclassified test images to show, the most confident first (12)
+    limit           number of test images to classify; default: all
     invert, fit     of input, as in scripts/predict.py
-    trust           a package of yours whose parts the checkpoint names
-    output          the folder for the pictures; else inspect/ in the run's folder
+    trust           a package of your own that the checkpoint uses
+    output          the folder for the figures; default: inspect/ in the run's folder
 
-It writes, there and into TensorBoard:
+It writes, there and to TensorBoard:
     kernels.png         the weights of the first layer: zero is grey, positive light, negative dark
-    feature_maps.png    what layers at several depths make of the first picture
-    grad_cam.png        the pictures with the evidence for each of their top classes over them (Selvaraju et al., 2017)
-    classes.png         how much of each class is recognised, the best first, and what the rest is taken for
-    mistakes.png        the most confident mistakes, with the evidence for the class given and for the true one
+    feature_maps.png    feature maps of the first image, at several depths
+    grad_cam.png        the images, overlaid with the evidence for their top classes (Selvaraju et al., 2017)
+    classes.png         accuracy of each class, the best first, and what the errors are mistaken for
+    mistakes.png        the most confident mistakes, with the evidence for the predicted and for the true class
 
-With input= and without data= no data are read, and the last two are left out. A net without maps, such as mlp, has no
-feature maps and no evidence to show. Exit code 0 when it was done, 2 for a mistake.
+With input= and without data= no data set is read, and the last two are skipped. A net without feature maps, such as
+mlp, has neither feature maps nor evidence to show. Exit code 0 on success, 2 on an error.
 """
 
 from __future__ import annotations
@@ -75,13 +75,13 @@ class Options:
 
 
 class Subjects(NamedTuple):
-    """The pictures to look at."""
+    """The images to inspect."""
 
     x: Tensor
     """(N, C, H, W) in [0, 1]"""
     names: list[str]
     labels: list[int] | None
-    """Their classes, where they are known."""
+    """Their classes, if known."""
 
 
 def main() -> None:
@@ -90,38 +90,38 @@ def main() -> None:
 
 
 def command(argv: Sequence[str]) -> None:
-    """Inspect as the words of a command line say."""
+    """Inspect as the arguments specify."""
     from dlzoo.config import compose as config
 
-    options, words = cli.parse(Options, argv, others=("data.",))
+    options, overrides = cli.parse(Options, argv, others=("data.",))
     check_ranges(options)
-    config.prepare([*([f"data={options.data}"] if options.data else []), *words])  # typos, before torch is imported
+    config.prepare([*([f"data={options.data}"] if options.data else []), *overrides])  # typos, before torch is imported
     ckpt = paths.existing_file(options.ckpt, "ckpt")
     source = None if options.input is None else paths.existing(options.input, "input")
-    inspect(options, words, ckpt, source, folder_for(options.output, ckpt))
+    inspect(options, overrides, ckpt, source, folder_for(options.output, ckpt))
 
 
-def inspect(options: Options, words: Sequence[str], ckpt: Path, source: Path | None, folder: Path) -> None:
-    """Make the pictures, and say what they are.
+def inspect(options: Options, overrides: Sequence[str], ckpt: Path, source: Path | None, folder: Path) -> None:
+    """Draw the figures, and print where they are.
 
     Args:
-        words: overrides ``data.<option>=…``.
-        source: of the images to look at; None is the test split.
+        overrides: ``data.<option>=…``.
+        source: of the images to inspect; None is the test split.
     """
     from dlzoo.inference import activations as trace
     from dlzoo.inference.recognition import recognise
 
     task, cfg = load_classifier(ckpt, options.trust)
-    if options.layer:  # a typo, before the test split is read
+    if options.layer:  # find a typo before the test split is read
         trace.find(trace.look(task, task.spec.example(1)[0].to(task.device)).layers, options.layer)
     problems: list[str] = []
-    given = None if source is None else read_input(task, cfg, source, options, problems)
-    found = None
-    if given is None or options.data or words:
-        data = open_data(ckpt, task, cfg, options.data, words, options.trust)
-        found = recognise(task, data, num_first=options.num, num_mistakes=options.mistakes, limit=options.limit)
-        print(visible("\n".join(found.summary_lines(task.spec.target.names))))
-    write(draw(task, given or first_of(found), found, options), folder)
+    subjects = None if source is None else read_input(task, cfg, source, options, problems)
+    result = None
+    if subjects is None or options.data or overrides:
+        data = open_data(ckpt, task, cfg, options.data, overrides, options.trust)
+        result = recognise(task, data, num_first=options.num, num_mistakes=options.mistakes, limit=options.limit)
+        print(visible("\n".join(result.summary_lines(task.spec.target.names))))
+    write(draw(task, subjects or first_of(result), result, options), folder)
     print(f"{'look':14}tensorboard --logdir {folder}")
     if problems:
         raise UserError("; ".join(problems))
@@ -132,34 +132,36 @@ def check_ranges(options: Options) -> None:
         value = getattr(options, key)
         if value is not None and (value < least or (most is not None and value > most)):
             allowed = f"at least {least}" if most is None else f"from {least} to {most}"
-            raise UserError(f"{key}={value} is out of range; it must be {allowed}")
+            raise UserError(f"{key}={value} is out of range: it must be {allowed}")
     if options.input is None and (options.invert or options.fit):
-        raise UserError(f"{'invert' if options.invert else 'fit'}: this is for the images of input=…")
+        raise UserError(
+            f"{'invert' if options.invert else 'fit'} applies to the images of input=…: give input=, or omit it"
+        )
 
 
 def folder_for(output: str | None, ckpt: Path) -> Path:
-    """Where the pictures go; it is made when there is one to write."""
+    """Where the figures go; the folder is created when the first one is written."""
     run = ckpt.parent.parent if ckpt.parent.name == "checkpoints" else ckpt.parent
     folder = run / "inspect" if output is None else Path(output).expanduser()
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f"output={folder}: {existing} is no folder that can be written to; give another output=…")
+        raise UserError(f"output={folder}: {existing} is not a writable folder; give another output=…")
     return folder
 
 
 def load_classifier(ckpt: Path, trust: str | None = None) -> tuple[Predicting, DictConfig]:
-    """The trained task, on the GPU if there is one, and its config. `UserError` if it does not classify pictures."""
+    """The trained task, on the GPU if there is one, and its config. `UserError` if it does not classify images."""
     import torch
 
     task, cfg = cli.load(ckpt, trust)
     if task.spec.images is None or task.spec.target.classes is None:
         raise UserError(
-            f"ckpt={ckpt}: only classifiers of pictures can be looked into, but this takes {task.spec.describe()} and "
+            f"ckpt={ckpt}: only image classifiers can be inspected, but this takes {task.spec.describe()} and "
             f"predicts {task.spec.target.what}"
         )
     classifier = task.as_predictor()
     if classifier is None:
-        raise UserError(f"ckpt={ckpt}: {type(task).__name__} has learnt no classes: there is nothing to look into")
+        raise UserError(f"ckpt={ckpt}: {type(task).__name__} does not predict classes, so there is nothing to inspect")
     return classifier.to("cuda" if torch.cuda.is_available() else "cpu"), cfg
 
 
@@ -168,10 +170,10 @@ def open_data(
     task: Predicting,
     stored: DictConfig,
     data: str | None,
-    words: Sequence[str],
+    overrides: Sequence[str],
     trust: str | None = None,
 ) -> DataModule:
-    """The data whose test split is to be recognised, of which the checkpoint has seen no row."""
+    """The data whose test split is to be classified; none of its rows was trained on."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -181,65 +183,68 @@ def open_data(
     from dlzoo.inference import datasets
 
     try:
-        cfg = datasets.composed(stored, data, words, trust)
+        cfg = datasets.composed(stored, data, overrides, trust)
         source = datasets.build_data(cfg, task.spec)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(config.explain(error)) from None
     source.prepare_data()
-    changed_data.check_unseen(ckpt, cfg, source, is_run_data=evaluate.is_own(data, words))
+    changed_data.check_unseen(ckpt, cfg, source, is_run_data=evaluate.is_own(data, overrides))
     return source
 
 
 def read_input(
     task: Predicting, cfg: DictConfig, source: Path, options: Options, problems: list[str]
 ) -> Subjects:  # fmt: skip
-    """The first images of a file or a folder, as predict reads them; why others cannot be read goes to ``problems``."""
+    """The first images of a file or a folder, as predict reads them; errors of unreadable ones go to ``problems``."""
     from dlzoo.commands import inputs
 
-    asked = inputs.Options(ckpt=options.ckpt, input=str(source), invert=options.invert, fit=options.fit)
-    names, x = next(inputs.batches(asked, task.spec, cfg, source, problems), ([], None))
+    input_options = inputs.Options(ckpt=options.ckpt, input=str(source), invert=options.invert, fit=options.fit)
+    names, x = next(inputs.batches(input_options, task.spec, cfg, source, problems), ([], None))
     if x is None:
         raise UserError(problems[0])
     return Subjects(x[: options.num].to(task.device), [Path(str(name)).name for name in names[: options.num]], None)
 
 
-def first_of(found: Recognised | None) -> Subjects:
-    """The first pictures of the test split."""
-    assert found is not None
-    x, y, _ = found.first
-    return Subjects(x, [f"test picture {i + 1}" for i in range(len(x))], y.tolist())
+def first_of(result: Recognised | None) -> Subjects:
+    """The first images of the test split."""
+    assert result is not None
+    x, y, _ = result.first
+    return Subjects(x, [f"test image {i + 1}" for i in range(len(x))], y.tolist())
 
 
 def draw(
-    task: Predicting, subjects: Subjects, found: Recognised | None, options: Options
+    task: Predicting, subjects: Subjects, result: Recognised | None, options: Options
 ) -> Iterator[tuple[str, Figure | str]]:
-    """The name of each picture, and the picture, or why there is none."""
+    """The name of each figure with the figure, or the reason why there is none."""
     from dlzoo.inference import activations as trace
     from dlzoo.visualization import interpretability as net_plots
     from dlzoo.visualization import plots
 
-    names, no_maps = task.spec.target.names, "no layer of this net gives maps"
-    seen = trace.look(task, subjects.x[:1])
-    if seen.kernels is None:
-        yield "kernels", f"the weights of the first layer ({seen.first or 'none has any'}) are no pictures"
+    names, no_maps = task.spec.target.names, "this net has no layer with feature maps"
+    activations = trace.look(task, subjects.x[:1])
+    if activations.kernels is None:
+        yield (
+            "kernels",
+            f"the weights of the first layer ({activations.first or 'no layer has weights'}) cannot be shown as images",
+        )
     else:
-        num, *shape = seen.kernels.shape
-        heading = f"weights of {seen.first}: {num:,} of {'x'.join(map(str, shape))}"
-        yield "kernels", plots.filters(seen.kernels, heading=heading)
-    if not seen.layers:
+        num, *shape = activations.kernels.shape
+        heading = f"weights of {activations.first}: {num:,} of {'x'.join(map(str, shape))}"
+        yield "kernels", plots.filters(activations.kernels, heading=heading)
+    if not activations.layers:
         yield "feature_maps", no_maps
         yield "grad_cam", no_maps
     else:
-        layers = trace.at_depths(seen.layers, options.depths)
+        layers = trace.at_depths(activations.layers, options.depths)
         yield "feature_maps", net_plots.feature_maps(subjects.x[:1], layers, title=titles_of(subjects, names)[0])
         yield "grad_cam", draw_evidence(task, subjects, options)
-    if found is not None:
-        yield "classes", net_plots.class_accuracies(found.counts, names)
-        yield "mistakes", draw_mistakes(task, found, options, with_heat=bool(seen.layers))
+    if result is not None:
+        yield "classes", net_plots.class_accuracies(result.counts, names)
+        yield "mistakes", draw_mistakes(task, result, options, with_heat=bool(activations.layers))
 
 
 def titles_of(subjects: Subjects, names: Sequence[str]) -> list[str]:
-    """What stands above each picture: its class, where it is known."""
+    """The title of each image: its class, if known."""
     return ["" if subjects.labels is None else f"is {names[k]}" for k in subjects.labels or range(len(subjects.x))]
 
 
@@ -253,38 +258,38 @@ def draw_evidence(task: Predicting, subjects: Subjects, options: Options) -> Fig
     heat = trace.grad_cam(task, subjects.x, best.indices, options.layer)
     titles, wrong = [], []
     for i, title in enumerate(titles_of(subjects, names)):
-        shares, classes = best.values[i].tolist(), best.indices[i].tolist()
-        titles.append([title, *(f"{names[k]}\t{p:.0%}" for k, p in zip(classes, shares, strict=True))])
-        missed = subjects.labels is not None and subjects.labels[i] != classes[0]
-        wrong.append([False, missed, *[False] * (len(classes) - 1)])
+        probabilities, classes = best.values[i].tolist(), best.indices[i].tolist()
+        titles.append([title, *(f"{names[k]}\t{p:.0%}" for k, p in zip(classes, probabilities, strict=True))])
+        is_wrong = subjects.labels is not None and subjects.labels[i] != classes[0]
+        wrong.append([False, is_wrong, *[False] * (len(classes) - 1)])
     heading = f"evidence (Grad-CAM) in {heat.layer.name}"
     return net_plots.grad_cam(subjects.x, heat.maps, titles, wrong, heading=heading, row_headings=subjects.names)
 
 
-def draw_mistakes(task: Predicting, found: Recognised, options: Options, *, with_heat: bool) -> Figure | str:
+def draw_mistakes(task: Predicting, result: Recognised, options: Options, *, with_heat: bool) -> Figure | str:
     import torch
 
     from dlzoo.inference import activations as trace
     from dlzoo.visualization import interpretability as net_plots
     from dlzoo.visualization import plots
 
-    x, labels, logits = found.mistakes
+    x, labels, logits = result.mistakes
     if not len(x):
-        return f"there are none among {found.counts.sum():,} test pictures" if options.mistakes else "mistakes=0"
+        return f"there are none among {result.counts.sum():,} test images" if options.mistakes else "mistakes=0"
     names, heading = task.spec.target.names, f"the {len(x)} most confident mistakes"
     if not with_heat:
         return plots.predictions(x, labels, logits, names, heading=heading)
-    shares, guesses = logits.float().softmax(1).max(1)
-    heat = trace.grad_cam(task, x, torch.stack([guesses, labels], 1), options.layer)
+    probabilities, predicted = logits.float().softmax(1).max(1)
+    heat = trace.grad_cam(task, x, torch.stack([predicted, labels], 1), options.layer)
     titles = [
         (f"{names[g]}\t{p:.0%}\nis {names[k]}", f"for {names[g]}", f"for {names[k]}")
-        for g, p, k in zip(guesses.tolist(), shares.tolist(), labels.tolist(), strict=True)
+        for g, p, k in zip(predicted.tolist(), probabilities.tolist(), labels.tolist(), strict=True)
     ]
     return net_plots.mistakes(x, heat.maps, titles, heading=f"{heading}, and the evidence for both classes")
 
 
-def write(made: Iterator[tuple[str, Figure | str]], folder: Path) -> None:
-    """Each picture as a PNG and into TensorBoard, with a line that says where it is, or why there is none."""
+def write(figures: Iterator[tuple[str, Figure | str]], folder: Path) -> None:
+    """Write each figure as a PNG and to TensorBoard, and print where it is, or why there is none."""
     import numpy as np
     from PIL import Image
     from torch.utils.tensorboard import SummaryWriter
@@ -293,9 +298,9 @@ def write(made: Iterator[tuple[str, Figure | str]], folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     with SummaryWriter(str(folder)) as writer:
-        for name, figure in made:
+        for name, figure in figures:
             if isinstance(figure, str):
-                print(f"{name:14}left out: {visible(figure)}")
+                print(f"{name:14}skipped: {visible(figure)}")
                 continue
             content = io.BytesIO()
             plots.as_plain_text(figure).savefig(content, format="png", dpi=figure.dpi)

@@ -1,17 +1,17 @@
-"""Let an agent play: what it earns, and a film of it. No screen is needed.
+"""Play episodes with a trained agent: print the returns, and record a video if you like. No display is needed.
 
     python scripts/play.py ckpt=<run>/checkpoints/best.ckpt
     python scripts/play.py ckpt=… episodes=3 video=out.gif
     python scripts/play.py ckpt=… episodes=1 video=out.mp4 seed=7
 
 Options:
-    ckpt      the checkpoint; nothing else of its run is needed
-    episodes  how many (3)
-    video     a film of them all, .gif or .mp4 (none)
-    seed      of the starts (0)
-    trust     a package of yours whose parts the checkpoint names
+    ckpt      the checkpoint; no other file of its run is needed
+    episodes  number of episodes (3)
+    video     a video of all episodes, .gif or .mp4 (none)
+    seed      of the initial states (0)
+    trust     a package of your own that the checkpoint uses
 
-Exit code 0 when it was done, 2 for a mistake.
+Exit code 0 on success, 2 on an error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dlzoo.commands import cli
 from dlzoo.errors import UserError, at_least
 from dlzoo.utils import files as paths
 
-ENDINGS = (".gif", ".mp4")
+EXTENSIONS = (".gif", ".mp4")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,45 +42,49 @@ def main() -> None:
 
 
 def command(argv: Sequence[str]) -> None:
-    """Play as the words of a command line say."""
+    """Play as the arguments specify."""
     options, _ = cli.parse(Options, argv)
     at_least(1, episodes=options.episodes)
     if options.seed < 0:
-        raise UserError(f"seed={options.seed}: this must not be negative")
+        raise UserError(f"seed={options.seed} must not be negative")
     ckpt = paths.existing_file(options.ckpt, "ckpt")
     video = None if options.video is None else paths.writable(options.video, "video", ckpt)
-    if video is not None and video.suffix.lower() not in ENDINGS:
-        raise UserError(f"video={options.video}: a film ends in {' or '.join(ENDINGS)}")
+    if video is not None and video.suffix.lower() not in EXTENSIONS:
+        raise UserError(f"video={options.video}: the extension must be {' or '.join(EXTENSIONS)}")
 
     play(ckpt, options.episodes, video, options.seed, options.trust)
 
 
 def play(ckpt: Path, num_episodes: int, video: Path | None, seed: int, trust: str | None = None) -> None:
-    """Play episodes, say what each earned, and write the film."""
+    """Play episodes, print the return of each, and write the video."""
     import statistics
 
     from dlzoo.data.environments import Gym
-    from dlzoo.inference import episodes as filming
+    from dlzoo.inference import episodes
 
     task, cfg = cli.load(ckpt, trust)
     agent = task.as_agent()
     if agent is None:
-        raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) plays nothing; see scripts/predict.py")
+        raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) is not an agent; see scripts/predict.py")
     data = cli.data_of(cfg, ckpt, seed=seed)
     assert isinstance(data, Gym)
-    if video is not None and not filming.can_draw(data.recipe):
-        raise UserError(f"video: {data.recipe.id} cannot draw itself")
-    takes = []
+    if video is not None and not episodes.can_draw(data.recipe):
+        raise UserError(f"video={video}: {data.recipe.id} cannot render images; omit video")
+    played = []
     for number, start in enumerate(data.seeds("film", num_episodes), 1):
-        take = filming.film(data.recipe, agent.greedy, start, draw=video is not None)
-        print(f"episode {number:{len(str(num_episodes))}}   return {take.total:g}   {take.length} steps", flush=True)
-        takes.append(take)
+        episode = episodes.film(data.recipe, agent.greedy, start, draw=video is not None)
+        print(
+            f"episode {number:{len(str(num_episodes))}}   return {episode.total:g}   {episode.length} steps", flush=True
+        )
+        played.append(episode)
     if num_episodes > 1:
-        totals = [take.total for take in takes]
+        totals = [episode.total for episode in played]
         print(f"mean return {statistics.fmean(totals):.4g} ± {statistics.stdev(totals):.4g}")
     if video is not None:
-        content = filming.gif(takes) if video.suffix.lower() == ".gif" else filming.mp4(takes)
+        content = episodes.gif(played) if video.suffix.lower() == ".gif" else episodes.mp4(played)
         if content is None:
-            raise UserError("video: MP4 needs the package imageio-ffmpeg: pip install 'dlzoo[rl]'; or write a .gif")
+            raise UserError(
+                f"video={video}: MP4 needs the package imageio-ffmpeg: pip install 'dlzoo[rl]'; or give a .gif"
+            )
         paths.write(video, content)
-        print(f"film   {video}")
+        print(f"video   {video}")

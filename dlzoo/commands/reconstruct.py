@@ -1,4 +1,4 @@
-"""What `dlzoo.commands.predict` does with a checkpoint that reconstructs pictures, or cleans them."""
+"""`dlzoo.commands.predict` for a checkpoint that reconstructs or denoises images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from dlzoo.utils import files as paths
 if TYPE_CHECKING:
     from dlzoo.commands.inputs import Batches
     from dlzoo.commands.records import Record
-    from dlzoo.specs.base import Target
     from dlzoo.tasks.base import Task
     from dlzoo.tasks.interfaces import Encoding
 
@@ -20,26 +19,19 @@ FOLDER = "reconstructions"
 
 
 def encoder_of(task: Task, folder: str | None, top_k: int | None) -> Encoding | None:
-    """The task, if this module has the answer; `UserError` for an option that goes with the other kind."""
+    """The task, if it reconstructs images; `UserError` for an option that does not apply."""
     encoder = task.as_encoder()
     if folder is not None and encoder is None:
-        raise UserError("pictures: this checkpoint makes no pictures of its inputs")
+        raise UserError(f"pictures={folder} does not apply: this checkpoint does not output images; omit it")
     if top_k is not None and encoder is not None:
-        raise UserError("top_k: this checkpoint makes pictures, not classes")
+        raise UserError(f"top_k={top_k} does not apply: this checkpoint outputs images, not classes; omit it")
     return encoder
 
 
-def target() -> Target:
-    """What the records say in place of the data's target."""
-    from dlzoo.specs.targets import Values
-
-    return Values(("squared_error",))
-
-
 def reconstruct(task: Encoding, batches: Batches, folder: str | None) -> list[Record]:
-    """Write what the net makes of each picture into a folder, and say how far it is from what was given.
+    """Write the reconstruction of each image to a folder, and return its distance from the input.
 
-    The error, a mean over squared pixels, is high for pictures unlike those of training: an anomaly score.
+    The error, the mean squared difference of the pixels, is high for images unlike the training data: an anomaly score.
     """
     import torch
 
@@ -47,32 +39,32 @@ def reconstruct(task: Encoding, batches: Batches, folder: str | None) -> list[Re
 
     if task.is_conditional:
         raise UserError(
-            "this model must be told the class of a picture to reconstruct it, which a file does not say; "
-            "scripts/encode.py takes labelled data, and scripts/sample.py makes pictures of a class"
+            "this model is class-conditional: to reconstruct an image it needs its class, which a file does not give; "
+            "scripts/encode.py takes labelled data, and scripts/sample.py generates images of a class"
         )
-    records, files, taken = [], {}, set[str]()
+    records, files, used = [], {}, set[str]()
     for names, x in batches:
         with torch.inference_mode():
-            made = task.reconstruct(x)
-        if not made.isfinite().all():
-            raise UserError("the net's output is not finite: its training diverged, or an input is far too large")
-        errors = (made - x).square().flatten(1).mean(1)
-        for name, picture, error in zip(names, made, errors.tolist(), strict=True):
-            file = free_name("picture" if name == "-" else Path(str(name)).stem, taken)
-            files[file] = tiles.png(tiles.pixels(picture))
+            outputs = task.reconstruct(x)
+        if not outputs.isfinite().all():
+            raise UserError("the net's output is not finite: training diverged, or an input is far too large")
+        errors = (outputs - x).square().flatten(1).mean(1)
+        for name, image, error in zip(names, outputs, errors.tolist(), strict=True):
+            file = free_name("image" if name == "-" else Path(str(name)).stem, used)
+            files[file] = tiles.png(tiles.pixels(image))
             records.append({"input": name, "values": {"squared_error": error}, "picture": file})
     if not records:
         return []
     path = paths.write_folder(folder or FOLDER, "pictures", files)
-    print(f"pictures   {path}", file=sys.stderr)  # beside the table or the JSON on standard output
+    print(f"pictures   {path}", file=sys.stderr)  # stdout holds the table or the JSON
     return [record | {"picture": str(path / str(record["picture"]))} for record in records]
 
 
-def free_name(stem: str, taken: set[str]) -> str:
-    """``stem.png``, or with a number behind it where pictures of several folders are called alike."""
+def free_name(stem: str, used: set[str]) -> str:
+    """``stem.png``, with a number appended if images of several folders have the same name."""
     name, number = f"{stem}.png", 1
-    while name in taken:
+    while name in used:
         number += 1
         name = f"{stem}_{number}.png"
-    taken.add(name)
+    used.add(name)
     return name

@@ -1,4 +1,4 @@
-"""What commands say of each input, as a table, JSON or CSV."""
+"""The results for each input, as a table, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -23,34 +23,37 @@ FormatName = Literal["table", "json", "csv"]
 Record = dict[str, Any]
 
 
-def to_records(names: Sequence[Any], result: Tensor, target: Target, top_k: int) -> list[Record]:
-    """What JSON says of each input. result: (B, K) as `predict` gives it."""
+def to_records(names: Sequence[Any], result: Any, target: Target, top_k: int) -> list[Record]:
+    """The results of a batch as they go into JSON. result: (B, K) or a dict of these, as from `predict`."""
+    if target.named is None:
+        results = answers(result, target, top_k)
+    else:
+        heads = {head: answers(result[head], part, top_k) for head, part in target.named.by_name.items()}
+        results = [{"targets": dict(zip(heads, row, strict=True))} for row in zip(*heads.values(), strict=True)]
+    return [{"input": name, **answer} for name, answer in zip(names, results, strict=True)]
+
+
+def answers(result: Tensor, target: Target, top_k: int) -> list[Record]:
+    """The prediction of one target for each row."""
     if target.classes is not None:
         best = result.topk(min(top_k, target.num_outputs), dim=1)
         return [
             {
-                "input": name,
                 "predictions": [
-                    {"class": target.names[k], "probability": share} for k, share in zip(ks, shares, strict=True)
+                    {"class": target.names[k], "probability": p} for k, p in zip(ks, probabilities, strict=True)
                 ],
             }
-            for name, ks, shares in zip(names, best.indices.tolist(), best.values.tolist(), strict=True)
+            for ks, probabilities in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
     if target.labels is not None:
-        return [
-            {"input": name, "labels": dict(zip(target.names, row, strict=True))}
-            for name, row in zip(names, result.tolist(), strict=True)
-        ]
+        return [{"labels": dict(zip(target.names, row, strict=True))} for row in result.tolist()]
     units = {"units": dict(zip(target.names, target.units, strict=False))} if any(target.units) else {}
-    return [
-        {"input": name, "values": dict(zip(target.names, row, strict=True)), **units}
-        for name, row in zip(names, result.tolist(), strict=True)
-    ]
+    return [{"values": dict(zip(target.names, row, strict=True)), **units} for row in result.tolist()]
 
 
-def write_records(records: Sequence[Record], target: Target, format: FormatName, output: Path | None) -> None:
-    """Show them on the terminal or write them to a file."""
-    text = render(records, target, format)
+def write_records(records: Sequence[Record], format: FormatName, output: Path | None) -> None:
+    """Print the records, or write them to a file."""
+    text = render(records, format)
     if output is None:
         print(visible(text) if sys.stdout.isatty() else text, end="")
     else:
@@ -58,43 +61,62 @@ def write_records(records: Sequence[Record], target: Target, format: FormatName,
         print(f"predictions   {output}")
 
 
-def render(records: Sequence[Record], target: Target, format: FormatName) -> str:
-    """The records as text that ends with a new line."""
+def render(records: Sequence[Record], format: FormatName) -> str:
+    """The records as text that ends with a newline."""
     if format == "json":
         return json.dumps(records, indent=2, allow_nan=False) + "\n"
-    return _csv(records) if format == "csv" else _table(records, target)
+    return _csv(records) if format == "csv" else _table(records)
+
+
+def parts_of(record: Record) -> dict[str, Record]:
+    """The results of each target, by the prefix of its columns."""
+    return {f"{name} ": part for name, part in record["targets"].items()} if "targets" in record else {"": record}
 
 
 def _csv(records: Sequence[Record]) -> str:
-    first = records[0]
-    if answers := next((key for key in ("values", "labels") if key in first), None):
-        headings = list(first[answers])
-        rows: list[list[Any]] = [list(record[answers].values()) for record in records]
-    else:
-        headings = [f"{what}_{i + 1}" for i in range(len(first["predictions"])) for what in ("class", "probability")]
-        rows = [[cell for guess in record["predictions"] for cell in guess.values()] for record in records]
     text = io.StringIO()
     writer = csv_files.Writer(text, lineterminator="\n")
+    headings = [f"{name}{heading}" for name, part in parts_of(records[0]).items() for heading in _csv_headings(part)]
     writer.writerow(["input", *headings])
-    writer.writerows([record["input"], *row] for record, row in zip(records, rows, strict=True))
+    for record in records:
+        writer.writerow([record["input"], *(cell for part in parts_of(record).values() for cell in _csv_cells(part))])
     return text.getvalue()
 
 
-def _table(records: Sequence[Record], target: Target) -> str:
+def _csv_headings(part: Record) -> list[str]:
+    if key := next((key for key in ("values", "labels") if key in part), None):
+        return list(part[key])
+    return [f"{what}_{i + 1}" for i in range(len(part["predictions"])) for what in ("class", "probability")]
+
+
+def _csv_cells(part: Record) -> list[Any]:
+    if key := next((key for key in ("values", "labels") if key in part), None):
+        return list(part[key].values())
+    return [cell for prediction in part["predictions"] for cell in prediction.values()]
+
+
+def _table_headings(part: Record) -> list[str]:
+    if "values" in part:
+        units = part.get("units", {})
+        return [f"{name} ({units[name]})" if units.get(name) else name for name in part["values"]]
+    return list(part["labels"]) if "labels" in part else [f"#{i + 1}" for i in range(len(part["predictions"]))]
+
+
+def _table_cells(part: Record) -> list[str]:
+    if "values" in part:
+        return [f"{value:.6g}" for value in part["values"].values()]
+    if "labels" in part:
+        return [f"{probability:.2%}" for probability in part["labels"].values()]
+    return [f"{p['class']}  {p['probability']:.2%}" for p in part["predictions"]]
+
+
+def _table(records: Sequence[Record]) -> str:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    if "values" in records[0]:
-        units = records[0].get("units", {})
-        headings = [f"{name} ({units[name]})" if units.get(name) else name for name in target.names]
-        rows = [[f"{value:.6g}" for value in record["values"].values()] for record in records]
-    elif "labels" in records[0]:
-        headings = list(target.names)
-        rows = [[f"{probability:.2%}" for probability in record["labels"].values()] for record in records]
-    else:
-        headings = [f"#{i + 1}" for i in range(len(records[0]["predictions"]))]
-        rows = [[f"{g['class']}  {g['probability']:.2%}" for g in record["predictions"]] for record in records]
+    headings = [f"{name}{heading}" for name, part in parts_of(records[0]).items() for heading in _table_headings(part)]
+    rows = [[cell for part in parts_of(record).values() for cell in _table_cells(part)] for record in records]
     table = Table(box=None, pad_edge=False)
     table.add_column("input")
     for heading in headings:
@@ -102,15 +124,15 @@ def _table(records: Sequence[Record], target: Target) -> str:
     for record, cells in zip(records, rows, strict=True):
         table.add_row(
             *(Text(visible(cell, keep="")) for cell in (str(record["input"]), *cells))
-        )  # Text: [x] in a name is no markup
+        )  # Text: [x] in a name is not markup
     text = io.StringIO()
-    Console(file=text, width=10_000).print(table)  # a line is never broken: whoever reads it may
+    Console(file=text, width=10_000).print(table)  # no line wrapping: the reader may be a program
     return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines())
 
 
 def format_of(format: FormatName | None, output: Path | None) -> FormatName:
-    """The format given, or what the file's ending says, or a table."""
+    """The format given, or the one of the file's extension, or a table."""
     if format is not None:
         return format
-    ending = "" if output is None else output.suffix.lower()
-    return "json" if ending == ".json" else "csv" if ending == ".csv" else "table"
+    extension = "" if output is None else output.suffix.lower()
+    return "json" if extension == ".json" else "csv" if extension == ".csv" else "table"

@@ -1,4 +1,4 @@
-"""One page about a run, for who was not there: figures, curves, pictures, report, config and environment.
+"""Write one HTML page about a run: metrics, curves, figures, per-class report, config and environment.
 
     python scripts/report.py outputs/2026-11-24/09-00-00-lenet-mnist
     python scripts/report.py outputs/lenet output=lenet.html
@@ -6,8 +6,7 @@
 Options:
     output     the page (report.html in the run's folder)
 
-The page is one file that opens from disk in any browser, with nothing beside it. Exit code 0 when it was written, 2 for
-a mistake.
+The page is a single self-contained file that opens in any browser. Exit code 0 on success, 2 on an error.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from dlzoo.utils import files as paths
 from dlzoo.utils import untrusted
 
 FIRST = ("learning_curves", "confusion_matrix", "predicted_against_true", "forecast", "predictions", "samples")
-"""Pictures in this order, then the others by name."""
+"""Figures in this order, then the others by name."""
 
 TYPES = {".png": "image/png", ".gif": "image/gif", ".jpg": "image/jpeg", ".svg": "image/svg+xml"}
-LARGEST_PICTURE = 8_000_000  # bytes
-LARGEST_PAGE = 100_000_000
-LARGEST_TEXT = 2_000_000
-TOLD_ELSEWHERE = ("report.txt", "warnings.txt", "profile.txt")
+MAX_FIGURE_BYTES = 8_000_000
+MAX_PAGE_BYTES = 100_000_000
+MAX_TEXT_BYTES = 2_000_000
+SHOWN_ELSEWHERE = ("report.txt", "warnings.txt", "profile.txt")
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #222; --faint: #777; --line: #ddd; --paper: #fff; --shade: #f6f6f4; }
@@ -69,14 +68,14 @@ def main() -> None:
 
 
 def command(argv: Sequence[str]) -> None:
-    """Write the page of the run that the words of a command line name."""
-    folders = [word for word in argv if Path(word).expanduser().is_dir() or "=" not in word]
-    options, _ = cli.parse(Options, [word for word in argv if word not in folders])
+    """Write the page of the run that the arguments name."""
+    folders = [arg for arg in argv if Path(arg).expanduser().is_dir() or "=" not in arg]
+    options, _ = cli.parse(Options, [arg for arg in argv if arg not in folders])
     if len(folders) != 1:
         raise UserError("give one run folder: report.py outputs/<date>/<time>-<model>-<data>")
     folder = paths.existing(folders[0], "run")
     if not (folder / ".hydra" / "config.yaml").is_file():
-        raise UserError(f"{folders[0]}: this is no run folder: a run leaves .hydra/config.yaml in its own")
+        raise UserError(f"{folders[0]} is not a run folder: a run folder has a file .hydra/config.yaml")
     output = paths.writable(options.output or str(folder / "report.html"), "output")
     paths.write(output, page(read_run(folder)).encode(errors="backslashreplace"))
     print(f"report   {output}")
@@ -89,7 +88,7 @@ def page(run: Run) -> str:
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="about">{escape(about(run, chosen))}</p>',
-        figures(run),
+        tiles(run),
         text("Warnings", run.folder / "warnings.txt"),
         gallery(run.folder),
         class_table(run.folder),
@@ -109,7 +108,7 @@ def page(run: Run) -> str:
 def about(run: Run, chosen: dict[str, Any]) -> str:
     """One line below the title."""
     if not run.results:
-        return f"{run.folder.name}: this run has not ended, or failed; {len(run.epochs)} epochs are known"
+        return f"{run.folder.name}: this run is unfinished or failed; {len(run.epochs)} epochs recorded"
     seconds, claim = run.results.get("seconds", {}).get("fit"), chosen.get("experiment")
     parts = {
         "{} epochs": run.results.get("epochs"),
@@ -118,16 +117,16 @@ def about(run: Run, chosen: dict[str, Any]) -> str:
         ", {:,} parameters": run.results.get("num_parameters"),
         ", seed {}": run.results.get("seed"),
     }
-    told = "".join(form.format(value) for form, value in parts.items() if value is not None)
-    return f"{run.folder.name}{f', experiment {claim}' if claim else ''}: {told}"
+    summary = "".join(template.format(value) for template, value in parts.items() if value is not None)
+    return f"{run.folder.name}{f', experiment {claim}' if claim else ''}: {summary}"
 
 
-def figures(run: Run) -> str:
-    """The test's figures as large numbers, with what was claimed; baselines beside them."""
+def tiles(run: Run) -> str:
+    """The test metrics in large type, with the claims, alongside the baselines."""
     from dlzoo.utils.formatting import format_metric
 
     claims = {claim["metric"]: claim for claim in run.results.get("expect", [])}
-    tiles = []
+    shown = []
     for name, value in run.results.get("metrics", {}).items():
         if not name.startswith(("test/", "baseline/")) and name not in claims:
             continue
@@ -135,28 +134,28 @@ def figures(run: Run) -> str:
         if claim := claims.get(name):
             sign, bound = ("≥", claim["min"]) if "min" in claim else ("≤", claim["max"])
             state = "met" if claim.get("met") else "missed"
-            wanted = escape(f"{sign} {format_metric(name, bound)}, {claim.get('source', '')}".rstrip(", "))
-            verdict = f'<br><span><span class="{state}">{state}</span>: {wanted}</span>'
-        tiles.append(f'<div class="tile"><b>{format_metric(name, value)}</b><span>{escape(name)}</span>{verdict}</div>')
-    return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
+            bound_text = escape(f"{sign} {format_metric(name, bound)}, {claim.get('source', '')}".rstrip(", "))
+            verdict = f'<br><span><span class="{state}">{state}</span>: {bound_text}</span>'
+        shown.append(f'<div class="tile"><b>{format_metric(name, value)}</b><span>{escape(name)}</span>{verdict}</div>')
+    return f'<div class="tiles">{"".join(shown)}</div>' if shown else ""
 
 
 def gallery(folder: Path) -> str:
-    """Every picture of the run, inside the page."""
+    """Every figure of the run, embedded in the page."""
     files = [path for path in folder.iterdir() if path.suffix.lower() in TYPES and path.is_file()]
-    found = [path for path in files if run_files.is_inside(folder, path)]
+    files = [path for path in files if run_files.is_inside(folder, path)]
     order = {name: i for i, name in enumerate(FIRST)}
     shown, total = [], 0
-    for path in sorted(found, key=lambda path: (order.get(path.stem, len(order)), path.name)):
+    for path in sorted(files, key=lambda path: (order.get(path.stem, len(order)), path.name)):
         caption = escape(path.stem.replace("_", " "))
         total += path.stat().st_size
-        if path.stat().st_size > LARGEST_PICTURE or total > LARGEST_PAGE:
+        if path.stat().st_size > MAX_FIGURE_BYTES or total > MAX_PAGE_BYTES:
             shown.append(f"<p>{caption}: {escape(path.name)} is too large for this page</p>")
             continue
         data = base64.b64encode(path.read_bytes()).decode()
         image = f'<img alt="{caption}" src="data:{TYPES[path.suffix.lower()]};base64,{data}">'
         shown.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
-    return "<h2>Pictures</h2>\n" + "\n".join(shown) if shown else ""
+    return "<h2>Figures</h2>\n" + "\n".join(shown) if shown else ""
 
 
 def class_table(folder: Path) -> str:
@@ -170,7 +169,7 @@ def class_table(folder: Path) -> str:
 
 
 def _rounded(cell: str) -> str:
-    """A figure with four decimals; what is none, as it stands."""
+    """A number with four decimals; other text unchanged."""
     try:
         return f"{float(cell):.4f}"
     except ValueError:
@@ -178,31 +177,31 @@ def _rounded(cell: str) -> str:
 
 
 def texts(folder: Path) -> str:
-    """Text that the run wrote: samples of a language model, mistakes."""
-    files = (path for path in folder.glob("*.txt") if path.name not in TOLD_ELSEWHERE)
-    found = sorted(path for path in files if run_files.is_inside(folder, path))
-    return "\n".join(text(path.stem.replace("_", " ").capitalize(), path) for path in found)
+    """Text files of the run: samples of a language model, mistakes."""
+    files = (path for path in folder.glob("*.txt") if path.name not in SHOWN_ELSEWHERE)
+    shown = sorted(path for path in files if run_files.is_inside(folder, path))
+    return "\n".join(text(path.stem.replace("_", " ").capitalize(), path) for path in shown)
 
 
 def text(heading: str, path: Path) -> str:
-    """A text file under a heading; nothing where there is none."""
+    """A text file under a heading; empty if there is no such file."""
     if run_files.find(path.parent, path.name) is None:
         return ""
-    if path.stat().st_size > LARGEST_TEXT:
+    if path.stat().st_size > MAX_TEXT_BYTES:
         return f"<p>{escape(heading)}: {escape(path.name)} is too large for this page</p>"
     shown = visible(path.read_text(encoding="utf-8", errors="replace").rstrip())
     return f"<h2>{escape(heading)}</h2><pre>{escape(shown)}</pre>"
 
 
 def configuration(run: Run, chosen: dict[str, Any]) -> str:
-    """What was chosen, what was said on the command line, and all of it."""
+    """The choices, the overrides of the command line, and the full config."""
     rows = [(key, str(value)) for key, value in sorted(chosen.items()) if value not in (None, "none", "default")]
-    words = run_files.overrides(run.folder)
-    said = f"<p>On the command line: <code>{escape(visible(' '.join(words)))}</code></p>" if words else ""
+    overrides = run_files.overrides(run.folder)
+    typed = f"<p>Overrides: <code>{escape(visible(' '.join(overrides)))}</code></p>" if overrides else ""
     whole = escape(visible(untrusted.read_text(run.folder / run_files.CONFIG).rstrip()))
     return (
-        f"<h2>Config</h2>{said}{table(('group', 'choice'), rows)}"
-        f"<details><summary>the whole config</summary><pre>{whole}</pre></details>"
+        f"<h2>Config</h2>{typed}{table(('group', 'choice'), rows)}"
+        f"<details><summary>full config</summary><pre>{whole}</pre></details>"
     )
 
 
@@ -220,7 +219,7 @@ def environment(run: Run) -> str:
 
 
 def epochs(run: Run) -> str:
-    """metrics.csv as a table, folded away."""
+    """metrics.csv as a collapsed table."""
     if not run.epochs:
         return ""
     heading = list(dict.fromkeys(key for row in run.epochs for key in row))

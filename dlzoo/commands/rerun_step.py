@@ -1,21 +1,25 @@
-"""Take a step that went wrong once more, and name where numbers stop being finite.
+"""Repeat a training step that failed, and show where values stop being finite.
 
-python scripts/rerun_step.py ckpt=<run>/nonfinite.ckpt
+    python scripts/rerun_step.py ckpt=<run>/nonfinite.ckpt
+
+Options:
+    ckpt      the nonfinite.ckpt that the failed run wrote
+    device    auto, or cpu (auto)
+    trust     a package of your own that the checkpoint uses
+
+Exit code 0 on success, 2 on an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from dlzoo.commands import cli
 from dlzoo.errors import UserError, visible
 from dlzoo.training.nan_guard.rerun import rerun
 from dlzoo.utils import files as paths
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,9 @@ def _main(argv: Sequence[str]) -> None:
 
     content = read(path)
     if "moment" not in content:
-        raise UserError(f"ckpt={path} is a usual checkpoint; this wants the nonfinite.ckpt that a failed run left")
+        raise UserError(f"ckpt={path} is a regular checkpoint; give the nonfinite.ckpt that a failed run wrote")
     print(visible(content.get("wrong")))
     with restoring(path):
-        found = rerun(content, device=options.device, packages=packages_in(options.trust))
-    print(found.table())
-    print(f"first: {found.first}" if found.first else "this time all numbers are finite")
+        result = rerun(content, device=options.device, packages=packages_in(options.trust))
+    print(result.table())
+    print(f"first: {result.first}" if result.first else "this time all values are finite")

@@ -1,4 +1,4 @@
-"""Pictures from a net that makes them: what `dlzoo.commands.sample` does with a checkpoint of one."""
+"""`dlzoo.commands.sample` for images."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def samples(task: Task) -> bool:
 
 
 def sample(task: Task, options: Options) -> dict[str, bytes]:
-    """grid.png and single PNGs: a pure function of the weights and the options."""
+    """grid.png and one PNG for each image: a pure function of the weights and the options."""
     from dlzoo.visualization import image_grid as tiles
 
     generator = task.as_generator()
     assert generator is not None
-    pictures = generate(generator, options)
-    files = {"grid.png": tiles.png(tiles.tile(pictures, tiles.columns_of(len(pictures))))}
-    digits = max(5, len(str(len(pictures))))
-    return files | {f"{i:0{digits}d}.png": tiles.png(tiles.pixels(one)) for i, one in enumerate(pictures)}
+    images = generate(generator, options)
+    files = {"grid.png": tiles.png(tiles.tile(images, tiles.columns_of(len(images))))}
+    digits = max(5, len(str(len(images))))
+    return files | {f"{i:0{digits}d}.png": tiles.png(tiles.pixels(image)) for i, image in enumerate(images)}

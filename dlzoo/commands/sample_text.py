@@ -1,4 +1,4 @@
-"""Text from a language model: what `dlzoo.commands.sample` does with a checkpoint of one."""
+"""`dlzoo.commands.sample` for text."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def samples(task: Task) -> bool:
-    """Whether this module can sample from the task's model."""
+    """Whether this module can sample from the task."""
     return task.as_language_model() is not None
 
 
 def sample(task: Task, options: Options) -> bytes:
-    """The prompt and what follows it, in UTF-8."""
+    """The prompt and its continuation, in UTF-8."""
     model = task.as_language_model()
     assert model is not None
     return (generate(model.net, model.spec, options) + "\n").encode()

@@ -17,9 +17,9 @@ from dlzoo.config.introspection import locate
 from dlzoo.data.base import DataModule
 from dlzoo.errors import MISTAKES, SpecError, UserError
 from dlzoo.nets.base import Net, missing_members
-from dlzoo.specs.base import Spec
+from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.inputs import ImageSpec
-from dlzoo.specs.targets import Classes
+from dlzoo.specs.named import Targets
 from dlzoo.tasks.base import Task
 
 
@@ -102,9 +102,7 @@ def check_fit(cfg: DictConfig, data: DataModule, overrides: Sequence[str] = ()) 
         raise SpecError(f"{model} learns {learns}, but data={data_name} gives {spec.target.what}; {_fitting(spec)}")
     if data.augment is not None and not isinstance(spec, ImageSpec):
         raise SpecError(f"data.augment changes images, but data={data_name} gives {spec.describe()}; use augment=none")
-    if isinstance(spec.target, Classes) and not spec.target.counts:  # known only once the data are read
-        counts = (1,) * spec.target.num_outputs
-        spec = dataclasses.replace(spec, target=dataclasses.replace(spec.target, counts=counts))
+    spec = spec.with_target(_counted(spec.target))
     try:
         with torch.device("meta"):
             task = build_task(cfg, spec)
@@ -118,6 +116,15 @@ def check_fit(cfg: DictConfig, data: DataModule, overrides: Sequence[str] = ()) 
     if cfg.get("ckpt") is None:  # a run that is continued keeps its options
         unused_options.check(cfg, {"net": task.net, "task": task, "data": data}, overrides)
     training_memory.check(task, make_optimizer, cfg)
+
+
+def _counted(target: Target) -> Target:
+    """With numbers of training rows, which are known only once the data are read."""
+    if target.named is not None:
+        return Targets.of({name: _counted(part) for name, part in target.named.by_name.items()})
+    if target.classes is None or target.classes.counts:
+        return target
+    return dataclasses.replace(target.classes, counts=(1,) * target.num_outputs)
 
 
 def fitting_models(spec: Spec) -> list[str]:

@@ -20,7 +20,7 @@ from dlzoo.data.loaders import Arrays, Loader, TensorLoader
 from dlzoo.data.splits import few, holdout
 from dlzoo.errors import UserError, at_least
 from dlzoo.specs.base import Spec, Target
-from dlzoo.specs.batch import Batch, map_tensors
+from dlzoo.specs.batch import Batch, map_tensors, tensors
 from dlzoo.specs.inputs import ImageSpec
 
 Placement = Literal["auto", "device", "host", "workers"]
@@ -183,7 +183,7 @@ class InMemoryData(DataModule):
 
     def ids_of(self, rows: Arrays) -> np.ndarray:
         """What rows are known by, (N,) uint64: all that `load` gives of them."""
-        return hash_rows(*(column for column in rows if column is not None))
+        return hash_rows(*(column for part in rows for column in tensors(part)))
 
     def split(self, rows: Arrays, target: Target) -> tuple[Tensor, Tensor]:
         """Numbers of the rows of ``train`` that are for training, and of those held out for validation."""
@@ -199,7 +199,15 @@ class InMemoryData(DataModule):
         spec = self.declare()
         if not self.standardize:
             return spec
-        mean, std = moments(self.fit_parts(train))
+        if (named := spec.named) is not None:
+            return named.with_parts(
+                {name: self.with_moments(part, [train.x[name]]) for name, part in named.by_name.items()}
+            )
+        return self.with_moments(spec, self.fit_parts(train))
+
+    def with_moments(self, spec: Spec, parts: Iterable[Tensor]) -> Spec:
+        """The spec of one input with its mean and standard deviation, from parts of the training inputs."""
+        mean, std = moments(parts)
         std = torch.where(std > 1e-12, std, 1.0)  # a constant feature stays at zero
         return spec.with_statistics(tuple(mean.tolist()), tuple(std.tolist()))
 

@@ -6,7 +6,7 @@ Names follow the literature; each `Literal` lists the values allowed in a config
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeVar
 
 import torch
@@ -180,6 +180,18 @@ class Standardize(nn.Module):
             return x
         shape = (-1, *(1 for _ in x.shape[2:]))
         return (x - self.mean.view(shape)) / self.std.view(shape)
+
+
+class StandardizeNamed(nn.Module):
+    """`Standardize` for each of several inputs, of a dict by name."""
+
+    def __init__(self, parts: Mapping[str, Standardize]) -> None:
+        super().__init__()
+        self.names = tuple(parts)
+        self.parts = nn.ModuleList(parts.values())  # by number: an input may be called as a method of ModuleDict is
+
+    def forward(self, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: part(x[name]) for name, part in zip(self.names, self.parts, strict=True)}
 
 
 def num_parameters(module: nn.Module) -> int:

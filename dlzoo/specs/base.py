@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from dlzoo.specs.environments import EnvSpec, StatesSpec
     from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
+    from dlzoo.specs.named import NamedSpec, Targets
     from dlzoo.specs.targets import Actions, Classes, Labels, NextTokens, Values
 
 Difference = tuple[str, str] | None
@@ -101,6 +102,11 @@ class Target(Plain):
     @property
     def actions(self) -> Actions | None:
         """Of an agent."""
+        return None
+
+    @property
+    def named(self) -> Targets | None:
+        """Several targets by name."""
         return None
 
     def example(self, n: int) -> Any:
@@ -190,6 +196,11 @@ class Spec(Plain):
     @property
     def states(self) -> StatesSpec | None:
         """An environment of numbered states."""
+        return None
+
+    @property
+    def named(self) -> NamedSpec | None:
+        """Several inputs by name."""
         return None
 
     def with_target(self, target: Target) -> Self:

@@ -21,7 +21,7 @@ from dlzoo.distributed import collectives as gathering
 from dlzoo.distributed.batch_norm import SyncedBatchNorm
 from dlzoo.distributed.noise import GeneratorNoise, GlobalBatchNoise, Noise
 from dlzoo.errors import SpecError, UserError
-from dlzoo.layers.basic import Standardize
+from dlzoo.layers.basic import Standardize, StandardizeNamed
 from dlzoo.nets.base import BackboneNet, Net
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
 from dlzoo.specs.base import Spec, Target
@@ -112,7 +112,7 @@ class Task(Capabilities, pl.LightningModule):
         super().__init__()
         self.net = net
         self.spec = spec
-        self.standardize = Standardize() if net.standardizes_inputs else Standardize(spec.mean, spec.std)
+        self.standardize = Standardize() if net.standardizes_inputs else standardizer(spec)
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.train_means: dict[str, RunningMean] = {}
@@ -157,7 +157,8 @@ class Task(Capabilities, pl.LightningModule):
         else:
             super().__setattr__(name, value)
 
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, x: Any) -> Any:
+        """x: (B, ...), or a dict of such tensors by name, not standardised -> what the net gives."""
         return self.net(self.standardize(x))
 
     @property
@@ -393,6 +394,13 @@ class Task(Capabilities, pl.LightningModule):
         total_steps = int(min(trainer.estimated_stepping_batches, UNLIMITED))
         per_epoch = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
         return [optimizer], self.scheduler(optimizer, Plan(total_steps, per_epoch, self.monitor[0], self.monitor[1]))
+
+
+def standardizer(spec: Spec) -> Standardize | StandardizeNamed:
+    """What takes a batch's inputs to those of the net, by the statistics of each."""
+    if spec.named is None:
+        return Standardize(spec.mean, spec.std)
+    return StandardizeNamed({name: Standardize(part.mean, part.std) for name, part in spec.named.by_name.items()})
 
 
 def for_manual(schedule: dict[str, Any]) -> dict[str, Any]:

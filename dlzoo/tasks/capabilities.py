@@ -8,9 +8,7 @@ overrides the method, else None.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from dlzoo.errors import UserError
 
@@ -61,8 +59,9 @@ class Capabilities:
         """It acts in environments."""
         return None
 
-    def predict(self, inputs: Tensor) -> Tensor:
-        """Predictions for raw (not standardised) inputs; each interface defines their meaning.
+    def predict(self, inputs: Any) -> Any:
+        """Predictions for raw (not standardised) inputs; each interface defines their meaning. Several inputs or
+        targets are dicts of tensors by name.
 
         Raises:
             UserError: the task does not predict.

@@ -39,12 +39,12 @@ class Predicting(Task):
         return self
 
     @abstractmethod
-    def predict(self, inputs: Tensor) -> Tensor:
-        """(B, …) -> (B, K) probabilities of the classes, or (B, D) values."""
+    def predict(self, inputs: Any) -> Any:
+        """(B, …) -> (B, K) probabilities of the classes, or (B, D) values; of several targets a dict by name."""
 
     @abstractmethod
-    def outputs(self, inputs: Tensor) -> Tensor:
-        """(B, …) -> (B, K) logits of the classes, or (B, D) values."""
+    def outputs(self, inputs: Any) -> Any:
+        """(B, …) -> (B, K) logits of the classes, or (B, D) values; of several targets a dict by name."""
 
 
 class Forecasting(Predicting):

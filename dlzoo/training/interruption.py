@@ -20,7 +20,7 @@ import lightning.pytorch as pl
 import torch
 
 from dlzoo.callbacks.base import Observer
-from dlzoo.callbacks.last_checkpoint import can_go_on_from
+from dlzoo.callbacks.last_checkpoint import can_resume_after
 from dlzoo.distributed import collectives as gathering
 from dlzoo.distributed import launch as ranks
 
@@ -105,7 +105,7 @@ class Interruption(Observer):
     def stop_training(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if can_go_on_from(trainer, batch_idx):
+        if can_resume_after(trainer, batch_idx):
             trainer.save_checkpoint(self.path)
             self.stop()
 

@@ -156,7 +156,7 @@ def test_the_report(noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         laps = [[{"train": s, "epoch": s + 1, "cpu": s} for s in side] for side in ([5.0] * repeats, [2.0] * repeats)]
         return (*laps, 500.0, 300.0)
 
-    monkeypatch.setattr(bench, "take_turns", take_turns)
+    monkeypatch.setattr(bench, "alternate", take_turns)
     monkeypatch.setenv("DLZOO_DATA_DIR", str(noise))
     bench.main(["mlp1024", "memory", "repeats=3", f"out={tmp_path / 'out.json'}"])
     report = json.loads((tmp_path / "out.json").read_text())

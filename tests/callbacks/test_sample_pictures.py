@@ -51,7 +51,7 @@ def test_sample_pictures_show_the_first_and_the_worst(tmp_path, monkeypatch):
     surety = {i: (i % 13) / ((13 if i < 52 else 8) - 1) for i in range(60) if i % 3}
     wanted = sorted(surety.values(), reverse=True)[:4]
     assert [surety[row] for row in rows] == pytest.approx(wanted)
-    assert shown["heading"] == "the first 5 of the test set, then the 4 most confident mistakes"
+    assert shown["heading"] == "first 5 test images, then the 4 most confident mistakes"
 
 
 def figure():

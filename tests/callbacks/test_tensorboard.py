@@ -74,7 +74,7 @@ def test_a_net_that_cannot_be_traced_gives_one_line(tmp_path, capsys):
 
     trainer, _, data = make(tmp_path, ModelGraph(), epochs=1, tensorboard=True)
     trainer.fit(Tiny(data.spec, net=Stubborn()), data)
-    assert capsys.readouterr().out == "no graph in TensorBoard: Stubborn cannot be traced (not)\n"
+    assert capsys.readouterr().out == "no graph for TensorBoard: Stubborn cannot be traced (not)\n"
 
 
 @pytest.mark.parametrize("callback", [WeightHistograms, ModelGraph, SamplePictures, ClassificationReport])

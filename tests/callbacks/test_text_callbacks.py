@@ -35,10 +35,12 @@ def test_mistakes_are_the_surest_and_the_longest(train: Train, stand_in_data: Pa
     wrong = round(60 * (1 - num["metrics"]["test/accuracy"]))
     assert 0 < wrong < 60
     assert f"The most confident of {wrong} mistakes" in report
-    shares = [float(line.split()[-1].rstrip("%:")) for line in surest.splitlines() if ", taken for " in line]
+    shares = [float(line.split()[-1].rstrip("%:")) for line in surest.splitlines() if ", mistaken for " in line]
     assert shares == sorted(shares, reverse=True)
     assert len(shares) == min(wrong, 20)
-    lengths = [len(part.split("\n", 1)[1]) for part in longest.split("\n\n") if ", taken for " in part.split("\n")[0]]
+    lengths = [
+        len(part.split("\n", 1)[1]) for part in longest.split("\n\n") if ", mistaken for " in part.split("\n")[0]
+    ]
     assert lengths == sorted(lengths, reverse=True)
 
     from dlzoo.checkpoint.load import load_task
@@ -51,10 +53,10 @@ def test_mistakes_are_the_surest_and_the_longest(train: Train, stand_in_data: Pa
     said = dict(zip(data.texts("test"), predict(task, x).argmax(1).tolist(), strict=True))
     for part in surest.split("\n\n"):
         verdict, _, text = part.strip().partition(":\n  ")
-        if ", taken for " in verdict:
+        if ", mistaken for " in verdict:
             names = ("negative", "positive")
             text = " ".join(text.split())
-            assert verdict.startswith(f"{names[told[text]]}, taken for {names[said[text]]} with")
+            assert verdict.startswith(f"{names[told[text]]}, mistaken for {names[said[text]]} with")
 
 
 def test_a_run_without_mistakes_or_texts_leaves_none(train: Train, tmp_path: Path) -> None:
@@ -97,7 +99,7 @@ def test_baselines_stand_in_the_results(train: Train, stand_in_data: Path, tmp_p
     assert metrics["baseline/accuracy_ngrams"] > 0.9
 
 
-@pytest.mark.parametrize(("name", "message"), [("ngrams", "texts with classes"), ("trigram", "language models")])
+@pytest.mark.parametrize(("name", "message"), [("ngrams", "text classification"), ("trigram", "language models")])
 def test_a_baseline_for_other_data_is_one_line(name: str, message: str, train: Train) -> None:
     done = train("data=wine", "trainer=smoke", "trainer.accelerator=cpu", f"callbacks=[checkpoint,{name}]")
     assert done.code == 2

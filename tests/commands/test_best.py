@@ -33,10 +33,10 @@ HARMFUL = {
     "sweep.storage=sqlite:////tmp/x": "brings the word",
     "++data.path='http://127.0.0.1:9/x.csv'": "brings the word",
     "seed=${oc.env:HOME}": "brings the word",
-    "-m": "brings the flag -m",
-    "--config-name=evil": "brings the flag --config-name",
-    "seed=1\n; id": "signs that a terminal would obey",
-    "seed=1\u202e": "signs that a terminal would obey",
+    "-m": "stores the flag -m",
+    "--config-name=evil": "stores the flag --config-name",
+    "seed=1\n; id": "contain control characters",
+    "seed=1\u202e": "contain control characters",
 }
 
 
@@ -52,7 +52,7 @@ def test_places_are_left_out_and_said(tmp_path: Path, terminal: Terminal) -> Non
     words = ["data=digits", "output_dir=/tmp/x", "++data.mirrors=['http://127.0.0.1:9']", "trust=evil"]
     code, out, err = terminal(best.main, sweep(tmp_path, *words))
     assert (code, out) == (0, "python train.py data=digits seed=1\n")
-    assert err.count("is left out") == 2
+    assert err.count("is omitted") == 2
 
 
 def test_a_package_of_the_users_own(tmp_path: Path, terminal: Terminal) -> None:
@@ -71,4 +71,4 @@ def test_a_metric_that_a_terminal_would_obey(tmp_path: Path, terminal: Terminal)
 def test_configs_of_a_folder_are_pointed_out(tmp_path: Path, terminal: Terminal) -> None:
     code, out, err = terminal(best.main, sweep(tmp_path, "--config-dir=/tmp/theirs", "experiment=mine"))
     assert (code, out) == (0, "python train.py --config-dir=/tmp/theirs experiment=mine seed=1\n")
-    assert "reads configs of /tmp/theirs" in err
+    assert "reads configs from /tmp/theirs" in err

@@ -56,7 +56,7 @@ def test_a_checkpoint_whose_parts_contradict_one_another(error: Exception, monke
     said = capsys.readouterr().err
     assert (left.value.code, said.count("\n")) == (2, 1)
     assert said.startswith(
-        f"error: ckpt=a.ckpt: its net, its spec and these inputs do not go together ({type(error).__name__}"
+        f"error: ckpt=a.ckpt: its net, its spec and these inputs are inconsistent ({type(error).__name__}"
     )
     monkeypatch.setattr("sys.argv", ["command"])  # then it is a bug
     with pytest.raises(type(error)):
@@ -73,4 +73,4 @@ def test_memory_that_is_not_there(error: Exception, words: list[str], monkeypatc
     with pytest.raises(SystemExit) as left:
         cli.execute(body, None)
     assert left.value.code == 1
-    assert "error: there is not enough memory" in capsys.readouterr().err
+    assert "error: out of memory" in capsys.readouterr().err

@@ -40,16 +40,16 @@ def rows(out: str, heading: str) -> dict[str, list[str]]:
     return {line.split()[0]: line.split()[1:] for line in lines}
 
 
-def test_only_what_differs_is_told(sweep: Path, terminal: Terminal, tmp_path: Path) -> None:
+def test_only_differences_are_shown(sweep: Path, terminal: Terminal, tmp_path: Path) -> None:
     code, out, err = terminal(compare.main, sweep, f"output={tmp_path / 'curves.png'}")
     assert (code, err) == (0, "")
     assert [line[:1] for line in out.splitlines()[:3]] == ["A", "B", "C"]
-    assert "10-mlp-wine-seed0   (has not ended, or failed)" in out
+    assert "10-mlp-wine-seed0   (unfinished or failed)" in out
     assert rows(out, "config") == {"config": ["A", "B", "C"], "net.hidden": ["[8]", "[16]", "[16]"]}
-    reached = rows(out, "reached")
-    assert reached["epochs"] == ["2", "2", "2"]
-    assert reached["test/accuracy"][2] == "-"
-    assert all(cell.endswith("%") for cell in reached["test/accuracy"][:2])
+    results = rows(out, "results")
+    assert results["epochs"] == ["2", "2", "2"]
+    assert results["test/accuracy"][2] == "-"
+    assert all(cell.endswith("%") for cell in results["test/accuracy"][:2])
     assert (tmp_path / "curves.png").stat().st_size > 10_000
 
 
@@ -68,21 +68,21 @@ def test_the_curves_are_those_of_metrics_csv(sweep: Path) -> None:
 
 
 def test_runs_of_other_groups(tmp_path: Path) -> None:
-    """A class that a choice names is not told twice; callbacks that not all have are told by name alone."""
+    """A class that a choice implies is not listed; callbacks that only some runs have are listed by name alone."""
     a = {"model": "mlp", "net._target_": "MLP", "net.hidden": [8], "callbacks.film._target_": "Film", "seed": 1}
     b = {"model": "lenet", "net._target_": "LeNet", "seed": True, "data.data_dir": "/a"}
     assert compare.differences([a, b]) == {
         "model": ["mlp", "lenet"],
         "net.hidden": ["[8]", "-"],
         "seed": ["1", "true"],
-        "callbacks apart": ["film", "-"],
+        "differing callbacks": ["film", "-"],
     }
 
 
 def test_mistakes_are_said(sweep: Path, terminal: Terminal, tmp_path: Path) -> None:
-    assert "give two runs or more" in terminal.mistake(compare.main, sweep / "0-mlp-wine-seed0")
+    assert "give at least two runs" in terminal.mistake(compare.main, sweep / "0-mlp-wine-seed0")
     assert "did you mean '0-mlp-wine-seed0'" in terminal.mistake(compare.main, sweep / "0-mlp-wine-seed")
-    assert "holds none" in terminal.mistake(compare.main, tmp_path, sweep)
+    assert "contains none" in terminal.mistake(compare.main, tmp_path, sweep)
     assert "must be .png" in terminal.mistake(compare.main, sweep, "output=curves.txt")
     assert "did you mean 'output'" in terminal.mistake(compare.main, sweep, "outptu=curves.png")
 

@@ -95,7 +95,7 @@ def test_the_table_of_the_run(
 
 def test_a_limit_is_said(ckpt_of: Callable[[str], Path], terminal: Terminal) -> None:
     ckpt = ckpt_of("two batches")
-    assert "digits, as far as trainer.limit_test_batches=2;" in terminal(evaluate.main, f"ckpt={ckpt}").out
+    assert "digits, limited by trainer.limit_test_batches=2;" in terminal(evaluate.main, f"ckpt={ckpt}").out
     whole = terminal(evaluate.main, f"ckpt={ckpt}", "trainer.limit_test_batches=1.0", "json=true")
     other = terminal(evaluate.main, f"ckpt={ckpt}", "data=digits", "json=true")
     limited = terminal(evaluate.main, f"ckpt={ckpt}", "json=true")
@@ -239,11 +239,11 @@ MISTAKES = {
     "data.seed=1,2": "give one value",
     "data.seed.x=1": "error",
     "data.seed=${nowhere}": "nowhere",
-    "trainer.max_epochs=3": "trainer.max_epochs: a test takes no such option",
+    "trainer.max_epochs=3": "trainer.max_epochs is not an option of a test",
     "trainer.precision=bf17-mixed": "did you mean 'bf16-mixed'",
     "trainer.accelerator=abacus": "trainer: ",
     "batch_size=0": "batch_size=0 is too small",
-    "batch_size=x": "must be a whole number",
+    "batch_size=x": "must be an integer",
     "json=yes": "json=yes: this must be true or false",
     "best.ckpt": "write key=value",
     "data=csv": "data.path is missing",

@@ -1,4 +1,4 @@
-"""A model leaves the house in one file that answers as its checkpoint does, from raw inputs, in batches of any size."""
+"""An exported model is one file whose outputs match the checkpoint's, from raw inputs, in batches of any size."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_a_file_for_one_batch_size_is_not_left(
     source = command.data_of(cfg, task, None, [])
     forward = type(view_of(task)).forward
     monkeypatch.setattr(type(view_of(task)), "forward", lambda self, x: forward(self, x.view(len(x), -1)))
-    with pytest.raises(UserError, match=r"format=torch_export: mlp cannot be written so .*batch"):
+    with pytest.raises(UserError, match=r"format=torch_export: mlp cannot be exported .*batch"):
         command.export(task, cfg, source, tmp_path / "m.pt2", command.Options(ckpt="", format="torch_export"))
     assert list(tmp_path.iterdir()) == []
 
@@ -168,10 +168,10 @@ def test_a_file_for_one_batch_size_is_not_left(
 def test_mistakes_are_said(ckpt_of: Callable[[str], Path], terminal: Terminal, tmp_path: Path) -> None:
     wine = f"ckpt={ckpt_of('wine')}"
     assert "did you mean 'onnx'" in terminal.mistake(command.main, wine, "format=onx")
-    assert "the ending of format=torch_export is .pt2" in terminal.mistake(
+    assert "the extension for format=torch_export is .pt2" in terminal.mistake(
         command.main, wine, "format=torch_export", f"output={tmp_path / 'm.onnx'}"
     )
-    assert "goes with format=onnx" in terminal.mistake(command.main, wine, "format=safetensors", "quantize=int8")
+    assert "needs format=onnx" in terminal.mistake(command.main, wine, "format=safetensors", "quantize=int8")
     assert "what can be exported: model" in terminal.mistake(
         command.main, wine, "part=decoder", f"output={tmp_path / 'm.onnx'}"
     )
@@ -262,7 +262,7 @@ SMALL: dict[str, list[str]] = {
 """Tiny nets where the defaults take long."""
 
 LIBRARY = ("dlzoo.nets.torchvision_net.TorchvisionNet", "dlzoo.nets.timm_net.TimmNet")
-MODELS = config.groups()["model"]
+MODELS = [name for name in config.groups()["model"] if name not in matrix.NOT_EXPORTED]
 LARGE = {name for name in MODELS if config.compose([f"model={name}"]).net._target_ in LIBRARY} - {"resnet20"}
 ALIKE = {"denoising_autoencoder", "contractive_autoencoder", "sparse_autoencoder", "stacked_autoencoder", "rnn"}
 ALIKE |= {
@@ -284,7 +284,7 @@ ALIKE |= {"cnn", "cnn_pool", "fast_cnn", "conv_autoencoder", "counting_rnn"}
 @pytest.mark.parametrize(
     "model", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE | ALIKE else []) for name in MODELS]
 )
-def test_every_model_leaves_the_house(model: str, stand_in_data: Path) -> None:
+def test_every_model_can_be_exported(model: str, stand_in_data: Path) -> None:
     words = [f"data_dir={stand_in_data}", *SMALL.get(model, [])]
     if model == "random":
         ((_, row),) = matrix.rows_of(model, ("onnx",), words)

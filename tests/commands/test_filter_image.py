@@ -125,10 +125,10 @@ def test_mistakes(photo: Path, terminal: Terminal) -> None:
         (*known, "size=30", "padding=none"): "change padding or size",
         (*known, "size=30", "padding=reflect"): "choose padding=replicate",
         (*known, "padding=mirror"): "padding=mirror is unknown",
-        (*known, "size=ten"): "this must be a whole number",
+        (*known, "size=ten"): "must be an integer",
         (*known, f"output={photo}"): "would overwrite an input file",
-        (*known, "output=x.jpg"): "must end in .png",
-        (known[0], "kernel=blur,sobel", "output=x.png"): "one file for 2 kernels",
+        (*known, "output=x.jpg"): "the extension must be .png",
+        (known[0], "kernel=blur,sobel", "output=x.png"): "is one file, but there are 2 kernels",
     }
     for words, message in says.items():
         assert message in terminal.mistake(filter_image.main, *words)
@@ -136,5 +136,5 @@ def test_mistakes(photo: Path, terminal: Terminal) -> None:
 
 
 def test_a_picture_that_would_fill_memory(photo: Path, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filter_image, "MOST_PIXELS", 5)
-    assert "at most 5 are filtered at once" in terminal.mistake(filter_image.main, f"input={photo}", "kernel=sobel")
+    monkeypatch.setattr(filter_image, "MAX_PIXELS", 5)
+    assert "the limit is 5" in terminal.mistake(filter_image.main, f"input={photo}", "kernel=sobel")

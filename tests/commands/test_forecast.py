@@ -337,7 +337,7 @@ def test_without_input_the_test_of_the_run_is_forecast(runs: list[Path], termina
 def test_mistakes_about_recent_values(runs: list[Path], terminal: Terminal, tmp_path: Path) -> None:
     known = f"ckpt={runs[0]}"
     says = {
-        "has 20 rows, but this checkpoint needs 24": recent(tmp_path, after=76).read_text(),
+        "has 20 rows, but this checkpoint needs at least 24": recent(tmp_path, after=76).read_text(),
         "1 x month missing between 2006-02-01 (row 14)": recent(tmp_path, drop="2006-03").read_text(),
         "data.values=sales: standard input has no such column": recent(tmp_path).read_text().replace("sales", "sold"),
         "are the same month": recent(tmp_path).read_text().replace("2006-03", "2006-02-27"),
@@ -348,13 +348,13 @@ def test_mistakes_about_recent_values(runs: list[Path], terminal: Terminal, tmp_
             assert message in terminal.mistake(main, known, "input=-", stdin=text.encode())
     path = recent(tmp_path)
     for words, message in {
-        ("top_k=3",): "top_k: this checkpoint predicts values (sales)",
-        ("invert=true",): "invert: this checkpoint takes a series of sales",
+        ("top_k=3",): "top_k does not apply: this checkpoint predicts values (sales)",
+        ("invert=true",): "invert does not apply: this checkpoint takes a series of sales",
     }.items():
         assert message in terminal.mistake(predict.main, known, f"input={path}", *words)
     for words, message in {
         ("horizon=0",): "horizon=0 is too small",
-        ("picture=x.doc",): "must end in .png",
+        ("picture=x.doc",): "the extension must be .png",
         (f"output={path}",): "would overwrite an input file",
     }.items():
         assert message in terminal.mistake(forecast.main, known, f"input={path}", *words)
@@ -367,4 +367,4 @@ def test_checkpoints_of_other_things(runs: list[Path], terminal: Terminal, tmp_p
     ckpt = run(tmp_path / "wine", "data=wine")["checkpoints"]["best"]
     assert "takes a table of 13 features, not a series" in terminal.mistake(forecast.main, f"ckpt={ckpt}")
     other = changed(runs[1], tmp_path / "x.ckpt", lambda c: c["dlzoo"]["spec"]["target"].update(names=["cost"]))
-    assert "has the columns ('cost',), but" in terminal.mistake(forecast.main, f"ckpt={runs[0]},{other}")
+    assert "has columns ('cost',), but" in terminal.mistake(forecast.main, f"ckpt={runs[0]},{other}")

@@ -83,7 +83,7 @@ def test_all_pictures_beside_the_checkpoints_and_in_tensorboard(lenet: Path, ckp
     assert [said[name] for name in ALL] == [f"{folder / name}.png" for name in ALL]
     assert said["look"] == f"tensorboard --logdir {folder}"
     accuracy = results.read(lenet)["metrics"]["test/accuracy"]
-    assert said["recognised"] == f"{accuracy:.2%} of 359 test pictures"
+    assert said["recognised"] == f"{accuracy:.2%} of 359 test images"
     events = EventAccumulator(str(folder)).Reload()
     assert {*events.Tags()["images"]} == {*ALL}
     with Image.open(folder / "grad_cam.png") as image:
@@ -100,7 +100,7 @@ def test_the_pictures_are_of_this_net_and_these_data(ckpt: Path, terminal: Termi
     for label, shares, classes in zip(y.tolist(), top.values.tolist(), top.indices.tolist(), strict=False):
         for word in (f"is {label}", *(f"{k}  {p:.0%}" for k, p in zip(classes, shares, strict=True))):
             shown.remove(word)
-    assert sorted(shown) == ["evidence (Grad-CAM) in layers.5", *(f"test picture {i}" for i in range(1, 6))]
+    assert sorted(shown) == ["evidence (Grad-CAM) in layers.5", *(f"test image {i}" for i in range(1, 6))]
     assert "weights of layers.0  Conv2d: 6 of 1x5x5" in words_in(drawn["kernels"])
     depths = [word for word in words_in(drawn["feature_maps"]) if " of " in word]
     assert depths == ["layers.1  ReLU  6 of 28x28", "layers.5  MaxPool2d  16 of 5x5"]
@@ -162,7 +162,7 @@ def test_a_folder_of_images_and_other_data(
     assert {"a.png", "b.png"} < {*words_in(drawn["grad_cam"])}
     assert "c.png" not in words_in(drawn["grad_cam"])
     assert f"error: {tmp_path}/bad.png cannot be read as an image" in err
-    assert "of 180 test pictures" in lines(out)["recognised"]
+    assert "of 180 test images" in lines(out)["recognised"]
 
 
 def test_pictures_that_were_learned_from_are_not_recognised(ckpt: Path, terminal: Terminal) -> None:
@@ -182,7 +182,7 @@ def test_a_net_without_maps(terminal: Terminal, tmp_path: Path) -> None:
     assert code == 0
     assert pngs(tmp_path / "new" / "looks") == {"kernels", "classes", "mistakes"}
     said = lines(out)
-    assert said["grad_cam"] == said["feature_maps"] == "left out: no layer of this net gives maps"
+    assert said["grad_cam"] == said["feature_maps"] == "skipped: this net has no layer with feature maps"
 
 
 def test_no_mistakes(ckpt: Path, terminal: Terminal, drawn: dict[str, Any]) -> None:
@@ -192,34 +192,34 @@ def test_no_mistakes(ckpt: Path, terminal: Terminal, drawn: dict[str, Any]) -> N
     task, options = load_task(ckpt)[0], inspection.Options(ckpt="")
     assert isinstance(task, Supervised)
     said = inspection.draw_mistakes(task, Recognised(none, none, counts), options, with_heat=True)
-    assert said == "there are none among 10 test pictures"
+    assert said == "there are none among 10 test images"
 
 
 def test_other_checkpoints_are_refused(terminal: Terminal, tmp_path: Path) -> None:
     for name, words in {"wine": ["data=wine"], "houses": table_words(tmp_path)}.items():
         stored = run(tmp_path / name, *words)["checkpoints"]["best"]
         message = terminal.mistake(inspection.main, f"ckpt={stored}")
-        assert "only classifiers of pictures can be looked into, but this takes a table of" in message
+        assert "only image classifiers can be inspected, but this takes a table of" in message
         assert f"and predicts {'classes' if name == 'wine' else 'values'}" in message
         assert not (tmp_path / name / "inspect").exists()
 
 
 MISTAKES = {
     "ckpt=nothing.ckpt": "there is no such file",
-    "num=0": "num=0 is out of range; it must be at least 1",
-    "top_k=6": "top_k=6 is out of range; it must be from 1 to 5",
-    "depths=x": "depths=x: this must be a whole number",
-    "mistakes=-1": "mistakes=-1 is out of range; it must be at least 0",
+    "num=0": "num=0 is out of range: it must be at least 1",
+    "top_k=6": "top_k=6 is out of range: it must be from 1 to 5",
+    "depths=x": "depths=x must be an integer",
+    "mistakes=-1": "mistakes=-1 is out of range: it must be at least 0",
     "limit=0": "limit=0 is out of range",
     "layer=layers.44": "layer=layers.44: no such layer with maps; did you mean 'layers.4'?",
     "input=nothing.png": "input=nothing.png: there is no such file or folder",
-    "invert=true": "invert: this is for the images of input=…",
-    "fit=crop": "fit: this is for the images of input=…",
+    "invert=true": "invert applies to the images of input=…",
+    "fit=crop": "fit applies to the images of input=…",
     "data=mnits": "did you mean 'mnist'",
     "data=wine": "data=wine does not fit this checkpoint: it was trained on images of 1x8x8",
     "data.batch_sise=3": "did you mean 'batch_size'",
-    "output=/dev/null": "output=/dev/null: /dev/null is no folder that can be written to",
-    "output=/dev/null/x": "/dev/null is no folder",
+    "output=/dev/null": "output=/dev/null: /dev/null is not a writable folder",
+    "output=/dev/null/x": "/dev/null is not a writable folder",
     "ouptut=x": "did you mean 'output'",
 }
 

@@ -113,7 +113,7 @@ def test_returns_are_drawn_where_there_are_some() -> None:
     [
         (("episodes=0",), "episodes=0 is too small"),
         (("seed=-1",), "seed=-1"),
-        (("video=out.avi",), "a film ends in .gif or .mp4"),
+        (("video=out.avi",), "the extension must be .gif or .mp4"),
         (("episode=2",), "did you mean 'episodes'"),
     ],
 )
@@ -123,12 +123,12 @@ def test_mistakes_are_answered(words: tuple[str, ...], said: str, ckpt: Path, te
 
 def test_who_plays_nothing_and_what_cannot_be_drawn_say_so(terminal: Terminal, tmp_path: Path) -> None:
     run(tmp_path / "table", "model=mlp", *table_words(tmp_path))
-    assert "plays nothing" in terminal.mistake(play.main, f"ckpt={tmp_path / 'table' / 'checkpoints' / 'best.ckpt'}")
+    assert "is not an agent" in terminal.mistake(play.main, f"ckpt={tmp_path / 'table' / 'checkpoints' / 'best.ckpt'}")
     words: Any = ("data=gym", "data.id=Chain-v0", "data.max_episode_steps=5")
     run(tmp_path / "chain", "model=dqn", *words, *SMALL, "callbacks=[checkpoint,agents]")
     best = tmp_path / "chain" / "checkpoints" / "best.ckpt"
     assert not list(best.parents[1].glob("film*"))
-    assert "cannot draw itself" in terminal.mistake(play.main, f"ckpt={best}", f"video={tmp_path / 'out.gif'}")
+    assert "cannot render images" in terminal.mistake(play.main, f"ckpt={best}", f"video={tmp_path / 'out.gif'}")
     assert made.Chain.__name__ == "Chain"
 
 

@@ -72,7 +72,7 @@ def told(answer: Any) -> list[dict[str, float]]:
     return [{g["class"]: g["probability"] for g in record["predictions"]} for record in json.loads(answer.out)]
 
 
-def as_told(p: Tensor, names: tuple[str, ...], top_k: int) -> list[dict[str, float]]:
+def as_predictions(p: Tensor, names: tuple[str, ...], top_k: int) -> list[dict[str, float]]:
     return [dict(sorted(zip(names, row, strict=True), key=lambda item: -item[1])[:top_k]) for row in p.tolist()]
 
 
@@ -81,7 +81,7 @@ def test_a_folder_of_images(
 ) -> None:  # fmt: skip
     ckpt, (folder, x) = ckpt_of("digits"), digits
     answer = terminal(predict.main, f"ckpt={ckpt}", f"input={folder}", "format=json")
-    expected = as_told(probabilities(ckpt, x), tuple("0123456789"), 3)
+    expected = as_predictions(probabilities(ckpt, x), tuple("0123456789"), 3)
     assert told(answer) == expected  # exactly: the same tensors through the same net
     assert [[*said] for said in told(answer)] == [[*said] for said in expected]  # the most probable first
     names = [str(Path(record["input"]).relative_to(folder)) for record in json.loads(answer.out)]
@@ -127,7 +127,7 @@ def test_any_image_becomes_what_the_net_wants(
     x = torch.from_numpy(decode(str(path)).copy())[None]
     answer = terminal(predict.main, f"ckpt={ckpt}", f"input={path}", "format=json", "top_k=10", *words)
     p = probabilities(ckpt, 255 - x if "invert=true" in words else x)
-    assert told(answer) == as_told(p, tuple("0123456789"), 10)
+    assert told(answer) == as_predictions(p, tuple("0123456789"), 10)
 
 
 def test_an_image_on_standard_input(
@@ -159,7 +159,7 @@ def test_rows_of_a_table(
     (tmp_path / "rows.csv").write_text(text)
     source = tmp_path / "rows.csv" if way == "file" else "-"
     answer = terminal(predict.main, f"ckpt={ckpt_of('wine')}", f"input={source}", "format=json", stdin=text.encode())
-    assert told(answer) == as_told(probabilities(ckpt_of("wine"), x), ("class_0", "class_1", "class_2"), 3)
+    assert told(answer) == as_predictions(probabilities(ckpt_of("wine"), x), ("class_0", "class_1", "class_2"), 3)
     assert [record["input"] for record in json.loads(answer.out)] == [1, 2, 3, 4]
 
 
@@ -228,19 +228,19 @@ def test_units() -> None:
     assert found == [
         {"input": "x", "values": {"price": 1.25, "input": -3.0}, "units": {"price": "100,000 $", "input": ""}}
     ]
-    assert records.render(found, target, "table").split("\n")[0].split() == [
+    assert records.render(found, "table").split("\n")[0].split() == [
         "input",
         "price",
         "(100,000",
         "$)",
         "input",
     ]
-    assert records.render(found, target, "csv") == "input,price,input\nx,1.25,-3.0\n"
+    assert records.render(found, "csv") == "input,price,input\nx,1.25,-3.0\n"
 
 
 def test_a_long_name_is_not_cut() -> None:
     found = records.to_records(["long/" * 60 + "x.png"], torch.tensor([[0.75, 0.25]]), Classes(("yes", "no")), 1)
-    assert records.render(found, Classes(("yes", "no")), "table").splitlines()[1].split() == [
+    assert records.render(found, "table").splitlines()[1].split() == [
         "long/" * 60 + "x.png", "yes", "75.00%",
     ]  # fmt: skip
 
@@ -270,7 +270,7 @@ def test_what_can_be_read_is_predicted(
     assert code == 2
     assert [Path(record["input"]).name for record in json.loads(out)] == ["1.png", "4.png"]
     assert err.startswith(f"error: {tmp_path}/2.png cannot be read as an image")
-    assert err.endswith(", nor can 1 others\n")
+    assert err.endswith(" (and 1 more that cannot be read)\n")
 
 
 def test_mistakes_about_images(ckpt_of: Callable[[str], Path], terminal: Terminal, tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_mistakes_about_images(ckpt_of: Callable[[str], Path], terminal: Termina
         f"input={tmp_path}/nowhere/photo.png": f"there is no folder {tmp_path}/nowhere",
         f"input={tmp_path}/photo.png": "photo.png cannot be read as an image",
         f"input={tmp_path}/rows.csv": "rows.csv cannot be read as an image",
-        f"input={tmp_path}/empty": "holds no image (.jpg",
+        f"input={tmp_path}/empty": "contains no image (.jpg",
         "input=-": "standard input is empty",
         "inptu=3": "did you mean 'input'",
         "separator=;": "input is missing",
@@ -294,9 +294,9 @@ def test_mistakes_about_images(ckpt_of: Callable[[str], Path], terminal: Termina
     word = f"input={tmp_path}/photo.png"
     says = {
         "top_k=0": "top_k=0 is too small",
-        "top_k=few": "top_k=few: this must be a whole number",
+        "top_k=few": "top_k=few must be an integer",
         "format=jason": "did you mean 'json'",
-        "separator=;": "separator: this checkpoint takes images of 1x8x8",
+        "separator=;": "separator does not apply: this checkpoint takes images of 1x8x8",
         f"output={tmp_path}": "this is a folder",
         f"output={tmp_path}/nowhere/x.json": "is not a writable folder",
         f"output={tmp_path}/photo.png": "would overwrite an input file",
@@ -319,10 +319,12 @@ def test_mistakes_about_tables(ckpt_of: Callable[[str], Path], terminal: Termina
     for text, message in tables.items():
         assert message in terminal.mistake(predict.main, *known, stdin=text.encode("latin-1"))
     table = ROOMS.encode()
-    assert "top_k: this checkpoint predicts values (price)" in terminal.mistake(
+    assert "top_k does not apply: this checkpoint predicts values (price)" in terminal.mistake(
         predict.main, *known, "top_k=3", stdin=table
     )
-    assert "invert: this checkpoint takes a table" in terminal.mistake(predict.main, *known, "invert=true", stdin=table)
+    assert "invert does not apply: this checkpoint takes a table" in terminal.mistake(
+        predict.main, *known, "invert=true", stdin=table
+    )
     assert "this is a folder" in terminal.mistake(predict.main, known[0], f"input={tmp_path}")
     lacking = ROOMS.replace(";\n", ";\n").replace("7.5", "")
     assert terminal(predict.main, *known, stdin=lacking.encode()).code == 0  # filled as in training
@@ -403,7 +405,7 @@ def test_labels_are_predicted_each_with_its_probability(terminal: Terminal, tmp_
     assert shown[1].split() == ["1", *(f"{p:.2%}" for p in expected[0].tolist())]
     assert terminal(predict.main, f"ckpt={ckpt}", f"input={rows}", "format=csv").out.startswith("input,spam,urgent\n")
     said = terminal.mistake(predict.main, f"ckpt={ckpt}", f"input={rows}", "top_k=2")
-    assert "top_k: this checkpoint predicts labels (spam, urgent), not classes" in said
+    assert "top_k does not apply: this checkpoint predicts labels (spam, urgent), not classes" in said
     again = json.loads(terminal(evaluate.main, f"ckpt={ckpt}", "json=true").out)
     assert again["metrics"]["test/exact_match"] == results["metrics"]["test/exact_match"]
     view = export_view(task)

@@ -70,7 +70,7 @@ def test_classes_that_nobody_named_have_numbers(folder: Path, terminal: Terminal
         (["model=resnet18", "net.weight=none"], "did you mean 'weights'?"),
         (["model=resnet18", "ckpt=a.ckpt"], "give ckpt=<run>/checkpoints/best.ckpt, or model="),
         ([], "give ckpt=<run>/checkpoints/best.ckpt, or model="),
-        (["ckpt=a.ckpt", "net.weights=imagenet"], "the net of a checkpoint is what it is"),
+        (["ckpt=a.ckpt", "net.weights=imagenet"], "the net of a checkpoint cannot be changed"),
         (["model=resnet18", "net.weights=part.pth"], "net.weights=part.pth has no last layer: resnet18 calls it fc"),
     ],
 )

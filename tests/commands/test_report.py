@@ -86,7 +86,7 @@ def test_the_page_holds_all_of_the_run(run_dir: Path, terminal: Terminal) -> Non
         assert told in page.text, told
     for told in ("2 epochs in 2.5 s on cpu, 148 parameters, seed 7", "hidden: [8]", "seed=7", "abc", "2.5"):
         assert told in page.text, told
-    assert "none" not in page.text.split("Config")[1].split("the whole config")[0]
+    assert "none" not in page.text.split("Config")[1].split("full config")[0]
     assert [name for name, _ in page.pictures] == ["learning curves", "zebra"], "the curves come first"
 
 
@@ -101,20 +101,20 @@ def test_a_run_that_has_not_ended(run_dir: Path, terminal: Terminal) -> None:
     (run_dir / "results.json").unlink()
     assert terminal(report.main, run_dir).code == 0
     page = Page((run_dir / "report.html").read_text(encoding="utf-8"))
-    assert "has not ended, or failed; 2 epochs are known" in page.text
+    assert "is unfinished or failed; 2 epochs recorded" in page.text
 
 
 def test_mistakes_are_said(run_dir: Path, terminal: Terminal, tmp_path: Path) -> None:
     assert "give one run folder" in terminal.mistake(report.main)
     assert "did you mean 'run'" in terminal.mistake(report.main, tmp_path / "rum")
-    assert "no run folder" in terminal.mistake(report.main, tmp_path)
+    assert "is not a run folder" in terminal.mistake(report.main, tmp_path)
     assert "output" in terminal.mistake(report.main, run_dir, f"output={tmp_path}")
 
 
 def test_a_name_that_is_no_unicode_and_pictures_without_end(
     run_dir: Path, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "LARGEST_PAGE", sum(path.stat().st_size for path in run_dir.glob("*.*g")) + 500)
+    monkeypatch.setattr(report, "MAX_PAGE_BYTES", sum(path.stat().st_size for path in run_dir.glob("*.*g")) + 500)
     for name in (b"x\xff.png", b"y.png", b"z.png"):
         Path(os.fsdecode(os.path.join(os.fsencode(run_dir), name))).write_bytes(b"x" * 200)
     assert terminal(report.main, run_dir).code == 0

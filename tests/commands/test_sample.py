@@ -127,7 +127,7 @@ def test_the_command(ckpt: Path, terminal: Terminal, tmp_path: Path) -> None:
         (["temperature=-1"], "temperature=-1.0 must be at least 0"),
         (["top_k=0"], "top_k=0 is too small"),
         (["length=0"], "length=0 is too small"),
-        (["length=x"], "length=x: this must be a whole number"),
+        (["length=x"], "length=x must be an integer"),
         (["output=."], "this is a folder"),
     ],
 )

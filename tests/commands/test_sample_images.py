@@ -101,10 +101,10 @@ def test_mistakes_of_sampling(ckpt_of: Callable[[str], Path], terminal: Terminal
         ("vae", "class=7"): "class=7: this model is not class-conditional; cvae and cgan are",
         ("cvae", "class=seven"): "class=seven is unknown; choose from: 0, 1",
         ("vae", "n=0"): "n=0 must lie between 1 and 100,000",
-        ("vae", "n=few"): "n=few: this must be a whole number",
+        ("vae", "n=few"): "n=few must be an integer",
         ("vae", "clas=7"): "did you mean 'class'?",
-        ("mlp", "n=3"): "its model (Supervised) generates nothing; see scripts/predict.py",
-        ("denoising_autoencoder", "n=3"): "generates nothing",
+        ("mlp", "n=3"): "its model (Supervised) is not generative; see scripts/predict.py",
+        ("denoising_autoencoder", "n=3"): "is not generative",
     }
     for (name, word), message in says.items():
         assert message in terminal.mistake(sample.main, f"ckpt={ckpt_of(name)}", word)
@@ -161,13 +161,13 @@ def test_mistakes_of_reconstructing(
 ) -> None:
     given = f"input={digits[0]}"
     message = terminal.mistake(predict.main, f"ckpt={ckpt_of('cvae')}", given)
-    assert "must be told the class" in message
+    assert "needs its class" in message
     message = terminal.mistake(predict.main, f"ckpt={ckpt_of('gan')}", given)
     assert "(Adversarial) predicts neither classes nor values" in message
     message = terminal.mistake(predict.main, f"ckpt={ckpt_of('mlp')}", given, "pictures=x")
-    assert "pictures: this checkpoint makes no pictures" in message
+    assert "does not output images" in message
     message = terminal.mistake(predict.main, f"ckpt={ckpt_of('vae')}", given, "top_k=2")
-    assert "top_k: this checkpoint makes pictures" in message
+    assert "this checkpoint outputs images, not classes" in message
 
 
 # Codes
@@ -186,7 +186,7 @@ def test_codes_are_those_of_the_task(split: str, ckpt_of: Callable[[str], Path],
         np.testing.assert_allclose(found["errors"], errors.numpy(), rtol=1e-4)
         assert found["labels"].tolist() == rows.y.tolist()
         assert found["names"].tolist() == [*"0123456789"]
-    assert answer.out == f"codes   codes.npz: {rows.num_rows:,} of 20 numbers\n"
+    assert answer.out == f"latents   codes.npz: {rows.num_rows:,} of dimension 20\n"
 
 
 def test_codes_as_a_table(ckpt_of: Callable[[str], Path], terminal: Terminal) -> None:
@@ -202,8 +202,8 @@ def test_codes_as_a_table(ckpt_of: Callable[[str], Path], terminal: Terminal) ->
 
 def test_mistakes_of_encoding(ckpt_of: Callable[[str], Path], terminal: Terminal) -> None:
     says = {
-        ("gan", "split=test"): "its model (Adversarial) makes no codes of pictures",
-        ("vae", "output=codes.txt"): "the ending must be .npz or .csv",
+        ("gan", "split=test"): "its model (Adversarial) does not encode images",
+        ("vae", "output=codes.txt"): "the extension must be .npz or .csv",
         ("vae", "split=all"): "split=all is unknown",
         ("vae", "data=wine"): "data=wine does not fit this checkpoint",
         ("vae", "data.sed=3"): "did you mean 'seed'?",

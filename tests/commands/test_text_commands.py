@@ -86,11 +86,11 @@ def test_mistakes(ckpt: Path, terminal: Terminal, tmp_path: Path) -> None:
     for word, message in {
         "input=revews.txt": "there is no such file or folder",
         f"input={tmp_path}/latin.txt": "is not utf-8 text (line 1, byte 3 is 0xe9); set encoding=latin-1",
-        f"input={tmp_path}/empty.txt": "holds no text",
+        f"input={tmp_path}/empty.txt": "contains no text",
         f"input={tmp_path}": "this is a folder, but the checkpoint takes texts of lower-case words",
     }.items():
         assert message in terminal.mistake(predict.main, f"ckpt={ckpt}", word)
-    assert "invert: this checkpoint takes texts" in terminal.mistake(
+    assert "invert does not apply: this checkpoint takes texts" in terminal.mistake(
         predict.main, f"ckpt={ckpt}", f"input={FOOD}", "invert=true"
     )
     assert terminal(predict.main, f"ckpt={ckpt}", f"input={tmp_path}/latin.txt", "encoding=latin-1").code == 0

@@ -390,14 +390,13 @@ def test_a_run_that_is_continued_does_not_write_into_files_of_other_names(
 
 def test_a_class_name_is_no_formula_and_no_command_of_the_terminal(tmp_path: Path) -> None:
     from dlzoo.commands.records import render
-    from dlzoo.specs.targets import Classes
 
     names = ("=cmd|' /C calc'!A0", "\x1b]0;owned\x07", "-0.5")
     records = [
         {"input": "@x.png", "predictions": [{"class": name, "probability": 0.5} for name in names]},
     ]
-    first, second = csv.reader(io.StringIO(render(records, Classes(names), "csv")))
+    first, second = csv.reader(io.StringIO(render(records, "csv")))
     assert first[0] == "input"
     assert second[:4] == ["'@x.png", "'=cmd|' /C calc'!A0", "0.5", "\x1b]0;owned\x07"]
     assert second[5] == "-0.5"
-    assert "\x1b" not in render(records, Classes(names), "table")
+    assert "\x1b" not in render(records, "table")

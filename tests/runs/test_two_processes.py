@@ -84,6 +84,7 @@ FAMILIES = {
 
 AS_RESNET = "net of a library, as resnet20"
 NOT_HERE = {
+    "siamese": "data with two named inputs come from the user's own files; no published data have them",
     **dict.fromkeys(("dqn", "q_table", "random"), "agents learn in one process, and say so"),
     **dict.fromkeys(
         ("convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet", "inception_resnet_v2"),

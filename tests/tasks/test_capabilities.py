@@ -158,9 +158,9 @@ def test_an_export_uses_the_copy_and_compares_with_the_task() -> None:
 @pytest.mark.parametrize(
     ("report", "model", "message"),
     [
-        (NgramBaseline(), "lenet", "callbacks.ngrams is a baseline for texts with classes, but the data gives images"),
+        (NgramBaseline(), "lenet", "callbacks.ngrams is a baseline for text classification, but the data gives images"),
         (TrigramBaseline(), "bilstm", "callbacks.trigram is a baseline for language models, but Classification learns"),
-        (GradientFlow(), "mlp", "callbacks.gradient_flow shows nets with a scalar state .* but this is MLP"),
+        (GradientFlow(), "mlp", "callbacks.gradient_flow needs a net with a scalar state .* but this is MLP"),
     ],
 )
 def test_an_inapplicable_requested_report_is_reported(report: Report, model: str, message: str) -> None:

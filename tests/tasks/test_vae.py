@@ -168,7 +168,7 @@ def test_a_non_finite_mean_ends_training(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(VariationalAutoencoder, "log_step", spoilt)
     overrides = ("model=vae", "callbacks=[checkpoint,problems]", "task.num_importance_samples=1")
     assert run(tmp_path, *overrides, "trainer.max_epochs=5")["epochs"] == 1
-    assert "train/measured is nan in epoch 1, so training ends here" in (tmp_path / "warnings.txt").read_text()
+    assert "train/measured is nan in epoch 1, so training stops" in (tmp_path / "warnings.txt").read_text()
 
 
 def test_a_conditional_vae_accepts_soft_labels() -> None:

@@ -127,7 +127,7 @@ def test_a_row_that_is_not_finite_is_named(
     assert "first: in the inputs of the batch" in again.out
     assert "! net.hidden.0 (Linear)" in again.out
     usual = Terminal(monkeypatch, capsys).mistake(rerun_step.main, f"ckpt={good_checkpoint(train, tmp_path)}")
-    assert "nonfinite.ckpt that a failed run left" in usual
+    assert "nonfinite.ckpt that a failed run wrote" in usual
 
 
 def good_checkpoint(train: Train, tmp_path: Path) -> Path:

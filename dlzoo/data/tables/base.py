@@ -13,7 +13,7 @@ import tarfile
 import warnings
 import zlib
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -27,6 +27,7 @@ from dlzoo.data.splits import holdout
 from dlzoo.errors import UserError, nearest
 from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.inputs import Column, TableSpec
+from dlzoo.specs.named import NamedSpec
 from dlzoo.specs.targets import Classes, Values
 from dlzoo.utils.download import LimitedGzip, damaged, download, find, folder_of, read_bytes
 
@@ -48,6 +49,23 @@ def encode(frame: pd.DataFrame, columns: Sequence[Column]) -> Tensor:
         raise UserError(f"the table lacks {hints}")
     parts = [_one_hot(frame[c.name], c) if c.categories else _number(frame[c.name], c) for c in columns]
     return torch.from_numpy(np.concatenate(parts, axis=1, dtype=np.float32))
+
+
+def encode_inputs(frame: pd.DataFrame, spec: Spec) -> Tensor | dict[str, Tensor]:
+    """What a net of this spec is given of raw rows: the features of a table, or those of several tables by name."""
+    parts = {name: encode(frame, part.columns) for name, part in tables_of(spec).items()}
+    return parts if spec.named is not None else parts[""]
+
+
+def tables_of(spec: Spec) -> dict[str, TableSpec]:
+    """The tables that a spec is made of, by name; one alone has none. Empty: it holds something else.
+
+    >>> tables_of(TableSpec((Column("a"),), Values(("y",)))).keys()
+    dict_keys([''])
+    """
+    parts: Mapping[str, Spec] = spec.named.by_name if spec.named is not None else {"": spec}
+    found = {name: part.table for name, part in parts.items()}
+    return {name: table for name, table in found.items() if table is not None} if all(found.values()) else {}
 
 
 def as_text(values: pd.Series) -> pd.Series:
@@ -128,7 +146,7 @@ class TableData(InMemoryData):
         self.test_seed = test_seed
 
     @abstractmethod
-    def declare(self) -> TableSpec: ...
+    def declare(self) -> TableSpec | NamedSpec: ...
 
     @abstractmethod
     def table(self) -> Arrays:
@@ -143,12 +161,11 @@ class TableData(InMemoryData):
         """Row numbers (training with validation, test)."""
         return holdout(rows, target, self.test_fraction, seed=self.test_seed)
 
-    def fit_spec(self, train: Arrays) -> Spec:
+    def with_moments(self, spec: Spec, parts: Iterable[Tensor]) -> Spec:
         """One-hot features stay 0 and 1: their mean is 0 and their standard deviation 1."""
-        spec = super().fit_spec(train)
-        if not spec.mean:
-            return spec
-        one_hot = [bool(column.categories) for column in self.declare().columns for _ in column.feature_names]
+        spec = super().with_moments(spec, parts)
+        assert spec.table is not None
+        one_hot = [bool(column.categories) for column in spec.table.columns for _ in column.feature_names]
         mean = tuple(0.0 if skip else m for m, skip in zip(spec.mean, one_hot, strict=True))
         std = tuple(1.0 if skip else s for s, skip in zip(spec.std, one_hot, strict=True))
         return spec.with_statistics(mean, std)

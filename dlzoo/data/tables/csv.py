@@ -8,36 +8,26 @@ at, so that columns that it lacks are told of early.
 
 from __future__ import annotations
 
-import dataclasses
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dlzoo.data.csv_reader import MISSING_MARKS, read_header, read_table
 from dlzoo.data.loaders import Arrays
-from dlzoo.data.tables.base import TableData, as_numbers, as_text, encode
+from dlzoo.data.tables.base import TableData, as_numbers, as_text, encode_inputs, tables_of
+from dlzoo.data.tables.csv_targets import Problem, TargetReader, finite, groups_of, targets_of
 from dlzoo.errors import UserError, nearest
 from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.inputs import Column, TableSpec
-from dlzoo.specs.targets import Classes, Labels, Values
+from dlzoo.specs.named import NamedSpec, Targets, check_names
+from dlzoo.specs.targets import Classes
 from dlzoo.utils import files as paths
 
 if TYPE_CHECKING:
     import pandas as pd
-
-log = logging.getLogger(__name__)
-
-FEW_VALUES = 20
-"""A target of whole numbers is taken as classes up to this many different ones."""
-
-
-ANSWERS = {"yes": 1, "no": 0, "true": 1, "false": 0, "1": 1, "0": 0, "1.0": 1, "0.0": 0}
-"""What cells of a yes/no label hold, in upper or lower case."""
 
 
 class CsvTable(TableData):
@@ -45,10 +35,14 @@ class CsvTable(TableData):
 
     Args:
         path: the file; .gz, .bz2 and .xz are read as they are.
-        target: the column to predict, or several columns: all yes/no labels, or all numbers.
+        target: the column to predict, or several columns: all yes/no labels, or all numbers. Several targets of any
+            kinds have names of their own, each with its column or columns: {price: median_price, tags: [old, new]}.
+        inputs: names of several inputs of the net, each with its columns: {left: [a, b], right: [c, d]}. A column may
+            go to several; those that are not named are left out. None: one input of all columns.
         problem: auto takes text as classes, and also whole numbers where there are at most 20 different ones and at
             most half as many as rows; other numbers are values. Several columns are labels where each holds answers
-            such as yes and no, true and false, 1 and 0, else values.
+            such as yes and no, true and false, 1 and 0, else values. Of named targets also by name,
+            {price: regression}; auto for the others.
         drop: columns to leave out.
         categorical: columns of numbers that are names (codes): one feature for each, as for text.
         weight: a column of sample weights, factors on the loss.
@@ -66,8 +60,9 @@ class CsvTable(TableData):
         self,
         *,
         path: str,
-        target: str | Sequence[str],
-        problem: Literal["auto", "classification", "regression"] = "auto",
+        target: str | Sequence[str] | Mapping[str, str | Sequence[str]],
+        inputs: Mapping[str, Sequence[str]] | None = None,
+        problem: Problem | Mapping[str, Problem] = "auto",
         drop: Sequence[str] = (),
         categorical: Sequence[str] = (),
         weight: str | None = None,
@@ -82,8 +77,12 @@ class CsvTable(TableData):
     ) -> None:
         super().__init__(**common)
         self.path = path
-        self.targets = [target] if isinstance(target, str) else list(target)
-        self.problem = problem
+        self.groups = groups_of(target)
+        """The columns of each target; of one without a name, by an empty one."""
+        self.named_targets = "" not in self.groups
+        self.inputs = None if inputs is None else {name: list(columns) for name, columns in inputs.items()}
+        self.targets = [column for columns in self.groups.values() for column in columns]
+        self.problems = self._problems(problem)
         self.drop = list(drop)
         self.categorical = list(categorical)
         self.weight = weight
@@ -96,15 +95,19 @@ class CsvTable(TableData):
             "encoding": encoding,
             "missing_marks": tuple(missing_marks),
         }
-        self._adopted: TableSpec | None = None
-        if not self.targets:
-            raise UserError("data.target=[] is empty; name the column to predict")
+        self._adopted: TableSpec | NamedSpec | None = None
+        if not self.targets or not all(self.groups.values()):
+            raise UserError(f"data.target={target} is empty; name the column to predict")
+        if self.named_targets:
+            check_names("data.target", tuple(self.groups), len(self.groups))
+        if self.inputs is not None:
+            check_names("data.inputs", tuple(self.inputs), len(self.inputs))
 
     def adopt(self, spec: Spec) -> None:
         """Columns, categories, fill values and classes are the trained model's."""
-        self._adopted = spec.table
+        self._adopted = spec.named or spec.table
 
-    def declare(self) -> TableSpec:
+    def declare(self) -> TableSpec | NamedSpec:
         if self.test_path is not None:
             self._check_header(self.test_path)
         return self._fitted[0]
@@ -147,30 +150,42 @@ class CsvTable(TableData):
             raise UserError(f"data.test_path={test_path}: {error}") from None
 
     @cached_property
-    def _fitted(self) -> tuple[TableSpec, Arrays]:
+    def _fitted(self) -> tuple[TableSpec | NamedSpec, Arrays]:
         """What is fitted on the training rows, unless it was adopted, and all rows of ``path``."""
         frame = self._frame
         if self._adopted is not None:
-            spec = dataclasses.replace(self._adopted, target=self._target(frame), mean=(), std=())
+            spec = without_statistics(self._adopted).with_target(self._target(frame))
             return spec, self._encoded(frame, spec)
-        features = [name for name in frame.columns if name not in (*self.targets, self.weight)]
+        features = self._features(frame)
         self._check_missing(frame, features, impute=self.missing == "impute")
         target = self._target(frame)
         y = self._encoded_target(frame, target)
         rows = Arrays(torch.empty(len(frame), 0), y, self._weights(frame))
         own = self.split_test(rows, target)[0] if self.test_path is None else torch.arange(len(frame))
         train = own[self.split(rows.take(own), target)[0]]
-        if classes := target.classes:
-            _check_all_present(classes, y[train])
+        for name, part in targets_of(target).items():
+            if classes := part.classes:
+                _check_all_present(classes, (y if target.named is None else y[name])[train])
         seen = frame.iloc[train.numpy()]
-        columns = tuple(self._fit_column(seen[name]) for name in features)
-        return TableSpec(columns, target), rows._replace(x=encode(frame[features], columns))
+        columns = {name: self._fit_column(seen[name]) for name in features}
+        tables = {
+            name: TableSpec(tuple(columns[column] for column in own), target)
+            for name, own in (self.inputs or {"": features}).items()
+        }
+        spec = tables[""] if self.inputs is None else NamedSpec.of(tables, target)
+        return spec, rows._replace(x=encode_inputs(frame, spec))
 
-    def _encoded(self, frame: pd.DataFrame, spec: TableSpec) -> Arrays:
+    def _features(self, frame: pd.DataFrame) -> list[str]:
+        """The columns that a net is given."""
+        if self.inputs is not None:
+            return list(dict.fromkeys(column for own in self.inputs.values() for column in own))
+        return [name for name in frame.columns if name not in (*self.targets, self.weight)]
+
+    def _encoded(self, frame: pd.DataFrame, spec: Spec) -> Arrays:
         """Rows as a model of this spec wants them."""
-        columns = [column.name for column in spec.columns if column.name in frame.columns]
-        self._check_missing(frame, columns, impute=True)  # encode() says which column has nothing to impute
-        return Arrays(encode(frame, spec.columns), self._encoded_target(frame, spec.target), self._weights(frame))
+        known = {column.name for table in tables_of(spec).values() for column in table.columns}
+        self._check_missing(frame, [name for name in frame.columns if name in known], impute=True)  # see encode()
+        return Arrays(encode_inputs(frame, spec), self._encoded_target(frame, spec.target), self._weights(frame))
 
     def _fit_column(self, values: pd.Series) -> Column:
         name, impute = str(values.name), self.missing == "impute"
@@ -190,94 +205,40 @@ class CsvTable(TableData):
             )
         return Column(name, categories=tuple(categories), fill=text.mode()[0] if impute else None)
 
-    def _has_classes(self, frame: pd.DataFrame) -> bool:
-        if self.problem != "auto":
-            return self.problem == "classification"
-        numbers = as_numbers(frame[self.targets[0]])
-        if numbers.isna().any():
-            return True
-        num_different = numbers.nunique()
-        few = bool((numbers % 1 == 0).all()) and num_different <= min(FEW_VALUES, len(numbers) / 2)
-        found, other = ("classes", "regression") if few else ("values", "classification")
-        log.info("data.target=%s has %d different numbers, taken as %s; to change it: data.problem=%s",
-                 self.targets[0], num_different, found, other)  # fmt: skip
-        return few
-
     def _target(self, frame: pd.DataFrame) -> Target:
         """What is to be predicted, as the rows of ``path`` say."""
-        known = self._adopted.target if self._adopted is not None else None
-        if known is not None and self.problem == "auto" and len(self.targets) == 1:
-            return known.classes or Values(tuple(self.targets))
-        if len(self.targets) > 1 and self.problem != "regression":
-            return (known and known.labels) or self._labels(frame) or self._values(frame)
-        if not self._has_classes(frame):
-            return self._values(frame)
-        return (known and known.classes) or self._classes(frame)
+        known = targets_of(self._adopted.target) if self._adopted is not None else {}
+        readers = {name: self._reader(name) for name in self.groups}
+        found = {name: reader.target(frame, known.get(name)) for name, reader in readers.items()}
+        return Targets.of(found) if self.named_targets else found[""]
 
-    def _encoded_target(self, frame: pd.DataFrame, target: Target) -> Tensor:
-        """(N,) int64 labels, or (N, D) float32 values."""
-        if target.labels is not None:
-            return torch.from_numpy(np.stack([_answers(frame[name]) for name in self.targets], axis=1))
-        if target.values is not None:
-            columns = [_finite(frame[name], "data.target") for name in self.targets]
-            return torch.from_numpy(np.stack(columns, axis=1))
-        label, text = {name: i for i, name in enumerate(target.names)}, frame[self.targets[0]]
-        strange = np.flatnonzero(~text.isin(target.names))
-        if len(strange):
-            raise UserError(
-                f"row {strange[0] + 1} has the label {text.iloc[strange[0]]!r} in {text.name}, which the training rows "
-                f"do not know; they know: {', '.join(target.names[:20])}{', …' if len(target.names) > 20 else ''}"
-            )
-        return torch.tensor([label[name] for name in text])
+    def _encoded_target(self, frame: pd.DataFrame, target: Target) -> Any:
+        """(N,) int64 labels, or (N, D) float32 values; of several targets a dict of these by name."""
+        found = {
+            name: self._reader(name).encoded(frame, part)
+            for name, part in targets_of(target).items()
+            if name in self.groups
+        }
+        return found if target.named is not None else found[""]
 
-    def _classes(self, frame: pd.DataFrame) -> Classes:
-        text = frame[self.targets[0]]
-        counts = text.value_counts()
-        names = sorted(counts.index, key=float) if as_numbers(text).notna().all() else sorted(counts.index)
-        if len(names) == 1:
-            raise UserError(f"data.target={text.name} has one class only, {names[0]!r}: there is nothing to learn")
-        alone = [name for name in names if counts[name] == 1]
-        if alone:
-            raise UserError(
-                f"data.target={text.name}: {len(alone)} of {len(names)} classes have a single row, such as "
-                f"{alone[0]!r}; add rows or remove these, or if they are values write plain numbers and set "
-                "data.problem=regression"
-            )
-        return Classes(tuple(names))
+    def _reader(self, name: str) -> TargetReader:
+        if not name:
+            return TargetReader(self.groups[name], self.problems[name])
+        return TargetReader(self.groups[name], self.problems[name], f"data.target.{name}", f"data.problem.{name}")
 
-    def _labels(self, frame: pd.DataFrame) -> Labels | None:
-        """Labels where all target columns hold yes or no; None where none does.
-
-        Raises:
-            UserError: some do, or one says the same in all rows.
-        """
-        are_labels = {name: frame[name].str.lower().isin(ANSWERS).all() for name in self.targets}
-        if not any(are_labels.values()) and self.problem == "auto":
-            return None
-        for name, is_label in are_labels.items():
-            if not is_label:
-                first = next(name for name, yes in are_labels.items() if yes) if any(are_labels.values()) else None
-                other = f"{first} holds yes/no labels, but " if first else ""
-                raise UserError(
-                    f"data.target={self.targets}: {other}{name} holds {_other_answer(frame[name])!r}; give columns of "
-                    f"one kind, yes/no labels ({', '.join(ANSWERS)}) or numbers; to take labels as numbers write them "
-                    "as 0 and 1 and set data.problem=regression"
-                )
-            if len(set(_answers(frame[name]))) == 1:
-                raise UserError(f"data.target={name} is {frame[name].iloc[0]} in all rows: there is nothing to learn")
-        return Labels(tuple(self.targets))
-
-    def _values(self, frame: pd.DataFrame) -> Values:
-        for name in self.targets:
-            column = _finite(frame[name], "data.target")
-            if np.all(column == column[0]):
-                raise UserError(f"data.target={name} is {column[0]:g} in all rows: there is nothing to learn")
-        return Values(tuple(self.targets))
+    def _problems(self, problem: Problem | Mapping[str, Problem]) -> dict[str, Problem]:
+        """Of each target."""
+        if not isinstance(problem, Mapping):
+            return dict.fromkeys(self.groups, problem)
+        if strange := [name for name in problem if name not in self.groups or not self.named_targets]:
+            known = nearest(strange[0], self.groups) if self.named_targets else "give data.target names as well"
+            raise UserError(f"data.problem={dict(problem)}: there is no target {strange[0]}; {known}")
+        return {name: problem.get(name, "auto") for name in self.groups}
 
     def _weights(self, frame: pd.DataFrame) -> Tensor | None:
         if self.weight is None:
             return None
-        weights = _finite(frame[self.weight], "data.weight")
+        weights = finite(frame[self.weight], "data.weight")
         if (weights < 0).any() or not weights.any():
             raise UserError(f"data.weight={self.weight} must hold numbers of at least 0, and not only zeros")
         return torch.from_numpy(weights)
@@ -286,6 +247,7 @@ class CsvTable(TableData):
         names = list(frame.columns)
         keys = {"target": self.targets, "drop": self.drop, "categorical": self.categorical}
         keys["weight"] = [] if self.weight is None else [self.weight]
+        keys |= {f"inputs.{name}": columns for name, columns in (self.inputs or {}).items()}
         for key, wanted in keys.items():
             for name in wanted:
                 if name not in names:
@@ -295,7 +257,13 @@ class CsvTable(TableData):
         double = sorted({name for name in taken if taken.count(name) > 1})
         if double:
             raise UserError(f"column {double[0]} stands twice in data.target, data.weight and data.drop: once only")
-        left = [name for name in names if name not in taken]
+        for key, columns in (self.inputs or {}).items():
+            if not columns or len({*columns}) < len(columns) or {*columns} & {*taken}:
+                raise UserError(
+                    f"data.inputs.{key}={columns}: name columns, none of them twice and none of data.target, "
+                    "data.weight or data.drop"
+                )
+        left = self._features(frame.drop(columns=self.drop)) if self.inputs else [n for n in names if n not in taken]
         if not left:
             raise UserError(f"{self.path} has no column left to learn from beside {', '.join(taken)}")
         for number, name in enumerate(names):
@@ -323,30 +291,11 @@ class CsvTable(TableData):
             )
 
 
-def _answers(values: pd.Series) -> np.ndarray:
-    """(N,) float32 ones and zeros from yes and no."""
-    strange = ~values.str.lower().isin(ANSWERS)
-    if strange.any():
-        raise UserError(
-            f"data.target={values.name} holds {values[strange].iloc[0]!r} (row {strange.to_numpy().argmax() + 1}), but "
-            f"a label is one of {', '.join(ANSWERS)}"
-        )
-    return values.str.lower().map(ANSWERS).to_numpy(dtype=np.float32)
-
-
-def _other_answer(values: pd.Series) -> str:
-    return str(values[~values.str.lower().isin(ANSWERS)].iloc[0])
-
-
-def _finite(values: pd.Series, key: str) -> np.ndarray:
-    """(N,) float32."""
-    numbers = as_numbers(values)
-    with np.errstate(over="ignore"):
-        ready = numbers.to_numpy(dtype=np.float32)
-    wrong = ~np.isfinite(ready)
-    if wrong.any():
-        raise UserError(f"{key}={values.name} must hold numbers; {values[wrong].iloc[0]!r} is none, or not finite")
-    return ready
+def without_statistics(spec: TableSpec | NamedSpec) -> TableSpec | NamedSpec:
+    """A trained model's spec, whose statistics are its own."""
+    if spec.named is None:
+        return spec.with_statistics((), ())
+    return spec.named.with_parts({name: part.with_statistics((), ()) for name, part in spec.named.by_name.items()})
 
 
 def _check_all_present(target: Classes, labels: Tensor) -> None:
