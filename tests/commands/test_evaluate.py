@@ -244,7 +244,7 @@ MISTAKES = {
     "trainer.accelerator=abacus": "trainer: ",
     "batch_size=0": "batch_size=0 is too small",
     "batch_size=x": "must be an integer",
-    "json=yes": "json=yes: this must be true or false",
+    "json=yes": "json=yes must be true or false",
     "best.ckpt": "write key=value",
     "data=csv": "data.path is missing",
 }

@@ -191,7 +191,7 @@ def test_typos_are_found_before_torch_is_imported(tmp_path: Path) -> None:
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"needs the package onnxruntime: pip install 'dlzoo\[export\]'"):
-        formats.need("onnxruntime")
+        formats.require("onnxruntime")
 
 
 # int8

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 from small_runs import Terminal, changed, run, table_words, with_target
 from torch import Tensor
 
 from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import evaluate, predict, records
+from dlzoo.config import compose as config
 from dlzoo.config.instantiate import build_data
 from dlzoo.data.images.decode import Decode
 from dlzoo.export.views import view_of as export_view
@@ -117,7 +119,10 @@ def test_any_image_becomes_what_the_net_wants(
     words: list[str], trained: str, ckpt_of: Callable[[str], Path], terminal: Terminal, tmp_path: Path
 ) -> None:
     def as_from_a_folder(content: dict[str, Any]) -> None:
-        content["dlzoo"]["config"] = content["dlzoo"]["config"].replace("data:\n", f"data:\n  fit: {trained}\n", 1)
+        cfg = OmegaConf.create(content["dlzoo"]["config"])
+        folder = OmegaConf.load(config.CONFIG_DIR / "data" / "image_folder.yaml")
+        cfg.data = OmegaConf.merge(folder, {"path": "photos", "size": 8, "channels": 1, "fit": trained, "seed": 0})
+        content["dlzoo"]["config"] = OmegaConf.to_yaml(cfg)
 
     ckpt, path = changed(ckpt_of("digits"), tmp_path / "x.ckpt", as_from_a_folder), tmp_path / "photo.png"
     assert load_task(ckpt)[1].data.fit == trained

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dlzoo.data.base import InMemoryData, moments
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import UserError
+from dlzoo.specs.batch import Batch, tensors
 from dlzoo.specs.inputs import Column, ImageSpec, TableSpec
 from dlzoo.specs.targets import Classes, Values
 
@@ -242,11 +243,11 @@ def test_only_training_batches_are_augmented() -> None:
 
 
 def test_tensors_go_to_the_device_unless_they_are_there() -> None:
-    batch = (torch.zeros(2), torch.ones(2))
-    there = Table().transfer_batch_to_device(batch, torch.device("cpu"), 0)
-    assert all(a is b for a, b in zip(there, batch, strict=True))
+    batch = Batch(torch.zeros(2), {"a": torch.ones(2), "b": torch.ones(2)})
+    local = Table().transfer_batch_to_device(batch, torch.device("cpu"), 0)
+    assert all(a is b for a, b in zip(tensors(local), tensors(batch), strict=True))
     moved = Table().transfer_batch_to_device(batch, torch.device("meta"), 0)
-    assert [t.device.type for t in moved] == ["meta", "meta"]
+    assert [t.device.type for t in tensors(moved)] == ["meta"] * 3
 
 
 @pytest.mark.parametrize(

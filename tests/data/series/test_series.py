@@ -135,7 +135,7 @@ def test_consecutive_batches_go_on_where_the_last_ones_ended() -> None:
     data = AirPassengers(window=6, differences=[], standardize=False, consecutive=True, batch_size=3)
     batches = list(data.train_dataloader())
     assert len(batches) == (120 - 1) // 18
-    for (x, y), (x_next, _) in itertools.pairwise(batches):
+    for (x, y, *_), (x_next, *_) in itertools.pairwise(batches):
         assert torch.equal(x[:, 1:], y[:, :-1])
         assert torch.equal(x_next[:, 0], y[:, -1])
     assert batches[-1][1][-1, -1].item() == PASSENGERS[119]
@@ -196,7 +196,7 @@ BROKEN: dict[str, tuple[Callable[[list[str]], Any], str]] = {
     "marked": (lambda lines: lines.__setitem__(3, "2020-03,NA"), r"row 3 \(2020-03-01\): the value is missing"),
     "text": (lambda lines: lines.__setitem__(3, "2020-03,few"), r"'few' is no finite number"),
     "infinite": (lambda lines: lines.__setitem__(3, "2020-03,inf"), r"'inf' is no finite number"),
-    "no time": (lambda lines: lines.__setitem__(3, "spring,5"), r"column month: 'spring' in row 3 is no time"),
+    "no time": (lambda lines: lines.__setitem__(3, "spring,5"), r"column month: 'spring' in row 3 is not a time"),
     "empty time": (lambda lines: lines.__setitem__(3, ",5"), r"row 3 has no month"),
     "short": (lambda lines: lines.__delitem__(slice(30, None)), r"has 29 rows, but 49 are needed: data\.window=12"),
 }
