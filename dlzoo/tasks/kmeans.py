@@ -8,6 +8,7 @@ k-means++ (D. Arthur, S. Vassilvitskii, SODA 2007).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 import lightning.pytorch as pl
@@ -24,6 +25,7 @@ from dlzoo.specs.batch import Batch
 from dlzoo.specs.targets import Classes
 from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.manual import ManualTask
+from dlzoo.tasks.views import Tensors, View
 
 
 class Clustering(ManualTask):
@@ -209,6 +211,9 @@ class Clustering(ManualTask):
         nearest = F.one_hot(scores.argmax(1), scores.shape[1]).to(scores.dtype)
         return torch.where(scores.isnan(), scores, nearest)
 
+    def export_views(self) -> Mapping[str, Callable[[], View]]:
+        return {"model": lambda: ClusterView(self)}
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         x, target, weight = Batch(*batch)
         nearest, cluster = self(x).max(1)
@@ -235,6 +240,22 @@ class Clustering(ManualTask):
             table, self.eval_table = all_reduce_sum(self.eval_table).double().cpu(), None
             metrics |= {"nmi": normalized_mutual_information(table), "cluster_accuracy": matching_accuracy(table)}
         self.log_dict({f"{split}/{name}": value.float() for name, value in metrics.items()})
+
+
+class ClusterView(View[Clustering]):
+    """Exported clustering: the nearest cluster, one-hot."""
+
+    def __init__(self, task: Clustering) -> None:
+        super().__init__(task)
+        self.inputs = task.spec.ports()
+        self.outputs = task.predicted_target.ports()
+
+    def forward(self, x: Tensor) -> Tensors:  # type: ignore[override]
+        return (self.task.predict(self.pixels(x)),)
+
+    def expected(self, x: Tensor) -> Tensors:  # type: ignore[override]
+        with torch.inference_mode():
+            return (self.trained.predict(self.pixels(x)),)
 
 
 def shapes_of(value: Any) -> list[tuple[int, ...]]:

@@ -156,7 +156,7 @@ def test_weights_and_hooks_are_unchanged() -> None:
 def test_a_net_without_maps_is_reported() -> None:
     task, x = task_of(MLP(SPEC, hidden=[4])), torch.rand(1, 1, 12, 10)
     assert not trace.look(task, x).layers
-    with pytest.raises(UserError, match="no layer of this net gives maps"):
+    with pytest.raises(UserError, match="no layer of this net has maps"):
         trace.grad_cam(task, x, torch.tensor([[0]]))
 
 
