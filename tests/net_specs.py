@@ -10,6 +10,7 @@ from torch import nn
 from dlzoo.specs.base import Spec
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.inputs import Column, ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
+from dlzoo.specs.named import NamedSpec
 from dlzoo.specs.targets import Actions, Classes, NextTokens, Values
 from dlzoo.specs.tokenizer import SPECIAL, Tokenizer
 
@@ -34,6 +35,7 @@ SPECS: dict[str, Spec] = {
     "pole": EnvSpec("CartPole-v1", (4,), Actions(("left", "right"))),
     "screen": EnvSpec("Breakout", (4, 44, 40), Actions(tuple("0123"))),
     "lake": StatesSpec("FrozenLake-v1", 16, Actions(tuple("0123"))),
+    "pairs": NamedSpec.of({"left": table(3, TEN), "right": table(3, TEN)}, TEN),
     "topics": TextSpec(Classes(("a", "b", "c")), Tokenizer("char"), vocabulary=(*SPECIAL, *"abcdefghijklmnopqr")),
 }
 STREAMS = {

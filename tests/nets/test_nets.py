@@ -86,14 +86,15 @@ def test_discovery_finds_the_nets() -> None:
 
 @every_net
 def test_output_has_one_column_per_class_or_value(cls: type[nn.Module], spec: Spec) -> None:
-    net, (x, _) = make(cls, spec), spec.example(4)
-    shape = output_shape(spec, x)
+    net, (x, target) = make(cls, spec), spec.example(4)
+    shape = output_shape(spec, x if isinstance(x, Tensor) else target)
     outputs = net.train()(x)
     assert {o.shape for o in (outputs if isinstance(outputs, tuple) else (outputs,))} == {shape}
     evaluated = net.eval()(x)
     assert evaluated.shape == shape
     assert torch.equal(evaluated, net(x))
-    torch.testing.assert_close(evaluated[:1], net(x[:1]))  # a sample's output does not depend on its neighbours
+    first = x[:1] if isinstance(x, Tensor) else {name: part[:1] for name, part in x.items()}
+    torch.testing.assert_close(evaluated[:1], net(first))  # a sample's output does not depend on its neighbours
 
 
 @every_net
