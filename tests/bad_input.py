@@ -135,7 +135,7 @@ TIMES = {
     "days out of order": Fault(series(LINES[:50] + LINES[60:] + LINES[50:60]), "followed by the earlier 2020-02-19"),
     "a day twice": Fault(series(LINES[:50] + LINES[49:]), "are the same day; keep one row"),
     "a day that is missing": Fault(series(LINES[:50] + LINES[51:]), "1 x day missing between 2020-02-18"),
-    "a day that is none": Fault(series([*LINES, "2020-13-45,3"]), "'2020-13-45' in row 121 is no time"),
+    "a day that is none": Fault(series([*LINES, "2020-13-45,3"]), "'2020-13-45' in row 121 is not a time"),
     "time zones mixed": Fault(series([*LINES, "2020-04-30T00:00+02:00,3"]), "row 121 .*time zone"),
     "a value that is missing": Fault(series([*LINES, "2020-04-30,"]), r"column v, row 121 \(2020-04-30\): the value"),
     "a value that is infinite": Fault(series([*LINES, "2020-04-30,inf"]), "'inf' is no finite number"),
