@@ -138,7 +138,7 @@ def test_mistakes(words: list[str], message: str, ckpt: Path, terminal: Terminal
 
 def test_a_model_that_generates_nothing(terminal: Terminal, tmp_path: Path) -> None:
     best = run(tmp_path, "data=digits")["checkpoints"]["best"]
-    assert "its model (Supervised) generates nothing" in terminal.mistake(sample.main, f"ckpt={best}")
+    assert "its model (Supervised) is not generative" in terminal.mistake(sample.main, f"ckpt={best}")
 
 
 def test_a_typo_is_found_before_torch_is_imported() -> None:

@@ -351,7 +351,7 @@ def test_what_cannot_be_sent_off(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["-m", "hydra/launcher=submitit_slurm", "seed=0,1"]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     assert not sweeps.is_requested(words)  # Hydra runs it
-    with pytest.raises(UserError, match="a search hears from its trials while they run"):
+    with pytest.raises(UserError, match="a search needs reports from its trials while they run"):
         sweeps.is_requested([*words, "sweep=tpe"])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs hydra-submitit-launcher: pip install 'dlzoo\[slurm\]'"):

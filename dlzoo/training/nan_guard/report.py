@@ -135,7 +135,7 @@ def is_plain(batch: Any) -> bool:
     """Whether a batch is inputs and targets: an agent's is a block of play."""
     if not isinstance(batch, tuple | list) or not batch:
         return False
-    return all(isinstance(t, Tensor) for part in batch for t in tensors(part))
+    return all(part is None or tensors(part) for part in batch)
 
 
 def is_finite(values: Tensor) -> bool:
