@@ -163,8 +163,7 @@ def test_an_agent_that_goes_wrong(train: Train, tmp_path: Path, monkeypatch: pyt
     words = (*COMMON, *words, "task.learning_starts=200", "~trainer.log_every_n_steps")
     done = train(*words)
     assert done.code == 1, done.err
-    assert "the gradient of net." in done.err
-    assert "holds nan" in done.err
+    assert "the loss is nan" in done.err
     assert len(counts) == 5, "not one update more"
     assert "on_nan=skip: what agents have seen stays" in train(*words, "on_nan=skip").err
 
