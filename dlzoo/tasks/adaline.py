@@ -62,7 +62,7 @@ class DeltaRule(ManualTask, Classification):  # type: ignore[misc]  # training_s
         outputs = self(x)
         error = self.error(outputs, target)
         count = self.weight_of(target, weight)
-        each = error * weight[0][:, None] if weight else error
+        each = error if weight is None else error * weight[:, None]
         x = self.standardize(x).flatten(1).to(each.dtype)
         self.add_gradient(self.net.linear.weight, -(each.T @ x) / count, reduction="mean")
         self.add_gradient(self.net.linear.bias, -each.sum(0) / count, reduction="mean")

@@ -71,10 +71,10 @@ def test_the_rule_is_the_gradient_of_half_the_squared_error(num_classes: int, we
     torch.nn.init.normal_(task.net.linear.weight)
     weight = task.net.linear.weight.detach().clone().requires_grad_()
     bias = task.net.linear.bias.detach().clone().requires_grad_()
-    x, target, *counts = fit(task, data, max_steps=1)
+    x, target, counts = fit(task, data, max_steps=1)
     wanted = torch.where(target[:, None] == torch.arange(num_classes), 1.0, -1.0)
     squares = (wanted[:, 1:] if num_classes == 2 else wanted) - (x @ weight.T + bias)
-    factors = counts[0] if counts else torch.ones(NUM_ROWS)
+    factors = torch.ones(NUM_ROWS) if counts is None else counts
     loss = (squares.square().sum(1) / 2 * factors).sum() / factors.sum()
     loss.backward()
     torch.testing.assert_close(task.net.linear.weight.detach(), weight.detach() - 0.1 * weight.grad)
@@ -85,7 +85,7 @@ def test_the_rule_is_the_gradient_of_half_the_squared_error(num_classes: int, we
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_it_comes_to_the_least_squares_solution(num_classes: int) -> None:
     task = task_of(num_classes)
-    x, target = fit(task, Clouds(num_classes), max_steps=600)
+    x, target, _ = fit(task, Clouds(num_classes), max_steps=600)
     wanted = torch.where(target[:, None] == torch.arange(num_classes), 1.0, -1.0)
     expected = torch.linalg.lstsq(torch.cat([x, torch.ones(len(x), 1)], 1), wanted).solution
     results = torch.cat([task.net.linear.weight, task.net.linear.bias[:, None]], 1).T.detach()
