@@ -140,7 +140,7 @@ def test_samples_are_decoded_latents() -> None:
 def test_exporting_an_unknown_part_is_rejected() -> None:
     with pytest.raises(UserError, match=r"part=encoder: .*Adversarial\) has no such part; what can be .*: decoder"):
         view_of(task_of("gan"), "encoder")
-    with pytest.raises(UserError, match="plays at random"):
+    with pytest.raises(UserError, match="a random agent has no trained net"):
         view_of(task_of("random", CARTPOLE))
     with pytest.raises(UserError, match=r"Task cannot be exported: it has no export_views\(\)"):
         view_of(Task(task_of("mlp").net, CAN["mlp"][0]))
