@@ -212,7 +212,7 @@ def differences(before: Any, after: Any, path: str = "", *, tolerance: float = 0
         tolerance: for numbers, relative to the larger one or to 1.
     """
     if isinstance(before, dict) and isinstance(after, dict):
-        changes = [f"{path}.{key}: only in one of the two" for key in sorted(before.keys() ^ after.keys())]
+        changes = [f"{path}.{key}: only in one of them" for key in sorted(before.keys() ^ after.keys())]
         shared = sorted(before.keys() & after.keys())
         return changes + [
             d for key in shared for d in differences(before[key], after[key], f"{path}.{key}", tolerance=tolerance)

@@ -226,7 +226,7 @@ def test_invalid_options(tmp_path: Path) -> None:
         (("optimizer=adam",), "optimizer: Clustering learns without an optimizer"),
         (("scheduler=step",), "scheduler: Clustering learns without an optimizer"),
         (("trainer.gradient_clip_val=1",), "gradient_clip_val=1: Clustering learns without gradients"),
-        (("trainer.accumulate_grad_batches=2",), "take task.update=batch"),
+        (("trainer.accumulate_grad_batches=2",), "use task.update=batch"),
         (("net.num_clusters=500",), "net.num_clusters=500, but k-means.. has"),
         (("lr_find=true",), "lr_find is for tasks with one optimizer"),
     ):

@@ -235,7 +235,7 @@ def test_equal_seeds_give_equal_weights(train: Callable[..., Outcome], tmp_path:
 def test_texts_with_classes_need_other_models(train: Callable[..., Outcome], tmp_path: Path) -> None:
     done = train("model=char_rnn", "data=imdb", f"data_dir={tmp_path}")
     assert done.code == 2
-    assert "char_rnn predicts next tokens, but data=imdb gives classes; texts with classes go to: bilstm" in done.err
+    assert "char_rnn learns next tokens, but data=imdb gives classes; texts with classes go to: bilstm" in done.err
     done = train("model=text_cnn", "data=text_file", f"data.path={book(tmp_path)}")
     assert "text_cnn learns classes, but data=text_file gives next tokens; texts with next tokens go to" in done.err
     assert config.compose(["model=word_rnn"]).trainer.gradient_clip_val == 1.0

@@ -130,7 +130,7 @@ def test_a_gradient_is_the_sum_or_the_mean_of_the_step() -> None:
     task = fit(ByGradient, 32)
     data = Table(batch_size=32, val_size=16)
     data.setup("fit")
-    (rows, _), *_ = data.train_dataloader()
+    (rows, *_), *_ = data.train_dataloader()
     torch.testing.assert_close(point(task), 0.1 * rows.mean(0))
     torch.testing.assert_close(point(fit(Sum, 32)), 0.1 * rows.sum(0))
     torch.testing.assert_close(point(fit(BySums, 32)), rows.mean(0))
@@ -224,8 +224,8 @@ def test_options_without_effect_are_rejected() -> None:
         (["model=random", "data=cartpole", "optimizer=adam"], "optimizer: RandomPlay learns without an optimizer"),
         (["model=random", "data=cartpole", "optimizer.lr=1"], "optimizer=none, but optimizer.lr is set"),
         (["model=random", "data=cartpole", "scheduler=step"], "scheduler: RandomPlay learns without an optimizer"),
-        (["model=q_table", "data=taxi", "optimizer=adam"], "take optimizer=sgd"),
-        (["model=q_table", "data=taxi", "optimizer=momentum"], "take optimizer=sgd"),
+        (["model=q_table", "data=taxi", "optimizer=adam"], "use optimizer=sgd"),
+        (["model=q_table", "data=taxi", "optimizer=momentum"], "use optimizer=sgd"),
         (["model=mlp", "data=iris", "optimizer=none"], "model=mlp needs one"),
         (["model=perceptron", "data=iris", "task.l2=0.1"], "has no such option"),
     ],
