@@ -220,6 +220,8 @@ def test_every_pair_builds_or_says_what_would_fit(model: str, data: str, tmp_pat
         words += [f"data.path={table}", "data.target=label"]
     if model == "timm":
         words.append("net.name=resnet18")
+    if model == "kmeans":
+        words.append("net.num_clusters=3")
     if data == "text_csv":
         table = tmp_path / "reviews.csv"
         table.write_text("review,label\n" + "".join(f"text {i},{'xy'[i % 2]}\n" for i in range(40)))
