@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
-from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
@@ -27,46 +26,15 @@ from dlzoo.optim.lr_schedules import UNLIMITED, Plan
 from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.targets import Classes, Values
 from dlzoo.tasks.capabilities import Capabilities
+from dlzoo.tasks.running_mean import RunningMean
 from dlzoo.utils import rng as random_state
 from dlzoo.utils import state_checks
 
 OptimizerFactory = Callable[..., Optimizer]
 SchedulerFactory = Callable[[Optimizer, Plan], list[dict[str, Any]]]
 
-
-class RunningMean:
-    """A weighted mean that is kept on the device: reading it synchronizes, adding to it does not."""
-
-    __slots__ = ("count", "total")
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        self.total: Tensor | None = None
-        self.count: int | Tensor = 0
-
-    def add(self, mean: Tensor, count: int | Tensor) -> None:
-        mean = mean.detach().float()
-        if isinstance(count, Tensor):
-            self.total = mean * count if self.total is None else self.total.add_(mean * count)
-        else:
-            self.total = mean * count if self.total is None else self.total.add_(mean, alpha=count)
-        self.count += count
-
-    def read(self) -> float:
-        return 0.0 if self.total is None or not self.count else float(self.total) / float(self.count)
-
-    def join(self, strategy: Strategy) -> None:
-        """Reduce to the mean over all ranks; must be called on all of them.
-
-        Lightning's ``sync_dist`` would round the mean number of samples down to an integer.
-        """
-        total = torch.zeros((), device=strategy.root_device) if self.total is None else self.total
-        count = torch.as_tensor(self.count, dtype=torch.float64, device=total.device)
-        both = strategy.reduce(torch.cat([total.double().flatten(), count.view(1)]), reduce_op="sum")
-        assert isinstance(both, Tensor)
-        self.total, self.count = both[:-1].view(total.shape).float(), both[-1]
+BESIDE = "arrays_beside"
+"""The key of a checkpoint for arrays that are stored in a file alongside it (checkpoint/sidecar.py)."""
 
 
 class Task(Capabilities, pl.LightningModule):
@@ -421,6 +389,3 @@ def stop_searching_for_cuda() -> None:
     """
     if not torch.cuda.is_available():
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
-
-
-BESIDE = "arrays_beside"

@@ -24,8 +24,9 @@ from dlzoo.nets.base import GaussianEncoderDecoder
 from dlzoo.specs.base import Spec
 from dlzoo.specs.batch import Batch
 from dlzoo.specs.targets import Classes
-from dlzoo.tasks.base import OptimizerFactory, RunningMean, SchedulerFactory
+from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.interfaces import Encoding, Generating
+from dlzoo.tasks.running_mean import RunningMean
 
 COLLAPSED = 0.01
 """In nats: a latent unit with a lower mean KL counts as collapsed."""

@@ -19,7 +19,7 @@ import torch
 from dlzoo.callbacks.csv_history import History
 from dlzoo.config import compose as config
 from dlzoo.errors import UserError
-from dlzoo.tasks.base import RunningMean
+from dlzoo.tasks.running_mean import RunningMean
 from dlzoo.tasks.supervised import Classification, Supervised
 from dlzoo.training.run import run as run_training
 

@@ -19,7 +19,7 @@ from dlzoo.nets.base import Net
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
 from dlzoo.specs.inputs import Column, TableSpec
 from dlzoo.specs.targets import Classes, Values
-from dlzoo.tasks.base import RunningMean
+from dlzoo.tasks.running_mean import RunningMean
 from dlzoo.tasks.supervised import Classification, Regression, Supervised
 
 CLASSES, VALUES = Classes(("a", "b")), Values(("y",))

@@ -16,7 +16,8 @@ from dlzoo.distributed import collectives as gathering
 from dlzoo.errors import UserError
 from dlzoo.specs.inputs import Column, TableSpec
 from dlzoo.specs.targets import Values
-from dlzoo.tasks.base import RunningMean, Task, stop_searching_for_cuda
+from dlzoo.tasks.base import Task, stop_searching_for_cuda
+from dlzoo.tasks.running_mean import RunningMean
 
 SPEC = TableSpec((Column("x"),), Values(("y",)))
 

@@ -14,8 +14,8 @@ from dlzoo.errors import UserError
 from dlzoo.nets.base import BackboneNet, Net
 from dlzoo.specs.inputs import Column, TableSpec
 from dlzoo.specs.targets import Values
-from dlzoo.tasks.base import RunningMean
 from dlzoo.tasks.finetuning import Features, Finetune, Gradual, Scratch, Transfer
+from dlzoo.tasks.running_mean import RunningMean
 from dlzoo.tasks.supervised import Supervised
 
 

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from dlzoo.errors import UserError
 from dlzoo.training import restore as resume_state
+from dlzoo.training import restore_optimizers
 from dlzoo.utils import state_checks
 
 OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {
@@ -56,7 +57,7 @@ def trained(name: str, steps: int = 5) -> dict[str, Any]:
 
 
 def check(state: Any, name: str) -> None:
-    resume_state.check_optimizer(state, OPTIMIZERS[name](net().parameters()), "optimizer_states[0]")
+    restore_optimizers.check_optimizer(state, OPTIMIZERS[name](net().parameters()), "optimizer_states[0]")
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -138,7 +139,7 @@ def test_lbfgs_whose_schedule_has_ended_can_be_resumed() -> None:
     state = trained("lbfgs")
     state["param_groups"][0] |= {"lr": 0.0, "line_search_fn": "strong_wolfe"}
     optimizer = torch.optim.LBFGS(net().parameters(), history_size=3, line_search_fn="strong_wolfe")
-    resume_state.check_optimizer(state, optimizer, "optimizer_states[0]")
+    restore_optimizers.check_optimizer(state, optimizer, "optimizer_states[0]")
 
 
 def test_a_schedule_takes_no_attribute_that_is_no_state_of_it() -> None:

@@ -25,9 +25,9 @@ from dlzoo.optim.lr_schedules import UNLIMITED, Plan
 from dlzoo.rl.environments import Environments, Transitions, run_episodes
 from dlzoo.specs.base import Port
 from dlzoo.specs.targets import Actions
-from dlzoo.tasks.base import RunningMean
 from dlzoo.tasks.interfaces import Acting
 from dlzoo.tasks.manual import ManualTask
+from dlzoo.tasks.running_mean import RunningMean
 from dlzoo.tasks.views import Tensors, View
 from dlzoo.utils import state_checks
 
