@@ -139,3 +139,9 @@ def server() -> Iterator[Server]:
     """A web server on this machine."""
     with serving() as server:
         yield server
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Path:
+    """A file that only a stranger's command writes."""
+    return tmp_path / "canary"

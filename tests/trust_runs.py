@@ -1,0 +1,37 @@
+"""Configs of a stranger, and what refusing them looks like."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from conftest import Outcome
+
+
+def yaml(node: Any, canary: Path) -> str:
+    return json.dumps(node).replace("{}", str(canary))
+
+
+def experiment(folder: Path, text: str) -> list[str]:
+    (folder / "experiment").mkdir(exist_ok=True)
+    (folder / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
+    return ["--config-dir", str(folder), "experiment=mine", "trainer.max_epochs=1", "logger=none"]
+
+
+def refused(done: Outcome, canary: Path, said: str) -> None:
+    assert (done.code, done.err.count("\n"), canary.exists()) == (2, 1, False), done.err
+    assert said in done.err
+
+
+PARTS = """
+import os, pathlib, torch, lightning.pytorch as pl
+from os import system
+from dlzoo.nets.mlp import MLP
+pathlib.Path(__file__).with_name("imported").touch()
+class Net(MLP): pass
+class Adam(torch.optim.Adam): pass
+class Watch(pl.Callback): pass
+class Mirror(torch.nn.Module): pass
+def harm(*args, **kwargs): pass
+"""
