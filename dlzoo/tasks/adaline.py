@@ -15,31 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dlzoo.specs.base import Spec
 from dlzoo.specs.batch import Batch
-from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
-from dlzoo.tasks.manual import ManualTask
-from dlzoo.tasks.supervised import Classification
+from dlzoo.tasks.unit_rule import UnitRule
 
 
-class DeltaRule(ManualTask, Classification):  # type: ignore[misc]  # training_step gives no loss
+class DeltaRule(UnitRule):
     """For nets of linear units, with weights in ``net.linear``.
 
     Metrics: loss is half the squared error, summed over the units.
     """
-
-    gradients_by_hand = True
-    net: Any
-
-    def __init__(
-        self,
-        net: Any,
-        spec: Spec,
-        *,
-        optimizer: OptimizerFactory | None = None,
-        scheduler: SchedulerFactory | None = None,
-    ) -> None:
-        super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
 
     def error(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Target minus output of each unit, (B, U), for the net's outputs (B, K).
@@ -64,8 +48,7 @@ class DeltaRule(ManualTask, Classification):  # type: ignore[misc]  # training_s
         count = self.weight_of(target, weight)
         each = error if weight is None else error * weight[:, None]
         x = self.standardize(x).flatten(1).to(each.dtype)
-        self.add_gradient(self.net.linear.weight, -(each.T @ x) / count, reduction="mean")
-        self.add_gradient(self.net.linear.bias, -each.sum(0) / count, reduction="mean")
+        self.add_correction(each / count, x, reduction="mean")
         self.log_step(count, loss=self.loss(outputs, target, weight))
         self.log_step(len(target), **self.objective.train_measures(outputs, target))
         if self.is_last_of_step(batch_idx):

@@ -7,35 +7,17 @@ can apply it; plain SGD is the original rule. Corrections are summed over the ba
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dlzoo.errors import UserError
-from dlzoo.specs.base import Spec
 from dlzoo.specs.batch import Batch
-from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
-from dlzoo.tasks.manual import ManualTask
-from dlzoo.tasks.supervised import Classification
+from dlzoo.tasks.unit_rule import UnitRule
 
 
-class PerceptronRule(ManualTask, Classification):  # type: ignore[misc]  # training_step gives no loss
+class PerceptronRule(UnitRule):
     """For nets of threshold units, with weights in ``net.linear`` and (B, U) binary outputs from ``net.fire(x)``."""
-
-    gradients_by_hand = True
-    net: Any
-
-    def __init__(
-        self,
-        net: Any,
-        spec: Spec,
-        *,
-        optimizer: OptimizerFactory | None = None,
-        scheduler: SchedulerFactory | None = None,
-    ) -> None:
-        super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
 
     def unit_targets(self, target: Tensor, num_units: int) -> Tensor:
         """(B, U): a single unit fires for the second of two classes, else each unit for its class."""
@@ -51,8 +33,7 @@ class PerceptronRule(ManualTask, Classification):  # type: ignore[misc]  # train
         fired = self.net.fire(x)
         error = self.unit_targets(target, fired.shape[1]) - fired
         correction = error if weight is None else error * weight[:, None]
-        self.add_gradient(self.net.linear.weight, -(correction.T @ x), reduction="sum")
-        self.add_gradient(self.net.linear.bias, -correction.sum(0), reduction="sum")
+        self.add_correction(correction, x, reduction="sum")
         correct = (error == 0).all(1).float().mean()
         self.log_step(len(target), loss=error.abs().mean(), accuracy=correct)
         if self.is_last_of_step(batch_idx):
