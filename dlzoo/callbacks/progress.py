@@ -14,6 +14,7 @@ from dlzoo.callbacks.base import task_of
 from dlzoo.callbacks.epoch_metrics import EpochRows
 from dlzoo.callbacks.metrics_csv import Row
 from dlzoo.errors import visible
+from dlzoo.utils.formatting import format_metric
 
 
 class Progress(EpochRows, ProgressBar):
@@ -136,5 +137,5 @@ def epoch_line(row: Row, max_epochs: int | None) -> str:
     measured = [name for name in row if name.startswith("val/")] or [name for name in row if name.startswith("train/")]
     for name in sorted(measured, key=lambda name: name != "val/loss"):
         if name != "train/loss":
-            parts.append(f"{name} {row[name]:.2%}" if "accuracy" in name else f"{name} {row[name]:.4f}")
+            parts.append(f"{name} {format_metric(name, row[name], '.4f')}")
     return "   ".join([*parts, f"{row['seconds']:.1f} s"])

@@ -7,25 +7,25 @@ from pathlib import Path
 from typing import Any
 
 
-def format_metric(name: str, value: float | None) -> str:
-    """Fractions in percent, other values with four significant digits.
+def format_metric(name: str, value: float | None, other: str = ".4g") -> str:
+    """Fractions in percent, other values with four significant digits, or in another format.
 
     >>> format_metric("test/accuracy", 0.98765), format_metric("test/loss", 0.012345)
     ('98.77%', '0.01235')
     """
     if value is None:
         return "-"
-    return f"{100 * value:.2f}%" if is_fraction(name) else f"{value:.4g}"
+    return f"{100 * value:.2f}%" if is_fraction(name) else f"{value:{other}}"
 
 
 def is_fraction(name: str) -> bool:
     """Whether a metric is displayed in percent.
 
-    >>> [is_fraction(name) for name in ("test/accuracy", "baseline/probe_accuracy_pca", "test/loss")]
-    [True, True, False]
+    >>> [is_fraction(name) for name in ("test/accuracy", "baseline/probe_accuracy_pca", "val/f1", "test/loss")]
+    [True, True, True, False]
     """
     base = name.rsplit("/", 1)[-1]
-    return base == "f1" or any(part in base for part in ("accuracy", "share", "mape"))
+    return base in ("f1", "exact_match") or any(part in base for part in ("accuracy", "share", "mape"))
 
 
 def finite(value: Any) -> Any:

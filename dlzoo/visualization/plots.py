@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dlzoo.utils.formatting import format_metric, is_fraction
+
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
@@ -113,7 +115,7 @@ def draw_metric(ax: Axes, rows: Sequence[Mapping[str, float]], name: str) -> Non
             lowest, highest = min(lowest, *values, math.inf), max(highest, *values, -math.inf)
     if lowest > 0 and highest > 50 * lowest:
         ax.set_yscale("log")
-    elif "accuracy" in name and lowest >= 0 and highest <= 1:
+    elif is_fraction(name) and lowest >= 0 and highest <= 1:
         from matplotlib.ticker import PercentFormatter
 
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if highest - lowest > 0.05 else 2))
@@ -126,8 +128,7 @@ def mark_best(ax: Axes, rows: Sequence[Mapping[str, float]], name: str, best: fl
     epochs, values = curve(rows, f"val/{name}")
     if best in epochs:
         value = values[epochs.index(best)]
-        text = f"{value:.2%}" if "accuracy" in name and abs(value) <= 1 else f"{value:.4g}"
-        label = f"epoch {best:g}: {text}" + (" (best)" if monitored else "")
+        label = f"epoch {best:g}: {format_metric(name, value)}" + (" (best)" if monitored else "")
         ax.plot(best, value, "o", markersize=8, markerfacecolor="none", markeredgecolor=INK, label=label)
 
 
