@@ -11,7 +11,7 @@ from dlzoo.callbacks.metrics_csv import Row, cells, read_rows, write_rows
 from dlzoo.callbacks.sinks import publish, run_folder
 from dlzoo.utils import csv_writer as csv_files
 from dlzoo.utils import state_checks
-from dlzoo.visualization import plots
+from dlzoo.visualization import curves
 
 
 class History(EpochRows):
@@ -95,4 +95,4 @@ class History(EpochRows):
 
     def draw(self, trainer: pl.Trainer) -> None:
         if trainer.is_global_zero and self.rows:
-            publish(trainer, "learning_curves", plots.learning_curves(self.rows, (self.monitor, self.mode)))
+            publish(trainer, "learning_curves", curves.learning_curves(self.rows, (self.monitor, self.mode)))

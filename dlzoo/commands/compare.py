@@ -171,7 +171,7 @@ def overlaid(runs: Sequence[Run]) -> Figure | None:
     """A panel for each metric: validation thick, training thin; None if no run has a curve."""
     from matplotlib.lines import Line2D
 
-    from dlzoo.visualization import plots
+    from dlzoo.visualization import curves, plots
 
     columns = dict.fromkeys(
         key for run in runs for row in run.epochs for key in row if key.startswith(("train/", "val/"))
@@ -186,16 +186,16 @@ def overlaid(runs: Sequence[Run]) -> Figure | None:
         {"color": COLOURS[i % len(COLOURS)], "linestyle": STYLES[i // len(COLOURS) % 3]} for i in range(len(runs))
     ]
     for ax, name in zip(panels, shown, strict=True):
-        plots.style(ax, title=plots.DISPLAY_NAMES.get(name, name.replace("_", " ")), x="epoch")
+        plots.style(ax, title=curves.DISPLAY_NAMES.get(name, name.replace("_", " ")), x="epoch")
         drawn: list[float] = []
         for run, style in zip(runs, styles, strict=True):
             for split, width, alpha in (("train", 1.0, 0.45), ("val", 2.0, 1.0)):
-                epochs, values = plots.curve(run.epochs, f"{split}/{name}")
+                epochs, values = curves.curve(run.epochs, f"{split}/{name}")
                 ax.plot(epochs, values, linewidth=width, alpha=alpha, **style)  # type: ignore[arg-type]
                 drawn += values
         if drawn and min(drawn) > 0 and max(drawn) > 50 * min(drawn):
             ax.set_yscale("log")
-        plots.whole_epochs(ax, [row["epoch"] for run in runs for row in run.epochs])
+        curves.whole_epochs(ax, [row["epoch"] for run in runs for row in run.epochs])
     names = labels(runs)
     lines = [Line2D([], [], linewidth=2, **style) for style in styles]  # type: ignore[arg-type]
     text: dict[str, Any] = {

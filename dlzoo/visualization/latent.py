@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dlzoo.visualization.plots import DPI, FAINT, INK, TRAIN, VAL, curve, new_panels, shorten, style, whole_epochs
+from dlzoo.visualization.curves import curve, whole_epochs
+from dlzoo.visualization.plots import DPI, FAINT, INK, TRAIN, VAL, new_panels, shorten, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

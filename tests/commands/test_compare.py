@@ -9,7 +9,7 @@ import pytest
 from small_runs import Terminal
 
 from dlzoo.commands import compare
-from dlzoo.visualization import plots
+from dlzoo.visualization import curves
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_the_curves_are_those_of_metrics_csv(sweep: Path) -> None:
     assert figure is not None
     loss = figure.axes[0]
     drawn = [[float(y) for y in line.get_ydata()] for line in loss.get_lines()]  # type: ignore[union-attr]
-    wanted = [plots.curve(run.epochs, f"{split}/loss")[1] for run in runs for split in ("train", "val")]
+    wanted = [curves.curve(run.epochs, f"{split}/loss")[1] for run in runs for split in ("train", "val")]
     assert drawn == wanted
     assert len(drawn[0]) == 2
     legend = loss.get_legend()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from figure_texts import check_layout, texts, words
 
-from dlzoo.visualization import plots
+from dlzoo.visualization import curves, plots
 
 ROWS = [
     {"epoch": e, "lr": 0.1 / e, "train/loss": 1 / e, "val/loss": 1 + (e - 4) ** 2, "val/accuracy": 1 - 0.5 / e}
@@ -22,7 +22,7 @@ def lines(axes):
 
 
 def test_learning_curves_show_every_split_and_the_best_epoch():
-    figure = plots.learning_curves(ROWS)
+    figure = curves.learning_curves(ROWS)
     loss, accuracy, rate = figure.axes
     assert [ax.get_title("left") for ax in figure.axes] == ["loss", "accuracy", "learning rate"]
     assert lines(loss)["train"].tolist() == [[e, 1 / e] for e in range(1, 8)]
@@ -34,10 +34,10 @@ def test_learning_curves_show_every_split_and_the_best_epoch():
 
 
 def test_the_best_epoch_follows_the_monitor():
-    assert plots.best_epoch(ROWS, "val/loss", "min") == 4
-    assert plots.best_epoch(ROWS, "val/loss", "max") == 1
-    assert plots.best_epoch(ROWS, "val/f1", "max") is None
-    assert "epoch 7: 92.86% (best)" in lines(plots.learning_curves(ROWS, ("val/accuracy", "max")).axes[1])
+    assert curves.best_epoch(ROWS, "val/loss", "min") == 4
+    assert curves.best_epoch(ROWS, "val/loss", "max") == 1
+    assert curves.best_epoch(ROWS, "val/f1", "max") is None
+    assert "epoch 7: 92.86% (best)" in lines(curves.learning_curves(ROWS, ("val/accuracy", "max")).axes[1])
 
 
 @pytest.mark.parametrize(
@@ -51,12 +51,12 @@ def test_the_best_epoch_follows_the_monitor():
     ids=["one epoch", "not finite", "no metric", "many"],
 )
 def test_learning_curves_of_odd_runs(rows):
-    check_layout(plots.learning_curves(rows))
+    check_layout(curves.learning_curves(rows))
 
 
 def test_a_metric_that_is_sometimes_missing_keeps_its_epochs():
     rows = [{"epoch": 1, "val/loss": 3.0}, {"epoch": 2, "val/loss": ""}, {"epoch": 3}, {"epoch": 4, "val/loss": 1.0}]
-    assert plots.curve(rows, "val/loss") == ([1.0, 4.0], [3.0, 1.0])
+    assert curves.curve(rows, "val/loss") == ([1.0, 4.0], [3.0, 1.0])
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
