@@ -117,7 +117,8 @@ def check(cfg: DictConfig, overrides: Sequence[str] = (), packages: Sequence[str
 def _rename(cfg: DictConfig) -> None:
     """Put parts and options under their present names; a line on stderr for each name of an earlier version."""
     for name in NODES:
-        node: Any = OmegaConf.to_container(cfg[name], throw_on_missing=False) if cfg.get(name) else {}
+        node: Any = cfg.get(name)
+        node = OmegaConf.to_container(node, throw_on_missing=False) if OmegaConf.is_config(node) else {}
         for place, part in signatures.targets(node, name):
             old = part["_target_"]
             if isinstance(old, str) and (new := renames.current(old)) != old:

@@ -31,7 +31,8 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str], stored: StoredChec
     given = overrides
     if cfg.ckpt is not None and stored is None:
         stored = _read_stored(cfg.ckpt)
-    finds_batch_size = cfg.data.get("batch_size") == "auto" and _batch_size_must_be_found(cfg, stored)
+    is_auto = isinstance(cfg.data, DictConfig) and cfg.data.get("batch_size") == "auto"
+    finds_batch_size = is_auto and _batch_size_must_be_found(cfg, stored)
     schema.check(cfg, overrides)
     if cfg.get("sweep"):
         raise UserError("sweep is for many runs: add -m")

@@ -332,6 +332,7 @@ NO_CONFIGS = {
     "defaults: [5]": "Unsupported type in defaults",
     "defaults: {a: b}": "defaults must be a list",
     "5": "is no config",
+    **{f"{node}: -1": f"{node}=-1: {node} is a group of settings" for node in schema.NODES if node != "trainer"},
     "seed: true": "seed=True: this must be a whole number",
     "net: {dropout: '%s'}" % ("${seed}" * 1000): "has 7,000 characters",
 }
