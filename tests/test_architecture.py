@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -147,3 +148,9 @@ def test_such_questions_are_found(code: str) -> None:
 )
 def test_other_questions_are_allowed(code: str) -> None:
     assert class_questions(code, {"Classes"}) == []
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """pytest imports them by name alone: of two with the same name, the second cannot be collected."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
