@@ -8,6 +8,7 @@ import sys
 from importlib import metadata
 
 from dlzoo.errors import nearest
+from dlzoo.utils.output import discard_output
 
 COMMANDS = {
     "train": ("dlzoo.train", "train and test a model; write metrics, figures and a checkpoint"),
@@ -37,7 +38,17 @@ def usage() -> str:
 
 
 def main() -> None:
-    """Run the command that the first argument names; exit code 2 if there is no such command."""
+    """Run the command that the first argument names; exit code 2 if there is no such command, 1 if the reader of the
+    output, such as head, has closed it."""
+    try:
+        _run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard_output()
+        sys.exit(1)
+
+
+def _run() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h"):
         print(usage())

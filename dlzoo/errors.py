@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: they reach the terminal as one or two lines, never as a traceback."""
+"""Errors that the user can fix: they are printed in one or two lines, never as a traceback."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import TypeVar
 T = TypeVar("T")
 
 MISTAKES = (ValueError, TypeError, RuntimeError, ArithmeticError, ImportError)
-"""What PyTorch and Lightning raise while a part is built from options that it cannot use."""
+"""What PyTorch and Lightning raise when a part is built with invalid options."""
 
-MOST_NAMES = 100
-"""That a message lists."""
+MAX_NAMES = 100
+"""Maximum number of names that a message lists."""
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend; the message names what was given, what is allowed and what to change."""
+    """A mistake that the user can fix; the message names what was given, what is allowed and what to change."""
 
 
 class SpecError(UserError):
-    """A net or task cannot work with what the data promises."""
+    """A net or task that cannot work with the spec of the data."""
 
 
 class RunFailed(Exception):
-    """A run that had to end although its words were right: exit code 1, and no traceback.
+    """A run that failed although its overrides were valid: exit code 1, without a traceback.
 
     Args:
         reason: in one sentence, for ``results.json`` and for a sweep's record.
-        details: what else is known, on lines of its own.
+        details: further lines.
     """
 
     def __init__(self, reason: str, details: str = "") -> None:
@@ -42,26 +42,25 @@ class RunFailed(Exception):
 
 
 class RankLost(RunFailed):
-    """Another process of a run is gone, so the exchange of gradients broke off.
+    """Another process of a run has ended, so the exchange of gradients failed.
 
     Args:
-        rank: of this process, which has to end too.
+        rank: of this process, which has to end as well.
     """
 
     def __init__(self, rank: int) -> None:
         super().__init__(
-            f"rank {rank} stops, because another process of the run has ended: what it said stands above; if it said "
-            "nothing it was killed, perhaps for want of memory; the same command with resume=auto goes on from the "
-            "last checkpoint"
+            f"rank {rank} stops because another process of the run has ended: see its message above; if there is none, "
+            "it was killed, perhaps for lack of memory; the same command with resume=auto resumes from the last "
+            "checkpoint"
         )
 
 
 def visible(text: object, keep: str = "\n\t") -> str:
-    """A text of somebody else's as it may be shown: signs that a terminal would obey, or that turn the direction of
-    what follows, are written out.
+    """Untrusted text as it may be printed: control characters, and those that change the text direction, are escaped.
 
     Args:
-        keep: signs that stay although they are not printed.
+        keep: control characters that are not escaped.
 
     >>> print(visible("a\\x1b[2Jb"))
     a\\x1b[2Jb
@@ -69,11 +68,11 @@ def visible(text: object, keep: str = "\n\t") -> str:
     text = as_text(text)
     if text.isprintable():
         return text
-    return "".join(sign if sign.isprintable() or sign in keep else repr(sign)[1:-1] for sign in text)
+    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
 
 
 def as_text(value: object) -> str:
-    """``str(value)``, also of numbers with more digits than Python converts.
+    """``str(value)``, also for numbers with more digits than Python converts.
 
     >>> as_text(16**6000)
     'int with too many digits to show'
@@ -85,7 +84,7 @@ def as_text(value: object) -> str:
 
 
 def short(text: object, most: int = 60) -> str:
-    """A text that a message quotes, cut to its beginning and with nothing in it that a terminal would obey.
+    """Text to quote in a message: truncated, and without control characters.
 
     >>> short("a\\nb"), short("x" * 100, 10)
     ('a\\\\nb', 'xxxxxxxxx…')
@@ -95,45 +94,46 @@ def short(text: object, most: int = 60) -> str:
 
 
 def one_line(error: BaseException | str, most: int = 1000) -> str:
-    """A message as a terminal shows it: one line of bounded length."""
+    """A message as one line of limited length."""
     text = short(" ".join(f"{error}".split()), 100 * most)
     return text if len(text) <= most else f"{text[: most * 2 // 3]} … {text[-most // 3 :]}"
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:
-    """The end of an error sentence: the nearest right name, or all of them when none is near.
+    """The end of an error message: the closest allowed name, or all of them if none is close.
 
     >>> nearest("rleu", ["relu", "tanh"])
     "did you mean 'relu'?"
     >>> nearest("qqq", ["relu", "tanh"])
     'choose from: relu, tanh'
     """
-    names = sorted(name for name in allowed if len(name) < 200)  # comparing takes the square of the length
-    close = difflib.get_close_matches(str(word)[:200], names, n=1, cutoff=0.6)
+    names = sorted(name for name in allowed if len(name) < 200)  # comparing takes quadratic time
+    given = str(word)[:200]
+    close = difflib.get_close_matches(given, names, n=1) or difflib.get_close_matches(given.lower(), names, n=1)
     if close:
         return f"did you mean '{short(close[0])}'?"
-    more = ", …" if len(names) > MOST_NAMES else ""
-    return f"choose from: {', '.join(map(short, names[:MOST_NAMES])) or '(nothing)'}{more}"
+    more = ", …" if len(names) > MAX_NAMES else ""
+    return f"choose from: {', '.join(map(short, names[:MAX_NAMES])) or '(nothing)'}{more}"
 
 
 def pick(name: str, table: Mapping[str, T], key: str) -> T:
-    """``table[name]``, or a `UserError` that names the config key, the value given and the nearest right one."""
+    """``table[name]``, or a `UserError` that names the config key, the value given and the closest allowed one."""
     if name not in table:
         raise UserError(f"{key}={name} is unknown; {nearest(name, table)}")
     return table[name]
 
 
 def ignored_option(key: str, value: object, needs: str) -> UserError:
-    """What to say of an option that has no effect beside the others.
+    """The error for an option that has no effect in combination with the others.
 
     >>> print(ignored_option("task.gamma", 3.0, "task.loss=focal"))
-    task.gamma=3.0 would be ignored: it has an effect only with task.loss=focal; leave it out
+    task.gamma=3.0 would be ignored: it has an effect only with task.loss=focal; omit it
     """
-    return UserError(f"{key}={short(value)} would be ignored: it has an effect only with {needs}; leave it out")
+    return UserError(f"{key}={short(value)} would be ignored: it has an effect only with {needs}; omit it")
 
 
 def at_least(least: float, node: str = "", **values: float | None) -> None:
-    """`UserError` for the first value below ``least``, by the name that it has in the config; None is no value.
+    """`UserError` for the first value below ``least``, with its key in the config; None is ignored.
 
     >>> at_least(1, "data", batch_size=8, val_size=None)
     >>> at_least(1, "data", batch_size=0)
@@ -146,12 +146,12 @@ def at_least(least: float, node: str = "", **values: float | None) -> None:
 
 
 class NonFinite(RunFailed):
-    """A step gave numbers that are not finite.
+    """A step had non-finite values.
 
     Args:
         reason: the step, and what was not finite.
         facts: further (name, sentence), in their order.
-        file: that shows the step again.
+        file: from which the step can be repeated.
         all_rows: the numbers of all rows of the batch.
     """
 

@@ -66,7 +66,7 @@ def steps(overrides: list[str], epochs: int, data_dir: str) -> tuple[list[float]
     from dlzoo.training.run import run as run_training
 
     timings: tuple[list[float], list[float]] = [], []
-    originals = {name: getattr(FiniteWatch, name) for name in ("begin_batch", "check_all")}
+    originals = {name: getattr(FiniteWatch, name) for name in ("begin_batch", "check_gradients")}
     state: dict[str, Any] = {"started": 0.0, "block": 0}
 
     def begin_batch(self: Any, batch: Any, batch_idx: int) -> None:
@@ -77,13 +77,13 @@ def steps(overrides: list[str], epochs: int, data_dir: str) -> tuple[list[float]
         if not state["block"]:
             originals["begin_batch"](self, batch, batch_idx)
 
-    def check_all(self: Any) -> None:
+    def check_gradients(self: Any) -> None:
         if state["block"]:
             self.losses.clear()
         else:
-            originals["check_all"](self)
+            originals["check_gradients"](self)
 
-    FiniteWatch.begin_batch, FiniteWatch.check_all = begin_batch, check_all  # type: ignore[method-assign]
+    FiniteWatch.begin_batch, FiniteWatch.check_gradients = begin_batch, check_gradients  # type: ignore[method-assign]
     overrides = [*overrides, f"data_dir='{data_dir}'", f"trainer.max_epochs={epochs}"]
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         run_training(config.compose(overrides), Path(folder), [])

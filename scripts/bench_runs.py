@@ -49,8 +49,8 @@ from dlzoo import train
 from dlzoo.training import launch
 from dlzoo.training.run import run as run_training
 from dlzoo.config import compose as config
-from dlzoo.callbacks.sample_animation import Film
-from dlzoo.callbacks.latent_report import GenerativePictures
+from dlzoo.callbacks.sample_animation import SampleAnimation
+from dlzoo.callbacks.latent_report import LatentReport
 spent = 0.0
 def timed(hook):
     def run(*given):
@@ -59,7 +59,7 @@ def timed(hook):
         hook(*given)
         spent += time.perf_counter() - started
     return run
-for owner, name in ((Film, "shoot"), (Film, "on_train_end"), (GenerativePictures, "on_test_end")):
+for owner, name in ((SampleAnimation, "shoot"), (SampleAnimation, "on_train_end"), (LatentReport, "on_test_end")):
     setattr(owner, name, timed(getattr(owner, name)))
 seconds = run_training(config.compose(sys.argv[2:]), Path(sys.argv[1]), [])["seconds"]
 print(seconds["fit"] + seconds["test"], spent)

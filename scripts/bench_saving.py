@@ -70,8 +70,10 @@ def cost(overrides: Sequence[str]) -> tuple[int, float, float, str, float, str]:
         mock.patch.object(LastCheckpoint, "save", timed),
     ):
         outcome = run_training(config.compose([*overrides, *COMMON.split()]), Path(name), [])
-        last = Path(outcome["checkpoints"]["last"])
-        size = sum(path.stat().st_size for path in last.parent.iterdir() if path.name.startswith("last."))
+        path = outcome["checkpoints"]["last"]
+        assert path is not None
+        last = Path(path)
+        size = sum(file.stat().st_size for file in last.parent.iterdir() if file.name.startswith("last."))
     later_timings = timings[len(timings) // 2 :]  # by then buffers are full and an earlier checkpoint exists
     wall, cpu = (statistics.median(timing[i] for timing in later_timings) for i in (0, 1))
     return outcome["num_parameters"], size / 2 / 1e6, wall, f"{wall / SECONDS:.2%}", cpu, f"{cpu / SECONDS:.2%}"

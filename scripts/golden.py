@@ -54,7 +54,7 @@ RUNS = {
     "mlp_lbfgs": "model=mlp data=iris optimizer=lbfgs",
     "mlp_csv": "model=mlp data=csv data.path={table} data.target=y",
     "wide_deep": "model=wide_deep data=synthetic data.kind=friedman",
-    "wide_deep_classes": "model=wide_deep data=wine task.loss_weights=[0.7,0.3]",
+    "wide_deep_classes": "model=wide_deep data=wine task.loss_weights={{main:0.7,auxiliary:0.3}}",
     # images
     "lenet_accumulated": "model=lenet trainer.accumulate_grad_batches=3 callbacks=[checkpoint,history,ema]",
     "lenet_mixed": "model=lenet augment=[flips,mixup] optimizer=momentum scheduler=step",
@@ -129,10 +129,10 @@ def write_data(folder: Path) -> dict[str, str]:
 def recorded_losses() -> Iterator[dict[str, list[float]]]:
     """Record every mean that a training step logs, in order, by name."""
     from dlzoo.tasks.base import Task
-    from dlzoo.tasks.rl.agent import Player
+    from dlzoo.tasks.rl.agent import Agent
 
     losses: dict[str, list[float]] = {}
-    track, add_mean = Task.log_step, Player.add_mean
+    track, add_mean = Task.log_step, Agent.add_mean
 
     def record(name: str, value: Any) -> None:
         losses.setdefault(name, []).append(float(value.detach()))
@@ -146,7 +146,7 @@ def recorded_losses() -> Iterator[dict[str, list[float]]]:
         record(name, mean)
         add_mean(self, name, mean, count)
 
-    with mock.patch.object(Task, "log_step", recorded_track), mock.patch.object(Player, "add_mean", recorded_mean):
+    with mock.patch.object(Task, "log_step", recorded_track), mock.patch.object(Agent, "add_mean", recorded_mean):
         yield losses
 
 

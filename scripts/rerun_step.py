@@ -1,4 +1,4 @@
-"""Repeat a training step that was not finite: ``python scripts/rerun_step.py ckpt=<run>/nonfinite.ckpt``."""
+"""Repeat a training step that had non-finite values: ``python scripts/rerun_step.py ckpt=<run>/nonfinite.ckpt``."""
 
 from dlzoo.commands.rerun_step import main
 

@@ -35,6 +35,8 @@ class Attack(NamedTuple):
     """That a checkpoint brings along."""
     nodes: dict[str, Any]
     """Of a checkpoint's config, by their dotted places."""
+    flags: tuple[str, ...] = ()
+    """Of the command line that uses the files: those that only show something."""
 
 
 def payloads(canary: Path) -> dict[str, dict[str, Any]]:
@@ -187,7 +189,7 @@ def writes(canary: Path) -> Iterator[Attack]:
         "callbacks.checkpoint.filename", "callbacks.history.path", "trainer.default_root_dir", "trainer.logger",
         "trainer.profiler", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir",
         "hydra.searchpath", "hydra.job.chdir", "hydra.job.name", "hydra.help.template", "net.weights", "ckpt", "resume",
-        "trust", "sweep.storage", "sweep.name", "seed", "names.model",
+        "trust", "sweep.storage", "sweep.name", "seed", "names.model", "hydra.overrides.task", "hydra.overrides.hydra",
     )  # fmt: skip
     up = "../" * 12
     values: tuple[Any, ...] = (
@@ -239,6 +241,60 @@ def groups(canary: Path) -> Iterator[Attack]:
         yield Attack(file, {file: node, "experiment/mine.yaml": "seed: 0\n"}, [], {})
 
 
+SHOWS = (
+    ("--cfg", "job"), ("--cfg", "hydra"), ("--cfg", "all", "--resolve"), ("-c", "job", "--resolve"), ("--info", "all"),
+    ("--info", "defaults-tree"), ("--help",), ("--hydra-help",), ("--cfg", "job", "-p", "sweep"),
+    ("--cfg", "job", "-m"),
+)  # fmt: skip
+"""Flags that only show something."""
+TERMINAL = "\x1b]0;owned\x07"
+"""Sets the title of a terminal."""
+
+
+def shown(canary: Path) -> Iterator[Attack]:
+    """Files whose text, references or names are shown, or take effect where a command should only show something."""
+    written = TERMINAL.replace("\x1b", "\\e").replace("\x07", "\\a")
+    texts = {
+        "a secret": 'sweep: {name: "${oc.env:A_SECRET}"}',
+        "a secret in help": 'hydra: {help: {template: "${oc.env:A_SECRET}"}}',
+        "a secret in the app's name": 'hydra: {help: {app_name: "${oc.env:A_SECRET}"}}',
+        "a value": f'sweep: {{name: "{written}"}}',
+        "a key": f'sweep: {{"{written}": 1}}',
+        "a choice": f'defaults: [{{/g@sweep: "{written}"}}]',
+        "a log": f"hydra: {{job_logging: {{handlers: {{file: {{class: logging.FileHandler, filename: {canary}}}}}}}}}",
+        "a search path": "hydra: {searchpath: [file:///etc]}",
+        "a recorded override": "hydra: {overrides: {task: [net._target_=canary_module.Net]}}",
+        "a class": "net: {_target_: canary_module.Net}",
+        "strings of strings": doubled(),
+    }
+    for (what, text), flags in itertools.product(texts.items(), SHOWS):
+        files = {"experiment/mine.yaml": f"# @package _global_\n{text}\n", f"g/{TERMINAL}.yaml": "x: 1\n"}
+        yield Attack(f"{what} with {' '.join(flags)}", files, [], {}, flags)
+
+
+def doubled() -> str:
+    """Strings of which each holds the one before twice."""
+    return "sweep:\n  a0: x\n" + "".join(f'  a{i}: "${{sweep.a{i - 1}}}${{sweep.a{i - 1}}}"\n' for i in range(1, 50))
+
+
+def unbalanced(canary: Path) -> Iterator[Attack]:
+    """Elements of lists with quotes that open and do not close, behind which something else may hide."""
+    elements = (
+        "'", '"', "\\'", '\\"', "a','b", "['", '"]', "','{_target_: canary_module.Net}", "'\"", "\\", "a\\", "{'", "}'",
+        f"', {{_target_: os.system, command: touch {canary}}}, '", "\",\"net._target_=canary_module.Net", "]\" +x=1",
+    )  # fmt: skip
+    keys = (
+        "data.mirrors", "net.hidden", "callbacks.mine", "hydra.overrides.task", "hydra.searchpath", "sweep.words",
+        "grid.rows", "trust", "expect", "trainer.devices", "task.loss_weights", "callbacks", "net.activation",
+    )  # fmt: skip
+    for key, element in itertools.product(keys, elements):
+        text = f"# @package _global_\n{json.dumps(nested(key, [element, 1]))}\n"
+        yield Attack(f"{key}: {element} in a list in a file", {"experiment/mine.yaml": text}, [], {})
+        yield Attack(f"{key}: {element} in a list in a checkpoint", {}, [], nested(key, [element, 1]))
+        for word in (f"{key}=[{element},1]", f"++{key}=['{element}',1]", f'+{key}=["{element}"]'):
+            yield Attack(f"{word} as a word", {}, [word], {})
+
+
 def leaves(node: dict[str, Any], depth: int, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted keys down to a depth, and what stands there."""
     for key, value in node.items():
@@ -251,6 +307,19 @@ def leaves(node: dict[str, Any], depth: int, prefix: str = "") -> Iterator[tuple
 def drawn(canary: Path, number: int, seed: int = 0) -> list[Attack]:
     """So many, by the same seed the same, of each kind a share."""
     draw = random.Random(seed)
-    kinds = [[*builds(canary)], [*writes(canary)], [*groups(canary)]]
-    shares = (number - 2 * (number // 4), number // 4, number // 4)
+    kinds = [[*builds(canary)], [*writes(canary)], [*groups(canary)], [*shown(canary)], [*unbalanced(canary)]]
+    shares = (number - 2 * (number // 5) - 2 * (number // 10), *[number // 5] * 2, *[number // 10] * 2)
     return [attack for kind, share in zip(kinds, shares, strict=True) for attack in draw.sample(kind, share)]
+
+
+OUTPUTS = (
+    ".lock", "metrics.csv", "results.json", "learning_curves.png", "report.txt", "report.csv", "report.html",
+    "warnings.txt", "train.log", ".hydra/config.yaml", ".hydra/overrides.yaml", "checkpoints/last.previous.ckpt",
+    "checkpoints/best.ckpt", "checkpoints/new.ckpt",
+)  # fmt: skip
+"""Names of files that commands write into a run folder."""
+
+
+def links() -> Iterator[tuple[str, Callable[[Path, Path], None]]]:
+    """Names in a run folder, and how a link of that name to a file elsewhere is made."""
+    yield from itertools.product(OUTPUTS, (Path.symlink_to, Path.hardlink_to))

@@ -15,6 +15,8 @@ BAD_YAML = {
     "deep mappings": ("{a: " * 500 + "1" + "}" * 500, "levels deep"),
     "deep blocks": ("".join(f"{' ' * i}a:\n" for i in range(200)), "levels deep"),
     "a class": ("a: !!python/object/apply:os.system [id]\n", "not YAML"),
+    "a tag that does not fit": ("a: !!bool x\n", "not YAML"),
+    "a time that is none": ("a: !!timestamp x\n", "not YAML"),
     "no YAML": ("a: [1\nb", "not YAML"),
     "a huge number": (f"a: {'9' * 10_000}\n", "a number of 10,000 digits"),
 }

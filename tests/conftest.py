@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
@@ -15,16 +14,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests st
 import pytest
 import torch
 from local_server import Server, serving
+from small_runs import Outcome, Terminal
 
 torch.set_num_threads(1)  # tests are small, and several processes may share the machine
-
-
-class Outcome(NamedTuple):
-    """Of a command: its exit code and what it printed."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture
@@ -43,6 +35,12 @@ def train(
         return Outcome(int(exit_.value.code or 0), printed.out, printed.err)
 
     return run
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    """``terminal(predict.main, "ckpt=…")``: a command in this process."""
+    return Terminal(monkeypatch, capsys)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -75,7 +73,7 @@ def stand_in_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from text_stand_ins import write_imdb, write_sentences
 
     from dlzoo.data.images.published import CIFAR10, MNIST
-    from dlzoo.data.tables.base import CaliforniaHousing
+    from dlzoo.data.tables.published import CaliforniaHousing
 
     rng = np.random.default_rng(0)
     folder, sizes = tmp_path / "stand_ins", {"train": 400, "test": 60}

@@ -98,7 +98,48 @@ class Screen(gym.Env[Any, Any]):
         return self.draw(), 1.0, False, False, {}
 
 
+class Shifted(Chain):
+    """The chain with actions 5 and 6, and places numbered from 3."""
+
+    observation_space = gym.spaces.Discrete(LENGTH, start=3)
+    action_space = gym.spaces.Discrete(2, start=5)
+
+    def show(self) -> Any:
+        return np.int64(3 + min(self.place, LENGTH - 1))
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert action in (5, 6), action
+        return super().step(action - 5)
+
+
+class Broken(Diary):
+    """Its second number is NaN, or its reward infinite, after two steps."""
+
+    def __init__(self, part: str = "observation", render_mode: str | None = None) -> None:
+        super().__init__(9)
+        self.part = part
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        shown, reward, *rest = super().step(action)
+        if self.steps == 2 and self.part == "observation":
+            shown[1] = np.nan
+        return shown, np.inf if self.steps == 2 and self.part == "reward" else reward, *rest
+
+
+class Slow(Endless):
+    """A frame of 30,000 bytes a step."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+
+    def render(self) -> Any:
+        return np.zeros((100, 100, 3), np.uint8)
+
+
 for _name, _made in {
+    "Shifted-v0": Shifted, "Broken-v0": Broken, "Slow-v0": Slow,
     "Chain-v0": Chain, "NumberedChain-v0": NumberedChain, "Endless-v0": Endless, "Diary-v0": Diary, "Screen-v0": Screen,
 }.items():  # fmt: skip
     gym.register(_name, entry_point=lambda _made=_made, **options: _made(**{k: v for k, v in options.items() if v}))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dlzoo.config import compose as config
-from dlzoo.training.resume import resumed
+from dlzoo.training.resume import resolve_resume
 from dlzoo.training.run import run as run_training
 from dlzoo.utils import checkpoint_files
 
@@ -23,7 +23,7 @@ def run(folder: Path, *words: str) -> dict[str, Any]:
 
 def resume(folder: Path, *words: str) -> dict[str, Any]:
     """Continue a run of `run` from its last checkpoint, as the command line would."""
-    argv = resumed([f"ckpt={folder / 'checkpoints' / 'last.ckpt'}", *words]).words
+    argv = resolve_resume([f"ckpt={folder / 'checkpoints' / 'last.ckpt'}", *words]).argv
     argv = [word for word in argv if not word.startswith("hydra.")]
     return run_training(config.compose(argv), folder, argv)
 

@@ -6,11 +6,10 @@ import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
-from conftest import Outcome
 
 from dlzoo.config import compose as config
 from dlzoo.training.run import run as run_training
@@ -53,6 +52,14 @@ def with_target(path: str, target: str, **arguments: Any) -> Callable[[dict[str,
         content["dlzoo"]["config"] = OmegaConf.to_yaml(cfg)
 
     return change
+
+
+class Outcome(NamedTuple):
+    """Of a command: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
 
 
 class Terminal:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import lightning.pytorch as pl
-from conftest import Outcome
+from small_runs import Outcome
 
 Train = Callable[..., Outcome]
 ROOT = Path(__file__).parent.parent

@@ -154,3 +154,45 @@ def test_test_files_have_names_of_their_own() -> None:
     """pytest imports them by name alone: of two with the same name, the second cannot be collected."""
     names = Counter(path.name for path in (ROOT / "tests").rglob("*.py"))
     assert [name for name, count in names.items() if count > 1] == []
+
+
+# A composed config enters a run once; what comes after takes a RunConfig, or the fields that it needs.
+
+CONFIG_ENTRIES = {
+    "dlzoo/training/launch.py:__call__",  # what Hydra calls, and the two that it passes the config to
+    "dlzoo/training/launch.py:job",
+    "dlzoo/training/run.py:run",
+}
+
+
+def takes_composed_config(source: str) -> set[str]:
+    """The functions whose annotations name a DictConfig, or whose parameter is called cfg whatever its type."""
+    results = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            hints = [a.annotation for a in arguments if a.annotation is not None] + [node.returns] * bool(node.returns)
+            if any("DictConfig" in ast.unparse(hint) for hint in hints if hint) or "cfg" in {a.arg for a in arguments}:
+                results.add(node.name)
+    return results
+
+
+def test_a_composed_config_enters_a_run_once() -> None:
+    files = [*(ROOT / "dlzoo" / "training").rglob("*.py")]
+    files += [ROOT / "dlzoo" / "config" / f"{name}.py" for name in ("instantiate", "memory_check", "unused_options")]
+    entries = {
+        f"{file.relative_to(ROOT)}:{name}"
+        for file in files
+        for name in takes_composed_config(file.read_text(encoding="utf-8"))
+    }
+    assert entries == CONFIG_ENTRIES
+
+
+def test_functions_that_take_a_composed_config_are_found() -> None:
+    source = """
+def by_type(config: DictConfig): ...
+def by_name(cfg: Any): ...
+def returned() -> Callable[[DictConfig], None]: ...
+def typed(config: RunConfig): ...
+"""
+    assert takes_composed_config(source) == {"by_type", "by_name", "returned"}

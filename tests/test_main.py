@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Outcome
+from small_runs import Outcome
 
 from dlzoo import __main__ as cli
 
@@ -51,6 +51,17 @@ def test_each_command_has_a_script_that_calls_it(name: str) -> None:
     assert cli.COMMANDS[name][0] in files
 
 
+CHECKOUT_ONLY = re.compile(r"python train\.py|scripts/(?!bench|reproduce)\w+\.py")
+"""Files that a wheel does not contain, as a text might name them."""
+
+
+def test_texts_name_commands_that_exist_in_a_wheel() -> None:
+    allowed = ("train.py", "launch.py")  # a docstring on both names, and what shells complete in a checkout
+    for path in [*(ROOT / "dlzoo").rglob("*.py"), *(ROOT / "configs").rglob("*.yaml")]:
+        if path.name not in allowed:
+            assert CHECKOUT_ONLY.findall(path.read_text(encoding="utf-8")) == [], path
+
+
 def test_as_a_module(tmp_path: Path) -> None:
     """`python -m dlzoo train` in another folder, to its end."""
     words = ["data=wine", "trainer=smoke", "callbacks=checkpoint", "logger=none", "hydra.run.dir=run"]
@@ -61,3 +72,14 @@ def test_as_a_module(tmp_path: Path) -> None:
         [sys.executable, "-m", "dlzoo", "evaluate", ckpt], cwd=tmp_path, check=True, capture_output=True, text=True
     )
     assert "test/accuracy" in done.stdout
+
+
+def test_a_closed_reader_ends_help_without_a_traceback() -> None:
+    program = "import sys; sys.argv = ['dlzoo', '--help']; from dlzoo.__main__ import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.close()  # as head does, before anything is written
+    assert process.stderr is not None
+    assert (process.stderr.read(), process.wait()) == ("", 1)

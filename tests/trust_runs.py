@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from conftest import Outcome
+from small_runs import Outcome
 
 
 def yaml(node: Any, canary: Path) -> str:

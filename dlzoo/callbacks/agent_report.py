@@ -6,15 +6,17 @@ import lightning.pytorch as pl
 
 from dlzoo.callbacks.base import Report, data_of, eval_mode
 from dlzoo.callbacks.metrics_csv import read_rows
-from dlzoo.callbacks.sinks import publish, run_folder, warn
+from dlzoo.callbacks.sinks import publish, run_folder, run_name, warn
 from dlzoo.data.environments import Gym
 from dlzoo.errors import UserError
 from dlzoo.tasks.base import Task
+from dlzoo.utils import extras
 from dlzoo.utils import files as paths
+from dlzoo.visualization import image_grid as tiles
 from dlzoo.visualization import returns as return_plots
 
 
-class Agents(Report):
+class AgentReport(Report):
     """``returns.png``; the videos ``film_untrained``, ``film_last`` and ``film_best`` as GIF, and as MP4 if possible.
 
     The best agent is recorded in the test. All three start from the same state.
@@ -38,7 +40,8 @@ class Agents(Report):
     def write_fit(self, trainer: pl.Trainer, task: Task) -> None:
         path = run_folder(trainer) / "metrics.csv"
         if path.is_file() and (environment := task.spec.environment) is not None:
-            publish(trainer, "returns", return_plots.returns(read_rows(path), environment.solved))
+            figure = return_plots.returns(read_rows(path), environment.solved, heading=run_name(trainer))
+            publish(trainer, "returns", figure)
         self.record(trainer, task, "last")
 
     def write(self, trainer: pl.Trainer, task: Task) -> None:
@@ -56,13 +59,18 @@ class Agents(Report):
         state = agent.rng.bit_generator.state  # recording must not change the random actions of training
         try:
             with eval_mode(agent):
-                episode = episodes.film(data.recipe, agent.greedy, data.seeds("film", 1)[0])
+                episode = episodes.film(data.recipe, agent.play, data.seeds("film", 1)[0])
         except UserError as error:
             warn(trainer, str(error))
             self.film = False
             return
         finally:
             agent.rng.bit_generator.state = state
-        for extension, content in {"gif": episodes.gif([episode]), "mp4": episodes.mp4([episode])}.items():
-            if content is not None:
-                paths.write(run_folder(trainer) / f"film_{which}.{extension}", content)
+        name = f"epoch {trainer.current_epoch + 1}" if which == "last" else which
+        caption = f"{name}: return {episode.total:g}"
+        if not episode.is_whole:
+            caption += f", first {episode.seconds:.0f} s"
+        episode = episode._replace(frames=[tiles.captioned(frame, caption) for frame in episode.frames])
+        paths.write(run_folder(trainer) / f"film_{which}.gif", episodes.gif([episode]))
+        if extras.is_installed("imageio_ffmpeg"):
+            paths.write(run_folder(trainer) / f"film_{which}.mp4", episodes.mp4([episode]))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import ClassVar, NamedTuple, Self, cast
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor, nn
 
+from dlzoo.callbacks.ema import evaluated_weights
 from dlzoo.data.base import DataModule
 from dlzoo.specs.batch import Batch
 from dlzoo.tasks.base import Task
@@ -44,6 +46,10 @@ class Step(NamedTuple):
     batch: Batch
     batch_idx: int
     """Index of the batch in its split."""
+
+    @classmethod
+    def of(cls, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int) -> Self:
+        return cls(outputs if isinstance(outputs, Mapping) else {}, batch, batch_idx)
 
 
 class Report(Observer):
@@ -108,17 +114,19 @@ class Report(Observer):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
+        outputs: STEP_OUTPUT,
+        batch: Batch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         if not trainer.sanity_checking and self._applies(trainer, pl_module):
-            self.collect_validation(trainer, task_of(pl_module), Step(outputs or {}, batch, batch_idx))
+            self.collect_validation(trainer, task_of(pl_module), Step.of(outputs, batch, batch_idx))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.is_global_zero and self._applies(trainer, pl_module):
-            self.write_epoch(trainer, task_of(pl_module))
+        writes = getattr(self.write_epoch, "__func__", None) is not Report.write_epoch  # exchanging weights takes time
+        if writes and trainer.is_global_zero and self._applies(trainer, pl_module):
+            with evaluated_weights(trainer):
+                self.write_epoch(trainer, task_of(pl_module))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero and self._applies(trainer, pl_module):
@@ -132,13 +140,13 @@ class Report(Observer):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
+        outputs: STEP_OUTPUT,
+        batch: Batch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         if self._applies(trainer, pl_module):
-            self.collect(trainer, task_of(pl_module), Step(outputs or {}, batch, batch_idx))
+            self.collect(trainer, task_of(pl_module), Step.of(outputs, batch, batch_idx))
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._applies(trainer, pl_module):

@@ -9,6 +9,8 @@ from torch import Tensor
 from dlzoo.callbacks.base import Report, Step
 from dlzoo.callbacks.sinks import publish, run_folder, tensorboard
 from dlzoo.errors import visible
+from dlzoo.specs.batch import part_of
+from dlzoo.specs.targets import Classes
 from dlzoo.tasks.base import Task
 from dlzoo.utils import csv_writer as csv_files
 from dlzoo.visualization import plots
@@ -17,41 +19,48 @@ from dlzoo.visualization import plots
 class ClassificationReport(Report):
     """After a test: confusion_matrix.png, and precision, recall, F1 and support of each class in report.txt and .csv.
 
-    For tasks that predict classes; targets may be classes (B,) or, after mixing, probabilities (B, K). The counts of
-    all ranks are summed.
+    For tasks that predict the data's classes; targets may be classes (B,) or, after mixing, probabilities (B, K). The
+    counts of all ranks are summed. Each of several predictions has its own files, confusion_matrix_<name>.png.
     """
 
     def __init__(self) -> None:
-        self.counts: Tensor | None = None
-        """(K * K,), indexed by true and predicted class."""
+        self.counts: dict[str, Tensor] = {}
+        """(K * K,), indexed by true and predicted class, by the prediction's name."""
 
     def applies_to(self, task: Task) -> bool:
-        return task.as_predictor() is not None and task.spec.target.classes is not None
+        return task.as_predictor() is not None and bool(classes_of(task))
 
     def begin_test(self, trainer: pl.Trainer, task: Task) -> None:
-        self.counts = torch.zeros(task.spec.target.num_outputs**2, dtype=torch.long, device=task.device)
+        self.counts = {
+            name: torch.zeros(classes.num_outputs**2, dtype=torch.long, device=task.device)
+            for name, classes in classes_of(task).items()
+        }
 
     def collect(self, trainer: pl.Trainer, task: Task, step: Step) -> None:
-        assert self.counts is not None
-        output, target = step.outputs["output"], step.outputs["target"]
-        labels = target.argmax(1) if target.ndim == 2 else target
-        cells = labels * output.shape[1] + output.argmax(1)
-        self.counts += torch.bincount(cells, minlength=len(self.counts))
+        for name, counts in self.counts.items():
+            output, target = (part_of(step.outputs[key], name) for key in ("output", "target"))
+            labels = target.argmax(1) if target.ndim == 2 else target
+            counts += torch.bincount(labels * output.shape[1] + output.argmax(1), minlength=len(counts))
 
     def gather(self, trainer: pl.Trainer, task: Task) -> None:
-        assert self.counts is not None
-        self.counts = trainer.strategy.reduce(self.counts, reduce_op="sum")
+        self.counts = {name: trainer.strategy.reduce(counts, reduce_op="sum") for name, counts in self.counts.items()}
 
     def write(self, trainer: pl.Trainer, task: Task) -> None:
-        assert self.counts is not None
-        names = task.spec.target.names
-        counts, self.counts = self.counts.view(len(names), -1).cpu(), None
-        if counts.sum():
-            publish(trainer, "confusion_matrix", plots.confusion_matrix(counts, names))
-            write_report(trainer, counts, names)
+        for name, classes in classes_of(task).items():
+            counts, suffix = self.counts[name].view(classes.num_outputs, -1).cpu(), f"_{name}" if name else ""
+            if counts.sum():
+                publish(trainer, f"confusion_matrix{suffix}", plots.confusion_matrix(counts, classes.names))
+                write_report(trainer, counts, classes.names, f"report{suffix}")
+        self.counts = {}
 
 
-def write_report(trainer: pl.Trainer, counts: Tensor, names: tuple[str, ...]) -> None:
+def classes_of(task: Task) -> dict[str, Classes]:
+    """The classes that a task predicts, by name."""
+    target = task.predicted_target
+    return {} if target is None else {name: part.classes for name, part in target.by_name.items() if part.classes}
+
+
+def write_report(trainer: pl.Trainer, counts: Tensor, names: tuple[str, ...], file_name: str) -> None:
     from sklearn.metrics import classification_report
 
     true, predicted = (
@@ -62,9 +71,9 @@ def write_report(trainer: pl.Trainer, counts: Tensor, names: tuple[str, ...]) ->
     options = {"labels": range(len(names)), "target_names": names, "zero_division": 0}
     text = classification_report(true, predicted, digits=4, **options)
     folder = run_folder(trainer)
-    (folder / "report.txt").write_text(text)
+    (folder / f"{file_name}.txt").write_text(text)
     table = classification_report(true, predicted, output_dict=True, **options)
-    with (folder / "report.csv").open("w", newline="") as file:
+    with (folder / f"{file_name}.csv").open("w", newline="") as file:
         writer = csv_files.Writer(file)
         writer.writerow(["class", "precision", "recall", "f1", "support"])
         for name in (*names, "macro avg", "weighted avg"):
@@ -72,4 +81,4 @@ def write_report(trainer: pl.Trainer, counts: Tensor, names: tuple[str, ...]) ->
             writer.writerow([name, f"{precision:.6f}", f"{recall:.6f}", f"{f1:.6f}", int(support)])
     if summary := tensorboard(trainer):
         # four spaces: a code block in Markdown
-        summary.add_text("report", "\n".join(f"    {line}" for line in text.split("\n")), trainer.global_step)
+        summary.add_text(file_name, "\n".join(f"    {line}" for line in text.split("\n")), trainer.global_step)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import lightning.pytorch as pl
 
 from dlzoo.callbacks.epoch_metrics import EpochRows
 from dlzoo.callbacks.metrics_csv import Row, cells, read_rows, write_rows
-from dlzoo.callbacks.sinks import publish, run_folder
+from dlzoo.callbacks.sinks import publish, run_folder, run_name
 from dlzoo.utils import csv_writer as csv_files
 from dlzoo.utils import state_checks
 from dlzoo.visualization import curves
+
+
+class Stored(TypedDict, total=False):
+    """What a checkpoint holds of an epoch whose row is not written yet."""
+
+    row: Row | None
+    lr: float
 
 
 class History(EpochRows):
@@ -29,17 +36,17 @@ class History(EpochRows):
         self.mode = mode
         self.rows: list[Row] = []
         self.columns: list[str] = []
-        self.stored: dict[str, Any] = {}
+        self.stored: Stored = {}
 
     def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, object]
     ) -> None:
         checkpoint["history"] = {"row": self.pending(trainer), "lr": float(self._lr)}
 
     def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, object]
     ) -> None:
-        self.stored = state_checks.mapping(checkpoint.get("history", {}), "history")
+        self.stored = {**state_checks.mapping(checkpoint.get("history", {}), "history")}
         if self.stored:
             state_checks.number(self.stored.get("lr"), "history.lr")
         if (row := self.stored.get("row")) is not None:
@@ -95,4 +102,5 @@ class History(EpochRows):
 
     def draw(self, trainer: pl.Trainer) -> None:
         if trainer.is_global_zero and self.rows:
-            publish(trainer, "learning_curves", curves.learning_curves(self.rows, (self.monitor, self.mode)))
+            figure = curves.learning_curves(self.rows, (self.monitor, self.mode), heading=run_name(trainer))
+            publish(trainer, "learning_curves", figure)

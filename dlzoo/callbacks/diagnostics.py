@@ -10,7 +10,7 @@ from dlzoo.callbacks.base import Observer, task_of
 from dlzoo.callbacks.sinks import warn
 
 
-class Problems(Observer):
+class Diagnostics(Observer):
     """Reports each problem of a task once: those of `Task.diagnostics`, and a training mean that is not finite.
 
     The latter stops training: the weights are lost, and the test uses the best checkpoint before it.

@@ -27,5 +27,5 @@ class EarlyStopping(callbacks.EarlyStopping):
         else:
             trainer.should_stop = reason is not EarlyStoppingReason.NOT_STOPPED
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, object]) -> None:
         super().load_state_dict(state_dict | {"patience": self.patience})

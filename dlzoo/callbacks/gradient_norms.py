@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
@@ -26,11 +24,11 @@ class GradientNorms(Observer):
         """Of the run that is resumed."""
         self.pending: list[Tensor] = []  # on the device: reading them synchronises
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Tensor]:
         self.read_pending()
         return {"norms": torch.tensor(self.norms)}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
         self.stored = state_dict["norms"].tolist()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

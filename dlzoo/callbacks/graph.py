@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from dlzoo.callbacks.base import Report
 from dlzoo.callbacks.sinks import tensorboard
+from dlzoo.specs.batch import first_tensor
 from dlzoo.tasks.base import Task
 
 
@@ -19,23 +20,23 @@ class ModelGraph(Report):
     """Traces the net once, when the fit ends, so that the first step is not delayed by about five forward passes.
 
     TensorBoard's writer uses the deprecated torch.jit.trace; there is no alternative. A net that cannot be traced gives
-    one line on the terminal. Nets with several named inputs or outputs are not traced.
+    one line on the terminal. Nets with several named inputs are not traced.
     """
 
     def applies_to(self, task: Task) -> bool:
-        return task.spec.named is None and task.spec.target.named is None
+        return task.spec.named is None
 
     def write_fit(self, trainer: pl.Trainer, task: Task) -> None:
         writer, net = tensorboard(trainer), task.net
         if writer is None:
             return
-        x = task.spec.example(1)[0].to(task.device)
+        x = task.standardize(first_tensor(task.spec.example(1)[0]).to(task.device))
         modes = {module: module.training for module in net.modules()}
         net.eval()
         try:
             with torch.no_grad(), isolate_rng(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
                 warnings.simplefilter("ignore")
-                writer.add_graph(net, x)
+                writer.add_graph(net, x, use_strict_trace=False)  # strictly, it may not return a dict
         except Exception as error:  # tracing runs arbitrary code of the net
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             print(f"no graph for TensorBoard: {type(net).__name__} cannot be traced ({reason})")

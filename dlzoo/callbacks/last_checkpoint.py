@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -43,7 +42,7 @@ class LastCheckpoint(Checkpoint):
             self.on_train_batch_end = None  # type: ignore[assignment,method-assign]  # no cost per step
 
     def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, object]
     ) -> None:
         self.best_model_path = str(self.path) if self.path.is_file() else ""
 
@@ -79,7 +78,7 @@ class LastCheckpoint(Checkpoint):
 def can_resume_after(trainer: pl.Trainer, batch_idx: int) -> bool:
     """Whether a run can be resumed exactly from a checkpoint written after this batch."""
     task, validates_every = task_of(trainer.lightning_module), trainer.val_check_batch
-    if not task.goes_on_within_epochs:
+    if not task.resumes_mid_epoch:
         return False
     if trainer.is_last_batch or (validates_every is not None and (batch_idx + 1) % validates_every == 0):
         return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
@@ -12,8 +11,9 @@ from torch import Tensor
 
 from dlzoo.callbacks import sample_animation
 from dlzoo.callbacks.base import Report, Step, eval_mode
-from dlzoo.callbacks.sinks import publish, publish_pixels, run_folder, tensorboard
+from dlzoo.callbacks.sinks import publish, publish_embedding, publish_pixels, tensorboard
 from dlzoo.distributed.noise import GeneratorNoise
+from dlzoo.metrics.examples import BalancedSample
 from dlzoo.tasks.base import Task
 from dlzoo.tasks.interfaces import Encoding, Generating
 from dlzoo.visualization import image_grid as tiles
@@ -27,7 +27,7 @@ Encoded = list[Tensor]
 """Test images, their labels, latents and errors."""
 
 
-class GenerativePictures(Report):
+class LatentReport(Report):
     """Writes samples.png; reconstructions.png and worst_reconstructions.png, where a high error indicates an anomaly;
     interpolation.png from image to image; latent_space.png, with TensorBoard's projector; and, for latents of dimension
     2, manifold.png.
@@ -36,7 +36,7 @@ class GenerativePictures(Report):
 
     Args:
         num_samples: generated images.
-        num_codes: test images whose latents are plotted.
+        num_codes: random test images, balanced by class, whose latents are plotted.
         num_worst: test images with the highest reconstruction error.
     """
 
@@ -44,21 +44,20 @@ class GenerativePictures(Report):
         self.num_samples = num_samples
         self.num_codes = num_codes
         self.num_worst = num_worst
-        self.first: Encoded | None = None
+        self.first = BalancedSample(num_codes)
         self.worst: Encoded | None = None
 
     def applies_to(self, task: Task) -> bool:
         return task.as_encoder() is not None or task.as_generator() is not None
 
     def begin_test(self, trainer: pl.Trainer, task: Task) -> None:
-        self.first = self.worst = None
+        self.first, self.worst = BalancedSample(self.num_codes), None
 
     def collect(self, trainer: pl.Trainer, task: Task, step: Step) -> None:
         if task.as_encoder() is None or not trainer.is_global_zero:  # rank zero shows its own part
             return
         batch = [step.batch[0], step.batch[1], step.outputs["code"], step.outputs["error"]]
-        if self.first is None or len(self.first[0]) < self.num_codes:
-            self.first = [t[: self.num_codes] for t in join(self.first, batch)]
+        self.first.add(tuple(batch[:3]), None if task.spec.target.classes is None else batch[1])
         candidates = join(self.worst, batch)
         rows = candidates[3].topk(min(self.num_worst, len(candidates[3]))).indices
         self.worst = [t[rows] for t in candidates]
@@ -70,28 +69,25 @@ class GenerativePictures(Report):
                 publish_pixels(trainer, "samples", sample_animation.samples(generator, self.num_samples))
                 if generator.latent_dim == 2:
                     publish_pixels(trainer, "manifold", manifold(generator))
-            if encoder is not None and self.first is not None and self.worst is not None:
-                self.draw_latents(trainer, encoder, self.first, self.worst)
+            if encoder is not None and len(self.first) and self.worst is not None:
+                self.draw_latents(trainer, encoder, self.worst)
             elif generator is not None:
                 publish_pixels(trainer, "interpolation", spherical_interpolation(generator))
-        self.first = self.worst = None
+        self.begin_test(trainer, task)
 
-    def draw_latents(self, trainer: pl.Trainer, task: Encoding, first: Encoded, worst: Encoded) -> None:
-        x, labels, latents, _ = first
+    def draw_latents(self, trainer: pl.Trainer, task: Encoding, worst: Encoded) -> None:
+        x, labels, latents = self.first.stacked()
         publish_pixels(trainer, "reconstructions", sample_animation.reconstructions(task, x[:20], labels[:20]))
         publish_pixels(trainer, "interpolation", interpolation(task, x, labels))
         publish(trainer, "worst_reconstructions", worst_reconstructions(task, worst))
         classes = task.spec.target.classes
         names = () if classes is None else classes.names
         publish(trainer, "latent_space", latent_plots.latent_space(latents, labels, names))
-        if writer := tensorboard(trainer):
+        if tensorboard(trainer):
             values = labels.argmax(1) if labels.ndim == 2 and names else labels.squeeze(-1)
             texts = [names[k] for k in values.tolist()] if names else [f"{v:.4g}" for v in values.tolist()]
             some = slice(1024)  # a larger sprite is slow to draw and to load
-            shutil.rmtree(
-                run_folder(trainer) / str(trainer.global_step).zfill(5), ignore_errors=True
-            )  # of an older run
-            writer.add_embedding(latents[some].float().flatten(1), texts[some], x[some], trainer.global_step, "codes")
+            publish_embedding(trainer, "codes", latents[some].float().flatten(1), texts[some], x[some])
 
 
 def join(left: Encoded | None, right: Encoded) -> Encoded:
@@ -108,7 +104,8 @@ def interpolation(task: Encoding, x: Tensor, labels: Tensor, *, num_rows: int = 
     between = task.decode(latents, labels[starts].repeat_interleave(num_steps, 0))
     rows = between.view(len(starts), num_steps, *between.shape[1:])
     rows = torch.cat([x[starts, None], rows, x[ends, None]], 1)
-    return tiles.tile(rows.flatten(0, 1), num_steps + 2)
+    columns = ["image", *(f"{k / (num_steps - 1):.0%}" for k in range(num_steps)), "image"]
+    return tiles.labelled(tiles.tile(rows.flatten(0, 1), num_steps + 2), columns=columns)
 
 
 def pairs(labels: Tensor, max_pairs: int) -> tuple[Tensor, Tensor]:
@@ -131,7 +128,9 @@ def spherical_interpolation(task: Generating, *, num_rows: int = 6, num_steps: i
     angle = cosine.arccos()[:, None, None]
     latents = (((1 - steps) * angle).sin() * first[:, None] + (steps * angle).sin() * last[:, None]) / angle.sin()
     labels = torch.arange(num_rows, device=first.device) % task.spec.target.num_outputs
-    return tiles.tile(task.decode(latents.flatten(0, 1), labels.repeat_interleave(num_steps)), num_steps)
+    grid = tiles.tile(task.decode(latents.flatten(0, 1), labels.repeat_interleave(num_steps)), num_steps)
+    names = [task.spec.target.names[k] for k in labels.tolist()] if task.is_conditional else ()
+    return tiles.labelled(grid, columns=[f"{k / (num_steps - 1):.0%}" for k in range(num_steps)], rows=names)
 
 
 def manifold(task: Generating, side: int = 20) -> np.ndarray:
@@ -141,7 +140,11 @@ def manifold(task: Generating, side: int = 20) -> np.ndarray:
     across, down = torch.meshgrid(quantiles, quantiles.flip(0), indexing="xy")
     latents = torch.stack([across, down], -1).flatten(0, 1).to(task.device)
     labels = torch.zeros(len(latents), dtype=torch.long, device=task.device)
-    return tiles.tile(task.decode(latents, labels), side)
+    return tiles.labelled(
+        tiles.tile(task.decode(latents, labels), side),
+        columns=[f"{z:.2f}" for z in quantiles.tolist()],
+        rows=[f"{z:.2f}" for z in quantiles.flip(0).tolist()],
+    )
 
 
 def worst_reconstructions(task: Encoding, worst: Encoded) -> Figure:

@@ -23,7 +23,7 @@ MAX_FEATURES = 4096
 """PCA of larger images takes too long."""
 
 
-class CodeMeasures(Report):
+class LinearProbe(Report):
     """Test metrics of an encoding task: test/probe_accuracy, of a linear classifier on the latents;
     baseline/mse_pca and baseline/probe_accuracy_pca, of PCA with as many components as the latent has dimensions.
 
@@ -70,7 +70,7 @@ class CodeMeasures(Report):
 
 
 def measure(task: Encoding, train: Arrays, test: Arrays, probe_steps: int) -> dict[str, float]:
-    """The metrics of `CodeMeasures`."""
+    """The metrics of `LinearProbe`."""
     from sklearn.decomposition import PCA
 
     classes, metrics = task.spec.target.classes, {}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dlzoo.callbacks.base import Report, Step, data_of
 from dlzoo.callbacks.sinks import publish
-from dlzoo.metrics.examples import Examples, join, take, worst
+from dlzoo.metrics.examples import BalancedSample, Examples, join, mistakes_heading, worst
 from dlzoo.specs.base import Target
 from dlzoo.tasks.base import Task
 from dlzoo.visualization import plots
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class SamplePictures(Report):
+class PredictionGrid(Report):
     """training_batch.png when the fit starts: augmented images, as the net receives them; predictions.png after a test
     of a predicting task.
 
@@ -29,7 +29,7 @@ class SamplePictures(Report):
 
     Args:
         num_training: images of the training batch.
-        num_first: images from the start of the test set.
+        num_first: test images that are shown first: a random sample, the same in each run, balanced by class.
         num_mistakes: additional test images, the most confident mistakes.
     """
 
@@ -39,11 +39,11 @@ class SamplePictures(Report):
         self.num_training = num_training
         self.num_first = num_first
         self.num_mistakes = num_mistakes
-        self.first: Examples | None = None
+        self.first = BalancedSample(num_first)
         self.mistakes: Examples | None = None
 
     def applies_to(self, task: Task) -> bool:
-        return task.spec.images is not None
+        return task.spec.images is not None and task.spec.target.named is None
 
     def write_start(self, trainer: pl.Trainer, task: Task) -> None:
         data = data_of(trainer)
@@ -59,36 +59,44 @@ class SamplePictures(Report):
         publish(trainer, "training_batch", figure)
 
     def begin_test(self, trainer: pl.Trainer, task: Task) -> None:
-        self.first = self.mistakes = None
+        self.first, self.mistakes = BalancedSample(self.num_first), None
 
     def collect(self, trainer: pl.Trainer, task: Task, step: Step) -> None:
-        if task.as_predictor() is None:
+        if task.as_predictor() is None or is_named(task):
             return
         batch = (step.batch[0], step.outputs["target"], step.outputs["output"].detach())
-        if self.first is None or len(self.first[0]) < self.num_first:
-            self.first = take(join(self.first, batch), slice(self.num_first))
-        if task.spec.target.classes is not None:
+        has_classes = task.spec.target.classes is not None
+        self.first.add(batch, batch[1] if has_classes else None)
+        if has_classes:
             self.mistakes = worst(join(self.mistakes, worst(batch, self.num_mistakes)), self.num_mistakes)
 
     def write(self, trainer: pl.Trainer, task: Task) -> None:
-        if self.first is None:
+        if not len(self.first):
             return
         if (classes := task.spec.target.classes) is not None:
-            figure = self.draw_classes(classes.names)
+            predicted = None if task.predicted_target is None else task.predicted_target.classes
+            with_probability = predicted is None or predicted.has_probabilities
+            figure = self.draw_classes(classes.names, with_probability=with_probability)
         else:
-            x, target, output = self.first
+            x, target, output = self.first.stacked()
             titles = [f"{a:.4g}\nis {b:.4g}" for a, b in zip(output[:, 0].tolist(), target[:, 0].tolist(), strict=True)]
-            figure = plots.image_grid(x, titles, heading="first test images")
+            figure = plots.image_grid(x, titles, heading=f"{len(x)} random test images")
         publish(trainer, "predictions", figure)
-        self.first = self.mistakes = None
+        self.begin_test(trainer, task)
 
-    def draw_classes(self, names: Sequence[str]) -> Figure:
-        assert self.first is not None
+    def draw_classes(self, names: Sequence[str], *, with_probability: bool) -> Figure:
         assert self.mistakes is not None
-        heading = f"first {len(self.first[0])} test images"
+        heading = f"{len(self.first)} random test images, balanced by class"
         if num := len(self.mistakes[0]):
-            heading += f", then the {'only mistake' if num == 1 else f'{num} most confident mistakes'}"
-        return plots.predictions(*join(self.first, self.mistakes), names, heading=heading)
+            heading += f"; then {mistakes_heading(num)}"
+        x, target, output = self.first.stacked()
+        rows = join((x, target, output), self.mistakes)
+        return plots.predictions(*rows, names, heading=heading, with_probability=with_probability)
+
+
+def is_named(task: Task) -> bool:
+    """Whether the task has several predictions for an image."""
+    return task.predicted_target is not None and task.predicted_target.named is not None
 
 
 def target_titles(y: Tensor, target: Target) -> list[str]:

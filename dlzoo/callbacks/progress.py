@@ -1,4 +1,4 @@
-"""Terminal output: one line for each epoch, and a progress bar within it."""
+"""Terminal output: a table with a line for each epoch, and a progress bar within it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from tqdm import tqdm
 
 from dlzoo.callbacks.base import task_of
 from dlzoo.callbacks.epoch_metrics import EpochRows
+from dlzoo.callbacks.epoch_table import EpochTable, epoch_text
 from dlzoo.callbacks.metrics_csv import Row
 from dlzoo.errors import visible
-from dlzoo.utils.formatting import format_metric
+from dlzoo.utils.output import terminal_width
 
 
 class Progress(EpochRows, ProgressBar):
-    """``epoch  3/20   loss 0.1234   val/loss 0.1100   val/accuracy 97.10%   1.2 s``, and on a terminal a bar.
+    """An `EpochTable` that is as wide as the terminal, and on a terminal a bar.
 
     The bar is refreshed by time, not by step, and only then is the loss read from the device; in between a step costs 3
     microseconds, including Lightning's call.
@@ -32,6 +33,7 @@ class Progress(EpochRows, ProgressBar):
         self.refresh_seconds = refresh_seconds
         self.enabled = True
         self.bar: tqdm | None = None
+        self.table: EpochTable | None = None
         self.next = float("inf")
 
     def enable(self) -> None:
@@ -44,6 +46,10 @@ class Progress(EpochRows, ProgressBar):
         if self.bar is not None:
             self.bar.clear()
         print(*args, **kwargs)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self.table = EpochTable(trainer.max_epochs, task_of(pl_module).monitor[0], terminal_width())
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_epoch_start(trainer, pl_module)
@@ -74,8 +80,8 @@ class Progress(EpochRows, ProgressBar):
         self.stop()
 
     def on_row(self, trainer: pl.Trainer, pl_module: pl.LightningModule, row: Row) -> None:
-        if self.enabled:
-            print(visible(epoch_line(row, trainer.max_epochs)), flush=True)
+        if self.enabled and self.table is not None:
+            print(visible("\n".join(self.table.lines(row))), flush=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self.stop()
@@ -122,20 +128,3 @@ class Progress(EpochRows, ProgressBar):
         if self.bar is not None:
             self.bar.close()
             self.bar = None
-
-
-def epoch_text(epoch: int, max_epochs: int | None) -> str:
-    """' 3/20', or '3' if the number of epochs is unlimited."""
-    return f"{epoch:{len(str(max_epochs))}d}/{max_epochs}" if max_epochs is not None and max_epochs > 0 else str(epoch)
-
-
-def epoch_line(row: Row, max_epochs: int | None) -> str:
-    """The training loss and all validation metrics; all training metrics if there was no validation."""
-    parts = [f"epoch {epoch_text(int(row['epoch']), max_epochs)}"]
-    if "train/loss" in row:
-        parts.append(f"loss {row['train/loss']:.4f}")
-    measured = [name for name in row if name.startswith("val/")] or [name for name in row if name.startswith("train/")]
-    for name in sorted(measured, key=lambda name: name != "val/loss"):
-        if name != "train/loss":
-            parts.append(f"{name} {format_metric(name, row[name], '.4f')}")
-    return "   ".join([*parts, f"{row['seconds']:.1f} s"])

@@ -13,6 +13,7 @@ from dlzoo.callbacks.base import Report, Step, eval_mode
 from dlzoo.callbacks.sinks import publish_pixels, run_folder
 from dlzoo.distributed.noise import GeneratorNoise
 from dlzoo.errors import UserError
+from dlzoo.metrics.examples import BalancedSample, class_labels
 from dlzoo.tasks.base import Task
 from dlzoo.tasks.interfaces import Encoding, Generating
 from dlzoo.visualization import image_grid as tiles
@@ -24,7 +25,7 @@ MAX_CLASSES = 16
 """Columns of a grid with a column for each class, at most."""
 
 
-class Film(Report):
+class SampleAnimation(Report):
     """``samples.gif`` from fixed latents; ``reconstructions.gif`` of fixed validation images if it does not generate.
 
     Each frame is also a PNG in the folder ``film``, so that a resumed run keeps the earlier frames. TensorBoard gets
@@ -44,13 +45,15 @@ class Film(Report):
         self.num_samples = num_samples
         self.num_reconstructions = num_reconstructions
         self.every_n_epochs = every_n_epochs
-        self.fixed: tuple[Tensor, Tensor] | None = None
+        self.fixed: tuple[Tensor, ...] | None = None
+        self.sample = BalancedSample(num_reconstructions)
 
     def applies_to(self, task: Task) -> bool:
         return task.as_encoder() is not None or task.as_generator() is not None
 
     def write_start(self, trainer: pl.Trainer, task: Task) -> None:
         self.fixed = None
+        self.sample = BalancedSample(self.num_reconstructions)
         for path in frames_in(run_folder(trainer)):
             if epoch_of(path) > trainer.current_epoch:  # of an older run in this folder
                 path.unlink()
@@ -58,11 +61,16 @@ class Film(Report):
             self.add_frame(trainer, task, 0)
 
     def collect_validation(self, trainer: pl.Trainer, task: Task, step: Step) -> None:
-        if step.batch_idx == 0 and self.fixed is None:
-            x, labels, *_ = step.batch
-            self.fixed = x[: self.num_reconstructions], labels[: self.num_reconstructions]
+        if self.fixed is not None or not trainer.is_global_zero:
+            return
+        if step.batch_idx == 0:  # an epoch may have several validations
+            self.sample = BalancedSample(self.num_reconstructions)
+        x, labels, *_ = step.batch
+        self.sample.add((x, labels), None if task.spec.target.classes is None else labels)
 
     def write_epoch(self, trainer: pl.Trainer, task: Task) -> None:
+        if self.fixed is None and len(self.sample):
+            self.fixed = self.sample.stacked()
         epoch, last = trainer.current_epoch + 1, trainer.max_epochs or 0
         every = self.every_n_epochs or max(1, last // 40)
         if epoch % every == 0 or epoch == last:
@@ -85,7 +93,8 @@ class Film(Report):
     def write_fit(self, trainer: pl.Trainer, task: Task) -> None:
         folder = run_folder(trainer)
         if paths := frames_in(folder):
-            tiles.write_gif([tiles.read_png(path) for path in paths], folder / f"{animation_of(task)}.gif")
+            frames = [tiles.captioned(tiles.read_png(path), f"epoch {epoch_of(path)}") for path in paths]
+            tiles.write_gif(frames, folder / f"{animation_of(task)}.gif")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if trainer.state.fn == "fit":
@@ -113,11 +122,16 @@ def samples(task: Generating, num: int, seed: int = SEED) -> np.ndarray:
     num_rows = max(1, num // num_columns)
     labels = torch.arange(num_columns, device=task.device).repeat(num_rows)
     latents = task.draw(num_rows, seed).repeat_interleave(num_columns, 0)
-    return tiles.tile(task.decode(latents, labels), num_columns)
+    return tiles.labelled(
+        tiles.tile(task.decode(latents, labels), num_columns), columns=task.spec.target.names[:num_columns]
+    )
 
 
 def reconstructions(task: Encoding, x: Tensor, labels: Tensor) -> np.ndarray:
-    """Rows of originals, of the net's inputs if these differ, and of its outputs."""
+    """Rows of originals, of the net's inputs if these differ, and of its outputs; the classes above."""
     inputs = task.corrupt(x, GeneratorNoise(torch.Generator(x.device).manual_seed(SEED)))
-    rows = [x, task.reconstruct(inputs, labels)] if inputs is x else [x, inputs, task.reconstruct(inputs, labels)]
-    return tiles.tile(torch.cat(rows), len(x))
+    shown = {"image": x} | ({} if inputs is x else {"corrupted": inputs})
+    shown["reconstructed"] = task.reconstruct(inputs, labels)
+    classes = task.spec.target.classes
+    names = () if classes is None else [classes.names[k] for k in class_labels(labels).tolist()]
+    return tiles.labelled(tiles.tile(torch.cat([*shown.values()]), len(x)), columns=names, rows=[*shown])

@@ -61,7 +61,9 @@ class SampleQuality(Report):
         """Log the metrics, and draw the classes."""
         rows, test = data.read(data.load("train")), data.arrays("test")
         if rows.x.ndim != 4:
-            print("sample quality is not measured: the images do not fit into memory, and are decoded by workers")
+            warn(
+                trainer, "sample quality is not measured: the images do not fit into memory, and are decoded by workers"
+            )
             return
         classifier = load_reference_classifier(task.spec, rows, task.device)
         target, num = task.spec.target, self.num_samples

@@ -33,8 +33,8 @@ class TextMistakes(Report):
         self.mistakes: list[Mistake] = []
 
     def applies_to(self, task: Task) -> bool:
-        is_classifier = task.as_predictor() is not None and task.spec.target.classes is not None
-        return is_classifier and task.spec.texts is not None
+        target = task.predicted_target
+        return task.spec.texts is not None and target is not None and target.classes is not None
 
     def begin_test(self, trainer: pl.Trainer, task: Task) -> None:
         self.mistakes = []

@@ -16,7 +16,7 @@ class TextSamples(Report):
 
     Args:
         length: tokens to generate: characters, or words.
-        prompt, temperature, top_k: as in scripts/sample.py.
+        prompt, temperature, top_k: as in dlzoo sample.
     """
 
     def __init__(

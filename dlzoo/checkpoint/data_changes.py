@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from dlzoo.checkpoint import load as checkpoint
+from dlzoo.config.run_config import RunConfig
 from dlzoo.data import fingerprint
 from dlzoo.data.base import DataModule
 from dlzoo.data.fingerprint import Fingerprint
@@ -29,8 +31,8 @@ MAX_CHARACTERS = 200
 """Longest option value in a message."""
 
 
-def check_continued(cfg: DictConfig, data: DataModule, rows: Fingerprint, content: dict[str, Any]) -> None:
-    """Refuse to resume ``cfg.ckpt`` if its rows, or what is fitted on them, have changed.
+def check_continued(config: RunConfig, data: DataModule, rows: Fingerprint, content: Mapping[str, object]) -> None:
+    """Refuse to resume ``config.ckpt`` if its rows, or what is fitted on them, have changed.
 
     Args:
         data: after ``setup("fit")``.
@@ -40,25 +42,26 @@ def check_continued(cfg: DictConfig, data: DataModule, rows: Fingerprint, conten
     Raises:
         UserError: says what changed, and the remedy.
     """
-    stored = fingerprint.from_plain(content["dlzoo"].get("rows"), cfg.ckpt)
+    manifest = checkpoint_files.manifest_in(content)
+    stored = fingerprint.from_plain(manifest.get("rows"), config.ckpt)
     if stored is None:
-        _warn_no_fingerprint(cfg.ckpt)
+        _warn_no_fingerprint(config.ckpt)
     elif not stored.same_rows(rows):
         raise UserError(
-            f"ckpt={cfg.ckpt} cannot be resumed: {_now(stored, rows, cfg)}{_changed(content, cfg)}. It would be "
-            "validated or tested on rows it was trained on: use the rows and options of its run, or train again "
+            f"ckpt={config.ckpt} cannot be resumed: {_now(stored, rows, config)}{_changed(content, config)}. It would "
+            "be validated or tested on rows it was trained on: use the rows and options of its run, or train again "
             "without ckpt= and resume="
         )
-    fields = different_fields(from_plain(content["dlzoo"].get("spec")), data.spec)
+    fields = different_fields(from_plain(manifest.get("spec")), data.spec)
     if fields:
         raise UserError(
-            f"ckpt={cfg.ckpt} cannot be resumed: its {', '.join(fields)} (from its training rows and the options of "
-            f"the data) have changed{_changed(content, cfg)}: use the rows and options of its run, or "
+            f"ckpt={config.ckpt} cannot be resumed: its {', '.join(fields)} (from its training rows and the options of "
+            f"the data) have changed{_changed(content, config)}: use the rows and options of its run, or "
             "train again without ckpt= and resume="
         )
 
 
-def check_unseen(ckpt: Any, cfg: DictConfig, data: DataModule, *, is_run_data: bool) -> None:
+def check_unseen(ckpt: str | Path, config: RunConfig, data: DataModule, *, is_run_data: bool) -> None:
     """Refuse to test a checkpoint on rows that it was trained or validated on.
 
     Args:
@@ -69,7 +72,7 @@ def check_unseen(ckpt: Any, cfg: DictConfig, data: DataModule, *, is_run_data: b
         UserError: says how many rows it has seen, what changed, and the remedy.
     """
     content = checkpoint_files.read(ckpt)
-    stored = fingerprint.from_plain(content["dlzoo"].get("rows"), ckpt)
+    stored = fingerprint.from_plain(checkpoint_files.manifest_in(content).get("rows"), ckpt)
     if stored is None:
         _warn_no_fingerprint(ckpt)
         return
@@ -77,35 +80,35 @@ def check_unseen(ckpt: Any, cfg: DictConfig, data: DataModule, *, is_run_data: b
         return
     test = data.test_ids()
     overlap = stored.overlap(test)
-    if not stored.is_tested_by(test, may_repeat=not is_run_data):
+    if not stored.accepts_test(test, may_repeat=not is_run_data):
         raise UserError(
-            f"ckpt={ckpt} was trained or validated on {overlap.share:.0%} of these test rows: "
-            f"{_now(stored, data.fit_fingerprint(), cfg)}{_changed(content, cfg)}. Test it on unseen rows "
+            f"ckpt={ckpt} was trained or validated on {overlap.fraction:.0%} of these test rows: "
+            f"{_now(stored, data.fit_fingerprint(), config)}{_changed(content, config)}. Test it on unseen rows "
             "(a separate file), use the rows and options of its run, or train again"
         )
-    if overlap.seen:
-        of = "" if overlap.looked_at == len(test) else f" in a sample of {overlap.looked_at}"
+    if overlap.num_seen:
+        of = "" if overlap.num_checked == len(test) else f" in a sample of {overlap.num_checked}"
         print(
-            f"warning: {overlap.seen} test rows{of} equal rows that ckpt={ckpt} was trained or validated on",
+            f"warning: {overlap.num_seen} test rows{of} equal rows that ckpt={ckpt} was trained or validated on",
             file=sys.stderr,
         )
     elif is_run_data:
         print(
-            f"warning: {_source(cfg)} has changed since ckpt={ckpt} was trained; it has seen none of these test rows, "
-            "but they may differ from those of its run",
+            f"warning: {_source(config)} has changed since ckpt={ckpt} was trained; it has seen none of these test "
+            "rows, but they may differ from those of its run",
             file=sys.stderr,
         )
 
 
-def different_fields(stored: Any, now: Spec) -> list[str]:
+def different_fields(stored: object, now: Spec) -> list[str]:
     """The fields in which two specs differ, up to rounding."""
     if type(stored) is not type(now):
         return ["kind of data"]
-    names = [field.name for field in dataclasses.fields(stored)]
+    names = [field.name for field in dataclasses.fields(now)]
     return [n for n in names if not _alike(to_plain(getattr(stored, n)), to_plain(getattr(now, n)))]
 
 
-def _alike(a: Any, b: Any) -> bool:
+def _alike(a: object, b: object) -> bool:
     if isinstance(a, float) and isinstance(b, float):
         return a == b or math.isclose(a, b, rel_tol=1e-5)
     if isinstance(a, dict) and isinstance(b, dict):
@@ -115,34 +118,34 @@ def _alike(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def _now(stored: Fingerprint, rows: Fingerprint, cfg: DictConfig) -> str:
+def _now(stored: Fingerprint, rows: Fingerprint, config: RunConfig) -> str:
     then = f"it was trained on {stored.train.num_rows:,} rows and validated on {stored.val.num_rows:,}"
     if (stored.train.num_rows, stored.val.num_rows) == (rows.train.num_rows, rows.val.num_rows):
-        return f"{then}, and {_source(cfg)} now gives as many, but different ones"
-    return f"{then}, and {_source(cfg)} now gives {rows.train.num_rows:,} and {rows.val.num_rows:,}"
+        return f"{then}, and {_source(config)} now gives as many, but different ones"
+    return f"{then}, and {_source(config)} now gives {rows.train.num_rows:,} and {rows.val.num_rows:,}"
 
 
-def _source(cfg: DictConfig) -> str:
-    return f"data.path={cfg.data.path}" if cfg.data.get("path") else f"data={cfg.names.data}"
+def _source(config: RunConfig) -> str:
+    path = config.data.get("path")
+    return f"data.path={path}" if path else f"data={config.names.data}"
 
 
-def _changed(content: dict[str, Any], cfg: DictConfig) -> str:
+def _changed(content: Mapping[str, object], config: RunConfig) -> str:
     """The data options that differ from those of the run."""
-    now = OmegaConf.to_container(cfg.data, resolve=True)
+    now = config.data
     then = OmegaConf.to_container(checkpoint.config_of(content).get("data") or OmegaConf.create({}))
     assert isinstance(then, dict)
-    assert isinstance(now, dict)
     keys = [key for key in {**then, **now} if key not in HARMLESS and then.get(key) != now.get(key)]
     changes = [f"data.{key}={_short(now.get(key))}, previously {_short(then.get(key))}" for key in keys]
     return f" ({'; '.join(changes)})" if changes else ""
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = "not given" if value is None else str(value)
     return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"
 
 
-def _warn_no_fingerprint(ckpt: Any) -> None:
+def _warn_no_fingerprint(ckpt: str | Path | None) -> None:
     if ranks.rank() == 0:
         print(
             f"warning: ckpt={ckpt} stores no fingerprint of its rows (older version): cannot check that "

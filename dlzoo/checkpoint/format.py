@@ -1,28 +1,29 @@
-"""The format of checkpoints: what they hold, and how they are read and checked."""
+"""The format of checkpoints: what they contain, and how they are read and checked."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from dlzoo.checkpoint import sidecar
 from dlzoo.data.fingerprint import Fingerprint
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, visible
+from dlzoo.specs.base import Spec
 from dlzoo.specs.plain import to_plain
-from dlzoo.utils.archives import Damaged, previous_of
-from dlzoo.utils.checkpoint_files import FORMAT, read
+from dlzoo.utils.archives import Damaged, previous_path
+from dlzoo.utils.checkpoint_files import FORMAT, Manifest, read
 
 
-def make_card(cfg: DictConfig, overrides: Sequence[str], spec: Any, rows: Fingerprint | None = None) -> dict[str, Any]:
-    """What a checkpoint holds besides the weights to be rebuilt, and the fingerprint of its rows. The packages that
+def make_manifest(
+    config: Mapping[str, object], overrides: Sequence[str], spec: Spec, rows: Fingerprint | None = None
+) -> Manifest:
+    """What a checkpoint contains besides the weights to be rebuilt, and the fingerprint of its rows. The packages that
     its user trusts are not stored."""
-    plain: Any = OmegaConf.to_container(cfg, resolve=True)
-    plain.pop("trust", None)
+    plain = {key: value for key, value in config.items() if key != "trust"}
     return {
         "format": FORMAT,
         "config": OmegaConf.to_yaml(OmegaConf.create(plain)),
@@ -46,7 +47,7 @@ class StoredCheckpoint:
     """A checkpoint that was read and verified against its digest once."""
 
     path: Path
-    content: dict[str, Any]
+    content: dict[str, object]
 
 
 def read_stored(path: Path | str) -> StoredCheckpoint:
@@ -70,8 +71,8 @@ def read_whole(path: Path) -> StoredCheckpoint:
         return read_stored(path)
     except Damaged as damage:
         try:
-            previous = read_stored(previous_of(path))
+            previous = read_stored(previous_path(path))
         except UserError:
             raise damage from None
-        print(f"warning: {path} is {damage.reason}; using the previous one, {previous.path}", file=sys.stderr)
+        print(visible(f"warning: {path} is {damage.reason}; using the previous one, {previous.path}"), file=sys.stderr)
         return previous

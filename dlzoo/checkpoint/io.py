@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch.serialization import MAP_LOCATION
 
 from dlzoo.checkpoint import run_paths, sidecar
 from dlzoo.checkpoint.format import StoredCheckpoint, is_whole
 from dlzoo.checkpoint.load import placed
 from dlzoo.tasks import base
 from dlzoo.utils import archives as durable
-from dlzoo.utils.archives import previous_of
+from dlzoo.utils.archives import previous_path
 from dlzoo.utils.checkpoint_files import read
+from dlzoo.utils.state_checks import mapping
 
 
 class CheckpointIO(TorchCheckpointIO):
@@ -23,22 +25,22 @@ class CheckpointIO(TorchCheckpointIO):
     The previous checkpoint is kept alongside the new one, if it belongs to this run and is intact.
 
     Args:
-        card: the manifest, from `make_card`.
+        manifest: from `make_manifest`.
         run_dir: the run folder, which stored paths are relative to; None: paths are stored unchanged.
         stored: the checkpoint to resume from, which is not read again; emptied once it is loaded.
     """
 
     def __init__(
-        self, card: dict[str, Any], run_dir: Path | None = None, stored: StoredCheckpoint | None = None
+        self, manifest: Mapping[str, object], run_dir: Path | None = None, stored: StoredCheckpoint | None = None
     ) -> None:
         super().__init__()
-        self.card = card
+        self.manifest = manifest
         self.run_dir = None if run_dir is None else run_dir.resolve()
         self.stored = stored
         self.intact: set[Path] = set()
         """Intact files of this run, or of the one that it resumes."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, object], path: str | Path, storage_options: object = None) -> None:
         path = placed(Path(path))
         try:
             self.write(path, checkpoint)
@@ -48,14 +50,15 @@ class CheckpointIO(TorchCheckpointIO):
                 raise
             raise durable.write_error(path, cause) from None
 
-    def write(self, path: Path, checkpoint: dict[str, Any]) -> None:
-        arrays, previous = checkpoint.pop(base.BESIDE, None), previous_of(path)
+    def write(self, path: Path, checkpoint: dict[str, object]) -> None:
+        arrays, previous = checkpoint.pop(base.SIDECAR_ARRAYS, None), previous_path(path)
+        assert arrays is None or isinstance(arrays, dict)
         path.parent.mkdir(parents=True, exist_ok=True)
         durable.remove_stale(path)
         sidecar.remove_unused(path)
-        content = {**checkpoint, **sidecar.write(path, arrays), "dlzoo": self.card}
+        content = {**checkpoint, **sidecar.write(path, arrays), "dlzoo": self.manifest}
         if self.run_dir is not None and "callbacks" in content:
-            content["callbacks"] = run_paths.stored(content["callbacks"], self.run_dir)
+            content["callbacks"] = run_paths.stored(mapping(content["callbacks"], "callbacks"), self.run_dir)
         kept = path in self.intact and path.is_file()
         durable.write(path, lambda file: torch.save(content, file), keep=kept)
         self.intact |= {path, previous} if kept else {path}
@@ -63,7 +66,9 @@ class CheckpointIO(TorchCheckpointIO):
             previous.unlink(missing_ok=True)
         sidecar.remove_unused(path)
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: str | Path, map_location: MAP_LOCATION = None, weights_only: bool | None = None
+    ) -> dict[str, object]:
         path = Path(path).resolve()
         stored, self.stored = self.stored, None
         is_read = stored is not None and stored.path.resolve() == path
@@ -73,11 +78,11 @@ class CheckpointIO(TorchCheckpointIO):
         else:
             content = read(path, map_location)
         if self.run_dir is not None and "callbacks" in content:
-            content["callbacks"] = run_paths.loaded(content["callbacks"], path, self.run_dir)
+            content["callbacks"] = run_paths.loaded(mapping(content["callbacks"], "callbacks"), path, self.run_dir)
         self.intact |= {other for other in path.parent.glob("*.ckpt") if (other == path and is_read) or is_whole(other)}
         return content | sidecar.read(path, content, is_checked=is_read)
 
-    def remove_checkpoint(self, path: Any) -> None:
+    def remove_checkpoint(self, path: str | Path) -> None:
         super().remove_checkpoint(path)
-        previous_of(Path(path)).unlink(missing_ok=True)
+        previous_path(Path(path)).unlink(missing_ok=True)
         sidecar.remove_unused(Path(path))

@@ -9,23 +9,26 @@ data are only built if they come from allowed packages.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from dlzoo.config import allowlist as trust
-from dlzoo.config import renames, schema
-from dlzoo.config.allowlist import Trust
+from dlzoo.config import nested, renames, schema, yaml_files
+from dlzoo.config.allowlist import NEVER_TRUSTED, Trust, check_part
 from dlzoo.config.instantiate import build_net
 from dlzoo.config.introspection import check_arguments, check_number, locate
+from dlzoo.config.locations import LOCATION_KEYS, refusal_reason
+from dlzoo.config.stored_overrides import check_no_references
 from dlzoo.errors import UserError, short
-from dlzoo.specs.plain import from_plain
+from dlzoo.specs.base import Spec
+from dlzoo.specs.plain import spec_from_plain
 from dlzoo.tasks.base import Task
-from dlzoo.utils.checkpoint_files import _first_line, read
+from dlzoo.utils.checkpoint_files import first_line, manifest_in, read
+from dlzoo.utils.files import is_file_name
+from dlzoo.utils.state_checks import mapping
 
 ALLOWED = {"net": ("dlzoo.nets.",), "task": ("dlzoo.tasks.",), "data": ("dlzoo.data.",)}
 """Allowed modules of the ``_target_``s in a checkpoint; everything else in it is treated as data."""
@@ -36,7 +39,7 @@ def placed(path: Path) -> Path:
     return path.parent.resolve() / path.name
 
 
-def config_of(content: dict[str, Any], packages: Sequence[str] = ()) -> DictConfig:
+def config_of(content: Mapping[str, object], packages: Sequence[str] = ()) -> DictConfig:
     """The config of a checkpoint, with every ``_target_`` in its net, task and data checked against the allow-list.
 
     Output folders and download mirrors of its run are omitted: the defaults or the current options apply.
@@ -48,8 +51,11 @@ def config_of(content: dict[str, Any], packages: Sequence[str] = ()) -> DictConf
         UserError: a target that is not allowed, a reference, or an address, named with its key.
     """
     plain = plain_config(content)
-    if isinstance(plain.get("data"), dict):
-        plain["data"] = {key: value for key, value in plain["data"].items() if key not in trust.WRITTEN}
+    data = plain.get("data")
+    if isinstance(data, dict):
+        plain["data"] = {key: value for key, value in data.items() if key not in LOCATION_KEYS}
+    _check_names(plain.get("names"))
+    Trust(tuple(packages)).check_environment(plain.get("data"))
     for node, modules in ALLOWED.items():
         part = plain.get(node) or {}
         _check_part(part, node, modules, Trust(tuple(packages)))
@@ -58,16 +64,25 @@ def config_of(content: dict[str, Any], packages: Sequence[str] = ()) -> DictConf
     return OmegaConf.create(plain)
 
 
-def plain_config(content: dict[str, Any]) -> dict[str, Any]:
+def _check_names(names: object) -> None:
+    """`UserError` unless these are names of configs: commands make file names of them."""
+    for key, name in ({"": names} if not isinstance(names, dict | None) else names or {}).items():
+        if name is not None and not (is_file_name(name) and re.match(r"\w", name)):
+            raise UserError(f"the checkpoint's config has names.{short(key)}={short(name)}, no name of a config")
+
+
+def plain_config(content: Mapping[str, object]) -> dict[str, object]:
     """The config of a checkpoint as data.
 
     Raises:
         UserError: it contains a reference, or names packages to trust.
     """
-    cfg = OmegaConf.create(content["dlzoo"]["config"])
-    assert isinstance(cfg, DictConfig)
-    plain: Any = renames.updated(OmegaConf.to_container(cfg, resolve=False))
-    trust.check_plain(plain, "", "the checkpoint's config")
+    cfg = yaml_files.create(manifest_in(content)["config"], "the checkpoint's config")
+    if not isinstance(cfg, DictConfig):
+        raise UserError("the checkpoint's config is damaged: it is not a mapping")
+    plain = renames.updated(OmegaConf.to_container(cfg, resolve=False))
+    assert isinstance(plain, dict)
+    check_no_references(plain, "", "the checkpoint's config")
     if plain.get("trust") is not None:
         raise UserError("the checkpoint's config names packages to trust: only the command line may set trust=")
     return plain
@@ -77,68 +92,87 @@ def load_task(path: str | Path, packages: Sequence[str] = ()) -> tuple[Task, Dic
     """The trained task on the CPU in evaluation mode, and its config; the data are not needed."""
     content = read(path)
     task, cfg = build(content, packages)
-    if missing := [node for node in ALLOWED if not isinstance(cfg.get(node), DictConfig)]:
-        raise UserError(f"ckpt={path} is damaged: its config has no {missing[0]}")
+    _check_present(cfg, "data")
     schema.check_claims(cfg.get("expect"))
     restore(task, content, path)
     return task.eval(), cfg
 
 
-def build(content: dict[str, Any], packages: Sequence[str] = ()) -> tuple[Task, DictConfig]:
+def _check_present(cfg: DictConfig, *nodes: str) -> None:
+    """`UserError` if a node is missing in the config of a checkpoint."""
+    if missing := [node for node in nodes if not isinstance(cfg.get(node), DictConfig)]:
+        raise UserError(f"the checkpoint is damaged: its config has no {missing[0]}")
+
+
+def build(content: Mapping[str, object], packages: Sequence[str] = ()) -> tuple[Task, DictConfig]:
     """The task that a checkpoint's manifest describes, with fresh weights, and its config."""
     cfg = config_of(content, packages)
-    spec = from_plain(content["dlzoo"]["spec"])
+    _check_present(cfg, "net", "task")
+    spec = spec_from_plain(manifest_in(content).get("spec"))
     if "state_dict" in content:
         with torch.device("meta"):
-            _check_size(_built(cfg, spec), content["state_dict"])
+            _check_size(_built(cfg, spec), mapping(content["state_dict"], "state_dict"))
     return _built(cfg, spec), cfg
 
 
-def _built(cfg: DictConfig, spec: Any) -> Task:
-    return instantiate(cfg.task, _partial_=True)(build_net(cfg, spec), spec)
+def _built(cfg: DictConfig, spec: Spec) -> Task:
+    return instantiate(cfg.task, _partial_=True)(build_net(cfg.net, cfg.task, spec), spec)
 
 
-def _check_size(task: Task, weights: dict[str, Any]) -> None:
+def _check_size(task: Task, weights: Mapping[str, object]) -> None:
     """`UserError` if a task on the meta device has more weights than the checkpoint stores.
 
     A config of a few bytes can describe a net that exceeds any machine's memory.
     """
-    wanted = sum(t.numel() for t in task.state_dict().values() if isinstance(t, torch.Tensor))
-    tensors = [t for t in weights.values() if isinstance(t, torch.Tensor) and t.layout == torch.strided]
-    given = sum(min(t.numel(), t.untyped_storage().nbytes() // t.element_size()) for t in tensors)
+    wanted = _num_stored(task.state_dict())
+    given = _num_stored(weights if all(t.device.type != "meta" for t in _dense(weights)) else {})
     if wanted > given:
         raise UserError(f"the checkpoint does not match its net, which has {wanted:,} weights; {given:,} are stored")
 
 
-def restore(task: Task, content: dict[str, Any], path: str | Path) -> None:
+def _num_stored(weights: Mapping[str, object]) -> int:
+    """The number of weights in memory; those that share memory count once, since a tensor may claim any size."""
+    given: dict[int, int] = {}
+    for t in _dense(weights):
+        storage = t.untyped_storage()
+        claimed = given.get(storage._cdata, 0) + t.numel()
+        given[storage._cdata] = min(claimed, storage.nbytes() // t.element_size())
+    return sum(given.values())
+
+
+def _dense(weights: Mapping[str, object]) -> list[torch.Tensor]:
+    return [t for t in weights.values() if isinstance(t, torch.Tensor) and t.layout == torch.strided]
+
+
+def restore(task: Task, content: Mapping[str, object], path: str | Path) -> None:
     """Load the weights of a checkpoint into a task; `UserError` if they do not match its net."""
+    weights = mapping(content["state_dict"], "state_dict")
     try:
-        task.load_state_dict(content["state_dict"])
+        task.load_state_dict(weights)
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"ckpt={path} does not match its net: {_first_line(error)}") from None
+        raise UserError(f"ckpt={path} does not match its net: {first_line(error)}") from None
 
 
-def _check_part(node: Any, place: str, modules: tuple[str, ...], trusted: Trust) -> None:
-    for where, value in trust.walk(node, place):
+def _check_part(node: object, place: str, modules: tuple[str, ...], trusted: Trust) -> None:
+    for where, value in nested.walk(node, place):
         key = where.rpartition(".")[2]
         check_number(where, value)
         if key == "_target_":
             _check_target(value, where, place, modules, trusted)
         elif re.match(r"_\w+_(\[|$)", key):
             raise UserError(f"the checkpoint's config has {where}: dlzoo has no such option")
-        elif reason := trust.forbidden(where, value):
+        elif reason := refusal_reason(where, value):
             raise UserError(f"the checkpoint's config has {where}={short(value)}: {reason}")
 
 
-def _check_target(target: Any, where: str, node: str, modules: tuple[str, ...], trusted: Trust) -> None:
-    is_text = isinstance(target, str)
-    if is_text and trusted.names(target):
-        trust.check_part(trusted.find(target, where), target, node, where.removesuffix("._target_"))
+def _check_target(target: object, where: str, node: str, modules: tuple[str, ...], trusted: Trust) -> None:
+    if isinstance(target, str) and trusted.covers(target):
+        check_part(trusted.resolve(target, where), target, node, where.removesuffix("._target_"))
         return
-    cls = locate(target, where) if is_text and target.startswith(modules) else None
+    cls = locate(target, where) if isinstance(target, str) and target.startswith(modules) else None
     if not isinstance(cls, type) or not cls.__module__.startswith(modules):
         root = short(target).partition(".")[0]
-        can_be_trusted = is_text and cls is None and root not in trust.NOT_TRUSTED
+        can_be_trusted = isinstance(target, str) and cls is None and root not in NEVER_TRUSTED
         raise UserError(
             f"the checkpoint wants to build {where}={short(target)}; only classes from "
             f"{', '.join(f'{module}*' for module in modules)} are allowed"

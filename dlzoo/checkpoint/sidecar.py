@@ -1,7 +1,7 @@
 """Sidecar files: arrays too large for a checkpoint, stored next to it as NumPy ``.npz``.
 
-A task puts them under the key `BESIDE` of what Lightning saves, and gets them from there when a run is resumed. A
-checkpoint without its arrays can still be evaluated.
+A task puts them under the key `SIDECAR_ARRAYS` of what Lightning saves, and gets them from there when a run is resumed.
+A checkpoint without its arrays can still be evaluated.
 
 The checkpoint stores its file's name, which is unique: the file is written first, and deleted once no checkpoint
 refers to it. So a kill between the two writes leaves the old pair intact.
@@ -12,15 +12,17 @@ from __future__ import annotations
 import glob
 import pickle
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
-from dlzoo.tasks.base import BESIDE
+from dlzoo.errors import short
+from dlzoo.tasks.base import SIDECAR_ARRAYS
 from dlzoo.utils import archives as durable
-from dlzoo.utils.archives import Damaged, previous_of
+from dlzoo.utils import torch_files
+from dlzoo.utils.archives import Damaged, previous_path
+from dlzoo.utils.files import is_file_name
 
 NAME = "arrays_beside_in"
 
@@ -34,16 +36,24 @@ def write(ckpt: Path, arrays: dict[str, np.ndarray] | None) -> dict[str, str]:
     return {NAME: path.name}
 
 
-def place(ckpt: Path, content: dict[str, Any]) -> Path:
+def place(ckpt: Path, content: Mapping[str, object]) -> Path:
     """The path of a checkpoint's arrays, if it has any; older versions use a fixed name.
 
     >>> str(place(Path("run/last.ckpt"), {NAME: "last.replay-00c0ffee.npz"}))
     'run/last.replay-00c0ffee.npz'
+
+    Raises:
+        Damaged: it refers to something other than a file next to it.
     """
-    return ckpt.with_name(Path(str(content.get(NAME, f"{ckpt.stem}.replay.npz"))).name)
+    if NAME not in content:
+        return ckpt.with_name(f"{ckpt.stem}.replay.npz")
+    name = content[NAME]
+    if not is_file_name(name) or not name.endswith(".npz"):
+        raise Damaged(ckpt, f"damaged: its arrays are said to be in {short(name)}, which is not the name of a file")
+    return ckpt.with_name(name)
 
 
-def check(ckpt: Path, content: dict[str, Any]) -> None:
+def check(ckpt: Path, content: Mapping[str, object]) -> None:
     """Raise `Damaged` if the arrays exist but are corrupted."""
     path = place(ckpt, content)
     if not path.is_file():
@@ -54,8 +64,8 @@ def check(ckpt: Path, content: dict[str, Any]) -> None:
         raise Damaged(ckpt, f"unusable: {path.name} is {damage.reason}") from None
 
 
-def read(ckpt: Path, content: dict[str, Any], *, is_checked: bool = False) -> dict[str, Any]:
-    """``{BESIDE: arrays}``, or an empty dict if there are none.
+def read(ckpt: Path, content: Mapping[str, object], *, is_checked: bool = False) -> dict[str, dict[str, np.ndarray]]:
+    """``{SIDECAR_ARRAYS: arrays}``, or an empty dict if there are none.
 
     Args:
         is_checked: whether `check` has been called.
@@ -67,7 +77,7 @@ def read(ckpt: Path, content: dict[str, Any], *, is_checked: bool = False) -> di
         check(ckpt, content)
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return {BESIDE: dict(stored)}
+            return {SIDECAR_ARRAYS: dict(stored)}
     except (OSError, ValueError, EOFError, MemoryError) as error:  # a header may claim any size
         raise Damaged(ckpt, f"unusable: {path.name} is damaged: {error}") from None
 
@@ -78,14 +88,17 @@ def remove_unused(ckpt: Path) -> None:
     if not arrays:
         return
     used = set()
-    for path in filter(Path.is_file, (ckpt, previous_of(ckpt))):
+    for path in filter(Path.is_file, (ckpt, previous_path(ckpt))):
         if durable.is_suspicious(path):
             return
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # reads no tensor
-        except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError):
+            content = torch_files.load(path, mmap=True)
+        except (pickle.UnpicklingError, ValueError):
             return  # damaged: keep everything until it is overwritten
-        used.add(place(ckpt, content))
+        try:
+            used.add(place(ckpt, content if isinstance(content, dict) else {}))
+        except Damaged:
+            return
     for path in arrays:
         if path not in used:
             path.unlink(missing_ok=True)

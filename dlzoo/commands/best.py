@@ -1,9 +1,9 @@
 """Print the command that reproduces the best trial of a sweep.
 
-    python scripts/best.py <sweep folder>
-    python scripts/best.py <sweep folder> trust=mypkg     if its trials used parts of a package of your own
+    dlzoo best <sweep folder>
+    dlzoo best <sweep folder> trust=mypkg     if its trials used parts of a package of your own
 
-``python train.py …`` is printed to standard output, and what the trial reached to standard error. Trials are compared
+``dlzoo train …`` is printed to standard output, and what the trial reached to standard error. Trials are compared
 by the metric of the sweep, on validation data; the command trains the same net with the same hyperparameters, then
 tests it. Only options of a run are printed. Exit code 0 on success, 2 on an error.
 """
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dlzoo.commands import cli
-from dlzoo.config import allowlist, compose
+from dlzoo.config import allowlist, compose, stored_overrides
 from dlzoo.config.overrides import extra_dirs, split
 from dlzoo.errors import UserError, short
 from dlzoo.sweep import record as records
@@ -40,7 +40,7 @@ def show(argv: Sequence[str]) -> None:
     folders = [arg for arg in argv if not arg.startswith("trust=")]
     options, _ = cli.parse(Options, [arg for arg in argv if arg.startswith("trust=")])
     if len(folders) != 1:
-        raise UserError("give one sweep folder: python scripts/best.py outputs/multirun/…")
+        raise UserError("give one sweep folder: dlzoo best outputs/multirun/…")
     record = records.read(paths.existing(folders[0], "the sweep folder"))
     best = record.best()
     if best is None:
@@ -56,7 +56,7 @@ def show(argv: Sequence[str]) -> None:
         f"trial {best.number} of {len(record.trials)}{note}: {metric} {value} in epoch {best.best_epoch}",
         file=sys.stderr,
     )
-    print(shlex.join(["python", "train.py", *overrides]))
+    print(shlex.join(["dlzoo", "train", *overrides]))
 
 
 def safe_overrides(record: Record, best: Trial, folder: str, trust: str | None) -> list[str]:
@@ -79,7 +79,7 @@ def safe_overrides(record: Record, best: Trial, folder: str, trust: str | None) 
         )
     candidates = [override for override in overrides if override.partition("=")[0].lstrip("+") != "trust"]
     trusted = allowlist.Trust(allowlist.packages_in(trust))
-    kept = allowlist.check_stored(candidates, folder, trusted, compose.known_keys(flags))
+    kept = stored_overrides.check(candidates, folder, trusted, compose.known_keys(flags))
     for override in candidates:
         if override not in kept:
             print(

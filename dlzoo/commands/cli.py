@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import os
+import re
 import sys
 import types
 import typing
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dlzoo.errors import RunFailed, UserError, nearest, one_line, visible
+from dlzoo.utils.output import discard_output
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -27,11 +28,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+NAMED = re.compile(r"[\w.]+=")
+"""How an option with its name begins."""
 
-def execute(body: Callable[[Sequence[str]], None], usage: str | None) -> None:
+
+def execute(body: Callable[[Sequence[str]], None], usage: str | None, positional: Sequence[str] = ()) -> None:
     """Run a command with ``sys.argv`` and exit: 0 on success, 2 on a user error, reported in one line, 1 if a run that
-    it started failed, and 128 plus the signal's number if a signal stopped it."""
-    argv = sys.argv[1:]
+    it started failed, and 128 plus the signal's number if a signal stopped it.
+
+    Args:
+        positional: the options whose values may be given without their names, in this order.
+    """
+    argv = with_names(sys.argv[1:], positional)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file name may contain what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
@@ -52,7 +60,7 @@ def execute(body: Callable[[Sequence[str]], None], usage: str | None) -> None:
         print(f"error: {visible(error)}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:  # the reader of our output, such as head, has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         sys.exit(1)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
@@ -67,6 +75,22 @@ def execute(body: Callable[[Sequence[str]], None], usage: str | None) -> None:
         print(f"\n{error}", file=sys.stderr)
         sys.exit(128 + signum)
     sys.exit(0)
+
+
+def with_names(argv: Sequence[str], positional: Sequence[str]) -> list[str]:
+    """The arguments, with the names of those that are given by position.
+
+    >>> with_names(["best.ckpt", "format=csv", "a = b"], ["ckpt", "input"])
+    ['ckpt=best.ckpt', 'format=csv', 'input=a = b']
+    """
+    given = {arg.partition("=")[0] for arg in argv if NAMED.match(arg)}
+    names = iter([name for name in positional if name not in given])
+    named = []
+    for arg in argv:
+        is_value = not NAMED.match(arg) and (arg == "-" or not arg.startswith("-"))
+        name = next(names, None) if is_value else None
+        named.append(arg if name is None else f"{name}={arg}")
+    return named
 
 
 def parse(options: type[T], argv: Sequence[str], *, others: Sequence[str] = ()) -> tuple[T, list[str]]:
@@ -120,19 +144,23 @@ def _value(key: str, text: str, hint: Any) -> Any:
         raise UserError(f"{key}={text} must be {'an integer' if hint is int else 'a number'}") from None
 
 
-class StandardInput(io.BytesIO):
-    """The content of standard input, in place of a path: messages call it by its name."""
+class Content(io.BytesIO):
+    """The content of a file or of standard input, in place of a path: messages call it by its name."""
+
+    def __init__(self, content: bytes, name: str) -> None:
+        super().__init__(content)
+        self.shown_name = name
 
     def __repr__(self) -> str:
-        return "standard input"
+        return self.shown_name
 
 
-def standard_input() -> StandardInput:
+def standard_input() -> Content:
     """All of it; `UserError` if there is nothing."""
     content = sys.stdin.buffer.read()
     if not content:
         raise UserError("standard input is empty")
-    return StandardInput(content)
+    return Content(content, "standard input")
 
 
 def load(ckpt: Path, trust: str | None = None) -> tuple[Task, DictConfig]:
@@ -196,7 +224,7 @@ def _is_out_of_memory(error: Exception) -> bool:
     return is_out_of_memory(error)
 
 
-def data_of(cfg: DictConfig, ckpt: Path, **options: Any) -> DataModule:
+def data_of(cfg: DictConfig, ckpt: Path, **options: object) -> DataModule:
     """The data that a checkpoint names, with ``options`` replaced; arguments are checked against the signature."""
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate

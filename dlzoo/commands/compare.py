@@ -1,7 +1,7 @@
 """Compare runs: how their configs differ, what each reached, and their curves in one figure.
 
-    python scripts/compare.py outputs/a outputs/b
-    python scripts/compare.py outputs/multirun/2026-11-24/09-00-00 output=sweep.png
+    dlzoo compare outputs/a outputs/b
+    dlzoo compare outputs/multirun/2026-11-24/09-00-00 output=sweep.png
 
 Arguments are run folders, or folders that contain runs, such as that of a sweep. Options:
     output     the figure with the curves, PNG, SVG or PDF (compare.png)
@@ -11,7 +11,6 @@ Exit code 0 on success, 2 on an error.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -21,12 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 from dlzoo.commands import cli
 from dlzoo.config import run_files
+from dlzoo.config.nested import flatten
 from dlzoo.errors import UserError, short, visible
 from dlzoo.utils import files as paths
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
+
+    from dlzoo.callbacks.metrics_csv import Row
+    from dlzoo.training.results import RunResults
 
 IGNORED_KEYS = ("output_dir", "expect", "grid", "names", "profile", "logger", "trust")
 """Keys of a config that have no influence on training."""
@@ -49,9 +52,9 @@ class Run:
     """A run as its folder describes it; ``results`` is empty if it failed or has not finished."""
 
     folder: Path
-    config: dict[str, Any]
-    results: dict[str, Any]
-    epochs: list[dict[str, Any]]
+    config: dict[str, object]
+    results: RunResults
+    epochs: list[Row]
 
 
 def main() -> None:
@@ -88,7 +91,9 @@ def runs_under(name: str) -> list[Path]:
     folder = paths.existing(name, "run")
     if (folder / ".hydra" / "config.yaml").is_file():
         return [folder]
-    folders = sorted((path.parent.parent for path in folder.rglob(".hydra/config.yaml")), key=_natural_order)
+    folders = sorted(
+        (path.parent.parent for path in paths.paths_in(folder) if path.match(".hydra/config.yaml")), key=_natural_order
+    )
     if not folders:
         raise UserError(f"{name} is not a run folder and contains none: a run folder has a file .hydra/config.yaml")
     return folders
@@ -97,20 +102,19 @@ def runs_under(name: str) -> list[Path]:
 def read_run(folder: Path) -> Run:
     """Everything that a run has written so far."""
     from dlzoo.callbacks import metrics_csv
-    from dlzoo.config import compose as config
     from dlzoo.training import results
 
     settings = {key: value for key, value in run_files.config(folder).items() if key not in IGNORED_KEYS}
     curves = run_files.find(folder, "metrics.csv")
     return Run(
         folder,
-        run_files.choices(folder) | {key: _short(key, value) for key, value in config.flat(settings).items()},
+        run_files.choices(folder) | {key: _short(key, value) for key, value in flatten(settings).items()},
         results.read(folder),
         [] if curves is None else metrics_csv.read_rows(curves),
     )
 
 
-def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+def differences(configs: Sequence[Mapping[str, object]]) -> dict[str, list[str]]:
     """The keys whose values differ between the configs, with the value of each; ``-`` if a config lacks the key.
 
     >>> differences([{"seed": 0, "net": "a"}, {"seed": 1, "net": "a", "ema": 0.9}])
@@ -126,7 +130,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     return rows
 
 
-def _is_redundant(key: str, values: Sequence[str], differing: Mapping[str, Any]) -> bool:
+def _is_redundant(key: str, values: Sequence[str], differing: Mapping[str, object]) -> bool:
     """Paths of data; options of callbacks that only some runs have; a class that a choice implies: optimizer=sgd."""
     node, _, rest = key.partition(".")
     choice = "model" if node in ("net", "task") else node
@@ -171,7 +175,7 @@ def overlaid(runs: Sequence[Run]) -> Figure | None:
     """A panel for each metric: validation thick, training thin; None if no run has a curve."""
     from matplotlib.lines import Line2D
 
-    from dlzoo.visualization import curves, plots
+    from dlzoo.visualization import curves, layout
 
     columns = dict.fromkeys(
         key for run in runs for row in run.epochs for key in row if key.startswith(("train/", "val/"))
@@ -181,12 +185,12 @@ def overlaid(runs: Sequence[Run]) -> Figure | None:
     ]
     if not shown:
         return None
-    fig, panels = plots.new_panels(len(shown), width=4.6, height=3.3)
+    fig, panels = layout.new_panels(len(shown), width=4.6, height=3.3)
     styles = [
         {"color": COLOURS[i % len(COLOURS)], "linestyle": STYLES[i // len(COLOURS) % 3]} for i in range(len(runs))
     ]
     for ax, name in zip(panels, shown, strict=True):
-        plots.style(ax, title=curves.DISPLAY_NAMES.get(name, name.replace("_", " ")), x="epoch")
+        layout.style(ax, title=curves.DISPLAY_NAMES.get(name, name.replace("_", " ")), x="epoch")
         drawn: list[float] = []
         for run, style in zip(runs, styles, strict=True):
             for split, width, alpha in (("train", 1.0, 0.45), ("val", 2.0, 1.0)):
@@ -198,19 +202,13 @@ def overlaid(runs: Sequence[Run]) -> Figure | None:
         curves.whole_epochs(ax, [row["epoch"] for run in runs for row in run.epochs])
     names = labels(runs)
     lines = [Line2D([], [], linewidth=2, **style) for style in styles]  # type: ignore[arg-type]
-    text: dict[str, Any] = {
-        "title": "train thin, val thick",
-        "title_fontsize": 8,
-        "fontsize": 8,
-        "labelcolor": plots.INK,
-    }
-    panels[0].legend(lines, names, ncols=math.ceil(len(runs) / 8), framealpha=0.85, edgecolor="none", **text)
+    layout.legend_below(fig, lines, names, title="train thin, val thick")
     return fig
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
     """Letters, each with the first values in which the runs differ."""
-    from dlzoo.visualization.plots import shorten
+    from dlzoo.visualization.layout import shorten
 
     differing = list(differences([run.config for run in runs]).values())
     texts = []
@@ -245,7 +243,7 @@ def _table(heading: str, names: Sequence[str], rows: Mapping[str, Sequence[str]]
     return table
 
 
-def _as_override(value: Any) -> str:
+def _as_override(value: object) -> str:
     """As it would be written on the command line."""
     if isinstance(value, list):
         return f"[{','.join(map(_as_override, value))}]"
@@ -258,11 +256,11 @@ def _number(value: float | None, spec: str) -> str:
     return "-" if value is None else f"{value:{spec}}"
 
 
-def _short(key: str, value: Any) -> Any:
+def _short(key: str, value: object) -> object:
     """Only the class name of a ``_target_``."""
     return str(value).rpartition(".")[2] if key.endswith("_target_") else value
 
 
 def _natural_order(path: Path) -> list[Any]:
     """A sort key that compares numbers within a name by value, so that 10 comes after 9."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", str(path)))]

@@ -1,7 +1,7 @@
 """Write the latents of images, from a checkpoint of an autoencoder, for other tools.
 
-    python scripts/encode.py ckpt=<run>/checkpoints/best.ckpt output=codes.npz
-    python scripts/encode.py ckpt=… data=fashion_mnist split=train output=codes.csv
+    dlzoo encode ckpt=<run>/checkpoints/best.ckpt output=codes.npz
+    dlzoo encode ckpt=… data=fashion_mnist split=train output=codes.csv
 
 Options:
     ckpt             the checkpoint; no other file of its run is needed
@@ -10,7 +10,8 @@ Options:
     split            train, val or test (test)
     trust            a package of your own that the checkpoint uses
     output           .npz: arrays codes (N, D) with the latents, labels, names of the classes, errors; .csv: a row for
-                     each image with its label, error and latent (codes.npz)
+                     each image with its label, error and latent; default: codes.npz in the run's folder, or in the
+                     current one if the checkpoint lies in no run
 
 The error is the mean squared difference between an image and its reconstruction: an anomaly score. Exit code 0 on
 success, 2 on an error.
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from dlzoo.commands import cli
+from dlzoo.commands import cli, places
 from dlzoo.errors import UserError
 from dlzoo.utils import csv_writer as csv_files
 from dlzoo.utils import files as paths
@@ -41,7 +42,7 @@ class Options:
     data: str | None = None
     split: Literal["train", "val", "test"] = "test"
     trust: str | None = None
-    output: str = "codes.npz"
+    output: str | None = None
 
 
 def main() -> None:
@@ -55,9 +56,10 @@ def command(argv: Sequence[str]) -> None:
 
     options, overrides = cli.parse(Options, argv, others=("data.",))
     ckpt = paths.existing_file(options.ckpt, "ckpt")
-    output = paths.writable(options.output, "output", ckpt)
+    default = places.default_path("codes.npz", "output", ckpt)
+    output = paths.writable(options.output or str(default), "output", ckpt)
     if output.suffix.lower() not in (".npz", ".csv"):
-        raise UserError(f"output={options.output}: the extension must be .npz or .csv")
+        raise UserError(f"output={output}: the extension must be .npz or .csv")
     config.prepare([*([f"data={options.data}"] if options.data else []), *overrides])  # typos, before torch is imported
     arrays = encode(ckpt, data=options.data, overrides=overrides, split=options.split, trust=options.trust)
     paths.write(output, as_npz(arrays) if output.suffix.lower() == ".npz" else as_csv(arrays))

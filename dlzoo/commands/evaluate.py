@@ -1,8 +1,8 @@
 """Test a checkpoint again: the metrics of the test split, as its run printed them, or those on other data.
 
-    python scripts/evaluate.py ckpt=<run>/checkpoints/best.ckpt
-    python scripts/evaluate.py ckpt=… data.data_dir=/elsewhere
-    python scripts/evaluate.py ckpt=… data=fashion_mnist json=true
+    dlzoo evaluate ckpt=<run>/checkpoints/best.ckpt
+    dlzoo evaluate ckpt=… data.data_dir=/elsewhere
+    dlzoo evaluate ckpt=… data=fashion_mnist json=true
 
 Options:
     ckpt                    the checkpoint; no other file of its run is needed
@@ -29,7 +29,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from dlzoo.commands import cli
 from dlzoo.errors import MISTAKES, UserError, at_least, nearest, short
@@ -39,6 +39,24 @@ from dlzoo.utils import files as paths
 if TYPE_CHECKING:
     import lightning.pytorch as pl
     from omegaconf import DictConfig
+
+    from dlzoo.config.run_config import Claim
+    from dlzoo.training.results import Verdict
+
+
+class Evaluation(TypedDict):
+    """Metrics of a test, claims with the values reached, and what they depend on."""
+
+    ckpt: str
+    model: str | None
+    data: str | None
+    limit_test_batches: int | float | None
+    device: str
+    precision: str
+    num_parameters: int
+    metrics: dict[str, float]
+    expect: list[Verdict]
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +104,7 @@ def evaluate(
     overrides: Sequence[str] = (),
     batch_size: int | None = None,
     trust: str | None = None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Test a checkpoint: metrics, claims with the values reached, and what they depend on.
 
     Args:
@@ -101,6 +119,7 @@ def evaluate(
 
     from dlzoo.checkpoint import data_changes as changed_data
     from dlzoo.config import instantiate as build
+    from dlzoo.config.run_config import RunConfig
     from dlzoo.training import results
 
     task, stored = cli.load(ckpt, trust)
@@ -111,9 +130,10 @@ def evaluate(
     if batch_size is not None:
         source.eval_batch_size = batch_size
     source.prepare_data()
-    changed_data.check_unseen(ckpt, cfg, source, is_run_data=is_own(data, overrides))
+    changed_data.check_unseen(ckpt, RunConfig.from_hydra(cfg), source, is_run_data=is_own(data, overrides))
     with tempfile.TemporaryDirectory() as scratch:  # for the figures of callbacks that log metrics
         trainer = _build_trainer(cfg, scratch)
+        task.setup_trainer(trainer)
         trainer.test(task, source, verbose=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return {
@@ -135,7 +155,7 @@ def is_own(data: str | None, overrides: Sequence[str]) -> bool:
     return data is None and not any(override.startswith("data.") for override in overrides)
 
 
-def show(outcome: dict[str, Any], *, as_json: bool = False) -> None:
+def show(outcome: Evaluation, *, as_json: bool = False) -> None:
     """The metrics as JSON, or as the table that a run prints."""
     from rich.console import Console
     from rich.markup import escape
@@ -156,7 +176,7 @@ def show(outcome: dict[str, Any], *, as_json: bool = False) -> None:
     )
 
 
-def _claims(cfg: DictConfig) -> list[dict[str, Any]]:
+def _claims(cfg: DictConfig) -> list[Claim]:
     from omegaconf import OmegaConf
 
     return OmegaConf.to_container(cfg.expect)  # type: ignore[return-value]

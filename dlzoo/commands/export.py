@@ -1,9 +1,9 @@
 """Export a trained model to one file whose outputs match the checkpoint's on real inputs, to 1e-4.
 
-    python scripts/export.py ckpt=<run>/checkpoints/best.ckpt
-    python scripts/export.py ckpt=… format=torch_export output=lenet.pt2
-    python scripts/export.py ckpt=… quantize=int8
-    python scripts/export.py ckpt=<of a VAE> part=decoder
+    dlzoo export ckpt=<run>/checkpoints/best.ckpt
+    dlzoo export ckpt=… format=torch_export output=lenet.pt2
+    dlzoo export ckpt=… quantize=int8
+    dlzoo export ckpt=<of a VAE> part=decoder
 
 Options:
     ckpt             the checkpoint; no other file of its run is needed
@@ -11,7 +11,8 @@ Options:
                      torch_export    for torch.export.load, without dlzoo
                      safetensors     the net's weights by name; the config to rebuild the net is in the header
                      state_dict      for load_state_dict; the config to rebuild the net is in <output>.json
-    output           the file (<model>-<data>.onnx, .pt2, .safetensors or .pt)
+    output           the file; default: <model>-<data>.onnx, .pt2, .safetensors or .pt in the run's folder, or in the
+                     current one if the checkpoint lies in no run
     part             decoder: only the decoder of an autoencoder, from latents to images; the error for an unknown name
                      lists the parts of the model
     quantize         int8: also <output>.int8.onnx, with 8-bit weights and activations, calibrated on training rows,
@@ -34,10 +35,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from dlzoo.commands import cli
+from dlzoo.commands import cli, places
 from dlzoo.errors import UserError, visible
+from dlzoo.utils import extras
 from dlzoo.utils import files as paths
 from dlzoo.utils.formatting import size_of
 
@@ -58,6 +60,8 @@ NUM_TRACED = 3
 """Inputs that a file is traced with: a batch size other than in the verification, so that a hard-coded one shows."""
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "state_dict": ".pt", "safetensors": ".safetensors"}
+PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
+"""The optional packages that a format needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +88,12 @@ def command(argv: Sequence[str]) -> None:
     config.prepare([*([f"data={options.data}"] if options.data else []), *overrides])  # typos, before torch is imported
     if options.quantize and options.format != "onnx":
         raise UserError(f"quantize={options.quantize} needs format=onnx, not format={options.format}")
+    extras.require(f"format={options.format}", *PACKAGES.get(options.format, ()))
     ckpt = paths.existing_file(options.ckpt, "ckpt")
     task, cfg = cli.load(ckpt, options.trust)
     source = data_of(cfg, task, options.data, overrides, options.trust)
-    output = paths.writable(options.output or default_name(cfg, options.format), "output", ckpt)
+    default = places.default_path(default_name(cfg, options.format), "output", ckpt)
+    output = paths.writable(options.output or str(default), "output", ckpt)
     if output.suffix != SUFFIXES[options.format]:
         raise UserError(f"output={output}: the extension for format={options.format} is {SUFFIXES[options.format]}")
     view, verdict = export(task, cfg, source, output, options)
@@ -95,11 +101,14 @@ def command(argv: Sequence[str]) -> None:
     if options.quantize:
         from dlzoo.checkpoint import data_changes as changed_data
         from dlzoo.commands import evaluate
+        from dlzoo.config.run_config import RunConfig
         from dlzoo.export import quantize
         from dlzoo.inference import datasets
 
         tested = datasets.composed(cfg, options.data, overrides)
-        changed_data.check_unseen(ckpt, tested, source, is_run_data=evaluate.is_own(options.data, overrides))
+        changed_data.check_unseen(
+            ckpt, RunConfig.from_hydra(tested), source, is_run_data=evaluate.is_own(options.data, overrides)
+        )
         quantize.command(view, source, output)
 
 
@@ -205,18 +214,20 @@ def data_of(
     return source
 
 
-def metadata_of(task: Task, cfg: DictConfig, view: View, options: Options) -> dict[str, Any]:
+def metadata_of(task: Task, cfg: DictConfig, view: View, options: Options) -> dict[str, object]:
     """The metadata of the file."""
     import dlzoo
-    from dlzoo.export.formats import WEIGHTS_ONLY, card_of
+    from dlzoo.export.formats import WEIGHTS_ONLY, manifest_of
 
     source = {"dlzoo": dlzoo.__version__, "model": cfg.names.model, "data": cfg.names.data}
     ports = {
         "inputs": [dataclasses.asdict(port) for port in view.inputs],
         "outputs": [dataclasses.asdict(port) for port in view.outputs],
     }
-    card = {"card": card_of(task, cfg)} if options.format in WEIGHTS_ONLY else {}
-    return json.loads(json.dumps(source | ports | task.spec.metadata() | card))  # tuples become lists, as in the file
+    manifest = {"card": manifest_of(task, cfg)} if options.format in WEIGHTS_ONLY else {}
+    predicted = task.predicted_target
+    spec = task.spec if predicted is None else task.spec.with_target(predicted)
+    return json.loads(json.dumps(source | ports | spec.metadata() | manifest))  # tuples become lists, as in the file
 
 
 def default_name(cfg: DictConfig, format: str) -> str:

@@ -1,7 +1,7 @@
 """Convolve an image with fixed kernels: Sobel derivatives, their magnitude, or a box blur (dlzoo/nets/filters.py).
 
-    python scripts/filter_image.py input=photo.png kernel=sobel
-    python scripts/filter_image.py input=photo.png kernel=sobel_x,sobel_y,blur size=15 padding=replicate
+    dlzoo filter_image input=photo.png kernel=sobel
+    dlzoo filter_image input=photo.png kernel=sobel_x,sobel_y,blur size=15 padding=replicate
 
 Options:
     input      the image
@@ -88,6 +88,7 @@ def read_image(path: Path, *, grey: bool = False) -> Tensor:
     from PIL import Image, ImageOps
 
     from dlzoo.data.images.decode import FORMATS, Decode
+    from dlzoo.specs.resize import Resize
 
     try:
         with Image.open(path, formats=FORMATS) as file:
@@ -99,7 +100,7 @@ def read_image(path: Path, *, grey: bool = False) -> Tensor:
         raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} cannot be read as an image ({error})") from None
-    return torch.tensor(Decode(1 if grey or is_grey else 3, height, width, "squash")(str(path))) / 255
+    return torch.tensor(Decode(1 if grey or is_grey else 3, height, width, Resize("squash"))(str(path))) / 255
 
 
 def apply(x: Tensor, kernel: str, **options: Any) -> Tensor:

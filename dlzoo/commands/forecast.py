@@ -1,7 +1,7 @@
 """Forecast a series with the checkpoints of one or several seeds: a table, and a figure with their interval.
 
-    python scripts/forecast.py ckpt=<run>/checkpoints/best.ckpt input=recent.csv
-    python scripts/forecast.py ckpt=a.ckpt,b.ckpt,c.ckpt picture=forecast.png
+    dlzoo forecast ckpt=<run>/checkpoints/best.ckpt input=recent.csv
+    dlzoo forecast ckpt=a.ckpt,b.ckpt,c.ckpt picture=forecast.png
 
 Options:
     ckpt       one checkpoint, or several for the same data, separated by commas
@@ -9,10 +9,10 @@ Options:
                default: forecast the test split of the run's data, and compare with the truth
     horizon    steps to forecast; default: as in training
     picture    a file for the figure: history, truth if it is known, forecast with one standard deviation
-    format     table, json or csv; default: by the extension of output, or a table
+    format     table, json, jsonl or csv; default: by the extension of output, or a table
     output     a file to write instead of the terminal
     trust      a package of your own that the checkpoint uses
-    separator, decimal, encoding     of the CSV file; default: as in training
+    separator, decimal, encoding, header, quotes     of the CSV file; default: as in training
 
 With several checkpoints the table holds their mean and standard deviation (n - 1). Exit code 0 on success, 2 on an
 error.
@@ -51,6 +51,8 @@ class Options:
     separator: str | None = None
     decimal: Literal[".", ","] | None = None
     encoding: str | None = None
+    header: bool | None = None
+    quotes: bool | None = None
     trust: str | None = None
 
 
@@ -93,7 +95,7 @@ def _load(ckpt: Path, trust: str | None) -> tuple[Forecasting, DictConfig]:
     task, cfg = cli.load(ckpt, trust)
     forecaster = task.as_forecaster()
     if forecaster is None:
-        raise UserError(f"ckpt={ckpt} takes {task.spec.describe()}, not a series; use scripts/predict.py")
+        raise UserError(f"ckpt={ckpt} takes {task.spec.describe()}, not a series; use dlzoo predict")
     return forecaster, cfg
 
 

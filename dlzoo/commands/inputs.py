@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,14 +12,16 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from dlzoo.commands import cli
+from dlzoo.commands import cli, json_rows
 from dlzoo.commands.records import FormatName
+from dlzoo.commands.text_inputs import read_texts
 from dlzoo.errors import UserError
 from dlzoo.utils import files as paths
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from dlzoo.data.images.files import File
     from dlzoo.data.series.base import Series
     from dlzoo.specs.base import Spec
     from dlzoo.specs.inputs import ImageSpec, SeriesSpec, TextSpec
@@ -40,6 +44,10 @@ class CsvOptions(Protocol):
     def decimal(self) -> str | None: ...
     @property
     def encoding(self) -> str | None: ...
+    @property
+    def header(self) -> bool | None: ...
+    @property
+    def quotes(self) -> bool | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +64,15 @@ class Options:
     separator: str | None = None
     decimal: Literal[".", ","] | None = None
     encoding: str | None = None
+    header: bool | None = None
+    quotes: bool | None = None
+    text: str | None = None
     trust: str | None = None
 
 
-OF_IMAGES, OF_CSV, OF_TEXTS = ("invert", "fit"), ("separator", "decimal", "encoding"), ("encoding",)
+OF_IMAGES = ("invert", "fit")
+OF_CSV = ("separator", "decimal", "encoding", "header", "quotes")
+OF_TEXTS = ("text", "separator", "encoding", "header", "quotes")
 """Options for images, CSV files and texts."""
 
 
@@ -74,68 +87,85 @@ def options_for(spec: Spec) -> tuple[str, ...]:
 
 def batches(options: Options, spec: Spec, cfg: DictConfig, source: Path | None, problems: list[str]) -> Batches:
     """The inputs in batches; the errors of those that cannot be read are appended to ``problems``."""
-    from dlzoo.data.tables.base import tables_of
+    from dlzoo.data.tables.encoding import tables_by_name
 
     for key in {*OF_IMAGES, *OF_CSV, *OF_TEXTS} - {*options_for(spec)}:
-        if getattr(options, key):
+        if getattr(options, key) != getattr(Options, key):
             raise UserError(f"{key} does not apply: this checkpoint takes {spec.describe()}; omit it")
-    parts = spec.target.named.parts if spec.target.named is not None else (spec.target,)
-    if options.top_k and not any(part.classes is not None for part in parts):
+    if options.top_k and not any(part.classes is not None for part in spec.target.by_name.values()):
         names = ", ".join(spec.target.names)
         raise UserError(f"top_k does not apply: this checkpoint predicts {spec.target.what} ({names}), not classes")
     if spec.texts is not None:
-        return _texts(options, spec.texts, source)
+        return _texts(options, spec.texts, cfg, source)
     if spec.series is not None:
         return _series(options, spec.series, cfg, source)
     if spec.images is not None:
         return _images(options, spec.images, cfg, source, problems)
-    if tables_of(spec):
+    if tables_by_name(spec):
         return _rows(options, spec, cfg, source)
     raise UserError(f"this checkpoint takes {spec.describe()}, which cannot be read from a file")
 
 
 def _source(text: str) -> Path | None:
     """The file or folder to read; None for standard input, and for an argument that may itself be a text."""
-    if text == "-" or (len(text.split()) > 1 and not os.path.exists(Path(text).expanduser())):
+    is_text = len(text.split()) > 1 or not {*text} & {*"./\\"}
+    if text == "-" or (is_text and not os.path.exists(Path(text).expanduser())):
         return None
     return paths.existing(text, "input")
 
 
 def _images(options: Options, spec: ImageSpec, cfg: DictConfig, source: Path | None, problems: list[str]) -> Batches:
-    from dlzoo.data.images.decode import EXTENSIONS, Decode, read_images
-    from dlzoo.data.images.folder import images_in, num_processors
+    from dlzoo.data.images.decode import Decode, read_images
+    from dlzoo.data.images.folder import num_processors
+    from dlzoo.specs.resize import Resize
 
     if spec.channels not in (1, 3):
         raise UserError(f"this checkpoint takes {spec.describe()}; an image file has 1 channel or 3")
-    fit = options.fit or cfg.data.get("fit")
-    decode = Decode(spec.channels, spec.height, spec.width, **({"fit": fit} if fit else {}))
-    paths: list[Any] = [cli.standard_input() if source is None else str(source)]
-    if source is not None and source.is_dir():
-        paths = sorted(images_in(source))
-        if not paths:
-            raise UserError(f"input={options.input} contains no image ({' '.join(EXTENSIONS)})")
+    resize = spec.resize or Resize(cfg.data.get("fit") or "crop")  # checkpoints of earlier versions do not record it
+    if options.fit:
+        resize = Resize(options.fit, resize.interpolation)
+    decode = Decode(spec.channels, spec.height, spec.width, resize, spec.bits or 16)
+    paths: list[Any] = [cli.standard_input()] if source is None else _image_files(source)
     with ThreadPoolExecutor(num_processors()) as pool:
         for start in range(0, len(paths), BATCH_SIZE):
             part = paths[start : start + BATCH_SIZE]
             x, unreadable = read_images(decode, part, pool.map)
             problems += unreadable.values()
-            names = ["-" if source is None else path for i, path in enumerate(part) if i not in unreadable]
+            names = ["-" if source is None else str(path) for i, path in enumerate(part) if i not in unreadable]
             if names:
                 yield names, (255 - x if options.invert else x).float().mul_(1 / 255)
+
+
+def _image_files(source: Path) -> list[File]:
+    """An image file, or the images in a folder or a zip archive."""
+    from dlzoo.data.images.decode import EXTENSIONS
+    from dlzoo.data.images.tree import tree_of, unreadable_kinds
+
+    if not source.is_dir() and not zipfile.is_zipfile(source):
+        return [str(source)]
+    tree = tree_of(source, "input")
+    files = sorted(tree.images(source), key=str)
+    others = unreadable_kinds(tree.files(source))
+    if not files:
+        found = f"; it contains {others}, which cannot be read: convert them to .jpg or .png" if others else ""
+        raise UserError(f"input={source} contains no image ({' '.join(EXTENSIONS)}){found}")
+    if others:
+        print(f"warning: input={source}: skipped files that cannot be read as images: {others}", file=sys.stderr)
+    return files
 
 
 def _rows(options: Options, spec: Spec, cfg: DictConfig, source: Path | None) -> Batches:
     """Rows are named by their number, from 1."""
     from dlzoo.data.csv_reader import read_table
-    from dlzoo.data.tables.base import encode_inputs
+    from dlzoo.data.tables.encoding import encode_inputs
     from dlzoo.specs.batch import first_tensor, map_tensors
 
     if source is not None and source.is_dir():
         raise UserError(
             f"input={options.input}: this is a folder, but the checkpoint takes {spec.describe()}: a CSV file"
         )
-    path: Any = cli.standard_input() if source is None else source
-    x = encode_inputs(read_table(path, **csv_style(options, cfg)), spec)
+    path, style = as_table(cli.standard_input() if source is None else source, csv_style(options, cfg))
+    x = encode_inputs(read_table(path, **style), spec)
     num_rows = len(first_tensor(x))
     for start in range(0, num_rows, BATCH_SIZE):
         end = min(start + BATCH_SIZE, num_rows)
@@ -151,38 +181,46 @@ def _series(options: Options, spec: SeriesSpec, cfg: DictConfig, source: Path | 
     yield [*labels(known, spec.horizon)], known.values
 
 
-def csv_style(options: CsvOptions, cfg: DictConfig) -> dict[str, Any]:
+def csv_style(options: CsvOptions, cfg: DictConfig | None = None) -> dict[str, Any]:
     """The format of a CSV file: from ``options``, by default that of the training file."""
-    style: dict[str, Any] = {key: str(cfg.data[key]) for key in OF_CSV if key in cfg.data}
-    style |= {key: getattr(options, key) for key in OF_CSV if getattr(options, key)}
-    if "missing_marks" in cfg.data:
-        style["missing_marks"] = [str(mark) for mark in cfg.data.missing_marks]
+    known = {} if cfg is None else cfg.data
+    style: dict[str, Any] = {key: known[key] for key in OF_CSV if key in known}
+    style |= {key: value for key in OF_CSV if (value := getattr(options, key)) is not None}
+    if "missing_marks" in known:
+        style["missing_marks"] = [str(mark) for mark in known["missing_marks"]]
     return style
 
 
-def _texts(options: Options, spec: TextSpec, source: Path | None) -> Batches:
+def as_table(source: Any, style: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """What `read_table` reads, and its ``style``: rows in JSON are CSV in a style of their own."""
+    rows = json_rows.read(source)
+    return (source, style) if rows is None else (json_rows.as_csv(rows, source), style | json_rows.CSV_STYLE)
+
+
+def _texts(options: Options, spec: TextSpec, cfg: DictConfig, source: Path | None) -> Batches:
     """Each text is its own name."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
-    from dlzoo.data.text_reader import read_text
-
     if source is not None and source.is_dir():
         raise UserError(f"input={options.input}: this is a folder, but the checkpoint takes {spec.describe()}: a file")
-    lines = [options.input]
-    if source is not None or options.input == "-":
-        file = cli.standard_input() if source is None else source
-        text = read_text(file, options.encoding or "utf-8-sig", "encoding")
-        lines = [line.strip() for line in text.split("\n") if line.strip()]
-    if not lines:
+    file: Any = cli.standard_input() if source is None and options.input == "-" else source
+    texts = [options.input]
+    if file is not None and (rows := json_rows.read(file, may_be_text=True)) is not None:
+        names = [options.text] if options.text else [str(cfg.data.get("text") or "text"), "text"]
+        texts = json_rows.texts_of(rows, names, file)
+    elif file is not None:
+        style = csv_style(options, cfg) if "text" in cfg.data else csv_style(options)
+        texts = read_texts(options, file, style, cfg.data.get("text"))
+    if not texts:
         raise UserError(f"input={options.input} contains no text")
-    for start in range(0, len(lines), BATCH_SIZE):
-        part = lines[start : start + BATCH_SIZE]
-        yield part, pad_sequence([torch.tensor(spec.encode(line)) for line in part], batch_first=True)
+    for start in range(0, len(texts), BATCH_SIZE):
+        part = texts[start : start + BATCH_SIZE]
+        yield part, pad_sequence([torch.tensor(spec.encode(text)) for text in part], batch_first=True)
 
 
 def recent(source: Any, spec: SeriesSpec, cfg: DictConfig, style: dict[str, Any]) -> Series:
-    """The most recent values of a series from a CSV file; ``style`` as for `read_table`.
+    """The most recent values of a series from a CSV file, or from steps in JSON; ``style`` as for `read_table`.
 
     Raises:
         UserError: not a CSV file, columns other than in training, too few rows, or irregular times.
@@ -190,8 +228,9 @@ def recent(source: Any, spec: SeriesSpec, cfg: DictConfig, style: dict[str, Any]
     from dlzoo.data.series.base import check_sign
     from dlzoo.data.series.csv import read_series
 
-    time = cfg.data.get("time")
-    series = read_series(source, time=time, values=spec.target.names, frequency=spec.frequency, **style)
+    source, style = as_table(source, style)
+    times = {key: cfg.data.get(key) for key in ("time", "date_format")}
+    series = read_series(source, values=spec.target.names, frequency=spec.frequency, **times, **style)
     check_sign(series, spec)
     if len(series.values) < spec.num_needed:
         raise UserError(

@@ -1,12 +1,13 @@
 """Inspect an image classifier: what its layers respond to, where the evidence lies, and where it fails.
 
-    python scripts/inspect_model.py ckpt=<run>/checkpoints/best.ckpt
-    python scripts/inspect_model.py ckpt=… input=photo.png top_k=5
-    python scripts/inspect_model.py ckpt=… data=image_folder data.path=photos num=12 output=looks
+    dlzoo inspect ckpt=<run>/checkpoints/best.ckpt
+    dlzoo inspect ckpt=… input=photo.png top_k=5
+    dlzoo inspect ckpt=… data=image_folder data.path=photos num=12 output=looks
 
 Options:
     ckpt            the checkpoint; no other file of its run is needed
-    input           an image or a folder of images; default: the first test images of the checkpoint's data
+    input           an image or a folder of images; default: random test images of each class of the checkpoint's
+                    data, the same in each call
     data            a name in configs/data; default: the data of the checkpoint's config
     data.<option>   overrides an option of the data, such as data.data_dir=/elsewhere
     num             number of images (6)
@@ -15,7 +16,7 @@ Options:
     layer           the layer for Grad-CAM; default: the last one with feature maps larger than 1x1
     mistakes        misclassified test images to show, the most confident first (12)
     limit           number of test images to classify; default: all
-    invert, fit     of input, as in scripts/predict.py
+    invert, fit     of input, as in dlzoo predict
     trust           a package of your own that the checkpoint uses
     output          the folder for the figures; default: inspect/ in the run's folder
 
@@ -40,6 +41,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from dlzoo.commands import cli
+from dlzoo.config import run_files
 from dlzoo.errors import UserError, visible
 from dlzoo.utils import files as paths
 
@@ -110,18 +112,19 @@ def inspect(options: Options, overrides: Sequence[str], ckpt: Path, source: Path
     """
     from dlzoo.inference import activations as trace
     from dlzoo.inference.recognition import recognise
+    from dlzoo.specs.batch import first_tensor
 
     task, cfg = load_classifier(ckpt, options.trust)
     if options.layer:  # find a typo before the test split is read
-        trace.find(trace.look(task, task.spec.example(1)[0].to(task.device)).layers, options.layer)
+        trace.find(trace.look(task, first_tensor(task.spec.example(1)[0]).to(task.device)).layers, options.layer)
     problems: list[str] = []
     subjects = None if source is None else read_input(task, cfg, source, options, problems)
     result = None
     if subjects is None or options.data or overrides:
         data = open_data(ckpt, task, cfg, options.data, overrides, options.trust)
-        result = recognise(task, data, num_first=options.num, num_mistakes=options.mistakes, limit=options.limit)
+        result = recognise(task, data, num_examples=options.num, num_mistakes=options.mistakes, limit=options.limit)
         print(visible("\n".join(result.summary_lines(task.spec.target.names))))
-    write(draw(task, subjects or first_of(result), result, options), folder)
+    write(draw(task, subjects or examples_of(result), result, options), folder)
     print(f"{'look':14}tensorboard --logdir {folder}")
     if problems:
         raise UserError("; ".join(problems))
@@ -143,7 +146,9 @@ def folder_for(output: str | None, ckpt: Path) -> Path:
     """Where the figures go; the folder is created when the first one is written."""
     run = ckpt.parent.parent if ckpt.parent.name == "checkpoints" else ckpt.parent
     folder = run / "inspect" if output is None else Path(output).expanduser()
-    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if output is None and not run_files.is_inside(run, folder):
+        raise UserError(f"{folder} links outside the run folder and is not written to; give output=…")
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"output={folder}: {existing} is not a writable folder; give another output=…")
     return folder
@@ -180,6 +185,7 @@ def open_data(
     from dlzoo.checkpoint import data_changes as changed_data
     from dlzoo.commands import evaluate
     from dlzoo.config import compose as config
+    from dlzoo.config.run_config import RunConfig
     from dlzoo.inference import datasets
 
     try:
@@ -188,7 +194,7 @@ def open_data(
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(config.explain(error)) from None
     source.prepare_data()
-    changed_data.check_unseen(ckpt, cfg, source, is_run_data=evaluate.is_own(data, overrides))
+    changed_data.check_unseen(ckpt, RunConfig.from_hydra(cfg), source, is_run_data=evaluate.is_own(data, overrides))
     return source
 
 
@@ -205,11 +211,11 @@ def read_input(
     return Subjects(x[: options.num].to(task.device), [Path(str(name)).name for name in names[: options.num]], None)
 
 
-def first_of(result: Recognised | None) -> Subjects:
-    """The first images of the test split."""
+def examples_of(result: Recognised | None) -> Subjects:
+    """Images of the test split, named by their position in it."""
     assert result is not None
-    x, y, _ = result.first
-    return Subjects(x, [f"test image {i + 1}" for i in range(len(x))], y.tolist())
+    x, y, _ = result.examples
+    return Subjects(x, [f"test image {i + 1:,}" for i in result.positions], y.tolist())
 
 
 def draw(
@@ -259,7 +265,9 @@ def draw_evidence(task: Predicting, subjects: Subjects, options: Options) -> Fig
     titles, wrong = [], []
     for i, title in enumerate(titles_of(subjects, names)):
         probabilities, classes = best.values[i].tolist(), best.indices[i].tolist()
-        titles.append([title, *(f"{names[k]}\t{p:.0%}" for k, p in zip(classes, probabilities, strict=True))])
+        none = ["" if each.any() else "\nno evidence" for each in heat.maps[i]]
+        answers = zip(classes, probabilities, none, strict=True)
+        titles.append([title, *(f"{names[k]}\t{p:.0%}{without}" for k, p, without in answers)])
         is_wrong = subjects.labels is not None and subjects.labels[i] != classes[0]
         wrong.append([False, is_wrong, *[False] * (len(classes) - 1)])
     heading = f"evidence (Grad-CAM) in {heat.layer.name}"
@@ -270,13 +278,14 @@ def draw_mistakes(task: Predicting, result: Recognised, options: Options, *, wit
     import torch
 
     from dlzoo.inference import activations as trace
+    from dlzoo.metrics.examples import mistakes_heading
     from dlzoo.visualization import interpretability as net_plots
     from dlzoo.visualization import plots
 
     x, labels, logits = result.mistakes
     if not len(x):
         return f"there are none among {result.counts.sum():,} test images" if options.mistakes else "mistakes=0"
-    names, heading = task.spec.target.names, f"the {len(x)} most confident mistakes"
+    names, heading = task.spec.target.names, mistakes_heading(len(x))
     if not with_heat:
         return plots.predictions(x, labels, logits, names, heading=heading)
     probabilities, predicted = logits.float().softmax(1).max(1)
@@ -303,7 +312,7 @@ def write(figures: Iterator[tuple[str, Figure | str]], folder: Path) -> None:
                 print(f"{name:14}skipped: {visible(figure)}")
                 continue
             content = io.BytesIO()
-            plots.as_plain_text(figure).savefig(content, format="png", dpi=figure.dpi)
+            plots.render(figure, content, "png")
             path = folder / f"{name}.png"
             paths.write(path, content.getvalue())
             with Image.open(content) as image:

@@ -1,8 +1,8 @@
 """Play episodes with a trained agent: print the returns, and record a video if you like. No display is needed.
 
-    python scripts/play.py ckpt=<run>/checkpoints/best.ckpt
-    python scripts/play.py ckpt=… episodes=3 video=out.gif
-    python scripts/play.py ckpt=… episodes=1 video=out.mp4 seed=7
+    dlzoo play ckpt=<run>/checkpoints/best.ckpt
+    dlzoo play ckpt=… episodes=3 video=out.gif
+    dlzoo play ckpt=… episodes=1 video=out.mp4 seed=7
 
 Options:
     ckpt      the checkpoint; no other file of its run is needed
@@ -22,6 +22,7 @@ from pathlib import Path
 
 from dlzoo.commands import cli
 from dlzoo.errors import UserError, at_least
+from dlzoo.utils import extras
 from dlzoo.utils import files as paths
 
 EXTENSIONS = (".gif", ".mp4")
@@ -51,7 +52,8 @@ def command(argv: Sequence[str]) -> None:
     video = None if options.video is None else paths.writable(options.video, "video", ckpt)
     if video is not None and video.suffix.lower() not in EXTENSIONS:
         raise UserError(f"video={options.video}: the extension must be {' or '.join(EXTENSIONS)}")
-
+    if video is not None and video.suffix.lower() == ".mp4":
+        extras.require(f"video={options.video}", "imageio_ffmpeg")
     play(ckpt, options.episodes, video, options.seed, options.trust)
 
 
@@ -65,14 +67,15 @@ def play(ckpt: Path, num_episodes: int, video: Path | None, seed: int, trust: st
     task, cfg = cli.load(ckpt, trust)
     agent = task.as_agent()
     if agent is None:
-        raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) is not an agent; see scripts/predict.py")
+        raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) is not an agent; see dlzoo predict")
     data = cli.data_of(cfg, ckpt, seed=seed)
     assert isinstance(data, Gym)
     if video is not None and not episodes.can_draw(data.recipe):
         raise UserError(f"video={video}: {data.recipe.id} cannot render images; omit video")
-    played = []
+    played: list[episodes.Take] = []
     for number, start in enumerate(data.seeds("film", num_episodes), 1):
-        episode = episodes.film(data.recipe, agent.greedy, start, draw=video is not None)
+        room = episodes.MAX_VIDEO_BYTES - sum(take.num_bytes for take in played)
+        episode = episodes.film(data.recipe, agent.greedy, start, draw=video is not None, max_bytes=room)
         print(
             f"episode {number:{len(str(num_episodes))}}   return {episode.total:g}   {episode.length} steps", flush=True
         )
@@ -82,9 +85,7 @@ def play(ckpt: Path, num_episodes: int, video: Path | None, seed: int, trust: st
         print(f"mean return {statistics.fmean(totals):.4g} ± {statistics.stdev(totals):.4g}")
     if video is not None:
         content = episodes.gif(played) if video.suffix.lower() == ".gif" else episodes.mp4(played)
-        if content is None:
-            raise UserError(
-                f"video={video}: MP4 needs the package imageio-ffmpeg: pip install 'dlzoo[rl]'; or give a .gif"
-            )
         paths.write(video, content)
-        print(f"video   {video}")
+        seconds = sum(take.seconds for take in played)
+        cut = "" if all(take.is_whole for take in played) else f"   only {seconds:.0f} s: longer episodes are cut"
+        print(f"video   {video}{cut}")

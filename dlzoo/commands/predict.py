@@ -1,36 +1,45 @@
 """Predict with a checkpoint: classes or values of images, table rows or texts, the next values of a series, or images
 as an autoencoder reconstructs or denoises them.
 
-    python scripts/predict.py ckpt=<run>/checkpoints/best.ckpt input=photo.png
-    python scripts/predict.py ckpt=… input=<folder of images> format=json output=predictions.json
-    python scripts/predict.py ckpt=… input=rows.csv
-    python scripts/predict.py ckpt=… input=recent.csv                          the most recent values of a series
-    cat photo.png | python scripts/predict.py ckpt=… input=-
-    python scripts/predict.py ckpt=… input="the food was awful"
-    python scripts/predict.py model=resnet50 net.weights=imagenet input=photo.jpg
+    dlzoo predict ckpt=<run>/checkpoints/best.ckpt input=photo.png
+    dlzoo predict <run>/checkpoints/best.ckpt photo.png             the same
+    dlzoo predict ckpt=… input=<folder of images> format=json output=predictions.json
+    dlzoo predict ckpt=… input=rows.csv
+    dlzoo predict ckpt=… input=recent.csv                          the most recent values of a series
+    cat photo.png | dlzoo predict ckpt=… input=-
+    echo '{"size": 3, "colour": "red"}' | dlzoo predict ckpt=… input=- format=jsonl
+    dlzoo predict ckpt=… input="the food was awful"
+    dlzoo predict ckpt=… input=reviews.csv text=review
+    dlzoo predict model=resnet50 net.weights=imagenet input=photo.jpg
 
 Options:
     ckpt       the checkpoint; no other file of its run is needed
     model      instead of ckpt: a library's net with its published weights and classes, without training here;
                net.weights=imagenet or a file, and other options of the net, net.<option>=…
     input      an image, a folder of images, a CSV file whose header names the columns, a file with one text per line
-               (blank lines are skipped), or a text itself, of two words or more; - reads standard input
+               (blank lines are skipped), or a text itself; a word without a dot or a slash is one, if
+               there is no such file; - reads standard input. Rows and
+               texts may also be JSON: a list of objects, or an object in each line (.json, .jsonl, or -)
+    text       of a CSV file of texts, the column that contains them; default: as in training
     top_k      number of classes to list, the most probable first (3; with model 5)
-    format     table, json or csv; default: by the extension of output, or a table
+    format     table, json, jsonl or csv; default: by the extension of output, or a table
     output     a file to write instead of the terminal
     trust      a package of your own that the checkpoint uses
-    pictures   the folder for the images that an autoencoder outputs (reconstructions)
+    pictures   the folder for the images that an autoencoder outputs; default: reconstructions/ in the run's folder, or
+               in the current one if the checkpoint lies in no run
     invert     true for dark digits on light paper, if the training images were light on dark (false)
     fit        crop: scale until the image covers the size, then crop the centre; squash: ignore the aspect ratio;
                default: as in training
-    separator, decimal, encoding     of the CSV file; default: as in training. Encoding also of a text file (utf-8)
+    separator, decimal, encoding, header, quotes     of the CSV file; default: as in training. Encoding also of a text
+               file (utf-8)
 
 Images are converted to grey if the training images were grey. For the interval of several seeds' forecasts see
-scripts/forecast.py. Exit code 0 if all inputs were predicted, else 2.
+dlzoo forecast. Exit code 0 if all inputs were predicted, else 2.
 """
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Sequence
 
@@ -49,7 +58,8 @@ TOP_K_OF_MANY = 5
 
 def main() -> None:
     """The command."""
-    cli.execute(command, __doc__)
+    by_model = any(arg.startswith("model=") for arg in sys.argv[1:])
+    cli.execute(command, __doc__, ("input",) if by_model else ("ckpt", "input"))
 
 
 def command(argv: Sequence[str]) -> None:
@@ -70,7 +80,7 @@ def command(argv: Sequence[str]) -> None:
     if ckpt is not None:
         task, cfg = cli.load(ckpt, options.trust)
         if task.spec.environment is not None:
-            raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) is an agent; use scripts/play.py")
+            raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) is an agent; use dlzoo play")
     else:
         task, cfg = load_pretrained(str(options.model), net_overrides)
     if source is None and options.input != "-" and task.spec.texts is None:
@@ -79,12 +89,11 @@ def command(argv: Sequence[str]) -> None:
     top_k = options.top_k or (TOP_K if ckpt is not None else TOP_K_OF_MANY)
     inputs, target = batches(options, task.spec, cfg, source, problems), task.predicted_target
     if (encoder := reconstruct.encoder_of(task, options.pictures, options.top_k)) is not None:
-        records = reconstruct.reconstruct(encoder, inputs, options.pictures)
+        records = reconstruct.reconstruct(encoder, inputs, options.pictures, ckpt)
     else:
         if target is None:
             raise UserError(
-                f"ckpt={ckpt}: its model ({type(task).__name__}) predicts neither classes nor values; "
-                "see scripts/sample.py"
+                f"ckpt={ckpt}: its model ({type(task).__name__}) predicts neither classes nor values; see dlzoo sample"
             )
         records = [record for names, x in inputs for record in to_records(names, predict(task, x), target, top_k)]
     if records:

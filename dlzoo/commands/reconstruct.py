@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dlzoo.commands import places
 from dlzoo.errors import UserError
 from dlzoo.utils import files as paths
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from dlzoo.commands.records import Record
     from dlzoo.tasks.base import Task
     from dlzoo.tasks.interfaces import Encoding
-
-FOLDER = "reconstructions"
 
 
 def encoder_of(task: Task, folder: str | None, top_k: int | None) -> Encoding | None:
@@ -28,10 +27,13 @@ def encoder_of(task: Task, folder: str | None, top_k: int | None) -> Encoding | 
     return encoder
 
 
-def reconstruct(task: Encoding, batches: Batches, folder: str | None) -> list[Record]:
+def reconstruct(task: Encoding, batches: Batches, folder: str | None, ckpt: Path | None) -> list[Record]:
     """Write the reconstruction of each image to a folder, and return its distance from the input.
 
     The error, the mean squared difference of the pixels, is high for images unlike the training data: an anomaly score.
+
+    Args:
+        folder: by default ``reconstructions`` in the folder of the checkpoint's run.
     """
     import torch
 
@@ -40,7 +42,7 @@ def reconstruct(task: Encoding, batches: Batches, folder: str | None) -> list[Re
     if task.is_conditional:
         raise UserError(
             "this model is class-conditional: to reconstruct an image it needs its class, which a file does not give; "
-            "scripts/encode.py takes labelled data, and scripts/sample.py generates images of a class"
+            "dlzoo encode takes labelled data, and dlzoo sample generates images of a class"
         )
     records, files, used = [], {}, set[str]()
     for names, x in batches:
@@ -55,7 +57,9 @@ def reconstruct(task: Encoding, batches: Batches, folder: str | None) -> list[Re
             records.append({"input": name, "values": {"squared_error": error}, "picture": file})
     if not records:
         return []
-    path = paths.write_folder(folder or FOLDER, "pictures", files)
+    path = paths.write_folder(
+        folder, "pictures", files, default=places.default_path("reconstructions", "pictures", ckpt)
+    )
     print(f"pictures   {path}", file=sys.stderr)  # stdout holds the table or the JSON
     return [record | {"picture": str(path / str(record["picture"]))} for record in records]
 

@@ -1,4 +1,4 @@
-"""The results for each input, as a table, JSON or CSV."""
+"""The results for each input, as a table, JSON, JSON lines or CSV."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from dlzoo.specs.base import Target
 
 
-FormatName = Literal["table", "json", "csv"]
+FormatName = Literal["table", "json", "jsonl", "csv"]
 Record = dict[str, Any]
 
 
-def to_records(names: Sequence[Any], result: Any, target: Target, top_k: int) -> list[Record]:
+def to_records(names: Sequence[object], result: Any, target: Target, top_k: int) -> list[Record]:
     """The results of a batch as they go into JSON. result: (B, K) or a dict of these, as from `predict`."""
     if target.named is None:
         results = answers(result, target, top_k)
@@ -35,6 +35,8 @@ def to_records(names: Sequence[Any], result: Any, target: Target, top_k: int) ->
 
 def answers(result: Tensor, target: Target, top_k: int) -> list[Record]:
     """The prediction of one target for each row."""
+    if target.classes is not None and not target.classes.has_probabilities:
+        return [{"predictions": [{"class": target.names[k]}]} for k in result.argmax(1).tolist()]
     if target.classes is not None:
         best = result.topk(min(top_k, target.num_outputs), dim=1)
         return [
@@ -65,28 +67,41 @@ def render(records: Sequence[Record], format: FormatName) -> str:
     """The records as text that ends with a newline."""
     if format == "json":
         return json.dumps(records, indent=2, allow_nan=False) + "\n"
+    if format == "jsonl":
+        return "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
     return _csv(records) if format == "csv" else _table(records)
 
 
 def parts_of(record: Record) -> dict[str, Record]:
-    """The results of each target, by the prefix of its columns."""
-    return {f"{name} ": part for name, part in record["targets"].items()} if "targets" in record else {"": record}
+    """The results of each target by its name, or of the one target by an empty name."""
+    return record.get("targets", {"": record})
+
+
+def _titled(target: str, column: str) -> str:
+    """The heading of a target's column; one that is called as its target bears the name once.
+
+    >>> _titled("tags", "old"), _titled("price", "price"), _titled("", "price")
+    ('tags old', 'price', 'price')
+    """
+    return column if target in ("", column) else f"{target} {column}"
 
 
 def _csv(records: Sequence[Record]) -> str:
     text = io.StringIO()
     writer = csv_files.Writer(text, lineterminator="\n")
-    headings = [f"{name}{heading}" for name, part in parts_of(records[0]).items() for heading in _csv_headings(part)]
+    headings = [heading for name, part in parts_of(records[0]).items() for heading in _csv_headings(name, part)]
     writer.writerow(["input", *headings])
     for record in records:
         writer.writerow([record["input"], *(cell for part in parts_of(record).values() for cell in _csv_cells(part))])
     return text.getvalue()
 
 
-def _csv_headings(part: Record) -> list[str]:
+def _csv_headings(target: str, part: Record) -> list[str]:
     if key := next((key for key in ("values", "labels") if key in part), None):
-        return list(part[key])
-    return [f"{what}_{i + 1}" for i in range(len(part["predictions"])) for what in ("class", "probability")]
+        return [_titled(target, name) for name in part[key]]
+    if "probability" not in part["predictions"][0]:
+        return [_titled(target, "class")]
+    return [_titled(target, f"{what}_{i + 1}") for i, each in enumerate(part["predictions"]) for what in each]
 
 
 def _csv_cells(part: Record) -> list[Any]:
@@ -95,11 +110,14 @@ def _csv_cells(part: Record) -> list[Any]:
     return [cell for prediction in part["predictions"] for cell in prediction.values()]
 
 
-def _table_headings(part: Record) -> list[str]:
-    if "values" in part:
-        units = part.get("units", {})
-        return [f"{name} ({units[name]})" if units.get(name) else name for name in part["values"]]
-    return list(part["labels"]) if "labels" in part else [f"#{i + 1}" for i in range(len(part["predictions"]))]
+def _table_headings(target: str, part: Record) -> list[str]:
+    if "predictions" in part and "probability" not in part["predictions"][0]:
+        return [_titled(target, "class")]
+    if "predictions" in part:
+        return [_titled(target, f"#{i + 1}") for i in range(len(part["predictions"]))]
+    units = part.get("units", {})
+    names = part["values"] if "values" in part else part["labels"]
+    return [_titled(target, name) + (f" ({units[name]})" if units.get(name) else "") for name in names]
 
 
 def _table_cells(part: Record) -> list[str]:
@@ -107,7 +125,7 @@ def _table_cells(part: Record) -> list[str]:
         return [f"{value:.6g}" for value in part["values"].values()]
     if "labels" in part:
         return [f"{probability:.2%}" for probability in part["labels"].values()]
-    return [f"{p['class']}  {p['probability']:.2%}" for p in part["predictions"]]
+    return [f"{p['class']}  {p['probability']:.2%}" if "probability" in p else p["class"] for p in part["predictions"]]
 
 
 def _table(records: Sequence[Record]) -> str:
@@ -115,7 +133,7 @@ def _table(records: Sequence[Record]) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    headings = [f"{name}{heading}" for name, part in parts_of(records[0]).items() for heading in _table_headings(part)]
+    headings = [heading for name, part in parts_of(records[0]).items() for heading in _table_headings(name, part)]
     rows = [[cell for part in parts_of(record).values() for cell in _table_cells(part)] for record in records]
     table = Table(box=None, pad_edge=False)
     table.add_column("input")
@@ -134,5 +152,5 @@ def format_of(format: FormatName | None, output: Path | None) -> FormatName:
     """The format given, or the one of the file's extension, or a table."""
     if format is not None:
         return format
-    extension = "" if output is None else output.suffix.lower()
-    return "json" if extension == ".json" else "csv" if extension == ".csv" else "table"
+    by_extension: dict[str, FormatName] = {".json": "json", ".jsonl": "jsonl", ".csv": "csv"}
+    return by_extension.get("" if output is None else output.suffix.lower(), "table")

@@ -1,6 +1,6 @@
 """Repeat a training step that failed, and show where values stop being finite.
 
-    python scripts/rerun_step.py ckpt=<run>/nonfinite.ckpt
+    dlzoo rerun_step ckpt=<run>/nonfinite.ckpt
 
 Options:
     ckpt      the nonfinite.ckpt that the failed run wrote

@@ -1,12 +1,13 @@
 """Sample from a checkpoint: text from a language model, images from a generative net.
 
-    python scripts/sample.py ckpt=<run>/checkpoints/best.ckpt prompt="The food" temperature=0.8 top_k=40 length=500
-    python scripts/sample.py ckpt=<run>/checkpoints/best.ckpt n=64 class=7 seed=3 output=sevens
+    dlzoo sample ckpt=<run>/checkpoints/best.ckpt prompt="The food" temperature=0.8 top_k=40 length=500
+    dlzoo sample ckpt=<run>/checkpoints/best.ckpt n=64 class=7 seed=3 output=sevens
 
 Options:
     ckpt         the checkpoint; no other file of its run is needed
     trust        a package of your own that the checkpoint uses
-    output       a file for text (default: the terminal), a folder for images (samples)
+    output       a file for text (default: the terminal), a folder for images (default: samples/ in the run's folder, or
+                 in the current one if the checkpoint lies in no run)
   for text:
     prompt       the text to continue (empty)
     temperature  below 1 favours likely tokens, 0 always picks the most likely, above 1 is more random (1)
@@ -30,7 +31,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dlzoo.commands import cli
+from dlzoo.commands import cli, places
 from dlzoo.errors import UserError, nearest, visible
 from dlzoo.utils import files as paths
 
@@ -72,10 +73,11 @@ def command(argv: Sequence[str]) -> None:
     task, _ = cli.load(ckpt, options.trust)
     sampler: Any = next((sampler for sampler in samplers if sampler.samples(task)), None)
     if sampler is None:
-        raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) is not generative; see scripts/predict.py")
+        raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) is not generative; see dlzoo predict")
     content = sampler.sample(task, cli.parse(sampler.Options, [arg for arg in args if arg not in shared])[0])
     if isinstance(content, dict):
-        folder = paths.write_folder(options.output or "samples", "output", content)
+        default = places.default_path("samples", "output", ckpt)
+        folder = paths.write_folder(options.output, "output", content, default=default)
         print(f"samples   {folder}")
     elif options.output is None:
         sys.stdout.write(visible(content.decode()))

@@ -1,76 +1,126 @@
-"""A folder of its own for each run and each sweep, also where several start in the same second."""
+"""A separate folder for each run and each sweep, even if several start in the same second."""
 
 from __future__ import annotations
 
 import itertools
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from dlzoo.config import run_files
 from dlzoo.distributed import launch as ranks
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, one_line, short, visible
+
+if TYPE_CHECKING:
+    from dlzoo.utils.locks import Lock
 
 
 def claim(folder: Path) -> Path:
-    """Make this folder, or if it exists the first of ``<folder>-2``, ``<folder>-3``, … that does not.
+    """Create this folder, or if it exists the first of ``<folder>-2``, ``<folder>-3``, … that does not.
 
-    No two processes get the same one: the file system makes a folder only once.
+    No two processes get the same one, since creating a folder is atomic.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     for number in itertools.count(1):
-        own = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
         try:
-            own.mkdir()
+            candidate.mkdir()
         except FileExistsError:
             continue
-        return own
-    raise AssertionError("there are folders without end")
+        return candidate
+    raise AssertionError("unreachable")
 
 
-def is_given(key: str, words: Sequence[str]) -> bool:
+EARLIER = ".hydra.earlier"
+"""The config of the run that a folder holds, until another command has been found to have no mistake."""
+PARTS_OF_A_RUN = ("results.json", "metrics.csv", "checkpoints", "events.out.tfevents.*")
+
+
+def keep_config(folder: Path) -> None:
+    """Keep the config of the run in a folder, if there is one: Hydra is about to write another."""
+    config, earlier = folder / ".hydra", folder / EARLIER
+    holds_run = any(next(folder.glob(pattern), None) for pattern in PARTS_OF_A_RUN)
+    if holds_run and config.is_dir() and not earlier.exists():
+        shutil.copytree(config, earlier, symlinks=True)
+
+
+def restore_config(folder: Path) -> None:
+    """Put the config back that `keep_config` kept: nothing has been run."""
+    if (folder / EARLIER).is_dir():
+        shutil.rmtree(folder / ".hydra", ignore_errors=True)
+        (folder / EARLIER).rename(folder / ".hydra")
+
+
+def begin(folder: Path, ckpt: str | None) -> None:
+    """Called before a run first writes to its folder: an earlier run in it is moved to another, unless it continues.
+
+    Args:
+        ckpt: the checkpoint that the run continues from.
+    """
+    from dlzoo.utils import locks
+
+    earlier = folder / EARLIER
+    if not earlier.is_dir():
+        return
+    if ckpt is not None and Path(ckpt).expanduser().resolve().parent.parent == folder.resolve():
+        shutil.rmtree(earlier)
+        return
+    target = claim(folder.with_name(f"{folder.name}-earlier"))
+    kept = (".hydra", locks.NAME, EARLIER)
+    for path in sorted(path for path in folder.iterdir() if path.name not in kept):
+        path.rename(target / path.name)
+    earlier.rename(target / ".hydra")
+    print(f"{visible(folder)} holds an earlier run: it is now {visible(target)}")
+
+
+def is_given(key: str, overrides: Sequence[str]) -> bool:
     """Whether an override sets this key."""
-    return any(word.split("=")[0].lstrip("+") == key for word in words)
+    return any(override.split("=")[0].lstrip("+") == key for override in overrides)
 
 
-class OwnFolder(Callback):
-    """What Hydra calls before it makes the run folder, whose name is a time in seconds.
+class RunFolder(Callback):
+    """Creates and locks the run folder before Hydra writes to it.
 
-    A folder that was named on the command line stays as it is, since a run may be continued there. So does that of
-    processes which a launcher started together (torchrun, srun): they share one. The first rank locks it, before Hydra
-    writes anything into it.
+    Hydra's folder name is only unique to the second, so it gets a suffix if the folder exists. A folder given on the
+    command line is used as it is, since a run may be resumed there; so is that of processes started together by a
+    launcher (torchrun, srun), which share one. The first rank holds the lock.
     """
 
     def __init__(self) -> None:
-        self.lock: Any = None
+        self.lock: Lock | None = None
 
-    def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        HydraConfig.instance().set_config(config)  # the name refers to it
+    def on_run_start(self, config: DictConfig, **_: object) -> None:
+        HydraConfig.instance().set_config(config)  # the folder name refers to it
         folder = Path(OmegaConf.select(config, "hydra.run.dir"))
         try:
             if ranks.num_started() > 1 or is_given("hydra.run.dir", config.hydra.overrides.hydra):
                 folder.mkdir(parents=True, exist_ok=True)
             else:
                 folder = claim(folder)
-        except OSError as error:  # Hydra would turn any exception but this one into a warning
-            print(f"error: output_dir: {folder} cannot be made ({error.strerror})", file=sys.stderr)
+        except OSError as error:  # Hydra turns any exception except SystemExit into a warning
+            print(f"error: output_dir: {short(folder, 200)} cannot be created ({error.strerror})", file=sys.stderr)
             sys.exit(2)
         with read_write(config.hydra.run):
             config.hydra.run.dir = str(folder)
-        self.take(folder)
+        self.acquire(folder)
+        if self.lock is not None and OmegaConf.select(config, "callbacks.trial") is None:
+            keep_config(folder)
 
-    def on_job_start(self, config: DictConfig, **_: Any) -> None:
-        """Of a run of a grid that a launcher has sent off, which had no `on_run_start`."""
+    def on_job_start(self, config: DictConfig, **_: object) -> None:
+        """For a run of a sweep, for which `on_run_start` is not called in this process."""
         if self.lock is None and config.hydra.mode == RunMode.MULTIRUN:
-            self.take(Path(config.hydra.runtime.output_dir))
+            self.acquire(Path(config.hydra.runtime.output_dir))
 
-    def take(self, folder: Path) -> None:
+    def acquire(self, folder: Path) -> None:
+        """Lock the folder, and check that writing to it does not change files elsewhere."""
         from dlzoo.utils import locks
 
         if ranks.rank() != 0:
@@ -78,16 +128,17 @@ class OwnFolder(Callback):
         try:
             self.lock = locks.lock(folder)
             run_files.check_links(folder)
+            run_files.check_kinds(folder)
             run_files.unshare(folder)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {one_line(error)}", file=sys.stderr)
             sys.exit(2)
         except OSError as error:
-            print(f"error: output_dir: {folder} cannot be written ({error.strerror})", file=sys.stderr)
+            print(f"error: output_dir: {short(folder, 200)} cannot be written ({error.strerror})", file=sys.stderr)
             sys.exit(2)
 
-    def on_job_end(self, config: DictConfig, job_return: Any, **_: Any) -> None:
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: object) -> None:
         from dlzoo.utils import locks
 
-        taken, self.lock = self.lock, None
-        locks.unlock(taken)
+        lock, self.lock = self.lock, None
+        locks.unlock(lock)

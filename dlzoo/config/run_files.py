@@ -1,8 +1,7 @@
-"""What a run folder says of its run, for those who read it later: any file in it may have been edited, or come from a
-stranger.
+"""Reads the files of a run folder, which may have been edited or come from an untrusted source.
 
-Each reader gives values of the kinds that a run writes, or says in a sentence which file holds something else. Files
-that are links to outside of the folder are not read: a page about the run would carry them away.
+Each reader returns values of the types that a run writes, or raises an error that names the file. Links to files
+outside the folder are not followed: a report on the run could leak their content.
 """
 
 from __future__ import annotations
@@ -10,107 +9,140 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn, TypeGuard
 
 from dlzoo.config import yaml_files
+from dlzoo.config.overrides import check_stored_size
 from dlzoo.errors import UserError, short
 from dlzoo.utils import untrusted
-from dlzoo.utils.files import replaced
+from dlzoo.utils.files import paths_in, replaced
 
 CONFIG, HYDRA, OVERRIDES = ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"
-MOST = 2**53
-"""Of a count."""
+HYDRA_FOLDER = ".hydra"
+FOLDERS = (HYDRA_FOLDER, "checkpoints")
+"""Folders in every run folder."""
+WRITTEN_SUFFIXES = (".json", ".csv", ".png", ".gif", ".txt", ".yaml", ".html", ".log")
+"""Of the files that runs write into their folder."""
+MAX_COUNT = 2**53
+"""Limit of a count."""
 
 
 def find(folder: Path, name: str) -> Path | None:
-    """A file of the folder, if it is there.
+    """A file of the folder, if it exists.
 
     Raises:
-        UserError: it is a link to outside of the folder.
+        UserError: it links outside the folder.
     """
     path = folder / name
     if not path.is_file():
         return None
     if not is_inside(folder, path):
-        raise UserError(f"{path} is a link to outside of the run's folder and is not read")
+        raise UserError(f"{path} links outside the run folder and is not read")
     return path
 
 
 def is_inside(folder: Path, path: Path) -> bool:
-    """Whether a file lies in the folder, links followed."""
-    return path.resolve().is_relative_to(folder.resolve())
+    """Whether a file is in the folder, with links resolved; a link that leads to itself is nowhere."""
+    real = os.path.realpath(path)  # Path.resolve() raises for such a link
+    return not os.path.islink(real) and Path(real).is_relative_to(os.path.realpath(folder))
 
 
 def check_links(folder: Path, except_for: Sequence[str] = ()) -> None:
-    """Refuse a run folder with a link to outside of it: what the run writes would go there.
+    """Refuse a run folder that contains a link to outside it, through which the run could write.
 
     Args:
-        except_for: names of files in the folder that are never written through.
+        except_for: names of files in the folder that the run does not write through.
 
     Raises:
         UserError: names the link.
     """
-    for path in folder.rglob("*"):
+    for path in paths_in(folder):
         is_excepted = path.parent == folder and path.name in except_for
         if path.is_symlink() and not is_excepted and not is_inside(folder, path):
             raise UserError(
-                f"{path} is a link to outside of the run's folder, and what the run writes would go there: replace it "
-                "by what it stands for, or choose another folder (hydra.run.dir, output_dir)"
+                f"{path} links outside the run folder, so the run would write there: replace the link with a copy of "
+                "its target, or choose another folder (hydra.run.dir, output_dir)"
             )
 
 
-def unshare(folder: Path) -> None:
-    """Give files with several names (hard links) a copy of their own: what the run writes would change the others.
+def check_kinds(folder: Path) -> None:
+    """Refuse a run folder with something other than a file where the run writes one: a pipe would be waited for.
 
-    Checkpoints and their arrays are left: they are always written anew, under their names.
+    Raises:
+        UserError: names the path and what it is.
     """
-    for path in folder.rglob("*"):
+    check_pipes(folder)
+    for path in (*folder.glob("*"), *folder.glob(f"{HYDRA_FOLDER}/*")):
+        if path.is_dir() and path.suffix in WRITTEN_SUFFIXES:
+            raise UserError(f"{short(path, 200)} is a folder, where a run writes a file: remove it")
+        if path.is_file() and path.name in FOLDERS:
+            raise UserError(f"{short(path, 200)} is a file, where a run has a folder: remove it")
+
+
+def check_pipes(folder: Path) -> None:
+    """Refuse a folder with a pipe, a socket or a device: to read or write it could wait without end."""
+    for path in paths_in(folder):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise UserError(f"{short(path, 200)} is a pipe, a socket or a device, and no run makes one: remove it")
+
+
+def unshare(folder: Path) -> None:
+    """Replace hard links by copies, since the run would change the linked files elsewhere too.
+
+    Checkpoints and their arrays are skipped: the run replaces them and never writes into them.
+    """
+    for path in paths_in(folder):
         if path.suffix in (".ckpt", ".npz") or path.is_symlink() or not path.is_file() or path.stat().st_nlink == 1:
             continue
         with replaced(path) as temporary:
             shutil.copyfile(path, temporary)
 
 
-def config(folder: Path) -> dict[str, Any]:
-    """The run's config, references not resolved."""
+def config(folder: Path) -> dict[str, object]:
+    """The run's config, with references unresolved."""
     path = find(folder, CONFIG)
     if path is None:
-        raise UserError(f"{folder}: this is no run folder: a run leaves {CONFIG} in its own")
+        raise UserError(f"{folder} is not a run folder: it has no {CONFIG}")
     return mapping(yaml_files.read_yaml(path), path)
 
 
-def choices(folder: Path) -> dict[str, str]:
-    """What was chosen of each config group, as ``{"model": "lenet", …}``; empty where Hydra left nothing."""
+def choices(folder: Path) -> dict[str, str | None]:
+    """The choice in each config group, as ``{"model": "lenet", "experiment": None, …}``; empty if Hydra wrote none."""
     path = find(folder, HYDRA)
     if path is None:
         return {}
-    node: Any = yaml_files.read_yaml(path)
+    node = mapping(yaml_files.read_yaml(path), path)
     for key in ("hydra", "runtime", "choices"):
-        node = mapping(mapping(node, path).get(key, {}), path, key)
+        node = mapping(node.get(key, {}), path, key)
+    chosen: dict[str, str | None] = {}
     for key, value in node.items():
         if not isinstance(key, str) or not isinstance(value, str | None):
             refuse(path, f"hydra.runtime.choices.{short(key)}", value, "a name")
-    return {key: value for key, value in node.items() if "/" not in key}
+        if "/" not in key:
+            chosen[key] = value
+    return chosen
 
 
 def overrides(folder: Path) -> list[str]:
-    """What was said on the run's command line; empty where Hydra left nothing."""
+    """The overrides on the run's command line; empty if Hydra wrote none."""
     path = find(folder, OVERRIDES)
     if path is None:
         return []
-    words = yaml_files.read_yaml(path)
-    if words is None or words == {}:
+    content = yaml_files.read_yaml(path)
+    if content is None or content == {}:
         return []
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        refuse(path, "", words, "a list of overrides")
-    return words
+    if not is_list_of_str(content):
+        refuse(path, "", content, "a list of overrides")
+    check_stored_size(content, path)
+    return content
 
 
 def csv_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a small CSV file that a run wrote, by the names in its first line."""
+    """The rows of a small CSV file that a run wrote, as dicts with the column names."""
     text = io.StringIO(untrusted.read_text(path, 4 * untrusted.MAX_BYTES), newline="")
     lines = [line for line in text if line.endswith("\n")]
     try:
@@ -120,49 +152,56 @@ def csv_rows(path: Path) -> list[dict[str, str]]:
         raise UserError(f"{path} is damaged: {error}") from None
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
-            raise UserError(f"{path} is damaged: line {number} has not as many cells as the first line")
+            raise UserError(f"{path} is damaged: line {number} has a different number of cells than the first line")
     return rows
 
 
-def mapping(value: Any, path: Path, key: str = "") -> dict[str, Any]:
+def mapping(value: object, path: Path, key: str = "") -> dict[str, object]:
+    """The value, if it is a mapping; `UserError` otherwise."""
     if not isinstance(value, dict):
         refuse(path, key, value, "a mapping")
     return value
 
 
-Kind = Callable[[Any], bool]
+Check = Callable[[object], bool]
 
 
-def check(found: dict[str, Any], kinds: Mapping[str, Kind], path: Path, before: str = "") -> None:
-    """Each of these keys is there, and of its kind."""
-    for key, is_right in kinds.items():
-        if key not in found or not is_right(found[key]):
-            refuse(path, f"{before}{key}", found.get(key, "missing"), "what a run writes there")
+def check(values: Mapping[str, object], checks: Mapping[str, Check], path: Path, prefix: str = "") -> None:
+    """Check that each key exists and that its value passes its check; `UserError` otherwise.
+
+    Args:
+        prefix: precedes the key in messages.
+    """
+    for key, is_valid in checks.items():
+        if key not in values or not is_valid(values[key]):
+            refuse(path, f"{prefix}{key}", values.get(key, "missing"), "what a run writes there")
 
 
-def is_texts(value: Any) -> bool:
+def is_list_of_str(value: object) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
-def is_text_or_none(value: Any) -> bool:
+def is_str_or_none(value: object) -> bool:
     return isinstance(value, str | None)
 
 
-def is_plain(value: Any) -> bool:
+def is_scalar(value: object) -> bool:
+    """Whether it is None, a string, a bool or a finite number."""
     return value is None or isinstance(value, str | bool) or is_number(value)
 
 
-def is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < MOST
+def is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < MAX_COUNT
 
 
-def is_number(value: Any) -> bool:
-    """A finite one that is not true or false, and that a float can hold."""
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is a number, other than a bool, that a float can represent and that is finite."""
     if isinstance(value, int) and not isinstance(value, bool):
         return abs(value) < 2**1023
     return isinstance(value, float) and math.isfinite(value)
 
 
-def refuse(path: Path, key: str, given: Any, wanted: str) -> NoReturn:
+def refuse(path: Path, key: str, given: object, expected: str) -> NoReturn:
+    """Raise the error for a file that a run did not write like this."""
     where = f"{path}: {key}" if key else f"{path}"
-    raise UserError(f"{where} is {short(repr(given))}, where it must be {wanted}; this file was changed since its run")
+    raise UserError(f"{where} is {short(repr(given))} but must be {expected}; the file was changed after its run")

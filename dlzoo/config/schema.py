@@ -1,4 +1,4 @@
-"""Hold every key of a composed config against the argument that it becomes."""
+"""Validates every key of a composed config against the argument that it sets."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from dlzoo.config import allowlist as trust
+from dlzoo.config import allowlist, nested, renames, run_dir, trainer_options
 from dlzoo.config import introspection as signatures
-from dlzoo.config import renames, run_dir
 from dlzoo.config.allowlist import Trust
+from dlzoo.config.locations import check_locations
+from dlzoo.config.overrides import referenced_keys
 from dlzoo.errors import UserError, ignored_option, nearest, short
 from dlzoo.utils import type_checks
 from dlzoo.utils.processes import check_processes
 
 NODES = ("net", "task", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger")
-"""The parts of a run that are built from a ``_target_``, or from several."""
+"""The parts of a run that are built from one or several ``_target_``s."""
 
+REQUIRED = {"net": "model", "task": "model", "data": "data", "trainer": "trainer"}
+"""The nodes that a run cannot do without, with the group that chooses each."""
 
 SETTINGS = (
     "seed",
@@ -30,6 +33,7 @@ SETTINGS = (
     "output_dir",
     "ckpt",
     "resume",
+    "quiet",
     "test",
     "on_nan",
     "skip_limit",
@@ -40,8 +44,10 @@ SETTINGS = (
     "trust",
     "names",
 )
-"""The other keys at the top of a config."""
+"""The other top-level keys of a config."""
 
+PACKAGED_GROUPS = ("experiment", "model", "transfer")
+"""Groups whose files set keys of the whole config."""
 
 RUNTIME_ARGUMENTS = {
     "net": {"spec"},
@@ -51,144 +57,173 @@ RUNTIME_ARGUMENTS = {
     "trainer": {"callbacks", "logger", "plugins", "default_root_dir"},
     "logger": {"save_dir"},
 }
-"""Arguments that build.py fills in: a config may not."""
+"""Arguments that are passed when a part is built, so a config must not set them."""
 
 
 def check(cfg: DictConfig, overrides: Sequence[str] = (), packages: Sequence[str] = ()) -> None:
-    """Hold every key of a composed config against the argument that it becomes; its references are resolved for good.
+    """Validate every key of a composed config against the argument that it sets, and resolve its references in place.
 
     Args:
-        overrides: what was typed: only that may name parts that nobody vouched for, and places outside of the run.
-        packages: that the user trusts besides ``trust=`` of the overrides.
+        overrides: those of the command line; only they may name untrusted parts, and locations outside the run folder.
+        packages: packages that the user trusts in addition to ``trust=`` of the overrides.
 
     Raises:
-        UserError: a key that nothing reads, a ``_target_`` that does not exist, an argument that it does not take, or
-            a value of the wrong type.
+        UserError: an unknown key, a ``_target_`` that does not exist, an argument that it does not accept, or a value
+            of the wrong type.
     """
-    keys: list[Any] = list(cfg)
-    for key in keys:
-        if key not in NODES and key not in SETTINGS:
-            raise UserError(f"{key}: nothing reads this key; {nearest(str(key), [*NODES, *SETTINGS])}")
+    own = _own_keys(cfg)
     _check_settings(cfg)
     if cfg.get("ckpt") is None and cfg.get("on_nan") == "stop" and run_dir.is_given("skip_limit", overrides):
         raise ignored_option("skip_limit", cfg.skip_limit, "on_nan=skip")
     trusted = Trust.of(overrides, packages)
-    if {*trust.packages_of(cfg.get("trust"))} - {*trusted.packages}:
-        raise UserError(f"trust={cfg.trust} is set by a file: it is for the command line")
+    if {*allowlist.packages_of(cfg.get("trust"))} - {*trusted.packages}:
+        raise UserError(f"trust={cfg.trust} is set in a file: only the command line may set it")
     OmegaConf.resolve(cfg)
+    with open_dict(cfg):
+        for key in own:
+            del cfg[key]
     _rename(cfg)
     plain: Any = OmegaConf.to_container(cfg, throw_on_missing=False)
-    assert isinstance(plain, dict)
-    for key, value in trust.walk(plain):  # made of several texts, or with a backslash before it
+    for key, value in nested.walk(plain):  # assembled from several strings, or escaped by a backslash
         if isinstance(value, str) and "${" in value:
-            raise UserError(f"{key}={short(value)}: what a reference stands for must not be a reference again")
-    trust.check_places(plain, trusted)
+            raise UserError(f"{key}={short(value)}: a reference must not resolve to another reference")
+    check_locations(plain, trusted)
+    trusted.check_environment(plain.get("data"))
     trainer = plain.get("trainer")
     check_processes("trainer.devices", trainer.get("devices") if isinstance(trainer, dict) else None)
-    _check_launch(trainer)
+    trainer_options.check(trainer)
+    trainer_options.check_monitors(plain.get("callbacks"))
+    for name, group in REQUIRED.items():
+        if plain.get(name) is None:
+            raise UserError(f"{name}=null: a run needs one; choose {group}=…, and do not remove it")
+        if isinstance(plain[name], dict) and "_target_" not in plain[name]:
+            raise UserError(f"{name}: only options of a part are set, but none is chosen: choose {group}=…")
     for name in NODES:
         node = plain.get(name)
-        several = name in ("callbacks", "logger")
         if node is None or (name == "optimizer" and node == {}):  # optimizer=none
             continue
-        if name == "optimizer" and isinstance(node, dict) and "_target_" not in node:
+        if not isinstance(node, dict):
+            raise UserError(f"{name}={node} must be a group of settings, not a value; see dlzoo train --help")
+        if name == "optimizer" and "_target_" not in node:
             raise UserError(
                 f"optimizer=none, but optimizer.{min(map(str, node))} is set: choose an optimizer, such as "
-                "optimizer=adam, or leave the option out"
+                "optimizer=adam, or omit the option"
             )
-        if not isinstance(node, dict):
-            raise UserError(f"{name}={node}: {name} is a group of settings, not a value; see python train.py --help")
-        for key, part in node.items() if several else [("", node)]:
-            path = f"{name}.{key!s}" if several else name
+        for key, part in node.items() if name in ("callbacks", "logger") else [("", node)]:
+            path = f"{name}.{key!s}" if key != "" else name
             if part is None:
                 continue
             if not isinstance(part, dict) or "_target_" not in part:
-                raise UserError(f"{path}: nothing reads this key; {nearest(str(key), {*node} - {key})}")
-            found = [*signatures.targets(part, path)]
-            for where, target_node in found:
-                target = target_node["_target_"]
-                trust.check_part(trusted.find(target, f"{where}._target_"), target, name, where)
-            for where, target_node in found:
-                signatures.check_arguments(
-                    target_node, where, RUNTIME_ARGUMENTS.get(name, set()) if where == path else set()
-                )
+                raise UserError(f"{path}: unknown key; {nearest(str(key), {*node} - {key})}")
+            _check_part(part, name, path, trusted)
+
+
+def _own_keys(cfg: DictConfig) -> list[str]:
+    """The keys at the top that are the user's, which others refer to.
+
+    Raises:
+        UserError: nothing refers to a key that dlzoo does not know.
+    """
+    unknown = [key for key in map(str, cfg) if key not in NODES and key not in SETTINGS]
+    if not unknown:
+        return []
+    values = nested.walk(OmegaConf.to_container(cfg, resolve=False))
+    referenced = {name for _, value in values if isinstance(value, str) for name in referenced_keys(value)}
+    for key in unknown:
+        if key in PACKAGED_GROUPS:
+            raise UserError(
+                f"{key}: the file of {key}=… sets keys below {key}; its first line must be '# @package _global_'"
+            )
+        if key not in referenced:
+            raise UserError(f"{key}: unknown key; {nearest(key, [*NODES, *SETTINGS])}")
+    return unknown
+
+
+def _check_part(part: dict[str, object], node: str, path: str, trusted: Trust) -> None:
+    """Check a part with everything nested in it: first what would be built, then the options.
+
+    Args:
+        node: the node of the config.
+        path: dotted key of the part.
+    """
+    targets = [*nested.targets(part, path)]
+    for key, options in targets:
+        target = options["_target_"]
+        allowlist.check_part(trusted.resolve(target, f"{key}._target_"), f"{target}", node, key)
+    for key, options in targets:
+        signatures.check_arguments(options, key, RUNTIME_ARGUMENTS.get(node, set()) if key == path else set())
 
 
 def _rename(cfg: DictConfig) -> None:
-    """Put parts and options under their present names; a line on stderr for each name of an earlier version."""
+    """Replace old names of parts and options by the current ones, with a notice for each."""
     for name in NODES:
-        node: Any = cfg.get(name)
-        node = OmegaConf.to_container(node, throw_on_missing=False) if OmegaConf.is_config(node) else {}
-        for place, part in signatures.targets(node, name):
+        node = cfg.get(name)
+        plain = OmegaConf.to_container(node, throw_on_missing=False) if OmegaConf.is_config(node) else {}
+        notices: list[str] = []
+        for key, part in nested.targets(plain, name):
             old = part["_target_"]
             if isinstance(old, str) and (new := renames.current(old)) != old:
-                print(f"notice: {place}._target_: {old} is now {new}", file=sys.stderr)
-                OmegaConf.update(cfg, f"{place}._target_", new)
-                part["_target_"] = new
-            for old_key, new_key in renames.options_of(part).items():
-                print(f"notice: {place}.{old_key} is now {place}.{new_key}", file=sys.stderr)
-                OmegaConf.update(cfg, f"{place}.{new_key}", part[old_key], force_add=True)
-                with open_dict(cfg):
-                    OmegaConf.select(cfg, place).pop(old_key)
-
-
-def _check_launch(trainer: Any) -> None:
-    """`UserError` for the Trainer's strategies and profilers, by name, that no run of dlzoo can work with."""
-    options = trainer if isinstance(trainer, dict) else {}
-    strategy, profiler = options.get("strategy"), options.get("profiler")
-    if isinstance(strategy, str) and any(word in strategy for word in ("spawn", "fork", "notebook")):
-        raise UserError(f"trainer.strategy={short(strategy)}: no run is started so; take trainer=ddp")
-    if isinstance(profiler, str) and profiler not in PROFILERS:
-        raise UserError(f"trainer.profiler={short(profiler)} is unknown; {nearest(profiler, PROFILERS)}")
-
-
-PROFILERS = ("simple", "advanced", "pytorch")
-"""Lightning's, by name; others are for machines that dlzoo does not train on."""
+                notices.append(f"{key}._target_: {old} is now {new}")
+            old_keys = renames.options_of(part | {"_target_": renames.current(old) if isinstance(old, str) else old})
+            notices += [f"{key}.{old_key} is now {key}.{new_key}" for old_key, new_key in old_keys.items()]
+        for notice in notices:
+            print(f"notice: {short(notice, 300)}", file=sys.stderr)
+        if notices:
+            with open_dict(cfg):
+                cfg[name] = renames.updated(plain)
+    parts: Any = {name: cfg.get(name) for name in ("net", "task")}
+    parts = {name: OmegaConf.to_container(node) for name, node in parts.items() if OmegaConf.is_config(node)}
+    if (weights := renames.named_loss_weights(parts)) is not None:
+        shown = ", ".join(f"{name}: {weight}" for name, weight in weights.items())
+        print(
+            f"notice: task.loss_weights={renames.positioned_weights(parts['task']['loss_weights'])} is now "
+            f"task.loss_weights={{{shown}}}",
+            file=sys.stderr,
+        )
+        OmegaConf.update(cfg, "task.loss_weights", weights, merge=False)
 
 
 def _check_settings(cfg: DictConfig) -> None:
-    import typeguard
-
-    types: dict[str, Any] = {"seed": int, "data_dir": str, "output_dir": str}
-    types |= dict.fromkeys(("deterministic", "compile", "cache_features", "profile", "test"), bool)
+    types: dict[str, type] = {"seed": int, "data_dir": str, "output_dir": str}
+    types |= dict.fromkeys(("deterministic", "compile", "cache_features", "profile", "quiet", "test"), bool)
     for key, hint in types.items():
-        try:
-            typeguard.check_type(cfg.get(key), hint)
-        except typeguard.TypeCheckError:
-            raise UserError(f"{key}={cfg.get(key)}: this must be {type_checks.readable(hint)}") from None
+        type_checks.check_value(cfg.get(key), hint, key)
     if cfg.get("lr_find") not in (True, False, "use"):
-        raise UserError(f"lr_find={cfg.get('lr_find')}: this must be true, false or use")
+        raise UserError(f"lr_find={cfg.get('lr_find')} must be true, false or use")
     if cfg.get("on_nan", "stop") not in ("stop", "skip"):
-        raise UserError(f"on_nan={cfg.on_nan}: this must be stop or skip")
+        raise UserError(f"on_nan={cfg.on_nan} must be stop or skip")
     limit = cfg.get("skip_limit", 1)
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-        raise UserError(f"skip_limit={limit}: this must be a whole number, 1 or more")
+        raise UserError(f"skip_limit={limit} must be an integer, 1 or more")
     signatures.check_number("seed", cfg.seed)
     grid = cfg.get("grid") or {}
     is_mapping = isinstance(grid, dict | DictConfig)
     if (
         not is_mapping
-        or not all(isinstance(words, ListConfig) for words in grid.values())
+        or not all(isinstance(overrides, ListConfig) for overrides in grid.values())
         or {*grid} not in (set(), {"rows", "columns"})
     ):
-        raise UserError("grid: it holds two lists of overrides, rows and columns: rows=[optimizer=sgd,optimizer=adam]")
+        raise UserError(
+            "grid must contain two lists of overrides, rows and columns: rows=[optimizer=sgd,optimizer=adam]"
+        )
     check_claims(cfg.get("expect"))
 
 
-def check_claims(expect: Any) -> None:
-    """`UserError` unless these are claims that `dlzoo.training.results.judge` can hold against metrics."""
+def check_claims(expect: object) -> None:
+    """`UserError` unless these are claims that `dlzoo.training.results.judge` can compare with metrics."""
     claims = expect or []
     if not isinstance(claims, list | ListConfig) or not all(isinstance(claim, dict | DictConfig) for claim in claims):
-        raise UserError(f"expect={short(claims)}: this must be a list of claims: [{{metric: test/accuracy, min: 0.9}}]")
+        raise UserError(f"expect={short(claims)} must be a list of claims: [{{metric: test/accuracy, min: 0.9}}]")
     for claim in claims:
         for key in claim:
             if key not in ("metric", "min", "max", "source"):
-                raise UserError(f"expect.{key}: nothing reads this key; {nearest(key, ['metric', 'min', 'max'])}")
+                raise UserError(f"expect.{key}: unknown key; {nearest(key, ['metric', 'min', 'max'])}")
         if "metric" not in claim or ("min" in claim) == ("max" in claim):
-            raise UserError(f"expect: {OmegaConf.to_container(claim)} needs a metric and either min or max")
+            raise UserError(f"expect: {OmegaConf.to_container(claim)} needs a metric, and either min or max")
         bound = claim.get("min", claim.get("max"))
         is_number = isinstance(bound, int | float) and not isinstance(bound, bool)
         if not isinstance(claim.metric, str) or not is_number or not isinstance(claim.get("source", ""), str | None):
             raise UserError(
-                f"expect: {short(OmegaConf.to_container(claim))}: metric and source must be texts, min or max a number"
+                f"expect: {short(OmegaConf.to_container(claim))}: metric and source must be strings, and min or max a "
+                "number"
             )

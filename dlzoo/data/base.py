@@ -1,14 +1,14 @@
-"""What every source of data has in common: splits, fitted statistics, loaders, and the way to the device.
+"""Base classes of all data modules: splits, fitted statistics, loaders and transfer to the device.
 
-The order of calls, all idempotent: ``declare()`` (shapes, without downloading), ``prepare_data()`` (files),
-``setup("fit")`` (train and validation arrays, statistics, then ``spec``), ``setup("test")`` (the test arrays).
+Call order, every call idempotent: ``declare()`` (shapes, without downloading), ``prepare_data()`` (files),
+``setup("fit")`` (training and validation arrays, statistics, then ``spec``), ``setup("test")`` (test arrays).
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, Unpack
 
 import lightning.pytorch as pl
 import numpy as np
@@ -16,41 +16,47 @@ import torch
 from torch import Tensor, nn
 
 from dlzoo.data.fingerprint import Fingerprint, hash_rows, of_rows
-from dlzoo.data.loaders import Arrays, Loader, TensorLoader
-from dlzoo.data.splits import few, holdout
+from dlzoo.data.loaders import Arrays, Loader, TensorLoader, as_float
+from dlzoo.data.options import DataOptions
+from dlzoo.data.splits import holdout, sample_per_class
 from dlzoo.errors import UserError, at_least
 from dlzoo.specs.base import Spec, Target
-from dlzoo.specs.batch import Batch, map_tensors, tensors
+from dlzoo.specs.batch import Batch, TensorOrDict, map_tensors, tensors
 from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.resize import Preprocessing, Resize
 
 Placement = Literal["auto", "device", "host", "workers"]
 
 
 class DataModule(pl.LightningDataModule):
-    """A source of batches that promises a spec.
+    """A source of batches, described by a spec.
 
     Args:
-        batch_size: samples in a training batch, of all devices together, so that several learn what one would.
-        eval_batch_size: samples in a validation or test batch, on each device; it changes nothing but the memory taken.
-        seed: chooses the validation rows and the order of the batches.
-        val_fraction: share of the training rows kept for validation, stratified for classes.
-        val_size: number of validation rows instead of a share.
-        val_last: take the last rows of train for validation instead of random ones.
-        train_on_val: train on the validation rows too, when all is chosen; what is measured on them then says nothing.
-        train_per_class: keep only so many random training rows of each class, to see what few can teach; the
-            validation rows stay.
-        standardize: fit mean and standard deviation on the training rows; the model then applies them.
+        batch_size: samples per training batch over all devices, so that the result does not depend on their number.
+        eval_batch_size: samples per validation or test batch on each device; affects memory only.
+        seed: selects the validation rows and the order of the batches.
+        val_fraction: fraction of the training rows held out for validation, stratified by class.
+        val_size: number of validation rows, in place of a fraction.
+        val_last: hold out the last training rows for validation instead of random ones.
+        train_on_val: also train on the validation rows, once all choices are made; validation metrics are then
+            meaningless.
+        train_per_class: random training rows to keep per class, to learn from few samples; validation rows are
+            unaffected.
+        standardize: fit mean and standard deviation on the training rows, for the model to apply.
         augment: a module (B, C, H, W), target -> the same, applied to training batches on the device.
     """
 
     kind: ClassVar[type[ImageSpec] | type] = ImageSpec
-    """The type of spec that this source gives: known without any file."""
+    """The type of the spec, known without reading any file."""
 
     is_ordered: ClassVar[bool] = False
-    """Whether the rows follow each other, so that validation is what comes after training."""
+    """Whether the rows are in temporal order, so that validation follows training."""
 
     spec: Spec
-    """The full promise, statistics included; there after ``setup``."""
+    """The complete spec including statistics; available after ``setup``."""
+
+    preprocessing: Preprocessing | None = None
+    """That of pretrained weights or a checkpoint, which applies unless options override it."""
 
     def __init__(
         self,
@@ -77,60 +83,66 @@ class DataModule(pl.LightningDataModule):
         self.val_size = val_size
         self.val_last = val_last
         if train_on_val and self.is_ordered:
-            raise UserError("data.train_on_val=true: here validation is what follows the training data; leave it out")
+            raise UserError("data.train_on_val=true: here the validation data follow the training data; omit it")
         self.train_on_val = train_on_val
         self.train_per_class = train_per_class
         self.standardize = standardize
         self.augment = augment
 
     def option_uses(self) -> dict[str, tuple[bool, str]]:
-        """Of options that have an effect only beside others: whether they have, and what they need."""
+        """For options that depend on others: whether they take effect, and what they require."""
         return {"val_fraction": (self.val_size is None, "data.val_size=null")}
 
     @abstractmethod
     def declare(self) -> Spec:
-        """The spec as far as it is known without downloading; local files that the user named may be read."""
+        """The spec as far as it is known without downloading; may read local files that the user specified."""
 
     @abstractmethod
     def batches(self, split: Literal["train", "val", "test"]) -> Loader:
-        """The rows of a split in their order, for whoever looks at all of them once; see `prepared`."""
+        """Batches of a split in a fixed order, for a single pass over its rows; see `prepared`."""
 
     def prepared(self, batch: Batch) -> Batch:
-        """A batch as a net wants it, but not augmented: uint8 pictures become floats in [0, 1]."""
+        """A batch as the net expects it, without augmentation: uint8 images become floats in [0, 1]."""
         x, y, weight = Batch(*batch)
-        return Batch(map_tensors(scaled, x), y, weight)
+        return Batch(map_tensors(as_float, x), y, weight)
 
-    def for_training(self, keep: Tensor, held: Tensor) -> Tensor:
-        """The numbers of the training rows: those kept, with ``train_on_val`` those held out as well."""
-        return torch.cat([keep, held]).unique() if self.train_on_val else keep
+    def training_rows(self, kept: Tensor, held_out: Tensor) -> Tensor:
+        """Indices of the training rows: those kept and, with ``train_on_val``, those held out."""
+        return torch.cat([kept, held_out]).unique() if self.train_on_val else kept
 
     def adopt(self, spec: Spec) -> None:
-        """Give test batches as a trained model of this spec wants them; for sources that fit how inputs are made.
+        """Use the preprocessing of a trained model (categories, vocabulary, classes) instead of fitting it.
 
-        To be called before anything else is asked of the source.
+        Must be called before any other method.
         """
+        if spec.images is not None:
+            self.preprocessing = spec.images.preprocessing
+
+    def notes(self) -> list[str]:
+        """How the data were read, in lines for the start of a run."""
+        return []
 
     def fit_ids(self) -> tuple[np.ndarray, np.ndarray]:
-        """What the training and the validation rows are known by, each (N,) uint64; the test rows are not read.
+        """Ids of the training and validation rows, each (N,) uint64; the test rows are not read.
 
-        An id says what a row holds, whatever its number and its split. Data without rows, as environments are, have
-        none.
+        An id identifies the content of a row, independent of its index and split. Data without rows, such as
+        environments, have none.
         """
         return np.empty(0, np.uint64), np.empty(0, np.uint64)
 
     def test_ids(self) -> np.ndarray:
-        """What the test rows are known by, (N,) uint64."""
+        """Ids of the test rows, (N,) uint64."""
         return np.empty(0, np.uint64)
 
     def fit_fingerprint(self) -> Fingerprint:
-        """What a checkpoint holds of the rows that a run learns from and is validated on."""
+        """The fingerprint of the training and validation rows, which checkpoints store."""
         return of_rows(*self.fit_ids())
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """`prepared`, then training batches are augmented, all on the device."""
+        """Prepare a batch and, in training, augment it, all on the device."""
         x, y, weight = self.prepared(batch)
         if self.trainer is not None:
-            x = self.trainer.precision_plugin.convert_input(x)  # bytes were no floats yet when Lightning did so
+            x = self.trainer.precision_plugin.convert_input(x)  # bytes were not floats when Lightning did this
         if self.augment is not None and self.trainer is not None and self.trainer.training:
             self.augment.num_classes = self.spec.target.num_outputs  # type: ignore[assignment]
             x, y = self.augment(x, y)
@@ -138,41 +150,43 @@ class DataModule(pl.LightningDataModule):
 
 
 class InMemoryData(DataModule):
-    """Data that fit into memory: uint8 or float tensors, and a batch is one gather.
+    """Data that fit into memory as uint8 or float tensors, so that a batch is one gather.
 
-    A source implements `declare` and `load`. ``placement`` is where the tensors live: on the accelerator when they
-    take less than a quarter of its free memory (auto), always (device), or never (host).
+    Subclasses implement `declare` and `load`. ``placement`` says where the tensors are kept: on the accelerator if
+    they take less than a quarter of its free memory (auto), always (device), or never (host).
     """
 
-    def __init__(self, *, placement: Literal["auto", "device", "host"] = "auto", **common: Any) -> None:
+    def __init__(self, *, placement: Literal["auto", "device", "host"] = "auto", **common: Unpack[DataOptions]) -> None:
         super().__init__(**common)
         self.placement = placement
         self._arrays: dict[str, Arrays] = {}
         self._rows: dict[str, Arrays] = {}
-        """What `load` gave of each split: where `read` does nothing, the same as ``_arrays``."""
+        """The result of `load` for each split; the same as ``_arrays`` unless a subclass overrides `read`."""
 
     @abstractmethod
     def load(self, split: Literal["train", "test"]) -> Arrays:
-        """All rows of an official split, in a fixed order. ``train`` still holds the validation rows."""
+        """All rows of an official split, in a fixed order. ``train`` includes the validation rows."""
 
     def setup(self, stage: str | None = None) -> None:
         if stage in (None, "fit", "validate") and "train" not in self._arrays:
             self._rows |= self.fit_rows()
             self._arrays |= {split: self.read(self._rows[split]) for split in ("train", "val")}
             spec = self.fit_spec(self._arrays["train"])
-            self.spec = spec.with_target(spec.target.fit(self._arrays["train"].y))
+            spec = spec.with_target(self.fit_target(spec.target, self._arrays["train"].y))
+            resize = self.preprocessing and self.preprocessing.resize
+            self.spec = spec.with_resize(Resize(interpolation=resize.interpolation)) if resize else spec
         if stage in (None, "test", "predict") and "test" not in self._arrays:
             self._rows["test"] = self.load("test")
             self._arrays["test"] = self.read(self._rows["test"])
 
     def fit_rows(self) -> dict[str, Arrays]:
-        """The rows of ``train`` and ``val`` as `load` gives them."""
+        """The training and validation rows as returned by `load`."""
         rows = self.load("train")
-        keep, held = self.split(rows, self.declare().target)
-        keep = self.for_training(keep, held)
+        kept, held_out = self.split(rows, self.declare().target)
+        kept = self.training_rows(kept, held_out)
         if self.train_per_class is not None:
-            keep = few(rows, keep, self.declare().target, self.train_per_class, seed=self.seed)
-        return {"train": rows.take(keep), "val": rows.take(held)}
+            kept = sample_per_class(rows, kept, self.declare().target, self.train_per_class, seed=self.seed)
+        return {"train": rows.take(kept), "val": rows.take(held_out)}
 
     def fit_ids(self) -> tuple[np.ndarray, np.ndarray]:
         rows = self._rows if "train" in self._rows else self.fit_rows()
@@ -182,20 +196,20 @@ class InMemoryData(DataModule):
         return self.ids_of(self._rows["test"] if "test" in self._rows else self.load("test"))
 
     def ids_of(self, rows: Arrays) -> np.ndarray:
-        """What rows are known by, (N,) uint64: all that `load` gives of them."""
+        """Ids of rows, (N,) uint64: hashes of their inputs, targets and weights as returned by `load`."""
         return hash_rows(*(column for part in rows for column in tensors(part)))
 
     def split(self, rows: Arrays, target: Target) -> tuple[Tensor, Tensor]:
-        """Numbers of the rows of ``train`` that are for training, and of those held out for validation."""
+        """Indices into ``train`` of the training rows and of those held out for validation."""
         size = self.val_fraction if self.val_size is None else self.val_size
         return holdout(rows, target, size, seed=self.seed, last=self.val_last)
 
     def read(self, rows: Arrays) -> Arrays:
-        """What `load` gave, after the split: for a source whose rows name files that are still to be read."""
+        """Turn rows of `load` into tensors after the split, for sources whose rows are file names."""
         return rows
 
     def fit_spec(self, train: Arrays) -> Spec:
-        """The declared spec with what must be fitted on the training rows."""
+        """The declared spec with the statistics of the training rows."""
         spec = self.declare()
         if not self.standardize:
             return spec
@@ -205,18 +219,22 @@ class InMemoryData(DataModule):
             )
         return self.with_moments(spec, self.fit_parts(train))
 
+    def fit_target(self, target: Target, y: TensorOrDict) -> Target:
+        """The target with what must be fitted on those of the training rows."""
+        return target.fit(y)
+
     def with_moments(self, spec: Spec, parts: Iterable[Tensor]) -> Spec:
-        """The spec of one input with its mean and standard deviation, from parts of the training inputs."""
+        """The spec of one input with mean and standard deviation of the training inputs, given in chunks."""
         mean, std = moments(parts)
-        std = torch.where(std > 1e-12, std, 1.0)  # a constant feature stays at zero
+        std = torch.where(std > 1e-12, std, 1.0)  # a constant feature becomes zero
         return spec.with_statistics(tuple(mean.tolist()), tuple(std.tolist()))
 
     def fit_parts(self, train: Arrays) -> Iterable[Tensor]:
-        """The training inputs that mean and standard deviation are fitted on, in parts that fit into memory."""
+        """The training inputs from which mean and standard deviation are computed, in chunks that fit into memory."""
         return [train.x]
 
     def arrays(self, split: Literal["train", "val", "test"]) -> Arrays:
-        """The tensors of a split, for pictures, baselines and tests."""
+        """The tensors of a split, for figures, baselines and tests."""
         self.setup("test" if split == "test" else "fit")
         return self._arrays[split]
 
@@ -235,7 +253,7 @@ class InMemoryData(DataModule):
     def batches(self, split: Literal["train", "val", "test"]) -> Loader:
         return self._loader(split, self.eval_batch_size)
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         return Batch(*batch).map(lambda t: t if t.device == device else t.to(device, non_blocking=True))
 
     def _loader(self, split: Literal["train", "val", "test"], batch_size: int, shuffle: bool = False) -> Loader:
@@ -251,29 +269,24 @@ class InMemoryData(DataModule):
         return device
 
 
-def scaled(x: Tensor) -> Tensor:
-    """Bytes as floats in [0, 1] in one pass, three times as fast as float() first; all else as it is."""
-    return x * (1 / 255) if x.dtype == torch.uint8 else x
-
-
 def moments(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (float64) per channel of (n, C, H, W), or per feature of (n, F); uint8 as [0, 1].
 
-    The parts are merged as in T. Chan, G. Golub, R. LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing
-    Sample Variances", 1979: one pass, however many parts.
+    Chunks are merged as in T. Chan, G. Golub, R. LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing
+    Sample Variances", 1979, in a single pass.
     """
     count, mean, squares = 0, torch.zeros(()), torch.zeros(())
     for part in parts:
         channels = part.transpose(0, 1).flatten(1)
-        if part.dtype == torch.uint8:  # counting the 256 values is exact, and needs no copy in float64
+        if part.dtype == torch.uint8:  # counting the 256 values is exact and avoids a float64 copy
             weights = torch.stack([channel.bincount(minlength=256) for channel in channels]).double()
             values = torch.linspace(0, 1, 256, dtype=torch.float64)
         else:
             values, weights = channels.double(), torch.ones((), dtype=torch.float64)
         n = channels.shape[1]
-        own = (values * weights).sum(1) / n
-        delta, total = own - mean, count + n
+        part_mean = (values * weights).sum(1) / n
+        delta, total = part_mean - mean, count + n
         mean = mean + delta * (n / total)
-        squares = squares + ((values - own[:, None]) ** 2 * weights).sum(1) + delta**2 * (count * n / total)
+        squares = squares + ((values - part_mean[:, None]) ** 2 * weights).sum(1) + delta**2 * (count * n / total)
         count = total
     return mean, (squares / count).sqrt()

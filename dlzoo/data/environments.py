@@ -1,9 +1,9 @@
-"""Gymnasium's environments as a source of experience.
+"""Gymnasium environments as a data source.
 
-A training batch is a block of play: the environments, and how many steps to take in them. An epoch is
-``steps_per_epoch`` steps, after which the agent is evaluated, so ``trainer.max_epochs`` times ``steps_per_epoch`` are
-the environment steps of a run. Each epoch begins with new episodes, from seeds that only (seed, epoch) decide: so a
-continued run plays what it would have played, and no environment has to be stored.
+A training batch is a block of interaction: the environments, and how many steps to take in them. An epoch is
+``steps_per_epoch`` steps followed by an evaluation, so a run takes ``trainer.max_epochs`` times ``steps_per_epoch``
+environment steps. Each epoch starts new episodes with seeds determined by (seed, epoch) alone, so a resumed run plays
+the same episodes as an uninterrupted one, and no environment state has to be stored.
 """
 
 from __future__ import annotations
@@ -13,52 +13,56 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
+import torch
 
 from dlzoo.data.base import DataModule
 from dlzoo.errors import UserError, at_least
 from dlzoo.rl.environments import Environments, Recipe
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 
-MOST = 4096
-"""Of observations in a stack, and of pixels along a side: more would not fit into memory."""
+MAX_SIZE = 4096
+"""Limit on stacked observations and on pixels per side: more would not fit into memory."""
 
 STREAMS = {"train": 1, "val": 2, "test": 3, "statistics": 4, "film": 5}
-"""Each use draws its own starting states."""
+"""Each use has its own random stream of initial states."""
 
 
 class Block(NamedTuple):
-    """A training batch: so many steps are to be taken, counted over all environments."""
+    """A training batch: the number of steps to take, summed over all environments."""
 
     environments: Environments
     num_steps: int
 
 
 class Episodes(NamedTuple):
-    """A validation or test batch: one episode in each environment, from these seeds."""
+    """A validation or test batch: one episode per environment, with these seeds."""
 
     environments: Environments
     seeds: list[int]
 
 
 class Gym(DataModule):
-    """Any environment of Gymnasium with vectors, pictures or numbered states to see and one of several actions to take.
+    """Any Gymnasium environment with discrete actions whose observations are vectors, images or discrete states.
 
     Args:
-        id: as Gymnasium knows it, such as Acrobot-v1.
-        options: of the environment itself, such as {is_slippery: false}.
-        num_envs: environments that are played together in training.
+        id: Gymnasium's environment id, such as Acrobot-v1; ``mymodule:Env-v0`` imports the module that registers it,
+            which ``trust=mymodule`` allows.
+        options: keyword arguments of the environment, such as {is_slippery: false}.
+        num_envs: environments that run in parallel in training.
         steps_per_epoch: environment steps between two evaluations.
-        batch_size: environment steps in a training batch: how often figures are logged. It changes nothing else.
-        val_episodes: in each evaluation.
-        test_episodes: of the best agent at the end.
-        eval_batch_size: episodes that are played together in an evaluation.
-        max_episode_steps: where episodes are cut, instead of the environment's own limit.
-        frame_skip: steps for which an action is repeated; they count as one.
-        grey: pictures without colour.
-        resize: height and width of pictures.
-        frame_stack: the last so many observations are seen at once.
-        reward_scale: factor on the rewards, in returns too.
-        standardize: fit mean and standard deviation of the observations on ``statistics_steps`` steps of random play.
+        batch_size: environment steps per training batch; affects only how often metrics are logged.
+        val_episodes: episodes per validation.
+        test_episodes: episodes of the final test with the best checkpoint.
+        eval_batch_size: episodes that run in parallel in an evaluation.
+        max_episode_steps: truncates episodes, in place of the environment's own limit, or of 1,000 steps if it has
+            none.
+        frame_skip: number of steps for which each action is repeated; they count as one.
+        grey: convert image observations to greyscale.
+        resize: height and width of image observations.
+        frame_stack: number of most recent observations that form one input.
+        reward_scale: factor on the rewards, and thus on returns.
+        standardize: fit mean and standard deviation of the observations on ``statistics_steps`` steps of a random
+            policy.
     """
 
     kind: ClassVar[type] = EnvSpec
@@ -88,10 +92,10 @@ class Gym(DataModule):
         at_least(1, "data", num_envs=num_envs, steps_per_epoch=steps_per_epoch, statistics_steps=statistics_steps)
         at_least(1, "data", val_episodes=val_episodes, test_episodes=test_episodes)
         at_least(1, "data", frame_skip=frame_skip, frame_stack=frame_stack, max_episode_steps=max_episode_steps)
-        if max(frame_stack, *(resize or (1, 1))) > MOST:
-            raise UserError(f"data.frame_stack={frame_stack}, data.resize={resize}: at most {MOST:,}")
+        if max(frame_stack, *(resize or (1, 1))) > MAX_SIZE:
+            raise UserError(f"data.frame_stack={frame_stack} and data.resize={resize} must not exceed {MAX_SIZE:,}")
         if resize is not None and (len(resize) != 2 or min(resize) < 1):
-            raise UserError(f"data.resize={list(resize)}: give the height and the width in pixels")
+            raise UserError(f"data.resize={list(resize)} must be height and width in pixels")
         if not reward_scale > 0:
             raise UserError(f"data.reward_scale={reward_scale} must be above 0")
         self.recipe = Recipe(
@@ -124,51 +128,55 @@ class Gym(DataModule):
             return
         spec = self.declare()
         if self.standardize:
-            if spec.states is not None or spec.is_picture:
-                raise UserError("data.standardize=true is for observations that are vectors")
+            if spec.states is not None or spec.is_image:
+                raise UserError("data.standardize=true requires vector observations; set it to false")
             mean, std = self.statistics()
             spec = spec.with_statistics(mean, std)
         self.spec = spec
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of each feature in random play; a feature that stays the same keeps its size."""
+        """Mean and standard deviation of each feature under a random policy; 1 for the deviation of a constant one."""
         envs, rng = self.environments(1), np.random.default_rng([STREAMS["statistics"], self.seed])
         envs.reset(self.seeds("statistics", 1))
         num_actions = self.declare().target.num_outputs
-        seen = [envs.step(rng.integers(num_actions, size=1)).observation for _ in range(self.statistics_steps)]
+        observations = [envs.step(rng.integers(num_actions, size=1)).observation for _ in range(self.statistics_steps)]
         envs.close()
-        x = np.concatenate(seen).astype(np.float64)
+        x = np.concatenate(observations).astype(np.float64)
         std = x.std(0)
         return tuple(x.mean(0).tolist()), tuple(np.where(std > 1e-6, std, 1.0).tolist())
 
     def environments(self, num: int, *, render: bool = False) -> Environments:
         """New environments, not yet reset."""
-        return Environments([functools.partial(self.recipe.make, render=render)] * num)
+        return Environments([functools.partial(self.recipe.make, render=render)] * num, self.recipe.id)
 
     def seeds(self, use: str, num: int, *, epoch: int = 0) -> list[int]:
-        """For so many episodes, or environments, of one use."""
+        """Seeds for ``num`` episodes or environments of one use (a key of `STREAMS`)."""
         return [int(s) for s in np.random.SeedSequence([self.seed, STREAMS[use], epoch]).generate_state(num)]
 
-    def train_dataloader(self) -> Blocks:
-        return Blocks(self)
+    def train_dataloader(self) -> BlockLoader:
+        return BlockLoader(self)
 
-    def batches(self, split: Literal["train", "val", "test"]) -> Waves:  # type: ignore[override]
-        return Waves(self, split, self.val_episodes if split == "val" else self.test_episodes)
+    def batches(self, split: Literal["train", "val", "test"]) -> EpisodeLoader:  # type: ignore[override]
+        return EpisodeLoader(self, split, self.val_episodes if split == "val" else self.test_episodes)
 
-    def val_dataloader(self) -> Waves:
+    def val_dataloader(self) -> EpisodeLoader:
         return self.batches("val")
 
-    def test_dataloader(self) -> Waves:
+    def test_dataloader(self) -> EpisodeLoader:
         return self.batches("test")
 
-    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
-        return batch  # environments live on the CPU
+    def transfer_batch_to_device(
+        self, batch: Block | Episodes, device: torch.device, dataloader_idx: int
+    ) -> Block | Episodes:
+        return batch  # environments run on the CPU
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+    def on_after_batch_transfer(  # type: ignore[override]  # no tensors
+        self, batch: Block | Episodes, dataloader_idx: int
+    ) -> Block | Episodes:
         return batch
 
 
-class Blocks:
+class BlockLoader:
     """The blocks of an epoch, all in the same environments."""
 
     def __init__(self, data: Gym) -> None:
@@ -177,7 +185,7 @@ class Blocks:
         self.environments = data.environments(data.num_envs)
 
     @property
-    def sampler(self) -> Blocks:
+    def sampler(self) -> BlockLoader:
         """Where Lightning looks for ``set_epoch``."""
         return self
 
@@ -193,21 +201,21 @@ class Blocks:
             yield Block(self.environments, min(self.data.batch_size, self.data.steps_per_epoch - start))
 
 
-class Waves:
-    """The episodes of an evaluation, as many at once as are allowed; the same each time."""
+class EpisodeLoader:
+    """The episodes of an evaluation in batches of ``eval_batch_size``; the same in each iteration."""
 
     def __init__(self, data: Gym, split: str, num_episodes: int) -> None:
         self.seeds = data.seeds(split, num_episodes)
-        self.most = data.eval_batch_size
+        self.batch_size = data.eval_batch_size
         self.data = data
         self._environments: dict[int, Environments] = {}
 
     def __len__(self) -> int:
-        return -(-len(self.seeds) // self.most)
+        return -(-len(self.seeds) // self.batch_size)
 
     def __iter__(self) -> Iterator[Episodes]:
-        for start in range(0, len(self.seeds), self.most):
-            seeds = self.seeds[start : start + self.most]
+        for start in range(0, len(self.seeds), self.batch_size):
+            seeds = self.seeds[start : start + self.batch_size]
             if len(seeds) not in self._environments:
                 self._environments[len(seeds)] = self.data.environments(len(seeds))
             yield Episodes(self._environments[len(seeds)], seeds)

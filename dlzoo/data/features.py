@@ -1,10 +1,10 @@
-"""What a frozen backbone makes of the data, computed once and kept: then an epoch is one of the head alone."""
+"""Features of a frozen backbone, computed once and cached, so that epochs train only the head."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,12 +17,12 @@ from dlzoo.specs.batch import Batch
 
 
 class CachedFeatures(InMemoryData):
-    """The training and validation rows of other data, their inputs replaced by features (N, F) float32.
+    """The training and validation rows of a data module with features (N, F) float32 as inputs.
 
     Args:
         data: after ``setup("fit")``.
-        features: x: (B, …) as the data's batches bring it -> (B, F).
-        device: where ``features`` works.
+        features: inputs (B, …) of a prepared batch -> (B, F).
+        device: where ``features`` is computed.
         context: entered around each call, for autocast.
     """
 
@@ -32,11 +32,11 @@ class CachedFeatures(InMemoryData):
         features: Callable[[Tensor], Tensor],
         *,
         device: torch.device,
-        context: Callable[[], AbstractContextManager[Any]],
+        context: Callable[[], AbstractContextManager[object]],
     ) -> None:
         if data.augment is not None:
             raise UserError(
-                "cache_features=true sees each picture once, but data.augment would change it each time: take "
+                "cache_features=true processes each image once, but data.augment changes it in every epoch: use "
                 "augment=none or cache_features=false"
             )
         super().__init__(batch_size=data.batch_size, eval_batch_size=data.eval_batch_size, seed=data.seed)
@@ -55,4 +55,4 @@ class CachedFeatures(InMemoryData):
         return self.data.declare()
 
     def load(self, split: Literal["train", "test"]) -> Arrays:
-        raise NotImplementedError("the rows were read when the features were computed")
+        raise NotImplementedError("rows are loaded when the features are computed")

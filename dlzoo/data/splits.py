@@ -1,4 +1,4 @@
-"""Seeded splits: which rows are held out."""
+"""Seeded splits of rows into training and held-out sets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlzoo.specs.base import Target
 
 
 class Rows(Protocol):
-    """What a split must know of the rows: their number, and their targets."""
+    """What a split needs: the number of rows and their targets."""
 
     @property
     def num_rows(self) -> int: ...
@@ -22,13 +22,13 @@ class Rows(Protocol):
 
 
 def holdout(rows: Rows, target: Target, size: int | float, *, seed: int, last: bool = False) -> tuple[Tensor, Tensor]:
-    """Row numbers (kept, held out), each sorted.
+    """Row indices (kept, held out), each sorted.
 
     Args:
-        size: number of rows to hold out, or their share when below 1.
-        seed: the rows are random, for classes stratified: each gives its share, by largest remainder, but where the
-            numbers allow at least one row and never its last.
-        last: hold out the last rows instead, as the sources of some figures do.
+        size: number of rows to hold out (int), or their fraction (float).
+        seed: selects random rows, stratified by class with the largest-remainder method; if possible, each class
+            has at least one row on both sides.
+        last: hold out the last rows instead, as some published results do.
     """
     n = rows.num_rows
     num_held = round(n * size) if isinstance(size, float) else size
@@ -44,34 +44,36 @@ def holdout(rows: Rows, target: Target, size: int | float, *, seed: int, last: b
     if labels is not None:
         counts = labels.bincount().tolist()
         by_class = order[labels[order].argsort(stable=True)].split(counts)
-        held = torch.cat([own[:k] for own, k in zip(by_class, _shares(counts, num_held), strict=True)])
+        held = torch.cat([rows[:k] for rows, k in zip(by_class, _allocate(counts, num_held), strict=True)])
     mask = torch.zeros(n, dtype=torch.bool)
     mask[held] = True
     return (~mask).nonzero().flatten(), mask.nonzero().flatten()
 
 
-def few(rows: Rows, keep: Tensor, target: Target, per_class: int, *, seed: int) -> Tensor:
-    """Of the row numbers ``keep``, so many random ones of each class, sorted."""
+def sample_per_class(rows: Rows, kept: Tensor, target: Target, per_class: int, *, seed: int) -> Tensor:
+    """``per_class`` random row indices of each class out of ``kept``, sorted."""
     if target.classes is None:
-        raise UserError(f"data.train_per_class is for classes, but this data gives {target.what}")
-    order = keep[torch.randperm(len(keep), generator=torch.Generator().manual_seed(seed))]
+        raise UserError(f"data.train_per_class requires classes, but this data gives {target.what}")
+    order = kept[torch.randperm(len(kept), generator=torch.Generator().manual_seed(seed))]
     labels = rows.y[order]
-    found = [order[labels == k][:per_class] for k in range(target.num_outputs)]
-    if scarce := [name for name, own in zip(target.names, found, strict=True) if len(own) < per_class]:
-        raise UserError(f"data.train_per_class={per_class}: train has fewer rows of {', '.join(scarce)}")
-    return torch.cat(found).sort().values
+    by_class = [order[labels == k][:per_class] for k in range(target.num_outputs)]
+    if scarce := [name for name, sample in zip(target.names, by_class, strict=True) if len(sample) < per_class]:
+        raise UserError(
+            f"data.train_per_class={per_class}: the training data have fewer rows of {', '.join(scarce)}; lower it"
+        )
+    return torch.cat(by_class).sort().values
 
 
-def _shares(counts: list[int], num_held: int) -> list[int]:
-    """How many of each class to hold out, by largest remainder; each class is on both sides where numbers allow."""
+def _allocate(counts: list[int], num_held: int) -> list[int]:
+    """Rows to hold out of each class, by the largest-remainder method; if possible, each class is on both sides."""
     n = sum(counts)
     least, most = [min(c // 2, 1) for c in counts], [max(c - 1, 0) for c in counts]
     least = least if sum(least) <= num_held else [0] * len(counts)
     most = most if sum(most) >= num_held else counts
-    shares = [min(max(c * num_held // n, low), high) for c, low, high in zip(counts, least, most, strict=True)]
-    while missing := num_held - sum(shares):
+    quotas = [min(max(c * num_held // n, low), high) for c, low, high in zip(counts, least, most, strict=True)]
+    while missing := num_held - sum(quotas):
         step = 1 if missing > 0 else -1
         limit = most if step > 0 else least
-        free = [k for k in range(len(counts)) if shares[k] != limit[k]]
-        shares[max(free, key=lambda k: step * (counts[k] * num_held - shares[k] * n))] += step
-    return shares
+        free = [k for k in range(len(counts)) if quotas[k] != limit[k]]
+        quotas[max(free, key=lambda k: step * (counts[k] * num_held - quotas[k] * n))] += step
+    return quotas

@@ -1,4 +1,4 @@
-"""The text of a user's file, or in words why its bytes are none."""
+"""Reading text files of the user, with errors that explain why a file is not valid text."""
 
 from __future__ import annotations
 
@@ -8,42 +8,50 @@ import io
 import lzma
 import re
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from dlzoo.errors import UserError
 
-MOST_BYTES = 1 << 30
-"""Of a packed file when it is unpacked, or 50 times its size: a few kilobytes can be more than a machine holds."""
+MAX_BYTES = 1 << 30
+"""Of a decompressed file, or 50 times its compressed size if larger: a few kilobytes can expand to more than memory."""
 
-OPEN: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-KINDS = {
+DECOMPRESSORS: dict[str, Callable[[Path], gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+}
+SIGNATURES = {
     b"PK\x03\x04": "a ZIP file (or a spreadsheet): save it as text",
-    b"\x1f\x8b": "packed by gzip: let its name end in .gz",
-    b"BZh": "packed by bzip2: let its name end in .bz2",
-    b"\xfd7zXZ": "packed by xz: let its name end in .xz",
+    b"\x1f\x8b": "gzip-compressed: its name must end in .gz",
+    b"BZh": "bzip2-compressed: its name must end in .bz2",
+    b"\xfd7zXZ": "xz-compressed: its name must end in .xz",
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
     b"%PDF": "a PDF file",
 }
-"""How files begin that are taken for text."""
+"""First bytes of files that are sometimes mistaken for text."""
 
 
 def read_text(source: Path | str | io.BytesIO, encoding: str = "utf-8-sig", key: str = "data.encoding") -> str:
-    """The whole of a text file; one whose name ends in .gz, .bz2 or .xz is unpacked.
+    """The content of a text file, decompressed if its name ends in .gz, .bz2 or .xz.
 
     Raises:
-        UserError: the file cannot be read, or is no text of this encoding; ``key`` is the option to change.
+        UserError: the file cannot be read, or is not text in this encoding; ``key`` is the option to change.
     """
     return decode(content_of(source), encoding, source, key)
 
 
 def decode(content: bytes, encoding: str, source: object, key: str = "data.encoding") -> str:
-    """Bytes as text; `UserError` names the line and the byte that are none."""
+    """Bytes as text.
+
+    Raises:
+        UserError: names the line and the byte that cannot be decoded.
+    """
     name = encoding.removesuffix("-sig")
-    kind = next((kind for start, kind in KINDS.items() if content.startswith(start)), None)
+    kind = next((kind for start, kind in SIGNATURES.items() if content.startswith(start)), None)
     if kind is not None:
-        raise UserError(f"{source} is no text but {kind}")
+        raise UserError(f"{source} is not a text file but {kind}")
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -51,21 +59,32 @@ def decode(content: bytes, encoding: str, source: object, key: str = "data.encod
         where = f"line {before.count(10) + 1}, byte {error.start} is {byte:#04x}"
         raise UserError(f"{source} is not {name} text ({where}); set {key}={_likely(content)}") from None
     except LookupError:
-        raise UserError(f"{key}={encoding}: Python knows no such encoding; common are utf-8, latin-1") from None
-    except ValueError as error:  # UnicodeError is one
+        raise UserError(f"{key}={encoding}: unknown to Python; common encodings are utf-8, latin-1") from None
+    except ValueError as error:  # includes UnicodeError
         raise UserError(f"{source} is not {name} text ({error}); change {key}") from None
     if half := re.search("[\ud800-\udfff]", text):
-        raise UserError(f"{source} is not {name} text (it holds {half[0]!r}, half of a character); change {key}")
+        raise UserError(
+            f"{source} is not {name} text (it contains {half[0]!r}, half of a surrogate pair); change {key}"
+        )
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         likely = _likely(content)
-        hint = f"set {key}={likely}" if likely.startswith("utf-16") else "is it a text file at all?"
-        raise UserError(f"{source} holds a zero byte in line {line}, which is no text; {hint}")
+        hint = f"set {key}={likely}" if likely.startswith("utf-16") else "is it a text file?"
+        raise UserError(f"{source} contains a null byte in line {line}, so it is not {name} text; {hint}")
     return text
 
 
+def with_line_feeds(text: str) -> str:
+    """Text whose lines end with a line feed alone, as Unix writes them.
+
+    >>> with_line_feeds("a\\r\\nb\\rc\\n")
+    'a\\nb\\nc\\n'
+    """
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
 def _likely(content: bytes) -> str:
-    """The encoding to try."""
+    """The encoding to suggest."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     start = content[:1000]
@@ -80,22 +99,22 @@ def _likely(content: bytes) -> str:
 
 
 def content_of(source: Path | str | io.BytesIO) -> bytes:
-    """The bytes of a file, unpacked; `UserError` if it cannot be read."""
+    """The bytes of a file, decompressed; `UserError` if it cannot be read."""
     if isinstance(source, io.BytesIO):
         return source.getvalue()
     path = Path(source)
     try:
-        if path.suffix.lower() not in OPEN:
+        if path.suffix.lower() not in DECOMPRESSORS:
             return path.read_bytes()
-        with OPEN[path.suffix.lower()](path) as file:
-            limit = max(MOST_BYTES, 50 * path.stat().st_size)
+        with DECOMPRESSORS[path.suffix.lower()](path) as file:
+            limit = max(MAX_BYTES, 50 * path.stat().st_size)
             content = file.read(limit + 1)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UserError(f"{source} cannot be read: {reason}") from None
     if len(content) > limit:
         raise UserError(
-            f"{source} ({path.stat().st_size:,} bytes) unpacks to more than {limit:,} bytes: unpack it yourself if "
-            "it is to be trusted"
+            f"{source} ({path.stat().st_size:,} bytes) decompresses to more than {limit:,} bytes: if you trust "
+            "it, decompress it yourself"
         )
     return content

@@ -19,8 +19,8 @@ from dlzoo.distributed.collectives import rank_and_world
 class SyncedBatchNorm(_BatchNorm):
     """In training, mean and variance are computed over all ranks' rows, and gradients flow back to all ranks."""
 
-    share: float
-    """See `dlzoo.tasks.base.Task.share`; the task sets it before each step."""
+    rank_weight: float
+    """See `dlzoo.tasks.base.Task.rank_weight`; the task sets it before each step."""
     kind: type[_BatchNorm]
     """The original class of the layer."""
 
@@ -46,11 +46,11 @@ class SyncedBatchNorm(_BatchNorm):
     def mean_over_ranks(self, mean: Tensor) -> Tensor:
         """The mean over all ranks' rows (C,), given that of this rank's rows; its gradient is the sum over the ranks'
         losses."""
-        return across.all_reduce(mean * (self.share / rank_and_world()[1]))
+        return across.all_reduce(mean * (self.rank_weight / rank_and_world()[1]))
 
     def update_running_stats(self, mean: Tensor, var: Tensor, count: int) -> None:
         """Update the running statistics, as BatchNorm does."""
-        total = torch.tensor(float(count * bool(self.share)), device=mean.device)
+        total = torch.tensor(float(count * bool(self.rank_weight)), device=mean.device)
         torch.distributed.all_reduce(total)
         assert self.num_batches_tracked is not None
         assert self.running_mean is not None
@@ -68,7 +68,7 @@ class BatchNormSync(LayerSync):
         for module in model.modules():
             if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
                 layer: Any = module
-                layer.kind, layer.share, layer.__class__ = type(module), 1.0, SyncedBatchNorm
+                layer.kind, layer.rank_weight, layer.__class__ = type(module), 1.0, SyncedBatchNorm
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
@@ -76,5 +76,5 @@ class BatchNormSync(LayerSync):
             if isinstance(module, SyncedBatchNorm):
                 layer: Any = module
                 layer.__class__ = layer.kind
-                del layer.kind, layer.share
+                del layer.kind, layer.rank_weight
         return model

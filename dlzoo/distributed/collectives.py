@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed
@@ -12,6 +12,8 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from dlzoo.errors import UserError
 from dlzoo.utils import rng as random_state
+
+T = TypeVar("T")
 
 RankState = dict[str, Any]
 """random: see dlzoo/utils/rng.py; means: {name: [total, count]}; carried: {name: tensor, or tuple of them}; shared:
@@ -38,22 +40,22 @@ def gather_rows(rows: Tensor) -> Tensor:
     return torch.cat(parts)[torch.cat(places).argsort()]
 
 
-def batch_mean(mean: Tensor, share: float) -> Tensor:
+def batch_mean(mean: Tensor, rank_weight: float) -> Tensor:
     """The mean over a global training batch, given the mean of this rank's rows; all ranks must call it.
 
     Losses that are not means over samples, such as a penalty on a mean activation, are computed from this. Its gradient
-    is that of the local mean: a task scales each gradient by the share, and DDP averages over the ranks.
+    is that of the local mean: a task scales each gradient by the weight, and DDP averages over the ranks.
 
     Args:
         mean: over this rank's rows, any shape.
-        share: see `dlzoo.data.loaders.part_of`.
+        rank_weight: see `dlzoo.data.loaders.shard`.
     """
-    return mean if rank_and_world()[1] == 1 else mean + (whole_mean(mean, share) - mean.detach())
+    return mean if rank_and_world()[1] == 1 else mean + (global_mean(mean, rank_weight) - mean.detach())
 
 
-def whole_mean(mean: Tensor, share: float) -> Tensor:
+def global_mean(mean: Tensor, rank_weight: float) -> Tensor:
     """`batch_mean` without a gradient, bitwise identical on all ranks."""
-    return all_reduce_sum(mean.detach() * share if share else torch.zeros_like(mean)) / rank_and_world()[1]
+    return all_reduce_sum(mean.detach() * rank_weight if rank_weight else torch.zeros_like(mean)) / rank_and_world()[1]
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
@@ -73,7 +75,7 @@ def all_reduce_max(local: Tensor) -> Tensor:
     return local
 
 
-def gather_objects(local: Any) -> list[Any]:
+def gather_objects(local: T) -> list[T]:
     """The objects of all ranks, by rank; all ranks must call it."""
     _, world = rank_and_world()
     if world == 1:

@@ -17,9 +17,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
+from lightning.fabric.plugins import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
@@ -48,10 +48,10 @@ class Strategy(DDPStrategy):
 class Launcher(_SubprocessScriptLauncher):
     """Launches a process for each other device of this machine."""
 
-    children: list[subprocess.Popen[Any]]
+    children: list[subprocess.Popen[bytes]]
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, cluster_environment: ClusterEnvironment, num_processes: int, num_nodes: int) -> None:
+        super().__init__(cluster_environment, num_processes, num_nodes)
         self.children = []
 
     def _call_children_scripts(self) -> None:
@@ -63,7 +63,7 @@ class Launcher(_SubprocessScriptLauncher):
         codes = [child.poll() for child in self.children]
         return None if not any(code is None or code for code in codes) else any(codes)
 
-    def kill(self, signum: Any) -> None:
+    def kill(self, signum: int) -> None:
         for child in self.children:
             child.send_signal(signum)
 

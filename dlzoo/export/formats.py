@@ -21,11 +21,11 @@ from torch.export import ExportedProgram
 
 from dlzoo.checkpoint import format as checkpoint_format
 from dlzoo.checkpoint import load as checkpoint
-from dlzoo.config.allowlist import packages_behind
-from dlzoo.errors import UserError
+from dlzoo.config.allowlist import user_packages
 from dlzoo.export.views import view_of
 from dlzoo.tasks.base import Task
 from dlzoo.tasks.views import Tensors, View
+from dlzoo.utils.checkpoint_files import Manifest
 
 Run = Callable[..., Tensors]
 Metadata = dict[str, Any]
@@ -51,7 +51,6 @@ class Format(NamedTuple):
 
 def write_onnx(view: View, inputs: Tensors, metadata: Metadata, path: Path) -> None:
     """A file for onnxruntime; each entry of the metadata is JSON in the model's ``metadata_props``."""
-    require("onnxscript", "onnx")
     names = {"input_names": [port.name for port in view.inputs], "output_names": [port.name for port in view.outputs]}
     graph = exported(view, inputs)
     with quiet():
@@ -64,7 +63,8 @@ def write_onnx(view: View, inputs: Tensors, metadata: Metadata, path: Path) -> N
 
 
 def read_onnx(path: Path, view: View) -> tuple[Run, Metadata]:
-    ort = require("onnxruntime")
+    import onnxruntime as ort
+
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [port.name for port in session.get_inputs()]
 
@@ -102,13 +102,13 @@ def read_state_dict(path: Path, view: View) -> tuple[Run, Metadata]:
 
 def write_safetensors(view: View, inputs: Tensors, metadata: Metadata, path: Path) -> None:
     """The net's weights by name; each entry of the metadata is JSON in the file's header."""
-    save = require("safetensors.torch").save
+    from safetensors.torch import save
+
     weights = {name: tensor.contiguous().clone() for name, tensor in view.trained.net.state_dict().items()}
     path.write_bytes(save(weights, {key: json.dumps(value) for key, value in metadata.items()}))
 
 
 def read_safetensors(path: Path, view: View) -> tuple[Run, Metadata]:
-    require("safetensors")
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
@@ -147,32 +147,19 @@ def metadata_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def card_of(task: Task, cfg: DictConfig) -> Metadata:
+def manifest_of(task: Task, cfg: DictConfig) -> Manifest:
     """The manifest that `rebuilt` needs: net, task and spec, but nothing about the run and its machine."""
     parts = {key: cfg[key] for key in ("names", "net", "task")}
-    return checkpoint_format.make_card(OmegaConf.create(parts), [], task.spec)
+    plain: Any = OmegaConf.to_container(OmegaConf.create(parts), resolve=True)
+    return checkpoint_format.make_manifest(plain, [], task.spec)
 
 
 def rebuilt(metadata: Metadata, weights: dict[str, Tensor], view: View) -> Run:
     """A callable of the net that the manifest describes, with these weights."""
-    packages = packages_behind(type(view.trained).__module__, type(view.trained.net).__module__)
+    packages = user_packages(type(view.trained).__module__, type(view.trained.net).__module__)
     task, _ = checkpoint.build({"dlzoo": metadata["card"]}, packages)
     task.net.load_state_dict(weights)
     return view_of(task.eval(), view.part).expected
-
-
-def require(*packages: str) -> Any:
-    """Import the packages that a format needs and return the first; `UserError` on how to install a missing one."""
-    import importlib
-
-    modules = []
-    for package in packages:
-        try:
-            modules.append(importlib.import_module(package))
-        except ImportError:
-            name = package.partition(".")[0]
-            raise UserError(f"this format needs the package {name}: pip install 'dlzoo[export]'") from None
-    return modules[0]
 
 
 @contextmanager

@@ -11,15 +11,17 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor
+import numpy as np
 
 from dlzoo.data.base import DataModule
 from dlzoo.errors import UserError
-from dlzoo.export.formats import Run, quiet, read_onnx, require
-from dlzoo.tasks.views import View, first_batch
+from dlzoo.export.formats import Run, quiet, read_onnx
+from dlzoo.specs.batch import map_tensors
+from dlzoo.tasks.views import Tensors, View, first_batch
+from dlzoo.utils.files import replaced
 from dlzoo.utils.formatting import size_of
 
 NUM_CALIBRATED = 512
@@ -47,23 +49,24 @@ def command(view: View, data: DataModule, exported: Path) -> Path:
     return path
 
 
-def quantize(exported: Path, path: Path, batches: Iterator[dict[str, Any]]) -> None:
+def quantize(exported: Path, path: Path, batches: Iterator[dict[str, np.ndarray]]) -> None:
     """Write the quantised file, calibrated on the batches."""
-    quantization = require("onnxruntime.quantization", "onnx")
+    from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     reader = type("Batches", (quantization.CalibrationDataReader,), {"get_next": lambda _: next(batches, None)})
     with tempfile.TemporaryDirectory() as folder, quiet():
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(exported), str(prepared), skip_symbolic_shape=True)
-        quantization.quantize_static(
-            str(prepared),
-            str(path),
-            reader(),
-            per_channel=True,
-            activation_type=quantization.QuantType.QInt8,
-            weight_type=quantization.QuantType.QInt8,
-        )
+        with replaced(path) as temporary:
+            quantization.quantize_static(
+                str(prepared),
+                str(temporary),
+                reader(),
+                per_channel=True,
+                activation_type=quantization.QuantType.QInt8,
+                weight_type=quantization.QuantType.QInt8,
+            )
     if path.stat().st_size > 0.9 * exported.stat().st_size:
         path.unlink()
         raise UserError(
@@ -71,13 +74,14 @@ def quantize(exported: Path, path: Path, batches: Iterator[dict[str, Any]]) -> N
         )
 
 
-def calibration(view: View, data: DataModule) -> Iterator[dict[str, Any]]:
+def calibration(view: View, data: DataModule) -> Iterator[dict[str, np.ndarray]]:
     """Training rows in the file's input format, without augmentation."""
     data.setup("fit")
     remaining = NUM_CALIBRATED
     for x, *_ in data.batches("train"):
-        yield {view.inputs[0].name: view.raw(x[:remaining]).numpy()}
-        remaining -= len(x)
+        rows = view.raw(map_tensors(itemgetter(slice(remaining)), x))
+        yield {port.name: tensor.numpy() for port, tensor in zip(view.inputs, rows, strict=True)}
+        remaining -= len(rows[0])
         if remaining <= 0:
             return
 
@@ -88,18 +92,21 @@ def measured(run: Run, view: View, data: DataModule) -> tuple[str, float, float,
     assert metrics is not None
     first = view.raw(first_batch(data)[0])
     for x, y, *_ in data.test_dataloader():
-        (output,) = run(view.raw(x))
+        output, *_ = run(*view.raw(x))
         metrics.update(*view.measured(output, y))
-    name = "accuracy" if "accuracy" in metrics else "rmse"
-    return name, float(metrics.compute()[name]), latency(run, first[:1]), latency(run, first[:BATCH_SIZE])
+    values = metrics.compute()
+    prefix = metrics.prefix or ""
+    name = next(name for name in values if name in (f"{prefix}accuracy", f"{prefix}rmse"))
+    one, many = (tuple(tensor[:num] for tensor in first) for num in (1, BATCH_SIZE))
+    return name, float(values[name]), latency(run, one), latency(run, many)
 
 
-def latency(run: Run, x: Tensor) -> float:
+def latency(run: Run, inputs: Tensors) -> float:
     """Median latency in milliseconds."""
     times = []
     for _ in range(NUM_TIMED + 10):
         started = time.perf_counter()
-        run(x)
+        run(*inputs)
         times.append(1000 * (time.perf_counter() - started))
     return statistics.median(times[10:])
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +66,7 @@ class Trace:
     def __post_init__(self) -> None:
         self.places = Places(self.x.shape[2:])
 
-    def note(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+    def note(self, name: str, module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
         """Forward hook of each module of the net."""
         weight = getattr(module, "weight", None)
         if not self.first and isinstance(weight, Tensor) and weight.ndim > 1:

@@ -68,7 +68,7 @@ def build_data(cfg: DictConfig, trained: Spec) -> DataModule:
     from dlzoo.config import instantiate as build
 
     try:
-        source = build.build_data(cfg)
+        source = build.build_data(cfg.data)
     except InstantiationException as error:
         if isinstance(error.__cause__, ValueError | TypeError):
             raise UserError(str(error.__cause__)) from None

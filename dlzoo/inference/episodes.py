@@ -18,6 +18,10 @@ MAX_GIF_WIDTH = 320
 """In pixels, since GIFs grow fast; MP4 keeps the environment's frame size."""
 
 
+MAX_VIDEO_BYTES = 2**30
+"""Of the frames of a video in memory, uncompressed: those of CartPole for a minute, those of Atari for five."""
+
+
 class Take(NamedTuple):
     """A recorded episode."""
 
@@ -25,6 +29,18 @@ class Take(NamedTuple):
     frames_per_second: float
     total: float  # its return
     length: int
+    is_whole: bool = True
+    """Whether the frames show the whole episode: a long one was played to its end, but not recorded to it."""
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of the frames in memory."""
+        return sum(frame.nbytes for frame in self.frames)
+
+    @property
+    def seconds(self) -> float:
+        """How long the frames last."""
+        return len(self.frames) / self.frames_per_second
 
 
 def can_draw(recipe: Recipe) -> bool:
@@ -34,28 +50,41 @@ def can_draw(recipe: Recipe) -> bool:
     return "rgb_array" in (environment.metadata.get("render_modes") or ())
 
 
-def film(recipe: Recipe, act: Callable[[np.ndarray], np.ndarray], seed: int, *, draw: bool = True) -> Take:
+def film(
+    recipe: Recipe,
+    act: Callable[[np.ndarray], np.ndarray],
+    seed: int,
+    *,
+    draw: bool = True,
+    max_bytes: int = MAX_VIDEO_BYTES,
+) -> Take:
     """Record an episode from a seed; ``act`` maps observations (1, ...) to actions (1,).
+
+    Args:
+        draw: whether to record frames.
+        max_bytes: of the frames, after which the episode is only played; one frame is always recorded.
 
     Raises:
         UserError: a package that rendering needs is missing.
     """
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # else SDL fails without a display
-    environments = Environments([lambda: recipe.make(render=draw)])
+    environments = Environments([lambda: recipe.make(render=draw)], recipe.id)
     pace = float(environments.vector.metadata.get("render_fps") or 30) / recipe.frame_skip
     every = max(1, round(pace / FRAMES_PER_SECOND))
     environments.reset([seed])
-    frames, total, length, done = [], 0.0, 0, False
+    frames: list[np.ndarray] = []
+    total, length, done, room = 0.0, 0, False, max_bytes
     while not done:
-        if draw and length % every == 0:
+        if draw and length % every == 0 and (room > 0 or not frames):
             frames.append(_rendered(environments, recipe))
+            room -= frames[-1].nbytes
         step = environments.step(act(environments.observations))
         total, length = total + float(step.reward[0]), length + 1
         done = bool(step.terminated[0] or step.truncated[0])
-    if draw:
+    if draw and room > 0:
         frames.append(_rendered(environments, recipe))
     environments.close()
-    return Take(frames, pace / every, total, length)
+    return Take(frames, pace / every, total, length, is_whole=room > 0 or not draw)
 
 
 def gif(takes: Sequence[Take]) -> bytes:
@@ -85,14 +114,12 @@ def gif(takes: Sequence[Take]) -> bytes:
     return content.getvalue()
 
 
-def mp4(takes: Sequence[Take]) -> bytes | None:
-    """The content of an MP4; None if imageio-ffmpeg is not installed."""
-    try:
-        import imageio_ffmpeg
-    except ImportError:
-        return None
+def mp4(takes: Sequence[Take]) -> bytes:
+    """The content of an MP4, which needs imageio-ffmpeg."""
     import tempfile
     from pathlib import Path
+
+    import imageio_ffmpeg
 
     height, width = (side - side % 2 for side in takes[0].frames[0].shape[:2])  # H.264 requires even sides
     with tempfile.TemporaryDirectory() as folder:

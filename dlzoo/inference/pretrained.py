@@ -25,10 +25,14 @@ def load_pretrained(model: str, overrides: Sequence[str]) -> tuple[Task, DictCon
     Raises:
         UserError: a model that is not a library's, no weights, or weights whose last layer does not match.
     """
+    import torch
+
     from dlzoo.config import compose as config
     from dlzoo.config import instantiate as build
     from dlzoo.config import schema
+    from dlzoo.config.run_config import RunConfig
     from dlzoo.specs.inputs import ImageSpec
+    from dlzoo.specs.resize import Preprocessing
     from dlzoo.specs.targets import Classes
 
     cfg = config.compose([f"model={model}", *overrides])
@@ -38,8 +42,12 @@ def load_pretrained(model: str, overrides: Sequence[str]) -> tuple[Task, DictCon
         raise UserError(f"model={model} has no published weights: train it, then give ckpt=<run>/checkpoints/best.ckpt")
     if cfg.net.get("weights", "none") == "none":
         raise UserError(f"model={model} needs trained weights to predict: give net.weights=imagenet, or a file")
-    probe: Any = build.build_task(cfg, ImageSpec(3, 224, 224, Classes(("a", "b")))).net
-    task = build.build_task(cfg, ImageSpec(3, probe.size[0], probe.size[1], Classes(_classes(probe))))
+    run_config = RunConfig.from_hydra(cfg)
+    with torch.device("meta"):
+        probe: Any = build.build_task(run_config, ImageSpec(3, 224, 224, Classes(("a", "b")))).net
+    found = build.pretrained_preprocessing(run_config.net) or Preprocessing(probe.size, None)
+    height, width = found.size
+    task = build.build_task(run_config, ImageSpec(3, height, width, Classes(_classes(probe)), resize=found.resize))
     net: Any = task.net
     if any("the last layer is new" in line for line in net.load_pretrained()):
         raise UserError(f"net.weights={cfg.net.weights} has no matching last layer: train one with transfer=features")

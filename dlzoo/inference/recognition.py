@@ -10,15 +10,18 @@ from torch import Tensor
 
 from dlzoo.data.base import DataModule
 from dlzoo.errors import UserError
-from dlzoo.metrics.examples import Examples, join, take, worst
+from dlzoo.metrics.examples import BalancedSample, Examples, join, worst
+from dlzoo.specs.batch import first_tensor
 from dlzoo.tasks.interfaces import Predicting
 
 
 class Recognised(NamedTuple):
     """Classification results on a test split."""
 
-    first: Examples
-    """The first images, their classes and logits."""
+    examples: Examples
+    """Random images, balanced by class, with their classes and logits."""
+    positions: list[int]
+    """The index of each of them in the test split."""
     mistakes: Examples
     """Misclassified ones likewise, most confident first."""
     counts: Tensor
@@ -38,32 +41,32 @@ class Recognised(NamedTuple):
 
 
 def recognise(
-    task: Predicting, data: DataModule, *, num_first: int, num_mistakes: int, limit: int | None = None
+    task: Predicting, data: DataModule, *, num_examples: int, num_mistakes: int, limit: int | None = None
 ) -> Recognised:
     """Classify the test split, or its first ``limit`` images."""
     data.prepare_data()
     num_classes, remaining = task.spec.target.num_outputs, limit
-    first = mistakes = None
+    sample, mistakes = BalancedSample(num_examples), None
     counts = torch.zeros(num_classes**2, dtype=torch.long)
     for batch in data.test_dataloader():
         batch = data.on_after_batch_transfer(data.transfer_batch_to_device(batch, task.device, 0), 0)
         x, target = batch.inputs[:remaining], batch.target[:remaining]
         with torch.inference_mode():
-            logits = task.outputs(x)
+            logits = first_tensor(task.outputs(x))  # the only one: a classifier has one target
         if not logits.isfinite().all():
             raise UserError("the net's output is not finite: its training diverged")
         current = (x, target, logits)
-        if first is None or len(first[0]) < num_first:
-            first = take(join(first, current), slice(num_first))
+        sample.add(current, target)
         mistakes = worst(join(mistakes, worst(current, num_mistakes)), num_mistakes)
         pairs = target * num_classes + logits.argmax(1)
         counts += pairs.cpu().bincount(minlength=len(counts))
         remaining = None if remaining is None else remaining - len(x)
         if remaining == 0:
             break
-    if first is None or mistakes is None:
+    if mistakes is None:
         raise UserError("the test split is empty: there is nothing to evaluate")
-    return Recognised(first, mistakes, counts.view(num_classes, num_classes))
+    x, target, logits = sample.stacked()
+    return Recognised((x, target, logits), sample.positions, mistakes, counts.view(num_classes, num_classes))
 
 
 def share_right(counts: Tensor) -> float:

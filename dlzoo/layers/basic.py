@@ -165,6 +165,8 @@ class Standardize(nn.Module):
 
     mean: Tensor | None
     std: Tensor | None
+    dtype: torch.dtype | None = None
+    """What floating-point results are cast to, for a net with weights in half precision."""
 
     def __init__(self, mean: Sequence[float] = (), std: Sequence[float] = ()) -> None:
         super().__init__()
@@ -176,10 +178,10 @@ class Standardize(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float) if std else None)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.mean is None or self.std is None:
-            return x
-        shape = (-1, *(1 for _ in x.shape[2:]))
-        return (x - self.mean.view(shape)) / self.std.view(shape)
+        if self.mean is not None and self.std is not None:
+            shape = (-1, *(1 for _ in x.shape[2:]))
+            x = (x - self.mean.view(shape)) / self.std.view(shape)
+        return x if self.dtype is None or not x.is_floating_point() else x.to(self.dtype)
 
 
 class StandardizeNamed(nn.Module):

@@ -11,12 +11,15 @@ import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, short
+from dlzoo.specs.resize import Preprocessing
 from dlzoo.utils import archives as durable
+from dlzoo.utils import torch_files
 
 MAX_NAMES = 4
 """Most tensor names in a message."""
@@ -31,11 +34,13 @@ class Weights:
     """Their name in messages."""
     classes: tuple[str, ...] = ()
     """The classes of the last layer, if known."""
+    preprocessing: Preprocessing | None = None
+    """Of the images that they were trained with, if the file says."""
 
     def num_outputs(self, layer: str) -> int:
         """The number of outputs of a layer; 0 if it is missing."""
         weight = self.tensors.get(f"{layer}.weight")
-        return 0 if weight is None else len(weight)
+        return 0 if weight is None or weight.ndim == 0 else len(weight)
 
     def renamed(self, layers: Mapping[str, str], *, body: str, known: Mapping[str, Tensor]) -> Weights:
         """Renamed for a net whose ``body`` is a library's: ``layers`` are moved, the rest belongs to the body.
@@ -68,24 +73,32 @@ def read_weights(file: str) -> Weights:
     if durable.is_suspicious(path):
         raise UserError(f"{key} is a compressed archive, which torch.save does not write")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError):
+        content = torch_files.load(path)
+    except (pickle.UnpicklingError, ValueError):
         raise UserError(f"{key} is neither safetensors nor a state dict of plain tensors, or it is damaged") from None
     if isinstance(content, dict) and "dlzoo" in content:
         return _from_checkpoint(path, key)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
+    return Weights(_checked(content, key), key)
+
+
+def _checked(content: Any, key: str) -> dict[str, Tensor]:
+    """The tensors by name; `UserError` if there is anything else, or one without its numbers in the file."""
+    is_dict = isinstance(content, dict)
+    if not is_dict or not all(isinstance(n, str) and isinstance(t, Tensor) for n, t in content.items()):
         raise UserError(f"{key} holds no state dict of names and tensors")
-    return Weights(content, key)
+    for name, t in content.items():
+        is_dense = t.layout == torch.strided and t.device.type != "meta" and not t.is_quantized
+        if not is_dense or t.numel() * t.element_size() > t.untyped_storage().nbytes():
+            raise UserError(f"{key}: {short(name)} is not a dense tensor whose numbers are all in the file")
+    return content
 
 
 def _safetensors(path: Path, key: str) -> dict[str, Tensor]:
-    try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ImportError:
-        raise UserError(f"{key} needs the package safetensors: pip install 'dlzoo[vision]'") from None
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
@@ -94,13 +107,19 @@ def _safetensors(path: Path, key: str) -> dict[str, Tensor]:
 
 def _from_checkpoint(path: Path, key: str) -> Weights:
     """The net of a dlzoo checkpoint, and its classes."""
-    from dlzoo.specs.plain import from_plain
-    from dlzoo.utils.checkpoint_files import read
+    from dlzoo.specs.plain import spec_from_plain
+    from dlzoo.utils.checkpoint_files import manifest_in, read
 
     content = read(path)
-    target = from_plain(content["dlzoo"]["spec"]).target
-    tensors = {k.removeprefix("net."): t for k, t in content["state_dict"].items() if k.startswith("net.")}
-    return Weights(tensors, key, target.names if target.classes else ())
+    try:
+        spec = spec_from_plain(manifest_in(content).get("spec"))
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from None
+    weights = content["state_dict"]
+    assert isinstance(weights, dict)  # checked by `read`
+    tensors = {k.removeprefix("net."): t for k, t in weights.items() if k.startswith("net.")}
+    images = None if spec.images is None else spec.images.preprocessing
+    return Weights(_checked(tensors, key), key, spec.target.names if spec.target.classes else (), images)
 
 
 def assign(net: nn.Module, weights: Weights, *, exclude: Sequence[str] = (), strict: bool = True) -> list[str]:

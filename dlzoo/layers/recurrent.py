@@ -9,7 +9,7 @@ The first three are PyTorch's. The peephole cell is implemented here, since PyTo
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +75,7 @@ class Recurrent(nn.Module):
         outputs, state = self.layers(packed, state)
         return pad_packed_sequence(outputs, batch_first=True, total_length=x.shape[1])[0], state
 
-    def check(self, state: Any, batch_size: int) -> None:
+    def check(self, state: State, batch_size: int) -> None:
         """Reject a state of the wrong shape or type for this batch size: it may come from a checkpoint."""
         parts = (state,) if isinstance(state, Tensor) else tuple(state)
         wanted = (self.num_layers * (2 if self.bidirectional else 1), batch_size, self.num_units)
@@ -126,7 +126,7 @@ class PeepholeLSTM(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+        self, x: Tensor, state: tuple[Tensor, Tensor] | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """x: (B, T, D) -> outputs (B, T, H * directions), (h, c) each (layers * directions, B, H)."""
         mask = None

@@ -9,12 +9,12 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import ClasswiseWrapper, MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
+from torchmetrics import ClasswiseWrapper, MeanAbsoluteError, MeanSquaredError, MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassF1Score,
@@ -25,6 +25,7 @@ from torchmetrics.classification import (
 
 from dlzoo.errors import UserError
 from dlzoo.losses.functional import ClassLossName, ValueLossName, class_loss, value_link, value_loss
+from dlzoo.losses.r2 import R2
 from dlzoo.specs.base import Target
 from dlzoo.specs.targets import Classes, Labels, Values
 
@@ -37,9 +38,20 @@ class Objective(nn.Module):
 
     monitor: tuple[str, str] = ("val/loss", "min")
     """The validation metric that chooses the best checkpoint, and its direction."""
+    ranking: tuple[tuple[str, str], ...] = ()
+    """The validation metrics that runs are compared by, with their directions; by default `monitor`."""
+    is_plain: bool = True
+    """Whether what is minimised is the plain loss."""
+    has_units: bool = False
+    """Whether the plain loss has to be converted into the units of the data."""
 
-    def __init_subclass__(cls, *, target: type[Target] | None = None, **options: Any) -> None:
-        super().__init_subclass__(**options)
+    @property
+    def unit(self) -> Tensor | None:
+        """The factor that converts it, where one does for all columns."""
+        return None
+
+    def __init_subclass__(cls, *, target: type[Target] | None = None) -> None:
+        super().__init_subclass__()
         if target is not None:
             OBJECTIVES[target] = cls
 
@@ -47,8 +59,16 @@ class Objective(nn.Module):
     def criterion(self, output: Tensor, target: Tensor) -> Tensor:
         """The loss of each sample, (B,)."""
 
+    def plain(self, output: Tensor, target: Tensor) -> Tensor:
+        """The loss of each sample without what only training adds, label smoothing and class weights, (B,)."""
+        return self.criterion(output, target)
+
+    def in_units(self, output: Tensor, target: Tensor) -> Tensor:
+        """The plain loss of each sample in the units of the data, (B,); asked where it `has_units`."""
+        return self.plain(output, target)
+
     def weights(self, target: Tensor, weight: Tensor | None) -> Tensor | None:
-        """The factor of each sample's loss, (B,), or None when all count alike."""
+        """The factor of each sample's loss when it is minimised, (B,), or None when all count alike."""
         return weight
 
     @abstractmethod
@@ -72,7 +92,7 @@ class Objective(nn.Module):
         return {}
 
 
-def objective_for(target: Target, *, loss: str | None = None, **options: Any) -> Objective:
+def objective_for(target: Target, *, loss: str | None = None, **options: object) -> Objective:
     """The objective of a target.
 
     Args:
@@ -99,6 +119,8 @@ class ClassObjective(Objective, target=Classes):
         class_weights: weights of the classes in the loss; ``balanced`` makes them inverse to the training counts.
     """
 
+    ranking = (("val/accuracy", "max"), ("val/loss", "min"))
+
     def __init__(
         self,
         target: Classes,
@@ -111,11 +133,16 @@ class ClassObjective(Objective, target=Classes):
         super().__init__()
         self.num_classes = target.num_outputs
         self._criterion = class_loss(loss, label_smoothing=label_smoothing, gamma=gamma)
+        self._plain = class_loss(loss, gamma=gamma)
+        self.is_plain = label_smoothing == 0 and class_weights is None
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", _class_weights(target, class_weights), persistent=False)
 
     def criterion(self, output: Tensor, target: Tensor) -> Tensor:
         return self._criterion(self.logits(output), target)
+
+    def plain(self, output: Tensor, target: Tensor) -> Tensor:
+        return self._plain(self.logits(output), target)
 
     def logits(self, output: Tensor) -> Tensor:
         """Logits (B, K), even if the net outputs one logit z: softmax of (0, z) is the sigmoid of z."""
@@ -156,8 +183,20 @@ class ClassObjective(Objective, target=Classes):
         return {"accuracy": (self.predictions(output) == labels).float().mean()}
 
 
+UNIT_POWERS = {"mse": 2, "huber": 2, "log_cosh": 2, "mae": 1}
+"""The losses of scaled values, and the power of the unit that a loss of theirs has."""
+
+
 class ValueObjective(Objective, target=Values):
-    """Real numbers (B, D). Metrics: root mean squared error and mean absolute error in the target's units, R2."""
+    """Real numbers (B, D). Metrics: root mean squared error and mean absolute error in the target's units, R2.
+
+    The net learns values scaled as the target says, so that one learning rate serves prices and fractions; what is
+    reported, predicted and exported is in the units of the data (of a logarithm, the loss alone is not). The other
+    losses (poisson, kl, cosine_similarity) are of counts, distributions and directions, which are learned as they are.
+
+    Args:
+        delta: threshold of the Huber loss, in standard deviations of the target where it is scaled.
+    """
 
     monitor = ("val/rmse", "min")
 
@@ -165,16 +204,46 @@ class ValueObjective(Objective, target=Values):
         super().__init__()
         self._criterion = value_loss(loss, delta=delta)
         self.link = value_link(loss)
+        scaling = target.scaling
+        if loss not in UNIT_POWERS and scaling.log:
+            raise UserError(
+                f"task.loss={loss} learns values as they are, but data.target_transform=log; set it to none, or use "
+                f"one of the losses {', '.join(UNIT_POWERS)}"
+            )
+        self.is_log = scaling.log
+        self.has_units = bool(scaling.std) and loss in UNIT_POWERS
+        self.mean: Tensor
+        self.std: Tensor
+        self.units: Tensor  # (D,) factors of each column's loss
+        std = torch.tensor(scaling.std if self.has_units else [1.0], dtype=torch.float)
+        self.register_buffer("mean", torch.tensor(scaling.mean if self.has_units else [0.0]), persistent=False)
+        self.register_buffer("std", std, persistent=False)
+        self.register_buffer("units", std ** UNIT_POWERS.get(loss, 0), persistent=False)
+
+    @property
+    def unit(self) -> Tensor | None:
+        return self.units if len(self.units) == 1 else None
+
+    def scaled(self, target: Tensor) -> Tensor:
+        """Values (B, D) as the net learns them."""
+        levels = target.log() if self.is_log else target
+        return (levels - self.mean) / self.std if self.has_units else levels
 
     def criterion(self, output: Tensor, target: Tensor) -> Tensor:
-        return self._criterion(output, target)
+        return self._criterion(output, self.scaled(target))
+
+    def in_units(self, output: Tensor, target: Tensor) -> Tensor:
+        columns = zip(output.split(1, 1), self.scaled(target).split(1, 1), strict=True)
+        return (torch.stack([self._criterion(z, t) for z, t in columns], 1) * self.units).mean(1)
 
     def metrics(self) -> MetricCollection:
-        return MetricCollection({"rmse": MeanSquaredError(squared=False), "mae": MeanAbsoluteError(), "r2": R2Score()})
+        return MetricCollection({"rmse": MeanSquaredError(squared=False), "mae": MeanAbsoluteError(), "r2": R2()})
 
     def predictions(self, output: Tensor) -> Tensor:
-        """The predicted values of an output, which for the Poisson loss is their logarithm."""
-        return self.link(output.float())
+        """The predicted values of an output in the units of the data; for the Poisson loss it is their logarithm."""
+        levels = self.link(output.float())
+        levels = levels * self.std + self.mean if self.has_units else levels
+        return levels.exp() if self.is_log else levels
 
     def measured(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         return self.predictions(output), target

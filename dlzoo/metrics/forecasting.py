@@ -6,12 +6,13 @@ A. B. Koehler, "Another look at measures of forecast accuracy", 2006. Holt-Winte
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from dlzoo.utils import extras
 
 MAX_ROWS = 2_000
 """Holt-Winters is fitted to at most this many of the last rows: more would take minutes."""
@@ -38,7 +39,7 @@ def baselines(history: Tensor, horizon: int, period: int) -> dict[str, Tensor]:
         forecasts["seasonal_naive"] = seasonal_naive(history, horizon, period)
         if 2 * period <= len(history):
             forecasts["seasonal_naive_drift"] = seasonal_naive_drift(history, horizon, period)
-    if has_statsmodels() and len(history) >= max(2 * period, 10):
+    if extras.is_installed("statsmodels") and len(history) >= max(2 * period, 10):
         forecasts["holt_winters"] = holt_winters(history[-MAX_ROWS:], horizon, period)
     return forecasts
 
@@ -68,7 +69,3 @@ def holt_winters(history: Tensor, horizon: int, period: int) -> Tensor:
             model = ExponentialSmoothing(column.numpy(), trend="add", seasonal=season, seasonal_periods=periods).fit()
         forecasts.append(torch.from_numpy(model.forecast(horizon)))
     return torch.stack(forecasts, dim=1)
-
-
-def has_statsmodels() -> bool:
-    return importlib.util.find_spec("statsmodels") is not None

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -23,9 +23,24 @@ from torch import Tensor, nn
 from dlzoo.data.loaders import Arrays, as_float
 from dlzoo.nets.lenet import LeNet
 from dlzoo.specs.inputs import ImageSpec
+from dlzoo.utils import torch_files
 from dlzoo.utils.files import replaced
+from dlzoo.utils.output import note
+from dlzoo.utils.state_checks import mapping
 
-RECIPE = {"version": 1, "epochs": 4, "least_steps": 400, "batch_size": 128, "lr": 5e-3, "seed": 0}
+
+class Recipe(TypedDict):
+    """How the reference classifier is trained."""
+
+    version: int
+    epochs: int
+    least_steps: int
+    batch_size: int
+    lr: float
+    seed: int
+
+
+RECIPE: Recipe = {"version": 1, "epochs": 4, "least_steps": 400, "batch_size": 128, "lr": 5e-3, "seed": 0}
 BATCH_SIZE = 500
 
 
@@ -59,22 +74,20 @@ def load_reference_classifier(spec: ImageSpec, rows: Arrays, device: torch.devic
     with torch.random.fork_rng():
         classifier = ReferenceClassifier(spec)
     try:
-        classifier.load_state_dict(torch.load(path, weights_only=True))
+        classifier.load_state_dict(mapping(torch_files.load(path), "state_dict"))
     except Exception as error:  # a missing, damaged or foreign file may raise anything
         if path.exists():
-            print(f"{path} cannot be used ({type(error).__name__}) and is recreated", file=sys.stderr)
+            note(f"{path} cannot be used ({type(error).__name__}) and is recreated")
         started = time.perf_counter()
-        print(
-            "training LeNet on the real images, once, to measure generated ones …", end=" ", file=sys.stderr, flush=True
-        )
+        note("training LeNet on the real images, once, to measure generated ones …", end=" ")
         train(classifier.to(device), rows)
-        print(f"{time.perf_counter() - started:.0f} s", file=sys.stderr)
+        note(f"{time.perf_counter() - started:.0f} s")
         save(classifier, path)
     return classifier.to(device).eval().requires_grad_(False)
 
 
 @torch.enable_grad()
-def train(classifier: ReferenceClassifier, rows: Arrays, recipe: dict[str, Any] = RECIPE) -> None:
+def train(classifier: ReferenceClassifier, rows: Arrays, recipe: Recipe = RECIPE) -> None:
     """Train from the same weights and in the same order each time, without touching the run's random state."""
     device = next(classifier.parameters()).device
     num, size = rows.num_rows, recipe["batch_size"]
@@ -119,4 +132,7 @@ def save(classifier: ReferenceClassifier, path: Path) -> None:
         with replaced(path) as temporary:
             torch.save({name: weight.cpu() for name, weight in classifier.state_dict().items()}, temporary)
     except OSError as error:
-        print(f"{path} cannot be written ({error.strerror}); set DLZOO_CACHE_DIR to another folder", file=sys.stderr)
+        print(
+            f"warning: {path} cannot be written ({error.strerror}); set DLZOO_CACHE_DIR to another folder",
+            file=sys.stderr,
+        )

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError
-from dlzoo.nets.base import Net
+from dlzoo.nets.base import LinearUnits
 from dlzoo.specs.inputs import ImageSpec, TableSpec
 
 
-class Adaline(Net):
+class Adaline(LinearUnits):
     """For images (flattened) and tables with classes. Weights are initialized to zero; `DeltaRule` trains them."""
 
     accepts = (ImageSpec, TableSpec)

@@ -1,8 +1,10 @@
 """Common base of torchvision and timm nets: input preprocessing, a pretrained body and a new head.
 
-A `Backbone` takes images of any size with one or three channels, standardises them as its weights expect, resizes
-them, and feeds them to the library's net (the *body*), which computes the features that the *head* classifies.
-All of this is part of the module, so checkpoints, predictions and exports behave the same.
+Published weights come with a preprocessing, `Backbone.pretrained_preprocessing`: data that read image files follow it
+(resize, centre crop), and their spec records it. A `Backbone` takes images of any size with one or three channels,
+standardises them as its weights expect, resizes them with the spec's interpolation if their size differs, and feeds
+them to the library's net (the *body*), which computes the features that the *head* classifies.
+All of this is part of the spec and the module, so checkpoints, predictions and exports behave the same.
 
 The body's *stages* are its blocks, input first. `freeze` freezes the lowest ones, including the running
 statistics of BatchNorm; dlzoo/tasks/finetuning.py decides when. Weights are loaded by `load_pretrained`, which
@@ -11,8 +13,8 @@ training calls once: rebuilding the net from a checkpoint needs no other file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -25,6 +27,7 @@ from dlzoo.layers.activation_checkpointing import recompute
 from dlzoo.layers.pretrained import Weights, assign, read_weights
 from dlzoo.nets.base import BackboneNet
 from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.resize import Preprocessing, Resize
 
 StemName = Literal["auto", "imagenet", "small"]
 
@@ -39,16 +42,14 @@ class Body:
     """A library's net without its last layer."""
 
     module: nn.Module
-    """(B, 3, H, W) -> (B, F) features; in training also the outputs of auxiliary heads, as a tuple."""
+    """(B, 3, H, W) -> (B, F) features; in training a tuple of these and the outputs of ``auxiliary``, in its order."""
     num_features: int
     last_layer: str
     """Name of the removed layer in the library's weight files: ``fc``, ``classifier.6``."""
     size: int
-    """Side length in pixels that its published weights were trained with."""
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-    auxiliary: list[str] = field(default_factory=list)
-    """Names of the children that are used in training only."""
+    """Side length in pixels for images without the preprocessing of published weights."""
+    auxiliary: Mapping[str, str] = field(default_factory=dict)
+    """Names of outputs in training only, with the child that each comes from."""
     least: int = 1
     """Smallest side length in pixels that the net can process."""
 
@@ -65,8 +66,8 @@ class Backbone(BackboneNet):
         stem: the first layers. ``imagenet`` keeps the library's, which downsample by 4 early on; ``small``
             keeps the resolution, for images of about 32x32; ``auto`` is small for images up to 64 pixels without
             published weights, if the net has such a stem.
-        size: side length in pixels that images are resized to; None: the published size with the ImageNet stem, their
-            original size with the small one.
+        size: side length in pixels that images are resized to; None: that of the published weights with the ImageNet
+            stem, their original size with the small one.
         channels_last: use the channels-last memory format, which is faster for most convolutions.
         checkpointing: gradient checkpointing: recompute each stage in the backward pass to save memory.
     """
@@ -74,6 +75,8 @@ class Backbone(BackboneNet):
     accepts = (ImageSpec,)
     standardizes_inputs = True
 
+    name: str = ""
+    """The library's name of the net."""
     mean: Tensor
     std: Tensor
 
@@ -108,15 +111,22 @@ class Backbone(BackboneNet):
             raise UserError("net.stem=small: this net has only its library's stem; use net.stem=imagenet")
         body = self.build_body(self.stem == "small", spec.target.num_outputs)
         self.body = body.module
-        self.last_layer, self.auxiliary = body.last_layer, body.auxiliary
-        self.published_size = body.size
+        self.last_layer, self.auxiliary = body.last_layer, [*body.auxiliary.values()]
+        self.training_outputs = tuple(body.auxiliary)
         self.head = _head(body.num_features, head, spec.target.num_outputs, dropout)
         small_size = (max(spec.height, body.least), max(spec.width, body.least))
-        default_size = small_size if self.stem == "small" else (body.size, body.size)
+        published = self.published_preprocessing_of(self.name) if weights != "none" else None
+        library_size = (body.size, body.size) if published is None or spec.resize is None else published.size
+        default_size = small_size if self.stem == "small" else library_size
         self.size = default_size if size is None else (size, size)
         if min(self.size) < body.least:
             raise UserError(f"net.size={size}: this net needs at least {body.least} pixels; omit net.size")
-        self._standardize_as(body if weights != "none" else None)
+        mean, std = spec.mean or (0.0,), spec.std or (1.0,)
+        if weights != "none":
+            mean, std = (published.mean, published.std) if published else (IMAGENET_MEAN, IMAGENET_STD)
+        for key, values in (("mean", mean), ("std", std)):
+            self.register_buffer(key, torch.tensor(values).expand(3).clone().view(3, 1, 1))
+        self.interpolation = "bilinear" if spec.resize is None else spec.resize.interpolation
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.body.to(memory_format=self.memory_format)
         self.stages = stages_of(self.body, without=self.auxiliary)
@@ -141,17 +151,31 @@ class Backbone(BackboneNet):
         """The weights that the library publishes, downloaded if necessary."""
         raise NotImplementedError
 
-    def _standardize_as(self, body: Body | None) -> None:
-        mean, std = (body.mean, body.std) if body else (self.spec.mean or (0.0,), self.spec.std or (1.0,))
-        for name, values in (("mean", mean), ("std", std)):
-            self.register_buffer(name, torch.tensor(values).expand(3).clone().view(3, 1, 1))
+    @classmethod
+    def pretrained_preprocessing(cls, options: Mapping[str, object]) -> Preprocessing | None:
+        weights, size, name = (options.get(key) for key in ("weights", "size", "name"))
+        if not isinstance(weights, str) or weights == "none" or options.get("stem") == "small":
+            return None
+        stored = None if weights == "imagenet" else read_weights(weights).preprocessing
+        if stored is not None:
+            return replace(stored, resize=stored.resize or Resize())
+        published = cls.published_preprocessing_of(name if isinstance(name, str) else "")
+        return published.at((size, size)) if published is not None and isinstance(size, int) else published
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """x: (B, C, H, W) in [0, 1], or their features (B, F) -> (B, K); in training also auxiliary outputs, if any."""
+    @classmethod
+    def published_preprocessing_of(cls, name: str = "") -> Preprocessing | None:
+        """The preprocessing of the weights that the library publishes for a net; None if it publishes none."""
+        return None
+
+    def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
+        """x: (B, C, H, W) in [0, 1], or their features (B, F) -> (B, K); in training a dict of these, by an empty name,
+        and of the auxiliary outputs, if any."""
         if x.ndim == 2:
             return self.head(x)
         out = self.body(self.preprocess(x))
-        return (self.head(out[0]), *out[1:]) if isinstance(out, tuple) else self.head(out)
+        if not isinstance(out, tuple):
+            return self.head(out)
+        return {"": self.head(out[0]), **dict(zip(self.training_outputs, out[1:], strict=True))}
 
     def features(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W) in [0, 1] -> (B, F), the input of the head."""
@@ -160,9 +184,12 @@ class Backbone(BackboneNet):
 
     def preprocess(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W) in [0, 1] -> (B, 3, H', W') as the body expects it."""
-        x = (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)  # broadcasts grayscale to three channels
+        mean, std = self.mean.to(x.dtype), self.std.to(x.dtype)
+        x = (x - mean) / std  # broadcasts grayscale to three channels
         if x.shape[-2:] != self.size:
-            x = F.interpolate(x, self.size, mode="bilinear", antialias=True)
+            x = F.interpolate(x, self.size, mode=self.interpolation, antialias=True)
+            if self.interpolation == "bicubic":  # overshoots at edges, where 8-bit pixels are clipped
+                x = torch.minimum(torch.maximum(x, -mean / std), (1 - mean) / std)
         return x.contiguous(memory_format=self.memory_format)
 
     def freeze(self, num_stages: int) -> None:

@@ -15,14 +15,15 @@ methods and annotated attributes. `dlzoo.config.instantiate` rejects a net that 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from dlzoo.layers.recurrent import State
 from dlzoo.specs.base import Spec
 from dlzoo.specs.inputs import TableSpec as TableSpec
+from dlzoo.specs.resize import Preprocessing
 
 
 class Net(nn.Module):
@@ -38,9 +39,28 @@ class Net(nn.Module):
     standardizes_inputs: ClassVar[bool] = False
     """Whether the net standardises its inputs itself; otherwise the task does."""
 
+    output_names: tuple[str, ...] = ()
+    """Names of its outputs, the main one first, if it has several that all predict the target of the data: it then
+    returns a dict by these names. Empty: it returns one output, or with several named targets one for each."""
+
+    training_outputs: tuple[str, ...] = ()
+    """Names of further outputs for that target that it returns in training only: then a dict by name, where the main
+    output's name is empty unless `output_names` says another."""
+
     def option_uses(self) -> dict[str, tuple[bool, str]]:
         """For options that only take effect together with others: whether they do, and what they require."""
         return {}
+
+    @classmethod
+    def pretrained_preprocessing(cls, options: Mapping[str, object]) -> Preprocessing | None:
+        """The preprocessing of the images that the weights given by these options of the net were trained with.
+
+        Data that read image files follow it. None: random weights, or an unknown preprocessing.
+
+        Raises:
+            UserError: the net or the file does not exist.
+        """
+        return None
 
     def load_pretrained(self) -> list[str]:
         """Load the published weights that the options name, once, before training; returns messages for the user, one a
@@ -112,6 +132,12 @@ class ScalarRecurrentNet(Net):
         return self
 
 
+class LinearUnits(Net):
+    """A layer of linear units with nothing behind it but their activation, so that a rule can correct each unit."""
+
+    linear: nn.Linear
+
+
 class ConditionalNet(Net):
     """A net that can be conditioned on the class, (B, num_conditions), one-hot or as probabilities."""
 
@@ -175,7 +201,7 @@ class AdversarialPair(LatentGenerator):
         """x: (B, ...) in [0, 1] -> logits (B,), high for what looks real."""
 
 
-def missing_members(net: Any, kind: type[Net]) -> list[str]:
+def missing_members(net: object, kind: type[Net]) -> list[str]:
     """The required methods and attributes of a kind of net that this net lacks; it need not be a subclass.
 
     >>> missing_members(Net(), AdversarialPair)
@@ -189,5 +215,5 @@ def missing_members(net: Any, kind: type[Net]) -> list[str]:
     return [name for name in dict.fromkeys(names) if not hasattr(net, name) or _is_abstract(getattr(net, name))]
 
 
-def _is_abstract(member: Any) -> bool:
+def _is_abstract(member: object) -> bool:
     return getattr(member, "__isabstractmethod__", False)

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import SpecError
-from dlzoo.nets.base import Net
+from dlzoo.nets.base import LinearUnits
 from dlzoo.specs.inputs import ImageSpec, TableSpec
 
 
-class Perceptron(Net):
+class Perceptron(LinearUnits):
     """For images (flattened) and tables with classes. The step has no gradient: `PerceptronRule` trains it."""
 
     accepts = (ImageSpec, TableSpec)

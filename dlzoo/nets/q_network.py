@@ -53,10 +53,10 @@ class QNetwork(Net):
     ) -> None:
         super().__init__()
         if hidden is None:
-            hidden = (512,) if spec.is_picture else (64, 64)
+            hidden = (512,) if spec.is_image else (64, 64)
         num_features, num_actions = spec.num_features, spec.target.num_outputs
-        self.features = convolutions(spec, activation) if spec.is_picture else nn.Flatten()
-        if spec.is_picture:
+        self.features = convolutions(spec, activation) if spec.is_image else nn.Flatten()
+        if spec.is_image:
             with torch.no_grad():
                 num_features = self.features(torch.zeros(1, *spec.shape)).shape[1]
         shared, per_stream = (hidden[:-1], hidden[-1:]) if dueling else (hidden, ())

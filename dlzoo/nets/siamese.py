@@ -59,7 +59,7 @@ class Siamese(Net):
             raise SpecError("net.hidden=[] leaves no encoder: give the units of at least one layer")
         self.names = spec.names
         self.encoder = hidden_layers(sizes.pop(), hidden, activation=activation)
-        targets = spec.target.named.by_name if spec.target.named is not None else {"": spec.target}
+        targets = spec.target.by_name
         self.target_names = tuple(targets)
         self.outputs = nn.ModuleList(nn.Linear(2 * hidden[-1], target.num_outputs) for target in targets.values())
         layers.initialise(self, init)

@@ -11,7 +11,8 @@ Three have their own model names here, since torchvision lacks them:
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, get_args
 
 from torch import nn
 
@@ -19,6 +20,8 @@ from dlzoo.errors import UserError, nearest
 from dlzoo.layers.pretrained import Weights
 from dlzoo.nets.backbone import Backbone, Body
 from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.resize import Interpolation, Preprocessing, Resize
+from dlzoo.utils import extras
 
 SECONDS_TO_CONNECT = 10.0
 WEIGHTS_FILE = "pytorch_model.bin"
@@ -54,9 +57,27 @@ class TimmNet(Backbone):
             getattr(net, "head_hidden_size", None) or net.num_features,
             last_layer if isinstance(last_layer, str) else last_layer[0],
             published["input_size"][-1],
-            published["mean"],
-            published["std"],
         )
+
+    @classmethod
+    def published_preprocessing_of(cls, name: str = "mobilenetv3_small_050") -> Preprocessing | None:
+        from timm import get_pretrained_cfg
+        from timm.data import resolve_data_config
+
+        _check_known(name)
+        if not (published := get_pretrained_cfg(name)):
+            return None
+        found = resolve_data_config(pretrained_cfg=published.to_dict())
+        mode, size = found["crop_mode"], found["input_size"][1:]
+        if mode not in ("center", "squash") or found["interpolation"] not in get_args(Interpolation):
+            raise UserError(
+                f"net.name={name}: its published weights need images prepared by crop_mode={mode} and "
+                f"interpolation={found['interpolation']}, which dlzoo does not have; use net.weights=none"
+            )
+        # As timm.data.create_transform.
+        before_crop = (math.floor(size[0] / found["crop_pct"]), math.floor(size[1] / found["crop_pct"]))
+        resize = Resize("squash" if mode == "squash" else "crop", found["interpolation"], before_crop)
+        return Preprocessing(size, resize, found["mean"], found["std"])
 
     def published(self) -> Weights:
         source = f"net.weights=imagenet (timm, {self.name})"
@@ -97,15 +118,20 @@ def imagenet_classes(num_classes: int) -> tuple[str, ...]:
     return tuple(info.index_to_description(i) for i in range(num_classes))
 
 
-def _create(name: str, **options: Any) -> Any:
-    try:
-        import timm
-    except ImportError:
-        raise UserError(f"net.name={name} needs the package timm: pip install 'dlzoo[vision]'") from None
+def _check_known(name: str) -> None:
+    extras.require(f"net.name={name}", "timm")
+    import timm
+
     if ":" in name or "/" in name:  # timm would read hubs and folders of that name
         raise UserError(f"net.name={name}: give one of timm's model names, without a hub or folder prefix")
     if not timm.is_model(name.partition(".")[0]):
         raise UserError(f"net.name={name}: timm has no such net; {nearest(name, timm.list_models())[:200]}")
+
+
+def _create(name: str, **options: Any) -> Any:
+    _check_known(name)
+    import timm
+
     try:
         return timm.create_model(name, **options)
     except RuntimeError as error:  # an unknown tag, or no weights

@@ -26,6 +26,7 @@ from dlzoo.errors import UserError
 from dlzoo.layers.pretrained import Weights
 from dlzoo.nets.backbone import Backbone, Body
 from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.resize import Preprocessing, Resize
 from dlzoo.utils.download import damaged, download
 
 NetName = Literal[
@@ -48,6 +49,11 @@ NetName = Literal[
 ]
 SMALL_STEM = ("vgg", "resnet", "densenet")
 """Families with a stem for small images."""
+AUXILIARY = {
+    "googlenet": {"auxiliary_2": "aux2", "auxiliary_1": "aux1"},
+    "inception_v3": {"auxiliary": "AuxLogits"},
+}
+"""Nets with outputs in training only: their names in the order of the library, with the child that each comes from."""
 
 
 class TorchvisionNet(Backbone):
@@ -68,7 +74,7 @@ class TorchvisionNet(Backbone):
 
     def build_body(self, small: bool, num_outputs: int) -> Body:
         net = _resnet20() if self.name == "resnet20" else _library_net(self.name, num_outputs)
-        auxiliary = [name for name, _ in net.named_children() if name.lower().startswith("aux")]
+        auxiliary = AUXILIARY.get(self.name, {})
         last_layer = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)][-1]
         last = net.get_submodule(last_layer)
         assert isinstance(last, nn.Linear)
@@ -76,19 +82,28 @@ class TorchvisionNet(Backbone):
         net.set_submodule(last_layer, nn.Identity())
         if small:
             num_features = _adapt_to_small_images(net, num_features)
-        # Weights of the Inception nets came from TensorFlow, where pixels lie in [-1, 1].
-        centred = {"mean": (0.5,) * 3, "std": (0.5,) * 3} if auxiliary else {}
         size = 32 if self.name == "resnet20" else 299 if self.name == "inception_v3" else 224
         # Below it the maps of Inception's auxiliary head, or those after VGG's five poolings, would be empty.
         least = 299 if self.name == "inception_v3" else 32 if self.name.startswith("vgg") else 1
-        return Body(net, num_features, last_layer, size, auxiliary=auxiliary, least=least, **centred)
+        return Body(net, num_features, last_layer, size, auxiliary=auxiliary, least=least)
+
+    @classmethod
+    def published_preprocessing_of(cls, name: str = "resnet20") -> Preprocessing | None:
+        if name == "resnet20":
+            return None
+        transform = _published_weights(name).transforms()
+        (crop,), (resize,) = transform.crop_size, transform.resize_size
+        # Weights of the Inception nets came from TensorFlow, where pixels lie in [-1, 1]: torchvision converts
+        # ImageNet's standardisation to theirs within the net (transform_input).
+        centred = ((0.5,) * 3, (0.5,) * 3) if name in ("googlenet", "inception_v3") else None
+        mean, std = centred or (tuple(transform.mean), tuple(transform.std))
+        how = Resize("crop", transform.interpolation.value, (resize, resize))
+        return Preprocessing((crop, crop), how, mean, std)
 
     def published(self) -> Weights:
-        import torchvision
-
         if self.name == "resnet20":
             raise UserError("net.weights=imagenet: there are no published weights for resnet20; resnet18 has them")
-        enum = torchvision.models.get_model_weights(self.name).DEFAULT
+        enum = _published_weights(self.name)
         source = f"net.weights=imagenet ({self.name}, {enum.name})"
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         mirror, _, name = enum.url.rpartition("/")
@@ -107,26 +122,26 @@ class TorchvisionNet(Backbone):
 
 def imagenet_classes() -> tuple[str, ...]:
     """The names of ImageNet's 1,000 classes, in order."""
-    import torchvision
+    return tuple(_published_weights("resnet18").meta["categories"])
 
-    return tuple(torchvision.models.get_model_weights("resnet18").DEFAULT.meta["categories"])
+
+def _published_weights(name: str) -> Any:
+    """Torchvision's entry of the weights: address, classes and the transform that they were evaluated with."""
+    from torchvision import models
+
+    return models.get_model_weights(name).DEFAULT
 
 
 def _library_net(name: str, num_outputs: int) -> nn.Module:
-    try:
-        from torchvision import models
-    except ImportError:
-        raise UserError(f"net.name={name} needs the package torchvision: pip install 'dlzoo[vision]'") from None
+    from torchvision import models
+
     options: dict[str, Any] = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
     return models.get_model(name, weights=None, num_classes=num_outputs, **options)
 
 
 def _resnet20() -> nn.Module:
     """A 3x3 convolution and three groups of three blocks with 16, 32 and 64 channels; 6n + 2 layers with n = 3."""
-    try:
-        from torchvision.models.resnet import BasicBlock, conv1x1
-    except ImportError:
-        raise UserError("net.name=resnet20 needs the package torchvision: pip install 'dlzoo[vision]'") from None
+    from torchvision.models.resnet import BasicBlock, conv1x1
 
     def group(before: int, channels: int, stride: int) -> nn.Sequential:
         shortcut = None

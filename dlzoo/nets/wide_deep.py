@@ -2,7 +2,7 @@
 
 H.-T. Cheng et al., "Wide & Deep Learning for Recommender Systems", 2016; the small version for California housing of
 A. Géron, "Hands-On Machine Learning with Scikit-Learn, Keras, and TensorFlow", 2019, chapter 10: wide features 0-4,
-deep features 2-7 through 30 and 30 ReLU units, and an auxiliary output on the deep path that helps in training.
+deep features 2-7 through 30 and 30 ReLU units, and an auxiliary output on the deep path, whose loss regularises it.
 
 >>> from dlzoo.specs.inputs import Column
 >>> from dlzoo.specs.targets import Values
@@ -27,7 +27,7 @@ from dlzoo.specs.inputs import TableSpec
 
 
 class WideDeep(Net):
-    """For tables.
+    """For tables. It has two outputs for the target: ``main``, and ``auxiliary`` on the deep path alone.
 
     Args:
         wide: indices of the features connected directly to the output, from 0; None: 0-4 of a table with 8 features, as
@@ -37,6 +37,7 @@ class WideDeep(Net):
     """
 
     accepts = (TableSpec,)
+    output_names = ("main", "auxiliary")
     wide: Tensor
     deep: Tensor
 
@@ -62,11 +63,11 @@ class WideDeep(Net):
         self.auxiliary = nn.Linear(num_deep, num_outputs)
         layers.initialise(self, init)
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """x: (B, F) -> (B, K) logits or values; in training also those of the auxiliary output."""
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """x: (B, F) -> logits or values (B, K) of each output, by name."""
         h = self.hidden(x.index_select(1, self.deep))
         main = self.output(torch.cat([x.index_select(1, self.wide), h], 1))
-        return (main, self.auxiliary(h)) if self.training else main
+        return {"main": main, "auxiliary": self.auxiliary(h)}
 
 
 def _checked(key: str, features: Sequence[int], spec: TableSpec) -> list[int]:

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, MultiplicativeLR, ReduceLROnPlateau
 
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, at_least
+
+Schedules = list[LRSchedulerConfigType]
+"""What `Task.configure_optimizers` gives Lightning: each with the interval at which it steps."""
 
 Factor = Callable[[float], float]
 """Epochs since the end of the warm-up -> factor on the optimizer's learning rate."""
@@ -38,25 +42,26 @@ class Plan(NamedTuple):
         return self.total_steps / self.steps_per_epoch
 
 
-def none(optimizer: Optimizer, plan: Plan, *, warmup: float = 0.0) -> list[dict[str, Any]]:
+def none(optimizer: Optimizer, plan: Plan, *, warmup: float = 0.0) -> Schedules:
     """A constant learning rate."""
     return _each_step(optimizer, plan, warmup, lambda epochs: 1.0)
 
 
-def step(
-    optimizer: Optimizer, plan: Plan, *, warmup: float = 0.0, every: float = 10, gamma: float = 0.1
-) -> list[dict[str, Any]]:
+def step(optimizer: Optimizer, plan: Plan, *, warmup: float = 0.0, every: float = 10, gamma: float = 0.1) -> Schedules:
     """Multiply by ``gamma`` every ``every`` epochs."""
-    return _each_step(optimizer, plan, warmup, lambda epochs: gamma ** int(epochs / every + 1e-9))
+    _check_positive(every=every, gamma=gamma)
+    return _each_step(optimizer, plan, warmup, lambda epochs: _power(gamma, int(epochs / every + 1e-9)))
 
 
-def exponential(optimizer: Optimizer, plan: Plan, *, warmup: float = 0.0, gamma: float = 0.9) -> list[dict[str, Any]]:
+def exponential(optimizer: Optimizer, plan: Plan, *, warmup: float = 0.0, gamma: float = 0.9) -> Schedules:
     """Decay by ``gamma`` per epoch, smoothly."""
-    return _each_step(optimizer, plan, warmup, lambda epochs: gamma**epochs)
+    _check_positive(gamma=gamma)
+    return _each_step(optimizer, plan, warmup, lambda epochs: _power(gamma, epochs))
 
 
-def cosine(optimizer: Optimizer, plan: Plan, *, warmup: float = 0.0, final: float = 0.0) -> list[dict[str, Any]]:
+def cosine(optimizer: Optimizer, plan: Plan, *, warmup: float = 0.0, final: float = 0.0) -> Schedules:
     """Half a cosine from the optimizer's rate to the fraction ``final`` of it (Loshchilov & Hutter, SGDR, 2017)."""
+    at_least(0, "scheduler", final=final)
     rest = _epochs_after_warmup(plan, warmup, "cosine")
     return _each_step(optimizer, plan, warmup, lambda epochs: _cosine(1.0, final, epochs / rest))
 
@@ -69,11 +74,12 @@ def onecycle(
     rise: float = 0.3,
     start: float = 0.04,
     final: float = 4e-6,
-) -> list[dict[str, Any]]:
+) -> Schedules:
     """Up to the optimizer's rate over the fraction ``rise`` of the run, then down (Smith & Topin, 2018).
 
     ``start`` and ``final`` are fractions of the peak rate. Momentum is not cycled.
     """
+    at_least(0, "scheduler", start=start, final=final)
     rest = _epochs_after_warmup(plan, warmup, "onecycle")
     if not 0 < rise < 1:
         raise UserError(f"scheduler.rise={rise} must lie between 0 and 1: it is a fraction of the run")
@@ -87,10 +93,18 @@ def onecycle(
 
 def plateau(
     optimizer: Optimizer, plan: Plan, *, warmup: float = 0.0, factor: float = 0.1, patience: int = 5
-) -> list[dict[str, Any]]:
+) -> Schedules:
     """Multiply by ``factor`` when the validation metric has not improved for ``patience`` validated epochs."""
+    at_least(0, "scheduler", patience=patience, warmup=warmup)
+    if not 0 < factor < 1:
+        raise UserError(f"scheduler.factor={factor} must lie between 0 and 1: the learning rate is multiplied by it")
     main = ReduceLROnPlateau(optimizer, "max" if plan.mode == "max" else "min", factor, patience)
-    plateau_config = {"scheduler": main, "interval": "epoch", "monitor": plan.monitor, "strict": False}
+    plateau_config: LRSchedulerConfigType = {
+        "scheduler": main,
+        "interval": "epoch",
+        "monitor": plan.monitor,
+        "strict": False,
+    }
     if not warmup:
         return [plateau_config]
 
@@ -103,7 +117,7 @@ def plateau(
     return [plateau_config, {"scheduler": first, "interval": "step"}]
 
 
-def keeps_rate(schedule: Any) -> bool:
+def keeps_rate(schedule: Callable[..., object]) -> bool:
     """Whether a schedule of the config leaves the optimizer's rate as it is.
 
     Args:
@@ -112,7 +126,9 @@ def keeps_rate(schedule: Any) -> bool:
     return getattr(schedule, "func", schedule) is none and not getattr(schedule, "keywords", {}).get("warmup")
 
 
-def _each_step(optimizer: Optimizer, plan: Plan, warmup: float, factor: Factor) -> list[dict[str, Any]]:
+def _each_step(optimizer: Optimizer, plan: Plan, warmup: float, factor: Factor) -> Schedules:
+    at_least(0, "scheduler", warmup=warmup)
+
     def at(steps: int) -> float:
         return _warmup_factor(plan, warmup, steps) * factor(max(steps / plan.steps_per_epoch - warmup, 0.0))
 
@@ -122,6 +138,24 @@ def _each_step(optimizer: Optimizer, plan: Plan, warmup: float, factor: Factor) 
 def _warmup_factor(plan: Plan, warmup: float, steps: int) -> float:
     length = warmup * plan.steps_per_epoch
     return min(1.0, (steps + 1) / length) if length > 1 else 1.0
+
+
+def _check_positive(**options: float) -> None:
+    for name, value in options.items():
+        if not value > 0:
+            raise UserError(f"scheduler.{name}={value} must be greater than 0")
+
+
+def _power(base: float, exponent: float) -> float:
+    """``base**exponent``; infinite if it is too large for a float.
+
+    >>> _power(0.5, 2), _power(1e200, 2)
+    (0.25, inf)
+    """
+    try:
+        return base**exponent
+    except OverflowError:
+        return math.inf
 
 
 def _cosine(a: float, b: float, done: float) -> float:

@@ -7,20 +7,26 @@ the end of one episode to the start of another.
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from dlzoo.errors import UserError, nearest
+from dlzoo.errors import RunFailed, UserError, nearest
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.targets import Actions
+from dlzoo.utils import extras
 
 if TYPE_CHECKING:
     import gymnasium
 
-EXTRA = "pip install 'dlzoo[rl]'"
+W = TypeVar("W")
+
+DEFAULT_MAX_STEPS = 1000
+"""After how many steps an episode is truncated if the environment has no time limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +34,7 @@ class Recipe:
     """How to create an environment: Gymnasium's id and options, then the wrappers in the order of the fields."""
 
     id: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
     max_episode_steps: int | None = None
     frame_skip: int = 1
     grey: bool = False
@@ -42,7 +48,7 @@ class Recipe:
         Raises:
             UserError: an unknown id or option, a missing package, or an unsuitable wrapper.
         """
-        env = _from_gymnasium(self, render)
+        env = _counted_from_zero(_limited(_from_gymnasium(self, render)))
         if self.frame_skip > 1:
             env = _skip(env, self.frame_skip)
         if self.grey or self.resize or _is_image(env):
@@ -59,18 +65,32 @@ class Recipe:
         return env
 
     def spec(self) -> EnvSpec | StatesSpec:
-        """The observation and action spaces as a spec; `UserError` if no model supports them."""
+        """The observation and action spaces as a spec, with a notice if episodes have no limit of their own.
+
+        Raises:
+            UserError: no model supports these spaces.
+        """
         env = self.make()
-        from gymnasium import spaces  # after make(), which reports a missing gymnasium
+        from gymnasium import spaces
+
+        from dlzoo.rl.wrappers import ActionsFromZero, DefaultTimeLimit
 
         observation_space, action_space, env_spec = env.observation_space, env.action_space, env.spec
+        renumbered = _wrapper(env, ActionsFromZero)
+        if _wrapper(env, DefaultTimeLimit) is not None:
+            print(
+                f"notice: {self.id} has no time limit: its episodes are truncated after {DEFAULT_MAX_STEPS:,} steps; "
+                "data.max_episode_steps=… sets another limit",
+                file=sys.stderr,
+            )
         env.close()
         if not isinstance(action_space, spaces.Discrete):
             raise UserError(
                 f"data.id={self.id} has the action space {action_space}; dlzoo's models need discrete actions"
             )
-        actions = Actions(tuple(str(int(action_space.start) + i) for i in range(int(action_space.n))))
-        limit = self.max_episode_steps or (env_spec.max_episode_steps if env_spec else None) or 0
+        first = 0 if renumbered is None else renumbered.first
+        actions = Actions(tuple(str(first + i) for i in range(int(action_space.n))))
+        limit = (env_spec.max_episode_steps if env_spec else None) or 0
         solved = env_spec.reward_threshold if env_spec else None
         if isinstance(observation_space, spaces.Discrete):
             return StatesSpec(self.id, int(observation_space.n), actions, limit, solved)
@@ -95,12 +115,18 @@ class Transitions(NamedTuple):
 
 
 class Environments:
-    """Several environments that are stepped together; ``observations`` (N, ...) are the current ones."""
+    """Several environments that are stepped together; ``observations`` (N, ...) are the current ones.
 
-    def __init__(self, makers: Sequence[Callable[[], gymnasium.Env[Any, Any]]]) -> None:
+    Args:
+        makers: of the environments.
+        id: for messages.
+    """
+
+    def __init__(self, makers: Sequence[Callable[[], gymnasium.Env[Any, Any]]], id: str = "") -> None:
         from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
         self.vector = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
+        self.id = id
         self.num = len(makers)
         self._indices = np.arange(self.num)
         self.finished: list[tuple[float, int]] = []
@@ -111,6 +137,7 @@ class Environments:
         self.observations, _ = self.vector.reset(seed=list(seeds))
         self.needs_reset = np.zeros(self.num, bool)
         self.returns, self.lengths = np.zeros(self.num), np.zeros(self.num, int)
+        self._check_finite(self.returns)
         self.finished.clear()
 
     def step(self, actions: np.ndarray) -> Transitions:
@@ -120,6 +147,7 @@ class Environments:
         self.needs_reset = ended = terminated | truncated
         self.returns += rewards
         self.lengths += ~was_reset
+        self._check_finite(rewards)
         if ended.any():
             for i in np.flatnonzero(ended):
                 self.finished.append((float(self.returns[i]), int(self.lengths[i])))
@@ -131,6 +159,23 @@ class Environments:
             stepped = ~was_reset
             transitions = Transitions(*(part[stepped] for part in transitions))
         return transitions
+
+    def _check_finite(self, rewards: np.ndarray) -> None:
+        """`RunFailed` if an environment has just returned NaN or infinite numbers, from which nothing can be learned.
+
+        Args:
+            rewards: (N,).
+        """
+        for what, values in (("reward", rewards), ("observation", self.observations)):
+            if values.dtype.kind != "f" or np.isfinite(values.sum()) or np.isfinite(values).all():
+                continue
+            env, *place = map(int, np.argwhere(~np.isfinite(values))[0])
+            where = f", at index {place[0] if len(place) == 1 else tuple(place)}" if place else ""
+            raise RunFailed(
+                f"data.id={self.id}: the environment returned {values[env, *place]} in its {what}{where}, after "
+                f"{f'{self.lengths[env]} steps of an episode' if self.lengths[env] else 'a reset'}; it must return "
+                "finite numbers"
+            )
 
     def close(self) -> None:
         self.vector.close()
@@ -156,21 +201,20 @@ def run_episodes(
 
 
 def _from_gymnasium(recipe: Recipe, render: bool) -> gymnasium.Env[Any, Any]:
-    try:
-        import gymnasium as gym
-    except ImportError:
-        raise UserError(f"data: environments need the gymnasium package: {EXTRA}") from None
-    if ":" in recipe.id:  # would import a module named by an untrusted checkpoint
-        raise UserError(f"data.id={recipe.id}: give the id alone, without a module in front")
-    if recipe.id.startswith("ALE/"):
-        _register_atari()
-    if recipe.id not in gym.registry:
-        raise UserError(f"data.id={recipe.id}: Gymnasium has no such environment; {nearest(recipe.id, gym.registry)}")
-    options: dict[str, Any] = {**recipe.options, "render_mode": "rgb_array" if render else None}
+    import gymnasium as gym
+
+    module, _, name = recipe.id.rpartition(":")
+    if module:
+        _import(module, recipe.id)
+    if name.startswith("ALE/"):
+        _register_atari(recipe.id)
+    if name not in gym.registry:
+        raise UserError(f"data.id={recipe.id}: there is no such environment; {nearest(name, gym.registry)}")
+    options: dict[str, Any] = {**recipe.options, **({"render_mode": "rgb_array"} if render else {})}
     if recipe.max_episode_steps is not None:
         options["max_episode_steps"] = recipe.max_episode_steps
     try:
-        return gym.make(recipe.id, disable_env_checker=True, **options)
+        return gym.make(name, disable_env_checker=True, **options)
     except gym.error.DependencyNotInstalled as error:
         raise UserError(f"data.id={recipe.id}: {_one_line(error)}") from None
     except gym.error.DeprecatedEnv as error:
@@ -184,11 +228,57 @@ def _from_gymnasium(recipe: Recipe, render: bool) -> gymnasium.Env[Any, Any]:
         ) from None
 
 
-def _register_atari() -> None:
+def _import(module: str, id: str) -> None:
+    """Import the module in front of an id, which registers the environment. `config.allowlist` has checked its name."""
     try:
-        import ale_py
-    except ImportError:
-        raise UserError("data.id: Atari games need the ale-py package: pip install ale-py") from None
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise UserError(f"data.id={id}: there is no module {error.name}; add its folder to PYTHONPATH") from None
+    except Exception as error:  # importing runs arbitrary code
+        raise UserError(
+            f"data.id={id}: {module} cannot be imported ({type(error).__name__}: {_one_line(error)})"
+        ) from None
+
+
+def _limited(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    """The environment with a time limit, if it has none."""
+    from dlzoo.rl.wrappers import DefaultTimeLimit
+
+    spec = env.spec
+    if spec is None or spec.max_episode_steps is not None or "max_num_frames_per_episode" in spec.kwargs:  # Atari's
+        return env
+    return DefaultTimeLimit(env, DEFAULT_MAX_STEPS)
+
+
+def _counted_from_zero(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    """The environment with discrete actions and states from 0 to n - 1, whatever numbers its own start at."""
+    from gymnasium import spaces
+    from gymnasium.wrappers import TransformObservation
+
+    from dlzoo.rl.wrappers import ActionsFromZero
+
+    actions, states = env.action_space, env.observation_space
+    if isinstance(actions, spaces.Discrete) and actions.start:
+        env = ActionsFromZero(env, int(actions.start), int(actions.n))
+    if isinstance(states, spaces.Discrete) and (first := int(states.start)):
+        env = TransformObservation(env, lambda state: state - first, spaces.Discrete(int(states.n)))
+    return env
+
+
+def _wrapper(env: gymnasium.Env[Any, Any], kind: type[W]) -> W | None:
+    """The wrapper of this kind around an environment."""
+    import gymnasium as gym
+
+    while isinstance(env, gym.Wrapper):
+        if isinstance(env, kind):
+            return env
+        env = env.env
+    return None
+
+
+def _register_atari(id: str) -> None:
+    extras.require(f"data.id={id}", "ale_py")
+    import ale_py
     import gymnasium as gym
 
     gym.register_envs(ale_py)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 from torch import Tensor
 
 from dlzoo.errors import UserError
@@ -46,7 +47,7 @@ class Sample(NamedTuple):
 class ReplayBuffer:
     """The last ``capacity`` transitions, sampled uniformly."""
 
-    def __init__(self, capacity: int, shape: tuple[int, ...], dtype: Any = np.float32) -> None:
+    def __init__(self, capacity: int, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> None:
         self.capacity = capacity
         self.size = 0
         self.next = 0
@@ -151,7 +152,9 @@ class PrioritizedBuffer(ReplayBuffer):
 
     EPSILON = 1e-6
 
-    def __init__(self, capacity: int, shape: tuple[int, ...], dtype: Any = np.float32, *, alpha: float = 0.6) -> None:
+    def __init__(
+        self, capacity: int, shape: tuple[int, ...], dtype: DTypeLike = np.float32, *, alpha: float = 0.6
+    ) -> None:
         super().__init__(capacity, shape, dtype)
         self.alpha = alpha
         self.beta = 0.4

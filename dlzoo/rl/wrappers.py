@@ -1,4 +1,5 @@
-"""Image observations in the layout of the nets: channels first, optionally greyscale and resized, still uint8."""
+"""Wrappers that give every environment the same conventions: image observations in the layout of the nets, actions
+counted from 0, episodes that end."""
 
 from __future__ import annotations
 
@@ -8,6 +9,18 @@ import gymnasium as gym
 import numpy as np
 
 from dlzoo.errors import UserError
+
+
+class DefaultTimeLimit(gym.wrappers.TimeLimit):
+    """Truncates the episodes of an environment that has no time limit."""
+
+
+class ActionsFromZero(gym.wrappers.TransformAction):
+    """Discrete actions from 0 to n - 1; ``first`` is the environment's number of action 0."""
+
+    def __init__(self, env: gym.Env[object, object], first: int, num: int) -> None:
+        super().__init__(env, lambda action: action + first, gym.spaces.Discrete(num))
+        self.first = first
 
 
 class ImageObservation(gym.ObservationWrapper[Any, Any, Any]):
@@ -23,15 +36,16 @@ class ImageObservation(gym.ObservationWrapper[Any, Any, Any]):
     def __init__(self, env: gym.Env[Any, Any], *, grey: bool = False, resize: tuple[int, int] | None = None) -> None:
         super().__init__(env)
         space = env.observation_space
-        if space.dtype != np.uint8 or len(space.shape or ()) not in (2, 3):
+        shape = space.shape or ()
+        if space.dtype != np.uint8 or len(shape) not in (2, 3):
             key = "data.grey=true" if grey else f"data.resize={list(resize or ())}"
             raise UserError(f"{key}: needs uint8 image observations, but this environment has {space}")
         self.grey = grey
         self.size = resize
-        shape = self.observation(np.zeros(space.shape, np.uint8)).shape
-        self.observation_space = gym.spaces.Box(0, 255, shape, np.uint8)
+        converted = self.observation(np.zeros(shape, np.uint8))
+        self.observation_space = gym.spaces.Box(0, 255, converted.shape, np.uint8)
 
-    def observation(self, observation: Any) -> np.ndarray:
+    def observation(self, observation: np.ndarray) -> np.ndarray:
         if self.grey or self.size:
             from PIL import Image
 

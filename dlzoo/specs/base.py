@@ -7,33 +7,36 @@ batches can be read as, or None. A spec of another kind may answer too, such as 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dlzoo.specs.batch import TensorOrDict
     from dlzoo.specs.environments import EnvSpec, StatesSpec
     from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
     from dlzoo.specs.named import NamedSpec, Targets
+    from dlzoo.specs.resize import Resize
     from dlzoo.specs.targets import Actions, Classes, Labels, NextTokens, Values
 
 Difference = tuple[str, str] | None
 """How two specs differ: what this one describes and what the other one does; None if a model takes both."""
 
-MOST_NAMES = 20
+MAX_NAMES = 20
 """That a message lists."""
 
-REGISTRY: dict[str, type[Plain]] = {}
-"""Classes that a stored spec may name; `Plain.__init_subclass__` fills it."""
+REGISTRY: dict[str, type[Storable]] = {}
+"""Classes that a stored spec may name; `Storable.__init_subclass__` fills it."""
 
 
 @dataclass(frozen=True)
-class Plain:
-    """A frozen dataclass of plain values and other `Plain` objects, which checkpoints store by its class's name."""
+class Storable:
+    """A frozen dataclass of plain values and other `Storable` objects, which checkpoints store by its class's name."""
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         known = REGISTRY.setdefault(cls.__name__, cls)
         if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
             raise TypeError(
@@ -59,7 +62,7 @@ class Port:
 
 
 @dataclass(frozen=True)
-class Target(Plain):
+class Target(Storable):
     """What a net learns to predict."""
 
     what: ClassVar[str]
@@ -109,7 +112,12 @@ class Target(Plain):
         """Several targets by name."""
         return None
 
-    def example(self, n: int) -> Any:
+    @property
+    def by_name(self) -> Mapping[str, Target]:
+        """Several targets by name; a single one under the empty name."""
+        return {"": self}
+
+    def example(self, n: int) -> TensorOrDict:
         """Targets of n rows, the same in each call."""
         raise NotImplementedError
 
@@ -117,13 +125,13 @@ class Target(Plain):
         """What an exported model predicts."""
         raise NotImplementedError
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, object]:
         """Names and units of the outputs, for readers of an exported model."""
         return {}
 
     def describe(self, start: int = 0) -> str:
-        """For messages: "3 classes: a, b, c"; of more than `MOST_NAMES` names those around the number ``start``."""
-        first = max(0, start - 2) if len(self.names) > MOST_NAMES else 0
+        """For messages: "3 classes: a, b, c"; of more than `MAX_NAMES` names those around the number ``start``."""
+        first = max(0, start - 2) if len(self.names) > MAX_NAMES else 0
         return f"{len(self.names)} {self.what}: {'…, ' if first else ''}{listed(self.names[first:])}"
 
     def difference(self, other: Target) -> Difference:
@@ -147,7 +155,7 @@ class Target(Plain):
 
 
 @dataclass(frozen=True)
-class Spec(Plain):
+class Spec(Storable):
     """What data promise about their batches."""
 
     what: ClassVar[str]
@@ -203,6 +211,11 @@ class Spec(Plain):
         """Several inputs by name."""
         return None
 
+    @property
+    def by_name(self) -> Mapping[str, Spec]:
+        """Several inputs by name; one alone by an empty name."""
+        return {"": self}
+
     def with_target(self, target: Target) -> Self:
         """The same inputs with another target."""
         return replace(self, target=target)  # type: ignore[call-arg]  # a field of each spec
@@ -211,36 +224,41 @@ class Spec(Plain):
         """The same with mean and standard deviation of the training inputs, per channel or feature."""
         return replace(self, mean=mean, std=std)  # type: ignore[call-arg]  # fields of specs that standardise
 
+    def with_resize(self, resize: Resize) -> Self:
+        """The same with this way of resizing images, unless it states one; other inputs are unchanged."""
+        return self
+
     def ports(self) -> tuple[Port, ...]:
         """What an exported model is given, before anything is done to it."""
         return (Port("x", "float32", ("batch", *self.shape), "values"),)
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, object]:
         """What readers of an exported model need to prepare inputs and to read outputs."""
         return self.target.metadata()
 
     def difference(self, other: Spec) -> Difference:
         """Why a model of this spec cannot take batches of the other; fitted statistics may differ."""
-        if type(self) is not type(other):
+        cls = type(self)
+        if type(other) is not cls:
             return self.describe(), other.describe()
         return self.input_difference(other) or self.target.difference(other.target)
 
-    def input_difference(self, other: Any) -> Difference:
-        """`difference` of the inputs alone, from a spec of the same class."""
+    def input_difference(self, other: Self) -> Difference:
+        """`difference` of the inputs alone."""
         return None if self.shape == other.shape else (self.describe(), other.describe())
 
     def describe(self) -> str:
         """For messages: "images of 1x28x28"."""
         raise NotImplementedError
 
-    def example(self, n: int) -> tuple[Any, Any]:
+    def example(self, n: int) -> tuple[TensorOrDict, TensorOrDict]:
         """Inputs and targets of n rows, the same in each call."""
         raise NotImplementedError
 
 
 def listed(names: tuple[str, ...]) -> str:
     """Names for a message, not too many of them."""
-    return ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
+    return ", ".join(names[:MAX_NAMES]) + (", …" if len(names) > MAX_NAMES else "")
 
 
 def units_differ(a: str, b: str) -> bool:

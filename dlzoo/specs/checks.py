@@ -6,21 +6,21 @@ from collections.abc import Sequence
 
 from dlzoo.errors import UserError
 
-MOST = 2**53
+MAX_INT = 2**53
 """Of any whole number."""
-MOST_STEPS = 100_000
+MAX_HORIZON = 100_000
 """Of a forecast: each step is one pass through the net."""
-LONGEST_TOKEN = 10_000
+MAX_TOKEN_LENGTH = 10_000
 """Characters of an entry of a vocabulary."""
-MOST_WRITTEN = 100
+MAX_SHOWN_LENGTH = 100
 """Characters of a token that are written: a vocabulary of long ones would make megabytes of a sample."""
 
 
-def within(least: int, owner: object, most: int = MOST, **values: int | Sequence[int] | None) -> None:
+def check_range(least: int, owner: object, most: int = MAX_INT, **values: int | Sequence[int] | None) -> None:
     """`UserError` for the first number below ``least`` or above ``most``, by the field that holds it.
 
-    >>> within(1, "", window=12, differences=(1, 12), max_length=None)
-    >>> within(1, "", window=0)
+    >>> check_range(1, "", window=12, differences=(1, 12), max_length=None)
+    >>> check_range(1, "", window=0)
     Traceback (most recent call last):
     dlzoo.errors.UserError: the stored spec, str.window: 0 is not from 1 to 9,007,199,254,740,992
     """
@@ -30,10 +30,10 @@ def within(least: int, owner: object, most: int = MOST, **values: int | Sequence
                 raise UserError(f"the stored spec, {_place(owner, name)}: {value} is not from {least} to {most:,}")
 
 
-def sized(owner: object, length: int, **values: Sequence[object]) -> None:
+def check_length(owner: object, length: int, **values: Sequence[object]) -> None:
     """`UserError` for the first list that is neither empty nor of this length.
 
-    >>> sized("", 2, mean=(0.5, 0.5), std=())
+    >>> check_length("", 2, mean=(0.5, 0.5), std=())
     """
     for name, given in values.items():
         if len(given) not in (0, length):
@@ -42,9 +42,9 @@ def sized(owner: object, length: int, **values: Sequence[object]) -> None:
             )
 
 
-def fitted(owner: object, length: int, mean: Sequence[float], std: Sequence[float]) -> None:
+def check_statistics(owner: object, length: int, mean: Sequence[float], std: Sequence[float]) -> None:
     """Mean and standard deviation: both of this length, or both empty."""
-    sized(owner, length, mean=mean, std=std)
+    check_length(owner, length, mean=mean, std=std)
     if len(mean) != len(std):
         raise UserError(f"the stored spec, {_place(owner, 'std')}: mean and std go together")
 

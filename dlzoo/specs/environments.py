@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dlzoo.specs.base import Spec
-from dlzoo.specs.checks import fitted, within
+from dlzoo.specs.checks import check_range, check_statistics
 from dlzoo.specs.targets import Actions
 
 
@@ -37,13 +37,13 @@ class EnvSpec(Spec):
     std: tuple[float, ...] = ()
 
     def check(self) -> None:
-        within(1, self, shape=self.shape or (0,))
-        within(0, self, max_steps=self.max_steps)
-        if not self.is_picture:
-            fitted(self, self.num_features, self.mean, self.std)
+        check_range(1, self, shape=self.shape or (0,))
+        check_range(0, self, max_steps=self.max_steps)
+        if not self.is_image:
+            check_statistics(self, self.num_features, self.mean, self.std)
 
     @property
-    def is_picture(self) -> bool:
+    def is_image(self) -> bool:
         return len(self.shape) == 3
 
     @property
@@ -55,16 +55,12 @@ class EnvSpec(Spec):
         return self
 
     def describe(self) -> str:
-        shown = f"pictures of {'x'.join(map(str, self.shape))}" if self.is_picture else f"{self.num_features} numbers"
+        shown = f"pictures of {'x'.join(map(str, self.shape))}" if self.is_image else f"{self.num_features} numbers"
         return f"the environment {self.id}, which shows {shown} and takes {self.target.num_outputs} actions"
 
     def example(self, n: int) -> tuple[Tensor, Tensor]:
         draw = torch.Generator().manual_seed(0)
-        x = (
-            torch.rand(n, *self.shape, generator=draw)
-            if self.is_picture
-            else torch.randn(n, *self.shape, generator=draw)
-        )
+        x = torch.rand(n, *self.shape, generator=draw) if self.is_image else torch.randn(n, *self.shape, generator=draw)
         return x, self.target.example(n)
 
 
@@ -73,7 +69,7 @@ class StatesSpec(Spec):
     """An environment with a finite number of states, which it shows as their numbers (B,) int64."""
 
     what: ClassVar[str] = "environments of numbered states"
-    is_picture: ClassVar[bool] = False
+    is_image: ClassVar[bool] = False
     mean: ClassVar[tuple[float, ...]] = ()
     std: ClassVar[tuple[float, ...]] = ()
 
@@ -84,8 +80,8 @@ class StatesSpec(Spec):
     solved: float | None = None
 
     def check(self) -> None:
-        within(1, self, num_states=self.num_states)
-        within(0, self, max_steps=self.max_steps)
+        check_range(1, self, num_states=self.num_states)
+        check_range(0, self, max_steps=self.max_steps)
 
     @property
     def shape(self) -> tuple[int]:

@@ -11,15 +11,24 @@ A batch is a tuple ``(inputs, target)`` or ``(inputs, target, weight)``, weight:
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
-from dlzoo.specs.base import Difference, Plain, Port, Spec, Target, listed, units_differ
-from dlzoo.specs.checks import LONGEST_TOKEN, MOST_STEPS, MOST_WRITTEN, fitted, sized, within
+from dlzoo.specs.base import Difference, Port, Spec, Storable, Target, listed, units_differ
+from dlzoo.specs.batch import TensorOrDict
+from dlzoo.specs.checks import (
+    MAX_HORIZON,
+    MAX_SHOWN_LENGTH,
+    MAX_TOKEN_LENGTH,
+    check_length,
+    check_range,
+    check_statistics,
+)
+from dlzoo.specs.resize import Preprocessing, Resize
 from dlzoo.specs.series_transform import Transform
 from dlzoo.specs.targets import Values
 from dlzoo.specs.tokenizer import PAD, SPECIAL, UNKNOWN, Tokenizer
@@ -27,7 +36,11 @@ from dlzoo.specs.tokenizer import PAD, SPECIAL, UNKNOWN, Tokenizer
 
 @dataclass(frozen=True)
 class ImageSpec(Spec):
-    """Pictures: (B, C, H, W) float32 in [0, 1]. ``mean`` and ``std`` are per channel, fitted on train, or empty."""
+    """Pictures: (B, C, H, W) float32 in [0, 1]. ``mean`` and ``std`` are per channel, fitted on train, or empty.
+
+    ``resize`` states how image files were resized, and the interpolation for nets that resize; ``bits`` the significant
+    bits of files with 16 bits per pixel. Both are None without image files and in checkpoints of earlier versions.
+    """
 
     what: ClassVar[str] = "images"
 
@@ -37,10 +50,17 @@ class ImageSpec(Spec):
     target: Target
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    resize: Resize | None = None
+    bits: int | None = None
 
     def check(self) -> None:
-        within(1, self, channels=self.channels, height=self.height, width=self.width)
-        fitted(self, self.channels, self.mean, self.std)
+        check_range(1, self, channels=self.channels, height=self.height, width=self.width)
+        check_statistics(self, self.channels, self.mean, self.std)
+        check_range(1, self, 16, bits=self.bits)
+        if self.resize is not None and self.resize.resize_size is not None:
+            tall, wide = self.resize.resize_size
+            check_range(self.height, self, resize_size=tall)
+            check_range(self.width, self, resize_size=wide)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -57,16 +77,29 @@ class ImageSpec(Spec):
     def describe(self) -> str:
         return f"images of {self.channels}x{self.height}x{self.width}"
 
-    def ports(self) -> tuple[Port, ...]:
-        return (Port("pixels", "uint8", ("batch", *self.shape), "pixels from 0 to 255, channels first"),)
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return Preprocessing((self.height, self.width), self.resize, bits=self.bits or 16)
 
-    def example(self, n: int) -> tuple[Tensor, Tensor]:
+    def with_resize(self, resize: Resize) -> ImageSpec:
+        return self if self.resize is not None else replace(self, resize=resize)
+
+    def ports(self) -> tuple[Port, ...]:
+        made = f"; files {self.resize.describe((self.height, self.width))}" if self.resize is not None else ""
+        meaning = f"pixels from 0 to 255, channels first{made}"
+        return (Port("pixels", "uint8", ("batch", *self.shape), meaning),)
+
+    def metadata(self) -> dict[str, object]:
+        made = {} if self.resize is None else {"preprocessing": asdict(self.resize)}
+        return super().metadata() | made
+
+    def example(self, n: int) -> tuple[Tensor, TensorOrDict]:
         x = torch.rand(n, *self.shape, generator=torch.Generator().manual_seed(0))
         return x, self.target.example(n)
 
 
 @dataclass(frozen=True)
-class Column(Plain):
+class Column(Storable):
     """One column of a table.
 
     A numeric column gives one feature; a categorical one gives one feature per category (one-hot; a value not seen
@@ -107,7 +140,7 @@ class TableSpec(Spec):
     std: tuple[float, ...] = ()
 
     def check(self) -> None:
-        fitted(self, self.num_features, self.mean, self.std)
+        check_statistics(self, self.num_features, self.mean, self.std)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -131,11 +164,11 @@ class TableSpec(Spec):
     def ports(self) -> tuple[Port, ...]:
         return (Port("x", "float32", ("batch", *self.shape), "features as the columns say, not standardised"),)
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, object]:
         columns = [asdict(column) for column in self.columns]
         return super().metadata() | {"columns": columns, "features": list(self.feature_names)}
 
-    def input_difference(self, other: TableSpec) -> Difference:
+    def input_difference(self, other: Self) -> Difference:
         if sizes := super().input_difference(other):
             return sizes
         for number, (a, b) in enumerate(zip(self.columns, other.columns, strict=False), 1):
@@ -143,7 +176,7 @@ class TableSpec(Spec):
                 return f"column {number} {a.describe()}", b.describe()
         return None
 
-    def example(self, n: int) -> tuple[Tensor, Tensor]:
+    def example(self, n: int) -> tuple[Tensor, TensorOrDict]:
         x = torch.randn(n, self.num_features, generator=torch.Generator().manual_seed(0))
         return x, self.target.example(n)
 
@@ -167,9 +200,9 @@ class TextSpec(Spec):
     vocabulary: tuple[str, ...] = SPECIAL
 
     def check(self) -> None:
-        within(1, self, max_length=self.max_length)
-        within(len(SPECIAL), self, vocabulary=len(self.vocabulary))
-        within(0, self, LONGEST_TOKEN, vocabulary=max(map(len, self.vocabulary)))
+        check_range(1, self, max_length=self.max_length)
+        check_range(len(SPECIAL), self, vocabulary=len(self.vocabulary))
+        check_range(0, self, MAX_TOKEN_LENGTH, vocabulary=max(map(len, self.vocabulary)))
 
     @property
     def num_tokens(self) -> int:
@@ -186,7 +219,7 @@ class TextSpec(Spec):
     def ports(self) -> tuple[Port, ...]:
         return (Port("tokens", "int64", ("batch", "length"), "numbers in the vocabulary, 0 behind a text's end"),)
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, object]:
         return super().metadata() | {
             "vocabulary": list(self.vocabulary),
             "tokenizer": asdict(self.tokenizer),
@@ -195,11 +228,11 @@ class TextSpec(Spec):
         }
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, object]:
         """How a text becomes tokens, by the data's options; the vocabulary is the checkpoint's, whatever the data."""
         return asdict(self.tokenizer) | {"max_length": self.max_length, "keep": self.keep}
 
-    def input_difference(self, other: TextSpec) -> Difference:
+    def input_difference(self, other: Self) -> Difference:
         differ = self.options.items() - other.options.items()
         if not differ:
             return None
@@ -219,9 +252,11 @@ class TextSpec(Spec):
         201
         """
         tokens = (self.vocabulary[i] for i in numbers)
-        return self.tokenizer.join([t if len(t) <= MOST_WRITTEN else f"{t[: MOST_WRITTEN - 1]}…" for t in tokens])
+        return self.tokenizer.join(
+            [t if len(t) <= MAX_SHOWN_LENGTH else f"{t[: MAX_SHOWN_LENGTH - 1]}…" for t in tokens]
+        )
 
-    def example(self, n: int) -> tuple[Tensor, Tensor]:
+    def example(self, n: int) -> tuple[Tensor, TensorOrDict]:
         length = min(self.max_length or 12, 12)
         draw = torch.Generator().manual_seed(0)
         x = torch.randint(1, self.num_tokens, (n, length), generator=draw)
@@ -248,7 +283,7 @@ class SequenceSpec(Spec):
     target: Target
 
     def check(self) -> None:
-        within(1, self, length=self.length, num_inputs=self.num_inputs)
+        check_range(1, self, length=self.length, num_inputs=self.num_inputs)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -265,7 +300,7 @@ class SequenceSpec(Spec):
     def describe(self) -> str:
         return f"sequences of {self.length}x{self.num_inputs}"
 
-    def example(self, n: int) -> tuple[Tensor, Tensor]:
+    def example(self, n: int) -> tuple[Tensor, TensorOrDict]:
         x = torch.randn(n, *self.shape, generator=torch.Generator().manual_seed(0))
         return x, self.target.example(n)
 
@@ -298,10 +333,10 @@ class SeriesSpec(Spec):
     scales: tuple[float, ...] = ()
 
     def check(self) -> None:
-        within(1, self, window=self.window, period=self.period, differences=self.transform.differences)
-        within(1, self, MOST_STEPS, horizon=self.horizon)
-        fitted(self, self.num_columns, self.transform.mean, self.transform.std)
-        sized(self, self.num_columns, scales=self.scales)
+        check_range(1, self, window=self.window, period=self.period, differences=self.transform.differences)
+        check_range(1, self, MAX_HORIZON, horizon=self.horizon)
+        check_statistics(self, self.num_columns, self.transform.mean, self.transform.std)
+        check_length(self, self.num_columns, scales=self.scales)
 
     @property
     def num_columns(self) -> int:
@@ -327,16 +362,16 @@ class SeriesSpec(Spec):
     def describe(self) -> str:
         return f"a series of {', '.join(self.target.names)} by the {self.frequency}, in windows of {self.window}"
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, object]:
         return super().metadata() | {"frequency": self.frequency}
 
-    def input_difference(self, other: SeriesSpec) -> Difference:
+    def input_difference(self, other: Self) -> Difference:
         if sizes := super().input_difference(other):
             return sizes
         if self.frequency != other.frequency:
             return f"values by the {self.frequency}", f"values by the {other.frequency}"
         return None
 
-    def example(self, n: int) -> tuple[Tensor, Tensor]:
+    def example(self, n: int) -> tuple[Tensor, TensorOrDict]:
         x = torch.randn(n, *self.shape, generator=torch.Generator().manual_seed(0))
         return x, torch.cat([x[:, 1:], x[:, :1]], dim=1) if self.consecutive else self.target.example(n)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from torch import Tensor
 
 from dlzoo.errors import UserError
 from dlzoo.specs.base import Difference, Port, Spec, Target, listed
+from dlzoo.specs.batch import TensorOrDict, first_tensor
 from dlzoo.specs.targets import Answer
 
 
@@ -63,13 +64,13 @@ class Targets(Answer):
         """Of a net with one output, which then holds those of each target side by side."""
         return sum(part.num_outputs for part in self.parts)
 
-    def split(self, output: Any) -> dict[str, Tensor]:
+    def split(self, output: TensorOrDict) -> dict[str, Tensor]:
         """The output of each target: of a dict by name as it is, of (B, num_outputs) its part.
 
         Raises:
             UserError: the names, or the number of outputs, are not those of the targets.
         """
-        if type(output) is dict:
+        if isinstance(output, dict):
             if output.keys() != set(self.names):
                 raise UserError(
                     f"the net's outputs are {', '.join(output)}, but the targets {', '.join(self.names)}: give each "
@@ -84,13 +85,13 @@ class Targets(Answer):
         sizes = [part.num_outputs for part in self.parts]
         return dict(zip(self.names, output.split(sizes, dim=-1), strict=True))
 
-    def example(self, n: int) -> dict[str, Any]:
-        return {name: part.example(n) for name, part in self.by_name.items()}
+    def example(self, n: int) -> dict[str, Tensor]:
+        return {name: first_tensor(part.example(n)) for name, part in self.by_name.items()}
 
     def ports(self) -> tuple[Port, ...]:
-        return tuple(_of(name, port) for name, part in self.by_name.items() for port in part.ports())
+        return _named_ports(self.by_name)
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, object]:
         return {"targets": {name: part.metadata() for name, part in self.by_name.items()}}
 
     def describe(self, start: int = 0) -> str:
@@ -105,10 +106,10 @@ class Targets(Answer):
                 return f"{name}: {differ[0]}", f"{name}: {differ[1]}"
         return None
 
-    def fit(self, y: Mapping[str, Any]) -> Targets:
+    def fit(self, y: Mapping[str, Tensor]) -> Targets:
         return Targets.of({name: part.fit(y[name]) for name, part in self.by_name.items()})
 
-    def strata(self, y: Mapping[str, Any]) -> Tensor | None:
+    def strata(self, y: Mapping[str, Tensor]) -> Tensor | None:
         """The class of the first target that has classes."""
         found = (part.strata(y[name]) for name, part in self.by_name.items())
         return next((strata for strata in found if strata is not None), None)
@@ -151,15 +152,17 @@ class NamedSpec(Spec):
         return replace(self, parts=tuple(parts[name] for name in self.names))
 
     def ports(self) -> tuple[Port, ...]:
-        return tuple(_of(name, port) for name, part in self.by_name.items() for port in part.ports())
+        return _named_ports(self.by_name)
 
-    def metadata(self) -> dict[str, Any]:
-        return self.target.metadata() | {"inputs": {name: part.metadata() for name, part in self.by_name.items()}}
+    def metadata(self) -> dict[str, object]:
+        target = self.target.metadata()
+        parts = {name: part.metadata() for name, part in self.by_name.items()}
+        return target | {"parts": {n: {k: v for k, v in own.items() if k not in target} for n, own in parts.items()}}
 
     def describe(self) -> str:
         return f"{len(self.names)} inputs: {listed(tuple(f'{n} ({p.describe()})' for n, p in self.by_name.items()))}"
 
-    def input_difference(self, other: NamedSpec) -> Difference:
+    def input_difference(self, other: Self) -> Difference:
         if self.names != other.names:
             return self.describe(), other.describe()
         for name, part in self.by_name.items():
@@ -170,10 +173,15 @@ class NamedSpec(Spec):
                 return f"{name}: {differ[0]}", f"{name}: {differ[1]}"
         return None
 
-    def example(self, n: int) -> tuple[dict[str, Any], Any]:
-        return {name: part.example(n)[0] for name, part in self.by_name.items()}, self.target.example(n)
+    def example(self, n: int) -> tuple[dict[str, Tensor], TensorOrDict]:
+        return {name: first_tensor(part.example(n)[0]) for name, part in self.by_name.items()}, self.target.example(n)
 
 
-def _of(name: str, port: Port) -> Port:
-    """A port of one part: what it holds stands behind the part's name."""
-    return replace(port, name=f"{name}_{port.name}")
+def _named_ports(parts: Mapping[str, Spec] | Mapping[str, Target]) -> tuple[Port, ...]:
+    """One port for each part, by the part's name; free sizes other than the batch's are the part's own."""
+    ports = []
+    for name, part in parts.items():
+        (port,) = part.ports()
+        shape = tuple(f"{name}_{size}" if type(size) is str and size != "batch" else size for size in port.shape)
+        ports.append(replace(port, name=name, shape=shape))
+    return tuple(ports)

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dlzoo.specs.base import Plain
+from dlzoo.specs.base import Storable
 
 
 @dataclass(frozen=True)
-class Transform(Plain):
+class Transform(Storable):
     """Raw values (N, D) of D columns over time <-> steps (N - num_lost, D).
 
     Args:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from dlzoo.specs.base import Port, Target
-from dlzoo.specs.checks import sized, within
+from dlzoo.specs.checks import check_length, check_range
+from dlzoo.specs.scaling import AS_IS, Scaling
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Answer(Target):
 class Classes(Answer):
     """Target: one of ``num_outputs`` classes, given as (B,) int64, or as (B, K) probabilities after mixing.
 
-    ``counts`` are the classes' numbers of training rows, or empty.
+    ``counts`` are the classes' numbers of training rows, or empty. Without ``has_probabilities`` a prediction is one
+    class and no more, given as a one-hot row: threshold units and clusters only decide.
     """
 
     what: ClassVar[str] = "classes"
@@ -32,11 +34,12 @@ class Classes(Answer):
 
     names: tuple[str, ...]
     counts: tuple[int, ...] = ()
+    has_probabilities: bool = True
 
     def check(self) -> None:
-        within(1, self, names=len(self.names))
-        within(0, self, counts=self.counts)
-        sized(self, len(self.names), counts=self.counts)
+        check_range(1, self, names=len(self.names))
+        check_range(0, self, counts=self.counts)
+        check_length(self, len(self.names), counts=self.counts)
 
     @property
     def num_outputs(self) -> int:
@@ -50,9 +53,12 @@ class Classes(Answer):
         return self
 
     def ports(self) -> tuple[Port, ...]:
-        return (Port("probabilities", "float32", ("batch", self.num_outputs), "of the classes, in their order"),)
+        shape = ("batch", self.num_outputs)
+        if not self.has_probabilities:
+            return (Port("classes", "float32", shape, "1 for the predicted class, in their order, else 0"),)
+        return (Port("probabilities", "float32", shape, "of the classes, in their order"),)
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, object]:
         return {"classes": list(self.names)}
 
     def fit(self, y: Tensor) -> Classes:
@@ -89,7 +95,7 @@ class Labels(Answer):
     def ports(self) -> tuple[Port, ...]:
         return (Port("probabilities", "float32", ("batch", self.num_outputs), "of each label, in their order"),)
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, object]:
         return {"labels": list(self.names)}
 
     def fit(self, y: Tensor) -> Labels:
@@ -98,16 +104,18 @@ class Labels(Answer):
 
 @dataclass(frozen=True)
 class Values(Answer):
-    """Target: real numbers, (B, D) float32, in the units named."""
+    """Target: real numbers, (B, D) float32, in the units named; a net learns them scaled."""
 
     what: ClassVar[str] = "values"
 
     names: tuple[str, ...]
     units: tuple[str, ...] = ()
+    scaling: Scaling = AS_IS
 
     def check(self) -> None:
-        within(1, self, names=len(self.names))
-        sized(self, len(self.names), units=self.units)
+        check_range(1, self, names=len(self.names))
+        check_length(self, len(self.names), units=self.units)
+        check_length(self, len(self.names), **{"scaling.mean": self.scaling.mean})
 
     @property
     def num_outputs(self) -> int:
@@ -123,8 +131,16 @@ class Values(Answer):
     def ports(self) -> tuple[Port, ...]:
         return (Port("values", "float32", ("batch", self.num_outputs), "in the units of the training data"),)
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, object]:
         return {"values": list(self.names), "units": list(self.units)}
+
+    def scaled(self, y: Tensor, *, log: bool = False) -> Values:
+        """The same with the scaling of the training rows y: (N, D).
+
+        Args:
+            log: of their logarithms.
+        """
+        return replace(self, scaling=Scaling(log).fit(y))
 
 
 @dataclass(frozen=True)
@@ -138,7 +154,7 @@ class NextTokens(Target):
     units: ClassVar[tuple[str, ...]] = ()
 
     def check(self) -> None:
-        within(1, self, num_outputs=self.num_outputs)
+        check_range(1, self, num_outputs=self.num_outputs)
 
     @property
     def next_tokens(self) -> NextTokens:
@@ -165,5 +181,5 @@ class Actions(Target):
     def actions(self) -> Actions:
         return self
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, object]:
         return {"actions": list(self.names)}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from dlzoo.specs.base import Plain
+from dlzoo.specs.base import Storable
 
 Level = Literal["word", "char"]
 
@@ -27,7 +27,7 @@ _CLOSING, _OPENING = frozenset(".,;:!?)]}%'\u2019\u2026"), frozenset("([{$#@")
 
 
 @dataclass(frozen=True)
-class Tokenizer(Plain):
+class Tokenizer(Storable):
     """Splits text into tokens.
 
     Args:

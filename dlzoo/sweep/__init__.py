@@ -1,8 +1,8 @@
-"""Sweeps, ``python train.py -m …``: a grid of every combination, or a search over a space.
+"""Sweeps, ``dlzoo train -m …``: a grid of every combination, or a search over a space.
 
 `driver` controls the sweep: it takes the next trial from a grid or from `search` (Optuna), has `runner` execute it in
-another process, and finishes with the table and the plots of `report`. A trial is one run of ``train.py`` with its own
-overrides.
+another process, and finishes with the table and the plots of `report`. A trial is one run of ``dlzoo train`` with its
+own overrides.
 
 Only a grid that is submitted to SLURM, ``hydra/launcher=submitit_slurm``, is left to Hydra: all its jobs are submitted
 together.
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dlzoo.errors import UserError
+from dlzoo.utils import extras
 
 
 def is_requested(argv: Sequence[str]) -> bool:
@@ -27,13 +28,10 @@ def is_submitted(argv: Sequence[str]) -> bool:
     Raises:
         UserError: the launcher is not installed, or a search is requested.
     """
-    from importlib.util import find_spec
-
     chosen = [override for override in argv if override.startswith("hydra/launcher=submitit_")]
     if not chosen:
         return False
-    if find_spec("submitit") is None or find_spec("hydra_plugins.hydra_submitit_launcher") is None:
-        raise UserError(f"{chosen[-1]} needs hydra-submitit-launcher: pip install 'dlzoo[slurm]'")
+    extras.require(chosen[-1], "submitit", "hydra_plugins.hydra_submitit_launcher")
     if any(override.startswith("sweep=") for override in argv):
         raise UserError(
             f"{chosen[-1]}: a search needs reports from its trials while they run; start the same search in several "

@@ -18,6 +18,9 @@ class EpochReport(NamedTuple):
     mode: str | None
     """min or max; None if the sweep chose the metric itself."""
     value: float
+    tie_break: float = 0.0
+    """Of epochs and trials with the same value, the one with the lowest is best."""
+    tie_break_metric: str = ""
 
 
 class TrialEnd(NamedTuple):

@@ -5,35 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
 
 from dlzoo.config import compose as config
+from dlzoo.config import early_checks
 from dlzoo.config import overrides as config_overrides
 from dlzoo.config.allowlist import Trust
 from dlzoo.errors import UserError
 from dlzoo.sweep import settings
 from dlzoo.sweep.settings import Settings
+from dlzoo.utils import type_checks
 
 
 @dataclass(frozen=True)
 class CommandLine:
-    """The arguments of ``python train.py -m …``."""
+    """The arguments of ``dlzoo train -m …``."""
 
     flags: list[str]
     """Hydra's flags, without -m."""
     overrides: list[str]
-    """Overrides shared by all trials."""
+    """Overrides shared by all trials, which write their output to files: ``quiet`` is none of them."""
     swept: list[Override]
     settings: Settings
     is_search: bool
-    base: Any
+    base: DictConfig
     """The config composed from the shared overrides, with Hydra's node."""
+    is_quiet: bool = False
+    """Whether only warnings and the results are printed."""
 
     @property
     def shared(self) -> list[str]:
@@ -72,13 +76,17 @@ def read(argv: Sequence[str]) -> CommandLine:
     pairs = [*zip(texts, overrides, strict=True)]
     sweep_overrides = [text for text, override in pairs if _key(override).split(".")[0] == "sweep"]
     others = [pair for pair in pairs if pair[0] not in sweep_overrides]
+    if params := sweeper_params(flags, others):
+        return read([*flags, *texts, *config.prepare(params)])
     for override in overrides:
         if _key(override) in ("hydra/launcher", "hydra/sweeper"):
             raise UserError(
-                f"{_key(override)}: trials run in dlzoo's own worker processes; to use several processes or machines, "
-                "start the same search in each, with sweep.storage=<database URL> if they share no folder; a grid "
-                "can be submitted to SLURM: hydra/launcher=submitit_slurm"
+                f"{_key(override)}: trials run in dlzoo's own worker processes: sweep.jobs=4 runs four at a time; to "
+                "use several machines, start the same search on each, with sweep.storage=<database URL> if they share "
+                "no folder; a grid can be submitted to SLURM: hydra/launcher=submitit_slurm"
             )
+        if _key(override) == "hydra.run.dir":
+            raise UserError("hydra.run.dir is the folder of a single run: with -m, set hydra.sweep.dir=…")
         if _key(override) == "sweep" and override.is_sweep_override():
             raise UserError(
                 f"{override.input_line}: choose one method; to combine files, give a list: sweep=[hyperband,mlp_mnist]"
@@ -88,13 +96,33 @@ def read(argv: Sequence[str]) -> CommandLine:
     settings.check_files(parsed_settings, Trust.of(texts), config.known_keys(flags))
     given = {_key(override) for _, override in others}
     first = [text for text in parsed_settings.words if text.split("=")[0].lstrip("+") not in given]
-    fixed = [text for text, override in others if not override.is_sweep_override()]
+    fixed = [text for text, override in others if not override.is_sweep_override() and _key(override) != "quiet"]
     shared = [*config.prepare(first), *fixed]
     swept = [override for _, override in others if override.is_sweep_override()]
-    return CommandLine(flags, shared, swept, parsed_settings, is_search, compose(shared, flags))
+    own = [text for text, override in others if _key(override) == "quiet"]
+    if any(override.is_sweep_override() for override in overrides if _key(override) == "quiet"):
+        raise UserError("quiet is an option of the whole sweep: give it one value")
+    base = compose([*shared, *own], flags)
+    type_checks.check_value(base.quiet, bool, "quiet")
+    early_checks.check(base, shared, reads_user_files=bool(config_overrides.extra_dirs(flags)))
+    return CommandLine(flags, shared, swept, parsed_settings, is_search, base, base.quiet)
 
 
-def compose(overrides: Sequence[str], flags: Sequence[str]) -> Any:
+def sweeper_params(flags: Sequence[str], pairs: Sequence[tuple[str, Override]]) -> list[str]:
+    """What an experiment sweeps by ``hydra.sweeper.params``, as overrides.
+
+    Args:
+        pairs: the overrides of the command line, as text and parsed; they take precedence.
+    """
+    chosen = [text for text, override in pairs if _key(override) == "experiment" and not override.is_sweep_override()]
+    if not chosen:
+        return []
+    params = config.compose_with_hydra(chosen, flags).hydra.sweeper.get("params") or {}
+    given = {_key(override) for _, override in pairs}
+    return [f"{key}={value}" for key, value in params.items() if key not in given]
+
+
+def compose(overrides: Sequence[str], flags: Sequence[str]) -> DictConfig:
     """The config of a run including Hydra's node, with interpolations that can be resolved."""
     cfg = config.compose_with_hydra(overrides, flags)
     HydraConfig.instance().set_config(cfg)

@@ -1,15 +1,15 @@
-"""Runs ``python train.py -m …``, from the command line to the exit code."""
+"""Runs ``dlzoo train -m …``, from the command line to the exit code."""
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from dlzoo.config import allowlist as trust
 from dlzoo.config import compose as config
 from dlzoo.config import run_dir as folders
-from dlzoo.config import run_files
+from dlzoo.config import run_files, stored_overrides
 from dlzoo.config.allowlist import Trust
 from dlzoo.errors import UserError
 from dlzoo.sweep import command_line, report, resume
@@ -17,11 +17,12 @@ from dlzoo.sweep import space as spaces
 from dlzoo.sweep.channel import EpochReport, TrialEnd
 from dlzoo.sweep.command_line import CommandLine
 from dlzoo.sweep.record import Record, Trial
-from dlzoo.sweep.runner import Runner
+from dlzoo.sweep.runner import Job, Pool, Runner
 from dlzoo.sweep.search import LOCK_OF_STUDY, Search, study_name
 from dlzoo.sweep.space import Space
 from dlzoo.training import results
-from dlzoo.utils import locks
+from dlzoo.utils import extras, locks
+from dlzoo.utils.output import quietly
 
 MAX_IDENTICAL_ERRORS = 3
 """A search stops if this many first trials fail with the same error: the mistake is in what they share."""
@@ -53,38 +54,54 @@ def grid(line: CommandLine) -> int:
 
 def grid_in(folder: Path, line: CommandLine, points: Sequence[Sequence[str]]) -> int:
     """Run the grid in a folder whose lock this process holds."""
-    record = resume.record_in(folder, line, points)
+    with quietly(enabled=line.is_quiet):
+        record = resume.record_in(folder, line, points)
     done = {trial.number for trial in record.trials}
-    with Runner() as runner:
-        for number, point in enumerate(points):
-            if number not in done:
-                run_point(line, number, point, record, runner, folder)
+    waiting = [(number, point) for number, point in enumerate(points) if number not in done]
+    num_workers = max(1, min(line.settings.jobs, len(waiting)))
+    with quietly(enabled=line.is_quiet), Pool(num_workers) as pool:
+        pool.run([grid_jobs(line, waiting, record, folder)] * num_workers)
+    record.trials.sort(key=lambda trial: trial.number)
     report.finish(record, folder)
     return 2 if record.num_failed else 0
 
 
-def run_point(
-    line: CommandLine, number: int, point: Sequence[str], record: Record, runner: Runner, folder: Path
-) -> None:
-    """Run one combination of a grid."""
-    trial = Trial(number, list(point), {key.lstrip("+"): value for key, _, value in (w.partition("=") for w in point)})
-    record.trials.append(trial)
+def grid_jobs(
+    line: CommandLine, points: Sequence[tuple[int, Sequence[str]]], record: Record, folder: Path
+) -> Iterator[Job]:
+    """The combinations of a grid as jobs that add their trials to the record.
 
-    def on_epoch(epoch: EpochReport) -> bool:
-        if epoch.mode is not None:
-            record.metric, record.mode = epoch.metric, epoch.mode
-        trial.add(epoch, record.mode)
-        report.show_epoch(trial, epoch)
-        return trial.state == "failed"
-
-    try:
-        run_folder = line.folder_of(number, point, folder)
-    except UserError as error:
-        trial.end(str(error))
-    else:
+    Args:
+        points: their numbers and overrides.
+    """
+    for number, point in points:
+        params = {key.lstrip("+"): value for key, _, value in (override.partition("=") for override in point)}
+        trial = Trial(number, list(point), params)
+        record.trials.append(trial)
+        try:
+            run_folder = line.folder_of(number, point, folder)
+        except UserError as error:
+            end_point(trial, str(error), record, folder)
+            continue
         trial.folder = str(run_folder)
         record.write(folder)
-        trial.end(runner.run(line.run_overrides(point, run_folder), run_folder, on_epoch).reason)
+
+        def on_epoch(epoch: EpochReport, trial: Trial = trial) -> bool:
+            if epoch.mode is not None:
+                record.metric, record.mode = epoch.metric, epoch.mode
+            trial.add(epoch, record.mode)
+            report.show_epoch(trial, epoch)
+            return trial.state == "failed"
+
+        def on_end(end: TrialEnd, trial: Trial = trial) -> None:
+            end_point(trial, end.reason, record, folder)
+
+        yield Job(line.run_overrides(point, run_folder), run_folder, on_epoch, on_end)
+
+
+def end_point(trial: Trial, reason: str, record: Record, folder: Path) -> None:
+    """Record and print how a combination of a grid ended."""
+    trial.end(reason)
     report.show_trial(trial, record.metric)
     record.write(folder)
 
@@ -96,11 +113,13 @@ def own_files(folder: Path) -> None:
         UserError: there is a link in it, such as the folder of a trial, that leads out.
     """
     run_files.check_links(folder, except_for=(LOCK_OF_STUDY,))
+    run_files.check_pipes(folder)
     run_files.unshare(folder)
 
 
 def search(line: CommandLine) -> int:
     """Run the requested number of trials, then train and test the winner."""
+    extras.require("a search", "optuna")
     settings = line.settings
     space = space_of(line)
     metric = line.metric
@@ -111,26 +130,32 @@ def search(line: CommandLine) -> int:
         folder = Path(line.base.hydra.sweep.dir)
     line.folder_of(0, spaces.to_overrides(space, spaces.sample(space)), folder)  # catches a misspelt key in the space
     own_files(folder)
-    study = Search(settings, space, metric, name, folder, line.base.trainer.get("max_epochs") or 0)
-    report.announce(study.trials(), settings, folder)
+    max_epochs, peers = line.base.trainer.get("max_epochs") or 0, set[str]()
+    studies = [Search(settings, space, metric, name, folder, max_epochs, peers) for _ in range(settings.jobs)]
+    study = studies[0]
+    with quietly(enabled=line.is_quiet):
+        report.announce(study.trials(), settings, folder)
 
     def record() -> Record:
         return Record(line.shared, metric, study.mode, study.trials())
 
     errors: list[str] = []
-    with Runner() as runner:
-        while (trial := study.claim()) is not None:
-            errors.append(run_trial(line, study, trial, runner, folder))
-            report.show_trial(trial, metric)
-            record().write(folder)
-            if len(errors) == MAX_IDENTICAL_ERRORS and len({*errors}) == 1 and errors[0]:
-                raise UserError(
-                    f"the first {MAX_IDENTICAL_ERRORS} trials failed with the same error, so the search stops"
-                )
+
+    def on_end(trial: Trial, error: str) -> None:
+        report.show_trial(trial, metric)
         record().write(folder)
+        errors.append(error)
+        if len(errors) == MAX_IDENTICAL_ERRORS and len({*errors}) == 1 and errors[0]:
+            raise UserError(f"the first {MAX_IDENTICAL_ERRORS} trials failed with the same error, so the search stops")
+
+    with Pool(settings.jobs) as pool:
+        with quietly(enabled=line.is_quiet):
+            pool.run([search_jobs(line, worker, folder, on_end) for worker in studies])
+        record().write(folder)
+        study.draw(metric)
         report.finish(record(), folder)
         if settings.winner != "none":
-            retrain_winner(line, study, record(), runner, folder)
+            retrain_winner(line, study, record(), pool.runners[0], folder)
     return 2 if record().num_failed else 0
 
 
@@ -144,25 +169,33 @@ def space_of(line: CommandLine) -> Space:
     return space
 
 
-def run_trial(line: CommandLine, study: Search, trial: Trial, runner: Runner, folder: Path) -> str:
-    """Run a claimed trial and record its outcome; returns the error if its overrides are invalid."""
+def search_jobs(line: CommandLine, study: Search, folder: Path, on_end: Callable[[Trial, str], None]) -> Iterator[Job]:
+    """The trials that a worker of a search claims, one after the other.
 
-    def on_epoch(epoch: EpochReport) -> bool:
-        should_continue = study.should_continue(trial, epoch)
-        report.show_epoch(trial, epoch)
-        return not should_continue
+    Args:
+        on_end: called with each ended trial, and the error if its overrides are invalid.
+    """
 
-    try:
-        run_folder = line.folder_of(trial.number, trial.words, folder)
-    except UserError as error:
-        outcome = TrialEnd(str(error))
-    else:
+    def end(trial: Trial, outcome: TrialEnd) -> None:
+        trial.end(outcome.reason)
+        study.tell(trial)
+        on_end(trial, "" if outcome.ends_worker else outcome.reason)
+
+    while (trial := study.claim()) is not None:
+        try:
+            run_folder = line.folder_of(trial.number, trial.words, folder)
+        except UserError as error:
+            end(trial, TrialEnd(str(error)))
+            continue
         trial.folder = str(run_folder)
+
+        def on_epoch(epoch: EpochReport, trial: Trial = trial) -> bool:
+            should_continue = study.should_continue(trial, epoch)
+            report.show_epoch(trial, epoch)
+            return not should_continue
+
         overrides = [*line.run_overrides(trial.words, run_folder), "test=false"]
-        outcome = runner.run(overrides, run_folder, on_epoch, study.heartbeat)
-    trial.end(outcome.reason)
-    study.tell(trial)
-    return "" if outcome.ends_worker else outcome.reason
+        yield Job(overrides, run_folder, on_epoch, functools.partial(end, trial), study.heartbeat)
 
 
 def retrain_winner(line: CommandLine, study: Search, record: Record, runner: Runner, folder: Path) -> None:
@@ -180,7 +213,7 @@ def retrain_winner(line: CommandLine, study: Search, record: Record, runner: Run
             results.show(results.read(run_folder), run_folder)
         return
     known = config.known_keys(line.flags)
-    if trust.check_stored(best.found, f"the study in {folder}", Trust.of(line.overrides), known) != best.found:
+    if stored_overrides.check(best.found, f"the study in {folder}", Trust.of(line.overrides), known) != best.found:
         raise UserError(f"the study in {folder} sets where the winner writes its output; no sweep does that")
     print(f"\ntrial {best.number} won; retraining and testing it")
     overrides = line.run_overrides([*best.words, *best.found], run_folder)
@@ -193,7 +226,9 @@ def retrain_winner(line: CommandLine, study: Search, record: Record, runner: Run
         report.show_epoch(best, epoch)
         return False
 
-    if reason := runner.run(overrides, run_folder, on_epoch).reason:
+    with quietly(enabled=line.is_quiet):
+        reason = runner.run(overrides, run_folder, on_epoch).reason
+    if reason:
         raise UserError(f"training the winner failed: {reason}")
     study.mark_winner_done(best.number)
     results.show(results.read(run_folder), run_folder)

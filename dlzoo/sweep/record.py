@@ -6,15 +6,20 @@ import dataclasses
 import io
 import json
 import math
+import os
+import statistics
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from dlzoo.checkpoint.run_paths import to_relative
 from dlzoo.config import run_files
+from dlzoo.config.overrides import check_stored_size
 from dlzoo.errors import UserError
 from dlzoo.sweep.channel import EpochReport
+from dlzoo.sweep.space import Value
 from dlzoo.training import results
 from dlzoo.utils import csv_writer as csv_files
 from dlzoo.utils import files as paths
@@ -25,26 +30,27 @@ FILE = "sweep.json"
 State = Literal["running", "complete", "pruned", "failed"]
 
 
-RECORD: dict[str, run_files.Kind] = {
-    "words": run_files.is_texts,
-    "metric": run_files.is_text_or_none,
+RECORD: dict[str, run_files.Check] = {
+    "words": run_files.is_list_of_str,
+    "metric": run_files.is_str_or_none,
     "mode": lambda value: value in ("min", "max"),
     "trials": lambda value: isinstance(value, list),
 }
 """The entries of ``sweep.json`` and the check for each."""
-TRIAL: dict[str, run_files.Kind] = {
+TRIAL: dict[str, run_files.Check] = {
     "number": run_files.is_count,
-    "words": run_files.is_texts,
-    "params": lambda value: isinstance(value, dict) and all(map(run_files.is_plain, value.values())),
+    "words": run_files.is_list_of_str,
+    "params": lambda value: isinstance(value, dict) and all(map(run_files.is_scalar, value.values())),
     "state": lambda value: isinstance(value, str),
     "value": lambda value: value is None or run_files.is_number(value),
+    "tie_break": lambda value: value is None or run_files.is_number(value),
     "best_epoch": lambda value: value is None or run_files.is_count(value),
     "epochs": run_files.is_count,
     "seconds": run_files.is_number,
     "reason": lambda value: isinstance(value, str),
     "metrics": lambda value: isinstance(value, dict) and all(map(run_files.is_number, value.values())),
-    "folder": lambda value: isinstance(value, str),
-    "found": run_files.is_texts,
+    "folder": paths.is_path,
+    "found": run_files.is_list_of_str,
 }
 
 
@@ -55,11 +61,13 @@ class Trial:
     number: int
     words: list[str]
     """The overrides of this trial alone."""
-    params: dict[str, Any]
+    params: Mapping[str, Value | None]
     """The same as values, by hyperparameter."""
     state: State = "running"
     value: float | None = None
     """Best value of the metric over the epochs."""
+    tie_break: float | None = None
+    """Of the best epoch: among equal values the lowest is best."""
     best_epoch: int | None = None
     epochs: int = 0
     """Number of epochs trained."""
@@ -75,12 +83,14 @@ class Trial:
     def add(self, report: EpochReport, mode: str) -> None:
         """Record a finished epoch; a metric that is not finite makes the trial fail."""
         self.epochs = report.epoch
-        if not math.isfinite(report.value):
-            self.state, self.reason = "failed", f"{report.metric} is {report.value} in epoch {report.epoch}"
-            return
-        better = self.value is None or (report.value < self.value if mode == "min" else report.value > self.value)
-        if better:
-            self.value, self.best_epoch = report.value, report.epoch
+        for name, value in ((report.metric, report.value), (report.tie_break_metric, report.tie_break)):
+            if not math.isfinite(value):
+                self.state, self.reason = "failed", f"{name} is {value} in epoch {report.epoch}"
+                return
+        sign = 1 if mode == "min" else -1
+        reached = (sign * report.value, report.tie_break)
+        if self.value is None or reached < (sign * self.value, self.tie_break or 0.0):
+            self.value, self.tie_break, self.best_epoch = report.value, report.tie_break, report.epoch
 
     def end(self, reason: str) -> None:
         """Record the end of the run, which failed if a reason is given."""
@@ -94,6 +104,41 @@ class Trial:
         self.found = outcome.get("found", [])
         self.epochs = max(self.epochs, outcome["epochs"])
         self.metrics = {name: value for name, value in outcome["metrics"].items() if value is not None}
+
+
+@dataclass
+class Setting:
+    """Hyperparameters, with one trial for each seed."""
+
+    words: list[str]
+    """The overrides of its trials, without the seed."""
+    trials: list[Trial]
+
+    @property
+    def measured(self) -> list[Trial]:
+        """The trials that reached a value."""
+        return [trial for trial in self.trials if trial.state != "failed" and trial.value is not None]
+
+    @property
+    def mean(self) -> float | None:
+        """Of the metric over the seeds; None if one of them failed or has no value yet."""
+        values = [trial.value for trial in self.measured if trial.value is not None]
+        return statistics.fmean(values) if len(values) == len(self.trials) else None
+
+    @property
+    def mean_tie_break(self) -> float:
+        return statistics.fmean([trial.tie_break or 0.0 for trial in self.measured] or [0.0])
+
+    def over_seeds(self, name: str | None = None) -> tuple[float, float] | None:
+        """Mean and standard deviation (0 for one seed) of a metric, or of the sweep's; None if no trial has it."""
+        values = [trial.value if name is None else trial.metrics.get(name) for trial in self.measured]
+        known = [value for value in values if value is not None]
+        return (statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else 0.0) if known else None
+
+
+def is_seed(override: str) -> bool:
+    """Whether an override sets the run's seed."""
+    return override.partition("=")[0].lstrip("+") == "seed"
 
 
 @dataclass
@@ -111,13 +156,35 @@ class Record:
         sign = 1 if self.mode == "min" else -1
         return sorted(
             self.trials,
-            key=lambda t: (t.state == "failed", t.value is None, sign * (t.value or 0.0), t.number),
+            key=lambda t: (
+                t.state == "failed", t.value is None, sign * (t.value or 0.0), t.tie_break or 0.0, t.number
+            ),
+        )  # fmt: skip
+
+    def settings(self) -> list[Setting]:
+        """The trials that differ in ``seed`` alone, together; sorted from best to worst, failed ones last."""
+        groups: dict[tuple[str, ...], list[Trial]] = {}
+        for trial in self.trials:
+            groups.setdefault(tuple(word for word in trial.words if not is_seed(word)), []).append(trial)
+        sign = 1 if self.mode == "min" else -1
+        settings = [Setting(list(words), trials) for words, trials in groups.items()]
+        return sorted(
+            settings,
+            key=lambda s: (s.mean is None, sign * (s.mean or 0.0), s.mean_tie_break, s.trials[0].number),
         )
 
+    @property
+    def has_repeats(self) -> bool:
+        """Whether trials differ in their seed alone."""
+        return any(len(setting.trials) > 1 for setting in self.settings())
+
     def best(self) -> Trial | None:
-        """The best trial, if any succeeded and was measured."""
-        first = next(iter(self.ranked()), None)
-        return first if first is not None and first.state != "failed" and first.value is not None else None
+        """The best trial, if any succeeded and was measured; with repeated seeds the first of the best setting."""
+        if self.has_repeats:
+            first = self.settings()[0]
+            return first.measured[0] if first.measured else None
+        ranked = self.ranked()
+        return ranked[0] if ranked and ranked[0].state != "failed" and ranked[0].value is not None else None
 
     @property
     def param_names(self) -> list[str]:
@@ -163,9 +230,10 @@ def read(folder: Path) -> Record:
     """
     path = folder / FILE
     if not path.is_file():
-        raise UserError(f"{folder} contains no {FILE}: give the folder that a sweep (python train.py -m …) printed")
-    plain = run_files.mapping(untrusted.read_json(path, 4 * untrusted.MAX_BYTES), path)
+        raise UserError(f"{folder} contains no {FILE}: give the folder that a sweep (dlzoo train -m …) printed")
+    plain: dict[str, Any] = run_files.mapping(untrusted.read_json(path, 4 * untrusted.MAX_BYTES), path)
     run_files.check(plain, RECORD, path)
+    check_stored_size(plain["words"], path)
     trials = [_trial(trial, f"trials[{i}]", path) for i, trial in enumerate(plain["trials"])]
     return Record(plain["words"], plain["metric"], plain["mode"], trials)
 
@@ -173,8 +241,9 @@ def read(folder: Path) -> Record:
 def _trial(plain: Any, key: str, path: Path) -> Trial:
     """One trial of a record. Its folder is resolved inside the sweep's folder, which may have been moved."""
     plain = run_files.mapping(plain, path, key)
-    plain = {"found": [], **plain}  # older versions did not write it
+    plain = {"found": [], "tie_break": None, **plain}  # older versions did not write these
     run_files.check(plain, TRIAL, path, f"{key}.")
+    check_stored_size([*plain["words"], *plain["found"]], f"{path}: {key}")
     if plain["state"] not in (states := typing.get_args(State)):
         run_files.refuse(path, f"{key}.state", plain["state"], f"one of {', '.join(states)}")
     folder = absolute_folder(plain["folder"], path.parent)
@@ -182,17 +251,17 @@ def _trial(plain: Any, key: str, path: Path) -> Trial:
     return Trial(**known | {"folder": folder})
 
 
-def check_stored(stored: dict[str, Any], path: Path, key: str) -> None:
+def check_stored(stored: Mapping[str, object], path: Path, key: str) -> None:
     """Check the attributes that a study stores for a trial by the rules of `sweep.json`; absent ones are allowed."""
-    run_files.check(stored, {name: TRIAL[name] for name in stored if name in TRIAL}, path, f"{key}.")
+    run_files.check(dict(stored), {name: TRIAL[name] for name in stored if name in TRIAL}, path, f"{key}.")
 
 
-def is_decision(value: Any) -> bool:
+def is_decision(value: object) -> bool:
     """Whether this is what a study holds of a trial that was or was not pruned."""
     return (
         isinstance(value, dict)
         and run_files.is_count(value.get("epoch"))
-        and run_files.is_text_or_none(value.get("reason"))
+        and run_files.is_str_or_none(value.get("reason"))
         and isinstance(notes := value.get("notes"), dict)
         and all(run_files.is_number(note) for note in notes.values())
     )
@@ -200,10 +269,12 @@ def is_decision(value: Any) -> bool:
 
 def relative_folder(run: str, sweep: Path) -> str:
     """A run folder relative to the sweep's folder, which may be moved."""
-    return to_relative(Path(run).resolve(), sweep.resolve()) if run else run
+    return to_relative(os.path.realpath(run), Path(os.path.realpath(sweep))) if run else run
 
 
 def absolute_folder(run: str, sweep: Path) -> str:
     """Where a run folder of the sweep is now: always inside the sweep's folder, whatever is stored."""
-    folder = sweep / run
-    return str(folder if run_files.is_inside(sweep, folder) else sweep / folder.name) if run else run
+    if not run:
+        return run
+    places = (sweep / run, sweep / Path(run).name)  # the second name may be .., or that of a link
+    return str(next((place for place in places if run_files.is_inside(sweep, place)), sweep))

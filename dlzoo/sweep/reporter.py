@@ -15,7 +15,7 @@ class Trial(Observer):
     Outside a sweep, for example when a trial's checkpoint is resumed on its own, it does nothing.
 
     Args:
-        metric: the metric to report; None: the one by which the task selects its best checkpoint.
+        metric: the metric to report; None: those by which the task's runs are compared.
     """
 
     def __init__(self, *, metric: str | None = None) -> None:
@@ -29,11 +29,12 @@ class Trial(Observer):
         if not self.validated:
             return
         self.validated = False
-        monitored, mode = task_of(pl_module).monitor
-        metric, available = self.metric or monitored, trainer.callback_metrics
+        available = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        (metric, mode), *others = [(self.metric, "min")] if self.metric else task_of(pl_module).ranking
         if metric not in available:
             names = ", ".join(sorted(name for name in available if name.startswith("val/")))
             raise UserError(f"sweep.metric={metric} is not measured in this run; choose from {names}")
+        ties = [(available[name] * (1 if way == "min" else -1), name) for name, way in others if name in available]
         stop = False
         if trainer.is_global_zero:
             report = channel.EpochReport(
@@ -41,7 +42,8 @@ class Trial(Observer):
                 trainer.max_epochs,
                 metric,
                 None if self.metric else mode,
-                float(available[metric]),
+                available[metric],
+                *(ties[0] if ties else ()),
             )
             stop = channel.report(report)
         if trainer.strategy.broadcast(stop):  # every rank stops after the same epoch

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from dlzoo.config import run_dir as folders
+from dlzoo.errors import visible
 from dlzoo.sweep import record
 from dlzoo.sweep.command_line import CommandLine
 from dlzoo.sweep.record import Record
-from dlzoo.training.resume import compared
+from dlzoo.training.resume import comparable
 
 
 def grid_folder(line: CommandLine, points: Sequence[Sequence[str]]) -> Path:
@@ -30,7 +31,7 @@ def record_in(folder: Path, line: CommandLine, points: Sequence[Sequence[str]]) 
     """The record of a grid in this folder; with resume=auto, it starts with the completed trials."""
     stored = stored_record(folder, line, points) if line.base.resume == "auto" else None
     if stored is not None:
-        print(f"resuming {folder}: {len(stored.trials)} of {len(points)} trials are done", flush=True)
+        print(f"resuming {visible(folder)}: {len(stored.trials)} of {len(points)} trials are done", flush=True)
         return stored
     metric = line.metric
     return Record(line.shared, metric, "min" if metric is None else line.settings.direction(metric), [])
@@ -51,6 +52,6 @@ def stored_record(folder: Path, line: CommandLine, points: Sequence[Sequence[str
 
 def is_same(stored: Record, line: CommandLine, points: Sequence[Sequence[str]]) -> bool:
     """Whether the trials that a grid has recorded so far are those of this command line."""
-    return compared(stored.words) == compared(line.shared) and all(
+    return comparable(stored.words) == comparable(line.shared) and all(
         trial.number < len(points) and trial.words == [*points[trial.number]] for trial in stored.trials
     )

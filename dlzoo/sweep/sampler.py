@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from optuna import pruners, samplers
@@ -35,7 +34,7 @@ class PerTrialSeed(samplers.BaseSampler):
         self.name = name
         self.seed = seed
         self.distributions = distributions or {}
-        self._drawn: dict[str, Any] = {}
+        self._drawn: dict[str, object] = {}
         self._sampler: samplers.BaseSampler = samplers.RandomSampler(seed)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -49,12 +48,12 @@ class PerTrialSeed(samplers.BaseSampler):
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         return self._sampler.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
+    ) -> object:
         for name, distribution in {**self.distributions, param_name: param_distribution}.items():
             if param_name in self._drawn:
                 break

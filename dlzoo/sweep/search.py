@@ -7,6 +7,7 @@ detects this and reruns it with the same number and values. So a killed search r
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ import socket
 import time
 import uuid
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,8 @@ from dlzoo.sweep.channel import EpochReport
 from dlzoo.sweep.record import Trial, absolute_folder, check_stored, is_decision, relative_folder
 from dlzoo.sweep.settings import Settings
 from dlzoo.sweep.space import Space
+from dlzoo.utils import locks
+from dlzoo.utils.archives import is_alive
 
 if TYPE_CHECKING:
     import optuna
@@ -32,6 +36,11 @@ if TYPE_CHECKING:
 
 HEARTBEAT_TIMEOUT = 600.0
 """Seconds without a heartbeat after which a trial on another machine is considered dead."""
+
+LOCK_TIMEOUT = 30.0
+"""Seconds after which Optuna's lock is considered left behind; it is held for milliseconds."""
+ASKING_TIMEOUT = 120.0
+"""Seconds to wait for other processes of the search, each of which asks for one trial."""
 
 JOURNAL = "study.journal"
 """The file of a study in a folder. Untrusted, like everything else in a sweep folder."""
@@ -44,15 +53,30 @@ EXCLUDED = "aside-"
 
 
 class Search:
-    """A study as seen by this process."""
+    """A study as seen by one of its workers.
 
-    def __init__(self, settings: Settings, space: Space, metric: str, name: str, folder: Path, max_epochs: int) -> None:
+    Args:
+        peers: the ids of all workers of this process, to which the new one is added.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        space: Space,
+        metric: str,
+        name: str,
+        folder: Path,
+        max_epochs: int,
+        peers: set[str] | None = None,
+    ) -> None:
         self.settings = settings
         self.space = space
         self.mode = settings.direction(metric)
         if settings.pruner == "hyperband" and max_epochs < 1:
             raise UserError(f"sweep=hyperband divides up epochs: set trainer.max_epochs={max_epochs} to 1 or more")
         self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.peers = set() if peers is None else peers
+        self.peers.add(self.worker_id)
         self.folder = folder
         self.study = _open(settings, self.mode, name, folder, max_epochs, space)
         described = {"space": repr(space), "metric": metric, "sampler": settings.sampler, "pruner": settings.pruner}
@@ -78,12 +102,10 @@ class Search:
 
     def _ask(self) -> optuna.Trial | None:
         """A trial whose process has died, else a new one if the budget allows; reserved for this process."""
-        from filelock import FileLock
-
         from dlzoo.sweep.sampler import to_optuna
 
         distributions = {name: to_optuna(entry) for name, entry in self.space.items()}
-        with FileLock(self.folder / ".asking.lock"):  # two processes must not revive the same trial
+        with locks.locked(self.folder, ".asking.lock", ASKING_TIMEOUT):  # two must not revive the same trial
             self._revive()
             if not self._has_budget():
                 return None
@@ -161,12 +183,38 @@ class Search:
         claimed = self.study.user_attrs.get("winner") or {}
         if not isinstance(claimed, dict):
             refuse(self.folder / JOURNAL, "winner", claimed, "a mapping")
-        if claimed.get("number") == number and (
-            claimed.get("done") or not _is_gone(f"{claimed.get('worker')}", self.worker_id)
-        ):
+        if claimed.get("number") == number and (claimed.get("done") or not self._has_died(f"{claimed.get('worker')}")):
             return False
         self.study.set_user_attr("winner", {"number": number, "worker": self.worker_id, "done": False})
         return True
+
+    def draw(self, metric: str) -> None:
+        """Write Optuna's plots: ``optimization_history.png``, and ``slices.png``, the metric over each hyperparameter.
+
+        They are left out for fewer than two complete trials.
+        """
+        if len(self.study.get_trials(deepcopy=False, states=(_states()["complete"],))) < 2:
+            return
+        import matplotlib
+        from matplotlib import pyplot
+        from optuna.visualization import matplotlib as plots
+
+        from dlzoo.visualization.plots import save
+
+        with matplotlib.rc_context(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that these plots are experimental
+            pyplot.switch_backend("agg")
+            drawn: dict[str, Callable[..., object]] = {
+                "optimization_history": plots.plot_optimization_history,
+                "slices": plots.plot_slice,
+            }
+            for name, draw in drawn.items():
+                draw(self.study, target_name=metric)
+                save(pyplot.gcf(), self.folder / f"{name}.png")
+                pyplot.close()
+
+    def _has_died(self, worker: str) -> bool:
+        return worker not in self.peers and _is_gone(worker, self.worker_id)
 
     def mark_winner_done(self, number: int) -> None:
         self.study.set_user_attr("winner", {"number": number, "worker": self.worker_id, "done": True})
@@ -174,7 +222,7 @@ class Search:
     def _new_trial(self, source: Any) -> Trial:
         """A trial before its first epoch, ignoring anything that a process that died may have stored for it."""
         for name, value in source.params.items():
-            if name in self.space and not spaces.holds(self.space[name], value):
+            if name in self.space and not spaces.is_valid(self.space[name], value):
                 where = f"trial {source.number}.{name}"
                 refuse(self.folder / JOURNAL, where, value, f"one of {short(self.space[name])}")
         return Trial(
@@ -220,11 +268,13 @@ class Search:
             if not is_number(last_seen):
                 refuse(self.folder / JOURNAL, f"trial {trial.number}.alive", last_seen, "a number")
             worker = trial.user_attrs.get("worker")
+            if not isinstance(worker, str | None):
+                refuse(self.folder / JOURNAL, f"trial {trial.number}.worker", worker, "the name of a process")
             is_ours = worker is None and self.settings.storage is None  # it died while asking, under the lock
             if (
                 time.time() - last_seen < HEARTBEAT_TIMEOUT
                 and not is_ours
-                and (worker is None or not _is_gone(worker, self.worker_id))
+                and (worker is None or not self._has_died(worker))
             ):
                 continue
             if f"{EXCLUDED}{trial.number}" not in self.study.user_attrs:
@@ -244,7 +294,7 @@ class Search:
         self.study.set_user_attr(f"{EXCLUDED}{number}", reason)
 
 
-def study_name(settings: Settings, space: Space, overrides: list[str], choices: Any) -> str:
+def study_name(settings: Settings, space: Space, overrides: list[str], choices: Mapping[str, str]) -> str:
     """A reproducible name: method, model, data, and a hash of everything that defines a trial."""
     if settings.name is not None:
         return settings.name
@@ -252,16 +302,13 @@ def study_name(settings: Settings, space: Space, overrides: list[str], choices: 
     relevant = sorted(o for o in overrides if not o.startswith(where))
     method = [settings.sampler, settings.pruner, settings.factor, settings.min_epochs, settings.metric, settings.mode]
     fingerprint = json.dumps([relevant, sorted(map(str, space.items())), method, settings.seed])
-    names = [settings.sampler if settings.pruner == "none" else settings.pruner]
+    names: list[str] = [settings.sampler if settings.pruner == "none" else settings.pruner]
     names += [choices[group] for group in ("model", "data") if group not in space]
     return "-".join([*names, hashlib.sha256(fingerprint.encode()).hexdigest()[:6]])
 
 
 def _open(settings: Settings, mode: str, name: str, folder: Path, max_epochs: int, space: Space) -> optuna.Study:
-    try:
-        import optuna
-    except ImportError:
-        raise UserError("a search needs the optuna package: pip install 'dlzoo[sweep]'") from None
+    import optuna
     from optuna.storages import JournalStorage, get_storage
     from optuna.storages.journal import JournalFileBackend
 
@@ -274,7 +321,9 @@ def _open(settings: Settings, mode: str, name: str, folder: Path, max_epochs: in
         raise UserError(f"{folder / JOURNAL} is not a regular file")
     try:
         if settings.storage is None:
-            storage: Any = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+            backend = JournalFileBackend(str(folder.resolve() / JOURNAL))  # absolute, so that its lock leads to it
+            remove_dangling_lock(folder)
+            storage: Any = JournalStorage(backend)
         else:
             storage = get_storage(settings.storage)
         return optuna.create_study(
@@ -293,6 +342,18 @@ def _open(settings: Settings, mode: str, name: str, folder: Path, max_epochs: in
         raise UserError(f"sweep.storage={settings.storage or folder}: {reason}") from None
 
 
+def remove_dangling_lock(folder: Path) -> None:
+    """Remove a lock of the study that is a symlink to nothing: Optuna would wait for it without end, since it asks for
+    the age of what the link leads to. One that is still young may be held where the folder has another path."""
+    lock, started = folder / LOCK_OF_STUDY, time.monotonic()
+    while lock.is_symlink() and not os.path.exists(lock):
+        with contextlib.suppress(FileNotFoundError):
+            age = time.time() - lock.lstat().st_mtime
+            if age > LOCK_TIMEOUT or time.monotonic() - started > LOCK_TIMEOUT:
+                lock.unlink()
+        time.sleep(0.1)
+
+
 def _sql_error() -> type[Exception]:
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -308,13 +369,7 @@ def _is_gone(worker: str, worker_id: str) -> bool:
         return False
     if pid == my_pid:  # the pid was reused by this process
         return True
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+    return not is_alive(int(pid))
 
 
 def _states() -> dict[str, Any]:

@@ -10,11 +10,13 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
-from dlzoo.config import allowlist as trust
 from dlzoo.config import compose as config
+from dlzoo.config import stored_overrides
 from dlzoo.config.allowlist import Trust
 from dlzoo.errors import UserError, at_least, nearest, short
+from dlzoo.sweep import space as spaces
 from dlzoo.utils import type_checks
+from dlzoo.utils.processes import check_processes
 
 SamplerName = Literal["random", "tpe", "gp"]
 PrunerName = Literal["none", "median", "halving", "hyperband"]
@@ -25,7 +27,7 @@ LOWER_IS_BETTER = ("loss", "rmse", "mae", "mse", "mape", "smape", "mase", "perpl
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a search; a grid uses only ``metric`` and ``mode``."""
+    """Settings of a search; a grid uses only ``metric``, ``mode`` and ``jobs``."""
 
     sampler: SamplerName = "tpe"
     """How values are sampled: at random, by a tree-structured Parzen estimator, or by a Gaussian process."""
@@ -33,6 +35,8 @@ class Settings:
     """Which pruner decides after each epoch whether a trial continues."""
     trials: int = 20
     """Total number over all processes and restarts: completed, pruned and failed."""
+    jobs: int = 1
+    """Number of trials that run at the same time, each in a process of its own, which share processors and GPUs."""
     epochs: int | None = None
     """Total epochs over all trials; the search ends when either limit is reached."""
     min_epochs: int = 1
@@ -51,7 +55,7 @@ class Settings:
     """An Optuna storage URL, to share a study between machines; null: a file in the sweep folder, for processes."""
     name: str | None = None
     """Name of the study and its folder; null: derived from the search, so that the same command resumes it."""
-    space: dict[str, Any] = field(default_factory=dict)
+    space: dict[str, object] = field(default_factory=dict)
     """See dlzoo/sweep/space.py."""
     words: list[str] = field(default_factory=list)
     """Overrides that every trial starts with; the command line takes precedence."""
@@ -90,8 +94,11 @@ def read(overrides: Sequence[str], flags: Sequence[str] = ()) -> Settings:
             raise UserError(f"sweep.{name}: there is no such setting; {nearest(str(name), fields)}")
         type_checks.check_value(value, hints[name], f"sweep.{name}")
     settings = Settings(**plain)
-    at_least(1, "sweep", trials=settings.trials, epochs=settings.epochs, min_epochs=settings.min_epochs)
+    at_least(
+        1, "sweep", trials=settings.trials, jobs=settings.jobs, epochs=settings.epochs, min_epochs=settings.min_epochs
+    )
     at_least(2, "sweep", factor=settings.factor)
+    check_processes("sweep.jobs", settings.jobs)
     return settings
 
 
@@ -101,18 +108,10 @@ def check_files(settings: Settings, trusted: Trust, known: Sequence[str]) -> Non
     Args:
         known: keys that an override may start with.
     """
-    texts = [f"{key}={value}" for key, entry in settings.space.items() for value in _values(entry)]
-    for override in (*settings.words, *texts):
-        if trust.check_stored([override], "sweep", trusted, known) != [override]:
+    for override in (*settings.words, *spaces.words_of(spaces.from_yaml(settings.space))):
+        if stored_overrides.check([override], "sweep", trusted, known) != [override]:
             raise UserError(f"sweep sets {short(override)}: where a run writes may only be set on the command line")
-    if settings.storage is not None and "sweep.storage" not in trusted.typed:
-        raise UserError(f"sweep.storage={short(settings.storage)} is set by a file: give it on the command line")
+    if settings.storage is not None and "sweep.storage" not in trusted.cli_values:
+        raise UserError(f"sweep.storage={short(settings.storage)} is set in a file: only the command line may set it")
     if settings.name is not None and ("/" in settings.name or settings.name in (".", "..")):
         raise UserError(f"sweep.name={short(settings.name)}: give the name of a folder, not a path")
-
-
-def _values(entry: Any) -> list[Any]:
-    """The choices in an entry of a space; 0 stands for any value of a range."""
-    if isinstance(entry, list):
-        return entry
-    return [choice for part in entry.values() for choice in _values(part)] if isinstance(entry, dict) else [0]

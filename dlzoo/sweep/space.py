@@ -14,13 +14,15 @@ A sweep on the command line replaces the entry of its key or adds one: ``optimiz
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsFloat
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.errors import HydraException
 
-from dlzoo.errors import UserError, nearest
+from dlzoo.config.overrides import parsed
+from dlzoo.errors import UserError, nearest, short
 
 DIGITS = 4
 """Significant digits of a sampled float, so that a trial is named, run and repeated with the same value."""
@@ -50,11 +52,14 @@ class Choice:
 Space = dict[str, Range | Choice]
 """By the name of each parameter: its key, or ``<key>.length`` and ``<key>.each`` for a list of equal values."""
 
-Params = Mapping[str, Any]
+Value = str | int | float
+"""The value of a parameter: text for the command line, or a number."""
+
+Params = Mapping[str, Value]
 """A value for each parameter of a space."""
 
 
-def from_yaml(plain: Mapping[str, Any]) -> Space:
+def from_yaml(plain: Mapping[str, object]) -> Space:
     """The space that ``sweep.space`` describes.
 
     >>> from_yaml({"net.hidden": {"length": [1, 2], "each": {"low": 4, "high": 8}}})["net.hidden.each"]
@@ -114,7 +119,7 @@ def _checked(entry: Range, where: str) -> Range:
     return entry
 
 
-def rounded(space: Space, params: Params) -> dict[str, Any]:
+def rounded(space: Space, params: Params) -> dict[str, Value]:
     """The values rounded as they are run and displayed."""
     return {
         name: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
@@ -123,7 +128,7 @@ def rounded(space: Space, params: Params) -> dict[str, Any]:
     }
 
 
-def holds(entry: Range | Choice, value: Any) -> bool:
+def is_valid(entry: Range | Choice, value: object) -> bool:
     """Whether a value is valid for an entry; for a range, any number is."""
     if isinstance(entry, Choice):
         return value in entry.values
@@ -148,6 +153,30 @@ def to_overrides(space: Space, params: Params) -> list[str]:
     return [f"{key}={text}" for key, text in sorted(texts.items(), key=lambda item: "." in item[0])]
 
 
+def words_of(space: Space) -> Iterator[str]:
+    """Overrides that contain every value of a space as a trial is given it; one stands for all numbers of a range.
+
+    Raises:
+        UserError: an element of a list that is no value by itself, so that elements side by side would be something
+            else: one with an opening quote, for example.
+    """
+    for name, entry in space.items():
+        for value in entry.values if isinstance(entry, Choice) else (entry.low,):
+            yield f"{name}={value}"
+            if name.endswith(".each"):  # its length may come from the command line
+                _check_element(f"{value}", name)
+                yield f"{name.removesuffix('.each')}=[{value},{value}]"
+
+
+def _check_element(text: str, name: str) -> None:
+    try:
+        is_value = not parsed(f"{name}={text}").is_sweep_override()
+    except HydraException:
+        is_value = False
+    if not is_value:
+        raise UserError(f"sweep.space {name}={short(text)}: this is not one value")
+
+
 def key_of(name: str, space: Space) -> str:
     """The config key that a parameter belongs to."""
     key, _, part = name.rpartition(".")
@@ -155,9 +184,23 @@ def key_of(name: str, space: Space) -> str:
     return key if is_list else name
 
 
-def sample(space: Space) -> dict[str, Any]:
+def sample(space: Space) -> dict[str, Value]:
     """One point of the space, to check a command line with."""
     return {name: e.low if isinstance(e, Range) else e.values[0] for name, e in space.items()}
+
+
+def as_number(value: object) -> float | None:
+    """The value as a number; None if it is none.
+
+    >>> [as_number(value) for value in (1, "1e-3", "sgd", None)]
+    [1.0, 0.001, None, None]
+    """
+    if not isinstance(value, str | SupportsFloat):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
 
 
 def _as_text(value: Any) -> str:

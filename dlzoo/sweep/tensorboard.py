@@ -1,61 +1,66 @@
-"""TensorBoard's HPARAMS tab for a sweep folder: each run's hyperparameters alongside its metrics.
+"""TensorBoard's HPARAMS tab for a sweep folder: each trial with its hyperparameters and its best value.
 
-TensorBoard takes the columns of that table from a single experiment, the first that it finds. So in a sweep the runs do
-not write their own: the sweep writes one experiment with all columns, and a session into each run's folder.
+A run that ends writes its hyperparameters itself (dlzoo/callbacks/tensorboard_logger.py). The sweep adds the best value
+of each, and the hyperparameters of those that did not end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dlzoo.sweep.record import Record, Trial
+from dlzoo.sweep.space import as_number
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 SUFFIX = ".sweep"
 """Suffix of these event files, which are rewritten each time."""
 
 
 def write(record: Record, folder: Path) -> None:
-    """Write the experiment into the sweep folder, and a session into each run folder that exists on this machine."""
-    from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
-
+    """Write a session into each run folder that exists on this machine."""
     names = record.param_names
-    numeric = {name: all(is_number(trial.params.get(name)) for trial in record.trials) for name in names}
-    kinds = {True: api_pb2.DATA_TYPE_FLOAT64, False: api_pb2.DATA_TYPE_STRING}
-    infos = [api_pb2.HParamInfo(name=name, type=kinds[numeric[name]]) for name in names]
-    tags = [tag_of_best(record), *record.metric_names]
-    metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in tags]
-    experiment = plugin_data_pb2.HParamsPluginData(
-        experiment=api_pb2.Experiment(hparam_infos=infos, metric_infos=metrics)
-    )
-    write_events(folder, [message(metadata.EXPERIMENT_TAG, experiment)])
+    numeric = {name: all(as_number(trial.params.get(name)) is not None for trial in record.trials) for name in names}
+    for old in folder.glob(f"events.*{SUFFIX}"):  # of an earlier version, which fixed the columns of the table
+        old.unlink()
     for trial in record.trials:
         if trial.folder and Path(trial.folder).is_dir():
-            params = {name: float(v) if numeric[name] else str(v) for name, v in trial.params.items()}
+            numbers = {name: as_number(value) for name, value in trial.params.items() if numeric[name]}
+            others = {name: str(value) for name, value in trial.params.items() if not numeric[name]}
+            params = others | {name: number for name, number in numbers.items() if number is not None}
             write_events(Path(trial.folder), session(record, trial, params))
 
 
-def session(record: Record, trial: Trial, params: dict[str, Any]) -> list[Any]:
-    """The hyperparameters of a trial, its best value, and its status."""
+def session(record: Record, trial: Trial, params: Mapping[str, float | str]) -> list[Summary]:
+    """The best value of a trial, and unless it has written them itself, its hyperparameters and its status."""
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams import api_pb2, metadata
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 
+    best = (
+        []
+        if trial.value is None
+        else [Summary(value=[Summary.Value(tag=tag_of_best(record), simple_value=trial.value)])]
+    )
+    if trial.state == "complete" and [*Path(trial.folder).glob("hparams.yaml")]:
+        return best
     start = SessionStartInfo()
     for name, value in params.items():
         setattr(start.hparams[name], "number_value" if isinstance(value, float) else "string_value", value)
     ends = {"running": "STATUS_RUNNING", "failed": "STATUS_FAILURE"}
     end = SessionEndInfo(status=api_pb2.Status.Value(ends.get(trial.state, "STATUS_SUCCESS")))
-    best = [] if trial.value is None else [Summary.Value(tag=tag_of_best(record), simple_value=trial.value)]
     return [
         message(metadata.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=start)),
-        Summary(value=best),
+        *best,
         message(metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=end)),
     ]
 
 
-def message(tag: str, content: Any) -> Any:
+def message(tag: str, content: HParamsPluginData) -> Summary:
     """A summary for TensorBoard's HPARAMS plugin, whose own helpers need TensorFlow."""
     from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
     from tensorboard.plugins.hparams.metadata import PLUGIN_DATA_VERSION, PLUGIN_NAME
@@ -66,10 +71,12 @@ def message(tag: str, content: Any) -> Any:
 
 
 def tag_of_best(record: Record) -> str:
-    return f"best_{record.metric}"
+    """In the group of the metric, so that it does not stand in front of all others: val/best_accuracy."""
+    group, _, name = str(record.metric).rpartition("/")
+    return f"{group}/best_{name}" if group else f"best_{name}"
 
 
-def write_events(folder: Path, summaries: Sequence[Any]) -> None:
+def write_events(folder: Path, summaries: Sequence[Summary]) -> None:
     """Replace the sweep's event file in a folder."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -80,16 +87,3 @@ def write_events(folder: Path, summaries: Sequence[Any]) -> None:
     for each in summaries:
         writer.add_event(Event(step=0, summary=each))
     writer.close()
-
-
-def is_number(value: Any) -> bool:
-    """Whether TensorBoard can sort by it as a number.
-
-    >>> [is_number(value) for value in (1, "1e-3", "sgd", None)]
-    [True, True, False, False]
-    """
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True

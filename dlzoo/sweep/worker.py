@@ -1,6 +1,6 @@
 """The worker process, which runs trials one after another and so pays for imports and start-up only once.
 
-Each trial runs as ``python train.py <overrides>`` would, with its own folder; its output goes to ``log.txt`` there.
+Each trial runs as ``dlzoo train <overrides>`` would, with its own folder; its output goes to ``log.txt`` there.
 Lightning launches the other ranks of a distributed run from ``sys.argv``, which holds the trial's overrides, so no rank
 ever starts the sweep again.
 """
@@ -24,9 +24,15 @@ from dlzoo.sweep import channel
 from dlzoo.sweep.channel import TrialEnd
 
 
-def serve(sweep: Connection) -> None:
-    """Run the trials that the sweep sends, until it closes the connection."""
+def serve(sweep: Connection, num_threads: int | None = None) -> None:
+    """Run the trials that the sweep sends, until it closes the connection.
+
+    Args:
+        num_threads: of PyTorch, unless the environment sets them; None leaves them to it.
+    """
     channel.connect(sweep)
+    if num_threads is not None:
+        os.environ.setdefault("OMP_NUM_THREADS", f"{num_threads}")  # torch is imported with the first trial
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep handles Ctrl-C
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError):
@@ -55,7 +61,7 @@ def run(overrides: Sequence[str], folder: Path) -> TrialEnd:
             traceback.print_exc()
             return TrialEnd(" ".join(f"{type(error).__name__}: {error}".split())[:300], True)
     had_ranks = os.environ.get("MASTER_PORT") != port  # Lightning launches ranks only once per process
-    reason = " ".join(launch.FAILED[-1].split()) if launch.FAILED else f"exit code {code}"
+    reason = " ".join(launch.REPORTED_ERRORS[-1].split()) if launch.REPORTED_ERRORS else f"exit code {code}"
     return TrialEnd("" if code == 0 else reason, had_ranks)
 
 

@@ -9,13 +9,13 @@ the batch.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dlzoo.losses.heads import Head
 from dlzoo.specs.batch import Batch
+from dlzoo.tasks.supervised import LossKind
 from dlzoo.tasks.unit_rule import UnitRule
 
 
@@ -35,10 +35,11 @@ class DeltaRule(UnitRule):
         weights = F.one_hot(target, num_classes) if target.ndim == 1 else target
         return (2 * weights - 1 - outputs)[:, -num_units:]
 
-    def loss(self, outputs: Any, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        each = self.error(outputs, target).square().sum(1) / 2
-        factors = self.objective.weights(target, weight)
-        return each.mean() if factors is None else (each * factors).sum() / self._total(factors)
+    def mean_loss(
+        self, head: Head, output: Tensor, target: Tensor, weight: Tensor | None = None, kind: LossKind = "minimized"
+    ) -> Tensor:
+        each = self.error(output, target).square().sum(1) / 2
+        return each.mean() if weight is None else (each * weight).sum() / self._total(weight)
 
     @torch.no_grad()
     def learn_batch(self, batch: Batch, batch_idx: int) -> None:

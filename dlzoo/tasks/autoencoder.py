@@ -20,9 +20,9 @@ from dlzoo.losses.functional import widen
 from dlzoo.nets.base import EncoderDecoder
 from dlzoo.specs.base import Spec
 from dlzoo.specs.batch import Batch
-from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.corruption import NoiseName, corruption
 from dlzoo.tasks.interfaces import Encoding
+from dlzoo.tasks.optimization import OptimizerFactory, SchedulerFactory
 
 LossName = Literal["mse", "bce"]
 
@@ -42,6 +42,7 @@ class Autoencoding(Encoding):
     """
 
     net_type = EncoderDecoder
+    net: EncoderDecoder
 
     def __init__(
         self,
@@ -138,7 +139,7 @@ class Autoencoding(Encoding):
             metric.reset()
 
     def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.net.encode(self.standardize(x))
+        return widen(self.net.encode(self.standardize(x)))
 
     def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         return widen(self.net.decode(latents)).sigmoid()

@@ -1,17 +1,17 @@
-"""Base class of all tasks: input standardisation, an optimizer with its schedule, cheap running means."""
+"""Base class of all tasks: input standardisation, cheap running means, and what a resumed run needs."""
 
 from __future__ import annotations
 
 import inspect
-import os
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
-from lightning.pytorch.utilities.types import LRSchedulerConfig
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -22,22 +22,21 @@ from dlzoo.distributed.noise import GeneratorNoise, GlobalBatchNoise, Noise
 from dlzoo.errors import SpecError, UserError
 from dlzoo.layers.basic import Standardize, StandardizeNamed
 from dlzoo.nets.base import BackboneNet, Net
-from dlzoo.optim.lr_schedules import UNLIMITED, Plan
 from dlzoo.specs.base import Spec, Target
+from dlzoo.specs.batch import TensorOrDict
 from dlzoo.specs.targets import Classes, Values
 from dlzoo.tasks.capabilities import Capabilities
+from dlzoo.tasks.half_precision import keep_metrics_in_single_precision
+from dlzoo.tasks.optimization import Optimization, OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.running_mean import RunningMean
 from dlzoo.utils import rng as random_state
 from dlzoo.utils import state_checks
 
-OptimizerFactory = Callable[..., Optimizer]
-SchedulerFactory = Callable[[Optimizer, Plan], list[dict[str, Any]]]
-
-BESIDE = "arrays_beside"
+SIDECAR_ARRAYS = "arrays_beside"
 """The key of a checkpoint for arrays that are stored in a file alongside it (checkpoint/sidecar.py)."""
 
 
-class Task(Capabilities, pl.LightningModule):
+class Task(Capabilities, Optimization):
     """A net and how it is trained.
 
     Args:
@@ -63,11 +62,13 @@ class Task(Capabilities, pl.LightningModule):
     uses_optimizer: ClassVar[bool] = True
     """Whether the task uses an optimizer; if not, optimizer and scheduler options are rejected."""
 
-    goes_on_within_epochs: ClassVar[bool] = True
+    resumes_mid_epoch: ClassVar[bool] = True
     """Whether a mid-epoch checkpoint holds everything needed to resume."""
 
-    monitor: tuple[str, str] = ("val/loss", "min")
-    """The validation metric that selects the best checkpoint, and its direction."""
+    @property
+    def ranking(self) -> tuple[tuple[str, str], ...]:
+        """The validation metrics that runs are compared by, with their directions; the second one breaks ties."""
+        return (self.monitor,)
 
     def __init__(
         self,
@@ -90,19 +91,26 @@ class Task(Capabilities, pl.LightningModule):
         """Whether the current step has non-finite values and is skipped (training/nan_guard/)."""
         self.skipped_steps = 0
         """Number of skipped steps so far."""
+        self.seconds_before = 0.0
+        """Seconds that the run was trained for before it was resumed."""
+        self._started = time.perf_counter()
         self._resume_state: dict[str, Any] | None = None
         self.noise: Noise = GeneratorNoise()
         """Random numbers for the rows of the current training batch."""
         self._shared: torch.Generator | None = None
         """Generator with the same state on all ranks."""
         self._norms: list[SyncedBatchNorm] = []
-        self.drawn_so_far: Tensor | None = None
+        self.initial_rng_state: Tensor | None = None
         """State of torch's CPU generator after setup; Lightning reseeds each process."""
         self.is_validated = False
         """Whether the current epoch has been validated at least once."""
-        self.share = 1.0
+        self.rank_weight = 1.0
         """This rank's fraction of the batch's rows, times the number of ranks; 0: its rows count on another rank.
         Gradients are multiplied by it, so that their mean over ranks is that of the whole batch's mean loss."""
+        self.batch_weight = 1.0
+        """This batch's fraction of the rows of its step, times the number of batches that gradients are accumulated
+        over. Gradients, which are divided by that number, are multiplied by it, so that those of a step are those of
+        its rows in one batch, also if the last batch of an epoch is smaller or its last step has fewer batches."""
 
     @classmethod
     def check_target(cls, target: Target) -> None:
@@ -111,8 +119,8 @@ class Task(Capabilities, pl.LightningModule):
             learns = " or ".join(kind.what for kind in cls.targets)
             raise SpecError(f"this task learns {learns}, but the data gives {target.what}")
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         if "training_step" in vars(cls):
             # Lightning inspects the signature at each step, which Python would otherwise recompute.
             cls.training_step.__signature__ = inspect.signature(cls.training_step)  # type: ignore[attr-defined]
@@ -125,7 +133,7 @@ class Task(Capabilities, pl.LightningModule):
         else:
             super().__setattr__(name, value)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: TensorOrDict) -> Tensor | tuple[Tensor, ...] | dict[str, Tensor]:
         """x: (B, ...), or a dict of such tensors by name, not standardised -> what the net gives."""
         return self.net(self.standardize(x))
 
@@ -141,11 +149,12 @@ class Task(Capabilities, pl.LightningModule):
             count: number of samples in the step, or the sum of their weights.
         """
         step = self.global_step
-        if not self.share:
+        if not self.rank_weight:
             count = 0
         for name, value in means.items():
             self.train_means.setdefault(name, RunningMean()).add(value, count)
-        if self.trainer.loggers and step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if self.trainer.loggers and every and step % every == 0:
             metrics = {f"train/{name}_step": float(value.detach()) for name, value in means.items()}
             for logger in self.trainer.loggers:
                 logger.log_metrics(metrics | self.rates() | {"epoch": self.current_epoch}, step)
@@ -154,17 +163,7 @@ class Task(Capabilities, pl.LightningModule):
         """The learning rate as a metric, if there is one."""
         return {"lr": self.learning_rate} if self.uses_optimizer else {}
 
-    @property
-    def batches_per_step(self) -> int:
-        """Number of batches per optimizer step."""
-        return self.trainer.accumulate_grad_batches
-
-    @property
-    def learning_rate(self) -> float:
-        """Learning rate of the first parameter group."""
-        return next((float(group["lr"]) for o in self.trainer.optimizers for group in o.param_groups), 0.0)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         """Store what Lightning does not, so that a resumed run matches an uninterrupted one."""
         epoch: Any = self.trainer.fit_loop.epoch_progress.current
         is_epoch_over = epoch.processed == epoch.ready  # then the next epoch starts with all batches
@@ -180,9 +179,10 @@ class Task(Capabilities, pl.LightningModule):
             "loader": None if is_epoch_over else _state_of(self.trainer.train_dataloader),
             "skipped_steps": self.skipped_steps,
             "validated": self.is_validated,
+            "seconds": self.seconds_before + time.perf_counter() - self._started,
         }
 
-    def misfit_of_carried(self, name: str, value: Any) -> str | None:
+    def carried_state_mismatch(self, name: str, value: object) -> str | None:
         """What a stored value of `carried_state` should have been; None if the next batch can go on from it.
 
         Args:
@@ -195,8 +195,10 @@ class Task(Capabilities, pl.LightningModule):
         self.last_metrics = dict(self._resume_state["metrics"]) if self._resume_state else {}
         self.skipped_steps = self._resume_state.get("skipped_steps", 0) if self._resume_state else 0
         self.is_validated = self._resume_state.get("validated", False) if self._resume_state else False
+        self.seconds_before = float(self._resume_state.get("seconds", 0.0)) if self._resume_state else 0.0
 
     def on_train_start(self) -> None:
+        self._started = time.perf_counter()
         with state_checks.restoring(self.trainer.ckpt_path):
             self._resume()
 
@@ -222,40 +224,51 @@ class Task(Capabilities, pl.LightningModule):
             self.trainer.train_dataloader.load_state_dict(stored["loader"])  # type: ignore[union-attr]
         if self.trainer.world_size > 1:
             self._norms = [layer for layer in self.net.modules() if isinstance(layer, SyncedBatchNorm)]
-            self._shared = gathering.shared_generator(local, self.drawn_so_far, self.device)
+            self._shared = gathering.shared_generator(local, self.initial_rng_state, self.device)
         gathering.seed_rank(local)  # last: the code above may draw random numbers
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
+        loader: Any = self.trainer.train_dataloader
+        if (num_batches := self.batches_per_step) > 1:
+            first = batch_idx // num_batches * num_batches
+            in_step = loader.batch_sizes[: int(self.trainer.num_training_batches)][first : first + num_batches]
+            self.batch_weight = loader.batch_sizes[batch_idx] * num_batches / sum(in_step)
         if self.trainer.world_size > 1:
-            loader: Any = self.trainer.train_dataloader
-            self.take_share(loader.shares[batch_idx])
+            self.set_rank_weight(loader.rank_weights[batch_idx])
             assert self._shared is not None
-            self.noise = GlobalBatchNoise(self._shared, *loader.places(batch_idx))
+            self.noise = GlobalBatchNoise(self._shared, *loader.positions(batch_idx))
 
-    def take_share(self, share: float) -> None:
-        """Set the weight of the rows that follow, see `share`."""
-        self.share = share
+    def set_rank_weight(self, rank_weight: float) -> None:
+        """Set the weight of the rows that follow, see `rank_weight`."""
+        self.rank_weight = rank_weight
         for norm in self._norms:
-            norm.share = share
+            norm.rank_weight = rank_weight
 
     def batch_mean(self, mean: Tensor) -> Tensor:
         """The mean over all ranks' rows, given this rank's mean (distributed/collectives)."""
-        return gathering.batch_mean(mean, self.share)
+        return gathering.batch_mean(mean, self.rank_weight)
 
-    def backward(self, loss: Tensor, *args: Any, **options: Any) -> None:
+    def backward(self, loss: Tensor, *args: object, **options: object) -> None:
         if self.trainer.world_size > 1:
             zero = loss.detach() - loss.detach()  # NaN for a non-finite loss, so that all gradients become NaN
-            loss = loss * (self.share + zero)  # and so does their mean over ranks: every rank sees it
+            loss = loss * (self.rank_weight * self.batch_weight + zero)  # and so does their mean: every rank sees it
+        elif self.batch_weight != 1:
+            loss = loss * self.batch_weight
         super().backward(loss, *args, **options)
 
     def optimizer_step(
-        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Tensor | None] | None = None,
     ) -> None:
         closure = optimizer_closure
-        if closure is None or not isinstance(optimizer.optimizer, torch.optim.LBFGS):
+        wrapped = optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
+        if closure is None or not isinstance(wrapped, torch.optim.LBFGS):
             super().optimizer_step(epoch, batch_idx, optimizer, closure)
             return
-        (group,) = optimizer.optimizer.param_groups
+        (group,) = wrapped.param_groups
         line_search = group["line_search_fn"]
         if group["lr"] == 0:  # at the end of a schedule; PyTorch's line search would divide by the step length
             group["line_search_fn"] = None
@@ -264,7 +277,7 @@ class Task(Capabilities, pl.LightningModule):
         finally:
             group["line_search_fn"] = line_search
 
-    def _evaluated(self, closure: Callable[[], Any]) -> Any:
+    def _evaluated(self, closure: Callable[[], Tensor | None]) -> Tensor | None:
         """The closure for L-BFGS, which chooses its steps by the loss: on each rank it must be that of the whole
         batch. It also requires contiguous gradients, which channels-last weights do not have.
         """
@@ -272,7 +285,9 @@ class Task(Capabilities, pl.LightningModule):
         for p in self.parameters():
             if p.grad is not None:
                 p.grad = p.grad.contiguous()
-        return loss if self.trainer.world_size == 1 else gathering.whole_mean(loss, self.share)
+        if loss is None or self.trainer.world_size == 1:
+            return loss
+        return gathering.global_mean(loss, self.rank_weight)
 
     def on_train_epoch_start(self) -> None:
         self.is_validated = False
@@ -289,38 +304,6 @@ class Task(Capabilities, pl.LightningModule):
     def on_validation_start(self) -> None:
         self.is_validated = not self.trainer.sanity_checking
 
-    def step_epoch_schedules(self) -> None:
-        """Step the epoch-wise schedules that Lightning does not step.
-
-        Those that monitor a metric get the epoch's last validation, if there was one. Done here because checkpoints are
-        written right after this hook: Lightning steps them later, and not at all if a run is resumed from
-        such a checkpoint. The others are stepped here for manual optimization.
-        """
-        for config in self.trainer.lr_scheduler_configs:
-            if config.interval != "epoch" or (self.current_epoch + 1) % config.frequency:
-                continue
-            if isinstance(config.scheduler, ReduceLROnPlateau):
-                if self.is_validated:
-                    config.scheduler.step(self.watched_by(config))
-            elif not self.automatic_optimization:
-                config.scheduler.step()
-
-    def watched_by(self, config: LRSchedulerConfig) -> float:
-        """The latest value of the metric that a plateau schedule monitors."""
-        name = config.monitor or self.monitor[0]
-        value = self.trainer.callback_metrics.get(name, self.last_metrics.get(name))
-        if value is None:
-            known = sorted(name for name in self.trainer.callback_metrics if name.startswith("val/"))
-            raise UserError(f"scheduler=plateau monitors {name}, but validation reports {', '.join(known)}")
-        return float(value)
-
-    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Called by Lightning; a skipped step does not advance step-wise schedules."""
-        config = next(c for c in self.trainer.lr_scheduler_configs if c.scheduler is scheduler)
-        is_stepped = config.interval == "epoch" and isinstance(scheduler, ReduceLROnPlateau)  # step_epoch_schedules
-        if not (is_stepped or (self.step_skipped and config.interval == "step")):
-            super().lr_scheduler_step(scheduler, metric)
-
     def option_uses(self) -> dict[str, tuple[bool, str]]:
         """For options that only take effect together with others: whether they do, and what they require."""
         return {}
@@ -330,38 +313,8 @@ class Task(Capabilities, pl.LightningModule):
         return None
 
     def setup_trainer(self, trainer: pl.Trainer) -> None:
-        """Called when the trainer is built, for tasks with manual optimization."""
-
-    def param_groups(self) -> Any:
-        """The optimizer's parameters, or parameter groups, whose ``factor`` scales the learning rate."""
-        return self.parameters()
-
-    def make_optimizer(self, parameters: Iterable[Any], **changes: Any) -> Optimizer:
-        """The configured optimizer, with these options changed."""
-        if self.optimizer is None:
-            raise UserError("this model has trainable parameters, but optimizer is missing")
-        try:
-            optimizer = self.optimizer(parameters, **changes)
-        except (ValueError, TypeError, RuntimeError) as error:
-            raise UserError(f"optimizer: {error}") from None
-        if isinstance(optimizer, torch.optim.LBFGS) and not self.automatic_optimization:
-            raise UserError(
-                "optimizer=lbfgs evaluates the loss several times per step, "
-                "which this model's manual optimization does not support: use another, such as optimizer=adam"
-            )
-        for group in optimizer.param_groups:
-            group["lr"] = group["lr"] * group.get("factor", 1.0)
-        return optimizer
-
-    def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.param_groups())
-        stop_searching_for_cuda()
-        if self.scheduler is None:
-            return optimizer
-        trainer = self.trainer
-        total_steps = int(min(trainer.estimated_stepping_batches, UNLIMITED))
-        per_epoch = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
-        return [optimizer], self.scheduler(optimizer, Plan(total_steps, per_epoch, self.monitor[0], self.monitor[1]))
+        """Called when a trainer of the task is built."""
+        keep_metrics_in_single_precision(self, trainer)
 
 
 def standardizer(spec: Spec) -> Standardize | StandardizeNamed:
@@ -371,21 +324,5 @@ def standardizer(spec: Spec) -> Standardize | StandardizeNamed:
     return StandardizeNamed({name: Standardize(part.mean, part.std) for name, part in spec.named.by_name.items()})
 
 
-def for_manual(schedule: dict[str, Any]) -> dict[str, Any]:
-    """Lightning's scheduler dict without the keys that are ignored in manual optimization."""
-    return {key: value for key, value in schedule.items() if key not in ("monitor", "strict")}
-
-
 def _state_of(loader: Any) -> dict[str, Any] | None:
     return loader.state_dict() if hasattr(loader, "state_dict") else None
-
-
-def stop_searching_for_cuda() -> None:
-    """Without a GPU, make PyTorch's CUDA check use its cached answer.
-
-    Adam and its variants check at each step. Lightning sets a variable that makes the check go through NVML,
-    which is safe for processes that fork later; but if NVML is missing, each check searches the
-    disk, which takes a tenth of a small net's step. Without a GPU the variable is not needed.
-    """
-    if not torch.cuda.is_available():
-        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)

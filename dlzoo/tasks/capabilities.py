@@ -14,6 +14,7 @@ from dlzoo.errors import UserError
 
 if TYPE_CHECKING:
     from dlzoo.specs.base import Spec, Target
+    from dlzoo.specs.batch import TensorOrDict
     from dlzoo.tasks.interfaces import (
         Acting,
         Decoding,
@@ -59,7 +60,7 @@ class Capabilities:
         """It acts in environments."""
         return None
 
-    def predict(self, inputs: Any) -> Any:
+    def predict(self, inputs: Any) -> TensorOrDict:
         """Predictions for raw (not standardised) inputs; each interface defines their meaning. Several inputs or
         targets are dicts of tensors by name.
 

@@ -8,10 +8,10 @@ exactly. They work on a `BackboneNet`, such as those of dlzoo/nets/backbone.py.
 
 from __future__ import annotations
 
-from typing import Any
+from torch.optim.optimizer import ParamsT
 
 from dlzoo.errors import UserError
-from dlzoo.nets.base import Net
+from dlzoo.nets.base import BackboneNet, Net
 
 
 class Transfer:
@@ -39,9 +39,10 @@ class Transfer:
                 f"transfer={name} needs a trained backbone: give net.weights=imagenet or a file, or transfer=scratch"
             )
 
-    def apply(self, net: Any, done: float) -> None:
+    def apply(self, net: Net, done: float) -> None:
         """Freeze and unfreeze stages after the fraction ``done`` of the run's epochs."""
-        net.freeze(self.num_frozen(len(net.stages), done))
+        backbone = _backbone(net)
+        backbone.freeze(self.num_frozen(len(backbone.stages), done))
 
     def num_frozen(self, num_stages: int, done: float) -> int:
         """How many of the lowest stages are frozen after the fraction ``done`` of the run's epochs."""
@@ -51,16 +52,17 @@ class Transfer:
         """A factor on the learning rate for each stage, lowest first; the head has 1."""
         return [1.0] * num_stages
 
-    def groups(self, net: Any) -> list[dict[str, Any]]:
+    def groups(self, net: Net) -> ParamsT:
         """Parameter groups for an optimizer: the head, then the stages that are ever trained, from the top.
 
         ``factor`` scales the learning rate in `Task.configure_optimizers`.
         """
-        in_stages = {p for stage in net.stages for module in stage for p in module.parameters()}
+        stages = _backbone(net).stages
+        in_stages = {p for stage in stages for module in stage for p in module.parameters()}
         groups = [{"params": [p for p in net.parameters() if p not in in_stages], "name": "head", "factor": 1.0}]
-        rates, frozen = self.rates(len(net.stages)), self.num_frozen(len(net.stages), 1.0)
-        for i in reversed(range(frozen, len(net.stages))):
-            params = [p for module in net.stages[i] for p in module.parameters()]
+        rates, frozen = self.rates(len(stages)), self.num_frozen(len(stages), 1.0)
+        for i in reversed(range(frozen, len(stages))):
+            params = [p for module in stages[i] for p in module.parameters()]
             groups.append({"params": params, "name": f"stage{i}", "factor": rates[i]})
         return groups
 
@@ -75,10 +77,10 @@ class Scratch(Transfer):
                 f"transfer=scratch trains from random weights, but net.weights={backbone.weights}; omit one of them"
             )
 
-    def apply(self, net: Any, done: float) -> None:
+    def apply(self, net: Net, done: float) -> None:
         pass
 
-    def groups(self, net: Any) -> list[dict[str, Any]]:
+    def groups(self, net: Net) -> ParamsT:
         return [{"params": list(net.parameters())}]
 
 
@@ -140,3 +142,10 @@ class Gradual(Finetune):
             return 0
         progress = (done - self.start) / (self.end - self.start)
         return num_stages - 1 - int(progress * (num_stages - 1))
+
+
+def _backbone(net: Net) -> BackboneNet:
+    """The net, after `Transfer.check`."""
+    backbone = net.as_backbone()
+    assert backbone is not None
+    return backbone

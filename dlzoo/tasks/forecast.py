@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -17,17 +17,31 @@ from dlzoo.data.base import DataModule
 from dlzoo.errors import SpecError
 from dlzoo.layers.recurrent import State
 from dlzoo.losses.functional import ValueLossName, value_link, value_loss
-from dlzoo.metrics.forecasting import baselines, errors, has_statsmodels
-from dlzoo.nets.base import Net
+from dlzoo.metrics.forecasting import baselines, errors
+from dlzoo.nets.base import Net, RecurrentNet
 from dlzoo.specs.base import Port
 from dlzoo.specs.batch import Batch
 from dlzoo.specs.inputs import SeriesSpec
 from dlzoo.specs.targets import Values
-from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.interfaces import Forecasting
+from dlzoo.tasks.optimization import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.views import Tensors, View, first_batch
+from dlzoo.utils import extras
 
 log = logging.getLogger(__name__)
+
+
+class ForecastResult(TypedDict):
+    """A forecast from one origin, raw."""
+
+    output: Tensor
+    """(H, D)."""
+    target: Tensor
+    """(H, D), the true values."""
+    history: Tensor
+    """(N, D), the values before it."""
+    baselines: NotRequired[dict[str, Tensor]]
+    """In a test: the forecasts (H, D) of simple methods."""
 
 
 class Forecast(Forecasting):
@@ -42,7 +56,6 @@ class Forecast(Forecasting):
     monitor = ("val/rmse", "min")
     carried_state = ("state",)
     spec: SeriesSpec
-    net: Any
 
     def __init__(
         self,
@@ -69,13 +82,20 @@ class Forecast(Forecasting):
         self.link = value_link(loss)
         self.state: State | None = None
 
+    @property
+    def recurrent(self) -> RecurrentNet:
+        """The net of a stateful task."""
+        net = self.net.as_recurrent()
+        assert net is not None
+        return net
+
     def option_uses(self) -> dict[str, tuple[bool, str]]:
         return super().option_uses() | {"delta": (self.loss_name == "huber", "task.loss=huber")}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target, _ = Batch(*batch)
         if self.stateful:
-            output, state = self.net.step(x, self.state)
+            output, state = self.recurrent.step(x, self.state)
             self.state = detached(state)
             loss = self.criterion(output.flatten(0, 1), target.flatten(0, 1)).mean()
         else:
@@ -87,21 +107,21 @@ class Forecast(Forecasting):
         super().on_train_epoch_start()
         self.state = None
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+    def validation_step(self, batch: Batch, batch_idx: int) -> ForecastResult:
         return self.measure(batch, "val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+    def test_step(self, batch: Batch, batch_idx: int) -> ForecastResult:
         outputs = self.measure(batch, "test")
         spec, history, future = self.spec, outputs["history"], outputs["target"]
         outputs["baselines"] = baselines(history, len(future), spec.period)
         for method, forecast in outputs["baselines"].items():
             metrics = errors(forecast, future, spec.scales)
             self.log_dict({f"baseline/{name}_{method}": value for name, value in metrics.items()}, batch_size=1)
-        if not has_statsmodels():
+        if not extras.is_installed("statsmodels"):
             log.warning("baseline/…_holt_winters is skipped: it needs statsmodels (pip install 'dlzoo[forecast]')")
         return outputs
 
-    def measure(self, batch: Batch, split: str) -> dict[str, Any]:
+    def measure(self, batch: Batch, split: str) -> ForecastResult:
         """The forecast of a batch, which is one origin: history (1, N, D), future (1, H, D), raw."""
         history, future = batch[0][0], batch[1][0]
         forecast = self.forecast(history, len(future))
@@ -133,10 +153,10 @@ class Forecast(Forecasting):
 
     def continue_from(self, known: Tensor, horizon: int) -> Tensor:
         """known: (B, N, D) -> the next (B, H, D), continuing from the state after reading them."""
-        outputs, state = self.net.step(known)
+        outputs, state = self.recurrent.step(known)
         steps = [self.link(outputs[:, -1:])]
         while len(steps) < horizon:
-            output, state = self.net.step(steps[-1], state)
+            output, state = self.recurrent.step(steps[-1], state)
             steps.append(self.link(output))
         return torch.cat(steps, dim=1)
 
@@ -146,7 +166,7 @@ class Forecast(Forecasting):
         spec, horizon = self.spec, len(future)
         known = spec.transform.apply(torch.cat([history, future])).to(next(self.parameters()))
         if self.stateful:
-            output = self.net.step(known[None])[0][0, -horizon - 1 : -1]
+            output = self.recurrent.step(known[None])[0][0, -horizon - 1 : -1]
         else:
             windows = known[-horizon - spec.window : -1].unfold(0, spec.window, 1).transpose(1, 2)
             output = self(windows)

@@ -23,9 +23,9 @@ from dlzoo.nets.base import AdversarialPair
 from dlzoo.specs.base import Spec
 from dlzoo.specs.batch import Batch
 from dlzoo.specs.targets import Classes
-from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.interfaces import EVAL_SEED, Generating
 from dlzoo.tasks.manual import ManualTask, Part, frozen
+from dlzoo.tasks.optimization import OptimizerFactory, SchedulerFactory
 
 LossName = Literal["bce", "least_squares", "hinge", "wasserstein"]
 DISCRIMINATOR, GENERATOR = 0, 1
@@ -73,6 +73,7 @@ class Adversarial(Generating, ManualTask):
     """
 
     net_type = AdversarialPair
+    net: AdversarialPair
     monitor = ("val/energy_distance", "min")
     is_adversarial = True
 
@@ -107,8 +108,8 @@ class Adversarial(Generating, ManualTask):
         self.real_penalty = real_penalty
         self.penalty_every = penalty_every
         self.latent_dim = self.net.latent_dim
-        self.waiting: list[tuple[Tensor, Tensor | None, float]] = []
-        """Latents, conditions and weights of the batches of this step, for the generator's update."""
+        self.waiting: list[tuple[Tensor, Tensor | None, float, float]] = []
+        """Latents, conditions, rank and batch weights of the batches of this step, for the generator's update."""
         self.real: list[tuple[Tensor, Tensor]] = []
 
     def option_uses(self) -> dict[str, tuple[bool, str]]:
@@ -133,7 +134,7 @@ class Adversarial(Generating, ManualTask):
         with torch.set_grad_enabled(keep_graph):
             fake = self.net.generate(latents, condition)
         metrics = self.discriminator_backward(x, fake.detach(), condition)
-        self.waiting.append((latents, condition, self.share))
+        self.waiting.append((latents, condition, self.rank_weight, self.batch_weight))
         if self.is_last_of_step(batch_idx):
             self.step_optimizer(DISCRIMINATOR)
             if is_generator_step:
@@ -166,12 +167,13 @@ class Adversarial(Generating, ManualTask):
         total = torch.zeros((), device=self.device)
         self.trainer.optimizers[GENERATOR].zero_grad()
         with frozen(self.net.discriminator):
-            for latents, condition, share in self.waiting:
-                self.take_share(share)
+            for latents, condition, rank_weight, batch_weight in self.waiting:
+                self.set_rank_weight(rank_weight)
+                self.batch_weight = batch_weight
                 images = self.net.generate(latents, condition) if fake is None else fake
                 loss = self.losses.generator(widen(self.net.discriminate(images, condition))).mean()
                 self.backward_part(loss)
-                total += self.batch_mean(loss.detach()) / len(self.waiting)
+                total += self.batch_mean(loss.detach()) * batch_weight / self.accumulate
         self.step_optimizer(GENERATOR)
         return total
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dlzoo.data.base import DataModule
 from dlzoo.specs.base import Port
+from dlzoo.specs.batch import TensorOrDict, first_tensor
 from dlzoo.tasks.views import Tensors, View, as_bytes, first_batch
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ class Reconstructor(View["Encoding"]):
             Port("reconstruction", "float32", ("batch", *spec.shape), "images in [0, 1]"),
         )
 
-    def labels(self, target: Tensor) -> Tensors:
-        return (target,) if self.trained.is_conditional else ()
+    def labels(self, target: TensorOrDict) -> Tensors:
+        return (first_tensor(target),) if self.trained.is_conditional else ()
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensors:  # type: ignore[override]
         latents = self.task.encode(self.pixels(x), labels)

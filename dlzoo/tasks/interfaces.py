@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 import torch
@@ -19,10 +19,13 @@ from dlzoo.distributed.collectives import rank_and_world
 from dlzoo.distributed.noise import EvalNoise, Noise
 from dlzoo.layers.recurrent import State
 from dlzoo.nets.base import ConditionalNet, RecurrentNet
+from dlzoo.specs.base import Spec
+from dlzoo.specs.batch import TensorOrDict
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.inputs import ImageSpec, SeriesSpec, TextSpec
 from dlzoo.tasks.base import Task
 from dlzoo.tasks.image_views import Generator, Reconstructor
+from dlzoo.tasks.optimization import TaskOptions
 from dlzoo.tasks.views import View
 
 EVAL_SEED = 20_140_414
@@ -39,11 +42,11 @@ class Predicting(Task):
         return self
 
     @abstractmethod
-    def predict(self, inputs: Any) -> Any:
+    def predict(self, inputs: Any) -> TensorOrDict:
         """(B, …) -> (B, K) probabilities of the classes, or (B, D) values; of several targets a dict by name."""
 
     @abstractmethod
-    def outputs(self, inputs: Any) -> Any:
+    def outputs(self, inputs: Any) -> TensorOrDict:
         """(B, …) -> (B, K) logits of the classes, or (B, D) values; of several targets a dict by name."""
 
 
@@ -95,10 +98,10 @@ class Decoding(Task):
 
     spec: ImageSpec
     net_type = ConditionalNet
-    net: Any
+    net: ConditionalNet
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, net: ConditionalNet, spec: Spec, **options: Unpack[TaskOptions]) -> None:
+        super().__init__(net, spec, **options)
         self.eval_noise = EvalNoise(EVAL_SEED)
 
     def as_decoder(self) -> Decoding:
@@ -188,12 +191,21 @@ class Acting(Task):
     rng: np.random.Generator
     """Generator of its random actions; evaluation outside of training must restore its state."""
 
+    check_signals: Callable[[], None] | None = None
+    """Called before each step of an evaluation, whose episodes may take long; it raises to end the run."""
+
     def as_agent(self) -> Acting:
         return self
 
     @abstractmethod
     def greedy(self, observations: np.ndarray) -> np.ndarray:
         """Raw observations (N, …) -> greedy actions (N,), for evaluation."""
+
+    def play(self, observations: np.ndarray) -> np.ndarray:
+        """`greedy`, unless a signal has asked the run to stop."""
+        if self.check_signals is not None:
+            self.check_signals()
+        return self.greedy(observations)
 
     def predict(self, inputs: Tensor) -> Tensor:
         """Observations (N, …) -> greedy actions (N,)."""

@@ -13,18 +13,19 @@ from typing import Any, ClassVar, Literal
 
 import lightning.pytorch as pl
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanMetric
 
 from dlzoo.distributed.collectives import all_reduce_sum, rank_and_world
 from dlzoo.errors import UserError, at_least
 from dlzoo.losses.functional import widen
+from dlzoo.nets.kmeans import KMeans
 from dlzoo.specs.base import Spec
 from dlzoo.specs.batch import Batch
 from dlzoo.specs.targets import Classes
-from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.manual import ManualTask
+from dlzoo.tasks.optimization import OptimizerFactory, SchedulerFactory
+from dlzoo.tasks.prediction_view import decisions
 from dlzoo.tasks.views import Tensors, View
 
 
@@ -43,11 +44,11 @@ class Clustering(ManualTask):
     uses_optimizer = False
     monitor = ("val/loss", "min")
     carried_state: ClassVar[tuple[str, ...]] = ("statistics", "waiting", "inertia")
-    net: Any
+    net: KMeans
 
     def __init__(
         self,
-        net: Any,
+        net: KMeans,
         spec: Spec,
         *,
         optimizer: OptimizerFactory | None = None,
@@ -82,11 +83,13 @@ class Clustering(ManualTask):
         self.is_initialized = bool(self.net.centroids.any())  # they are zeros before initialisation
         self.waiting = self.waiting or ()
 
-    def misfit_of_carried(self, name: str, value: Any) -> str | None:
+    def carried_state_mismatch(self, name: str, value: object) -> str | None:
         num_starts, num_clusters, num_features = self.net.centroids.shape
         if not isinstance(value, Tensor) and not value:
             return None
-        if name == "inertia":
+        if isinstance(value, Tensor) != (name == "inertia"):
+            fits, wanted = False, "a tensor" if name == "inertia" else "a list of tensors"
+        elif name == "inertia":
             fits, wanted = shapes_of(value) == [(num_starts,)], f"{num_starts} sums"
         elif name == "statistics":
             sums = [(num_starts, num_clusters, num_features), (num_starts, num_clusters), (num_starts,)]
@@ -120,14 +123,14 @@ class Clustering(ManualTask):
                 if self.is_last_of_step(batch_idx):
                     self.move_centroids()
                 if self.trainer.is_last_batch:
-                    self.put_best_in_front()
+                    self.sort_by_inertia()
 
     def wait(self, rows: Tensor, batch_idx: int) -> Tensor:
         """Buffer rows (B, F + 1); once there are enough, initialise the centroids and return all buffered rows.
 
         They are returned on the first rank only.
         """
-        rows = self.of_whole_batch(rows, batch_idx)
+        rows = self.gather_batch(rows, batch_idx)
         self.check_finite((rows,))
         if self.step_skipped:
             return rows[:0]
@@ -138,14 +141,14 @@ class Clustering(ManualTask):
             self.waiting = ()
         return kept if rank_and_world()[0] == 0 else kept[:0]
 
-    def of_whole_batch(self, rows: Tensor, batch_idx: int) -> Tensor:
+    def gather_batch(self, rows: Tensor, batch_idx: int) -> Tensor:
         """The rows of all ranks in a training batch, in the order of a single process."""
         if rank_and_world()[1] == 1:
             return rows
         loader: Any = self.trainer.train_dataloader
-        places, num_rows = loader.places(batch_idx)
+        places, num_rows = loader.positions(batch_idx)
         whole = rows.new_zeros(num_rows, rows.shape[1])
-        if self.share:
+        if self.rank_weight:
             whole[places] = rows
         return all_reduce_sum(whole)
 
@@ -190,7 +193,7 @@ class Clustering(ManualTask):
         net.counts.copy_(after)
         self.inertia = inertia if self.inertia is None else self.inertia + inertia
 
-    def put_best_in_front(self) -> None:
+    def sort_by_inertia(self) -> None:
         """Sort the sets of centroids by their inertia in this epoch, best first."""
         if self.inertia is not None:
             order = self.inertia.argsort(stable=True)
@@ -203,13 +206,12 @@ class Clustering(ManualTask):
     @property
     def predicted_target(self) -> Classes:
         """Clusters, numbered from 0."""
-        return Classes(tuple(f"cluster {i}" for i in range(self.net.centroids.shape[1])))
+        names = tuple(f"cluster {i}" for i in range(self.net.centroids.shape[1]))
+        return Classes(names, has_probabilities=False)
 
     def predict(self, inputs: Tensor) -> Tensor:
         """Raw inputs (B, …) -> (B, K), one-hot nearest cluster."""
-        scores = self(inputs)
-        nearest = F.one_hot(scores.argmax(1), scores.shape[1]).to(scores.dtype)
-        return torch.where(scores.isnan(), scores, nearest)
+        return decisions(self(inputs))
 
     def export_views(self) -> Mapping[str, Callable[[], View]]:
         return {"model": lambda: ClusterView(self)}
@@ -258,7 +260,7 @@ class ClusterView(View[Clustering]):
             return (self.trained.predict(self.pixels(x)),)
 
 
-def shapes_of(value: Any) -> list[tuple[int, ...]]:
+def shapes_of(value: object) -> list[tuple[int, ...]]:
     """Of a tensor, or of several; empty for what is none."""
     parts = value if isinstance(value, tuple | list) else (value,)
     return [tuple(part.shape) if isinstance(part, Tensor) else () for part in parts]

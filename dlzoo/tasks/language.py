@@ -21,8 +21,8 @@ from dlzoo.specs.batch import Batch
 from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.targets import NextTokens
 from dlzoo.specs.tokenizer import PAD
-from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.interfaces import LanguageModel
+from dlzoo.tasks.optimization import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.views import Tensors, View, first_batch
 
 EVAL_STEPS = 256

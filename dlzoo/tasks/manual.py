@@ -19,33 +19,48 @@ from __future__ import annotations
 
 import contextlib
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Unpack
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT
+from typing_extensions import TypeVar
 
 from dlzoo.distributed.collectives import all_reduce_sum, rank_and_world
 from dlzoo.errors import UserError
-from dlzoo.optim.lr_schedules import UNLIMITED, Plan, keeps_rate
-from dlzoo.tasks.base import Task, for_manual, stop_searching_for_cuda
+from dlzoo.nets.base import Net
+from dlzoo.optim.lr_schedules import UNLIMITED, Plan, Schedules, keeps_rate
+from dlzoo.specs.base import Spec
+from dlzoo.specs.batch import Batch
+from dlzoo.tasks.base import Task
+from dlzoo.tasks.optimization import (
+    OptimizersAndSchedules,
+    TaskOptions,
+    count_batches,
+    for_manual,
+    stop_searching_for_cuda,
+)
+
+B = TypeVar("B", default=Batch)
+"""What a training step gets."""
 
 
 class Part(NamedTuple):
     """The parameters of one optimizer."""
 
-    parameters: Any
+    parameters: ParamsT
     """Parameters, or groups of them, see `Task.param_groups`."""
-    changes: dict[str, Any] = {}
+    changes: Mapping[str, float] = {}
     """Changes to the configured optimizer's options."""
     every: int = 1
     """Training steps between steps of this optimizer."""
 
 
-class ManualTask(Task):
+class ManualTask(Task, Generic[B]):
     """A task that updates its parameters itself.
 
     `learn_batch` is called for each batch. A step consists of `accumulate` batches; complete it when
@@ -59,8 +74,8 @@ class ManualTask(Task):
 
     carried_state: ClassVar[tuple[str, ...]] = ("statistics",)
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, net: Net, spec: Spec, **options: Unpack[TaskOptions]) -> None:
+        super().__init__(net, spec, **options)
         self.automatic_optimization = False
         self.accumulate = 1
         """Number of batches per step."""
@@ -81,7 +96,7 @@ class ManualTask(Task):
     # ------------------------------------------------------------------ defined by each task
 
     @abstractmethod
-    def learn_batch(self, batch: Any, batch_idx: int) -> None:
+    def learn_batch(self, batch: B, batch_idx: int) -> None:
         """Learn from a batch, and log the means of the step."""
 
     def parts(self) -> list[Part]:
@@ -100,10 +115,11 @@ class ManualTask(Task):
 
     def setup_trainer(self, trainer: pl.Trainer) -> None:
         """Take over clipping and accumulation, which the trainer would reject, and reject unsupported options."""
+        super().setup_trainer(trainer)
         if trainer.gradient_clip_val and not self.uses_optimizer:
             raise UserError(
                 f"trainer.gradient_clip_val={trainer.gradient_clip_val}: {type(self).__name__} learns without "
-                "gradients; leave it out"
+                "gradients; omit it"
             )
         if self.gradients_by_hand and str(trainer.precision).startswith("16"):
             raise UserError(
@@ -120,10 +136,11 @@ class ManualTask(Task):
     def batches_per_step(self) -> int:
         return self.accumulate
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizersAndSchedules | None:  # type: ignore[override]
         if not self.uses_optimizer:
             return None  # Lightning substitutes a mock optimizer without parameters
-        optimizers, schedules = [], []
+        optimizers: list[Optimizer] = []
+        schedules: Schedules = []
         for part in self.parts():
             optimizers.append(self.make_optimizer(part.parameters, **part.changes))
             if self.scheduler is not None:
@@ -135,14 +152,13 @@ class ManualTask(Task):
     def plan(self, every: int) -> Plan:
         """The plan of an optimizer that steps in each ``every``-th training step."""
         trainer = self.trainer
-        _ = trainer.estimated_stepping_batches  # accessing this makes Lightning count an epoch's batches
-        per_epoch = -(-int(min(trainer.num_training_batches, UNLIMITED)) // self.accumulate)
+        per_epoch = -(-count_batches(trainer) // self.accumulate)
         epochs, steps = trainer.max_epochs, trainer.max_steps
         total = min(per_epoch * epochs if epochs is not None and epochs >= 0 else UNLIMITED, UNLIMITED)
         total = min(total, steps) if steps >= 0 else total
         return Plan(total if total == UNLIMITED else total // every, per_epoch / every, *self.monitor)
 
-    def training_step(self, batch: Any, batch_idx: int) -> None:
+    def training_step(self, batch: B, batch_idx: int) -> None:
         if self.gradients_by_hand and batch_idx % self.accumulate == 0:
             for optimizer in self.trainer.optimizers:  # not after the step: callbacks read gradients when it ends
                 optimizer.zero_grad()
@@ -158,7 +174,7 @@ class ManualTask(Task):
             part.ready += num_steps
             part.completed += num_steps
 
-    def timed(self, action: str) -> AbstractContextManager[Any]:
+    def timed(self, action: str) -> AbstractContextManager[None]:
         """Context manager that reports the action to the trainer's profiler."""
         return self.trainer.profiler.profile(f"[{type(self).__name__}].{action}")  # type: ignore[attr-defined]
 
@@ -174,22 +190,22 @@ class ManualTask(Task):
 
         Args:
             gradient: of the parameter's shape.
-            reduction: whether it is the sum or the mean over the rows; the gradient of the step is the same over all
-                accumulated batches of all ranks.
+            reduction: whether it is the sum or the mean over the rows; the gradient of the step is the same over the
+                rows of all accumulated batches of all ranks.
         """
         if reduction == "mean":
-            gradient = gradient * (self.share / (self.accumulate * rank_and_world()[1]))
-        elif not self.share:  # these rows count on another rank
+            gradient = gradient * (self.rank_weight * self.batch_weight / (self.accumulate * rank_and_world()[1]))
+        elif not self.rank_weight:  # these rows count on another rank
             gradient = torch.zeros_like(gradient)
         gradient = gradient.detach().to(parameter.dtype)
         parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
-    def step_optimizer(self, index: int = 0, *, moves_schedule: bool = True) -> None:
+    def step_optimizer(self, index: int = 0, *, advance_schedules: bool = True) -> None:
         """Step the optimizer of a part, and its learning-rate schedules.
 
         Args:
             index: index of the part in `parts`.
-            moves_schedule: False if schedules do not count optimizer steps.
+            advance_schedules: False if schedules do not count optimizer steps.
         """
         optimizer = self.trainer.optimizers[index]
         if self.gradients_by_hand:
@@ -198,7 +214,7 @@ class ManualTask(Task):
                     p.grad = None if p.grad is None else all_reduce_sum(p.grad)
         with self.timed("optimizer_step"):  # LightningOptimizer.step() without counting the step
             self.trainer.strategy.optimizer_step(optimizer, _nothing)
-        if moves_schedule and not self.step_skipped:
+        if advance_schedules and not self.step_skipped:
             self.step_schedules(optimizer)
 
     def step_schedules(self, optimizer: Optimizer) -> None:
@@ -221,7 +237,7 @@ class ManualTask(Task):
         Args:
             sums: floating-point, in the same shapes and order in each batch.
         """
-        if not self.share:  # these rows count on another rank
+        if not self.rank_weight:  # these rows count on another rank
             sums = tuple(torch.zeros_like(total) for total in sums)
         self.check_finite(sums)
         if not self.step_skipped:

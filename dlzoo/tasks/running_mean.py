@@ -25,7 +25,7 @@ class RunningMean:
             self.total = mean * count if self.total is None else self.total.add_(mean * count)
         else:
             self.total = mean * count if self.total is None else self.total.add_(mean, alpha=count)
-        self.count += count
+        self.count = self.count + count  # not in place: on_nan=skip keeps the count before a batch
 
     def read(self) -> float:
         return 0.0 if self.total is None or not self.count else float(self.total) / float(self.count)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dlzoo.errors import SpecError, UserError
 from dlzoo.nets.base import LayeredEncoderDecoder
+from dlzoo.specs.base import Spec
 from dlzoo.specs.batch import Batch
 from dlzoo.tasks.autoencoder import Autoencoding
 
@@ -29,10 +30,11 @@ class StackedAutoencoding(Autoencoding):
     """
 
     net_type = LayeredEncoderDecoder
+    net: LayeredEncoderDecoder
     has_parts = True
 
-    def __init__(self, *args: Any, pretrain_epochs: int = 3, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, net: LayeredEncoderDecoder, spec: Spec, *, pretrain_epochs: int = 3, **options: Any) -> None:
+        super().__init__(net, spec, **options)
         if pretrain_epochs < 0:
             raise UserError(f"task.pretrain_epochs={pretrain_epochs} must not be negative")
         self.pretrain_epochs = pretrain_epochs

@@ -2,45 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
+from torch.optim.optimizer import ParamsT
 
 from dlzoo.distributed import collectives as gathering
-from dlzoo.errors import UserError, ignored_option
+from dlzoo.errors import UserError
 from dlzoo.layers.basic import ACTIVATION_TYPES
 from dlzoo.losses.functional import ClassLossName, ValueLossName
 from dlzoo.losses.heads import Head, heads_for
 from dlzoo.losses.objectives import Objective
 from dlzoo.nets.base import BackboneNet, Net
 from dlzoo.specs.base import Spec, Target
-from dlzoo.specs.batch import Batch
+from dlzoo.specs.batch import Batch, NamedBatch, TensorOrDict, part_of
+from dlzoo.specs.named import Targets
 from dlzoo.specs.targets import Answer, Classes, Values
-from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.finetuning import Transfer
 from dlzoo.tasks.interfaces import Predicting
-from dlzoo.tasks.views import Tensors, View
+from dlzoo.tasks.optimization import OptimizerFactory, SchedulerFactory
+from dlzoo.tasks.prediction_view import Predictor
+from dlzoo.tasks.views import View
+
+HeadLosses = list[tuple[Head, Tensor]]
+LossKind = Literal["minimized", "plain", "in units"]
+"""With what only training adds (label smoothing, class weights); without it; without it in the units of the data."""
 
 
 class Supervised(Predicting):
     """Classification, multi-label classification or regression, depending on the target of the data.
 
-    The loss of a batch is the mean over its samples, weighted by class and sample weights where given. Each
+    The loss of a batch is the mean over its samples, weighted by class and sample weights where given. The losses in
+    metrics are plain: without label smoothing and class weights, and of values in the units of the data. Each
     of several named targets has its own objective, and the loss is the weighted sum of their losses; the net returns a
-    dict of outputs by name, or the outputs of all targets concatenated.
+    dict of outputs by name, or the outputs of all targets concatenated. A net with several outputs for the one target
+    (`Net.output_names`) has a head for each of them, with a loss, a weight and metrics as named targets have.
 
     Args:
         loss: by name (dlzoo/losses/functional.py); None is cross_entropy for classes,
-            binary_cross_entropy for labels, mse for values. With several targets: by target name, {price: huber}.
+            binary_cross_entropy for labels, mse for values. With several targets: by target name, {price: huber};
+            the outputs of a net for one target may have their own, {auxiliary: mae}.
         label_smoothing: fraction of a class target that is spread over all classes; other targets have none.
         gamma: focusing parameter of the focal loss.
-        delta: threshold of the Huber loss.
+        delta: threshold of the Huber loss, in standard deviations of a target that is standardised.
         class_weights: ``balanced`` or one weight per class; with several targets by target name, {coastal: balanced}.
-        loss_weights: loss weights of a net's outputs in training, main output first, for nets with auxiliary heads.
-            With several targets: by target name, {price: 1, coastal: 0.5}; those not named have weight 1.
+        loss_weights: weights of the losses of several targets, or of the outputs of a net with several, by name:
+            {price: 1, coastal: 0.5}, {main: 0.9, auxiliary: 0.1}. Those not named have weight 1.
         l1: coefficient of the sum of absolute weights (not biases or norms) in the loss.
         l2: coefficient of the sum of squared weights in the loss.
         activity_l1: coefficient of the mean absolute output of each activation layer in the loss.
@@ -65,7 +74,7 @@ class Supervised(Predicting):
         | Sequence[float]
         | Mapping[str, Literal["balanced"] | Sequence[float]]
         | None = None,
-        loss_weights: Sequence[float] | Mapping[str, float] = (1.0,),
+        loss_weights: Mapping[str, float] | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
         activity_l1: float = 0.0,
@@ -77,6 +86,8 @@ class Supervised(Predicting):
         self._heads = nn.ModuleList(
             heads_for(
                 spec.target,
+                net.output_names,
+                net.training_outputs,
                 loss_weights=loss_weights,
                 loss=loss,
                 class_weights=class_weights,
@@ -87,8 +98,7 @@ class Supervised(Predicting):
         )
         self.label_smoothing = label_smoothing
         if spec.target.named is None:
-            self.monitor = self.objective.monitor
-            self.loss_weights = tuple(loss_weights)
+            self.monitor = self.heads[0].monitor
         self.l1, self.l2 = l1, l2
         self.activity_l1, self.activity_l2 = activity_l1, activity_l2
         self.transfer = transfer
@@ -103,12 +113,22 @@ class Supervised(Predicting):
 
     @property
     def heads(self) -> list[Head]:
-        """One for each target."""
+        """One for each target, or for each output of a net with several for the one target."""
         return list(self._heads)  # type: ignore[arg-type]
 
     @property
+    def predicted_target(self) -> Target:
+        """That of the data, or for each output of a net with several, by its name."""
+        names = self.net.output_names
+        return Targets.of(dict.fromkeys(names, self.spec.target)) if names else self.spec.target
+
+    @property
+    def ranking(self) -> tuple[tuple[str, str], ...]:
+        return super().ranking if self.spec.target.named is not None else self.heads[0].ranking
+
+    @property
     def objective(self) -> Objective:
-        """Of the one target."""
+        """Of the one head."""
         (head,) = self.heads
         return head.objective
 
@@ -129,7 +149,7 @@ class Supervised(Predicting):
             "activity_l2": (has_activations or not self.activity_l2, activity),
         }
 
-    def param_groups(self) -> Any:
+    def param_groups(self) -> ParamsT:
         return super().param_groups() if self.transfer is None else self.transfer.groups(self.net)
 
     def frozen_backbone(self) -> BackboneNet | None:
@@ -147,78 +167,78 @@ class Supervised(Predicting):
         if stage == "fit" and self.transfer is not None and not self.transfer.changes:
             self.transfer.apply(self.net, 0.0)
 
-    def predict(self, inputs: Any) -> Any:
+    def predict(self, inputs: TensorOrDict) -> TensorOrDict:
         answers = {head.name: head.objective.answers(output) for head, output in self.by_head(self(inputs))}
         return self.of_names(answers)
 
-    def outputs(self, inputs: Any) -> Any:
+    def outputs(self, inputs: TensorOrDict) -> TensorOrDict:
         output = self(inputs)
         self.activities.clear()
         return self.reported(output)
 
-    def reported(self, outputs: Any) -> Any:
+    def reported(self, outputs: TensorOrDict) -> TensorOrDict:
         """What callbacks get of the net's outputs."""
         return self.of_names({head.name: head.objective.reported(out) for head, out in self.by_head(outputs)})
 
-    def by_head(self, outputs: Any) -> list[tuple[Head, Tensor]]:
-        """Each target's head with its output, of what the net gives."""
+    def by_head(self, outputs: TensorOrDict) -> list[tuple[Head, Tensor]]:
+        """Each head with its output, of what the net returns; outputs of training only may be absent."""
         named = self.spec.target.named
-        if named is None:
-            return [(self.heads[0], outputs[0] if isinstance(outputs, tuple) else outputs)]
-        if isinstance(outputs, tuple):
+        if not isinstance(outputs, Tensor | dict):
             raise UserError(
-                f"the net has auxiliary outputs, which learn one target; this data gives several: "
-                f"{', '.join(named.names)}"
+                f"{type(self.net).__name__} returns a {type(outputs).__name__}; return a tensor, or of several outputs "
+                "a dict by the names in its output_names and training_outputs"
             )
-        parts = named.split(outputs)
-        return [(head, parts[head.name]) for head in self.heads]
+        if named is not None:
+            parts = named.split(outputs)
+        else:
+            parts = outputs if isinstance(outputs, dict) else {self.heads[0].name: outputs}
+        names = {head.name for head in self.heads}
+        if not names - {*self.net.training_outputs} <= parts.keys() <= names:
+            raise UserError(
+                f"{type(self.net).__name__} returns the outputs {', '.join(map(repr, parts))}, but its output_names "
+                f"and training_outputs say {', '.join(map(repr, names))}"
+            )
+        return [(head, parts[head.name]) for head in self.heads if head.name in parts]
 
-    def of_names(self, parts: dict[str, Any]) -> Any:
-        """What was made for each head, by its name, or alone where there is one target."""
-        return parts if self.spec.target.named is not None else parts[""]
+    def of_names(self, parts: dict[str, Tensor]) -> TensorOrDict:
+        """What was computed for each head, by its name, or alone where one is evaluated."""
+        return parts.get("", parts)
 
-    def of_head(self, head: Head, target: Any) -> Any:
-        """A head's part of a batch's target."""
-        return target[head.name] if self.spec.target.named is not None else target
+    def of_head(self, head: Head, target: TensorOrDict) -> Tensor:
+        """What a head is to predict, of a batch's target."""
+        return part_of(target, head.name if self.spec.target.named is not None else "")
 
     def export_views(self) -> Mapping[str, Callable[[], View]]:
         return {"model": lambda: Predictor(self)}
 
-    def loss(self, outputs: Any, target: Any, weight: Tensor | None = None) -> Tensor:
-        """The data loss without penalties, so that training and validation are comparable."""
-        if self.spec.target.named is not None:
-            return self.total(self.losses(outputs, target, weight))
-        if not isinstance(outputs, tuple):
-            if self.training and self.loss_weights != (1.0,):
-                raise ignored_option("task.loss_weights", list(self.loss_weights), "a net of several outputs")
-            return self._mean_loss(self.objective, outputs, target, weight)
-        if len(outputs) != len(self.loss_weights):
-            raise UserError(
-                f"the net has {len(outputs)} outputs, but task.loss_weights={list(self.loss_weights)}; give one each"
-            )
-        weighted: Any = zip(self.loss_weights, outputs, strict=True)
-        return torch.stack(
-            [factor * self._mean_loss(self.objective, out, target, weight) for factor, out in weighted]
-        ).sum()
+    def loss(self, outputs: TensorOrDict, target: TensorOrDict, weight: Tensor | None = None) -> Tensor:
+        """The data loss that is minimised, without penalties."""
+        return self.total(self.losses(outputs, target, weight))
 
-    def losses(self, outputs: Any, target: Any, weight: Tensor | None = None) -> list[Tensor]:
-        """The data loss of each head, before its factor."""
-        if self.spec.target.named is None:
-            return [self.loss(outputs, target, weight)]
+    def losses(
+        self, outputs: TensorOrDict, target: TensorOrDict, weight: Tensor | None = None, kind: LossKind = "minimized"
+    ) -> HeadLosses:
+        """Each head with its data loss, before its weight."""
         return [
-            self._mean_loss(head.objective, output, target[head.name], weight) for head, output in self.by_head(outputs)
+            (head, self.mean_loss(head, output, self.of_head(head, target), weight, kind))
+            for head, output in self.by_head(outputs)
         ]
 
-    def total(self, losses: Sequence[Tensor]) -> Tensor:
-        """The loss, of the heads' losses."""
-        if self.spec.target.named is None:
-            return losses[0]
-        return torch.stack([head.weight * loss for head, loss in zip(self.heads, losses, strict=True)]).sum()
+    def total(self, losses: HeadLosses) -> Tensor:
+        """The weighted sum of the heads' losses."""
+        if len(self._heads) == 1:
+            return losses[0][1]
+        return torch.stack([head.weight * loss for head, loss in losses]).sum()
 
-    def _mean_loss(self, objective: Objective, output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        each = objective.criterion(output, target)
-        factors = objective.weights(target, weight)
-        return each.mean() if factors is None else (each * factors).sum() / self._total(factors)
+    def mean_loss(
+        self, head: Head, output: Tensor, target: Tensor, weight: Tensor | None = None, kind: LossKind = "minimized"
+    ) -> Tensor:
+        """The data loss of one head."""
+        objective = head.objective
+        each = {"minimized": objective.criterion, "plain": objective.plain, "in units": objective.in_units}[kind]
+        factors = objective.weights(target, weight) if kind == "minimized" else weight
+        losses = each(output, target)
+        return losses.mean() if factors is None else (losses * factors).sum() / self._total(factors)
 
     def _total(self, factors: Tensor) -> Tensor:
         """The sum of these factors; in training, this rank's part of the sum over all ranks, by its rows."""
@@ -240,70 +260,96 @@ class Supervised(Predicting):
         self.activities.clear()
         return total
 
-    def weight_of(self, target: Any, weight: Tensor | None = None, head: Head | None = None) -> int | Tensor:
-        """The weight of these samples' mean loss relative to other batches.
+    def weight_of(self, target: Tensor, weight: Tensor | None = None) -> int | Tensor:
+        """The weight of the mean loss of these rows relative to other batches: their number, or their weights' sum."""
+        return len(target) if weight is None else self._total(weight)
 
-        Args:
-            target: of the head.
-            head: of several targets.
-        """
-        factors = (self.objective if head is None else head.objective).weights(target, weight)
-        return len(target) if factors is None else self._total(factors)
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: NamedBatch, batch_idx: int) -> Tensor:
         x, target, weight = Batch(*batch)
         outputs = self(x)
         losses = self.losses(outputs, target, weight)
         loss = self.total(losses)
         with torch.no_grad():
-            for (head, output), own in zip(self.by_head(outputs), losses, strict=True):
-                self.log_head(head, own, output, self.of_head(head, target), weight)
-            if self.spec.target.named is not None:
-                self.log_step(Batch(x, target).num_rows if weight is None else self._total(weight), loss=loss)
+            plain = self.plain_losses(outputs, target, weight, losses)
+            total = self.total(plain)
+            for (head, output), (_, own) in zip(self.by_head(outputs), plain, strict=True):
+                rows = self.of_head(head, target)
+                is_main = not head.name and len(plain) > 1  # its loss is logged under the name of the total
+                shown = total if is_main else self.in_units(head, own, output, rows, weight)
+                self.log_head(head, shown, output, rows, weight)
+            if self.heads[0].name:
+                count = Batch(x, target).num_rows if weight is None else self._total(weight)
+                self.log_step(count, loss=total)
         return loss + self.penalty()
+
+    def plain_losses(
+        self, outputs: TensorOrDict, target: TensorOrDict, weight: Tensor | None, minimized: HeadLosses
+    ) -> HeadLosses:
+        """Each head with its plain loss: the one that is minimised, where that is plain."""
+        if all(head.objective.is_plain for head, _ in minimized):
+            return [(head, loss.detach()) for head, loss in minimized]
+        return self.losses(outputs, target, weight, "plain")
+
+    def in_units(self, head: Head, plain: Tensor, output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        """A head's loss as metrics show it."""
+        if not head.objective.has_units:
+            return plain
+        unit = head.objective.unit
+        return plain * unit[0] if unit is not None else self.mean_loss(head, output, target, weight, "in units")
 
     def log_head(self, head: Head, loss: Tensor, output: Tensor, target: Tensor, weight: Tensor | None) -> None:
         """Add a training batch to the means of the epoch."""
-        count = self.weight_of(target, weight, head)
         measures = {f"{head.prefix}{name}": m for name, m in head.objective.train_measures(output, target).items()}
-        if isinstance(count, int):
-            self.log_step(count, **{f"{head.prefix}loss": loss}, **measures)
+        if weight is None:
+            self.log_step(len(target), **{f"{head.prefix}loss": loss}, **measures)
         else:
-            self.log_step(count, **{f"{head.prefix}loss": loss})
+            self.log_step(self._total(weight), **{f"{head.prefix}loss": loss})
             self.log_step(len(target), **measures)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def validation_step(self, batch: NamedBatch, batch_idx: int) -> dict[str, TensorOrDict]:
         return self.measure(batch)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def test_step(self, batch: NamedBatch, batch_idx: int) -> dict[str, TensorOrDict]:
         return self.measure(batch)
 
-    def measure(self, batch: Batch) -> dict[str, Tensor]:
+    def measure(self, batch: NamedBatch) -> dict[str, TensorOrDict]:
         """Output, target and loss of a batch; also updates the metrics of the split."""
         x, target, weight = Batch(*batch)
         outputs = self(x)
         self.activities.clear()
-        losses = self.losses(outputs, target, weight)
-        for (head, output), own in zip(self.by_head(outputs), losses, strict=True):
-            wanted = self.of_head(head, target)
-            head.update(output, wanted, own, self.weight_of(wanted, weight, head))
-        return {"output": self.reported(outputs), "target": target, "loss": self.total(losses)}
+        losses = self.losses(outputs, target, weight, "plain")
+        targets = {head.name: self.of_head(head, target) for head, _ in losses}
+        for (head, output), (_, plain) in zip(self.by_head(outputs), losses, strict=True):
+            own = targets[head.name]
+            shown = self.in_units(head, plain, output, own, weight)
+            head.update(output, own, plain, shown, self.weight_of(own, weight))
+        return {"output": self.reported(outputs), "target": self.of_names(targets), "loss": self.total(losses)}
 
     def on_validation_epoch_end(self) -> None:
+        for head in self.heads:
+            head.end_validation()
         self.log_split("val")
+
+    def diagnostics(self) -> Iterator[str]:
+        """A net that predicted one class for all rows in two validations in a row: in the first, any net may."""
+        yield from super().diagnostics()
+        for head in self.heads:
+            if head.num_constant >= 2:
+                yield (
+                    f"val/{head.prefix}accuracy: all validation rows are predicted as {head.only_class!r}, so the net "
+                    "tells nothing apart; lower optimizer.lr, or try another net.activation, net.norm=batch where the "
+                    "net has it, or another seed"
+                )
 
     def on_test_epoch_end(self) -> None:
         self.log_split("test")
 
     def log_split(self, split: str) -> None:
         """Log the split's metrics as ``split/name`` and reset them; computing them synchronizes the ranks."""
-        figures = [head.compute() for head in self.heads]
-        values = {
-            f"{head.prefix}{name}": value
-            for head, own in zip(self.heads, figures, strict=True)
-            for name, value in own.items()
-        }
-        values |= {"loss": self.total([own["loss"] for own in figures])}
+        heads = [head for head in self.heads if head.name not in self.net.training_outputs]
+        measured = [(head, *head.compute()) for head in heads]
+        values = {"loss": self.total([(head, plain) for head, plain, _ in measured])}
+        values |= {f"{head.prefix}{name}": value for head, _, own in measured for name, value in own.items()}
         self.log_dict({f"{split}/{name}": value for name, value in values.items()})
 
 
@@ -317,33 +363,3 @@ class Regression(Supervised):
     """`Supervised` for data with values only."""
 
     targets = (Values,)
-
-
-class Predictor(View[Supervised]):
-    """Exported predictor: class probabilities, or values."""
-
-    def __init__(self, task: Supervised) -> None:
-        super().__init__(task)
-        if task.spec.named is not None or task.spec.target.named is not None:
-            raise UserError(
-                f"models of several named inputs or targets cannot be exported (inputs: {task.spec.describe()}; "
-                f"targets: {task.spec.target.describe()}); predict and evaluate read their checkpoints"
-            )
-        self.inputs = task.spec.ports()
-        self.outputs = task.spec.target.ports()
-
-    def forward(self, x: Tensor) -> Tensors:  # type: ignore[override]
-        return (self.task.predict(self.pixels(x)),)
-
-    def expected(self, x: Tensor) -> Tensors:  # type: ignore[override]
-        with torch.inference_mode():
-            return (self.trained.predict(self.pixels(x)),)
-
-    def metrics(self) -> MetricCollection:
-        return self.trained.objective.metrics()
-
-    def measured(self, answer: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        kind = self.trained.spec.target
-        if kind.classes is not None:
-            return answer.argmax(1), target
-        return answer, target if kind.labels is None else target.long()

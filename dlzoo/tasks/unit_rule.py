@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 from torch import Tensor
 
-from dlzoo.specs.base import Spec
-from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
+from dlzoo.nets.base import LinearUnits
+from dlzoo.specs.base import Spec, Target
+from dlzoo.specs.batch import TensorOrDict
 from dlzoo.tasks.manual import ManualTask
+from dlzoo.tasks.optimization import OptimizerFactory, SchedulerFactory
+from dlzoo.tasks.prediction_view import decisions
 from dlzoo.tasks.supervised import Classification
 
 
@@ -16,17 +20,29 @@ class UnitRule(ManualTask, Classification):  # type: ignore[misc]  # training_st
     """Classification by nets whose weights are in ``net.linear``. The rule fixes the loss, so there are no options."""
 
     gradients_by_hand = True
-    net: Any
+    net_type = LinearUnits
+    net: LinearUnits
 
     def __init__(
         self,
-        net: Any,
+        net: LinearUnits,
         spec: Spec,
         *,
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
     ) -> None:
         super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
+
+    @property
+    def predicted_target(self) -> Target:
+        """The classes, without probabilities: the sums w·x + b are not those."""
+        classes = self.spec.target.classes
+        assert classes is not None  # `LinearUnits` take nothing else
+        return replace(classes, has_probabilities=False)
+
+    def predict(self, inputs: TensorOrDict) -> Tensor:
+        """(B, …) -> (B, K), one-hot class of the largest output."""
+        return decisions(self(inputs))
 
     def add_correction(self, correction: Tensor, x: Tensor, *, reduction: Literal["sum", "mean"]) -> None:
         """Move each unit's output by its correction: the gradient is minus that, times the inputs.

@@ -24,8 +24,8 @@ from dlzoo.nets.base import GaussianEncoderDecoder
 from dlzoo.specs.base import Spec
 from dlzoo.specs.batch import Batch
 from dlzoo.specs.targets import Classes
-from dlzoo.tasks.base import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.interfaces import Encoding, Generating
+from dlzoo.tasks.optimization import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.running_mean import RunningMean
 
 COLLAPSED = 0.01
@@ -49,6 +49,7 @@ class VariationalAutoencoder(Encoding, Generating):
     """
 
     net_type = GaussianEncoderDecoder
+    net: GaussianEncoderDecoder
 
     def __init__(
         self,
@@ -175,10 +176,10 @@ class VariationalAutoencoder(Encoding, Generating):
             )
 
     def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.net.encode(self.standardize(x), self.condition(labels))[0]
+        return widen(self.net.encode(self.standardize(x), self.condition(labels))[0])
 
     def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.net.decode(latents, self.condition(labels)).sigmoid()
+        return widen(self.net.decode(latents, self.condition(labels))).sigmoid()
 
 
 class ConditionalVAE(VariationalAutoencoder):

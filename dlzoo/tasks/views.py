@@ -9,6 +9,7 @@ are defined next to its class, which lists them in `Task.export_views`.
 from __future__ import annotations
 
 from abc import abstractmethod
+from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -17,6 +18,7 @@ from torchmetrics import MetricCollection
 
 from dlzoo.data.base import DataModule
 from dlzoo.specs.base import Port
+from dlzoo.specs.batch import TensorOrDict, first_tensor, map_tensors, part_of
 from dlzoo.tasks.base import Task
 
 Tensors = tuple[Tensor, ...]
@@ -51,28 +53,30 @@ class View(nn.Module, Generic[T]):
 
     def real_inputs(self, data: DataModule, num: int) -> Tensors:
         """Up to ``num`` real examples from the test split."""
-        batch = first_batch(data)
-        return (self.raw(batch[0][:num]), *self.labels(batch[1][:num]))
+        x, target, *_ = first_batch(data)
+        x, target = (map_tensors(itemgetter(slice(num)), part) for part in (x, target))
+        return (*self.raw(x), *self.labels(target))
 
-    def labels(self, target: Tensor) -> Tensors:
+    def labels(self, target: TensorOrDict) -> Tensors:
         """Labels of a batch, for class-conditional views."""
         return ()
 
-    def raw(self, x: Tensor) -> Tensor:
-        """A batch's inputs in the exported file's format: pixels as bytes."""
-        return as_bytes(x) if self.trained.spec.images else x
+    def raw(self, x: TensorOrDict) -> Tensors:
+        """A batch's inputs in the exported file's format, one tensor for each: pixels as bytes."""
+        parts = {name: (part_of(x, name), spec) for name, spec in self.trained.spec.by_name.items()}
+        return tuple(as_bytes(part) if spec.images else part for part, spec in parts.values())
 
     def pixels(self, x: Tensor) -> Tensor:
         """Bytes converted for the task; other inputs unchanged."""
         return x.float() * (1 / 255) if self.trained.spec.images else x
 
     def metrics(self) -> MetricCollection | None:
-        """Metrics of the outputs' quality; None if there are none."""
+        """Metrics of the first output's quality; None if there are none."""
         return None
 
-    def measured(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The first output and the target, in the metrics' format."""
-        return output, target
+    def measured(self, output: Tensor, target: TensorOrDict) -> tuple[Tensor, Tensor]:
+        """The first output and the batch's target, in the metrics' format."""
+        return output, first_tensor(target)
 
 
 def first_batch(data: DataModule) -> Tensors:

@@ -1,72 +1,104 @@
-"""How a run ends that does not come to its end: what it says, and what it leaves."""
+"""Ends a run that failed: the error that the user sees, and the results up to then."""
 
 from __future__ import annotations
 
 import contextlib
 import traceback
 from pathlib import Path
-from typing import Any
 
 import lightning.fabric.loggers
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig
 
-from dlzoo.config.allowlist import packages_behind
-from dlzoo.data.loaders import PATIENCE_SECONDS
+from dlzoo.config.allowlist import user_packages
+from dlzoo.config.run_config import RunConfig, target_of
+from dlzoo.data.loaders import WORKER_TIMEOUT_SECONDS
 from dlzoo.distributed.ddp import is_lost_connection
-from dlzoo.errors import MISTAKES, NonFinite, RankLost, RunFailed, UserError, one_line
+from dlzoo.errors import MISTAKES, NonFinite, RankLost, RunFailed, UserError, nearest, one_line
 from dlzoo.training import out_of_memory as memory
 from dlzoo.training import results
 from dlzoo.training.interruption import Interrupted
 from dlzoo.training.nan_guard import rerun
+from dlzoo.training.results import RunResults
 from dlzoo.utils import archives as durable
 from dlzoo.utils.memory import is_out_of_memory
 
+ONE_VALUE_PER_CHANNEL = "Expected more than 1 value per channel when training"
+"""How PyTorch's error begins if BatchNorm has nothing to average over."""
 
-def explained(error: Exception, cfg: DictConfig, trainer: pl.Trainer, run_dir: Path) -> Exception:
-    """What the user is told; the error itself where nothing is known of it, for that is a mistake of ours."""
+
+def explain(error: Exception, config: RunConfig, trainer: pl.Trainer, run_dir: Path) -> Exception:
+    """The error to report to the user; an unknown error is returned unchanged, since it is a bug of ours."""
     if isinstance(error, NonFinite):
-        return rerun.explained(error, packages_behind(cfg.net._target_, cfg.task._target_))
+        return rerun.explain(error, user_packages(target_of(config.net), target_of(config.task)))
+    if isinstance(error, MisconfigurationException | RuntimeError):
+        missing = _missing_metric(error, config, trainer)
+        if missing is not None:
+            return missing
     if isinstance(error, MisconfigurationException):
         return UserError(f"trainer or callbacks: {error}")
     if isinstance(error, UserError | Interrupted):
         return error
     if isinstance(error, RuntimeError | MemoryError) and is_out_of_memory(error):
-        return memory.explain(error, cfg, trainer.strategy.root_device)
+        return memory.explain(error, config.data, trainer.strategy.root_device)
+    if isinstance(error, ValueError) and str(error).startswith(ONE_VALUE_PER_CHANNEL):
+        norm = ", or choose another norm with net.norm" if "norm" in config.net else ", or a model without BatchNorm"
+        return UserError(
+            "BatchNorm cannot be trained on a batch of one row, whose mean it would subtract: set data.batch_size to 2 "
+            f"or more (now {config.data.get('batch_size')}), with at least 2 training rows{norm}"
+        )
     if trainer.world_size > 1 and is_lost_connection(error):
         return RankLost(trainer.global_rank)
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader "):  # timed out, or a worker was killed
         return RunFailed(
-            f"of the processes that read the data, one has died or gave nothing for {PATIENCE_SECONDS} seconds; "
-            "usually the memory does not suffice for them: lower data.num_workers (0 reads without them) or "
-            f"data.batch_size ({one_line(error, 100)})"
+            f"a data loading worker was killed or sent nothing for {WORKER_TIMEOUT_SECONDS} seconds, usually for lack "
+            "of memory: lower data.num_workers (0 loads data in the main process) or data.batch_size "
+            f"({one_line(error, 100)})"
         )
     if cause := durable.write_failure(error, run_dir):
         return durable.write_error(cause.filename or run_dir, cause)
-    if isinstance(error, (*MISTAKES, AttributeError, LookupError, OSError)) and (name := part_at_fault(error)):
-        return UserError(f"{name} cannot work with these options here: {one_line(error, 300)}")
+    if isinstance(error, (*MISTAKES, AttributeError, LookupError, OSError)) and (name := failing_part(error)):
+        return UserError(f"{name} cannot work with these options: {one_line(error, 300)}")
     return error
 
 
-OPTIONS_MEET = {
+def _missing_metric(error: Exception, config: RunConfig, trainer: pl.Trainer) -> UserError | None:
+    """The error for a callback of Lightning's that monitors a metric which does not exist; None for other errors."""
+    metrics = trainer.callback_metrics
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        monitor = callback.monitor if isinstance(callback, EarlyStopping | ModelCheckpoint) else None
+        if monitor is None or monitor in metrics or not any(f"{q}{monitor}{q}" in str(error) for q in "`'"):
+            continue
+        name = type(callback).__name__
+        keys = (key for key, node in config.callbacks.items() if target_of(node).rpartition(".")[2] == name)
+        problem = f"callbacks.{next(keys, name)}.monitor={monitor}"
+        if monitor.startswith("val/") and not trainer.enable_validation:
+            return UserError(
+                f"{problem}: there is no validation: raise trainer.limit_val_batches, or omit the callback"
+            )
+        return UserError(f"{problem}: there is no such metric; {nearest(monitor, metrics)}")
+    return None
+
+
+LIGHTNING_FOLDERS = {
     "callbacks": Path(pl.callbacks.__file__).parent,
     "logger": Path(pl.loggers.__file__).parent,
     "logger of": Path(lightning.fabric.loggers.__file__).parent,
     "trainer": Path(pl.loops.__file__).parent,
 }
-"""Folders of Lightning whose code fails where it is given options that it cannot use."""
+"""Folders of Lightning whose code fails if an option has a value that it cannot use."""
 
 
-def part_at_fault(error: BaseException) -> str:
-    """The module of Lightning's callbacks or loggers that an error came from, if none of ours was called by it, or the
-    trainer, if one of its loops refused an option itself."""
+def failing_part(error: BaseException) -> str:
+    """The module of Lightning's callbacks or loggers that raised an error, unless it called code of ours; "trainer" if
+    one of its loops rejected an option; else an empty string."""
     files = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]
     ours = Path(__file__).parent
     for file in reversed(files):
         if file.is_relative_to(ours):
             return ""
-        kind = next((kind for kind, folder in OPTIONS_MEET.items() if file.is_relative_to(folder)), None)
+        kind = next((kind for kind, folder in LIGHTNING_FOLDERS.items() if file.is_relative_to(folder)), None)
         if kind == "trainer":
             return kind if file == files[-1] and isinstance(error, ValueError) else ""
         if kind is not None:
@@ -74,11 +106,12 @@ def part_at_fault(error: BaseException) -> str:
     return ""
 
 
-def leave(run_dir: Path, outcome: dict[str, Any], error: Exception) -> None:
-    """``results.json`` with what is known, if there is room for it."""
+def write_results(run_dir: Path, outcome: RunResults, error: Exception) -> None:
+    """Write ``results.json`` with the results so far and the reason, if the disk has space for it."""
+    status: RunResults
     if isinstance(error, Interrupted):
-        ended = {"status": "interrupted"}
+        status = {"status": "interrupted"}
     else:
-        ended = {"status": "failed", "reason": error.reason if isinstance(error, RunFailed) else str(error)}
+        status = {"status": "failed", "reason": error.reason if isinstance(error, RunFailed) else str(error)}
     with contextlib.suppress(OSError):
-        results.write(run_dir, outcome | ended)
+        results.write(run_dir, outcome | status)

@@ -1,4 +1,4 @@
-"""How much memory there is, and what is said when it has run out."""
+"""How much memory is available, and the error to report when it runs out."""
 
 from __future__ import annotations
 
@@ -6,57 +6,61 @@ import math
 import re
 import traceback
 from pathlib import Path
-from typing import Any
 
 import torch
-from omegaconf import DictConfig
 
+from dlzoo.config.run_config import Node
 from dlzoo.errors import RunFailed
 from dlzoo.utils import memory as free_memory
 from dlzoo.utils.memory import UNITS, format_bytes
 
 
 class OutOfMemory(RunFailed):
-    """The device, or the machine, has too little memory for the run."""
+    """The device or the machine has too little memory for the run."""
 
 
-def explain(error: BaseException, cfg: DictConfig, device: torch.device) -> OutOfMemory:
-    """What was tried, how much was asked for, how much there is, and which key to change."""
+def explain(error: BaseException, data: Node, device: torch.device) -> OutOfMemory:
+    """The error to report: what was running, how much memory was requested and is free, and which key to change.
+
+    Args:
+        data: the config of the data whose batches the device was given.
+    """
     evaluates = any("evaluation_loop" in frame.filename for frame in traceback.extract_tb(error.__traceback__))
-    key, size = ("data.eval_batch_size", cfg.data.get("eval_batch_size")) if evaluates else batch_size_of(cfg)
-    when = "in validation or test" if evaluates else "in training"
-    asked, free = amount_asked(str(error)), available(device)
-    wanted = f"{format_bytes(asked)} more were asked for" if asked else "it is not known how much was asked for"
+    key, size = ("data.eval_batch_size", data.get("eval_batch_size")) if evaluates else batch_size_of(data)
+    stage = "in validation or test" if evaluates else "in training"
+    requested, free = requested_bytes(str(error)), available(device)
+    request = f"{format_bytes(requested)} more were requested" if requested else "the size of the request is unknown"
     remedy = f"lower {key}" + ("" if evaluates else ", or let data.batch_size=auto choose it")
     return OutOfMemory(
-        f"out of memory on {device.type} {when} with {key}={size}: {wanted}, {format_bytes(free)} are free; {remedy}"
+        f"out of memory on {device.type} {stage} with {key}={size}: {request}, {format_bytes(free)} are free; {remedy}"
     )
 
 
-def before_training(error: BaseException) -> str:
-    """The same, of memory that was not there for the data or the net."""
-    asked, free = amount_asked(str(error)), format_bytes(available(torch.device("cpu")))
-    wanted = f"{format_bytes(asked)} more were asked for, " if asked else ""
+def explain_before_training(error: BaseException) -> str:
+    """The message if memory ran out while the data were read or the net was built."""
+    requested, free = requested_bytes(str(error)), format_bytes(available(torch.device("cpu")))
+    request = f"{format_bytes(requested)} more were requested, " if requested else ""
     return (
-        f"out of memory before training, while the data were read or the net was built: {wanted}{free} are free; take "
-        "fewer rows, or a smaller net"
+        f"out of memory before training, while the data were read or the net was built: {request}{free} are free; use "
+        "fewer rows or a smaller net"
     )
 
 
-def batch_size_of(cfg: DictConfig) -> tuple[str, Any]:
-    """The key of what lies in memory at once in training, and its value; a default is the class's to know."""
+def batch_size_of(data: Node) -> tuple[str, object]:
+    """The key of the training batch size and its value, which is by default that of the data class."""
     from dlzoo.config.introspection import locate
 
-    default = locate(cfg.data._target_, "data._target_").__init__.__kwdefaults__ or {}
-    return "data.batch_size", cfg.data.get("batch_size", default.get("batch_size", 128))
+    initializer = getattr(locate(data["_target_"], "data._target_"), "__init__", None)
+    default = getattr(initializer, "__kwdefaults__", None) or {}
+    return "data.batch_size", data.get("batch_size", default.get("batch_size", 128))
 
 
-def amount_asked(message: str) -> int:
-    """Bytes, as an allocator's message says; 0 if it does not.
+def requested_bytes(message: str) -> int:
+    """The size of the failed allocation according to an allocator's message; 0 if it does not say.
 
-    >>> amount_asked("CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has …")
+    >>> requested_bytes("CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has …")
     1610612736
-    >>> amount_asked("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000 bytes.")
+    >>> requested_bytes("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000 bytes.")
     4000
     """
     match = re.search(r"allocate\s+([\d.]+) (bytes|[KMGT]iB)", message)
@@ -64,27 +68,27 @@ def amount_asked(message: str) -> int:
 
 
 def available(device: torch.device) -> int:
-    """Bytes that can still be taken."""
+    """Bytes that can still be allocated."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     free = free_memory.free_megabytes()
-    if math.isinf(free):  # the system does not tell
+    if math.isinf(free):  # the system does not report it
         total = free_memory.limit()
         return 2**62 if math.isinf(total) else int(total) // 2
     return max(int(free * free_memory.MEGABYTE), 0)
 
 
-def resident() -> int:
-    """Bytes of memory that this process has now."""
+def resident_bytes() -> int:
+    """Memory that this process currently uses."""
     return int(free_memory.process_memory().get("VmRSS", 0))
 
 
-def highest() -> int:
-    """The most that it had since `forget_highest`, where the kernel can forget, else ever."""
+def peak_bytes() -> int:
+    """The most memory that this process has used since `reset_peak`, or ever if the kernel cannot reset it."""
     return int(free_memory.process_memory().get("VmHWM", 0))
 
 
-def forget_highest() -> None:
+def reset_peak() -> None:
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

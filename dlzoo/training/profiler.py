@@ -1,8 +1,8 @@
-"""Where a training step's time goes: ``python train.py … profile=true``.
+"""Profiles training steps: ``dlzoo train … profile=true``.
 
-After a few steps that warm up, a few are traced by PyTorch's profiler, and then others are timed, since tracing slows
-each operation down. The trace lies in <run>/profile/ and opens in Perfetto (https://ui.perfetto.dev) and, with the
-package torch-tb-profiler, in TensorBoard; the times are printed and kept in <run>/profile.txt.
+After a few warm-up steps, PyTorch's profiler traces a few steps; then others are timed, since tracing slows down each
+operation. The trace is written to <run>/profile/ and opens in Perfetto (https://ui.perfetto.dev) or, with the package
+torch-tb-profiler, in TensorBoard; the times are printed and written to <run>/profile.txt.
 """
 
 from __future__ import annotations
@@ -11,32 +11,32 @@ import os
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch.profilers import Profiler
-from torch.profiler import record_function
+from torch.autograd.profiler_util import FunctionEventAvg
+from torch.profiler import profile, record_function
 
 NUM_SKIPPED, NUM_TRACED, NUM_TIMED = 3, 3, 50
-"""Steps, in this order; one more between the first two warms up PyTorch's profiler."""
+"""Numbers of steps, in this order; one more step after the skipped ones warms up PyTorch's profiler."""
 
 PARTS = {
-    "loading the batch": ("_dataloader_next",),
-    "moving and augmenting it": ("batch_to_device", "batch_transfer"),
+    "data loading": ("_dataloader_next",),
+    "transfer and augmentation": ("batch_to_device", "batch_transfer"),
     "forward and loss": ("training_step",),
     "backward": (".backward",),
     "optimizer": ("optimizer_step", "zero_grad", "gradient_clipping", "lr_scheduler_step"),
     "callbacks": ("[Callback]",),
 }
-"""Parts of a step by what Lightning calls its actions; what happens inside of another action is not counted there."""
-REST = "Lightning, logging and the rest"
+"""Parts of a step, by parts of the names of Lightning's actions. The time of nested actions is counted only once."""
+OTHER = "Lightning, logging and other"
 NUM_OPERATORS = 8
 
 
 class StepProfiler(Profiler):
-    """Lightning tells it when each of its actions starts and stops.
+    """Lightning calls it when each of its actions starts and stops.
 
-    On a GPU each timed action waits for it, so that work counts where it was asked for.
+    On a GPU each timed action synchronizes, so that work is attributed to the action that launched it.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -49,9 +49,9 @@ class StepProfiler(Profiler):
         self.total = 0.0
         self.spent = dict.fromkeys(PARTS, 0.0)
         self.open: list[tuple[str, float]] = []
-        """The actions that are under way, and when they started; the time of inner actions is moved behind it."""
-        self.ranges: list[AbstractContextManager[Any]] = []
-        self.tracer: Any = None
+        """The current actions with their start times, which nested actions shift by their durations."""
+        self.ranges: list[AbstractContextManager[object]] = []
+        self.tracer: profile | None = None
         self.operators: list[tuple[str, int, float]] = []
 
     def start(self, action_name: str) -> None:
@@ -76,29 +76,29 @@ class StepProfiler(Profiler):
             self._end_step()
 
     def describe(self) -> None:
-        """Called when the fit has ended, and after the test."""
-        if self.tracer is not None:  # the fit ended within the trace
+        """Called by Lightning after the fit and after the test."""
+        if self.tracer is not None:  # the fit ended during the trace
             self._end_trace()
         if self.step < 0 or self.local_rank not in (None, 0):
             return
         text = self.summary()
         (self.run_dir / "profile.txt").write_text(text + "\n", encoding="utf-8")
         print(f"\n{text}\n")
-        self.step = -1  # once
+        self.step = -1  # report only once
 
     def summary(self) -> str:
-        """Two tables: the parts of a step, and the operations that take the most time of their own."""
+        """Two tables: the parts of a step, and the operations with the highest self time."""
         if not self.num_timed:
             needed = NUM_SKIPPED + 1 + NUM_TRACED + 1
             return f"profile=true: this run had {self.step + 1} steps; at least {needed} are needed"
-        parts = self.spent | {REST: max(0.0, self.total - sum(self.spent.values()))}
-        lines = [f"{f'a step, mean of {self.num_timed}':36} {'ms':>9} {'share':>7}"]
+        parts = self.spent | {OTHER: max(0.0, self.total - sum(self.spent.values()))}
+        lines = [f"{f'one step, mean of {self.num_timed}':36} {'ms':>9} {'share':>7}"]
         lines += [
             f"  {name:34} {1000 * spent / self.num_timed:9.3f} {spent / self.total:7.1%}"
             for name, spent in parts.items()
         ]
-        lines.append(f"  {'the whole':34} {1000 * self.total / self.num_timed:9.3f} {1:7.1%}")
-        lines += ["", f"{'operations, while traced':36} {'ms':>9} {'calls':>7}"]
+        lines.append(f"  {'total':34} {1000 * self.total / self.num_timed:9.3f} {1:7.1%}")
+        lines += ["", f"{'operations, in the trace':36} {'ms':>9} {'calls':>7}"]
         lines += [f"  {name[:34]:34} {ms:9.3f} {calls:7}" for name, calls, ms in self.operators]
         return "\n".join([*lines, "", f"trace   {self.run_dir / 'profile'}   (opens in https://ui.perfetto.dev)"])
 
@@ -135,33 +135,34 @@ class StepProfiler(Profiler):
     def _add(self, action_name: str) -> None:
         name, started = self.open.pop()
         now = self._now()
-        part = next((part for part, words in PARTS.items() if any(word in name for word in words)), None)
+        part = next((part for part, names in PARTS.items() if any(text in name for text in names)), None)
         if part is not None:
             self.spent[part] += now - started
-            # what is around it must not count this time once more
+            # the enclosing actions must not count this time again
             self.open = [(outer, since + now - started) for outer, since in self.open]
 
     def _begin_trace(self) -> None:
-        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else it calls a missing GPU an error
-        self.tracer = torch.profiler.profile(
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise it reports a missing GPU as an error
+        self.tracer = profile(
             schedule=torch.profiler.schedule(wait=0, warmup=1, active=NUM_TRACED, repeat=1),
-            on_trace_ready=self._traced,
+            on_trace_ready=self._export_trace,
             acc_events=True,
         )
         self.tracer.start()
 
     def _end_trace(self) -> None:
+        assert self.tracer is not None
         self.tracer.stop()
         self.tracer = None
 
-    def _traced(self, tracer: Any) -> None:
+    def _export_trace(self, tracer: profile) -> None:
         torch.profiler.tensorboard_trace_handler(str(self.run_dir / "profile"), use_gzip=True)(tracer)
         on_gpu = torch.cuda.is_available()
 
-        def own_time(event: Any) -> float:
+        def self_time(event: FunctionEventAvg) -> float:
             return event.self_device_time_total if on_gpu else event.self_cpu_time_total
 
-        told = ("[", "run_training_batch", "ProfilerStep", "optimizer_step | ")  # what encloses operations
-        events = [event for event in tracer.key_averages() if not event.key.startswith(told)]
-        for event in sorted(events, key=own_time, reverse=True)[:NUM_OPERATORS]:
-            self.operators.append((event.key, event.count // NUM_TRACED, own_time(event) / 1000 / NUM_TRACED))
+        enclosing = ("[", "run_training_batch", "ProfilerStep", "optimizer_step | ")  # not operations themselves
+        events = [event for event in tracer.key_averages() if not event.key.startswith(enclosing)]
+        for event in sorted(events, key=self_time, reverse=True)[:NUM_OPERATORS]:
+            self.operators.append((event.key, event.count // NUM_TRACED, self_time(event) / 1000 / NUM_TRACED))

@@ -1,4 +1,4 @@
-"""What a run says at its end: ``results.json`` for programs, a table for people."""
+"""The results of a run: ``results.json`` for programs, a table for people."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,25 +16,65 @@ from rich.table import Table
 
 from dlzoo.checkpoint.run_paths import to_relative
 from dlzoo.config import run_files
+from dlzoo.config.run_config import Claim
 from dlzoo.errors import short, visible
 from dlzoo.utils import untrusted
 from dlzoo.utils.files import replaced
-from dlzoo.utils.formatting import finite, format_metric
+from dlzoo.utils.formatting import counted, finite, format_metric
 
 TEXTS = ("experiment", "model", "data", "device", "precision", "commit", "status", "reason")
 NUMBERS = ("seed", "num_parameters", "epochs", "steps", "skipped_steps")
 TABLES = ("metrics", "seconds", "versions", "checkpoints")
-MOST_NAMES = 5_000
-"""In one of the tables."""
+MAX_NAMES = 5_000
+"""Maximum number of entries of a table."""
 
 
-def judge(expect: Sequence[dict[str, Any]], metrics: dict[str, float]) -> list[dict[str, Any]]:
-    """Each claim with what was reached; ``met`` is None where the metric was not measured.
+class Verdict(Claim, total=False):
+    """A claim about a metric, and whether the run met it."""
+
+    reached: float | None
+    met: bool | None
+    """None if the metric was not measured."""
+
+
+class RunResults(TypedDict, total=False):
+    """The contents of ``results.json``; those of a run that did not finish are incomplete."""
+
+    model: str | None
+    data: str | None
+    experiment: str | None
+    seed: int
+    batch_size: int | None
+    device: str
+    precision: str
+    num_parameters: int
+    versions: dict[str, str]
+    commit: str | None
+    found: list[str]
+    """Options that the run determined itself, as overrides that reproduce it."""
+    seconds: dict[str, float]
+    """Duration of each stage: setup, fit and test."""
+    epochs: int
+    steps: int
+    skipped_steps: int
+    metrics: dict[str, float | None]
+    """Those of the last epoch and of the test; NaN and infinity are stored as null."""
+    expect: list[Verdict]
+    checkpoints: dict[str, str | None]
+    """The paths of best and last, relative to the run folder once they are stored."""
+    status: str
+    """finished, interrupted or failed."""
+    reason: str
+    """Why the run failed."""
+
+
+def judge(expect: Sequence[Claim], metrics: Mapping[str, float]) -> list[Verdict]:
+    """Each claim with the value that was reached; ``met`` is None if the metric was not measured.
 
     >>> judge([{"metric": "test/accuracy", "min": 0.9}], {"test/accuracy": 0.95})
     [{'metric': 'test/accuracy', 'min': 0.9, 'reached': 0.95, 'met': True}]
     """
-    verdicts = []
+    verdicts: list[Verdict] = []
     for claim in expect:
         reached = metrics.get(claim["metric"])
         met = None
@@ -44,10 +84,10 @@ def judge(expect: Sequence[dict[str, Any]], metrics: dict[str, float]) -> list[d
     return verdicts
 
 
-def write(run_dir: Path, results: dict[str, Any]) -> Path:
-    """``results.json`` in the run folder, written whole or not at all; NaN and infinities become null.
+def write(run_dir: Path, results: RunResults) -> Path:
+    """Write ``results.json`` into the run folder, atomically; NaN and infinity become null.
 
-    The paths of checkpoints start from the run folder, which may be moved.
+    The paths of checkpoints are stored relative to the run folder, which may be moved.
     """
     if "checkpoints" in results:
         paths = results["checkpoints"].items()
@@ -59,44 +99,56 @@ def write(run_dir: Path, results: dict[str, Any]) -> Path:
     return path
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """``results.json``, each known key of the kind that a run writes; empty where there is none."""
+def read(folder: Path) -> RunResults:
+    """The contents of ``results.json``; empty if there is none.
+
+    Raises:
+        UserError: a known key has a value that no run writes.
+    """
     path = run_files.find(folder, "results.json")
     if path is None:
         return {}
-    found = run_files.mapping(untrusted.read_json(path), path)
+    content = run_files.mapping(untrusted.read_json(path), path)
+    check(content, path)
+    return cast(RunResults, content)  # checked above
+
+
+def check(content: Mapping[str, object], path: Path, prefix: str = "") -> None:
+    """`UserError` for the first known key, named behind ``prefix``, whose value is not what a run writes."""
     for key in TEXTS:
-        if not isinstance(found.get(key), str | None):
-            run_files.refuse(path, key, found[key], "a text")
+        if not isinstance(content.get(key), str | None):
+            run_files.refuse(path, f"{prefix}{key}", content[key], "a string")
     for key in NUMBERS:
-        if not run_files.is_number(found.get(key, 0)) and found[key] is not None:
-            run_files.refuse(path, key, found[key], "a number")
+        if not run_files.is_number(content.get(key, 0)) and content[key] is not None:
+            run_files.refuse(path, f"{prefix}{key}", content[key], "a number")
     for key in TABLES:
-        table = run_files.mapping(found.get(key, {}), path, key)
-        if len(table) > MOST_NAMES:
-            run_files.refuse(path, key, f"{len(table):,} names", f"at most {MOST_NAMES:,}")
+        table = run_files.mapping(content.get(key, {}), path, f"{prefix}{key}")
+        if len(table) > MAX_NAMES:
+            run_files.refuse(path, f"{prefix}{key}", f"{len(table):,} names", f"at most {MAX_NAMES:,}")
         for name, value in table.items():
-            is_right = run_files.is_number(value) if key in ("metrics", "seconds") else isinstance(value, str)
-            if not is_right and value is not None:
-                kind = "a number" if key in ("metrics", "seconds") else "a text"
-                run_files.refuse(path, f"{key}.{short(name)}", value, kind)
-    if not run_files.is_texts(found.get("found", [])):
-        run_files.refuse(path, "found", found["found"], "a list of overrides")
-    claims = found.get("expect", [])
+            is_valid = run_files.is_number(value) if key in ("metrics", "seconds") else isinstance(value, str)
+            if not is_valid and value is not None:
+                kind = "a number" if key in ("metrics", "seconds") else "a string"
+                run_files.refuse(path, f"{prefix}{key}.{short(name)}", value, kind)
+    if not run_files.is_list_of_str(content.get("found", [])):
+        run_files.refuse(path, f"{prefix}found", content["found"], "a list of overrides")
+    claims = content.get("expect", [])
     if not isinstance(claims, list):
-        run_files.refuse(path, "expect", claims, "a list")
+        run_files.refuse(path, f"{prefix}expect", claims, "a list")
     for i, claim in enumerate(claims):
-        check_claim(run_files.mapping(claim, path, f"expect[{i}]"), path, f"expect[{i}]")
-    return found
+        place = f"{prefix}expect[{i}]"
+        check_claim(run_files.mapping(claim, path, place), path, place)
 
 
-def check_claim(claim: Mapping[str, Any], path: Path, key: str) -> None:
-    """``{"metric": …, "min" or "max": …, "source", "reached", "met"}``."""
+def check_claim(claim: Mapping[str, object], path: Path, key: str) -> None:
+    """Check that a stored claim is a `Verdict` with either ``min`` or ``max``."""
     if not isinstance(claim.get("metric"), str):
         run_files.refuse(path, f"{key}.metric", claim.get("metric"), "the name of a metric")
     bounds = [claim[name] for name in ("min", "max") if name in claim]
     if len(bounds) != 1 or not run_files.is_number(bounds[0]):
         run_files.refuse(path, key, bounds, "a number as min or as max")
+    if not isinstance(claim.get("source"), str | None):
+        run_files.refuse(path, f"{key}.source", claim["source"], "a text")
     if not isinstance(claim.get("met"), bool | None):
         run_files.refuse(path, f"{key}.met", claim["met"], "true, false or null")
     if claim.get("reached") is not None and not run_files.is_number(claim["reached"]):
@@ -104,7 +156,7 @@ def check_claim(claim: Mapping[str, Any], path: Path, key: str) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Of what a figure depends on."""
+    """Versions of the software that metrics depend on."""
     import lightning
     import torch
 
@@ -119,17 +171,17 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that runs, with ``+changes`` if files differ from it; None outside a checkout."""
+    """The commit of the source checkout, with ``+changes`` if files differ from it; None outside a checkout."""
     here = Path(__file__).resolve().parent
     try:
-        say = ["git", "-C", str(here), "describe", "--always", "--abbrev=10", "--exclude=*", "--dirty=+changes"]
-        return subprocess.run(say, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+        command = ["git", "-C", str(here), "describe", "--always", "--abbrev=10", "--exclude=*", "--dirty=+changes"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def show(results: dict[str, Any], run_dir: Path) -> None:
-    """The last lines of a run: test figures, claims, the folder, and how to look at it in TensorBoard."""
+def show(results: RunResults, run_dir: Path) -> None:
+    """Print test metrics, claims, the run folder, and how to view it in TensorBoard."""
     console = Console(highlight=False, soft_wrap=True)
     claimed = {claim["metric"] for claim in results["expect"]}
     measured = {
@@ -138,18 +190,92 @@ def show(results: dict[str, Any], run_dir: Path) -> None:
         if name.startswith(("test/", "baseline/")) or name in claimed
     }
     seconds = results["seconds"]
+    rivals = by_method(measured)
     console.print()
+    if rivals:
+        console.print(rival_table(rivals, results["model"] or "net", measured))
+        console.print()
+        compared = {f"baseline/{metric}_{method}" for method, metrics in rivals.items() for metric in metrics}
+        compared |= {
+            f"test/{name}" for metrics in rivals.values() for name in _tested(measured) if _base(name) in metrics
+        }
+        measured = {name: value for name, value in measured.items() if name not in compared - claimed}
     console.print(table(measured, results["expect"]))
     console.print(
-        f"[dim]{results['epochs']} epochs in {seconds['fit']:.1f} s on {results['device']}, "
+        f"[dim]{counted(results['epochs'], 'epoch')} in {seconds['fit']:.1f} s on {results['device']}, "
         f"{results['num_parameters']:,} parameters, seed {results['seed']}[/dim]"
     )
-    shown = _short(run_dir)
-    console.print(f"\nresults   {shown}\nlook      tensorboard --logdir {shown}")
+    shown = _cell(_short(run_dir))
+    console.print(f"\nresults   {shown}\nview      tensorboard --logdir {shown}")
 
 
-def table(metrics: dict[str, Any], expect: Sequence[dict[str, Any]]) -> Table:
-    """Metrics beside what is claimed of them; claims that none of them is about stand below."""
+def by_method(metrics: Mapping[str, float | None]) -> dict[str, dict[str, float | None]]:
+    """What baselines reached in the metrics of the test, by method and metric.
+
+    Of a net with several outputs for the one target, ``test/main/mae`` is compared with ``baseline/mae_mean``.
+
+    >>> by_method({"baseline/mae_mean": 2.0, "test/mae": 1.0, "test/loss": 0.1})
+    {'mean': {'mae': 2.0}}
+    """
+    tested = {_base(name) for name in _tested(metrics)}
+    methods: dict[str, dict[str, float | None]] = {}
+    for name, value in metrics.items():
+        baseline = name.removeprefix("baseline/")
+        known = [metric for metric in tested if baseline.startswith(f"{metric}_")]
+        if name.startswith("baseline/") and known:
+            metric = max(known, key=len)
+            methods.setdefault(baseline.removeprefix(f"{metric}_"), {})[metric] = value
+    return methods
+
+
+def rival_table(
+    rivals: Mapping[str, Mapping[str, float | None]], model: str, metrics: Mapping[str, float | None]
+) -> Table:
+    """`rival_rows` for the terminal, those of the net in bold."""
+    names, rows = rival_rows(rivals, model, metrics)
+    lines = Table(box=None, pad_edge=False, header_style="dim")
+    lines.add_column("test", overflow="fold")
+    for metric in names:
+        lines.add_column(_cell(metric), justify="right", no_wrap=True)
+    for row in rows:
+        lines.add_row(*map(_cell, row), style=None if row[0].startswith("baseline ") else "bold")
+    return lines
+
+
+def rival_rows(
+    rivals: Mapping[str, Mapping[str, float | None]], model: str, metrics: Mapping[str, float | None]
+) -> tuple[list[str], list[list[str]]]:
+    """The names of metrics, and rows of cells: the net's test metrics, of each of its outputs, then those of the
+    baselines, which may have its name: linear and the method linear.
+
+    Args:
+        rivals: by method and metric, see `by_method`.
+        metrics: of the run, by their whole names.
+    """
+    names = list(dict.fromkeys(metric for own in rivals.values() for metric in own))
+    tested, rows = _tested(metrics), []
+    for output in dict.fromkeys(name.rpartition("/")[0] for name in tested if _base(name) in names):
+        own = {_base(name): value for name, value in tested.items() if name.rpartition("/")[0] == output}
+        rows.append([f"{model} {output}".rstrip(), *_cells(own, names)])
+    rows += [[f"baseline {method}", *_cells(reached, names)] for method, reached in rivals.items()]
+    return names, rows
+
+
+def _tested(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
+    """The metrics of the test without their prefix."""
+    return {name.removeprefix("test/"): value for name, value in metrics.items() if name.startswith("test/")}
+
+
+def _base(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _cells(metrics: Mapping[str, float | None], names: Sequence[str]) -> list[str]:
+    return [format_metric(name, metrics[name]) if name in metrics else "" for name in names]
+
+
+def table(metrics: Mapping[str, float | None], expect: Sequence[Verdict]) -> Table:
+    """Metrics with the claims about them, followed by claims about metrics that were not measured."""
     lines = Table(show_header=bool(expect), box=None, pad_edge=False, header_style="dim")
     for heading in ("metric", "reached", "expected", "source"):
         lines.add_column(heading, justify="right" if heading == "reached" else "left")
@@ -163,11 +289,11 @@ def table(metrics: dict[str, Any], expect: Sequence[dict[str, Any]]) -> Table:
 
 
 def _cell(text: object) -> str:
-    """A text of somebody else's in a table of rich's."""
+    """Untrusted text for a cell of a rich table."""
     return escape(visible(text, keep=""))
 
 
-def _claim(claim: dict[str, Any] | None) -> tuple[str, str]:
+def _claim(claim: Verdict | None) -> tuple[str, str]:
     if claim is None:
         return "", ""
     sign, bound = (">=", claim["min"]) if "min" in claim else ("<=", claim["max"])
@@ -177,4 +303,4 @@ def _claim(claim: dict[str, Any] | None) -> tuple[str, str]:
 
 def _short(path: Path) -> str:
     relative = os.path.relpath(path)
-    return relative if len(relative) < len(str(path)) else str(path)
+    return relative if relative != "." and len(relative) < len(str(path)) else str(path)

@@ -1,123 +1,149 @@
-"""Which run a command line continues, and with which words: ckpt=<file>, ckpt=last, resume=auto.
+"""Determines which run a command line resumes, and with which overrides: ckpt=<file>, ckpt=last, resume=auto.
 
-The run that is found is the newest whose own words were the same. It goes on in its own folder, from its last
-checkpoint.
+The last two choose the newest run with the same overrides. A run resumes in its own folder, from its last checkpoint.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from dlzoo.config import allowlist as trust
+from dlzoo.checkpoint import run_paths
 from dlzoo.config import compose as config
 from dlzoo.config import overrides as config_overrides
-from dlzoo.config import renames, run_files
+from dlzoo.config import renames, run_files, stored_overrides
 from dlzoo.config.allowlist import Trust
 from dlzoo.config.overrides import value_of
 from dlzoo.distributed import launch as ranks
-from dlzoo.errors import UserError, short
+from dlzoo.errors import UserError, one_line, short, visible
 from dlzoo.training import results
-from dlzoo.utils.archives import previous_of
+from dlzoo.utils.archives import previous_path
 
 if TYPE_CHECKING:
     from dlzoo.checkpoint.format import StoredCheckpoint
 
-NOT_COMPARED = ("ckpt", "resume", "hydra", "output_dir", "trust")
-"""Keys that may differ between a run and the command that continues it."""
+NOT_COMPARED = ("ckpt", "resume", "quiet", "hydra", "output_dir", "trust")
+"""Keys that may differ between a run and the command that resumes it."""
 
 
 class Resumption(NamedTuple):
-    """What a command line continues."""
+    """The run that a command line starts or resumes."""
 
-    words: list[str]
-    """The command line with the overrides of the run that it continues, in that run's folder."""
+    argv: list[str]
+    """The command line; for a resumed run, with that run's overrides and in its folder."""
     stored: StoredCheckpoint | None
-    """What it continues from; None: a run begins."""
+    """The checkpoint to resume from; None: a new run starts."""
 
 
-def resumed(argv: Sequence[str]) -> Resumption:
-    """The run that a command line continues, if it does.
+def resolve_resume(argv: Sequence[str]) -> Resumption:
+    """The run that a command line starts or resumes.
 
     Raises:
-        UserError: no such run, or words that contradict it.
+        UserError: there is no such run, or the overrides contradict it.
     """
-    given = {key_of(word): word for word in argv if not word.startswith("-")}
+    given = {key_of(override): override for override in argv if not override.startswith("-")}
     ckpt, mode = value_of(given.get("ckpt")), value_of(given.get("resume"))
     if mode not in ("", "null", "auto"):
-        raise UserError(f"resume={mode}: this can be auto, which continues the newest unfinished run of these words")
+        raise UserError(
+            f"resume={mode} must be auto, which resumes the newest unfinished run with these overrides, or null"
+        )
     if ckpt == "last" or (mode == "auto" and ckpt in ("", "null")):
         if mode == "auto" and "hydra.run.dir" in given and status(Path(value_of(given["hydra.run.dir"]))) == "finished":
-            print(f"{value_of(given['hydra.run.dir'])} is finished: there is nothing to continue")
+            print(f"{visible(value_of(given['hydra.run.dir']))} is finished: there is nothing to resume")
             sys.exit(0)
-        found = newest(argv, given, unfinished=mode == "auto")
-        if found is None and ckpt == "last":
-            raise UserError("ckpt=last: there is no run of these words with a checkpoint; start it without ckpt")
-        if found is None:
+        path = newest(argv, given, unfinished=mode == "auto")
+        if path is None and ckpt == "last":
+            raise UserError("ckpt=last: no run with these overrides has a checkpoint; start a new one without ckpt")
+        if path is None:
             return Resumption(list(argv), None)
-        if ranks.rank() == 0:
-            print(f"continues {found}")
-        ckpt = str(found)
+        if ranks.rank() == 0 and value_of(given.get("quiet")).lower() != "true":
+            print(f"resuming {visible(path)}")
+        ckpt = str(path)
     if ckpt in ("null", ""):
         return Resumption(list(argv), None)
     from dlzoo.checkpoint.format import read_whole
 
     stored = read_whole(Path(ckpt).expanduser())
     given["ckpt"] = config_overrides.quoted("ckpt", stored.path)
-    words = [*(word for word in argv if key_of(word) != "ckpt"), given["ckpt"]]
-    return Resumption(with_words_of(stored, words, given), stored)
+    overrides = [*(override for override in argv if key_of(override) != "ckpt"), given["ckpt"]]
+    return Resumption(with_stored_overrides(stored, overrides, given), stored)
 
 
-def with_words_of(stored_in: StoredCheckpoint, argv: Sequence[str], given: dict[str, str]) -> list[str]:
-    """The overrides of the run that wrote a checkpoint, then those given now, in its own folder."""
-    ckpt = str(stored_in.path)
-    overrides = [renames.updated_override(override) for override in stored_in.content["dlzoo"]["overrides"]]
+def with_stored_overrides(checkpoint: StoredCheckpoint, argv: Sequence[str], given: dict[str, str]) -> list[str]:
+    """The overrides of the run that wrote a checkpoint, then those of the command line, in the run's folder."""
+    from dlzoo.utils.checkpoint_files import manifest_in
+
+    ckpt = str(checkpoint.path)
+    overrides = [renames.updated_override(override) for override in manifest_in(checkpoint.content)["overrides"]]
     flags, typed = config_overrides.split(argv)
     known = config.known_keys(flags)
-    fresh = [word for word in overrides if key_of(word) not in given]
-    followed = trust.check_stored(fresh, f"ckpt={ckpt}", Trust.of(typed), known)
-    for word in fresh:
-        if word not in followed and key_of(word) not in NOT_COMPARED and ranks.rank() == 0:
-            print(f"warning: {short(word)} of {ckpt} is not followed: give it again if it still holds", file=sys.stderr)
-    stored = {key_of(word): word for word in [*followed, *(word for word in overrides if word not in fresh)]}
+    inherited = [override for override in overrides if key_of(override) not in given]
+    accepted = stored_overrides.check(inherited, f"ckpt={ckpt}", Trust.of(typed), known)
+    for override in inherited:
+        if override not in accepted and key_of(override) not in NOT_COMPARED and ranks.rank() == 0:
+            print(
+                f"warning: {short(override)} of {visible(ckpt)} is ignored: give it again if it should still apply",
+                file=sys.stderr,
+            )
+    replaced = [override for override in overrides if override not in inherited]
+    added = renames.added_overrides(manifest_in(checkpoint.content).get("spec"))
+    stored = {key_of(override): override for override in [*added, *accepted, *replaced]}
     for key in ("model", "data"):
         if key in given and given[key] != stored.get(key):
-            raise UserError(f"{given[key]}: the run of ckpt={ckpt} is continued with its own {key}")
-    words = [word for key, word in stored.items() if key not in given and key not in ("ckpt", "resume")]
+            raise UserError(f"{given[key]}: the run of ckpt={ckpt} can only be resumed with its own {key}; omit {key}")
+    kept = [override for key, override in stored.items() if key not in given and key not in ("ckpt", "resume", "quiet")]
+    check_place(Path(ckpt))
     folder = Path(ckpt).resolve().parent
     if folder.name == "checkpoints" and "hydra.run.dir" not in given:
-        argv = [*argv, config_overrides.quoted("hydra.run.dir", folder.parent)]
-    return [*config.prepare([*flags, *words])[len(flags) :], *argv]
+        typed = [*typed, config_overrides.quoted("hydra.run.dir", folder.parent)]
+    try:
+        return [*config.prepare([*flags, *kept]), *typed]
+    except UserError as error:
+        if config_overrides.extra_dirs(flags):
+            raise
+        raise UserError(
+            f"{error} (an override of the run of ckpt={ckpt}; if it was started with --config-dir, give that again)"
+        ) from None
+
+
+def check_place(path: Path) -> None:
+    """`UserError` for a checkpoint in a run folder that is a link to another: the run would be resumed there."""
+    folder = path.absolute().parent
+    if folder.name == run_paths.CHECKPOINTS and not run_files.is_inside(folder.parent, path):
+        raise UserError(
+            f"ckpt={path} links outside its run folder, to {os.path.realpath(path)}: give that path to resume there"
+        )
 
 
 def newest(argv: Sequence[str], given: dict[str, str], *, unfinished: bool) -> Path | None:
-    """The last checkpoint of the newest run with the same words."""
-    wanted = compared(argv)
+    """The last checkpoint of the newest run with the same overrides."""
+    wanted = comparable(argv)
     for run_dir in folders(given):
         path = run_dir / "checkpoints" / "last.ckpt"
         overrides = run_dir / run_files.OVERRIDES
-        if not (path.is_file() or previous_of(path).is_file()) or not overrides.is_file():
+        if not (path.is_file() or previous_path(path).is_file()) or not overrides.is_file():
             continue
-        if not is_of(run_dir, wanted):
+        if not has_overrides(run_dir, wanted):
             continue
         if not unfinished or status(run_dir) != "finished":
             return path
     return None
 
 
-def is_of(run_dir: Path, wanted: list[str]) -> bool:
-    """Whether a run has these words; one whose overrides cannot be read is passed over, with a warning."""
+def has_overrides(run_dir: Path, wanted: list[str]) -> bool:
+    """Whether a run has these overrides; a run whose overrides cannot be read is skipped with a warning."""
     try:
-        return compared(run_files.overrides(run_dir)) == wanted
+        return comparable(run_files.overrides(run_dir)) == wanted
     except UserError as error:
-        print(f"warning: {error}; this run is passed over", file=sys.stderr)
+        print(f"warning: {one_line(error)}; this run is skipped", file=sys.stderr)
         return False
 
 
 def folders(given: dict[str, str]) -> Iterator[Path]:
-    """Run folders, the newest first; only the one given, if it is."""
+    """Run folders, newest first; only the given one, if any."""
     if "hydra.run.dir" in given:
         yield Path(value_of(given["hydra.run.dir"]))
         return
@@ -126,20 +152,20 @@ def folders(given: dict[str, str]) -> Iterator[Path]:
 
 
 def status(run_dir: Path) -> str | None:
-    """finished or interrupted, as its results say; None where a run left none."""
+    """finished, failed or interrupted, according to the results of a run; None if there are none."""
     try:
-        found = results.read(run_dir)
-    except UserError as error:  # the machine may have lost its power
-        print(f"warning: {error}", file=sys.stderr)
+        content = results.read(run_dir)
+    except UserError as error:  # after a power failure, for example
+        print(f"warning: {one_line(error)}", file=sys.stderr)
         return None
-    return found.get("status", "finished") if found else None
+    return content.get("status", "finished") if content else None
 
 
-def compared(words: Sequence[str]) -> list[str]:
-    """Words that say what a run is, in an order of their own."""
-    told = (word for word in words if not word.startswith("-"))
-    return sorted(f"{key_of(word)}={value_of(word)}" for word in told if key_of(word).split(".")[0] not in NOT_COMPARED)
+def comparable(overrides: Sequence[str]) -> list[str]:
+    """The overrides that identify a run, without flags and in a fixed order."""
+    pairs = [(key_of(override), value_of(override)) for override in overrides if not override.startswith("-")]
+    return sorted(f"{key}={value}" for key, value in pairs if key.split(".")[0] not in NOT_COMPARED)
 
 
-def key_of(word: str) -> str:
-    return word.split("=", 1)[0].lstrip("+")
+def key_of(override: str) -> str:
+    return override.split("=", 1)[0].lstrip("+")

@@ -1,83 +1,112 @@
-"""What a run says of itself: at its beginning on the terminal, at its end in ``results.json`` and TensorBoard."""
+"""The summary of a run: printed when it starts, written to ``results.json`` and TensorBoard when it ends."""
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
-from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
-from dlzoo.config import compose as config
+from dlzoo.callbacks.model_checkpoint import ModelCheckpoint
 from dlzoo.config import instantiate as build
-from dlzoo.errors import visible
+from dlzoo.config.nested import flatten
+from dlzoo.config.run_config import Claim, Names, Node, RunConfig, target_of
+from dlzoo.errors import short, visible
+from dlzoo.tasks.base import Task
 from dlzoo.training import results
+from dlzoo.training.results import RunResults
+from dlzoo.utils.output import terminal_width
 
-MOST_ROWS = 24
-"""Of the summary of a net; of a deeper one, blocks are shown instead of layers."""
+MAX_ROWS = 24
+"""Maximum length of the summary of a net; if it has more layers, blocks are shown instead."""
 
 
-def announce(cfg: DictConfig, task: Any, trainer: pl.Trainer) -> None:
+def print_summary(names: Names, task: Task, trainer: pl.Trainer, notes: Sequence[str] = ()) -> None:
+    """Print model, data, device and the layers of the net, in the width of the terminal.
+
+    Args:
+        notes: on the data.
+    """
     if not trainer.is_global_zero:
         return
-    names = cfg.names
-    claim = f"experiment={names.experiment}: " if names.experiment else ""
-    about = f"{claim}{names.model} on {names.data}: {task.spec.describe()}"
-    print(f"{visible(about, keep='')}; {_device_name(trainer)}, {trainer.precision}")
-    for line in _summary(task.net):
+    width = terminal_width()
+    experiment = f"experiment={names.experiment}: " if names.experiment else ""
+    about = f"{experiment}{names.model} on {names.data}: {task.spec.describe()}"
+    about = f"{visible(about, keep='')}; {_device_name(trainer)}, {trainer.precision}"
+    for text, indent in [(about, "  "), *((visible(note), "    ") for note in notes)]:
+        print(textwrap.fill(text, width, subsequent_indent=indent, break_on_hyphens=False))
+    for line in layer_table(task.net, width):
         print(visible(line))
 
 
-def _summary(net: Any) -> list[str]:
-    """Each layer with parameters: its place, its kind, its number of parameters."""
+def layer_table(net: nn.Module, width: int) -> list[str]:
+    """Each layer with parameters: its name, its class and options, its number of parameters.
+
+    Args:
+        width: maximum number of characters of a line; names and options are shortened to it.
+    """
     leaves = {name for name, m in net.named_modules() if any(True for _ in m.parameters(recurse=False))}
     depth = max((name.count(".") for name in leaves), default=0)
-    places = leaves
-    while len(places) > MOST_ROWS and depth > 0:
+    names = leaves
+    while len(names) > MAX_ROWS and depth > 0:
         depth -= 1
-        places = {".".join(name.split(".")[: depth + 1]) for name in leaves}
+        names = {".".join(name.split(".")[: depth + 1]) for name in leaves}
     rows = []
     for name, module in net.named_modules():
-        if name in places:
-            kind = str(module).replace("\n", " ")[:60] if name in leaves else type(module).__name__
+        if name in names:
+            kind = " ".join(str(module).split()) if name in leaves else type(module).__name__
             rows.append((name, kind, sum(p.numel() for p in module.parameters(recurse=name not in leaves))))
-    width = max((len(name) for name, _, _ in rows), default=0)
-    kinds = max((len(kind) for _, kind, _ in rows), default=0)
-    lines = [f"  {name:{width}}  {kind:{kinds}}  {own:>10,}" for name, kind, own in rows]
-    return [*lines, f"  {'':{width}}  {'parameters':{kinds}}  {sum(own for _, _, own in rows):>10,}"]
+    rows.append(("", "parameters", sum(num for _, _, num in rows)))
+    numbers = max(10, *(len(f"{num:,}") for _, _, num in rows))
+    left = min(max(len(name) for name, _, _ in rows), width // 2 - 2)
+    kinds = min(max(len(kind) for _, kind, _ in rows), width - left - numbers - 6)
+    return [
+        f"  {short(name, left):{left}}  {short(kind, kinds):{kinds}}  {num:>{numbers},}" for name, kind, num in rows
+    ]
 
 
-def outcome_of(cfg: DictConfig, trainer: pl.Trainer, task: Any) -> dict[str, Any]:
-    """What ``results.json`` says of a run before it trains."""
+def initial_results(config: RunConfig, trainer: pl.Trainer, task: Task) -> RunResults:
+    """The contents of ``results.json`` that are known before training."""
+    batch_size = config.data.get("batch_size")
     return {
-        **OmegaConf.to_container(cfg.names),  # type: ignore[dict-item]
-        "seed": cfg.seed,
-        "batch_size": cfg.data.get("batch_size"),
+        "model": config.names.model,
+        "data": config.names.data,
+        "experiment": config.names.experiment,
+        "seed": config.seed,
+        "batch_size": batch_size if isinstance(batch_size, int) else None,
         "device": _device_name(trainer),
         "precision": str(trainer.precision),
         "num_parameters": build.num_parameters(task.net),
         "versions": results.versions(),
         "commit": results.commit(),
+        "seconds": {},
     }
 
 
-def reached(cfg: DictConfig, trainer: pl.Trainer, metrics: dict[str, float]) -> dict[str, Any]:
-    """What it says when the run ends."""
+def final_results(expect: Sequence[Claim], trainer: pl.Trainer, metrics: Mapping[str, float]) -> RunResults:
+    """The contents of ``results.json`` that are known once the run has ended, with a verdict on each claim."""
     best, last = checkpoints(trainer)
     epoch: Any = trainer.fit_loop.epoch_progress.current
     return {
         "epochs": epoch.processed,
         "steps": trainer.global_step,
-        "metrics": metrics,
-        "expect": results.judge(OmegaConf.to_container(cfg.expect), metrics),  # type: ignore[arg-type]
+        "metrics": {**metrics},
+        "expect": results.judge(expect, metrics),
         "checkpoints": {"best": best, "last": last},
     }
 
 
 def checkpoints(trainer: pl.Trainer) -> tuple[str | None, str | None]:
-    """(best, last), from the first and the last callback that writes checkpoints."""
-    paths = [callback.best_model_path or None for callback in trainer.checkpoint_callbacks]  # type: ignore[attr-defined]
+    """The paths of best and last, from the first and the last callback that writes checkpoints."""
+    callbacks: list[Any] = trainer.checkpoint_callbacks
+    paths = [(c.best_file if isinstance(c, ModelCheckpoint) else c.best_model_path) or None for c in callbacks]
     return (paths[0], paths[-1]) if paths else (None, None)
 
 
@@ -87,22 +116,20 @@ def _device_name(trainer: pl.Trainer) -> str:
     return f"{trainer.num_devices} x {name}" if trainer.num_devices > 1 else name
 
 
-def log_hyperparameters(cfg: DictConfig, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
-    """The config beside the final metrics, so that TensorBoard's HPARAMS tab compares runs."""
-    told = ("seed", "net", "task", "data", "optimizer", "scheduler", "trainer")
-    flat = config.flat(OmegaConf.to_container(cfg, resolve=True))
-    aside = ("_target_", "data_dir", "data.seed", "deterministic", "log_every_n_steps", "summary", "sanity_val_steps")
+def log_hyperparameters(config: RunConfig, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
+    """Log the config together with the final metrics, so that TensorBoard's HPARAMS tab compares runs."""
+    logged = ("seed", "net", "task", "data", "optimizer", "scheduler", "trainer")
+    flat = flatten(config.to_plain())
+    omitted = ("_target_", "data_dir", "data.seed", "deterministic", "log_every_n_steps", "summary", "sanity_val_steps")
     params = {
         k: v if isinstance(v, int | float | str | bool) else str(v)
         for k, v in flat.items()
-        if k.split(".")[0] in told and not k.endswith(aside)
+        if k.split(".")[0] in logged and not k.endswith(omitted)
     }
-    params |= {f"{group}": f"{name}" for group, name in cfg.names.items()}
-    params["optimizer"] = cfg.optimizer._target_.rpartition(".")[2] if cfg.optimizer else "none"
-    params["scheduler"] = cfg.scheduler._target_.rpartition(".")[2]
+    params |= {f"{group}": f"{name}" for group, name in dataclasses.asdict(config.names).items()}
+    params["optimizer"] = _class_name(config.optimizer)
+    params["scheduler"] = _class_name(config.scheduler)
     for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger) and cfg.callbacks and "trial" in cfg.callbacks:
-            continue  # dlzoo/sweep/tensorboard.py writes them, for all runs of the sweep together
         if isinstance(logger, TensorBoardLogger):
             final = {k: v for k, v in metrics.items() if k.startswith(("test/", "val/"))}
             logger.log_hyperparams(params, final, step=trainer.global_step)
@@ -110,3 +137,17 @@ def log_hyperparameters(cfg: DictConfig, trainer: pl.Trainer, metrics: dict[str,
             logger.log_hyperparams(params)
         logger.save()
         logger.finalize("success")
+
+
+def log_text(config: RunConfig, overrides: Sequence[str], trainer: pl.Trainer) -> None:
+    """Write the command and the config to TensorBoard's TEXT tab."""
+    command = shlex.join(["python", "train.py", *overrides])
+    whole = yaml.safe_dump(config.to_plain(), sort_keys=False, allow_unicode=True)
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
+            for name, content in {"command": command, "config": whole}.items():
+                logger.experiment.add_text(name, textwrap.indent(visible(content), " " * 4))  # Markdown's code
+
+
+def _class_name(node: Node) -> str:
+    return target_of(node).rpartition(".")[2] if node else "none"

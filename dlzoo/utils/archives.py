@@ -17,16 +17,26 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
+
+import psutil
 
 from dlzoo.errors import UserError
 
 END = b"PK\x05\x06"
 """Magic number of the last record of an archive: 22 bytes, of which the last two are the length of the comment."""
+MAGIC = b"PK\x03\x04"
+"""The first bytes of an archive; PyTorch reads any other file in its old format."""
 DIGEST = b"sha256:%s"
 DIGEST_LENGTH = len(DIGEST % (b"0" * 64))
 
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DISK_FULL = {errno.ENOSPC, errno.EFBIG} | ({errno.EDQUOT} if hasattr(errno, "EDQUOT") else set())  # not on Windows
+NEW_FILE = (
+    getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_CLOEXEC", 0)  # Windows has neither
+    | getattr(os, "O_BINARY", 0)  # only Windows has this
+)
+"""Flags with which a new file is created: through no link, for this process alone, without translating line ends."""
 NO_PERMISSION = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -34,7 +44,7 @@ class Damaged(UserError):
     """A file that is corrupted; ``reason`` says how."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        before = previous_of(path)
+        before = previous_path(path)
         hint = f"; the previous checkpoint is {before}" if before.is_file() else ""
         super().__init__(f"ckpt={path} is {reason}{hint}")
         self.reason = reason
@@ -64,22 +74,23 @@ def os_error(error: BaseException | None) -> OSError | None:
     return error
 
 
-def previous_of(path: Path) -> Path:
+def previous_path(path: Path) -> Path:
     """``last.previous.ckpt`` for ``last.ckpt``."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
-def write(path: Path, save: Callable[[BinaryIO], Any], *, keep: bool = False) -> None:
+def write(path: Path, save: Callable[[BinaryIO], object], *, keep: bool = False) -> None:
     """Write a file through ``save``, atomically: at any moment ``path`` is the complete old or new file.
 
     Args:
-        keep: keep the old file under the name `previous_of` gives.
+        keep: keep the old file under the name `previous_path` gives.
     """
     with temporary_file(path) as (temporary, file):
         save(file)
         append_digest(file)
         file.flush()
         os.fsync(file.fileno())
+        file.close()  # Windows renames no open file
         if keep:
             keep_previous(path)
         os.replace(temporary, path)
@@ -93,7 +104,7 @@ def temporary_file(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
     Anyone who may write to the folder could place a symlink there, so links are not followed.
     """
     temporary = temporary_path(path)
-    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | NEW_FILE, 0o666)
     try:
         with os.fdopen(handle, "w+b") as file:
             yield temporary, file
@@ -104,7 +115,7 @@ def temporary_file(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
 
 def keep_previous(path: Path) -> None:
     """Hard-link the file to a second name, so that it survives when the first name is replaced."""
-    before, link = previous_of(path), temporary_path(previous_of(path))
+    before, link = previous_path(path), temporary_path(previous_path(path))
     try:
         os.link(path, link)
         os.replace(link, before)
@@ -129,17 +140,17 @@ def remove_stale(path: Path) -> None:
 
 
 def is_alive(pid: int) -> bool:
+    """Whether there is a process of this number. Signal 0 would end it on Windows."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
+        return psutil.pid_exists(pid)
+    except OverflowError:
         return True
-    return True
 
 
 def sync(folder: Path) -> None:
-    """Flush a folder's directory entries to disk."""
+    """Flush a folder's directory entries to disk. Windows, which cannot open a folder, does so itself."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -166,6 +177,8 @@ def check(path: Path) -> None:
     """
     try:
         with path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:  # to zipfile, anything that ends like an archive is one
+                raise Damaged(path, "cut off, damaged or not a checkpoint")
             num_bytes, digest = stored_digest(file)
             if num_bytes and DIGEST % digest_of(file, num_bytes).encode() != digest:
                 raise Damaged(path, "damaged: its digest does not match")

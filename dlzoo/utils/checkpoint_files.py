@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, TypeGuard
 
-import torch
+from torch.serialization import MAP_LOCATION
 
 from dlzoo.errors import UserError
 from dlzoo.utils import archives as durable
-from dlzoo.utils import untrusted
-from dlzoo.utils.archives import Damaged, previous_of
+from dlzoo.utils import torch_files, untrusted
+from dlzoo.utils.archives import Damaged, previous_path
 
 FORMAT = 1
 
 
-def read(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+class Manifest(TypedDict):
+    """What a checkpoint stores under ``dlzoo``, in addition to what Lightning stores."""
+
+    format: int
+    config: str
+    """The resolved config as YAML."""
+    overrides: list[str]
+    spec: object
+    """The spec as plain data, see `dlzoo.specs.plain`."""
+    rows: object
+    """The fingerprint of the training and validation rows as plain data, or None."""
+
+
+def read(path: str | Path, map_location: MAP_LOCATION = "cpu") -> dict[str, object]:
     """The content of a dlzoo checkpoint.
 
     Raises:
@@ -25,22 +39,21 @@ def read(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        if previous_of(path).is_file():
+        if previous_path(path).is_file():
             raise Damaged(path, "missing")
         raise UserError(f"ckpt={path}: no such file; a run writes its checkpoints to <run folder>/checkpoints/")
     durable.check(path)
     try:
-        content = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        content = torch_files.load(path, map_location)
     except pickle.UnpicklingError as error:
-        raise UserError(f"ckpt={path} contains more than plain data and is not loaded: {_first_line(error)}") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise Damaged(path, f"damaged or not a checkpoint: {_first_line(error)}") from None
+        raise UserError(f"ckpt={path} contains more than plain data and is not loaded: {first_line(error)}") from None
+    except ValueError as error:
+        raise Damaged(path, f"damaged or not a checkpoint: {first_line(error)}") from None
+    untrusted.check_nested(content, f"ckpt={path}")
     manifest = content.get("dlzoo") if isinstance(content, dict) else None
-    if not isinstance(manifest, dict) or "state_dict" not in content:
+    if not isinstance(content, dict) or not isinstance(manifest, dict) or "state_dict" not in content:
         raise UserError(f"ckpt={path} was not written by dlzoo: it has no config and spec")
-    overrides = manifest.get("overrides")
-    are_texts = isinstance(overrides, list) and all(isinstance(text, str) for text in overrides)
-    if not isinstance(manifest.get("config"), str) or not are_texts:
+    if not is_manifest(manifest):
         raise UserError(f"ckpt={path} is damaged: its config is not text, or its overrides are not a list of texts")
     untrusted.check_yaml(manifest["config"], f"ckpt={path}: its config")
     weights = content["state_dict"]
@@ -54,6 +67,21 @@ def read(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
     return content
 
 
-def _first_line(error: Exception) -> str:
+def is_manifest(value: object) -> TypeGuard[Manifest]:
+    """Whether a config and overrides are stored; spec and rows are checked when they are used."""
+    if not isinstance(value, dict) or not isinstance(value.get("config"), str):
+        return False
+    overrides = value.get("overrides")
+    return isinstance(overrides, list) and all(isinstance(text, str) for text in overrides)
+
+
+def manifest_in(content: Mapping[str, object]) -> Manifest:
+    """The manifest of a checkpoint that `read` has read."""
+    manifest = content["dlzoo"]
+    assert is_manifest(manifest)
+    return manifest
+
+
+def first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__

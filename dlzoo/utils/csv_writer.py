@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import TextIO
 
 FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 
@@ -22,15 +22,15 @@ class Writer:
     def __init__(self, file: TextIO, lineterminator: str = "\r\n") -> None:
         self._writer = csv.writer(file, lineterminator=lineterminator)
 
-    def writerow(self, cells: Iterable[Any]) -> None:
+    def writerow(self, cells: Iterable[object]) -> None:
         self._writer.writerow([safe(cell) for cell in cells])
 
-    def writerows(self, rows: Iterable[Iterable[Any]]) -> None:
+    def writerows(self, rows: Iterable[Iterable[object]]) -> None:
         for row in rows:
             self.writerow(row)
 
 
-def safe(cell: Any) -> Any:
+def safe(cell: object) -> object:
     """A cell that no spreadsheet evaluates as a formula.
 
     >>> [safe(cell) for cell in ("=1+1", "-0.5", -0.5, "-a.png", "a=b", None)]

@@ -15,11 +15,15 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from dlzoo.errors import UserError
-from dlzoo.utils.http import MirrorError, MirrorUnreachable, RetryPolicy, Transfer, log, open_without_links
+from dlzoo.utils.http import MirrorError, MirrorUnreachable, RetryPolicy, Transfer, open_without_links
+from dlzoo.utils.output import note
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 RETRY_POLICY = RetryPolicy()
 
@@ -67,12 +71,13 @@ class LimitedGzip(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
-        content = self.file.read(min(len(buffer), 1 << 20))
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer).cast("B")
+        content = self.file.read(min(len(view), 1 << 20))
         self.left -= len(content)
         if self.left < 0:
             raise damaged(self.path, "it decompresses to far more than the published file")
-        buffer[: len(content)] = content
+        view[: len(content)] = content
         return len(content)
 
     def close(self) -> None:
@@ -126,7 +131,7 @@ def download(
             raise UserError(refuse % "no write permission")
         with _download_lock(path):
             if not path.is_file():  # otherwise it arrived while this process waited
-                log(f"downloading {name} to {folder}")
+                note(f"downloading {name} to {folder}")
                 hint = f"Put it into {folder} yourself (set by {key}), or {instead}"
                 _fetch(name, md5 or sha256, "md5" if md5 else "sha256", part, mirrors, hint, max_bytes)
                 os.replace(part, path)
@@ -184,7 +189,7 @@ def _download_lock(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        log(f"waiting for another process to download {path.name}")
+        note(f"waiting for another process to download {path.name}")
         lock.acquire(poll_interval=0.2)
     try:
         yield

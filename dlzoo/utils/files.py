@@ -4,16 +4,77 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeGuard
 
-from dlzoo.errors import UserError, nearest
+from dlzoo.errors import UserError, nearest, short
 from dlzoo.utils import archives as durable
+
+OnError = Callable[[OSError], None] | None
 
 OF_THE_SHELL = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
 """Pipes that the user has made on this command line, as by ``<(…)``."""
+LONGEST_NAME = 255
+"""Bytes of a file's name, on all common file systems."""
 SYSTEM = ("/proc/", "/sys/")
 """Where Linux shows what it knows of its processes: the environment of this one is ``/proc/self/environ``."""
+
+
+MAX_LEVELS = 100
+"""Of folders in folders, on the disk and in archives."""
+
+
+def walk(
+    folder: Path, *, follow_links: bool = False, on_error: OnError = None
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Like `os.walk`, which recurses, but of folders of bounded depth.
+
+    Raises:
+        UserError: they are nested more than `MAX_LEVELS` levels deep.
+    """
+    for path, folders, names in os.walk(folder, followlinks=follow_links, onerror=on_error):
+        check_levels(path[len(str(folder)) :].count(os.sep), folder)
+        yield path, folders, names
+
+
+def check_levels(num_levels: int, source: object) -> None:
+    if num_levels > MAX_LEVELS:
+        raise UserError(f"{short(source, 200)} holds folders nested more than {MAX_LEVELS} levels deep: remove them")
+
+
+def paths_in(folder: Path) -> Iterator[Path]:
+    """Everything in a folder and its subfolders; links are not followed."""
+    for path, folders, names in walk(folder):
+        yield from (Path(path, name) for name in (*folders, *names))
+
+
+def is_file_name(name: object) -> TypeGuard[str]:
+    """Whether this is a name that a file can have in any folder.
+
+    >>> is_file_name("a.npz"), is_file_name("../a.npz"), is_file_name(".."), is_file_name("a" * 300), is_file_name(7)
+    (True, False, False, False, False)
+    """
+    return (
+        isinstance(name, str)
+        and name.isprintable()
+        and name not in ("", ".", "..")
+        and not {*name} & {"/", "\\"}
+        and len(name.encode()) <= LONGEST_NAME
+    )
+
+
+def is_path(value: object) -> bool:
+    r"""Whether this is text that the system can look up as a path.
+
+    >>> is_path("a/b"), is_path(""), is_path("a" * 300), is_path("a\0b")
+    (True, True, False, False)
+    """
+    try:
+        parts = [os.fsencode(part) for part in Path(value).parts] if isinstance(value, str) else None
+    except UnicodeEncodeError:  # half of a character
+        return False
+    return parts is not None and all(len(part) <= LONGEST_NAME and 0 not in part for part in parts) and len(parts) < 100
 
 
 def existing(text: str, key: str) -> Path:
@@ -50,8 +111,10 @@ def existing_file(text: str, key: str) -> Path:
 def writable(text: str, key: str, *read: Path) -> Path:
     """The path of an output file: its folder exists, and it is none of the input files ``read``."""
     path = Path(text).expanduser()
-    if path.is_dir():
+    if is_path(str(path)) and path.is_dir():
         raise UserError(f"{key}={text}: this is a folder; give a file")
+    if not is_file_name(path.name):
+        raise UserError(f"{key}={short(text, 200)}: this is not the name of a file")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise UserError(f"{key}={text}: {path.parent} is not a writable folder")
     if any(path.exists() and path.samefile(other) for other in read):
@@ -65,7 +128,8 @@ def replaced(path: Path) -> Iterator[Path]:
 
     `dlzoo.utils.archives.write` is for files that must also survive a crash of the machine.
     """
-    with durable.temporary_file(path) as (temporary, _):
+    with durable.temporary_file(path) as (temporary, file):
+        file.close()  # Windows renames no open file
         yield temporary
         os.replace(temporary, path)
 
@@ -79,13 +143,20 @@ def write(path: Path, content: bytes) -> None:
         raise UserError(f"{path} cannot be written ({error.strerror})") from None
 
 
-def write_folder(text: str, key: str, files: dict[str, bytes]) -> Path:
-    """Write files into the folder that an option names, which is created if missing."""
-    path = Path(text).expanduser()
+def write_folder(text: str | None, key: str, files: dict[str, bytes], *, default: Path | str) -> Path:
+    """Write files into the folder that an option names, which is created if missing.
+
+    Args:
+        default: in a run's folder, or in the current one, which may be shared: a link of this name is not written
+            through.
+    """
+    path = Path(text or default).expanduser()
+    if not text and path.is_symlink():
+        raise UserError(f"{path} is a link to another folder and is not written to: give {key}=…")
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{key}={text}: there is no such folder, and it cannot be created ({error.strerror})") from None
+        raise UserError(f"{key}={path}: there is no such folder, and it cannot be created ({error.strerror})") from None
     for name, content in files.items():
         write(path / name, content)
     return path

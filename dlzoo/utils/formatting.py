@@ -4,31 +4,51 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 
-def format_metric(name: str, value: float | None, other: str = ".4g") -> str:
-    """Fractions in percent, other values with four significant digits, or in another format.
+def format_metric(name: str, value: float | None) -> str:
+    """Fractions in percent, other values with four significant digits.
 
-    >>> format_metric("test/accuracy", 0.98765), format_metric("test/loss", 0.012345)
-    ('98.77%', '0.01235')
+    >>> format_metric("test/accuracy", 0.98765), format_metric("test/loss", 0.012345), format_metric("rmse", 46816.2)
+    ('98.77%', '0.01235', '46,816')
     """
     if value is None:
         return "-"
-    return f"{100 * value:.2f}%" if is_fraction(name) else f"{value:{other}}"
+    if is_fraction(name):
+        return f"{100 * value:.2f}%"
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def fitted(value: float, width: int) -> str:
+    """A number in at most ``width`` characters, seven or more, with as many of four significant digits as fit.
+
+    >>> fitted(-0.00058581, 8), fitted(123456789.0, 8), fitted(float("-inf"), 8)
+    ('-0.00059', '1.23e+08', '-inf')
+    """
+    texts = [f"{value:.{digits}g}" for digits in (4, 3, 2, 1)]
+    return next((text for text in texts if len(text) <= width), texts[-1])
 
 
 def is_fraction(name: str) -> bool:
     """Whether a metric is displayed in percent.
 
-    >>> [is_fraction(name) for name in ("test/accuracy", "baseline/probe_accuracy_pca", "val/f1", "test/loss")]
+    >>> [is_fraction(name) for name in ("test/accuracy", "baseline/accuracy_pca", "baseline/f1_mean", "test/loss")]
     [True, True, True, False]
     """
     base = name.rsplit("/", 1)[-1]
-    return base in ("f1", "exact_match") or any(part in base for part in ("accuracy", "share", "mape"))
+    return base.partition("_")[0] == "f1" or any(part in base for part in ("accuracy", "share", "mape", "exact_match"))
 
 
-def finite(value: Any) -> Any:
+def counted(num: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "epoch"), counted(2, "epoch")
+    ('1 epoch', '2 epochs')
+    """
+    return f"{num} {noun}" if num == 1 else f"{num} {noun}s"
+
+
+def finite(value: object) -> object:
     """Replace NaN and infinity by None, since JSON has neither."""
     if isinstance(value, dict):
         return {k: finite(v) for k, v in value.items()}

@@ -17,8 +17,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from dlzoo.utils.output import is_quiet, note
+
+if TYPE_CHECKING:
+    from requests import Response
+    from urllib3 import HTTPResponse
 
 CHUNK_SIZE = 1 << 16
 TRANSIENT_STATUSES = (408, 425, 429, 500, 502, 503, 504)
@@ -127,7 +133,7 @@ class Transfer:
                 raise MirrorError(str(interruption))
             pause = self.policy.pause(failures) if interruption.pause is None else interruption.pause
             if pause > 1:
-                log(f"{urlsplit(self.url).netloc}: {interruption}; retrying in {pause:.0f} s")
+                note(f"{urlsplit(self.url).netloc}: {interruption}; retrying in {pause:.0f} s")
             time.sleep(pause)
 
     def request_rest(self) -> None:
@@ -157,7 +163,7 @@ class Transfer:
         """A server that has responded before is worth retrying; one that never has may not exist."""
         return TransferInterrupted(reason) if self.has_responded else MirrorUnreachable(reason)
 
-    def receive(self, response: Any, start: int) -> None:
+    def receive(self, response: Response, start: int) -> None:
         """Append a partial response, or replace the file with a complete one."""
         if response.status_code == NOT_SATISFIABLE and start:
             if response.headers.get("Content-Range", "").endswith(f"/{start}"):
@@ -188,7 +194,7 @@ class Transfer:
             raise self.oversized(f"{(start + rest) / MEGABYTE:,.1f} MB")
         self.read(response.raw, start, start + rest)
 
-    def read(self, body: Any, start: int, total: int) -> None:
+    def read(self, body: HTTPResponse, start: int, total: int) -> None:
         """Write chunks as they arrive; `TransferInterrupted` if they stop or arrive too slowly."""
         from urllib3 import exceptions as http
 
@@ -234,11 +240,14 @@ class Transfer:
 
 
 def open_without_links(path: str, flags: int) -> int:
-    """An opener for `open` that does not follow symlinks, which another user may have placed there."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+    """An opener for `open` that does not follow symlinks, which another user may have placed there.
+
+    Windows lacks the flag.
+    """
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
-def retry_after(response: Any) -> float | None:
+def retry_after(response: Response) -> float | None:
     """Seconds to wait according to ``Retry-After``, which may be a date."""
     from urllib3.exceptions import InvalidHeader
     from urllib3.util import Retry
@@ -273,9 +282,9 @@ def resolve_host(url: str, seconds: float) -> None:
 
 
 @contextlib.contextmanager
-def progress(start: int, total: int, policy: RetryPolicy) -> Iterator[Callable[[int], Any]]:
+def progress(start: int, total: int, policy: RetryPolicy) -> Iterator[Callable[[int], object]]:
     """A progress bar on a terminal, otherwise lines; yields a callback that takes the number of new bytes."""
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not is_quiet():
         from tqdm import tqdm
 
         options = {"unit": "B", "unit_scale": True, "leave": False, "dynamic_ncols": True, "file": sys.stderr}
@@ -290,10 +299,6 @@ def progress(start: int, total: int, policy: RetryPolicy) -> Iterator[Callable[[
         if time.monotonic() - last_line >= policy.report:
             last_line = time.monotonic()
             of = f" of {total / MEGABYTE:,.1f}" if total else ""
-            log(f"  {done / MEGABYTE:,.1f}{of} MB")
+            note(f"  {done / MEGABYTE:,.1f}{of} MB")
 
     yield advance
-
-
-def log(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

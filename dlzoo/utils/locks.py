@@ -8,13 +8,14 @@ a warning is printed.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
 
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, visible
 
 NAME = ".lock"
 """Name of the lock file in the folder; it is deleted on release."""
@@ -24,22 +25,33 @@ TIMEOUT = 8.0
 Lock = filelock.BaseFileLock
 
 
-def lock(folder: Path) -> Lock | None:
+def lock(folder: Path, name: str = NAME, timeout: float = TIMEOUT) -> Lock | None:
     """Acquire the lock of a folder; None if the file system does not support locks.
 
+    Args:
+        name: of the lock file.
+        timeout: in seconds.
+
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds it, or there is something else of its name.
     """
-    acquired = filelock.FileLock(folder / NAME)
+    acquired = filelock.FileLock(folder / name)
     try:
-        acquired.acquire(timeout=TIMEOUT, poll_interval=0.1)
+        acquired.acquire(timeout=timeout, poll_interval=0.1)
     except filelock.Timeout:
         raise UserError(
             f"{folder}: another process is training in this folder, and two would mix their output; wait until it "
             "finishes, or choose another folder with hydra.run.dir=… or output_dir=…"
         ) from None
+    except OSError as error:
+        if not os.path.lexists(folder / name):  # the folder may not be written to
+            raise
+        raise UserError(f"{folder / name} cannot be used as a lock ({error.strerror}): remove it") from None
     except NotImplementedError:
-        print(f"warning: {folder} is on a file system without locks: do not start another run in it", file=sys.stderr)
+        print(
+            f"warning: {visible(folder)} is on a file system without locks: do not start another run in it",
+            file=sys.stderr,
+        )
         return None
     return acquired
 
@@ -52,9 +64,10 @@ def unlock(acquired: Lock | None) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, name: str = NAME, timeout: float = TIMEOUT) -> Iterator[None]:
+    """Hold the lock of a folder, which is created if missing; see `lock`."""
     folder.mkdir(parents=True, exist_ok=True)
-    acquired = lock(folder)
+    acquired = lock(folder, name, timeout)
     try:
         yield
     finally:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
+import psutil
 import torch
 
 PROC = Path("/proc")
@@ -34,14 +34,12 @@ def _machine_total() -> float:
     total = _fields(PROC / "meminfo").get("MemTotal")
     if total is not None:
         return total
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):  # Windows, or a system without these names
-        return float("inf")
+    return float(psutil.virtual_memory().total)
 
 
 def _of_machine() -> list[float]:
-    return [_fields(PROC / "meminfo").get("MemAvailable", float("inf"))]
+    available = _fields(PROC / "meminfo").get("MemAvailable")
+    return [float(psutil.virtual_memory().available) if available is None else available]
 
 
 def _of_container() -> list[float]:
@@ -83,8 +81,12 @@ def _ulimits() -> list[tuple[str, float]]:
 
 
 def process_memory() -> dict[str, float]:
-    """Bytes that this process uses, under the kernel's names: VmRSS, VmSize, …"""
-    return _fields(PROC / "self" / "status")
+    """Bytes that this process uses, under Linux's names: VmRSS, VmSize, …; elsewhere VmHWM is the current use, except
+    on Windows."""
+    if fields := _fields(PROC / "self" / "status"):
+        return fields
+    used = psutil.Process().memory_info()
+    return {"VmRSS": used.rss, "VmSize": used.vms, "VmHWM": getattr(used, "peak_wset", used.rss)}
 
 
 def _fields(path: Path) -> dict[str, float]:

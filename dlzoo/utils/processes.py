@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from dlzoo.errors import UserError, short
 
@@ -12,7 +11,7 @@ MOST_PROCESSES = 4
 workers of each that read data."""
 
 
-def check_processes(key: str, given: Any) -> None:
+def check_processes(key: str, given: object) -> None:
     """`UserError` where an option would start far more processes than the machine could serve.
 
     Args:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn, TypeGuard
 
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -26,7 +26,7 @@ FAILURES = (
 
 
 @contextlib.contextmanager
-def restoring(path: Any) -> Iterator[None]:
+def restoring(path: object) -> Iterator[None]:
     """Turn errors while restoring the state in ``path`` into a `UserError`; nothing else may stand in the block."""
     try:
         yield
@@ -44,7 +44,7 @@ def restoring(path: Any) -> Iterator[None]:
 ABSENT = object()
 
 
-def fits(value: Any, like: Any, place: str, *, unlimited: bool = False) -> None:
+def fits(value: object, like: object, place: str, *, unlimited: bool = False) -> None:
     """Check that a stored value can replace ``like``, the value in a new object.
 
     Args:
@@ -59,10 +59,11 @@ def fits(value: Any, like: Any, place: str, *, unlimited: bool = False) -> None:
         check_tensor(value, torch.zeros((), dtype=value.dtype), place)
         fits(value.item(), like, place, unlimited=unlimited)
     elif isinstance(like, dict):
-        if mapping(value, place).keys() != like.keys():
-            refuse(place, f"with {short(', '.join(map(str, value)))}", f"with {', '.join(map(str, like))}")
+        stored = mapping(value, place)
+        if stored.keys() != like.keys():
+            refuse(place, f"with {short(', '.join(map(str, stored)))}", f"with {', '.join(map(str, like))}")
         for name, part in like.items():
-            fits(value[name], part, f"{place}.{name}", unlimited=unlimited)
+            fits(stored[name], part, f"{place}.{name}", unlimited=unlimited)
     elif isinstance(like, list | tuple):
         for i, (part, expected) in enumerate(zip(sequence(value, place, len(like)), like, strict=True)):
             fits(part, expected, f"{place}[{i}]", unlimited=unlimited)
@@ -73,8 +74,8 @@ def fits(value: Any, like: Any, place: str, *, unlimited: bool = False) -> None:
         if value is not None and not is_number(value) and not isinstance(value, str):
             refuse(place, describe(value), "nothing")
     elif is_number(like):
-        number(value, place)
-        if math.isfinite(like) and not unlimited and not abs(value) < MAX_COUNT:
+        given = number(value, place)
+        if math.isfinite(like) and not unlimited and not abs(given) < MAX_COUNT:
             refuse(place, describe(value), "a finite number")
     elif type(value) is not type(like):
         refuse(place, describe(value), describe(like))
@@ -109,7 +110,7 @@ def is_dense(value: Tensor) -> bool:
     return True
 
 
-def tensors(value: Any, place: str) -> None:
+def tensors(value: object, place: str) -> None:
     """Check that a value is None, a floating-point tensor, or a tuple of these."""
     if isinstance(value, list | tuple):
         for i, part in enumerate(value):
@@ -118,9 +119,11 @@ def tensors(value: Any, place: str) -> None:
         refuse(place, describe(value), "a tensor")
     elif isinstance(value, Tensor) and (value.layout != torch.strided or value.device.type == "meta"):
         refuse(place, describe(value), "a dense tensor")
+    elif isinstance(value, Tensor) and torch.finfo(value.dtype).bits < 16:
+        refuse(place, describe(value), "a tensor of a kind that can be added to others")
 
 
-def score(value: Any, place: str) -> None:
+def score(value: object, place: str) -> None:
     """Check that a value is a metric's value or None."""
     if isinstance(value, Tensor):
         check_tensor(value, torch.zeros(()), place)
@@ -128,33 +131,37 @@ def score(value: Any, place: str) -> None:
         number(value, place)
 
 
-def counter(value: Any, place: str) -> None:
+def counter(value: object, place: str) -> None:
     if type(value) is not int or not 0 <= value < MAX_COUNT:
-        refuse(place, describe(value), "a whole number, 0 or more")
+        refuse(place, describe(value), "an integer, 0 or more")
 
 
-def number(value: Any, place: str) -> None:
+def number(value: object, place: str) -> int | float:
+    """The value, if it is a number; `UserError` otherwise."""
     if not is_number(value):
         refuse(place, describe(value), "a number")
+    return value
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def mapping(value: Any, place: str) -> Any:
+def mapping(value: object, place: str) -> Mapping[Any, Any]:
+    """The value, if it is a mapping; `UserError` otherwise."""
     if not isinstance(value, Mapping):
         refuse(place, describe(value), "a mapping")
     return value
 
 
-def sequence(value: Any, place: str, length: int | None = None) -> Any:
+def sequence(value: object, place: str, length: int | None = None) -> Sequence[Any]:
+    """The value, if it is a list or tuple, of this length; `UserError` otherwise."""
     if not isinstance(value, list | tuple) or (length is not None and len(value) != length):
         refuse(place, describe(value), f"a list{'' if length is None else f' of {length}'}")
     return value
 
 
-def describe(value: Any) -> str:
+def describe(value: object) -> str:
     if isinstance(value, Tensor):
         kind = "" if value.layout == torch.strided else f"{str(value.layout).removeprefix('torch.')} "
         return f"a {kind}tensor {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"

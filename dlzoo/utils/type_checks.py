@@ -5,21 +5,20 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Sequence
-from typing import Any
 
 from dlzoo.errors import UserError, nearest, short
 
 
-def check_value(value: Any, hint: Any, key: str) -> None:
+def check_value(value: object, hint: object, key: str) -> None:
     """Raise `UserError` if the value of a key does not have the annotated type."""
-    if not _fits(value, hint):
-        raise UserError(f"{key}={short(value)}: {_expected(value, hint)}")
+    if not has_type(value, hint):
+        raise UserError(f"{key}={short(value)} {mismatch(value, hint)}")
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def has_type(value: object, hint: object) -> bool:
     """Whether a value, with every item in it, is of a type.
 
-    >>> _fits([8, 8], Sequence[int]), _fits([8, "a"], Sequence[int])
+    >>> has_type([8, 8], Sequence[int]), has_type([8, "a"], Sequence[int])
     (True, False)
     """
     import typeguard
@@ -31,27 +30,32 @@ def _fits(value: Any, hint: Any) -> bool:
     return True
 
 
-def _expected(value: Any, hint: Any) -> str:
+def mismatch(value: object, hint: object) -> str:
+    """What is wrong with a value that does not have a type, as the predicate of a sentence.
+
+    >>> mismatch("a", int)
+    'must be an integer'
+    """
     choices = _choices(hint)
     if choices and isinstance(value, str):
-        return f"unknown value; {nearest(value, choices)}"
-    return f"this must be {readable(hint)}"
+        return f"is unknown; {nearest(value, choices)}"
+    return f"must be {readable(hint)}"
 
 
-def _choices(hint: Any) -> list[str]:
+def _choices(hint: object) -> list[str]:
     if typing.get_origin(hint) is typing.Literal:
         return [str(v) for v in typing.get_args(hint)]
     return list(dict.fromkeys(choice for part in typing.get_args(hint) for choice in _choices(part)))
 
 
-def readable(hint: Any) -> str:
+def readable(hint: object) -> str:
     """An annotation in words: ``float | None`` is 'a number or null'.
 
     >>> readable(float | None), readable(typing.Literal["a", "b"])
     ('a number or null', "one of 'a', 'b'")
     """
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
-    if hint in names:
+    names = {int: "an integer", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+    if isinstance(hint, type) and hint in names:
         return names[hint]
     args, origin = typing.get_args(hint), typing.get_origin(hint)
     if origin is typing.Literal:

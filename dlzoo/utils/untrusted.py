@@ -6,11 +6,12 @@ exceeds Python's recursion limit. So a text is scanned as a stream of events, in
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from dlzoo.errors import UserError, one_line
 
@@ -83,12 +84,54 @@ def check_yaml(text: str, source: object) -> None:
         raise UserError(f"{source} is damaged or not YAML: {one_line(error, 200)}") from None
 
 
-def read_json(path: Path, max_bytes: int = MAX_BYTES) -> Any:
+def check_nested(value: object, source: object) -> None:
+    """Raise `UserError` if plain containers contain themselves, are nested too deeply, or repeat their parts without
+    bound: a pickle of a kilobyte can hold a list of two equal lists, each of two equal lists, and so on.
+
+    Args:
+        value: of dicts, lists, tuples and sets; anything else counts as one node.
+
+    >>> part = [[0]]
+    >>> check_nested([part, part], "x.ckpt")
+    """
+    sizes: dict[int, int] = {}
+    """Nodes below each finished container, by its id."""
+    opened: dict[int, tuple[object, Iterator[object], int]] = {}
+    """The containers from the root to here, with the parts still to be seen and the nodes of those seen."""
+    repeated, part, nodes = 0, value, 0
+    while True:
+        if not isinstance(part, dict | list | tuple | set | frozenset):
+            nodes = 1
+        elif id(part) in opened:
+            raise UserError(f"{source} contains a node that contains itself")
+        elif id(part) in sizes:
+            nodes = sizes[id(part)]
+            repeated += nodes
+        else:
+            parts = itertools.chain(part.keys(), part.values()) if isinstance(part, dict) else part
+            opened[id(part)] = part, iter(parts), 1
+            nodes = 0
+        if len(opened) > MAX_DEPTH:
+            raise UserError(f"{source} is nested more than {MAX_DEPTH} levels deep")
+        if repeated > MAX_NODES:
+            raise UserError(f"{source} expands to more than {MAX_NODES:,} values (it repeats its own parts)")
+        while opened:
+            key, (container, rest, seen) = opened.popitem()
+            seen += nodes
+            if (part := next(rest, opened)) is not opened:
+                opened[key] = container, rest, seen
+                break
+            sizes[key] = nodes = seen
+        else:
+            return
+
+
+def read_json(path: Path, max_bytes: int = MAX_BYTES) -> object:
     """The content of a JSON file."""
     return parse_json(read_text(path, max_bytes), path)
 
 
-def parse_json(text: str, source: object) -> Any:
+def parse_json(text: str, source: object) -> object:
     """Parse JSON into plain containers; `UserError` if it is invalid or nested too deeply."""
     try:
         value = json.loads(text)

@@ -7,40 +7,50 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dlzoo.utils.formatting import format_metric, is_fraction
-from dlzoo.visualization.plots import FAINT, INK, TRAIN, VAL, new_panels, style
+from dlzoo.visualization.layout import FAINT, INK, TRAIN, VAL, legend_above, make_room, new_panels, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DISPLAY_NAMES = {"rmse": "RMSE", "mae": "MAE", "mse": "MSE", "r2": "R²", "f1": "F1", "mape": "MAPE", "mase": "MASE"}
+DISPLAY_NAMES = {
+    "rmse": "RMSE", "mae": "MAE", "mse": "MSE", "r2": "R²", "f1": "F1", "mape": "MAPE", "mase": "MASE", "nmi": "NMI",
+    "kl": "KL divergence", "d_real": "D(x)", "d_fake": "D(G(z))",
+}  # fmt: skip
 
 
-def learning_curves(rows: Sequence[Mapping[str, float]], monitor: tuple[str, str] = ("val/loss", "min")) -> Figure:
+def learning_curves(
+    rows: Sequence[Mapping[str, float]], monitor: tuple[str, str] = ("val/loss", "min"), *, heading: str = ""
+) -> Figure:
     """Loss, up to four other metrics, and the learning rate over the epochs.
 
     Args:
         rows: one mapping per epoch: ``epoch``, ``lr``, ``train/…`` and ``val/…``; missing or non-finite values are
             omitted.
         monitor: the metric that selects the best epoch, which every panel marks, and its direction (min or max).
+        heading: the name of the run.
     """
     names = dict.fromkeys(key.partition("/")[2] for row in rows for key in row if key.startswith(("train/", "val/")))
+    names = {name: None for name in names if name not in RANGES}
     shown = sorted(names, key=lambda name: name != "loss")[:5]
     rates = curve(rows, "lr")
     count = len(shown) + bool(rates[0])
     best = best_epoch(rows, *monitor)
-    fig, panels = new_panels(max(count, 1), width=4.4, height=3.1)
+    fig, panels = new_panels(max(count, 1), width=4.4, height=3.2, heading=heading)
+    legend_height = 0.0
     for ax, name in zip(panels, shown, strict=False):
         draw_metric(ax, rows, name)
         if best is not None:
             mark_best(ax, rows, name, best, monitored=f"val/{name}" == monitor[0])
-        if ax.get_legend_handles_labels()[0]:
-            ax.legend(fontsize=8.5, labelcolor=INK, handlelength=1.4, framealpha=0.85, edgecolor="none", borderpad=0.2)
+        legend_height = max(legend_height, legend_above(ax))
     if rates[0]:
         draw_rate(panels[len(shown)], *rates)
+        make_room(panels[len(shown)], legend_height)  # as high as the others
     return fig
 
 
+RANGES = ("return_min", "return_max")
+"""Metrics without a panel: returns.png shows them as a band."""
 LARGEST = 1e100
 """No value above it is drawn, nor NaN: Matplotlib subtracts numbers near the largest of a float from one another."""
 

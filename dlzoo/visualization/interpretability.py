@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,15 +12,14 @@ from torch import Tensor
 
 from dlzoo.inference.activations import Layer
 from dlzoo.inference.recognition import ranked, share_right
-from dlzoo.visualization.plots import DPI, FAINT, INK, RIGHT, TRAIN, WRONG, as_rgb, image_grid, shorten, style
+from dlzoo.visualization.layout import FAINT, INK, RIGHT, TRAIN, WRONG, new_figure, shorten, style
+from dlzoo.visualization.plots import MAX_WIDTH, as_rgb, image_grid
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIDE = 140
 """Pixels of the longer side of each map of a layer, however small the map."""
-MAX_ROW_WIDTH = 1600
-"""Pixels of a row of images, as in `image_grid`."""
 
 
 def feature_maps(x: Tensor, layers: Sequence[Layer], *, max_items: int = 8, title: str = "") -> Figure:
@@ -104,7 +104,7 @@ def mistakes(
         heat: (N, 2, H, W), non-negative.
         titles: of each image and of its heatmaps.
     """
-    per_row = max(1, min(max_per_row, MAX_ROW_WIDTH // (3 * as_rgb(images[:1]).shape[2])))
+    per_row = max(1, min(max_per_row, MAX_WIDTH // (3 * as_rgb(images[:1]).shape[2])))
     wrong = [(True, False, False)] * len(images)
     return grad_cam(images, heat, titles, wrong, heading=heading, num_columns=3 * per_row)
 
@@ -116,7 +116,6 @@ def class_accuracies(counts: Tensor, names: Sequence[str], *, max_items: int = 2
         counts: (K, K); rows are the true classes, columns the predicted ones.
         max_items: classes shown: the best and the worst.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
     order, accuracies = ranked(counts)
@@ -124,25 +123,37 @@ def class_accuracies(counts: Tensor, names: Sequence[str], *, max_items: int = 2
     shown = [*order[: -(-max_items // 2)], *order[len(order) - max_items // 2 :]] if num_omitted else order
     labels, others = [shorten(names[k], 22) for k in shown], [confusions(counts[k], names, k) for k in shown]
     left, plot, right = (0.35 + 0.075 * max(map(len, labels)), 3.8, 0.4 + 0.07 * max(map(len, others)))  # inches
-    below, rows, above = 0.4, 0.26 * len(shown), 0.45
+    below, rows, above = 0.55, 0.26 * len(shown), 0.45
     width, height = left + plot + right, below + rows + above
-    fig = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    fig = new_figure(width, height)
     ax = fig.add_axes((left / width, below / height, plot / width, rows / height))
     num, overall_accuracy = int(counts.sum()), share_right(counts)
     between = f"; {num_omitted:,} classes in between are not shown" if num_omitted else ""
-    style(ax, title=f"{overall_accuracy:.2%} of {num:,} correct{between}")
-    lowest = accuracies[shown[-1]]
-    low = max(0.0, lowest - 0.1 * (1 - lowest) - 0.002)
+    style(
+        ax,
+        title=f"{overall_accuracy:.2%} of {num:,} correct{between}",
+        x="accuracy of the class; dashed: of all images",
+    )
+    low = axis_start(accuracies[shown[-1]])
     right_margin = ax.get_yaxis_transform()
     for y, k in enumerate(shown):
-        ax.plot([low, accuracies[k]], [y, y], color=FAINT, linewidth=1)
+        ax.plot([overall_accuracy, accuracies[k]], [y, y], color=FAINT, linewidth=1)
         ax.plot(accuracies[k], y, "o", color=TRAIN, markersize=5, clip_on=False)
         ax.text(1.05, y, others[y], transform=right_margin, fontsize=8, va="center", color=INK)
     ax.axvline(overall_accuracy, color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
     ax.set_yticks(range(len(shown)), labels)
     ax.set(xlim=(low, 1.0), ylim=(len(shown) - 0.5, -0.5))
-    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if 1 - low > 0.05 else 1))
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return fig
+
+
+def axis_start(lowest: float) -> float:
+    """Where an axis of accuracies up to 100% starts: a multiple of 5% below the lowest one, at most 95%.
+
+    >>> [axis_start(x) for x in (0.0, 0.12, 0.97, 1.0)]
+    [0.0, 0.1, 0.95, 0.95]
+    """
+    return max(0, min(math.ceil(20 * lowest) - 1, 19)) / 20
 
 
 def confusions(row: Tensor, names: Sequence[str], true_class: int, max_items: int = 2) -> str:

@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dlzoo.visualization.curves import curve, whole_epochs
-from dlzoo.visualization.plots import DPI, FAINT, INK, TRAIN, VAL, new_panels, shorten, style
+from dlzoo.visualization.layout import (
+    FAINT,
+    INK,
+    TRAIN,
+    VAL,
+    class_colours,
+    legend_above,
+    legend_text,
+    new_figure,
+    new_panels,
+    shorten,
+    style,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,13 +36,25 @@ def latent_space(latents: Tensor, labels: Tensor, names: Sequence[str]) -> Figur
         labels: (N,) or (N, K) classes, or (N, D) values, of which the first is shown.
         names: of the classes.
     """
-    from matplotlib import colormaps
-    from matplotlib.figure import Figure
+    finite = latents.isfinite().flatten(1).all(1)
+    points, axes = planar(latents[finite])
+    return map_of(points, labels[finite], names, title=f"latents of {len(points):,} test images", axes=axes)
 
-    points, axes = planar(latents)
-    fig = Figure(figsize=(7.6, 6.0), dpi=DPI, facecolor="white", layout="constrained")
+
+def map_of(
+    points: Tensor, labels: Tensor, names: Sequence[str], *, title: str, axes: tuple[str, str] | None = None
+) -> Figure:
+    """Points (N, 2) coloured by class, or by value if there are no names; labels as of `latent_space`.
+
+    Args:
+        axes: their labels; None: the axes mean nothing, as those of t-SNE.
+    """
+
+    fig = new_figure(7.6, 6.0, layout="constrained")
     ax = fig.add_subplot()
-    style(ax, title="latents of test images", x=axes[0], y=axes[1])
+    style(ax, title=title, x=axes[0] if axes else "", y=axes[1] if axes else "")
+    if axes is None:
+        ax.tick_params(length=0, labelbottom=False, labelleft=False)
     shown: dict[str, Any] = {"s": 9, "linewidths": 0, "alpha": 0.75}
     if not names:
         values = labels.flatten(1)[:, 0] if labels.ndim > 1 else labels
@@ -38,13 +63,8 @@ def latent_space(latents: Tensor, labels: Tensor, names: Sequence[str]) -> Figur
         fig.colorbar(scatter, ax=ax, pad=0.02)
         return fig
     classes = (labels.argmax(1) if labels.ndim == 2 else labels).cpu()
-    palette = colormaps["tab10" if len(names) <= 10 else "tab20" if len(names) <= 20 else "hsv"]
-    num_colours = palette.N if len(names) <= 20 else len(names)
-    for k, name in enumerate(names):
-        class_points = points[classes == k]
-        ax.scatter(
-            *class_points.T.numpy(), color=palette(k if len(names) <= 20 else k / num_colours), label=name, **shown
-        )
+    for k, (name, colour) in enumerate(zip(names, class_colours(len(names)), strict=True)):
+        ax.scatter(*points[classes == k].T.numpy(), color=[colour], label=legend_text(shorten(name, 24)), **shown)
     if len(names) <= 40:
         ax.legend(
             loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8.5, labelcolor=INK, frameon=False, markerscale=2
@@ -55,6 +75,8 @@ def latent_space(latents: Tensor, labels: Tensor, names: Sequence[str]) -> Figur
 def planar(latents: Tensor) -> tuple[Tensor, tuple[str, str]]:
     """The latents projected to (N, 2), and the axis labels."""
     flat = latents.detach().float().cpu().flatten(1)
+    if not (flat != flat[:1]).any():  # they have no principal components
+        return torch.zeros(len(flat), 2), ("latent", "latent")
     if flat.shape[1] == 1:
         return flat.expand(-1, 2), ("latent", "latent")
     if flat.shape[1] == 2:
@@ -64,19 +86,34 @@ def planar(latents: Tensor) -> tuple[Tensor, tuple[str, str]]:
     pca = PCA(2, random_state=0)
     points = torch.from_numpy(pca.fit_transform(flat.numpy()))
     first, second = (
-        f"principal component ({fraction:.0%} of the variance)" for fraction in pca.explained_variance_ratio_
+        f"{which} principal component ({fraction:.0%} of the variance)"
+        for which, fraction in zip(("first", "second"), pca.explained_variance_ratio_, strict=True)
     )
     return points, (first, second)
 
 
-def adversaries(rows: Sequence[Mapping[str, float]]) -> Figure:
+def t_sne(features: Tensor, *, perplexity: float = 30.0) -> np.ndarray:
+    """Features (N, D) -> (N, 2), the same in each call; more than fifty features are projected by PCA before."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    rows = features.detach().double().cpu().numpy()
+    rows = (rows - rows.mean(0)) / max(rows.std(), 1e-300)  # large values would overflow in its single precision
+    if min(rows.shape) > 50:
+        rows = PCA(50, random_state=0).fit_transform(rows)
+    tsne = TSNE(perplexity=min(perplexity, (len(rows) - 1) / 3), init="pca", random_state=0)
+    return tsne.fit_transform(rows).astype(np.float32)
+
+
+def adversaries(rows: Sequence[Mapping[str, float]], *, heading: str = "") -> Figure:
     """The losses of generator and discriminator, and the discriminator's output for real and generated images.
 
     Args:
         rows: one mapping per epoch, with ``train/generator_loss``, ``train/discriminator_loss``, ``train/d_real`` and
             ``train/d_fake``.
+        heading: the name of the run.
     """
-    fig, (losses, scores) = new_panels(2, width=5.2, height=3.4)
+    fig, (losses, scores) = new_panels(2, width=5.2, height=3.4, heading=heading)
     style(losses, title="losses", x="epoch")
     style(scores, title="the discriminator's mean output", x="epoch")
     for ax, key, label, colour in (
@@ -93,7 +130,7 @@ def adversaries(rows: Sequence[Mapping[str, float]]) -> Figure:
     for ax in (losses, scores):
         if rows:
             whole_epochs(ax, [float(row["epoch"]) for row in rows])
-        ax.legend(fontsize=8.5, labelcolor=INK, framealpha=0.85, edgecolor="none")
+        legend_above(ax)
     _, values = curve(rows, "train/d_real")
     if all(0 <= v <= 1 for v in values):  # a critic's scores are unbounded
         scores.set_ylim(-0.03, 1.03)
@@ -112,5 +149,5 @@ def class_fractions(generated: Tensor, real: Tensor, names: Sequence[str]) -> Fi
     ax.bar(places + 0.2, real.cpu().numpy(), width=0.4, color=TRAIN, label="test images")
     ax.set_xticks(places, [shorten(name, 12) for name in names], rotation=0 if max(map(len, names)) < 3 else 60)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    ax.legend(fontsize=8.5, labelcolor=INK, framealpha=0.85, edgecolor="none")
+    legend_above(ax)
     return fig

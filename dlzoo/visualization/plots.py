@@ -8,29 +8,54 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from dlzoo.utils import files
+from dlzoo.visualization.layout import (
+    DPI,
+    INK,
+    RIGHT,
+    TRAIN,
+    VAL,
+    WRONG,
+    missing_glyphs_as_boxes,
+    new_figure,
+    new_panels,
+    note_above,
+    rgb,
+    shorten,
+    style,
+    truncated,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito's palette, which is safe for colour-blind readers.
-TRAIN, VAL, WRONG, RIGHT, INK, FAINT = "#0072B2", "#E69F00", "#C8371F", "#222222", "#333333", "#9A9A9A"
-DPI = 150
+
+MAX_WIDTH = 1600
+"""Pixels of a row of images."""
 
 
 def save(fig: Figure, path: str | Path) -> None:
-    """Write a figure in the format of the path's suffix."""
+    """Write a figure in the format of the path's suffix; a link of that name is replaced, not written through."""
+    with files.replaced(Path(path)) as temporary:
+        render(fig, temporary, Path(path).suffix[1:].lower())
+
+
+def render(fig: Figure, file: Path | BinaryIO, file_format: str) -> None:
+    """Draw a figure into a file; all its text is plain."""
     as_plain_text(fig)
-    fig.savefig(path, dpi=fig.dpi)
+    with missing_glyphs_as_boxes():
+        fig.savefig(file, dpi=fig.dpi, format=file_format)
 
 
-def as_plain_text(fig: Figure) -> Figure:
+def as_plain_text(fig: Figure) -> None:
     """Turn off math parsing: matplotlib parses text between two $ as a formula, and raises if it is not one.
 
     Names of classes and columns, and values of a config, are arbitrary text. Only the powers of ten on a logarithmic
@@ -48,7 +73,6 @@ def as_plain_text(fig: Figure) -> Figure:
         ):
             for label in labels:
                 label.set_parse_math(isinstance(formatter, LogFormatter))
-    return fig
 
 
 # ------------------------------------------------------------------------------------------------ images
@@ -72,18 +96,19 @@ def image_grid(
         row_headings: text above each row, across its full width.
     """
     import numpy as np
-    from matplotlib.figure import Figure
 
     pixels = as_rgb(images)
     num, height, width, _ = pixels.shape
-    columns = max(1, min(num_columns, num, 1600 // width))
+    columns = max(1, min(num_columns, num, MAX_WIDTH // width))
     gap, line = 14, 20  # pixels
     row_line = 26 if row_headings else 0
     top = gap + row_line + (34 if heading else 0)
     text_height = line * max((title.count("\n") + 1 for title in titles if title), default=0)
     step_y, step_x = row_line + text_height + height + gap, width + gap
-    canvas = np.full((top - row_line + step_y * -(-num // columns), gap + step_x * columns, 3), 255, dtype=np.uint8)
-    fig = Figure(figsize=(canvas.shape[1] / DPI, canvas.shape[0] / DPI), dpi=DPI, facecolor="white")
+    texts_width = max(11 * len(heading), *(10 * len(text) for text in row_headings), 0) + 2 * gap
+    across = max(gap + step_x * columns, min(texts_width, MAX_WIDTH))
+    canvas = np.full((top - row_line + step_y * -(-num // columns), across, 3), 255, dtype=np.uint8)
+    fig = new_figure(canvas.shape[1] / DPI, canvas.shape[0] / DPI)
     for i in range(num):
         y, x = top + step_y * (i // columns) + text_height, gap + step_x * (i % columns)
         colour = colours[i] if colours else INK
@@ -119,7 +144,14 @@ def as_rgb(images: Tensor) -> np.ndarray:
 
 
 def predictions(
-    images: Tensor, targets: Tensor, outputs: Tensor, names: Sequence[str], *, heading: str = "", num_columns: int = 8
+    images: Tensor,
+    targets: Tensor,
+    outputs: Tensor,
+    names: Sequence[str],
+    *,
+    heading: str = "",
+    num_columns: int = 8,
+    with_probability: bool = True,
 ) -> Figure:
     """Each image with its predicted class and probability; mistakes in red, with the true class below.
 
@@ -128,12 +160,13 @@ def predictions(
         targets: (N,) labels or (N, K) probabilities.
         outputs: (N, K) logits.
         names: the K classes.
+        with_probability: the logits are those of probabilities, to be shown.
     """
     right = (targets.argmax(1) if targets.ndim == 2 else targets).tolist()
     confidence, predicted = (t.tolist() for t in outputs.detach().float().softmax(1).max(1))
     wrong = [g != r for g, r in zip(predicted, right, strict=True)]
     titles = [
-        f"{names[g]}\t{p:.0%}" + (f"\nis {names[r]}" if bad else "")
+        names[g] + (f"\t{p:.0%}" if with_probability else "") + (f"\nis {names[r]}" if bad else "")
         for g, p, r, bad in zip(predicted, confidence, right, wrong, strict=True)
     ]
     colours = [WRONG if bad else RIGHT for bad in wrong]
@@ -164,7 +197,6 @@ def confusion_matrix(counts: Tensor, names: Sequence[str]) -> Figure:
         names: of the K classes; beyond a hundred only some are shown.
     """
     from matplotlib.colors import PowerNorm
-    from matplotlib.figure import Figure
 
     counts = counts.detach().cpu().double()
     row_fractions = counts / counts.sum(1, keepdim=True).clamp(min=1)
@@ -176,7 +208,7 @@ def confusion_matrix(counts: Tensor, names: Sequence[str]) -> Figure:
     text = max(map(len, labels)) * size * 0.62 / 72
     left, below, above, right = text + 0.5, (text if upright else 0.15) + 0.5, 0.5, 1.25
     width, height = left + side + right, below + side + above
-    fig = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    fig = new_figure(width, height)
     ax = fig.add_axes((left / width, below / height, side / width, side / height))
     colourbar_ax = fig.add_axes(
         ((left + side + 0.2) / width, (below + side / 5) / height, 0.12 / width, 0.6 * side / height)
@@ -218,7 +250,7 @@ def predicted_against_true(pred: Tensor, true: Tensor, names: Sequence[str], uni
         units: of the D values, or empty.
     """
     pred, true = pred.detach().cpu().double().view(len(pred), -1), true.detach().cpu().double().view(len(true), -1)
-    fig, panels = new_panels(len(names), width=4.65, height=4.6, left=0.9)
+    fig, panels = new_panels(len(names), width=4.65, height=4.9, left=0.9)
     for i, (ax, name) in enumerate(zip(panels, names, strict=False)):
         draw_predicted_against_true(ax, pred[:, i], true[:, i], name, units[i] if units else "")
     return fig
@@ -232,9 +264,9 @@ def draw_predicted_against_true(ax: Axes, pred: Tensor, true: Tensor, name: str,
     low, high = shown_range(torch.cat([pred, true]))
     inside = (pred >= low) & (pred <= high) & (true >= low) & (true <= high)
     outside = len(pred) - int(inside.sum())
-    lines = [f"RMSE {error.square().mean().sqrt():.4g}", f"MAE {error.abs().mean():.4g}"]
-    lines += [f"R² {1 - error.square().sum().item() / spread:.4f}"] if spread > 0 else []
-    lines += [f"{outside:,} of {len(pred):,} not shown"] if outside else []
+    measures = [f"RMSE {error.square().mean().sqrt():.4g}", f"MAE {error.abs().mean():.4g}"]
+    measures += [f"R² {1 - error.square().sum().item() / spread:.4f}"] if spread > 0 else []
+    lines = ["   ".join(measures)] + ([f"{outside:,} of {len(pred):,} not shown"] if outside else [])
     if len(pred) > 3000:
         from matplotlib import colormaps
         from matplotlib.colors import ListedColormap
@@ -246,12 +278,7 @@ def draw_predicted_against_true(ax: Axes, pred: Tensor, true: Tensor, name: str,
         ax.scatter(true.numpy(), pred.numpy(), s=14, color=TRAIN, alpha=0.45, linewidths=0)
     ax.plot([low, high], [low, high], color=VAL, linewidth=1.4)
     ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 2}
-    text_style: dict[str, Any] = {"fontsize": 8.5, "linespacing": 1.4, "color": INK, "bbox": box}
-    ax.text(0.04, 0.96, "\n".join(lines), transform=ax.transAxes, va="top", **text_style)
-
-
-# ------------------------------------------------------------------------------------------------ small parts
+    note_above(ax, "\n".join(lines))
 
 
 def shown_range(values: Tensor) -> tuple[float, float]:
@@ -266,49 +293,3 @@ def shown_range(values: Tensor) -> tuple[float, float]:
         low, high = inner_low, inner_high
     pad = 0.04 * (high - low) or 0.5
     return low - pad, high + pad
-
-
-def new_panels(
-    num: int, *, width: float, height: float, left: float = 0.7, columns: int | None = None
-) -> tuple[Figure, list[Axes]]:
-    """A figure with ``num`` axes of the given size in inches, in rows of ``columns`` or at most three."""
-    from matplotlib.figure import Figure
-
-    columns = columns or (num if num <= 3 else 2 if num == 4 else 3)
-    rows = -(-num // columns)
-    right, below, above = 0.25, 0.55, 0.4  # inches, like left; matplotlib's layout engine renders everything twice
-    fig = Figure(figsize=(width * columns, height * rows), dpi=DPI, facecolor="white")
-    panels = []
-    for i in range(num):
-        row, column = divmod(i, columns)
-        x, y = width * column + left, height * (rows - 1 - row) + below
-        inside = (x / columns / width, y / rows / height)
-        size = ((width - left - right) / columns / width, (height - below - above) / rows / height)
-        panels.append(fig.add_axes((*inside, *size)))
-    return fig, panels
-
-
-def style(ax: Axes, *, title: str, x: str = "", y: str = "") -> None:
-    ax.set_title(title, fontsize=11, color=INK, loc="left")
-    ax.set_xlabel(x, fontsize=9.5, color=INK)
-    ax.set_ylabel(y, fontsize=9.5, color=INK)
-    ax.tick_params(length=3, color=FAINT, labelcolor=INK, labelsize=8.5, which="both")
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(FAINT)
-    ax.grid(True, color="#E8E8E8", linewidth=0.8)
-    ax.set_axisbelow(True)
-
-
-def shorten(text: str, max_items: int) -> str:
-    return text if len(text) <= max_items else text[: max(max_items - 1, 1)].rstrip() + "…"
-
-
-def truncated(text: str, max_items: int) -> str:
-    """The text truncated to ``max_items`` characters, except after a tab."""
-    head, _, tail = text.partition("\t")
-    return f"{shorten(head, max_items - len(tail) - 2)}  {tail}" if tail else shorten(head, max_items)
-
-
-def rgb(colour: str) -> list[int]:
-    """The three channel values of '#rrggbb'."""
-    return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]

@@ -6,23 +6,25 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dlzoo.visualization import plots
+from dlzoo.visualization import layout
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def returns(rows: Sequence[Mapping[str, float]], solved: float | None = None) -> Figure:
+def returns(rows: Sequence[Mapping[str, float]], solved: float | None = None, *, heading: str = "") -> Figure:
     """Evaluations with one standard deviation over the episodes, the mean of the training episodes, and the goal.
 
     Args:
-        rows: one mapping per epoch: ``step``, ``val/return``, ``val/return_std``, ``train/return``; any may be missing.
+        rows: one mapping per epoch: ``step``, ``val/return``, ``train/return``, and of the evaluated episodes
+            ``val/return_std``, ``val/return_min`` and ``val/return_max``; any may be missing.
+        heading: the name of the run.
     """
-    fig, (ax,) = plots.new_panels(1, width=6.2, height=4.0)
-    plots.style(ax, title="episode return", x="environment steps")
+    fig, (ax,) = layout.new_panels(1, width=6.2, height=4.2, heading=heading)
+    layout.style(ax, title="episode return", x="environment steps")
     for name, label, colour in (
-        ("train/return", "training, exploring", plots.TRAIN),
-        ("val/return", "evaluation, greedy", plots.VAL),
+        ("train/return", "training, exploring", layout.TRAIN),
+        ("val/return", "evaluation, greedy", layout.VAL),
     ):
         points = [row for row in rows if name in row and math.isfinite(row[name])]
         if not points:
@@ -30,13 +32,25 @@ def returns(rows: Sequence[Mapping[str, float]], solved: float | None = None) ->
         steps, means = [row["step"] for row in points], [row[name] for row in points]
         ax.plot(steps, means, color=colour, marker="o", markersize=3.5, linewidth=1.6, label=label)
         if name == "val/return":
-            spread = [row.get("val/return_std", 0.0) for row in points]
-            low, high = ([m + sign * s for m, s in zip(means, spread, strict=True)] for sign in (-1, 1))
-            ax.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+            low, high = zip(*map(band, points), strict=True)
+            ax.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0, label="± 1 standard deviation")
     if solved is not None:
-        ax.axhline(solved, color=plots.FAINT, linewidth=1, linestyle="--", label=f"solved: {solved:g}")
+        ax.axhline(solved, color=layout.FAINT, linewidth=1, linestyle="--", label=f"solved: {solved:g}")
     ax.set_xlim(left=0)
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(fontsize=8.5, labelcolor=plots.INK, framealpha=0.85, edgecolor="none")
+    layout.legend_above(ax)
     return fig
+
+
+def band(row: Mapping[str, float]) -> tuple[float, float]:
+    """One standard deviation around the mean return, cut at the lowest and the highest return of an episode.
+
+    Returns are bounded and skewed: 0.75 ± 0.5 would promise returns above the highest possible one, 1.
+
+    >>> band({"val/return": 0.75, "val/return_std": 0.5, "val/return_min": 0.0, "val/return_max": 1.0})
+    (0.25, 1.0)
+    """
+    mean, std = row["val/return"], row.get("val/return_std", 0.0)
+    std = std if math.isfinite(std) else 0.0
+    low, high = row.get("val/return_min", -math.inf), row.get("val/return_max", math.inf)
+    return min(mean, max(mean - std, low)), max(mean, min(mean + std, high))

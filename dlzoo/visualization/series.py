@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,10 +12,9 @@ from torch import Tensor
 
 from dlzoo.specs import frequency
 from dlzoo.specs.inputs import SeriesSpec
-from dlzoo.visualization.plots import FAINT, INK, TRAIN, VAL, WRONG, new_panels, style
+from dlzoo.visualization.layout import FAINT, INK, TRAIN, VAL, WRONG, legend_above, new_panels, style
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 OTHERS = ("#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -67,7 +66,7 @@ def forecast(
         dots: Any = {"marker": "o", "markersize": 3.5} if horizon <= 60 else {}
         ax.plot(after, mean[:, d], color=TRAIN, linewidth=2, label=name, **dots)
         ax.axvline(times[num_known - 1], color=FAINT, linewidth=1)
-        _legend(ax, "upper left")
+        legend_above(ax)
     return fig
 
 
@@ -98,7 +97,7 @@ def gradient_norms(norms: Sequence[float], *, clip: float | None = None) -> Figu
         where: Any = ax.get_xaxis_transform()
         text = f"not finite in {len(top):,} of {len(norms):,} steps"
         ax.plot(steps[~finite], top, "|", color=WRONG, markersize=8, transform=where, label=text)
-    _legend(ax)
+    legend_above(ax)
     return fig
 
 
@@ -114,10 +113,5 @@ def gradient_flow(sizes: Mapping[str, Sequence[float]]) -> Figure:
         shown = [value if math.isfinite(value) and value > 0 else math.nan for value in values]
         ax.plot(range(1, len(shown) + 1), shown, color=colour, linewidth=1.8, marker="o", markersize=3, label=name)
     ax.set_yscale("log")
-    _legend(ax)
+    legend_above(ax)
     return fig
-
-
-def _legend(ax: Axes, place: Literal["best", "upper left"] = "best") -> None:
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(fontsize=8.5, labelcolor=INK, framealpha=0.85, edgecolor="none", loc=place)

@@ -112,7 +112,6 @@ def test_an_epoch_of_ours_holds_what_callbacks_do_at_its_end(noise: Path, monkey
     bench.run_ours(turns, tiny(noise, "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"))
     for lap in turns.sent[:2]:
         assert lap["epoch"] - lap["train"] > 0.4
-        assert lap["train"] < 0.4
     assert sent_before_the_end == [2]  # but not what they do when the fit ends
 
 
@@ -122,7 +121,7 @@ def test_both_sides_learn_from_the_same_windows_of_hours(tmp_path: Path) -> None
     path, turns = tmp_path / "hours.csv", Turns(epochs=1)
     bench_data.write_hours(path)
     cfg = config.compose([*bench.SPEED["lstm"][0], f"data.path='{path}'"])
-    ours = build_data(cfg).arrays("train")  # type: ignore[attr-defined]
+    ours = build_data(cfg.data).arrays("train")  # type: ignore[attr-defined]
     bare = bench_data.read_hours(path, window=24, day=24)[:-24]
     assert bare.shape == (20_000 - 24 - 2 * 24 - 24, 25, 1)
     torch.testing.assert_close(bare[:, :-1], ours.x, rtol=1e-4, atol=1e-4)

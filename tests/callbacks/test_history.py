@@ -6,6 +6,7 @@ from tiny_runs import make, picture, table
 
 from dlzoo.callbacks.csv_history import History
 from dlzoo.callbacks.loss_ratio import LossRatio
+from dlzoo.visualization import curves
 
 
 @pytest.mark.parametrize("sanity", [0, 2])
@@ -109,3 +110,14 @@ def test_loss_ratio_is_logged_after_each_validation(tmp_path, every):
         assert float(row["val/loss_ratio"]) == pytest.approx(
             float(row["val/loss"]) / float(row["train/loss"]), rel=1e-4
         )
+
+
+@pytest.mark.parametrize(("folder", "name"), [("my-run", "my-run"), ("sweep/3", "sweep/3"), ("$x^{$", "$x^{$")])
+def test_curves_are_headed_by_the_name_of_the_run(tmp_path, monkeypatch, folder, name):
+    seen = []
+    draw = curves.learning_curves
+    monkeypatch.setattr(curves, "learning_curves", lambda *args, **named: (seen.append(named), draw(*args, **named))[1])
+    trainer, task, data = make(tmp_path / folder, History(), epochs=1)
+    trainer.fit(task, data)
+    assert seen == [{"heading": name}]
+    assert (tmp_path / folder / "learning_curves.png").is_file()

@@ -75,7 +75,7 @@ def test_not_before_a_validation_within_the_epoch(tmp_path: Path) -> None:
 
 
 def test_not_within_an_epoch_of_a_task_that_cannot_go_on_there(tmp_path: Path) -> None:
-    assert noted(tmp_path, {"every_n_steps": 1}, task={"goes_on_within_epochs": False}) == [END]
+    assert noted(tmp_path, {"every_n_steps": 1}, task={"resumes_mid_epoch": False}) == [END]
 
 
 def test_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,14 +9,14 @@ from plain_nets import as_net
 from tiny_runs import VALUES, Foretold, Tiny, events, make, picture
 from torch import nn
 
-from dlzoo.callbacks.agent_report import Agents
+from dlzoo.callbacks.agent_report import AgentReport
 from dlzoo.callbacks.classification_report import ClassificationReport
 from dlzoo.callbacks.csv_history import History
 from dlzoo.callbacks.forecast_report import ForecastReport
-from dlzoo.callbacks.latent_report import GenerativePictures
+from dlzoo.callbacks.latent_report import LatentReport
 from dlzoo.callbacks.progress import Progress
 from dlzoo.callbacks.regression_report import RegressionReport
-from dlzoo.callbacks.sample_animation import Film
+from dlzoo.callbacks.sample_animation import SampleAnimation
 from dlzoo.tasks.base import Task
 
 
@@ -64,7 +64,14 @@ def test_a_task_that_predicts_nothing_is_left_alone(tmp_path):
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
-    callbacks = [ClassificationReport(), RegressionReport(), ForecastReport(), GenerativePictures(), Agents(), Film()]
+    callbacks = [
+        ClassificationReport(),
+        RegressionReport(),
+        ForecastReport(),
+        LatentReport(),
+        AgentReport(),
+        SampleAnimation(),
+    ]
     trainer, _, data = make(tmp_path, *callbacks, History(), Progress(), tensorboard=True)
     task = Bare(as_net(nn.Sequential(nn.Flatten(), nn.Linear(36, 3))), data.spec)
     trainer.fit(task, data)

@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
+from PIL import Image
 from tiny_runs import Tiny, events, make
 from torch import nn
 
 from dlzoo.callbacks.classification_report import ClassificationReport
 from dlzoo.callbacks.graph import ModelGraph
-from dlzoo.callbacks.prediction_grid import SamplePictures
+from dlzoo.callbacks.prediction_grid import PredictionGrid
 from dlzoo.callbacks.weight_histograms import WeightHistograms
 from dlzoo.errors import UserError
 
@@ -77,8 +78,17 @@ def test_a_net_that_cannot_be_traced_gives_one_line(tmp_path, capsys):
     assert capsys.readouterr().out == "no graph for TensorBoard: Stubborn cannot be traced (not)\n"
 
 
-@pytest.mark.parametrize("callback", [WeightHistograms, ModelGraph, SamplePictures, ClassificationReport])
+@pytest.mark.parametrize("callback", [WeightHistograms, ModelGraph, PredictionGrid, ClassificationReport])
 def test_no_tensorboard_is_no_error(tmp_path, callback):
     trainer, task, data = make(tmp_path, callback(), epochs=1)
     trainer.fit(task, data)
     trainer.test(task, data, verbose=False)
+
+
+def test_a_figure_is_the_same_in_its_file_and_in_tensorboard(tmp_path):
+    trainer, task, data = make(tmp_path, ClassificationReport(), tensorboard=True)
+    trainer.test(task, data, verbose=False)
+    (shown,) = events(tmp_path).Images("confusion_matrix")
+    assert shown.encoded_image_string == (tmp_path / "confusion_matrix.png").read_bytes()
+    with Image.open(tmp_path / "confusion_matrix.png") as image:
+        assert (shown.width, shown.height) == image.size

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Outcome
 from sklearn.feature_extraction.text import TfidfVectorizer
+from small_runs import Outcome
 from text_stand_ins import write_sentences
 
 from dlzoo.callbacks.text_baselines import NgramBaseline

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from small_runs import changed, run, with_target
 
 from dlzoo.checkpoint import format as checkpoint_format
@@ -18,6 +19,7 @@ from dlzoo.checkpoint.io import CheckpointIO
 from dlzoo.checkpoint.load import load_task
 from dlzoo.config.compose import compose
 from dlzoo.config.instantiate import build_data
+from dlzoo.config.run_config import RunConfig
 from dlzoo.errors import UserError
 from dlzoo.specs.inputs import Column, ImageSpec, TableSpec
 from dlzoo.specs.plain import from_plain, to_plain
@@ -40,7 +42,8 @@ def ckpt(folder: Path) -> Path:
 
 
 def card(**changes: Any) -> dict[str, Any]:
-    return {**checkpoint_format.make_card(compose(["data=wine"]), ["data=wine"], ROOMS), **changes}
+    plain = RunConfig.from_hydra(compose(["data=wine"])).to_plain()
+    return {**checkpoint_format.make_manifest(plain, ["data=wine"], ROOMS), **changes}
 
 
 ROOMS = TableSpec((Column("size", "m2"), Column("town", categories=("x", "y"), fill="x")), Values(("price",), ("$",)))
@@ -115,7 +118,7 @@ def test_a_run_keeps_its_files_and_removes_those_of_other_runs(tmp_path: Path) -
 
 def test_results_are_equal_after_reload(folder: Path, ckpt: Path) -> None:
     task, cfg = load_task(ckpt)
-    x, y, _ = build_data(cfg).arrays("test")
+    x, y, _ = build_data(cfg.data).arrays("test")
     with torch.no_grad():
         output = task(x)
     assert not task.training
@@ -128,7 +131,7 @@ def test_results_are_equal_after_reload(folder: Path, ckpt: Path) -> None:
 
 def test_the_manifest_holds_fitted_statistics(ckpt: Path) -> None:
     task, cfg = load_task(ckpt)
-    data = build_data(cfg)
+    data = build_data(cfg.data)
     data.setup("fit")
     assert task.spec == data.spec
     assert len(task.spec.mean) == 13
@@ -215,6 +218,24 @@ def test_incomplete_checkpoints_are_rejected(name: str, ckpt: Path, tmp_path: Pa
     change, message = ODD[name]
     with pytest.raises(UserError, match=message):
         read(changed(ckpt, tmp_path / "x.ckpt", change))
+
+
+@pytest.mark.parametrize("node", ["net", "task", "data"])
+@pytest.mark.parametrize("value", [None, 7, ["dlzoo.nets.mlp.MLP"]])
+def test_a_config_without_a_part(node: str, value: Any, ckpt: Path, tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        config = yaml.safe_load(content["dlzoo"]["config"])
+        config[node] = value
+        content["dlzoo"]["config"] = yaml.safe_dump(config)
+
+    refused(changed(ckpt, tmp_path / "x.ckpt", change), f"its config has no {node}")
+
+
+def test_a_checkpoint_trusts_no_packages(ckpt: Path, tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["dlzoo"]["config"] += "\ntrust: mypkg\n"
+
+    refused(changed(ckpt, tmp_path / "x.ckpt", change), "names packages to trust")
 
 
 @pytest.mark.parametrize("name", ["nothing.ckpt", "."])

@@ -32,7 +32,7 @@ from dlzoo.errors import UserError
 from dlzoo.tasks import base
 from dlzoo.utils import archives as durable
 from dlzoo.utils import checkpoint_files
-from dlzoo.utils.archives import Damaged, previous_of
+from dlzoo.utils.archives import Damaged, previous_path
 from scripts import reliability
 
 CARD = {"format": checkpoint_files.FORMAT, "config": "a: 1\n", "overrides": [], "spec": {}}
@@ -41,7 +41,7 @@ CARD = {"format": checkpoint_files.FORMAT, "config": "a: 1\n", "overrides": [], 
 def state(step: int) -> dict[str, Any]:
     """Checkpoint content with sidecar arrays."""
     weights = torch.full((40,), float(step))
-    return {"state_dict": {"w": weights}, "step": step, base.BESIDE: {"replay": np.full(200, step)}}
+    return {"state_dict": {"w": weights}, "step": step, base.SIDECAR_ARRAYS: {"replay": np.full(200, step)}}
 
 
 def saved(folder: Path, *steps: int, io: CheckpointIO | None = None) -> Path:
@@ -55,7 +55,7 @@ def step_of(path: Path) -> int:
     """Which step a checkpoint is of; its weights and its arrays must be of that step too."""
     content = CheckpointIO(CARD).load_checkpoint(path)
     assert content["state_dict"]["w"].tolist() == [content["step"]] * 40
-    assert content[base.BESIDE]["replay"].tolist() == [content["step"]] * 200
+    assert content[base.SIDECAR_ARRAYS]["replay"].tolist() == [content["step"]] * 200
     return content["step"]
 
 
@@ -121,7 +121,7 @@ def test_files_are_synced_before_and_after_the_rename(
     durable.write(path, lambda file: torch.save({"w": torch.ones(3000)}, file), keep=keep)
     monkeypatch.undo()
     new, folder = path.stat(), tmp_path.stat()
-    before = [("name", previous_of(path))] if keep else []
+    before = [("name", previous_path(path))] if keep else []
     assert done[:-1] == [("file", new.st_ino, new.st_size), *before, ("name", path)], "all of it, and then its name"
     assert done[-1][:2] == ("folder", folder.st_ino)
 
@@ -131,7 +131,7 @@ def test_files_are_synced_before_and_after_the_rename(
 
 def test_only_the_previous_checkpoint_is_kept(tmp_path: Path) -> None:
     path = saved(tmp_path, 1, 2, 3)
-    assert (step_of(path), step_of(previous_of(path))) == (3, 2)
+    assert (step_of(path), step_of(previous_path(path))) == (3, 2)
     assert len([*tmp_path.iterdir()]) == 4  # each with its arrays
 
 
@@ -183,11 +183,11 @@ def test_the_previous_checkpoint_replaces_a_corrupted_one(
     content = (tmp_path / name).read_bytes()
     for length in range(0, len(content) - durable.DIGEST_LENGTH, 97):
         (tmp_path / name).write_bytes(content[:length])
-        assert format.read_whole(path).path == previous_of(path)
+        assert format.read_whole(path).path == previous_path(path)
         said = capsys.readouterr().err
         assert said.startswith(f"warning: {path} is ")
-        assert f"using the previous one, {previous_of(path)}" in said
-        assert step_of(previous_of(path)) == 1
+        assert f"using the previous one, {previous_path(path)}" in said
+        assert step_of(previous_path(path)) == 1
         tally["a checkpoint or its arrays cut off"] += Counter(injected=1, noticed=1)
     (tmp_path / name).write_bytes(content[:-1])  # nothing but the digest is cut
     assert step_of(format.read_whole(path).path) == 2
@@ -213,7 +213,7 @@ def test_reading_a_corrupted_checkpoint_mentions_the_previous_one(tmp_path: Path
     with pytest.raises(Damaged, match=r"last.ckpt is missing; the previous checkpoint is .*last.previous.ckpt"):
         checkpoint.load_task(path)
     saved(tmp_path, 3)  # of another run, which the one before is not of
-    assert not previous_of(path).exists()
+    assert not previous_path(path).exists()
     path.write_bytes(b"")
     with pytest.raises(Damaged, match=r"cut off, damaged or not a checkpoint$"):
         format.read_whole(path)
@@ -225,9 +225,9 @@ def test_a_corrupted_checkpoint_does_not_become_the_previous_one(tmp_path: Path)
     io = CheckpointIO(CARD)
     assert io.load_checkpoint(format.read_whole(path).path)["step"] == 1
     saved(tmp_path, 3, io=io)
-    assert (step_of(path), step_of(previous_of(path))) == (3, 1)
+    assert (step_of(path), step_of(previous_path(path))) == (3, 1)
     saved(tmp_path, 4, io=io)
-    assert (step_of(path), step_of(previous_of(path))) == (4, 3)
+    assert (step_of(path), step_of(previous_path(path))) == (4, 3)
 
 
 def test_removing_a_checkpoint_removes_its_arrays(tmp_path: Path) -> None:
@@ -276,8 +276,8 @@ def test_a_kill_before_any_file_operation(
         assert process.exitcode == -signal.SIGKILL
         assert path.exists() or not links
         reached.append(step_of(format.read_whole(path).path))
-        if previous_of(path).exists():
-            assert step_of(previous_of(path)) in (1, 2)
+        if previous_path(path).exists():
+            assert step_of(previous_path(path)) in (1, 2)
         saved(folder, 4, io=io)
         assert (step_of(path), len([*folder.iterdir()])) == (4, 4), "it leaves litter"
     assert operation > 8
@@ -321,7 +321,7 @@ def test_a_full_disk(share: float, tmp_path: Path, limit: Any, tally: Tally) -> 
     limit(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
     assert {name: content for name, content in contents(tmp_path).items() if name in before} == before
     assert saved(tmp_path, 4, io=io).exists()
-    assert (step_of(path), step_of(previous_of(path)), len([*tmp_path.iterdir()])) == (4, 2, 4)
+    assert (step_of(path), step_of(previous_path(path)), len([*tmp_path.iterdir()])) == (4, 2, 4)
     tally["no room for the whole file"] += Counter(injected=1, noticed=1)
 
 
@@ -351,7 +351,7 @@ def test_a_disk_error_at_any_call(
         tally["an error of the disk at fsync, link or rename"] += Counter(
             injected=1, noticed=bool(said), harmless=not said
         )
-    assert (step_of(format.read_whole(path).path), step_of(previous_of(path))) in ((2, 1), (2, 2), (3, 2))
+    assert (step_of(format.read_whole(path).path), step_of(previous_path(path))) in ((2, 1), (2, 2), (3, 2))
     saved(tmp_path, 4, io=io)
     assert (step_of(path), len([*tmp_path.iterdir()])) == (4, 4)
 

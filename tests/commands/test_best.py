@@ -12,11 +12,6 @@ from small_runs import Terminal
 from dlzoo.commands import best
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
-    return Terminal(monkeypatch, capsys)
-
-
 def sweep(folder: Path, *words: str, metric: str = "val/loss", found: tuple[str, ...] = ()) -> Path:
     trial: dict[str, Any] = {"number": 0, "words": ["seed=1"], "params": {}, "state": "complete", "value": 0.5}
     trial |= {"best_epoch": 1, "epochs": 1, "seconds": 1.0, "reason": "", "metrics": {}, "folder": "0"}
@@ -27,12 +22,12 @@ def sweep(folder: Path, *words: str, metric: str = "val/loss", found: tuple[str,
 
 
 HARMFUL = {
-    "net._target_=os.system": "brings the word",
-    "++callbacks.mine={_target_: os.system}": "brings the word",
-    "hydra.run.dir=/tmp/x": "brings the word",
-    "sweep.storage=sqlite:////tmp/x": "brings the word",
-    "++data.path='http://127.0.0.1:9/x.csv'": "brings the word",
-    "seed=${oc.env:HOME}": "brings the word",
+    "net._target_=os.system": "stores the override",
+    "++callbacks.mine={_target_: os.system}": "stores the override",
+    "hydra.run.dir=/tmp/x": "stores the override",
+    "sweep.storage=sqlite:////tmp/x": "stores the override",
+    "++data.path='http://127.0.0.1:9/x.csv'": "stores the override",
+    "seed=${oc.env:HOME}": "stores the override",
     "-m": "stores the flag -m",
     "--config-name=evil": "stores the flag --config-name",
     "seed=1\n; id": "contain control characters",
@@ -51,7 +46,7 @@ def test_a_word_that_does_more_than_choose_options(word: str, tmp_path: Path, te
 def test_places_are_left_out_and_said(tmp_path: Path, terminal: Terminal) -> None:
     words = ["data=digits", "output_dir=/tmp/x", "++data.mirrors=['http://127.0.0.1:9']", "trust=evil"]
     code, out, err = terminal(best.main, sweep(tmp_path, *words))
-    assert (code, out) == (0, "python train.py data=digits seed=1\n")
+    assert (code, out) == (0, "dlzoo train data=digits seed=1\n")
     assert err.count("is omitted") == 2
 
 
@@ -59,7 +54,7 @@ def test_a_package_of_the_users_own(tmp_path: Path, terminal: Terminal) -> None:
     folder = sweep(tmp_path, "net._target_=mypkg.Net", "trust=mypkg")
     assert "add trust=mypkg" in terminal.mistake(best.main, folder)
     code, out, _ = terminal(best.main, folder, "trust=mypkg")
-    assert (code, out) == (0, "python train.py net._target_=mypkg.Net seed=1 trust=mypkg\n")
+    assert (code, out) == (0, "dlzoo train net._target_=mypkg.Net seed=1 trust=mypkg\n")
 
 
 def test_a_metric_that_a_terminal_would_obey(tmp_path: Path, terminal: Terminal) -> None:
@@ -70,5 +65,5 @@ def test_a_metric_that_a_terminal_would_obey(tmp_path: Path, terminal: Terminal)
 
 def test_configs_of_a_folder_are_pointed_out(tmp_path: Path, terminal: Terminal) -> None:
     code, out, err = terminal(best.main, sweep(tmp_path, "--config-dir=/tmp/theirs", "experiment=mine"))
-    assert (code, out) == (0, "python train.py --config-dir=/tmp/theirs experiment=mine seed=1\n")
+    assert (code, out) == (0, "dlzoo train --config-dir=/tmp/theirs experiment=mine seed=1\n")
     assert "reads configs from /tmp/theirs" in err

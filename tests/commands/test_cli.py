@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -74,3 +75,22 @@ def test_memory_that_is_not_there(error: Exception, words: list[str], monkeypatc
         cli.execute(body, None)
     assert left.value.code == 1
     assert "error: out of memory" in capsys.readouterr().err
+
+
+def test_options_by_position() -> None:
+    named = cli.with_names(["run/best.ckpt", "photo.png", "top_k=3", "-"], ["ckpt", "input"])
+    assert named == ["ckpt=run/best.ckpt", "input=photo.png", "top_k=3", "-"]
+    assert cli.with_names(["input=a b", "best.ckpt"], ["ckpt", "input"]) == ["input=a b", "ckpt=best.ckpt"]
+    assert cli.with_names(["--help"], ["ckpt"]) == ["--help"]
+    assert cli.with_names(["best.ckpt"], []) == ["best.ckpt"]
+
+
+def test_one_word_may_be_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dlzoo.commands.inputs import _source
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    assert _source("awful") is None
+    assert _source("folder") == Path("folder")
+    with pytest.raises(UserError, match="there is no such file or folder"):
+        _source("awful.txt")

@@ -6,15 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from figure_texts import check_layout
 from small_runs import Terminal
 
 from dlzoo.commands import compare
 from dlzoo.visualization import curves
-
-
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
-    return Terminal(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +58,8 @@ def test_the_curves_are_those_of_metrics_csv(sweep: Path) -> None:
     wanted = [curves.curve(run.epochs, f"{split}/loss")[1] for run in runs for split in ("train", "val")]
     assert drawn == wanted
     assert len(drawn[0]) == 2
-    legend = loss.get_legend()
-    assert legend is not None
+    (legend,) = figure.legends
+    check_layout(figure)
     assert [text.get_text() for text in legend.get_texts()] == ["A  [8]", "B  [16]"]
 
 
@@ -94,3 +90,11 @@ def test_numbers_that_nothing_can_draw(value: str, sweep: Path, terminal: Termin
     curves.write_text(f"epoch,train/loss,val/loss\n0,{value},-1e308\n1,-1e308,0.5\n2,1,1\n")
     done = terminal(compare.main, tmp_path / "sweep", f"output={tmp_path / 'curves.png'}")
     assert done.code == 0, done.err
+
+
+def test_folders_of_runs_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    names = ["run2", "run10", "run1²2", "²", "run٣", "a"]
+    for name in names:
+        (tmp_path / name / ".hydra").mkdir(parents=True)
+        (tmp_path / name / ".hydra" / "config.yaml").touch()
+    assert [path.name for path in compare.runs_under(str(tmp_path))] == ["a", "run1²2", "run2", "run٣", "run10", "²"]

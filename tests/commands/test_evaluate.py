@@ -43,11 +43,6 @@ RUNS = {
 }
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
-    return Terminal(monkeypatch, capsys)
-
-
 @pytest.fixture(scope="module")
 def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The folder of a run, which is done when first asked for."""
@@ -109,7 +104,7 @@ def test_batch_size(ckpt_of: Callable[[str], Path], terminal: Terminal) -> None:
     words = ["batch_size=7", "trainer.limit_test_batches=1", "json=true"]
     accuracy = json.loads(terminal(evaluate.main, f"ckpt={ckpt}", *words).out)["metrics"]["test/accuracy"]
     task, cfg = load_task(ckpt)
-    x, y, _ = build_data(cfg).arrays("test").take(torch.arange(7))
+    x, y, _ = build_data(cfg.data).arrays("test").take(torch.arange(7))
     assert accuracy == pytest.approx((task(x / 255).argmax(1) == y).float().mean().item())
 
 
@@ -143,7 +138,7 @@ def test_data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_data_take_the_seed_of_the_run() -> None:
     stored = config.compose(["data=digits", "seed=5", "trainer.limit_test_batches=2", "augment=shift"])
     cfg = datasets.composed(stored, "wine", [])
-    assert (cfg.data.seed, cfg.data._target_) == (5, "dlzoo.data.tables.base.Wine")
+    assert (cfg.data.seed, cfg.data._target_) == (5, "dlzoo.data.tables.published.Wine")
     assert "limit_test_batches" not in cfg.trainer
     own = datasets.composed(stored, None, [])
     assert own.trainer.limit_test_batches == 2
@@ -234,14 +229,14 @@ MISTAKES = {
     "data=wien": "did you mean 'wine'",
     "dta.path=3": "did you mean 'data",
     "data.batch_sise=3": "did you mean 'batch_size'",
-    "data.batch_size=big": "data.batch_size=big: this must be a whole number",
+    "data.batch_size=big": "data.batch_size=big must be an integer",
     "data.val_fraction=2": "data.val_fraction=2 must lie between 0 and 1",
     "data.seed=1,2": "give one value",
     "data.seed.x=1": "error",
     "data.seed=${nowhere}": "nowhere",
     "trainer.max_epochs=3": "trainer.max_epochs is not an option of a test",
     "trainer.precision=bf17-mixed": "did you mean 'bf16-mixed'",
-    "trainer.accelerator=abacus": "trainer: ",
+    "trainer.accelerator=abacus": "trainer.accelerator=abacus is not supported",
     "batch_size=0": "batch_size=0 is too small",
     "batch_size=x": "must be an integer",
     "json=yes": "json=yes must be true or false",

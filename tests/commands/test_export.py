@@ -26,11 +26,6 @@ from dlzoo.utils import checkpoint_files
 from scripts import export_matrix as matrix
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
-    return Terminal(monkeypatch, capsys)
-
-
 @pytest.fixture(scope="module")
 def ckpt_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The checkpoint of a small run: digits, a table of wines, or a table of prices with a missing category."""
@@ -91,8 +86,8 @@ def test_every_format_of_a_table(
 ) -> None:
     """Its file alone, read with the format's own library, gives the probabilities that `predict` gives."""
     monkeypatch.chdir(tmp_path)
-    code, out, err = terminal(command.main, f"ckpt={ckpt_of('wine')}", f"format={format}")
     path = Path("mlp-wine" + command.SUFFIXES[format])
+    code, out, err = terminal(command.main, f"ckpt={ckpt_of('wine')}", f"format={format}", f"output={path}")
     assert (code, err) == (0, "")
     assert out.startswith(f"{path}   ")
     task, _ = cli.load(ckpt_of("wine"))
@@ -123,8 +118,8 @@ def test_no_path_of_this_machine_leaves(
 ) -> None:
     """Neither that of the code, nor that of the training data."""
     monkeypatch.chdir(tmp_path)
-    for format in command.SUFFIXES:
-        assert terminal(command.main, f"ckpt={ckpt_of('csv')}", f"format={format}").code == 0
+    for format, suffix in command.SUFFIXES.items():
+        assert terminal(command.main, f"ckpt={ckpt_of('csv')}", f"format={format}", f"output=net{suffix}").code == 0
     files = list(tmp_path.iterdir())
     assert len(files) == 5
     for place in (Path(__file__).parents[2], ckpt_of("csv").parents[1]):
@@ -189,9 +184,10 @@ def test_typos_are_found_before_torch_is_imported(tmp_path: Path) -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the checkpoint is read: there is none."""
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(UserError, match=r"needs the package onnxruntime: pip install 'dlzoo\[export\]'"):
-        formats.require("onnxruntime")
+    with pytest.raises(UserError, match=r"format=onnx needs the package onnxruntime.*pip install 'dlzoo\[export\]'"):
+        command.command(["ckpt=none.ckpt"])
 
 
 # int8

@@ -16,11 +16,6 @@ MODES = {"zeros": "constant", "replicate": "edge", "reflect": "reflect"}
 
 
 @pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
-    return Terminal(monkeypatch, capsys)
-
-
-@pytest.fixture
 def photo(tmp_path: Path) -> Path:
     """13 wide and 9 high, in colour."""
     path = tmp_path / "my photo.png"

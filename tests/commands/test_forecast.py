@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Outcome
-from small_runs import Terminal
+from small_runs import Outcome, Terminal
 from torch import Tensor, nn
 
 from dlzoo.checkpoint.load import load_task
@@ -186,11 +185,6 @@ def wave_file(folder: Path, num: int = 96) -> Path:
 QUICK = ["callbacks=checkpoint", "logger=none", "trainer=cpu", "trainer.max_epochs=2"]
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
-    return Terminal(monkeypatch, capsys)
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Checkpoints of two seeds on a CSV file, and the file, in one folder."""
@@ -250,17 +244,17 @@ def test_a_stateful_run(batch_size: int, train: Callable[..., Outcome], tmp_path
     [
         (
             ["model=mlp", "data=air_passengers"],
-            "mlp takes images and tables, but data=air_passengers gives a series of",
+            "mlp takes images and tables, but data=air_passengers gives series; models for",
         ),
-        (["model=mlp", "data=air_passengers"], "series with values go to: gru, lstm, nar, peephole_lstm, rnn"),
-        (["model=lstm", "data=digits"], "lstm takes series, but data=digits gives images of 1x8x8"),
+        (["model=mlp", "data=air_passengers"], "models for series: gru, lstm, nar, peephole_lstm, rnn"),
+        (["model=lstm", "data=digits"], "lstm takes series, but data=digits gives images; models for images"),
         (["model=lstm", "data=digits"], "reader"),
         (["model=lstm", "data=air_passengers", "net.bidirectional=true"], "would read the future"),
         (["model=lstm", "data=air_passengers", "net.dropout=1"], "net.dropout=1 must be at least 0 and below 1"),
         (["model=nar", "data=air_passengers", "net.stateful=true"], "net.stateful: dlzoo.nets.nar.NAR has no such"),
         (["model=nar", "data=series"], "data.path is missing"),
         (["model=nar", "data=series", "data.path=nowhere.csv"], "data.path=nowhere.csv"),
-        (["model=lstm", "data=counting"], "sequences with values go to: counting_rnn, reader"),
+        (["model=lstm", "data=counting"], "models for sequences: counting_rnn, reader"),
     ],
 )
 def test_a_mistake_is_one_line(words: list[str], message: str, train: Callable[..., Outcome]) -> None:
@@ -291,7 +285,7 @@ def test_a_checkpoint_forecasts_from_raw_values(runs: list[Path], terminal: Term
     expected = task.forecast(torch.tensor(values, dtype=torch.double)[:, None], 12)  # type: ignore[operator]
     assert [record["input"] for record in told] == [f"2008-{month:02}-01" for month in range(1, 13)]
     assert [record["values"]["sales"] for record in told] == pytest.approx(expected[:, 0].tolist())
-    whole = build.build_data(cfg).arrays("test")  # type: ignore[attr-defined]
+    whole = build.build_data(cfg.data).arrays("test")  # type: ignore[attr-defined]
     known = torch.cat([whole.x[0], whole.y[0]])
     torch.testing.assert_close(task.forecast(known, 12), expected)  # type: ignore[operator]
     piped = terminal(predict.main, f"ckpt={runs[0]}", "input=-", "format=json", stdin=path.read_bytes())

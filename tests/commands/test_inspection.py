@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,20 +20,17 @@ from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import inspect_model as inspection
 from dlzoo.config import compose as config
 from dlzoo.config.instantiate import build_data
+from dlzoo.errors import UserError
 from dlzoo.inference import activations as trace
 from dlzoo.inference.predict import predict
 from dlzoo.inference.recognition import Recognised, recognise
+from dlzoo.metrics.examples import BalancedSample
 from dlzoo.tasks.supervised import Supervised
 from dlzoo.training import results
 from dlzoo.training.run import run as run_training
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = ["kernels", "feature_maps", "grad_cam", "classes", "mistakes"]
-
-
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
-    return Terminal(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +91,18 @@ def test_all_pictures_beside_the_checkpoints_and_in_tensorboard(lenet: Path, ckp
 def test_the_pictures_are_of_this_net_and_these_data(ckpt: Path, terminal: Terminal, drawn: dict[str, Any]) -> None:
     assert terminal(inspection.main, f"ckpt={ckpt}", "num=5", "top_k=2", "depths=2").code == 0
     task, cfg = load_task(ckpt)
-    x, y, _ = build_data(cfg).arrays("test")
+    x, y, _ = build_data(cfg.data).arrays("test")
     logits = task(x / 255).detach()
-    top = logits[:5].softmax(1).topk(2)
+    sample = BalancedSample(5)
+    sample.add((x,), y)
+    rows = sample.positions
+    top = logits[rows].softmax(1).topk(2)
     shown = words_in(drawn["grad_cam"])
-    for label, shares, classes in zip(y.tolist(), top.values.tolist(), top.indices.tolist(), strict=False):
+    for label, shares, classes in zip(y[rows].tolist(), top.values.tolist(), top.indices.tolist(), strict=False):
         for word in (f"is {label}", *(f"{k}  {p:.0%}" for k, p in zip(classes, shares, strict=True))):
             shown.remove(word)
-    assert sorted(shown) == ["evidence (Grad-CAM) in layers.5", *(f"test image {i}" for i in range(1, 6))]
+    shown = [word for word in shown if word != "no evidence"]
+    assert sorted(shown) == sorted(["evidence (Grad-CAM) in layers.5", *(f"test image {i + 1}" for i in rows)])
     assert "weights of layers.0  Conv2d: 6 of 1x5x5" in words_in(drawn["kernels"])
     depths = [word for word in words_in(drawn["feature_maps"]) if " of " in word]
     assert depths == ["layers.1  ReLU  6 of 28x28", "layers.5  MaxPool2d  16 of 5x5"]
@@ -114,23 +116,24 @@ def test_the_pictures_are_of_this_net_and_these_data(ckpt: Path, terminal: Termi
 
 def test_recognise(ckpt: Path) -> None:
     task, cfg = load_task(ckpt)
-    data = build_data(cfg)
+    data = build_data(cfg.data)
     data.eval_batch_size = 50
     x, y, _ = data.arrays("test")
     logits = task(x / 255).detach()
     assert isinstance(task, Supervised)
-    found = recognise(task, data, num_first=70, num_mistakes=4)
-    torch.testing.assert_close(found.first[0], x[:70] / 255)
-    assert torch.equal(found.first[1], y[:70])
-    torch.testing.assert_close(found.first[2], logits[:70])
+    found = recognise(task, data, num_examples=70, num_mistakes=4)
+    torch.testing.assert_close(found.examples[0], x[found.positions] / 255)
+    assert torch.equal(found.examples[1], y[found.positions])
+    torch.testing.assert_close(found.examples[2], logits[found.positions])
+    assert found.examples[1].bincount(minlength=10).tolist() == [7] * 10
     for i in range(10):
         for j in range(10):
             assert found.counts[i, j] == ((y == i) & (logits.argmax(1) == j)).sum()
     shares, guesses = logits.softmax(1).max(1)
     surest = sorted(((guesses != y) * shares).tolist(), reverse=True)[:4]
     assert found.mistakes[2].softmax(1).amax(1).tolist() == pytest.approx(surest)
-    few = recognise(task, data, num_first=70, num_mistakes=4, limit=60)
-    assert (few.counts.sum(), len(few.first[0])) == (60, 60)
+    few = recognise(task, data, num_examples=70, num_mistakes=4, limit=60)
+    assert (few.counts.sum(), len(few.examples[0])) == (60, 60)
     assert torch.equal(few.counts.sum(1), y[:60].bincount(minlength=10))
 
 
@@ -191,8 +194,25 @@ def test_no_mistakes(ckpt: Path, terminal: Terminal, drawn: dict[str, Any]) -> N
     none, counts = (torch.zeros(0, 1, 8, 8), torch.zeros(0), torch.zeros(0, 10)), torch.eye(10, dtype=torch.long)
     task, options = load_task(ckpt)[0], inspection.Options(ckpt="")
     assert isinstance(task, Supervised)
-    said = inspection.draw_mistakes(task, Recognised(none, none, counts), options, with_heat=True)
+    said = inspection.draw_mistakes(task, Recognised(none, [], none, counts), options, with_heat=True)
     assert said == "there are none among 10 test images"
+    one = torch.rand(1, 1, 8, 8), torch.tensor([3]), torch.eye(10)[:1]
+    for with_heat in (True, False):
+        figure = inspection.draw_mistakes(task, Recognised(one, [0], one, counts), options, with_heat=with_heat)
+        assert words_in(figure)[-1].startswith("the only mistake")
+
+
+def test_a_class_without_evidence_says_so(ckpt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image without a heatmap looks as if the heatmap were missing."""
+    task = load_task(ckpt)[0]
+    assert isinstance(task, Supervised)
+    x = task.spec.example(1)[0]
+    heat = torch.stack([torch.zeros(x.shape[2:]), torch.ones(x.shape[2:])])[None]
+    layer = SimpleNamespace(name="conv")
+    monkeypatch.setattr(trace, "grad_cam", lambda *_: SimpleNamespace(maps=heat, layer=layer))
+    options = inspection.Options(ckpt="", top_k=2)
+    figure = inspection.draw_evidence(task, inspection.Subjects(x, ["a"], None), options)
+    assert words_in(figure).count("no evidence") == 1
 
 
 def test_other_checkpoints_are_refused(terminal: Terminal, tmp_path: Path) -> None:
@@ -260,11 +280,30 @@ def test_every_script_starts_from_anywhere(script: Path, tmp_path: Path) -> None
     program = [sys.executable, script, "--help"]
     said = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120, env=env)
     assert (said.returncode, said.stderr) == (0, "")
-    assert script.name in said.stdout
+    command = f"dlzoo {script.stem.removesuffix('_model')}"
+    assert script.name in said.stdout or command in said.stdout, "tools of the repository, and thin calls of commands"
 
 
 def test_chunks_keep_layers_of_one_kind(ckpt: Path) -> None:
     """More pictures than are traced at once."""
     task, cfg = load_task(ckpt)
-    x = build_data(cfg).arrays("test").x[: trace.CHUNK + 3] / 255
+    x = build_data(cfg.data).arrays("test").x[: trace.CHUNK + 3] / 255
     assert len(trace.grad_cam(task, x, torch.zeros(len(x), 1, dtype=torch.long)).maps) == len(x)
+
+
+def test_figures_are_not_written_through_a_link_of_a_run(tmp_path: Path) -> None:
+    """The run folder may be a stranger's, and its ``inspect`` lead anywhere."""
+    victim, run = tmp_path / "victim", tmp_path / "run"
+    victim.mkdir()
+    run.mkdir()
+    ckpt = run / "checkpoints" / "last.ckpt"
+    assert inspection.folder_for(None, ckpt) == run / "inspect"
+    for target in (victim, run / "inspect", tmp_path / "new"):
+        (run / "inspect").symlink_to(target)
+        with pytest.raises(UserError, match="links outside the run folder and is not written to"):
+            inspection.folder_for(None, ckpt)
+        (run / "inspect").unlink()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(UserError, match="is not a writable folder"):
+        inspection.folder_for(str(tmp_path / "loop"), ckpt)
+    assert inspection.folder_for(str(victim), ckpt) == victim

@@ -10,6 +10,7 @@ from typing import Any
 import made_environments as made
 import numpy as np
 import pytest
+from figure_texts import check_layout, words
 from omegaconf import OmegaConf
 from PIL import Image, ImageSequence
 from small_runs import Terminal, imported, run, table_words
@@ -21,11 +22,6 @@ from dlzoo.rl.environments import Recipe
 from dlzoo.visualization import returns as return_plots
 
 SMALL = ("data.steps_per_epoch=300", "data.val_episodes=2", "data.test_episodes=30", "task.epsilon_steps=100")
-
-
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
-    return Terminal(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +91,24 @@ def test_frames_are_left_out_of_fast_environments() -> None:
         assert film.size == (320, 213)
 
 
+def test_a_long_episode_is_played_to_its_end_but_not_filmed_to_it() -> None:
+    """Frames of 30,000 bytes each; a video ends with the frame that exceeds its limit."""
+    recipe = Recipe(id="Slow-v0", max_episode_steps=40)
+    take = filming.film(recipe, lambda x: np.zeros(1, int), 0, max_bytes=95_000)
+    assert (take.length, take.total, len(take.frames), take.is_whole, take.num_bytes) == (40, 40, 4, False, 120_000)
+    whole = filming.film(recipe, lambda x: np.zeros(1, int), 0)
+    assert (len(whole.frames), whole.is_whole) == (41, True)
+
+
+def test_a_cut_film_is_announced(terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path, "model=dqn", "data=gym", "data.id=Slow-v0", "data.max_episode_steps=40", "callbacks=checkpoint",
+        "data.steps_per_epoch=10", "data.val_episodes=1", "data.test_episodes=1", "trainer.max_epochs=1")  # fmt: skip
+    monkeypatch.setattr(filming, "MAX_VIDEO_BYTES", 600_000)
+    ckpt, video = tmp_path / "checkpoints" / "best.ckpt", tmp_path / "out.gif"
+    done = terminal(play.main, f"ckpt={ckpt}", "episodes=2", f"video={video}")
+    assert done.out.splitlines()[-1].endswith("only 2 s: longer episodes are cut"), done.out
+
+
 def test_returns_are_drawn_where_there_are_some() -> None:
     rows = [
         {"epoch": 1, "step": 500, "val/return": 20.0, "val/return_std": 5.0, "train/return": 15.0},
@@ -106,6 +120,21 @@ def test_returns_are_drawn_where_there_are_some() -> None:
     assert lines["training, exploring"] == [[500], [15]]
     assert "solved: 475" in lines
     assert return_plots.returns([]).axes
+
+
+def test_the_band_of_returns_ends_at_the_highest_return_of_an_episode() -> None:
+    """Half of the episodes reach the goal, which gives 1: 0.5 ± 0.53 would lie above all that is possible."""
+    measured = {"val/return": 0.5, "val/return_std": 0.53, "val/return_min": 0.0, "val/return_max": 1.0}
+    rows = [{"epoch": e, "step": 100 * e, **measured} for e in (1, 2)]
+    figure = return_plots.returns(rows, heading="frozen lake")
+    (band,) = figure.axes[0].collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (0, 1)
+    old = [{"epoch": 1, "step": 1, "val/return": 60.0, "val/return_std": 9.0}]  # as runs wrote it before
+    assert return_plots.band(old[0]) == (51, 69)
+    assert return_plots.band({"val/return": 1.0, "val/return_std": float("nan")}) == (1, 1)
+    assert "frozen lake" in words(figure)
+    check_layout(figure)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +163,7 @@ def test_who_plays_nothing_and_what_cannot_be_drawn_say_so(terminal: Terminal, t
 
 def test_predicting_with_an_agent_names_the_right_command(ckpt: Path, terminal: Terminal, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
-    assert "scripts/play.py" in terminal.mistake(predict.main, f"ckpt={ckpt}", f"input={tmp_path / 'rows.csv'}")
+    assert "use dlzoo play" in terminal.mistake(predict.main, f"ckpt={ckpt}", f"input={tmp_path / 'rows.csv'}")
 
 
 def test_a_typo_is_answered_without_torch() -> None:
@@ -153,10 +182,10 @@ def test_a_typo_is_answered_without_torch() -> None:
         ({"id": "FrozenLake-v1", "options": {"map_name": "no"}}, "does not accept these"),
         ({"id": "FrozenLake-v1", "options": {"desc": 5}}, "does not accept these"),
         ({"id": "GymV21Environment-v0", "options": {"env_id": "os:X"}}, "data.id=GymV21Environment-v0"),
-        ({"id": 5}, "this must be text"),
+        ({"id": 5}, "must be text"),
         ({"options": [1]}, "data.options=[1]"),
         ({"frame_skip": -3}, "too small"),
-        ({"frame_stack": 10**9}, "at most"),
+        ({"frame_stack": 10**9}, "must not exceed"),
     ],
 )
 def test_an_environment_of_a_stranger_is_a_sentence(options: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,10 @@ from dlzoo.config import compose as config
 from dlzoo.config.instantiate import build_data
 from dlzoo.data.images.decode import Decode
 from dlzoo.export.views import view_of as export_view
+from dlzoo.specs.resize import Resize
 from dlzoo.specs.targets import Classes, Values
 
 RUNS = {"digits": ["data=digits", "seed=3"], "wine": ["data=wine"], "csv": []}
-
-
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
-    return Terminal(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +52,7 @@ def digits(ckpt_of: Callable[[str], Path], tmp_path_factory: pytest.TempPathFact
     """A folder with five test images as PNGs, one of them deeper, and the same as (5, 1, 8, 8) uint8."""
     folder = tmp_path_factory.mktemp("some digits")
     (folder / "z deep").mkdir()
-    x = build_data(load_task(ckpt_of("digits"))[1]).arrays("test").x[:5]
+    x = build_data(load_task(ckpt_of("digits"))[1].data).arrays("test").x[:5]
     for name, image in zip(["a", "b", "[bold]c", "ä d", "z deep/e"], x, strict=True):
         Image.fromarray(image[0].numpy()).save(folder / f"{name}.png")
     return folder, x[[2, 0, 1, 4, 3]]  # sorted as their names: [ before letters, and ä behind them
@@ -88,6 +85,21 @@ def test_a_folder_of_images(
     assert [[*said] for said in told(answer)] == [[*said] for said in expected]  # the most probable first
     names = [str(Path(record["input"]).relative_to(folder)) for record in json.loads(answer.out)]
     assert names == ["[bold]c.png", "a.png", "b.png", "z deep/e.png", "ä d.png"]
+
+
+def test_an_archive_of_images(
+    ckpt_of: Callable[[str], Path], digits: tuple[Path, Tensor], terminal: Terminal, tmp_path: Path
+) -> None:  # fmt: skip
+    ckpt, (folder, _) = ckpt_of("digits"), digits
+    archive = tmp_path / "digits.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in folder.rglob("*"):
+            file.write(path, path.relative_to(folder))
+        file.writestr("more.HEIC", b"?")
+    answer = terminal(predict.main, f"ckpt={ckpt}", f"input={archive}", "format=json")
+    assert told(answer) == told(terminal(predict.main, f"ckpt={ckpt}", f"input={folder}", "format=json"))
+    assert json.loads(answer.out)[1]["input"] == str(archive / "a.png")
+    assert "skipped files that cannot be read as images: 1 .heic" in answer.err
 
 
 @pytest.mark.parametrize("name", ["digits", "wine"])
@@ -128,7 +140,7 @@ def test_any_image_becomes_what_the_net_wants(
     assert load_task(ckpt)[1].data.fit == trained
     colours = np.random.default_rng(0).integers(0, 256, (20, 31, 4), dtype=np.uint8)  # colour, transparent, not square
     Image.fromarray(colours, "RGBA").save(path)
-    decode = Decode(1, 8, 8, "squash" if "fit=squash" in words or trained == "squash" else "crop")
+    decode = Decode(1, 8, 8, Resize("squash" if "fit=squash" in words or trained == "squash" else "crop"))
     x = torch.from_numpy(decode(str(path)).copy())[None]
     answer = terminal(predict.main, f"ckpt={ckpt}", f"input={path}", "format=json", "top_k=10", *words)
     p = probabilities(ckpt, 255 - x if "invert=true" in words else x)
@@ -149,7 +161,7 @@ def test_an_image_on_standard_input(
 def wines(ckpt_of: Callable[[str], Path]) -> tuple[str, Tensor]:
     """Four test rows as a CSV file with the columns backwards and one that nobody knows, and as (4, 13)."""
     task, cfg = load_task(ckpt_of("wine"))
-    x = build_data(cfg).arrays("test").x[:4]
+    x = build_data(cfg.data).arrays("test").x[:4]
     names = [column.name for column in task.spec.columns]
     lines = [",".join(["bottle", *names[::-1]])]
     lines += [",".join(["green", *(repr(v) for v in row[::-1])]) for row in x.tolist()]
@@ -186,7 +198,8 @@ def test_values(ckpt_of: Callable[[str], Path], terminal: Terminal) -> None:
     task, x = rooms(ckpt_of("csv"))
     answer = terminal(predict.main, f"ckpt={ckpt_of('csv')}", "input=-", "format=json", stdin=ROOMS.encode())
     with torch.no_grad():
-        expected = [{"input": i, "values": {"price": v}} for i, v in enumerate(task(x)[:, 0].tolist(), 1)]
+        expected = [{"input": i, "values": {"price": v}} for i, v in enumerate(task.predict(x)[:, 0].tolist(), 1)]
+        assert not torch.allclose(task.predict(x), task(x)), "the net's values are scaled"
     assert answer == (0, json.dumps(expected, indent=2) + "\n", "")
 
 
@@ -199,13 +212,36 @@ def test_a_file_of_another_style(words: list[str], ckpt_of: Callable[[str], Path
     assert "data.separator" not in terminal.mistake(predict.main, *known, stdin=ROOMS.replace(";", ",").encode())
 
 
+def test_rows_in_json(ckpt_of: Callable[[str], Path], terminal: Terminal, tmp_path: Path) -> None:
+    """Lines of JSON, a JSON list, and files of both predict what the CSV file does, whose style is another."""
+    known = [f"ckpt={ckpt_of('csv')}", "format=jsonl"]
+    rows = [*csv.DictReader(io.StringIO(ROOMS), delimiter=";")]
+    values = [{key: json.loads(row["size"]) if key == "size" else row[key] or None for key in row} for row in rows]
+    usual = terminal(predict.main, *known, "input=-", stdin=ROOMS.encode())
+    assert [json.loads(line)["input"] for line in usual.out.splitlines()] == [1, 2, 3]
+    lines = "".join(json.dumps(row) + "\n" for row in values)
+    assert terminal(predict.main, *known, "input=-", stdin=lines.encode()) == usual
+    assert terminal(predict.main, *known, "input=-", stdin=json.dumps(values, indent=1).encode()) == usual
+    for name, content in {"rows.jsonl": lines, "rows.json": json.dumps(values)}.items():
+        (tmp_path / name).write_text(content)
+        assert terminal(predict.main, *known, f"input={tmp_path / name}") == usual
+    for content, message in {
+        '{"size": 3}\n{"size": 3': "standard input, line 2 is not JSON",
+        "{}": "contains no rows",
+        '{"size": [3], "colour": "red"}': "entry 1, size is [3]: give a number or a text",
+        '{"size": 3}\n7': "entry 2 is 7, not an object",
+        '{"size": "x", "colour": "red"}': "column size",
+    }.items():
+        assert message in terminal.mistake(predict.main, *known, "input=-", stdin=content.encode())
+
+
 @pytest.mark.filterwarnings("always::UserWarning")  # for users, not the errors that warnings are in tests
 def test_an_unseen_category_is_a_warning(ckpt_of: Callable[[str], Path], terminal: Terminal) -> None:
     code, out, err = terminal(
         predict.main, f"ckpt={ckpt_of('csv')}", "input=-", stdin=ROOMS.replace("red", "green").encode()
     )
     assert (code, len(out.splitlines())) == (0, 4)
-    assert err.startswith("warning: column colour: training saw no 'green'; 1 of 3 rows")
+    assert err.startswith("warning: column colour: 'green' not in the training rows; 1 of 3 rows")
     assert err.count("\n") == 1
 
 
@@ -315,9 +351,9 @@ def test_mistakes_about_tables(ckpt_of: Callable[[str], Path], terminal: Termina
     known = [f"ckpt={ckpt_of('csv')}", "input=-"]
     tables = {
         "": "standard input is empty",
-        "size;colour\n": "standard input has a header and no rows",
+        "size;colour\n": "standard input has a header but no rows",
         "syze;colour\n1;red\n": "the table lacks size (did you mean 'syze'?)",
-        "size;colour\n1;red\nbig;red\n": "'big' is none",
+        "size;colour\n1;red\nbig;red\n": "'big' is not a number",
         "size;colour\n1e99;red\n": "not finite",
         "\x89PNG\r\n\x1a\n\xff\xfe;\n": "standard input",
     }

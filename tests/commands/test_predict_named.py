@@ -14,6 +14,7 @@ from small_runs import run
 
 from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import evaluate, predict
+from dlzoo.commands.records import FormatName, render
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         "task.loss_weights={nearer: 0.5}",
     )
     metrics = results["metrics"]
-    assert metrics["test/loss"] == pytest.approx(metrics["test/distance/loss"] + 0.5 * metrics["test/nearer/loss"])
+    distance = load_task(results["checkpoints"]["best"])[0].spec.target.by_name["distance"].values
+    assert distance is not None
+    squared_gap = metrics["test/distance/loss"] / distance.scaling.std[0] ** 2  # the sum is of losses without units
+    assert metrics["test/loss"] == pytest.approx(squared_gap + 0.5 * metrics["test/nearer/loss"])
     assert {"test/distance/mae", "test/nearer/accuracy"} <= metrics.keys()
     return Path(results["checkpoints"]["best"]), folder / "rows.csv"
 
@@ -76,3 +80,20 @@ def test_tables_and_csv_name_the_target_of_each_column(
     heading, row = capsys.readouterr().out.splitlines()[:2]
     assert heading.split() == ["input", "distance", "gap", "nearer", "#1"]
     assert len(row.split()) == 4
+
+
+@pytest.mark.parametrize(
+    ("format", "headings"),
+    [
+        ("csv", "input,price,tags old,tags new,kind class_1,kind probability_1"),
+        ("table", "input price ($) tags old tags new kind #1"),
+    ],
+)
+def test_a_column_that_is_called_as_its_target_bears_the_name_once(format: FormatName, headings: str) -> None:
+    targets = {
+        "price": {"values": {"price": 2.0}, "units": {"price": "$"}},
+        "tags": {"labels": {"old": 0.25, "new": 0.75}},
+        "kind": {"predictions": [{"class": "flat", "probability": 0.5}]},
+    }
+    heading = render([{"input": 1, "targets": targets}], format).splitlines()[0]
+    assert " ".join(heading.split()) == headings

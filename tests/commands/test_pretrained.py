@@ -17,11 +17,6 @@ from dlzoo.commands import predict
 models = importlib.import_module("torchvision.models")
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
-    return Terminal(monkeypatch, capsys)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A photograph of 300x224 pixels, and weights with 1,000 classes and with 7."""
@@ -43,11 +38,7 @@ def test_the_five_likeliest_of_a_thousand(folder: Path, terminal: Terminal) -> N
     library = models.resnet18(weights=None).eval()
     library.load_state_dict(torch.load(folder / "thousand.pth", weights_only=True))
     enum = models.ResNet18_Weights.DEFAULT
-    pixels = np.array(Image.open(folder / "photo.png"))[:, 38:262]  # the middle
-    x = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
-    standardized = (x - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(
-        3, 1, 1
-    )
+    standardized = enum.transforms()(Image.open(folder / "photo.png"))[None]
     with torch.no_grad():
         share, label = library(standardized).softmax(1).topk(5)
     assert [guess["class"] for guess in told["predictions"]] == [enum.meta["categories"][k] for k in label[0].tolist()]

@@ -10,12 +10,8 @@ from pathlib import Path
 import pytest
 from small_runs import Terminal
 
-from dlzoo.commands import report
-
-
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
-    return Terminal(monkeypatch, capsys)
+from dlzoo.commands import page_parts, report
+from dlzoo.sweep.record import Record, Trial
 
 
 @pytest.fixture
@@ -30,7 +26,7 @@ def run_dir(tmp_path: Path) -> Path:
     chosen = {"model": "mlp", "data": "wine", "experiment": "mlp_wine", "scheduler": "none"}
     (hydra / "hydra.yaml").write_text(f"hydra: {{runtime: {{choices: {json.dumps(chosen)}}}}}\n")
     results = {
-        "metrics": {"test/accuracy": 0.95, "test/loss": 0.2, "val/loss": 0.3},
+        "metrics": {"test/accuracy": 0.95, "test/loss": 0.2, "val/loss": 0.3, "baseline/accuracy_logistic": 0.9},
         "expect": [{"metric": "test/accuracy", "min": 0.9, "source": "course <b>", "reached": 0.95, "met": True}],
         "seconds": {"setup": 1.0, "fit": 2.5, "test": 0.1},
         "versions": {"torch": "9.9"},
@@ -86,6 +82,7 @@ def test_the_page_holds_all_of_the_run(run_dir: Path, terminal: Terminal) -> Non
         assert told in page.text, told
     for told in ("2 epochs in 2.5 s on cpu, 148 parameters, seed 7", "hidden: [8]", "seed=7", "abc", "2.5"):
         assert told in page.text, told
+    assert "testaccuracy\nnet95.00%\nbaseline logistic90.00%" in page.text.replace("\n\n", "\n"), "methods by metrics"
     assert "none" not in page.text.split("Config")[1].split("full config")[0]
     assert [name for name, _ in page.pictures] == ["learning curves", "zebra"], "the curves come first"
 
@@ -97,6 +94,26 @@ def test_nothing_is_fetched_from_anywhere(run_dir: Path, terminal: Terminal, tmp
     assert all(link.startswith("data:image/png;base64,") for link in page.links)
 
 
+def test_paths_of_the_machine_are_not_on_the_page(run_dir: Path, terminal: Terminal) -> None:
+    """Only the last name of an absolute path is shown: the page is sent to others."""
+    (run_dir / ".hydra" / "config.yaml").write_text(
+        "data: {path: /home/someone/houses.csv, b: 'C:\\Users\\someone\\x'}\n"
+    )
+    (run_dir / ".hydra" / "overrides.yaml").write_text(
+        "- data.path=/home/someone/houses.csv\n- net.weights=~/someone/w.pt\n"
+    )
+    (run_dir / "warnings.txt").write_text("ckpt=/home/someone/best.ckpt is old; see data/someone.txt\n")
+    (run_dir / "samples.txt").write_text("the path /usr/bin/env\n")
+    results = json.loads((run_dir / "results.json").read_text())
+    results["checkpoints"]["best"] = "/home/someone/best.ckpt"
+    (run_dir / "results.json").write_text(json.dumps(results))
+    assert terminal(report.main, run_dir).code == 0
+    text = Page((run_dir / "report.html").read_text(encoding="utf-8")).text
+    assert text.count("someone") == 1
+    for shown in ("data.path=…/houses.csv", "…/best.ckpt is old; see data/someone.txt", "…/w.pt", "/usr/bin/env"):
+        assert shown in text
+
+
 def test_a_run_that_has_not_ended(run_dir: Path, terminal: Terminal) -> None:
     (run_dir / "results.json").unlink()
     assert terminal(report.main, run_dir).code == 0
@@ -105,16 +122,16 @@ def test_a_run_that_has_not_ended(run_dir: Path, terminal: Terminal) -> None:
 
 
 def test_mistakes_are_said(run_dir: Path, terminal: Terminal, tmp_path: Path) -> None:
-    assert "give one run folder" in terminal.mistake(report.main)
+    assert "give one folder" in terminal.mistake(report.main)
     assert "did you mean 'run'" in terminal.mistake(report.main, tmp_path / "rum")
-    assert "is not a run folder" in terminal.mistake(report.main, tmp_path)
+    assert "is neither the folder of a run" in terminal.mistake(report.main, tmp_path)
     assert "output" in terminal.mistake(report.main, run_dir, f"output={tmp_path}")
 
 
 def test_a_name_that_is_no_unicode_and_pictures_without_end(
     run_dir: Path, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "MAX_PAGE_BYTES", sum(path.stat().st_size for path in run_dir.glob("*.*g")) + 500)
+    monkeypatch.setattr(page_parts, "MAX_PAGE_BYTES", sum(path.stat().st_size for path in run_dir.glob("*.*g")) + 500)
     for name in (b"x\xff.png", b"y.png", b"z.png"):
         Path(os.fsdecode(os.path.join(os.fsencode(run_dir), name))).write_bytes(b"x" * 200)
     assert terminal(report.main, run_dir).code == 0
@@ -128,3 +145,68 @@ def test_more_metrics_than_a_run_has(run_dir: Path, terminal: Terminal) -> None:
     results["metrics"] = {f"test/{i}": 0.5 for i in range(5001)}
     (run_dir / "results.json").write_text(json.dumps(results))
     assert "metrics is" in terminal.mistake(report.main, run_dir)
+
+
+def test_no_name_of_a_run_commands_the_browser_or_the_terminal(run_dir: Path, terminal: Terminal) -> None:
+    """Neither as markup nor by control characters; the direction of text is not changed either."""
+    odd = "\x1b]0;a\x07\u202eb<script>"
+    results = json.loads((run_dir / "results.json").read_text())
+    results["metrics"][f"test/{odd}"] = 0.5
+    results |= {"device": odd, "commit": odd, "versions": {odd: odd}}
+    results["expect"][0]["source"] = odd
+    (run_dir / "results.json").write_text(json.dumps(results))
+    chosen = dict.fromkeys(("model", "data", "experiment", odd), odd)
+    (run_dir / ".hydra" / "hydra.yaml").write_text(f"hydra: {{runtime: {{choices: {json.dumps(chosen)}}}}}\n")
+    for name in (f"{odd[:-8]}.png", f"{odd[:-8]}.txt"):
+        (run_dir / name).write_text("x")
+    assert terminal(report.main, str(run_dir)).code == 0
+    page = (run_dir / "report.html").read_text()
+    assert {c for c in page if not c.isprintable()} == {"\n"}
+    assert ("<script>" in page, page.count("&lt;script&gt;") > 8) == (False, True)
+
+
+ODD = "a\x1b\u202e<script>"
+
+
+@pytest.fixture
+def sweep_dir(tmp_path: Path) -> Path:
+    """A grid over two settings and two seeds, one of which failed, with the figure of a sweep."""
+    from PIL import Image
+
+    folder = tmp_path / "grid"
+    trials = [
+        Trial(0, ["net.dropout=0.1", "seed=0"], {"seed": 0}, "complete", 0.9, 0.3, 2, 3, 1.0),
+        Trial(1, ["net.dropout=0.1", "seed=1"], {"seed": 1}, "complete", 0.8, 0.4, 1, 3, 1.0),
+        Trial(2, ["net.dropout=0.5", "seed=0"], {"seed": 0}, "complete", 0.6, 0.9, 3, 3, 1.0),
+        Trial(3, [f"data.path=/home/someone/{ODD}", "seed=0"], {"seed": 0}, "failed", reason=f"no {ODD}"),
+    ]
+    for trial, accuracy in zip(trials, (0.5, 0.7, 0.4), strict=False):
+        trial.metrics = {"val/loss": 0.3, "test/accuracy": accuracy}
+    Record(["model=mlp", "data=wine"], "val/accuracy", "max", trials).write(folder)
+    Image.new("RGB", (30, 20)).save(folder / "parallel_coordinates.png")
+    return folder
+
+
+def test_a_page_about_a_sweep(sweep_dir: Path, terminal: Terminal) -> None:
+    code, out, err = terminal(report.main, sweep_dir)
+    assert (code, err, out.strip()) == (0, "", f"report   {sweep_dir / 'report.html'}")
+    text = (sweep_dir / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    assert [name for name, _ in page.pictures] == ["parallel coordinates"]
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    for shown in ("Sweep grid", "4 trials, 1 failed, 9 epochs", "all with model=mlp data=wine", "Best: trial 0"):
+        assert shown in page.text, shown
+    assert "net.dropout=0.1285.00 ± 7.07%60.00 ± 14.14%" in page.text, "two seeds, validation, test"
+    assert page.text.index("net.dropout=0.1 seed=0") < page.text.rindex("net.dropout=0.5 seed=0"), "best first"
+    assert "someone" not in text
+    assert {c for c in text if not c.isprintable()} == {"\n"}
+    assert "<script>" not in text
+
+
+def test_a_sweep_without_a_best_trial_or_a_damaged_record(sweep_dir: Path, terminal: Terminal) -> None:
+    Record([], None, "min", [Trial(0, ["seed=0"], {"seed": 0}, "failed", reason="no")]).write(sweep_dir)
+    assert terminal(report.main, sweep_dir).code == 0
+    assert "there is no best one" in Page((sweep_dir / "report.html").read_text(encoding="utf-8")).text
+    (sweep_dir / "sweep.json").write_text('{"words": 7}')
+    assert "words" in terminal.mistake(report.main, sweep_dir)

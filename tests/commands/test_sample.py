@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Outcome
-from small_runs import Terminal, imported, run
+from small_runs import Outcome, Terminal, imported, run
 
 from dlzoo.commands import sample
 from dlzoo.errors import UserError
@@ -25,11 +24,6 @@ from dlzoo.specs.tokenizer import SPECIAL, Tokenizer
 CHARS = TextSpec(NextTokens(10), Tokenizer("char", lower=False), vocabulary=(*SPECIAL, *"abcdefg\n"))
 WORDS = TextSpec(NextTokens(6), vocabulary=(*SPECIAL, "food", "was", "good", "."))
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
-
-
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
-    return Terminal(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

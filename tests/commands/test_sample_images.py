@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from small_runs import Terminal
 from torch import Tensor
 
 from dlzoo.checkpoint.load import load_task
-from dlzoo.commands import encode, evaluate, predict, sample
+from dlzoo.commands import encode, evaluate, export, predict, sample
 from dlzoo.config.instantiate import build_data
 from dlzoo.visualization import image_grid as tiles
 
@@ -103,7 +104,7 @@ def test_mistakes_of_sampling(ckpt_of: Callable[[str], Path], terminal: Terminal
         ("vae", "n=0"): "n=0 must lie between 1 and 100,000",
         ("vae", "n=few"): "n=few must be an integer",
         ("vae", "clas=7"): "did you mean 'class'?",
-        ("mlp", "n=3"): "its model (Supervised) is not generative; see scripts/predict.py",
+        ("mlp", "n=3"): "its model (Supervised) is not generative; see dlzoo predict",
         ("denoising_autoencoder", "n=3"): "is not generative",
     }
     for (name, word), message in says.items():
@@ -112,6 +113,47 @@ def test_mistakes_of_sampling(ckpt_of: Callable[[str], Path], terminal: Terminal
     assert "output=file: there is no such folder" in terminal.mistake(
         sample.main, f"ckpt={ckpt_of('vae')}", "output=file", "n=1"
     )
+
+
+def test_what_a_command_writes_lands_in_the_folder_of_the_run(
+    ckpt_of: Callable[[str], Path], digits: tuple[Path, Tensor], terminal: Terminal, tmp_path: Path
+) -> None:
+    run_folder = tmp_path / "run"
+    (run_folder / "checkpoints").mkdir(parents=True)
+    ckpt = shutil.copy(ckpt_of("vae"), run_folder / "checkpoints" / "best.ckpt")
+    before = {path.name for path in tmp_path.iterdir()}
+    shown = [
+        terminal(sample.main, f"ckpt={ckpt}", "n=1").out,
+        terminal(encode.main, f"ckpt={ckpt}").out,
+        terminal(predict.main, f"ckpt={ckpt}", f"input={digits[0] / 'a.png'}").err,
+        terminal(export.main, f"ckpt={ckpt}", "format=safetensors").out,
+    ]
+    names = ("samples", "codes.npz", "reconstructions", "vae-digits.safetensors")
+    for name, text in zip(names, shown, strict=True):
+        assert str(run_folder / name) in text
+        assert (run_folder / name).exists()
+    assert {path.name for path in tmp_path.iterdir()} == before, "nothing in the current folder"
+    assert terminal(sample.main, f"ckpt={ckpt}", "n=1", "output=mine").code == 0
+    assert Path("mine/grid.png").is_file()
+
+
+def test_nothing_is_written_through_a_link_of_a_run(
+    ckpt_of: Callable[[str], Path], digits: tuple[Path, Tensor], terminal: Terminal, tmp_path: Path
+) -> None:
+    run_folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    (run_folder / "checkpoints").mkdir(parents=True)
+    elsewhere.mkdir()
+    ckpt = shutil.copy(ckpt_of("vae"), run_folder / "checkpoints" / "best.ckpt")
+    for name in ("samples", "reconstructions"):
+        (run_folder / name).symlink_to(elsewhere)
+    for name in ("codes.npz", "vae-digits.safetensors"):
+        (run_folder / name).symlink_to(elsewhere / name)
+    image = f"input={digits[0] / 'a.png'}"
+    for command, *words in ((sample, "n=1"), (encode,), (predict, image), (export, "format=safetensors")):
+        assert "links outside the run folder and is not written to" in terminal.mistake(
+            command.main, f"ckpt={ckpt}", *words
+        )
+    assert not [*elsewhere.iterdir()]
 
 
 # Reconstructions
@@ -177,7 +219,7 @@ def test_mistakes_of_reconstructing(
 def test_codes_are_those_of_the_task(split: str, ckpt_of: Callable[[str], Path], terminal: Terminal) -> None:
     answer = terminal(encode.main, f"ckpt={ckpt_of('vae')}", f"split={split}")
     task, cfg = load_task(ckpt_of("vae"))
-    rows = build_data(cfg).arrays(split)  # type: ignore[attr-defined]
+    rows = build_data(cfg.data).arrays(split)  # type: ignore[attr-defined]
     with torch.no_grad():
         codes = task.encode(rows.x / 255)  # type: ignore[operator]
         errors = (task.decode(codes) - rows.x / 255).square().flatten(1).mean(1)  # type: ignore[operator]

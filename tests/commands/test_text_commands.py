@@ -21,11 +21,6 @@ from dlzoo.training import results
 FOOD, PHONE = "The food was awful", "A great, lovely phone!"
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
-    return Terminal(monkeypatch, capsys)
-
-
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("data")
@@ -61,6 +56,33 @@ def test_a_text_on_the_command_line(ckpt: Path, terminal: Terminal) -> None:
     assert said["negative"] > 0.5
 
 
+def test_a_column_of_a_csv_file(ckpt: Path, terminal: Terminal, tmp_path: Path) -> None:
+    rows = [("id", "review"), (1, FOOD), (2, "two\nlines, and a comma"), (3, ""), (4, PHONE)]
+    for name, separator in (("rows.csv", ","), ("rows.TSV", "\t"), ("rows.txt", ",")):
+        with (tmp_path / name).open("w", newline="") as file:
+            csv.writer(file, delimiter=separator).writerows(rows)
+        words = [f"ckpt={ckpt}", f"input={tmp_path / name}", "format=json"]
+        code, out, err = terminal(predict.main, *words, "data.text=review")
+        assert code == 0, err
+        assert [record["input"] for record in json.loads(out)] == [FOOD, "two\nlines, and a comma", PHONE]
+        assert "1 rows without a text are skipped (3)" in err
+    known = words[0]
+    assert "give the column of the texts, text=<column>; choose from: id, review" in terminal.mistake(
+        predict.main, known, f"input={tmp_path / 'rows.csv'}"
+    )
+    assert "text=reviw: " in terminal.mistake(predict.main, *words, "text=reviw")
+    assert "separator applies to CSV files" in terminal.mistake(predict.main, *words, "separator=;")
+    piped = terminal(predict.main, known, "input=-", "text=review", "format=json", stdin=b"review\n" + FOOD.encode())
+    assert json.loads(piped.out)[0]["input"] == FOOD
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n"])
+def test_lines_end_in_any_way(end: str, ckpt: Path, terminal: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "rows.txt").write_bytes(f"{FOOD}{end}{end}{PHONE}{end}".encode())
+    answer = terminal(predict.main, f"ckpt={ckpt}", f"input={tmp_path / 'rows.txt'}", "format=json")
+    assert [record["input"] for record in json.loads(answer.out)] == [FOOD, PHONE]
+
+
 def test_a_file_and_standard_input_have_a_text_in_each_line(ckpt: Path, terminal: Terminal, tmp_path: Path) -> None:
     long = "so " * 50 + "good"
     content = f"{FOOD}\n\n  {PHONE}\r\n{long}\n"
@@ -80,6 +102,17 @@ def test_a_file_and_standard_input_have_a_text_in_each_line(ckpt: Path, terminal
     assert " … " in table.splitlines()[-1]
 
 
+def test_texts_in_json(ckpt: Path, terminal: Terminal) -> None:
+    known = [f"ckpt={ckpt}", "input=-", "format=json"]
+    usual = terminal(predict.main, *known, stdin=f"{FOOD}\n{PHONE}\n".encode())
+    lines = json.dumps({"text": FOOD, "id": 7}) + "\n" + json.dumps({"review": PHONE})
+    assert terminal(predict.main, *known, stdin=lines.encode()) == usual
+    (record,) = json.loads(terminal(predict.main, *known, stdin=b"{so good} it is").out)
+    assert record["input"] == "{so good} it is"
+    message = terminal.mistake(predict.main, *known, stdin=b'{"a": "so good", "b": "so bad"}')
+    assert 'entry 1 has no text: write {"text": "…"}' in message
+
+
 def test_mistakes(ckpt: Path, terminal: Terminal, tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9 was good\n")
     (tmp_path / "empty.txt").write_text(" \n")
@@ -94,7 +127,7 @@ def test_mistakes(ckpt: Path, terminal: Terminal, tmp_path: Path) -> None:
         predict.main, f"ckpt={ckpt}", f"input={FOOD}", "invert=true"
     )
     assert terminal(predict.main, f"ckpt={ckpt}", f"input={tmp_path}/latin.txt", "encoding=latin-1").code == 0
-    assert "no such encoding" in terminal.mistake(predict.main, f"ckpt={ckpt}", "input=-", "encoding=x", stdin=b"a b")
+    assert "unknown to Python" in terminal.mistake(predict.main, f"ckpt={ckpt}", "input=-", "encoding=x", stdin=b"a b")
 
 
 def test_a_text_is_nothing_for_a_model_of_images(terminal: Terminal, tmp_path: Path) -> None:

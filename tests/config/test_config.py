@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Outcome
 from omegaconf import OmegaConf
+from small_runs import Outcome
 
 from dlzoo.config import compose as config
 from dlzoo.config import schema
@@ -23,7 +23,7 @@ TYPOS = {
     "modle=mlp": "did you mean 'model'",
     "seeed=7": "did you mean 'seed'",
     "trainr.max_epochs=2": "did you mean 'trainer'",
-    "optimizer=[adam": "this is not an override",
+    "optimizer=[adam": "is not a valid override",
     "just_a_word": "write key=value",
     "net=mlp": "choose it with model=",
 }
@@ -31,19 +31,19 @@ WRONG = {
     "optimizer.lrr=0.1": "optimizer.lrr: torch.optim.Adam has no such option; did you mean 'lr'",
     "net.hiden=[3]": "did you mean 'hidden'",
     "net.activation=rleu": "did you mean 'relu'",
-    "net.hidden=three": "net.hidden=three: this must be a list, each a whole number",
+    "net.hidden=three": "net.hidden=three must be a list, each an integer",
     "net.spec=1": "has no such option",
-    "trainer.max_epochs=abc": "this must be a whole number or null",
+    "trainer.max_epochs=abc": "must be an integer or null",
     "trainer.max_epoch=3": "did you mean 'max_epochs'",
     "trainer.precision=bf17-mixed": "did you mean 'bf16-mixed'",
     "data.batch_sise=3": "did you mean 'batch_size'",
     "task.lose=mse": "did you mean 'loss'",
-    "callbacks.histori.x=1": "callbacks.histori: nothing reads this key",
+    "callbacks.histori.x=1": "callbacks.histori: unknown key",
     "net._target_=dlzoo.nets.mlp.MPL": "did you mean 'MLP'",
     "net._target_=dlzoo.nets.mpl.MLP": "did you mean 'mlp'",
-    "net._target_=nosuchpackage.Net": "there is no module nosuchpackage",
-    "seed=a": "seed=a: this must be a whole number",
-    "seed=-1": "must not be negative",
+    "net._target_=nosuchpackage.Net": "no module nosuchpackage",
+    "seed=a": "seed=a must be an integer",
+    "seed=-1": "must be from 0 to 4294967295",
     "+expect=[{metrik: x, min: 0}]": "did you mean 'metric'",
     "+expect=[{metric: x}]": "either min or max",
 }
@@ -65,11 +65,11 @@ def test_wrong_options_and_values(word: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("seeed: 7", "seeed: nothing reads this key; did you mean 'seed'"),
+        ("seeed: 7", "seeed: unknown key; did you mean 'seed'"),
         ("trainer: {max_epoch: 7}", "did you mean 'max_epochs'"),
         ("net: {_target_: dlzoo.nets.mlp.MLP, dropuot: 0.1}", "did you mean 'dropout'"),
         ("defaults: [{override /model: lennet}]", "did you mean 'lenet'"),
-        ("callbacks: {mine: {patience: 3}}", "callbacks.mine: nothing reads this key"),
+        ("callbacks: {mine: {patience: 3}}", "callbacks.mine: unknown key"),
     ],
 )
 def test_typos_inside_an_experiment_file(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from conftest import Outcome
+from omegaconf import OmegaConf
+from small_runs import Outcome
 
 from dlzoo.config import compose, renames, schema
 from dlzoo.config.introspection import locate
@@ -28,13 +30,17 @@ OLD = sorted(set().union(*(targets(yaml.safe_load(path.read_text())) for path in
 
 @pytest.mark.parametrize("target", [target for target in OLD if target.startswith("dlzoo.")])
 def test_a_target_of_an_earlier_version_is_there(target: str) -> None:
-    assert locate(renames.current(target), "net._target_").__name__ == target.rpartition(".")[2]
+    new = renames.current(target)
+    assert locate(new, "net._target_").__name__ == new.rpartition(".")[2]
 
 
 def test_old_names_lead_to_new_ones_and_new_ones_to_themselves() -> None:
     for old, new in renames.MODULES.items():
         assert locate(f"{new}.__name__", "module") == new, old
         assert renames.current(f"{new}.X") == f"{new}.X"
+    for old, new in renames.CLASSES.items():
+        assert renames.current(old) == renames.current(new) == new
+        assert locate(new, "task._target_").__name__ == new.rpartition(".")[2]
 
 
 def test_an_old_name_in_a_config_is_read_and_said(tmp_path: Path, train: Callable[..., Outcome]) -> None:
@@ -53,7 +59,8 @@ def test_an_old_name_in_a_config_is_read_and_said(tmp_path: Path, train: Callabl
 
 def test_an_override_of_an_earlier_version() -> None:
     word = "++callbacks.film={_target_: dlzoo.callbacks.film.Film, every: 2}"
-    assert renames.updated_override(word) == word.replace("callbacks.film.Film", "callbacks.sample_animation.Film")
+    new = "callbacks.sample_animation.SampleAnimation"
+    assert renames.updated_override(word) == word.replace("callbacks.film.Film", new)
     assert renames.updated_override("data.path=dlzoo.nets.dice.csv") == "data.path=dlzoo.nets.dice.csv"
 
 
@@ -82,6 +89,42 @@ def test_an_old_option_on_the_command_line_is_read_and_said(capsys: pytest.Captu
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("model", "old", "new"),
+    [
+        ("wide_deep", [0.7, 0.3], {"main": 0.7, "auxiliary": 0.3}),
+        ("googlenet", [1.0, 0.2, 0.1], {"auxiliary_2": 0.2, "auxiliary_1": 0.1}),
+        ("inception_v3", [1, 0.5], {"auxiliary": 0.5}),
+        ("inception_v3", [0.5, 0.5], {"": 0.5, "auxiliary": 0.5}),
+        ("mlp", [1.0], {}),
+    ],
+)
+def test_loss_weights_that_were_a_list_are_those_of_the_outputs(
+    model: str, old: list[float], new: dict[str, float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the command line and in a file, over the model's own file; and in a stored config."""
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        f"# @package _global_\ndefaults: [{{override /model: {model}}}]\ntask: {{loss_weights: {old}}}\n"
+    )
+    shown = ", ".join(f"{name}: {weight}" for name, weight in new.items())
+    flags = ["--config-dir", str(tmp_path)]
+    for words in ([f"model={model}", f"task.loss_weights={old}"], ["experiment=mine"]):
+        cfg = compose.with_names(compose.compose_with_hydra(words, flags), {})
+        stored = OmegaConf.to_container(cfg)
+        schema.check(cfg)
+        assert OmegaConf.to_container(cfg.task.loss_weights) == new
+        assert capsys.readouterr().err == f"notice: task.loss_weights={old} is now task.loss_weights={{{shown}}}\n"
+    stored["task"]["loss_weights"] = old  # type: ignore[call-overload,index]
+    assert renames.updated(stored)["task"]["loss_weights"] == new
+
+
+def test_a_list_of_other_loss_weights_is_refused() -> None:
+    cfg = compose.compose(["model=wide_deep", "task.loss_weights=[0.5,0.3,0.2]"])
+    with pytest.raises(UserError, match=r"loss_weights=\[0.5, 0.3, 0.2\]: these are 3 weights for 2 outputs; give"):
+        schema.check(cfg)
+
+
 def test_an_old_option_in_a_file_is_read_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(
@@ -97,5 +140,19 @@ def test_an_old_option_in_a_file_is_read_and_said(tmp_path: Path, capsys: pytest
     cfg = compose.with_names(
         compose.compose_with_hydra(["experiment=mine", "task.target_update_interval=9"], flags), {}
     )
-    with pytest.raises(UserError, match="target_every is now called target_update_interval, and both are given"):
+    with pytest.raises(UserError, match="target_every is now called target_update_interval, but both are given"):
         schema.check(cfg)
+
+
+def test_notices_show_what_a_file_says_as_text(capsys: Any) -> None:
+    film = "dlzoo.callbacks.film.Film"
+    cfg = OmegaConf.create(
+        {"callbacks": {"a.b": {"_target_": film}, "\x1b[2J": {"_target_": f"{film}\x07"}, 1: {"_target_": film}}}
+    )
+    OmegaConf.set_struct(cfg, True)
+    schema._rename(cfg)
+    told = capsys.readouterr().err
+    assert told.count("notice: ") == 3
+    assert not {"\x1b", "\x07"} & {*told}
+    renamed = "dlzoo.callbacks.sample_animation.SampleAnimation"
+    assert cfg.callbacks["a.b"]._target_ == cfg.callbacks[1]._target_ == renamed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from hydra.utils import instantiate
@@ -13,6 +14,7 @@ from torch import nn
 from dlzoo.config import compose as config
 from dlzoo.config import instantiate as build
 from dlzoo.config import memory_check as training_memory
+from dlzoo.config.run_config import RunConfig
 from dlzoo.errors import UserError
 from dlzoo.utils import memory as free_memory
 
@@ -35,10 +37,17 @@ KEPT = {  # bytes of state for each byte of weights
 
 def needed(*words: str) -> dict[str, float]:
     cfg = config.compose(["data=digits", "model=mlp", "net.hidden=[100]", *words])
-    data = build.build_data(cfg)
+    data = build.build_data(cfg.data)
     with torch.device("meta"):
-        task = build.build_task(cfg, data.declare())
-    return training_memory.of_training(task, instantiate(cfg.optimizer, _partial_=True), cfg)
+        task = build.build_task(RunConfig.from_hydra(cfg), data.declare())
+    run = RunConfig.from_hydra(cfg)
+    return training_memory.of_training(
+        task,
+        instantiate(cfg.optimizer, _partial_=True),
+        precision=run.precision,
+        strategy=run.strategy,
+        averages_weights=run.averages_weights,
+    )
 
 
 @pytest.mark.parametrize("words", KEPT)
@@ -71,8 +80,8 @@ def test_what_else_is_counted() -> None:
 def test_both_nets_of_a_gan_and_the_target_network(monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = config.compose(["model=gan", "data=digits"])
     with torch.device("meta"):
-        task = build.build_task(cfg, build.build_data(cfg).declare())
-    found = training_memory.of_training(task, instantiate(cfg.optimizer, _partial_=True), cfg)
+        task = build.build_task(RunConfig.from_hydra(cfg), build.build_data(cfg.data).declare())
+    found = training_memory.of_training(task, instantiate(cfg.optimizer, _partial_=True))
     assert found["weights"] >= 4 * build.num_parameters(task.net)
 
 
@@ -80,7 +89,7 @@ def test_a_frozen_weight_has_no_gradient() -> None:
     net = nn.Sequential(nn.Linear(10, 10), nn.Linear(10, 10))
     net[0].requires_grad_(False)
     cfg = config.compose(["optimizer=adam"])
-    found = training_memory.of_training(net, instantiate(cfg.optimizer, _partial_=True), cfg)
+    found = training_memory.of_training(net, instantiate(cfg.optimizer, _partial_=True))
     assert found == {"weights": 880, "gradients": 440, "state of Adam": 880}
 
 
@@ -95,7 +104,7 @@ def test_weights_that_fit_and_training_that_does_not(
     for part in ("of weights", "of gradients", "of state of Adam", "this machine has 1.0 MiB", "optimizer=sgd"):
         assert part in done.err, done.err
     cfg = config.compose(["model=mlp", "data=digits", f"net.hidden=[{width // 4}]", "trainer=cpu"])
-    build.check_fit(cfg, build.build_data(cfg))
+    build.check_fit(RunConfig.from_hydra(cfg), build.build_data(cfg.data))
 
 
 @pytest.mark.parametrize(("most", "expected"), [("max", 8 * 2**20), ("1048576", 2**20)])
@@ -116,18 +125,17 @@ def test_the_limit_is_the_least_of_machine_and_container(
     assert free_memory.limit() == 1000
 
 
-def test_a_system_that_tells_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(free_memory, "PROC", tmp_path)
     monkeypatch.setattr(free_memory, "CGROUP", tmp_path)
     monkeypatch.setattr(free_memory, "_ulimits", list)
-    monkeypatch.delattr("os.sysconf")
-    assert free_memory.limit() == float("inf")
+    assert free_memory.limit() == psutil.virtual_memory().total
 
 
 def test_the_error_is_the_user_s(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(free_memory, "limit", lambda: 1000.0)
     cfg = config.compose(["model=mlp", "data=digits", "trainer=cpu", "trainer.strategy=fsdp"])
-    build.check_fit(cfg, build.build_data(cfg))  # each device has a share
+    build.check_fit(RunConfig.from_hydra(cfg), build.build_data(cfg.data))  # each device has a share
     cfg.trainer.strategy = "auto"
-    with pytest.raises(UserError, match="takes at least"):
-        build.check_fit(cfg, build.build_data(cfg))
+    with pytest.raises(UserError, match="needs at least"):
+        build.check_fit(RunConfig.from_hydra(cfg), build.build_data(cfg.data))

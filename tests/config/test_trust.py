@@ -13,15 +13,15 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from conftest import Outcome
+from small_runs import Outcome, Terminal
 from trust_runs import PARTS, experiment, refused, yaml
 
 from dlzoo import train
 from dlzoo.config import allowlist as trust
 from dlzoo.config import compose as config
+from dlzoo.config import hydra_settings, schema, stored_overrides
 from dlzoo.config import introspection as signatures
 from dlzoo.config import overrides as config_overrides
-from dlzoo.config import schema
 from dlzoo.data.images.folder import ImageFolder
 from dlzoo.errors import UserError
 
@@ -68,7 +68,7 @@ CASES += [(target, place) for target in TARGETS for place in ("net", "inside dat
 def test_a_file_of_config(target: str, place: str, canary: Path, tmp_path: Path, train: Callable[..., Outcome]) -> None:
     node = yaml(TARGETS[target], canary)
     done = train(*experiment(tmp_path, PLACES[place] % node))
-    said = "is set by a file" if place == "Hydra's callbacks" else f"_target_={TARGETS[target]['_target_']}"
+    said = "is set in a file" if place == "Hydra's callbacks" else f"_target_={TARGETS[target]['_target_']}"
     refused(done, canary, said)
 
 
@@ -78,7 +78,7 @@ def test_a_file_of_config_that_logs(
     node: str, name: str, canary: Path, tmp_path: Path, train: Callable[..., Outcome]
 ) -> None:
     text = yaml({"hydra": {node: {"version": 1, **LOGGING[name]}}}, canary)
-    refused(train(*experiment(tmp_path, text)), canary, "Hydra's settings are for the command line")
+    refused(train(*experiment(tmp_path, text)), canary, "only the command line may set Hydra's settings")
 
 
 @pytest.mark.parametrize(
@@ -89,18 +89,18 @@ def test_a_file_of_config_that_logs(
     ],
 )  # fmt: skip
 def test_logging_on_the_command_line(setting: str, canary: Path, train: Callable[..., Outcome]) -> None:
-    refused(train(f"++hydra.job_logging.{setting}"), canary, "is not built")
+    refused(train(f"++hydra.job_logging.{setting}"), canary, "is not allowed")
 
 
 @pytest.mark.parametrize("factory", ["os.system", "logging.os.system", "${names}"])
 def test_what_makes_a_formatter(factory: str) -> None:
-    with pytest.raises(UserError, match="only classes of logging are"):
-        trust.check_hydra({"job_logging": {"formatters": {"x": {"()": factory}}}})
+    with pytest.raises(UserError, match="only these logging classes are"):
+        hydra_settings.check({"job_logging": {"formatters": {"x": {"()": factory}}}})
 
 
 def test_hydras_plug_ins_on_the_command_line(canary: Path, train: Callable[..., Outcome]) -> None:
-    refused(train("+hydra.callbacks.mine._target_=os.system"), canary, "it is no plug-in and no callback of Hydra")
-    refused(train("+hydra.callbacks.mine='${names}'"), canary, "not as a reference")
+    refused(train("+hydra.callbacks.mine._target_=os.system"), canary, "it is not a plugin or callback of Hydra")
+    refused(train("+hydra.callbacks.mine='${names}'"), canary, "a reference cannot be used here")
 
 
 def test_these_would_be_called_without_the_checks(
@@ -108,15 +108,15 @@ def test_these_would_be_called_without_the_checks(
 ) -> None:
     """Else the tests above would pass for a wrong reason: Hydra refuses os.system itself, but not all that writes."""
     node = yaml(TARGETS["zipfile.ZipFile"], canary)
-    monkeypatch.setattr(config, "_check_untouched", lambda *_: None)
-    monkeypatch.setattr(trust, "check_hydra", lambda node: None)
+    monkeypatch.setattr(config, "_check_user_files", lambda *_: None)
+    monkeypatch.setattr(hydra_settings, "check", lambda node: None)
     train(*experiment(tmp_path, PLACES["Hydra's callbacks"] % node), "seed=-1")
     assert canary.exists()
     canary.unlink()
     monkeypatch.setattr(trust, "check_part", lambda *_: None)
-    monkeypatch.setattr(trust, "check_places", lambda *_: None)
-    monkeypatch.setattr(trust.Trust, "check_target", lambda *_: None)
-    monkeypatch.setattr(trust.Trust, "find", lambda _, target, place: signatures.locate(target, place))
+    monkeypatch.setattr(schema, "check_locations", lambda *_: None)
+    monkeypatch.setattr(trust.Trust, "check_target", lambda _, target, key: target)
+    monkeypatch.setattr(trust.Trust, "resolve", lambda _, target, key: signatures.locate(target, key))
     with pytest.raises(AttributeError):  # when it is built, as it is no callback
         train(*experiment(tmp_path, PLACES["callbacks"] % node))
     assert canary.exists()
@@ -124,12 +124,13 @@ def test_these_would_be_called_without_the_checks(
 
 def test_words_of_the_command_line(canary: Path, train: Callable[..., Outcome]) -> None:
     done = train("++callbacks.mine._target_=os.system", f"++callbacks.mine.command='touch {canary}'")
+    said = "callbacks.mine._target_=os.system is not allowed: it is not a subclass of lightning.pytorch.Callback"
+    refused(done, canary, said)
+    refused(train("net._target_=torch.nn.Linear"), canary, "it is not a subclass of dlzoo.nets.base.Net")
     refused(
-        done, canary, "callbacks.mine._target_=os.system is not built: it is no subclass of lightning.pytorch.Callback"
+        train("scheduler._target_=os.system"), canary, "is not a scheduler, which is a function of optimizer and plan"
     )
-    refused(train("net._target_=torch.nn.Linear"), canary, "it is no subclass of dlzoo.nets.base.Net")
-    refused(train("scheduler._target_=os.system"), canary, "a scheduler is a function of optimizer and plan")
-    refused(train("--config-name", "mine"), canary, "add files of yours with --config-dir")
+    refused(train("--config-name", "mine"), canary, "add your files with --config-dir")
 
 
 OWN = [
@@ -160,7 +161,7 @@ def test_a_part_that_a_file_names_needs_trust(
 ) -> None:
     words = [*experiment(tmp_path, "net: {_target_: my_parts.Net}"), "trainer=smoke", "trainer.accelerator=cpu"]
     words += ["callbacks=checkpoint", "data=digits"]
-    refused(train(*words), canary, "net._target_=my_parts.Net is not built: a config or a checkpoint may not name it; ")
+    refused(train(*words), canary, "net._target_=my_parts.Net is not allowed in a config file or a checkpoint; ")
     refused(train(*words), canary, "add trust=my_parts")
     refused(train(*words, "net._target_=dlzoo.nets.mlp.MLPP"), canary, "did you mean 'MLP'")
     assert not my_parts.exists()
@@ -174,6 +175,40 @@ def test_what_a_trusted_package_does_not_hold(
 ) -> None:
     done = train(*experiment(tmp_path, f"net: {{_target_: {target}}}"), "trust=my_parts")
     assert (done.code, done.err.count("\n"), canary.exists()) == (2, 1, False), done
+
+
+ENVIRONMENT = """
+import pathlib
+import gymnasium
+import made_environments
+
+pathlib.Path(__file__).with_name("imported").touch()
+gymnasium.register("Mine-v0", entry_point=made_environments.Chain, max_episode_steps=9)
+"""
+
+
+def test_an_environment_of_the_users_own_needs_trust(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, train: Callable[..., Outcome], terminal: Terminal
+) -> None:
+    from dlzoo.commands import play
+
+    (tmp_path / "my_rooms.py").write_text(ENVIRONMENT)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["model=dqn", "data=gym", "data.id=my_rooms:Mine-v0", "data.steps_per_epoch=20", "data.val_episodes=1"]
+    words += ["data.test_episodes=1", "trainer.max_epochs=1", "callbacks=checkpoint", "logger=none"]
+    words += [f"hydra.run.dir={tmp_path / 'run'}"]
+    asked = "data.id=my_rooms:Mine-v0 imports the module my_rooms: if you trust my_rooms, add trust=my_rooms"
+    assert asked in train(*words).err
+    assert "imports the module os: give the id alone" in train(*words, "data.id=os:Mine-v0").err
+    assert not (tmp_path / "imported").exists()
+    done = train(*words, "trust=my_rooms")
+    assert done.code == 0, done.err
+    (tmp_path / "imported").unlink()
+    sys.modules.pop("my_rooms")
+    ckpt = f"ckpt={tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}"
+    assert asked in terminal.mistake(play.main, ckpt)
+    assert not (tmp_path / "imported").exists()
+    assert "episode 1   return" in terminal(play.main, ckpt, "trust=my_rooms").out
 
 
 @pytest.mark.parametrize("name", ["os", "torch", "lightning.pytorch", "dlzoo", "'1x'", "[a,3]"])
@@ -203,17 +238,17 @@ def test_every_listed_part_is_what_it_says() -> None:
         "lightning.pytorch.strategies.": pl.strategies.Strategy,
         "lightning.pytorch.Trainer": pl.Trainer,
     }
-    for name in trust.LISTED:
+    for name in trust.ALLOWED_TARGETS:
         kind = next(kind for start, kind in kinds.items() if name.startswith(start))
         assert issubclass(signatures.locate(name, ""), kind), name
     optimizers = {name for name, cls in vars(torch.optim).items() if isinstance(cls, type)} - {"Optimizer"}
-    assert {f"torch.optim.{name}" for name in optimizers} <= trust.LISTED
+    assert {f"torch.optim.{name}" for name in optimizers} <= trust.ALLOWED_TARGETS
 
 
 def test_every_target_of_ours_is_allowed() -> None:
     found = [target for file in config.CONFIG_DIR.rglob("*.yaml") for target in TARGET.findall(file.read_text())]
     assert len(found) > 100
-    for target in {*found} - {"dlzoo.config.run_dir.OwnFolder"}:
+    for target in {*found} - {"dlzoo.config.run_dir.RunFolder"}:
         trust.Trust().check_target(target, "")
 
 
@@ -255,7 +290,7 @@ def test_a_file_that_changes_after_the_check_is_not_read_again(
     assert (done.code, canary.exists()) == (0, False), done.err
     experiment(tmp_path, "seed: 3")
     monkeypatch.setattr(config, "check_hydra", lambda argv: (check(argv), {})[1])
-    refused(train(*words, "data=digits"), canary, "was not there when the configs were checked")
+    refused(train(*words, "data=digits"), canary, "did not exist when the configs were checked")
 
 
 @pytest.mark.parametrize("flags", [["--cfg", "job", "--resolve"], ["--cfg", "all", "--resolve"]])
@@ -264,7 +299,7 @@ def test_what_only_shows_a_config_follows_no_reference_either(
 ) -> None:
     monkeypatch.setenv("A_SECRET", "topsecret")
     done = train(*experiment(tmp_path, "net: {dropout: '${oc.env:A_SECRET}'}"), *flags)
-    refused(done, canary, "not by oc.env:")
+    refused(done, canary, "but not oc.env:")
     assert "topsecret" not in done.out
 
 
@@ -279,8 +314,8 @@ def test_a_file_does_not_start_processes_without_end(
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("strategy: ddp_spawn", "trainer.strategy=ddp_spawn: no run is started so"),
-        ("strategy: ddp_fork_find_unused_parameters_true", "no run is started so"),
+        ("strategy: ddp_spawn", "trainer.strategy=ddp_spawn: dlzoo does not start processes this way"),
+        ("strategy: ddp_fork_find_unused_parameters_true", "dlzoo does not start processes this way"),
         ("profiler: xla", "trainer.profiler=xla is unknown"),
     ],
 )
@@ -292,7 +327,9 @@ def test_trainers_that_no_run_can_work_with(
 
 def test_a_number_of_thousands_of_digits_is_no_override(train: Callable[..., Outcome]) -> None:
     word = f"seed={'9' * 6000}"
-    trust.check_stored([word], "ckpt=x", trust.Trust.of([word]), config.known_keys())  # as text, which seed= refuses
+    stored_overrides.check(
+        [word], "ckpt=x", trust.Trust.of([word]), config.known_keys()
+    )  # as text, which seed= refuses
     assert config_overrides.value_of(word) == "9" * 6000
     done = train(word)
     assert (done.code, "Traceback" in done.err) == (2, False)
@@ -306,7 +343,7 @@ CSV = "{_target_: lightning.pytorch.loggers.CSVLogger, %s}"
     [
         (["++logger.mine=" + CSV % "name: checkpoints, version: last.ckpt"], "logger: csv_logs cannot work"),
         (["++logger.mine=" + CSV % "flush_logs_every_n_steps: 0"], "logger: csv_logs cannot work"),
-        (["trainer.val_check_interval=100000"], "trainer cannot work with these options here: `val_check_interval`"),
+        (["trainer.val_check_interval=100000"], "trainer cannot work with these options: `val_check_interval`"),
     ],
 )
 def test_options_that_lightning_trips_over_are_a_sentence(
@@ -331,9 +368,9 @@ NO_CONFIGS = {
     "defaults: 5": "defaults must be a list",
     "defaults: [5]": "Unsupported type in defaults",
     "defaults: {a: b}": "defaults must be a list",
-    "5": "is no config",
-    **{f"{node}: -1": f"{node}=-1: {node} is a group of settings" for node in schema.NODES if node != "trainer"},
-    "seed: true": "seed=True: this must be a whole number",
+    "5": "is not a config",
+    **{f"{node}: -1": f"{node}=-1 must be a group of settings" for node in schema.NODES if node != "trainer"},
+    "seed: true": "seed=True must be an integer",
     "net: {dropout: '%s'}" % ("${seed}" * 1000): "has 7,000 characters",
 }
 
@@ -347,32 +384,42 @@ def test_a_file_that_is_no_config(text: str, canary: Path, tmp_path: Path, train
 def test_a_header_that_is_none(header: str, canary: Path, tmp_path: Path, train: Callable[..., Outcome]) -> None:
     words = experiment(tmp_path, "")
     (tmp_path / "experiment" / "mine.yaml").write_text(f"{header}\nseed: 1\n")
-    refused(train(*words), canary, "is no config")
+    refused(train(*words), canary, "is not a config")
 
 
 OUTSIDE = {
-    "output_dir: /tmp/x": "output_dir=/tmp/x is set by a file",
-    "data_dir: /tmp/x": "data_dir=/tmp/x is set by a file",
-    "trust: my_parts": "trust=my_parts is set by a file",
-    "ckpt: /tmp/x": "ckpt=/tmp/x is set by a file",
-    "data: {data_dir: /tmp/x}": "data.data_dir=/tmp/x is not followed",
+    "output_dir: /tmp/x": "output_dir=/tmp/x is set in a file",
+    "data_dir: /tmp/x": "data_dir=/tmp/x is set in a file",
+    "trust: my_parts": "trust=my_parts is set in a file",
+    "ckpt: /tmp/x": "ckpt=/tmp/x is set in a file",
+    "data: {data_dir: /tmp/x}": "data.data_dir=/tmp/x is not allowed",
     "data: {mirrors: ['http://127.0.0.1:9']}": "data.mirrors",
-    "callbacks: {checkpoint: {dirpath: /tmp/x}}": "callbacks.checkpoint.dirpath=/tmp/x is not followed",
-    "callbacks: {checkpoint: {filename: ../../x}}": "it leads out of the run's folder",
+    "callbacks: {checkpoint: {dirpath: /tmp/x}}": "callbacks.checkpoint.dirpath=/tmp/x is not allowed",
+    "callbacks: {checkpoint: {filename: ../../x}}": "it is outside the run's folder",
     "trainer: {profiler: {_target_: lightning.pytorch.profilers.SimpleProfiler, dirpath: /tmp/x}}": "trainer.profiler",
-    "hydra: {run: {dir: /tmp/x}}": "hydra.run.dir=/tmp/x is set by a file",
+    "hydra: {run: {dir: /tmp/x}}": "hydra.run.dir=/tmp/x is set in a file",
     "hydra: {sweep: {subdir: ../../x}}": "hydra.sweep.subdir",
     "hydra: {output_subdir: ../x}": "hydra.output_subdir",
     "hydra: {job: {chdir: true}}": "hydra.job.chdir",
     "hydra: {searchpath: ['file:///tmp']}": "searchpath",
-    "seed: ../../x": "seed=../../x: this must be a whole number",
+    "hydra: {mode: MULTIRUN}": "hydra.mode=",
+    "hydra: {job: {name: ../../../x}}": "hydra.job.name=../../../x is set in a file",
+    "hydra: {job: {id: ../x}}": "hydra.job.id",
+    "hydra: {runtime: {output_dir: /tmp/x}}": "hydra.runtime.output_dir",
+    "hydra: {overrides: {task: [seed=1, callbacks.checkpoint.dirpath=/tmp/x]}}": "hydra.overrides=",
+    "{hydra: {overrides: {task: ['callbacks.mine._target_=canary_module.Net']}},"
+    " callbacks: {mine: {_target_: canary_module.Net}}}": "hydra.overrides=",
+    "hydra: {overrides: {hydra: ['hydra.run.dir=/tmp/x']}}": "hydra.overrides=",
+    "hydra: {overrides: {task: null}}": "hydra.overrides",
+    "hydra: {overrides: null}": "hydra",
+    "seed: ../../x": "seed=../../x must be an integer",
     "defaults: [{override /optimizer: ../../../x}]": "is a path",
     "defaults: [{override /optimizer: /../x}]": "is a path",
-    "net: {dropout: '${oc.env:HOME}'}": "not by oc.env:",
-    "net: {dropout: \"${oc.create:${oc.decode:'{a: 1}'}}\"}": "not by oc.create:",
-    "net: {dropout: '${oc.${trainer.accelerator}:HOME}'}": "is not followed",
+    "net: {dropout: '${oc.env:HOME}'}": "but not oc.env:",
+    "net: {dropout: \"${oc.create:${oc.decode:'{a: 1}'}}\"}": "but not oc.create:",
+    "net: {dropout: '${oc.${trainer.accelerator}:HOME}'}": "is not allowed",
     "net: {dropout: '${oc.'}": "no viable alternative",
-    "defaults: [{override /optimizer: '${oc.env:HOME}'}]": "not by oc.env:",
+    "defaults: [{override /optimizer: '${oc.env:HOME}'}]": "but not oc.env:",
     "net: {_args_: [1]}": "net._args_: dlzoo.nets.mlp.MLP has no such option",
     "net: {dropout: {_target_: dlzoo.data.images.digits.Digits}}": "net.dropout._target_=dlzoo.data.images",
 }
@@ -391,14 +438,26 @@ def test_a_file_stays_inside_of_the_run(
     refused(Outcome(int(left.value.code or 0), "", capsys.readouterr().err), canary, OUTSIDE[text])
 
 
+@pytest.mark.parametrize("flag", ["--help", "--cfg=job", "--info=config"])
+def test_a_file_does_not_configure_the_logging_of_help(
+    flag: str, canary: Path, tmp_path: Path, train: Callable[..., Outcome]
+) -> None:
+    handlers = f"{{x: {{class: logging.FileHandler, filename: {canary}}}}}"
+    text = f"hydra: {{hydra_logging: {{version: 1, handlers: {handlers}, root: {{handlers: [x]}}}}}}"
+    refused(train(*experiment(tmp_path, text), *flag.split("=")), canary, "only the command line may set Hydra")
+
+
 SEARCHES = {
-    "words: [net._target_=canary_module.Net]": "sweep brings the word net._target_=canary_module.Net",
+    "words: [net._target_=canary_module.Net]": "sweep stores the override net._target_=canary_module.Net",
     "words: [output_dir=/tmp/x]": "where a run writes may only be set on the command line",
-    "words: ['hydra.run.dir=/tmp/x']": "sweep brings the word hydra.run.dir=/tmp/x",
-    "space: {net._target_: [canary_module.Net]}": "sweep brings the word net._target_=canary_module.Net",
-    "space: {hydra.run.dir: [/tmp/x]}": "sweep brings the word hydra.run.dir=/tmp/x",
-    "space: {net.dropout: ['{_target_: os.system}']}": "sweep brings the word net.dropout={_target_: os.system}",
-    "storage: 'sqlite:////tmp/x'": "sweep.storage=sqlite:////tmp/x is set by a file",
+    "words: ['hydra.run.dir=/tmp/x']": "sweep stores the override hydra.run.dir=/tmp/x",
+    "space: {net._target_: [canary_module.Net]}": "sweep stores the override net._target_=canary_module.Net",
+    "space: {hydra.run.dir: [/tmp/x]}": "sweep stores the override hydra.run.dir=/tmp/x",
+    "space: {net.dropout: ['{_target_: os.system}']}": "sweep stores the override net.dropout={_target_: os.system}",
+    'space: {net.hidden: {length: [2], each: ["p,\',{_target_: canary_module.X}"]}}': "this is not one value",
+    'space: {net.hidden.each: ["p,\',{_target_: canary_module.X}"]}': "this is not one value",
+    "space: {net.hidden: {length: [1], each: ['{_target_: canary_module.X}']}}": "sweep stores the override",
+    "storage: 'sqlite:////tmp/x'": "sweep.storage=sqlite:////tmp/x is set in a file",
     "name: ../../x": "sweep.name=../../x: give the name of a folder",
 }
 

@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Outcome
 from PIL import Image
-from small_runs import Terminal, changed, run, with_target
+from small_runs import Outcome, Terminal, changed, run, with_target
 from trust_runs import experiment, refused
 
 from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import encode, evaluate, predict
 from dlzoo.commands import export as export_command
 from dlzoo.commands import inspect_model as inspection
-from dlzoo.config import allowlist as trust
 from dlzoo.config import compose as config
+from dlzoo.config import hydra_settings, stored_overrides
+from dlzoo.config.allowlist import Trust
 from dlzoo.errors import UserError
 from dlzoo.training import launch
-from dlzoo.training.resume import resumed
+from dlzoo.training.resume import resolve_resume
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_words_that_a_checkpoint_brings(
         content["dlzoo"]["overrides"] = ["data=digits", *(word.format(canary) for word in WORDS[name])]
 
     spoilt = changed(ckpt, tmp_path / "spoilt.ckpt", change)
-    refused(train(f"ckpt={spoilt}", "trainer.max_epochs=2"), canary, "brings the word")
+    refused(train(f"ckpt={spoilt}", "trainer.max_epochs=2"), canary, "stores the override")
 
 
 @pytest.mark.parametrize("node", ["net", "task", "data", "net.inner"])
@@ -114,7 +114,7 @@ def test_a_card_that_is_none(key: str, value: Any, ckpt: Path, tmp_path: Path) -
 
 def test_every_run_is_checked(monkeypatch: pytest.MonkeyPatch, train: Callable[..., Outcome]) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(trust, "check_hydra", asked.append)
+    monkeypatch.setattr(hydra_settings, "check", asked.append)
     monkeypatch.setattr(launch, "run", lambda *_: {})
     train("data=digits")
     assert len(asked) == 1
@@ -131,10 +131,10 @@ def test_where_a_checkpoints_run_wrote_is_not_followed(word: str, ckpt: Path, tm
 
     spoilt = changed(ckpt, tmp_path / "spoilt.ckpt", change)
     key = word.lstrip("+").partition("=")[0]
-    words = resumed([f"ckpt={spoilt}"]).words
+    words = resolve_resume([f"ckpt={spoilt}"]).argv
     assert not any(key in each for each in words)
     assert f"warning: {word}"[:30] in capsys.readouterr().err
-    again = resumed([f"ckpt={spoilt}", word]).words
+    again = resolve_resume([f"ckpt={spoilt}", word]).argv
     assert word in again
 
 
@@ -170,7 +170,7 @@ def test_files_that_a_run_reads_are_followed(ckpt: Path, tmp_path: Path) -> None
         content["dlzoo"]["overrides"] = ["data=csv", "data.path=/tmp/rows.csv", "net.weights=/tmp/w.pt"]
 
     spoilt = changed(ckpt, tmp_path / "spoilt.ckpt", change)
-    assert {"++data.path=/tmp/rows.csv", "++net.weights=/tmp/w.pt"} <= {*resumed([f"ckpt={spoilt}"]).words}
+    assert {"++data.path=/tmp/rows.csv", "++net.weights=/tmp/w.pt"} <= {*resolve_resume([f"ckpt={spoilt}"]).argv}
 
 
 @pytest.fixture(scope="module")
@@ -223,8 +223,8 @@ def test_every_command_that_loads_a_checkpoint_takes_trust() -> None:
     ("change", "said"),
     [
         ("trust: os\n", "names packages to trust"),
-        ("evil: ${oc.env:HOME}\n", "has the reference evil=${oc.env:HOME}"),
-        ("names: {x: ['${seed}']}\n", "has the reference"),
+        ("evil: ${oc.env:HOME}\n", "contains the reference evil=${oc.env:HOME}"),
+        ("names: {x: ['${seed}']}\n", "contains the reference"),
     ],
 )
 def test_the_config_of_a_checkpoint_is_data(change: str, said: str, ckpt: Path, tmp_path: Path) -> None:
@@ -255,8 +255,8 @@ def test_no_run_waits_for_machines_that_a_file_or_a_checkpoint_names(
     refused(train(*experiment(tmp_path, "trainer: {accelerator: cpu, num_nodes: 2}")), canary, said)
     for word in ("trainer.num_nodes=2", "++trainer={num_nodes: 2}"):
         with pytest.raises(UserError, match=said):
-            trust.check_stored([word], "ckpt=x", trust.Trust(), config.known_keys())
-    assert trust.check_stored(["trainer.num_nodes=1"], "ckpt=x", trust.Trust(), config.known_keys())
+            stored_overrides.check([word], "ckpt=x", Trust(), config.known_keys())
+    assert stored_overrides.check(["trainer.num_nodes=1"], "ckpt=x", Trust(), config.known_keys())
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")  # torchrun has started them
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert trust.check_stored(["trainer.num_nodes=2"], "ckpt=x", trust.Trust(), config.known_keys())
+    assert stored_overrides.check(["trainer.num_nodes=2"], "ckpt=x", Trust(), config.known_keys())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from bad_yaml import BAD_YAML
-from conftest import Outcome
+from small_runs import Outcome
 
 from dlzoo.config import yaml_files
 from dlzoo.errors import UserError, visible

@@ -9,11 +9,12 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from conftest import Outcome
+from small_runs import Outcome
 from torch import Tensor, nn
 
 from dlzoo.config import compose as config
 from dlzoo.config import unused_options
+from dlzoo.config.run_config import RunConfig
 from dlzoo.errors import UserError
 from dlzoo.losses.functional import ClassLossName, ValueLossName
 from dlzoo.nets.autoencoder import Autoencoder
@@ -56,8 +57,8 @@ def learned(task: Any, *batch: Tensor) -> tuple[Task, Tensor]:
 
 
 CHANGED: dict[str, Any] = {
-    "label_smoothing": 0.3, "gamma": 5.0, "delta": 0.01, "class_weights": [1.0, 4.0], "loss_weights": [1.0, 0.5],
-    "l1": 0.1, "l2": 0.1, "activity_l1": 0.1, "activity_l2": 0.1,
+    "label_smoothing": 0.3, "gamma": 5.0, "delta": 0.01, "class_weights": [1.0, 4.0],
+    "loss_weights": {"auxiliary": 0.5}, "l1": 0.1, "l2": 0.1, "activity_l1": 0.1, "activity_l2": 0.1,
 }  # fmt: skip
 """Another value of each option of a supervised task."""
 
@@ -73,8 +74,6 @@ def supervised(net: Callable[..., Any], target: Any, **options: Any) -> tuple[Ta
     spec = TableSpec((Column("a"), Column("b"), Column("c")), target)
     x, y = spec.example(6)
     y = y if target.values is None else y.softmax(1)  # for kl
-    if net is WideDeep and "loss_weights" not in options:
-        options["loss_weights"] = (1.0, 0.2)
     return learned(Supervised(net(spec), spec, **options), x, y)
 
 
@@ -175,7 +174,7 @@ def test_an_option_that_has_an_effect_is_taken(words: str) -> None:
 
     cfg = config.compose(words.split())
     schema.check(cfg, words.split())
-    instantiate.check_fit(cfg, instantiate.build_data(cfg), words.split())
+    instantiate.check_fit(RunConfig.from_hydra(cfg), instantiate.build_data(cfg.data), words.split())
 
 
 def test_a_run_that_is_continued_keeps_an_option_that_was_ignored() -> None:
@@ -184,7 +183,7 @@ def test_a_run_that_is_continued_keeps_an_option_that_was_ignored() -> None:
     words = [*VALUES.split(), "task.gamma=3", "skip_limit=5"]
     cfg = config.compose([*words, "ckpt=old.ckpt"])
     schema.check(cfg, words)
-    instantiate.check_fit(cfg, instantiate.build_data(cfg), words)
+    instantiate.check_fit(RunConfig.from_hydra(cfg), instantiate.build_data(cfg.data), words)
 
 
 def test_a_part_says_what_its_options_need() -> None:
@@ -194,8 +193,8 @@ def test_a_part_says_what_its_options_need() -> None:
 
     cfg = config.compose(["model=mlp"])
     with pytest.raises(UserError, match=r"net\.depth=3 would be ignored: it has an effect only with net\.tree=true"):
-        unused_options.check(config.compose(["model=mlp", "+net.depth=3"]), {"net": Mine()})
-    unused_options.check(cfg, {"net": Mine()})
+        unused_options.check(RunConfig.from_hydra(config.compose(["model=mlp", "+net.depth=3"])), {"net": Mine()})
+    unused_options.check(RunConfig.from_hydra(cfg), {"net": Mine()})
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in (config.CONFIG_DIR / "experiment").glob("*.yaml")))
@@ -206,7 +205,7 @@ def test_no_experiment_has_an_option_without_effect(name: str) -> None:
     cfg = config.compose([f"experiment={name}"])
     said = ""
     try:
-        instantiate.check_fit(cfg, instantiate.build_data(cfg))
+        instantiate.check_fit(RunConfig.from_hydra(cfg), instantiate.build_data(cfg.data))
     except UserError as error:  # a file that is not there
         said = str(error)
     assert "would be ignored" not in said

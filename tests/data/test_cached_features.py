@@ -84,7 +84,7 @@ def test_cached_features_are_those_of_the_net_in_evaluation(tmp_path: Path) -> N
 def test_only_a_frozen_backbone_s_features_are_kept(tmp_path: Path) -> None:
     data = Shades()
     data.setup("fit")
-    with pytest.raises(UserError, match=r"cache_features=true .*take transfer=features"):
+    with pytest.raises(UserError, match=r"cache_features=true .*use it with transfer=features"):
         trainer.cached_features(task_of(tmp_path, Finetune()), data, trainer_in(tmp_path))
 
 

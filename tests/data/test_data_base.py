@@ -282,7 +282,7 @@ class InOrder(Table):
         (lambda: Table(train_per_class=0), r"data\.train_per_class=0"),
         (lambda: Table(val_fraction=0.0), r"data\.val_fraction=0\.0 must lie between 0 and 1"),
         (lambda: Table(val_fraction=1.0), r"data\.val_fraction=1\.0"),
-        (lambda: InOrder(train_on_val=True), r"data\.train_on_val=true: here validation is what follows"),
+        (lambda: InOrder(train_on_val=True), r"data\.train_on_val=true: here the validation data follow"),
     ],
 )
 def test_mistakes(make: Any, message: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dlzoo.data.environments import Gym
-from dlzoo.errors import UserError
+from dlzoo.errors import RunFailed, UserError
 from dlzoo.rl.environments import Environments, Recipe, run_episodes
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 
@@ -140,7 +140,7 @@ def test_statistics_are_those_of_random_play() -> None:
     ("options", "said"),
     [
         ({"id": "CartPol-v1"}, r"data\.id=CartPol-v1: .*did you mean 'CartPole-v1'"),
-        ({"id": "os:CartPole-v1"}, "without a module"),
+        ({"id": "no_such:CartPole-v1"}, "there is no module no_such"),
         ({"id": "Pendulum-v1"}, "need discrete actions"),
         ({"id": "Blackjack-v1"}, "vectors, uint8 images"),
         ({"id": "CartPole-v1", "options": {"speed": 3}}, r"data\.options=\{'speed': 3\}.*does not accept"),
@@ -159,11 +159,42 @@ def test_mistakes_are_answered(options: dict[str, Any], said: str) -> None:
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ale_py", None)  # Python then refuses to import it
-    with pytest.raises(UserError, match="pip install ale-py"):
+    with pytest.raises(UserError, match=r"pip install 'dlzoo\[atari\]'"):
         Gym(id="ALE/Breakout-v5").declare()
-    monkeypatch.setitem(sys.modules, "gymnasium", None)
-    with pytest.raises(UserError, match=r"pip install 'dlzoo\[rl\]'"):
-        Gym(id="CartPole-v1").declare()
+
+
+@pytest.mark.parametrize("part", ["observation", "reward"])
+def test_numbers_that_are_not_finite_name_the_environment(part: str) -> None:
+    environments = Gym(id="Broken-v0", options={"part": part}).environments(2)
+    environments.reset([1, 2])
+    environments.step(np.zeros(2, int))
+    where = {"observation": "nan in its observation, at index 1,", "reward": "inf in its reward,"}[part]
+    with pytest.raises(RunFailed, match=rf"data\.id=Broken-v0: .* returned {where} after 2 steps of an episode"):
+        environments.step(np.zeros(2, int))
+
+
+def test_an_episode_without_a_limit_is_truncated_and_the_user_is_notified(capsys: pytest.CaptureFixture[str]) -> None:
+    data = Gym(id="Endless-v0")
+    assert data.declare().max_steps == 1000
+    assert "Endless-v0 has no time limit: its episodes are truncated after 1,000 steps" in capsys.readouterr().err
+    assert run_episodes(data.environments(1), [1], lambda observations: np.zeros(1, int))[1].tolist() == [1000]
+    limited = Gym(id="Endless-v0", max_episode_steps=7), Gym(id="CartPole-v1")
+    assert [other.declare().max_steps for other in limited] == [7, 500]
+    assert capsys.readouterr().err == ""
+
+
+def test_actions_and_states_are_counted_from_zero() -> None:
+    recipe = Recipe(id="Shifted-v0")
+    spec = recipe.spec()
+    assert isinstance(spec, StatesSpec)
+    assert (spec.num_states, spec.target.names) == (made.LENGTH, ("5", "6"))
+    environments = Environments([recipe.make])
+    environments.reset([1])
+    seen = [int(environments.observations[0])]
+    for action in (1, 0, 1, 1, 1):
+        seen.append(int(environments.step(np.array([action])).next_observation[0]))
+    assert seen == [0, 1, 1, 2, 3, 3]
+    assert environments.finished == [(1.0, 5)]
 
 
 def test_states_have_no_statistics() -> None:

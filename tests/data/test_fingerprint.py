@@ -24,7 +24,7 @@ from dlzoo.data.images.digits import Digits
 from dlzoo.data.images.folder import ImageFolder
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.splits import holdout
-from dlzoo.data.tables.base import encode
+from dlzoo.data.tables.encoding import encode
 from dlzoo.errors import UserError
 from dlzoo.specs.inputs import Column
 from dlzoo.specs.targets import Classes
@@ -82,11 +82,11 @@ def test_blocks_of_a_running_text_are_cut_as_the_whole(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("num", [100, 60_000])
 def test_rows_that_were_seen_are_found_among_others(num: int) -> None:
     rows = of_rows(numbers(0, num), numbers(num, num + num // 10))
-    assert rows.is_tested_by(numbers(2 * num, 3 * num))
-    assert rows.overlap(numbers(2 * num, 3 * num)).seen == 0
+    assert rows.accepts_test(numbers(2 * num, 3 * num))
+    assert rows.overlap(numbers(2 * num, 3 * num)).num_seen == 0
     for test in (numbers(0, num // 2), numbers(num, num + num // 10), numbers(num - num // 5, 2 * num)):
-        assert rows.overlap(test).share == pytest.approx(np.isin(test, numbers(0, num + num // 10)).mean(), abs=0.05)
-        assert not rows.is_tested_by(test)
+        assert rows.overlap(test).fraction == pytest.approx(np.isin(test, numbers(0, num + num // 10)).mean(), abs=0.05)
+        assert not rows.accepts_test(test)
     assert len(rows.sample) == min(num + num // 10, SAMPLE_SIZE)
 
 
@@ -104,10 +104,10 @@ def test_rows_that_repeat_by_themselves_are_no_reproach() -> None:
     draw = np.random.default_rng(0)
     train, val, test = (numbers(0, 1024)[draw.integers(0, 1024, n)] for n in (900, 100, 250))
     rows = of_rows(train, val)
-    assert rows.overlap(test).share > 0.5
-    assert rows.is_tested_by(test, may_repeat=True)
-    assert not rows.is_tested_by(test)
-    assert not rows.is_tested_by(train, may_repeat=True)
+    assert rows.overlap(test).fraction > 0.5
+    assert rows.accepts_test(test, may_repeat=True)
+    assert not rows.accepts_test(test)
+    assert not rows.accepts_test(train, may_repeat=True)
 
 
 def test_a_checkpoint_holds_it_as_plain_data() -> None:
@@ -116,7 +116,7 @@ def test_a_checkpoint_holds_it_as_plain_data() -> None:
     assert from_plain(None, "x.ckpt") is None
     empty = of_rows(*Digits.__mro__[2].fit_ids(None))  # type: ignore[attr-defined]  # data without rows
     assert from_plain(empty.to_plain(), "x.ckpt") == empty
-    assert empty.is_tested_by(np.empty(0, np.uint64))
+    assert empty.accepts_test(np.empty(0, np.uint64))
 
 
 SPOILT = {
@@ -140,7 +140,7 @@ SPOILT = {
 @pytest.mark.parametrize("value", SPOILT.values(), ids=SPOILT.keys())
 def test_what_is_none_is_refused(value: Any) -> None:
     rows = of_rows(numbers(0, 300), numbers(300, 400)).to_plain()
-    with pytest.raises(UserError, match=r"ckpt=x.ckpt is damaged: what it says of its training rows is no fingerprint"):
+    with pytest.raises(UserError, match=r"ckpt=x.ckpt is damaged: it stores no valid fingerprint of its training rows"):
         from_plain(rows | value if isinstance(value, dict) else value, "x.ckpt")
 
 
@@ -155,16 +155,16 @@ def test_each_reader_knows_its_rows(name: str, tmp_path: Path) -> None:
     assert known == reader.build(path).fit_fingerprint()
     before.setup("fit")
     assert before.fit_fingerprint() == known  # whatever was asked for first
-    assert known.overlap(before.test_ids()).seen == 0
+    assert known.overlap(before.test_ids()).num_seen == 0
     for change in CHANGES.values():
         reader.write(path, change(reader, rows))
         after = reader.build(path)
         same = name == "images" and sorted(change(reader, rows)) in (sorted(rows), sorted(rows * 2))
         assert known.same_rows(after.fit_fingerprint()) == same
         share = share_seen(reader, before, after)
-        assert known.is_tested_by(after.test_ids()) == (share <= fingerprint.TOLERATED)
+        assert known.accepts_test(after.test_ids()) == (share <= fingerprint.MAX_OVERLAP)
         if name != "running text":  # of which a comparison takes other pieces
-            assert known.overlap(after.test_ids()).share == pytest.approx(share)
+            assert known.overlap(after.test_ids()).fraction == pytest.approx(share)
 
 
 def test_pictures_are_not_opened_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +202,7 @@ def test_a_folder_may_lie_elsewhere_and_a_picture_that_went_to_the_test_is_known
     (tmp_path / "a").rename(tmp_path / "b")
     assert reader.build(tmp_path / "b").fit_fingerprint() == known
     reader.write(tmp_path / "b" / "test", list(range(10)))
-    assert known.overlap(reader.build(tmp_path / "b").test_ids()).share == 1
+    assert known.overlap(reader.build(tmp_path / "b").test_ids()).fraction == 1
 
 
 def test_hashes_are_for_good() -> None:
@@ -311,13 +311,13 @@ def test_a_table_is_tested_with_what_was_fitted_in_training(tmp_path: Path) -> N
     told = ["data.missing=refuse", "data.test_fraction=0.9", "json=true"]
     code, said = call(evaluate.main, f"ckpt={ckpt}", f"data.path={tmp_path / 'new.csv'}", *told)
     assert code == 0, said
-    assert "column town: training saw no 'Oslo', 'Rom'" in said
+    assert "column town: 'Oslo', 'Rom' not in the training rows" in said
     task, _ = load_task(ckpt)
     assert task.spec.columns[1] == Column("town", categories=("Bonn", "Ulm"), fill=task.spec.columns[1].fill)  # type: ignore[union-attr]
     frame = read_table(tmp_path / "new.csv")
     labels = torch.tensor([["a", "b"].index(label) for label in frame["label"]])
     _, test = holdout(Arrays(labels, labels), Classes(("a", "b")), 0.9, seed=0)
-    with pytest.warns(UserWarning, match="training saw no"), torch.no_grad():
+    with pytest.warns(UserWarning, match="not in the training rows"), torch.no_grad():
         right = task(encode(frame, task.spec.columns)).argmax(1) == labels  # type: ignore[union-attr]
     assert json.loads(said[said.index("{") :])["metrics"]["test/accuracy"] == pytest.approx(right[test].float().mean())
 
@@ -340,7 +340,7 @@ def test_texts_are_tested_with_the_vocabulary_and_the_classes_of_training(tmp_pa
     write_csv(tmp_path / "new.csv", ["text", "label"], rows)
     data = build(tmp_path / "new.csv")
     data.adopt(trained.spec)
-    with pytest.raises(UserError, match=r"row 4 has the label 'perhaps' in label, .*; they know: no, yes"):
+    with pytest.raises(UserError, match=r"row 4 has the label 'perhaps' in label, .*; their labels are: no, yes"):
         data.setup("test")
 
 

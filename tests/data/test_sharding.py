@@ -11,8 +11,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dlzoo.data.loaders import Arrays, Loader, TensorLoader, WorkerLoader, part_of
-from dlzoo.data.series.base import EveryRank, InTurn
+from dlzoo.data.loaders import Arrays, Loader, TensorLoader, WorkerLoader, shard
+from dlzoo.data.series.base import ReplicatedLoader, SequentialLoader
 from dlzoo.data.text.loaders import BucketLoader, StreamLoader, Texts
 from dlzoo.errors import UserError
 from dlzoo.specs.tokenizer import PAD
@@ -41,7 +41,7 @@ def in_buckets(n: int, batch_size: int, shuffle: bool) -> Loader:
 
 
 def in_turn(n: int, batch_size: int, shuffle: bool) -> Loader:
-    return InTurn(arrays(n), batch_size)
+    return SequentialLoader(arrays(n), batch_size)
 
 
 kinds = st.sampled_from([in_memory, by_workers, in_buckets, in_turn])
@@ -64,7 +64,7 @@ def epoch_of(make: Callable[[], Loader], rank: int, world: int, epoch: int) -> t
         loader.set_epoch(epoch)
         batches = [batch[1].tolist() for batch in loader]
         assert len(loader) == len(batches)
-        return batches, loader.shares
+        return batches, loader.rank_weights
 
     return on_rank(rank, world, use)
 
@@ -127,7 +127,7 @@ def test_each_token_is_the_target_of_one_rank(n: int, batch_size: int, world: in
 
     def read() -> tuple[list[Tensor], list[float]]:
         loader = make()
-        return [y for _, y, _ in loader], loader.shares
+        return [y for _, y, _ in loader], loader.rank_weights
 
     parts = [on_rank(rank, world, read) for rank in range(world)]
     seen = torch.cat([y[y != PAD] for batches, _ in parts for y in batches])
@@ -140,25 +140,25 @@ def test_each_token_is_the_target_of_one_rank(n: int, batch_size: int, world: in
 
 def test_parts_of_a_consecutive_series_stay_on_their_rank() -> None:
     """Row k of a batch goes on where row k of the batch before ended, on the rank that has its state."""
-    batches = [epoch_of(lambda: InTurn(arrays(18), 6), rank, 2, 0)[0] for rank in range(2)]
+    batches = [epoch_of(lambda: SequentialLoader(arrays(18), 6), rank, 2, 0)[0] for rank in range(2)]
     assert batches == [[[0, 2, 4], [6, 8, 10], [12, 14, 16]], [[1, 3, 5], [7, 9, 11], [13, 15, 17]]]
 
 
 def test_a_forecast_is_made_on_every_rank() -> None:
-    parts = [epoch_of(lambda: EveryRank(arrays(1), 4), rank, 3, 0)[0] for rank in range(3)]
+    parts = [epoch_of(lambda: ReplicatedLoader(arrays(1), 4), rank, 3, 0)[0] for rank in range(3)]
     assert parts == [[[0]]] * 3
 
 
 def test_a_rank_without_rows_computes_with_those_of_others() -> None:
-    found = [part_of(torch.arange(10, 13), rank, 3) for rank in range(3)]
+    found = [shard(torch.arange(10, 13), rank, 3) for rank in range(3)]
     assert [(rows.tolist(), share) for rows, share in found] == [([10, 11, 12], 3.0), ([10, 11], 0.0), ([10, 11], 0.0)]
 
 
 @pytest.mark.parametrize(
     ("n", "batch_size", "shuffle", "message"),
     [
-        (100, 3, True, "data.batch_size=3 is the batch of all 4 processes together"),
-        (3, 10, False, "3 rows of validation or test cannot be shared out to 4 processes"),
+        (100, 3, True, "data.batch_size=3 is the batch size over all 4 processes"),
+        (3, 10, False, "3 validation or test rows cannot be distributed over 4 processes"),
     ],
 )
 def test_too_many_processes_are_refused(n: int, batch_size: int, shuffle: bool, message: str) -> None:

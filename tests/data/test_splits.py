@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlzoo.data.loaders import Arrays
-from dlzoo.data.splits import few, holdout
+from dlzoo.data.splits import holdout, sample_per_class
 from dlzoo.errors import UserError
 from dlzoo.specs.targets import Classes, Values
 
@@ -111,17 +111,17 @@ def test_an_empty_side_is_refused(size: int | float, last: bool) -> None:
 def test_few_keeps_so_many_of_each_class_and_only_of_those_given() -> None:
     rows = rows_of([10, 15, 5])
     keep, _ = holdout(rows, classes(3), 6, seed=0)
-    chosen = few(rows, keep, classes(3), 4, seed=0)
+    chosen = sample_per_class(rows, keep, classes(3), 4, seed=0)
     assert rows.y[chosen].bincount().tolist() == [4, 4, 4]
     assert {*chosen.tolist()} < {*keep.tolist()}
     assert chosen.equal(chosen.sort().values)
-    assert chosen.equal(few(rows, keep, classes(3), 4, seed=0))
-    assert not chosen.equal(few(rows, keep, classes(3), 4, seed=1))
+    assert chosen.equal(sample_per_class(rows, keep, classes(3), 4, seed=0))
+    assert not chosen.equal(sample_per_class(rows, keep, classes(3), 4, seed=1))
 
 
 def test_few_of_what_is_scarce_or_has_no_classes() -> None:
     rows = rows_of([10, 15, 5])
-    with pytest.raises(UserError, match=r"data\.train_per_class=6: train has fewer rows of 2$"):
-        few(rows, torch.arange(30), classes(3), 6, seed=0)
+    with pytest.raises(UserError, match=r"data\.train_per_class=6: the training data have fewer rows of 2;"):
+        sample_per_class(rows, torch.arange(30), classes(3), 6, seed=0)
     with pytest.raises(UserError, match="this data gives values"):
-        few(rows, torch.arange(30), Values(("y",)), 2, seed=0)
+        sample_per_class(rows, torch.arange(30), Values(("y",)), 2, seed=0)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Outcome
+from small_runs import Outcome
 
 from dlzoo.data import loaders
 from dlzoo.data.images import folder as image_folder
@@ -32,8 +32,8 @@ def run_out() -> None:
 
 
 FAULTS = {
-    "killed": (be_killed, "of the processes that read the data, one has died"),
-    "silent": (be_silent, "gave nothing for 300 seconds"),
+    "killed": (be_killed, "a data loading worker was killed"),
+    "silent": (be_silent, "sent nothing for 300 seconds"),
     "out of memory": (run_out, "out of memory on cpu in training with data.batch_size=8"),
 }
 
@@ -49,7 +49,7 @@ def test_a_worker_in_trouble(name: str, photos: Path, train: Train, monkeypatch:
         return read(*given)
 
     monkeypatch.setattr(image_folder, "read_images", read_images)
-    monkeypatch.setattr(loaders, "PATIENCE_SECONDS", 2)
+    monkeypatch.setattr(loaders, "WORKER_TIMEOUT_SECONDS", 2)
     words = ("model=mlp", "data=image_folder", f"data.path={photos}", "data.size=8", "data.batch_size=8", "logger=none")
     done = train(*words, "data.placement=workers", "data.num_workers=2", "trainer.max_epochs=1", "callbacks=none")
     assert done.code == 1, done.err

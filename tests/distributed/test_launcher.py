@@ -88,4 +88,4 @@ def start(self: Any) -> None:
 
 
 def test_the_error_message() -> None:
-    assert "rank 3 stops, because another process of the run has ended" in str(RankLost(3))
+    assert "rank 3 stops because another process of the run has ended" in str(RankLost(3))

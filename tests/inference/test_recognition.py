@@ -50,9 +50,9 @@ class Task:
         return 10 * x.flatten(1)
 
 
-def recognised(*, num_first: int = 4, num_mistakes: int = 2, **options: Any) -> tuple[Recognised, Task, Pictures]:
+def recognised(*, num_examples: int = 4, num_mistakes: int = 2, **options: Any) -> tuple[Recognised, Task, Pictures]:
     task, data = Task(), Pictures(eval_batch_size=3)
-    found = recognise(task, data, num_first=num_first, num_mistakes=num_mistakes, **options)  # type: ignore[arg-type]
+    found = recognise(task, data, num_examples=num_examples, num_mistakes=num_mistakes, **options)  # type: ignore[arg-type]
     return found, task, data
 
 
@@ -60,10 +60,12 @@ def test_the_whole_split() -> None:
     found, task, data = recognised()
     assert found.counts.tolist() == [[2, 1, 1], [1, 1, 0], [0, 0, 1]]
     assert found.counts.dtype == torch.long
-    x, y, logits = found.first
-    torch.testing.assert_close(x, SHADES[:4].view(4, 1, 1, 3) / 255)
-    assert y.tolist() == TRUE[:4].tolist()
-    torch.testing.assert_close(logits, SHADES[:4] / 25.5)
+    x, y, logits = found.examples
+    rows = found.positions
+    assert sorted(y[:3].tolist()) == [0, 1, 2]  # each class once, though four of the seven rows are of the first
+    torch.testing.assert_close(x, SHADES[rows].view(4, 1, 1, 3) / 255)
+    assert y.tolist() == TRUE[rows].tolist()
+    torch.testing.assert_close(logits, SHADES[rows] / 25.5)
     x, y, logits = found.mistakes
     torch.testing.assert_close(x, SHADES[[1, 2]].view(2, 1, 1, 3) / 255)  # sure by 8, 7 and 5
     assert y.tolist() == [0, 1]
@@ -73,9 +75,9 @@ def test_the_whole_split() -> None:
 
 @pytest.mark.parametrize(("limit", "num_batches"), [(1, 1), (3, 1), (5, 2), (7, 3), (9, 3)])
 def test_no_more_is_read_than_the_limit(limit: int, num_batches: int) -> None:
-    found, task, _ = recognised(limit=limit, num_first=7)
+    found, task, _ = recognised(limit=limit, num_examples=7)
     assert found.counts.sum(1).tolist() == TRUE[:limit].bincount(minlength=3).tolist()
-    assert found.first[1].tolist() == TRUE[:limit].tolist()
+    assert sorted(found.positions) == [*range(min(limit, 7))]
     assert task.num_batches == num_batches
 
 
@@ -90,7 +92,7 @@ def test_an_output_that_is_not_finite_is_refused(value: float, monkeypatch: pyte
 def test_an_empty_split_is_refused() -> None:
     data = SimpleNamespace(prepare_data=lambda: None, test_dataloader=list)
     with pytest.raises(UserError, match="the test split is empty"):
-        recognise(Task(), data, num_first=1, num_mistakes=1)  # type: ignore[arg-type]
+        recognise(Task(), data, num_examples=1, num_mistakes=1)  # type: ignore[arg-type]
 
 
 def test_the_share_that_is_right_and_the_order_of_classes() -> None:
@@ -102,13 +104,13 @@ def test_the_share_that_is_right_and_the_order_of_classes() -> None:
 
 
 def test_best_and_worst_in_words() -> None:
-    found = Recognised((), (), torch.tensor([[8, 2, 0], [0, 10, 0], [9, 0, 1]]))  # type: ignore[arg-type]
+    found = Recognised((), [], (), torch.tensor([[8, 2, 0], [0, 10, 0], [9, 0, 1]]))  # type: ignore[arg-type]
     assert found.summary_lines(["ant", "bee", "cat"], most=2) == [
         "recognised    63.33% of 30 test images",
         "best          bee 100.0%, ant 80.0%",
         "worst         cat 10.0%, ant 80.0%",
     ]
-    five = Recognised((), (), torch.diag(torch.tensor([5, 4, 3, 2, 1])) + torch.ones(5, 5, dtype=torch.long))  # type: ignore[arg-type]
+    five = Recognised((), [], (), torch.diag(torch.tensor([5, 4, 3, 2, 1])) + torch.ones(5, 5, dtype=torch.long))  # type: ignore[arg-type]
     best, worst = five.summary_lines("abcde")[1:]
     assert [word[0] for word in best[14:].split(", ")] == ["a", "b", "c"]
     assert [word[0] for word in worst[14:].split(", ")] == ["e", "d", "c"]

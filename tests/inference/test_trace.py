@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dlzoo.config import compose as config
 from dlzoo.config import instantiate as build
 from dlzoo.config import introspection as signatures
+from dlzoo.config.run_config import RunConfig
 from dlzoo.errors import UserError
 from dlzoo.inference import activations as trace
 from dlzoo.nets.filters import Filters
@@ -201,7 +202,7 @@ def small_classifiers() -> list[str]:
         if not supervised or OmegaConf.missing_keys(cfg.net):
             continue
         with torch.device("meta"):
-            if build.num_parameters(build.build_task(cfg, spec).net) < 12_000_000:
+            if build.num_parameters(build.build_task(RunConfig.from_hydra(cfg), spec).net) < 12_000_000:
                 results.append(name)
     return results
 
@@ -211,7 +212,7 @@ def test_every_small_classifier() -> None:
     x, with_evidence = torch.rand(2, 3, 32, 32), set()
     for name in small_classifiers():
         torch.manual_seed(0)
-        task = build.build_task(config.compose([f"model={name}"]), spec).eval()
+        task = build.build_task(RunConfig.from_hydra(config.compose([f"model={name}"])), spec).eval()
         if not trace.look(task, x).layers:
             continue
         heat = trace.grad_cam(task, x, torch.tensor([[0, 1], [1, 0]]))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Outcome
+from small_runs import Outcome
 
 from dlzoo.checkpoint.load import load_task
 from dlzoo.errors import UserError

@@ -216,3 +216,75 @@ def test_a_new_kind_of_target_brings_its_objective() -> None:
     with pytest.raises(UserError, match="no objective is known for next tokens"):
         objective_for(NextTokens(3))
     assert issubclass(RankObjective, Objective)
+
+
+# What is reported
+
+
+def scaled_values(*columns: list[float], log: bool = False) -> tuple[Values, Tensor]:
+    y = torch.tensor(columns).T
+    names = tuple(f"y{i}" for i in range(len(columns)))
+    return Values(names).scaled(y, log=log), y
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_values_are_learned_with_mean_0_and_deviation_1_and_come_back(log: bool) -> None:
+    target, y = scaled_values([90.0, 250.0, 530.0], [1.0, 2.0, 6.0], log=log)
+    objective = ValueObjective(target)
+    z = objective.scaled(y)
+    torch.testing.assert_close(z.mean(0), torch.zeros(2), atol=1e-6, rtol=0)
+    torch.testing.assert_close(z.std(0, correction=0), torch.ones(2))
+    torch.testing.assert_close(objective.answers(z), y)
+    assert not objective.state_dict(), "the scaling is the spec's"
+
+
+def test_values_that_are_not_scaled_stay_as_they_are() -> None:
+    y = torch.tensor([[90.0], [250.0]])
+    objective = ValueObjective(Values(("y",)))
+    assert objective.scaled(y) is y
+    assert not objective.has_units
+    assert objective.answers(y).tolist() == y.tolist()
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae"])
+def test_losses_of_scaled_values_are_reported_in_their_units(loss: Any) -> None:
+    target, y = scaled_values([90.0, 250.0, 530.0], [1.0, 2.0, 6.0])
+    objective = ValueObjective(target, loss=loss)
+    output = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
+    error = objective.predictions(output) - y
+    torch.testing.assert_close(objective.in_units(output, y), (error**2 if loss == "mse" else error.abs()).mean(1))
+    z = (y - y.mean(0)) / y.std(0, correction=0)
+    error = output - z
+    torch.testing.assert_close(objective.criterion(output, y), (error**2 if loss == "mse" else error.abs()).mean(1))
+
+
+def test_the_threshold_of_huber_counts_standard_deviations() -> None:
+    target, y = scaled_values([0.0, 200.0])  # mean 100, standard deviation 100
+    objective = ValueObjective(target, loss="huber", delta=0.5)
+    output = torch.tensor([[-1.0 + 3.0], [1.0]])  # errors of 3 and 0 deviations
+    assert objective.criterion(output, y).tolist() == pytest.approx([0.5 * (3 - 0.25), 0.0])
+    assert objective.in_units(output, y).tolist() == pytest.approx([0.5 * (3 - 0.25) * 100**2, 0.0])
+
+
+def test_predictions_of_a_logarithm_are_values() -> None:
+    target, y = scaled_values([1.0, exp(2)], log=True)
+    objective = ValueObjective(target)
+    assert objective.answers(torch.tensor([[-1.0], [1.0]])).flatten().tolist() == pytest.approx(y.flatten().tolist())
+
+
+@pytest.mark.parametrize("loss", ["poisson", "kl", "cosine_similarity"])
+def test_counts_distributions_and_directions_are_not_scaled(loss: Any) -> None:
+    target, y = scaled_values([1.0, 3.0, 8.0], [2.0, 2.0, 5.0])
+    output = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
+    same = ValueObjective(Values(target.names), loss=loss)
+    torch.testing.assert_close(ValueObjective(target, loss=loss).criterion(output, y), same.criterion(output, y))
+    with pytest.raises(UserError, match=r"data\.target_transform=log"):
+        ValueObjective(Values(("a", "b")).scaled(y, log=True), loss=loss)
+
+
+def test_label_smoothing_and_class_weights_are_not_in_what_is_reported() -> None:
+    objective = ClassObjective(TWO, label_smoothing=0.1, class_weights="balanced")
+    usual = ClassObjective(TWO)
+    assert not objective.is_plain
+    torch.testing.assert_close(objective.plain(LOGITS, LABELS), usual.criterion(LOGITS, LABELS))
+    assert not torch.allclose(objective.criterion(LOGITS, LABELS), usual.criterion(LOGITS, LABELS))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
 from dlzoo.data.series.air_passengers import PASSENGERS
 from dlzoo.metrics import forecasting
 from dlzoo.metrics.forecasting import baselines, errors, seasonal_naive, seasonal_naive_drift
+from dlzoo.utils import extras
 
 VALUES = torch.tensor(PASSENGERS, dtype=torch.double)[:, None]
 
@@ -37,7 +40,7 @@ def test_the_baselines_on_air_passengers() -> None:
     rmse = {name: errors(values, VALUES[132:], [])["rmse"] for name, values in found.items()}
     known = {"naive": 102.98, "seasonal_naive": 50.71, "seasonal_naive_drift": 16.84}
     assert {name: round(value, 2) for name, value in rmse.items() if name in known} == known
-    if forecasting.has_statsmodels():
+    if extras.is_installed("statsmodels"):
         assert rmse["holt_winters"] == pytest.approx(15.81, abs=0.02)
         assert errors(found["holt_winters"], VALUES[132:], [])["mape"] == pytest.approx(0.0221, abs=1e-4)
 
@@ -61,7 +64,7 @@ def test_seasons_repeat_and_drift() -> None:
     (5, 12, {"naive"}),
 ])  # fmt: skip
 def test_methods_that_the_history_is_long_enough_for(num: int, period: int, names: set[str]) -> None:
-    if not forecasting.has_statsmodels():
+    if not extras.is_installed("statsmodels"):
         names = names - {"holt_winters"}
     found = baselines(VALUES[:num].expand(-1, 2), 4, period)
     assert set(found) == names
@@ -79,11 +82,10 @@ RISING = torch.arange(20.0, 52, dtype=torch.double)[:, None]
 )
 def test_holt_winters_continues_a_pure_season_and_trend(series: torch.Tensor) -> None:
     pytest.importorskip("statsmodels")
-    assert forecasting.has_statsmodels()
     found = forecasting.holt_winters(series[:-4], 4, 1 if series is RISING else 4)
     torch.testing.assert_close(found, series[-4:], rtol=0.01, atol=0.01)
 
 
 def test_without_statsmodels_the_other_baselines_remain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forecasting.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "statsmodels", None)
     assert set(baselines(VALUES, 12, 12)) == {"naive", "seasonal_naive", "seasonal_naive_drift"}

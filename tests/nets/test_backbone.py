@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from omegaconf import OmegaConf
+from PIL import Image
 from torch import Tensor, nn
 
 from dlzoo.config import compose as config
@@ -21,7 +23,9 @@ from dlzoo.layers.basic import num_parameters
 from dlzoo.nets.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from dlzoo.nets.timm_net import TimmNet
 from dlzoo.nets.torchvision_net import TorchvisionNet, imagenet_classes
+from dlzoo.specs.batch import tensors
 from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.resize import Resize
 from dlzoo.specs.targets import Classes
 
 models = importlib.import_module("torchvision.models")
@@ -108,8 +112,10 @@ def test_a_net_learns_saves_and_loads(cls: type[Backbone], name: str, size: int)
     net: Backbone = cls(GREY, name=name, size=size)  # type: ignore[call-arg]
     x, y = GREY.example(2)
     outputs = net.train()(x)
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    assert len(outputs) == 1 + len(net.auxiliary)
+    names = tuple(outputs) if isinstance(outputs, dict) else ("",)
+    assert names == ("", *net.training_outputs)
+    assert len(net.training_outputs) == len(net.auxiliary)
+    outputs = tensors(outputs)
     assert {out.shape for out in outputs} == {(2, 10)}
     torch.stack([F.cross_entropy(out, y) for out in outputs]).sum().backward()
     assert not [n for n, p in net.named_parameters() if p.grad is None]
@@ -287,6 +293,23 @@ def test_without_weights_the_data_s_statistics_are_used() -> None:
     assert torch.equal(small_resnet(GREY).preprocess(x)[:, 1], x[:, 0])
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_images_of_another_size_are_resized_as_pillow_does(interpolation: Any) -> None:
+    """With the interpolation that the spec states; bicubic overshoots are clipped as in 8-bit pixels."""
+    net = small_resnet(ImageSpec(3, 20, 20, TEN, resize=Resize(interpolation=interpolation)), size=64)
+
+    def both(*values: int) -> tuple[Tensor, Tensor]:
+        pixels = np.random.default_rng(0).choice(np.array(values, np.uint8), (20, 20, 3))
+        resized = Image.fromarray(pixels).resize((64, 64), Image.Resampling[interpolation.upper()])
+        ours = net.preprocess(torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255)[0]
+        return ours, torch.from_numpy(np.array(resized)).permute(2, 0, 1) / 255
+
+    found, expected = both(60, 195)
+    assert (found - expected).abs().max() < 2 / 255
+    found, _ = both(0, 255)
+    assert (found.min().item(), found.max().item()) == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("spec", "options", "stem", "size"),
     [
@@ -362,7 +385,7 @@ def test_frozen_stages_keep_weights_and_statistics() -> None:
 
 def test_a_frozen_body_has_no_auxiliary_outputs() -> None:
     net = TorchvisionNet(COLOUR, name="googlenet", size=64)
-    assert isinstance(net.train()(COLOUR.example(2)[0]), tuple)
+    assert net.train()(COLOUR.example(2)[0]).keys() == {"", "auxiliary_2", "auxiliary_1"}
     net.freeze(len(net.stages))
     assert isinstance(net.train()(COLOUR.example(2)[0]), Tensor)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Outcome
+from small_runs import Outcome
 from torch import Tensor
 
 import dlzoo.nets
@@ -121,15 +121,19 @@ def own_nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         (["model=autoencoder", "net._target_=own_nets.Half"], "own_nets.Half lacks decode, which"),
         (["model=vae", "net._target_=own_nets.Half"], "lacks decode, latent_dim, which task._target_=dlz"),
+        (["model=perceptron", "net._target_=dlzoo.nets.mlp.MLP"], "dlzoo.nets.mlp.MLP lacks linear, which"),
         (
             ["model=gan", "net._target_=dlzoo.nets.mlp.MLP"],
             "lacks generate, discriminate, generator, discriminator, la",
         ),
         (
             ["model=mlp", "net._target_=own_nets.Plain"],
-            "own_nets.Plain is not built: it is no subclass of dlzoo.nets.b",
+            "own_nets.Plain is not allowed: it is not a subclass of dlzoo.nets.b",
         ),
-        (["model=mlp", "net._target_=own_nets.Silent"], "does not say with what data it fits: give the class accepts"),
+        (
+            ["model=mlp", "net._target_=own_nets.Silent"],
+            "does not declare which data it accepts: give",
+        ),
     ],
 )
 def test_a_net_with_missing_members_is_rejected(
@@ -163,10 +167,8 @@ def test_a_recurrent_net_continues_from_its_state() -> None:
 
 
 def test_a_checkpoint_of_a_net_with_missing_members_is_rejected(own_nets: None) -> None:
-    from omegaconf import OmegaConf
-
     from dlzoo.config.instantiate import build_net
 
     cfg = {"net": {"_target_": "own_nets.Half"}, "task": {"_target_": "dlzoo.tasks.autoencoder.Autoencoding"}}
     with pytest.raises(UserError, match=r"own_nets\.Half lacks decode"):
-        build_net(OmegaConf.create(cfg), ImageSpec(1, 8, 8, Classes(("a", "b"))))
+        build_net(cfg["net"], cfg["task"], ImageSpec(1, 8, 8, Classes(("a", "b"))))

@@ -121,7 +121,7 @@ def test_wide_deep_reads_only_its_features(num_features: int, options: dict[str,
     spec = table(num_features, Values(("y",)))
     net = make(WideDeep, spec, **options).train()
     x = spec.example(8)[0].requires_grad_()
-    main, auxiliary = net(x)
+    main, auxiliary = net(x).values()
     (seen_by_main,) = torch.autograd.grad(main.sum(), x, retain_graph=True)
     (seen_by_auxiliary,) = torch.autograd.grad(auxiliary.sum(), x)
     assert seen_by_main.any(0).nonzero().flatten().tolist() == sorted({*wide, *deep})
@@ -133,11 +133,12 @@ def test_wide_deep_matches_its_equations() -> None:
     net, x = make(WideDeep, spec).train(), spec.example(4)[0]
     first, second = (m for m in net.hidden if isinstance(m, nn.Linear))
     h = (second((first(x[:, 2:8])).clamp(min=0))).clamp(min=0)
-    main, auxiliary = net(x)
+    outputs = net(x)
+    main, auxiliary = outputs["main"], outputs["auxiliary"]
     w, b = net.output.weight, net.output.bias
     torch.testing.assert_close(main, x[:, :5] @ w[:, :5].T + h @ w[:, 5:].T + b)
     torch.testing.assert_close(auxiliary, net.auxiliary(h))
-    torch.testing.assert_close(net.eval()(x), main)
+    torch.testing.assert_close(net.eval()(x), outputs)
 
 
 @pytest.mark.parametrize("options", [{"wide": [0, 8]}, {"deep": [-1]}, {"wide": []}, {"deep": [3, 3]}])

@@ -23,6 +23,7 @@ from dlzoo.config import compose as config
 from dlzoo.config import instantiate as build
 from dlzoo.config import introspection as signatures
 from dlzoo.config import overrides, schema
+from dlzoo.config.run_config import RunConfig
 from dlzoo.data.images.decode import Decode
 from dlzoo.data.series.csv import read_series
 from dlzoo.data.tables.csv import CsvTable
@@ -122,9 +123,9 @@ def test_any_value_of_any_option(num: int, tmp_path: Path) -> None:
             for key, value in changes.items():
                 OmegaConf.update(cfg, key, value, merge=False, force_add=True)
             schema.check(cfg)
-            source = build.build_data(cfg)
-            build.check_fit(cfg, source)
-            training_trainer.build_trainer(cfg, SomeTask(), tmp_path, {})  # type: ignore[arg-type]
+            source = build.build_data(cfg.data)
+            build.check_fit(RunConfig.from_hydra(cfg), source)
+            training_trainer.build_trainer(RunConfig.from_hydra(cfg), SomeTask(), tmp_path, {}, [])  # type: ignore[arg-type]
 
     explore(body, 50 * num, data=st.data())
 
@@ -143,7 +144,7 @@ def test_any_word(num: int) -> None:
 
     def round_trip(text: str) -> None:
         with answered():
-            assert overrides._parse([overrides.quoted("data.path", text)])[0].value() == text
+            assert overrides.parse_all([overrides.quoted("data.path", text)])[0].value() == text
 
     explore(body, 8 * num, words=st.lists(word, min_size=1, max_size=2))
     explore(round_trip, 40 * num, text=st.text())

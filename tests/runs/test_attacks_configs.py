@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import yaml
-from attacks import CANARY_MODULE, Attack, drawn, payloads, writes
+from attacks import CANARY_MODULE, TERMINAL, Attack, drawn, payloads, shown, unbalanced, writes
 from audit import audited
 from small_runs import changed, run
 
@@ -32,7 +32,8 @@ from dlzoo.config import compose as config
 from dlzoo.errors import UserError
 from scripts import reliability
 
-FEW, MANY = 30, 400
+FEW, MANY = 30, 500
+SECRET = "topsecret"
 PLAIN = ["data=digits", "callbacks=checkpoint", "logger=none", "trainer=smoke", "trainer.accelerator=cpu"]
 
 
@@ -73,7 +74,7 @@ class Victim:
         spoilt = changed(self.ckpt, here / "spoilt.ckpt", lambda content: spoil(content, attack))
         output = f"output_dir={here / 'outputs'}"
         if attack.files:
-            words = ["--config-dir", str(here / "config"), "experiment=mine", *PLAIN, output]
+            words = ["--config-dir", str(here / "config"), "experiment=mine", *PLAIN, output, *attack.flags]
             return self.call(train.main, words, here)
         if attack.words:
             return self.call(train.main, [f"ckpt={spoilt}", "trainer.max_epochs=2", output], here)
@@ -83,11 +84,12 @@ class Victim:
         code: int | None = None
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(io.StringIO()) as err:
             patch.setattr(sys, "argv", ["command", *words])
+            patch.setenv("A_SECRET", SECRET)
             patch.setattr(tempfile, "tempdir", str(here / "outputs"))
             patch.chdir(here / "cwd")
             (here / "outputs").mkdir()
             with (
-                contextlib.redirect_stdout(io.StringIO()),
+                contextlib.redirect_stdout(io.StringIO()) as out,
                 audited(here / "outputs", canaries=["canary_module"], programs=["git"]) as violations,
             ):
                 try:
@@ -97,6 +99,7 @@ class Victim:
                 except Exception as error:
                     print(f"Traceback: {type(error).__name__}: {error}", file=sys.stderr)
         sys.modules.pop("canary_module", None)
+        violations += [f"{text!r} was shown" for text in (SECRET, TERMINAL) if text in out.getvalue() + err.getvalue()]
         if self.canary.exists():
             violations.append("the canary was written")
             shutil.rmtree(self.canary) if self.canary.is_dir() else self.canary.unlink()
@@ -155,15 +158,17 @@ def test_many_attacks(victim: Victim) -> None:
             columns=["brought by", "tried", "broken"],
             rows=[*([kind, tried[kind], failed[kind]] for kind in sorted(tried)), ["all", len(attacks), len(broken)]],
             note="Generated: what runs a program, imports a module, writes a file or connects, at every place of a "
-            "config, nested, behind references, made out of text, and as names of groups. Broken: a process, a "
-            "connection, a file outside of the run's folder, an import (all seen by an audit hook), or a traceback.",
+            "config, nested, behind references, made out of text, and as names of groups; shown by --cfg, --info and "
+            "--help; in lists with quotes that do not close. Broken: a process, a connection, a secret or a command of "
+            "the terminal that is shown, a file outside of the run's folder, an import (all seen by an audit hook), or "
+            "a traceback.",
         )
     assert broken == []
 
 
 def kind_of(attack: Attack) -> str:
     if attack.files:
-        return "files of --config-dir"
+        return "files of --config-dir" + " with flags that only show something" * bool(attack.flags)
     return "overrides in a checkpoint" if attack.words else "the config in a checkpoint"
 
 
@@ -177,9 +182,9 @@ def test_without_the_checks_they_would_harm(victim: Victim, monkeypatch: pytest.
     text = f"# @package _global_\nhydra: {{run: {{dir: {victim.canary}}}}}\n"
     attacks.append(Attack("folder", {"experiment/mine.yaml": text}, [], {}))
     assert [*broken_by(victim, attacks)] == []
-    monkeypatch.setattr(trust.Trust, "check_target", lambda *_: None)
-    monkeypatch.setattr(trust.Trust, "names", lambda *_: True)
-    monkeypatch.setattr(config, "_check_untouched", lambda *_: None)
+    monkeypatch.setattr(trust.Trust, "check_target", lambda _, target, key: target)
+    monkeypatch.setattr(trust.Trust, "covers", lambda *_: True)
+    monkeypatch.setattr(config, "_check_user_files", lambda *_: None)
     monkeypatch.setattr(checkpoint, "ALLOWED", dict.fromkeys(checkpoint.ALLOWED, ("",)))
     results = [victim.uses(attack) for attack in attacks]
     assert [bool(result.violations) for result in results] == [True] * 4, results
@@ -191,9 +196,9 @@ def test_secrets_stay_where_they_are(victim: Victim, monkeypatch: pytest.MonkeyP
     text = '# @package _global_\nexpect: [{metric: test/accuracy, min: 0.1, source: "${oc.env:HOME}"}]\n'
     result = victim.uses(Attack("a secret", {"experiment/mine.yaml": text}, [], {}))
     assert (result.code, result.violations) == (2, []), result
-    assert "not by oc.env" in result.err
+    assert "not oc.env:" in result.err
     assert "a-secret" not in result.err
-    assert len([*writes(victim.canary)]) > 100
+    assert min(len([*kind(victim.canary)]) for kind in (writes, shown, unbalanced)) > 100
 
 
 CHECKPOINT = "lightning.pytorch.callbacks.ModelCheckpoint, monitor: null, auto_insert_metric_name: false"
@@ -278,8 +283,8 @@ def test_a_card_that_cannot_be_built(name: str, victim: Victim, tmp_path: Path) 
 
 
 def test_layers_without_end_are_not_counted() -> None:
-    card = {"config": "net: {_target_: dlzoo.nets.char_rnn.CharRNN, num_layers: 1000000000}"}
-    with pytest.raises(UserError, match="too many; at most 1000"):
+    card = {"config": "net: {_target_: dlzoo.nets.char_rnn.CharRNN, num_layers: 1000000000}", "overrides": []}
+    with pytest.raises(UserError, match="is too large; at most 1000"):
         checkpoint.config_of({"dlzoo": card})
 
 
@@ -298,4 +303,4 @@ def test_a_link_out_of_a_config_dir_is_not_read(victim: Victim, tmp_path: Path) 
     (tmp_path / "config" / "experiment" / "mine.yaml").symlink_to(tmp_path / "private.yaml")
     result = victim.call(train.main, ["--config-dir", str(tmp_path / "config"), "experiment=mine"], tmp_path)
     assert result.code == 2
-    assert "is a link to outside of the folder of --config-dir" in result.err
+    assert "links outside the folder of --config-dir" in result.err

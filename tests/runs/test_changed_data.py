@@ -21,7 +21,7 @@ from changing_data import CHANGES, COMMON, OPTIONS, READERS, call, first_rows, h
 from dlzoo import train
 from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import evaluate
-from dlzoo.data.fingerprint import TOLERATED
+from dlzoo.data.fingerprint import MAX_OVERLAP
 from scripts import reliability
 
 pytestmark = pytest.mark.reliability
@@ -60,7 +60,7 @@ def counts() -> Iterator[Counter[tuple[str, str, str]]]:
         rows=[*rows, ["all", "", *(sum(row[i] for row in rows) for i in range(2, 7))]],
         note=f"Rows added, removed, reordered and edited ({len(CHANGES)} changes), and options that choose other rows. "
         "Refused: with a sentence that says what changed. The test rows of what was not refused were compared with the "
-        f"training and validation rows one by one; up to {TOLERATED:.0%} of them may be equal by chance.",
+        f"training and validation rows one by one; up to {MAX_OVERLAP:.0%} of them may be equal by chance.",
     )
 
 
@@ -104,7 +104,7 @@ def test_no_figure_is_of_rows_that_were_learned_from(
         before = reader.build(kept)
         reader.write(path, change(reader, rows))
         same = before.fit_fingerprint().same_rows(reader.build(path).fit_fingerprint())
-        is_new = share_seen(reader, before, reader.build(path)) <= TOLERATED
+        is_new = share_seen(reader, before, reader.build(path)) <= MAX_OVERLAP
         told = [f"ckpt={fresh() / 'checkpoints' / 'last.ckpt'}", more]
         note("continued", *call(train.main, *told), may_pass=same, same=same, case=case)
         told = [*plain, f"hydra.run.dir={fresh()}", "resume=auto"]
@@ -119,7 +119,7 @@ def test_no_figure_is_of_rows_that_were_learned_from(
         key, value = word.removeprefix("data.").split("=")
         before, after = reader.build(path), reader.build(path, **{key: float(value) if "." in value else int(value)})
         same = before.fit_fingerprint().same_rows(after.fit_fingerprint())
-        is_new = share_seen(reader, before, after) <= TOLERATED
+        is_new = share_seen(reader, before, after) <= MAX_OVERLAP
         told = [f"ckpt={fresh() / 'checkpoints' / 'last.ckpt'}", more, word]
         note("continued", *call(train.main, *told), may_pass=same, same=same, case=word)
         told = [f"ckpt={last}", word.replace("seed=", "data.seed=") if word == "seed=1" else word, "json=true"]

@@ -36,6 +36,10 @@ from scripts import reliability
 
 FIXED_LENGTH = ("cosine", "onecycle")
 """Schedules that depend on the length of the run: with more epochs they are others from the first step on."""
+COMMON_NAMED = (
+    "net.hidden=[6] data.batch_size=16 data.val_fraction=0.25 trainer=cpu deterministic=true logger=none "
+    "trainer.max_epochs=5 callbacks=[history,checkpoint,ema] callbacks.last_checkpoint.every_n_steps=3"
+)
 KINDS = ("killed", "moved", "more epochs")
 
 
@@ -62,6 +66,36 @@ def test_killed_at_a_checkpoint(case: tuple[str, str, str, str], tmp_path: Path)
 @pytest.mark.parametrize("case", [case for case in THIN if case[0] not in FIXED_LENGTH], ids=" - ".join)
 def test_more_epochs(case: tuple[str, str, str, str], tmp_path: Path) -> None:
     assert Undisturbed(tmp_path, words_of(*case)).broken_by_more_epochs() == []
+
+
+NAMED = {
+    "two inputs, two targets": "model=siamese data=csv data.path={table} data.inputs={{one:[a],other:[b]}} "
+    "data.target={{gap:gap,side:side}} data.problem={{gap:regression}} data.standardize=true "
+    "task.loss_weights={{side:0.5}}",
+    "two outputs": "model=wide_deep data=csv data.path={table} data.target=gap data.drop=[side]",
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_named_inputs_and_outputs_are_continued(name: str, tmp_path: Path) -> None:
+    """Killed after an epoch and within one; the plateau and the best checkpoint follow a metric of several."""
+    draw = random.Random(0)
+    rows = [(draw.random(), draw.random()) for _ in range(120)]
+    lines = [f"{a},{b},{abs(a - b)},{'left' if a > b else 'right'}" for a, b in rows]
+    (tmp_path / "table.csv").write_text("\n".join(["a,b,gap,side", *lines]))
+    words = [
+        *NAMED[name].format(table=tmp_path / "table.csv").split(),
+        *COMMON_NAMED.split(),
+        *SCHEDULERS["plateau"].split(),
+    ]
+    whole = Undisturbed(tmp_path, words)
+    over, within = (
+        max(i for i, (copy, _) in enumerate(whole.copies[:-1]) if place in copy and "epoch 5" not in copy)
+        for place in ("at the end of", "within")
+    )
+    assert whole.broken_by_kill(over) == []
+    assert whole.broken_by_kill(within) == []
+    assert whole.broken_by_more_epochs() == []
 
 
 def test_a_plateau_lowers_the_rate_in_these_cases(tmp_path: Path) -> None:

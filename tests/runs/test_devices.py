@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import sweep_runs
 import torch
-from conftest import Outcome
 from killing import differences, finish, left_by, words_of
 from rank_nets import BAD_STEP
 from rank_runs import QUICK, finish_ranks, start_ranks
+from small_runs import Outcome
 from waiting import wait_for
 
 from dlzoo import sweep as sweeps
@@ -84,7 +84,7 @@ def test_a_loss_that_is_infinite_on_one_rank_concerns_all(mode: str, tmp_path: P
     said = log(tmp_path)
     if mode == "skip":
         assert codes == [0, 0], said
-        assert "1 step was left out" in said
+        assert "1 step was skipped" in said
         assert left_by(tmp_path)["progress"] == [2, 2 * -(-1294 // 32) - 1, "finished"]
     else:
         assert codes == [1, 1], said
@@ -158,7 +158,7 @@ def test_killed_ranks_go_on_as_if_nothing_had_been(undisturbed: dict[str, Any], 
         process.kill()
         process.join()
     assert finish_ranks(tmp_path, [*GOES_ON, "resume=auto"]) == [0, 0], log(tmp_path)
-    assert log(tmp_path).count("continues") == 1
+    assert log(tmp_path).count("resuming") == 1
     assert differences(undisturbed, left_by(tmp_path)) == []
 
 
@@ -206,7 +206,7 @@ def test_torchrun_starts_again_when_a_worker_is_killed(undisturbed: dict[str, An
     wait_for_checkpoint(tmp_path)
     os.kill(children(process.pid)[1], signal.SIGKILL)
     assert process.wait(180) == 0, log(tmp_path)
-    assert "continues" in log(tmp_path)
+    assert "resuming" in log(tmp_path)
     assert "warning" not in log(tmp_path)
     assert differences(undisturbed, left_by(tmp_path)) == []
 
@@ -233,7 +233,7 @@ def test_a_killed_rank_is_a_sentence_on_the_others(tmp_path: Path) -> None:
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [1, -signal.SIGKILL], log(tmp_path)
-    assert log(tmp_path).count("error: rank 0 stops, because another process of the run has ended") == 1
+    assert log(tmp_path).count("error: rank 0 stops because another process of the run has ended") == 1
     assert "Traceback" not in log(tmp_path)
     assert "another process" in json.loads((tmp_path / "run" / "results.json").read_text())["reason"]
 
@@ -249,7 +249,7 @@ def test_a_killed_process_of_a_command_is_a_sentence_on_the_other(starter: str, 
     os.kill(both[victim], signal.SIGKILL)
     assert process.wait(90) != 0
     wait_for(lambda: not any(map(is_alive, both)), told=lambda: log(tmp_path), seconds=60)
-    assert f"error: rank {1 - victim} stops, because another process of the run has ended" in log(tmp_path)
+    assert f"error: rank {1 - victim} stops because another process of the run has ended" in log(tmp_path)
     assert "gloo" not in log(tmp_path)
     assert starter == "torchrun" or "Traceback" not in log(tmp_path)  # torchrun has one of its own
 
@@ -281,21 +281,21 @@ def test_only_the_first_rank_makes_the_folder(starter: str) -> None:
     is_first = starter.startswith("alone")
     assert ranks.rank() == (0 if is_first else 1)
     assert ranks.num_started() == (2 if starter in ("torchrun", "srun") else 1)
-    found = training_ranks.prepared(["model=mlp"])
+    found = training_ranks.argv_of_rank(["model=mlp"])
     if is_first or starter == "lightning":  # which hands on the first one's folder
         assert found == ["model=mlp"]
     else:
         assert found[-1] == "hydra.output_subdir=null"
         assert "dlzoo-rank-" in found[1]
-        assert training_ranks.prepared(["hydra.run.dir=here"]) == ["hydra.run.dir=here", "hydra.output_subdir=null"]
+        assert training_ranks.argv_of_rank(["hydra.run.dir=here"]) == ["hydra.run.dir=here", "hydra.output_subdir=null"]
 
 
 def test_a_sweep_is_started_once(starter: str) -> None:
     if starter not in ("torchrun", "srun"):
-        assert "-m" in training_ranks.prepared(["-m", "seed=0,1"])
+        assert "-m" in training_ranks.argv_of_rank(["-m", "seed=0,1"])
         return
-    with pytest.raises(UserError, match="here are 2 sweeps: start one without torchrun or srun"):
-        training_ranks.prepared(["-m", "seed=0,1"])
+    with pytest.raises(UserError, match="2 sweeps were started: start one without torchrun or srun"):
+        training_ranks.argv_of_rank(["-m", "seed=0,1"])
 
 
 def test_restarts_that_would_fail_are_foretold(
@@ -308,10 +308,10 @@ def test_restarts_that_would_fail_are_foretold(
     }
     for name, value in said.items():
         monkeypatch.setenv(name, value)
-    training_ranks.prepared([])
+    training_ranks.argv_of_rank([])
     assert "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun" in capsys.readouterr().err
     monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "False")
-    training_ranks.prepared([])
+    training_ranks.argv_of_rank([])
     assert capsys.readouterr().err == ""
 
 
@@ -335,7 +335,7 @@ def test_torchrun_needs_a_trainer_for_its_processes(train: Train, monkeypatch: p
         (("trainer=fsdp",), "No supported gpu backend found"),
         (
             ("model=gan", "trainer=fsdp"),
-            "trainer=fsdp cannot train nets of which only a part learns at a time",
+            "trainer=fsdp cannot train nets of which only a part is updated at a time",
         ),
         (("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=0"), "devices"),
     ],
@@ -349,10 +349,10 @@ def test_mistakes(words: tuple[str, ...], message: str, train: Train) -> None:
 
 def test_what_cannot_be_sent_off(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["-m", "hydra/launcher=submitit_slurm", "seed=0,1"]
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr("dlzoo.utils.extras.is_installed", lambda package: True)
     assert not sweeps.is_requested(words)  # Hydra runs it
     with pytest.raises(UserError, match="a search needs reports from its trials while they run"):
         sweeps.is_requested([*words, "sweep=tpe"])
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"needs hydra-submitit-launcher: pip install 'dlzoo\[slurm\]'"):
+    monkeypatch.setattr("dlzoo.utils.extras.is_installed", lambda package: package == "submitit")
+    with pytest.raises(UserError, match=r"needs the package hydra-submitit-launcher.*pip install 'dlzoo\[slurm\]'"):
         sweeps.is_requested(words)

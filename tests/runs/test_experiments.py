@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Outcome
 from omegaconf import OmegaConf
+from small_runs import Outcome
 
+from dlzoo.commands import predict
 from dlzoo.config import compose as config
 from dlzoo.config import instantiate as build
 from dlzoo.config import schema
+from dlzoo.config.run_config import RunConfig
 from dlzoo.specs.inputs import ImageSpec
 from dlzoo.specs.targets import Classes
 
@@ -44,7 +46,7 @@ def test_an_experiment_is_a_claim(name: str) -> None:
 )
 def test_parameter_counts_of_the_source(name: str, num_parameters: int) -> None:
     cfg = config.compose([f"experiment={name}"])
-    task = build.build_task(cfg, build.build_data(cfg).declare())
+    task = build.build_task(RunConfig.from_hydra(cfg), build.build_data(cfg.data).declare())
     assert build.num_parameters(task.net) == num_parameters
 
 
@@ -96,6 +98,20 @@ def test_a_perceptron_learns_what_is_separable(gate: str, learns: bool, train: C
     done = train("experiment=perceptron_gates", f"data.gate={gate}", "callbacks=[history,checkpoint]", "logger=none")
     assert done.code == 0, done.err
     assert ("100.00% >= 100.00% met" in " ".join(done.out.split())) == learns, done.out
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_perceptron_knows_both_flowers_of_the_course(
+    seed: int, train: Callable[..., Outcome], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """[2, 0.5] is a setosa and [3, 1] is not; a threshold unit has no percentage to give."""
+    words = (f"seed={seed}", "logger=none", "callbacks=[checkpoint]", f"hydra.run.dir={tmp_path / 'run'}")
+    assert train("experiment=perceptron_iris", *words).code == 0
+    (tmp_path / "flowers.csv").write_text("petal_length,petal_width\n2,0.5\n3,1\n")
+    capsys.readouterr()
+    predict.command([f"ckpt={tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}", f"input={tmp_path / 'flowers.csv'}"])
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert lines == [["input", "class"], ["1", "setosa"], ["2", "not setosa"]]
 
 
 @pytest.mark.parametrize("name", ["mlp_wine", "mlp_iris", "mlp_xor"])

@@ -11,9 +11,10 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from conftest import Outcome
 from lightning.pytorch.plugins.precision import MixedPrecision
+from small_runs import Outcome
 
+from dlzoo.config.run_config import RunConfig
 from dlzoo.errors import NonFinite
 from dlzoo.training.nan_guard import guard as finite
 from dlzoo.training.nan_guard import rerun
@@ -146,7 +147,7 @@ def test_the_step_is_left_out(name: str, train: Train, tmp_path: Path, poison: A
     batches = 6 if name in ACCUMULATED else 12
     assert stored["global_step"] == results["steps"] == batches - 1 or name == "stateful"
     assert all(value is not None for key, value in results["metrics"].items() if key.startswith("train/"))
-    outcomes["skip"][name] = f"1 step left out, {results['steps']} taken, weights and means finite"
+    outcomes["skip"][name] = f"1 step skipped, {results['steps']} taken, weights and means finite"
 
 
 def test_an_agent_that_goes_wrong(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,24 +166,24 @@ def test_an_agent_that_goes_wrong(train: Train, tmp_path: Path, monkeypatch: pyt
     assert done.code == 1, done.err
     assert "the loss is nan" in done.err
     assert len(counts) == 5, "not one update more"
-    assert "on_nan=skip: what agents have seen stays" in train(*words, "on_nan=skip").err
+    assert "on_nan=skip: what an agent has observed stays" in train(*words, "on_nan=skip").err
 
 
 def test_flags_that_are_read_late(train: Train, tmp_path: Path, poison: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU: the right step is named, and nothing is saved until the flags are read."""
-    start = FiniteWatch.listen
+    start = FiniteWatch.install_hooks
 
-    def listen(self: FiniteWatch, trainer: Any, task: Any) -> None:
+    def install_hooks(self: FiniteWatch, trainer: Any, task: Any) -> None:
         self.lag = self.every = finite.LAG
         start(self, trainer, task)
 
-    monkeypatch.setattr(FiniteWatch, "listen", listen)
+    monkeypatch.setattr(FiniteWatch, "install_hooks", install_hooks)
     poison(STEP)
     done = train(*words_of("mlp", tmp_path), "callbacks.last_checkpoint.every_n_steps=6")
     assert done.code == 1, done.err
     assert done.err.startswith(f"error: step {STEP + 1} (epoch 1, batch {STEP + 1}): ")
     assert "first in the inputs of the batch" in done.err
-    assert f"kept are those of {STEP} steps before" in done.err
+    assert f"saved from {STEP} steps earlier" in done.err
     assert not (folder_in(tmp_path) / "checkpoints" / "last.ckpt").exists()
 
 
@@ -195,12 +196,12 @@ def test_a_loss_scaler_may_look_for_its_scale(
     from dlzoo.config import instantiate as build
     from dlzoo.tasks.supervised import Supervised
 
-    mean_loss = Supervised._mean_loss
-    monkeypatch.setattr(Supervised, "_mean_loss", lambda self, *given: mean_loss(self, *given) * factor)
+    mean_loss = Supervised.mean_loss
+    monkeypatch.setattr(Supervised, "mean_loss", lambda self, *given: mean_loss(self, *given) * factor)
     cfg = config.compose([*COMMON, "model=mlp", "net.hidden=[8]", "trainer.max_epochs=1"])
-    data = build.build_data(cfg)
+    data = build.build_data(cfg.data)
     data.setup("fit")
-    task = build.build_task(cfg, data.spec)
+    task = build.build_task(RunConfig.from_hydra(cfg), data.spec)
     scaling = MixedPrecision("16-mixed", device="cpu", scaler=torch.amp.GradScaler("cpu", init_scale=2.0**16))
     trainer = pl.Trainer(
         accelerator="cpu", max_epochs=1, plugins=[scaling], callbacks=[FiniteWatch(limit=15)], logger=False,

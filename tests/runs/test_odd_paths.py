@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Outcome
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from small_runs import TABLE
+from small_runs import TABLE, Outcome
 
 from dlzoo.config import compose as config
 from dlzoo.config import overrides
 from dlzoo.config.overrides import value_of
 from dlzoo.errors import UserError
-from dlzoo.training.resume import compared
+from dlzoo.training.resume import comparable
 
 NAMES = [
     'it\'s "quoted"',
@@ -41,7 +40,7 @@ names = st.text(alphabet=SIGNS, min_size=1, max_size=15).filter(lambda name: nam
 @given(names)
 def test_hydra_and_omegaconf_read_what_was_quoted(name: str) -> None:
     if "${" in name:
-        with pytest.raises(UserError, match="begins a reference"):
+        with pytest.raises(UserError, match="starts a reference"):
             overrides.quoted("data.path", name)
         return
     word = overrides.quoted("data.path", name)
@@ -56,7 +55,7 @@ def test_hydra_and_omegaconf_read_what_was_quoted(name: str) -> None:
 @given(names.filter(lambda name: "${" not in name))
 def test_words_are_compared_by_what_they_mean(name: str) -> None:
     word = overrides.quoted("data.path", name)
-    assert compared([word]) == compared([f"++{word}"]) == [f"data.path={name}"]
+    assert comparable([word]) == comparable([f"++{word}"]) == [f"data.path={name}"]
 
 
 QUICK = ["model=mlp", "net.hidden=[4]", "trainer=cpu", "callbacks=[history,checkpoint]", "logger=none"]

@@ -172,7 +172,7 @@ def test_a_run_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     assert disturbed(tmp_path, STATEFUL, no_folders) == 2
     said = said_by(tmp_path)
-    assert said.startswith("error: run: Read-only file system; output_dir says where runs are written")
+    assert said.startswith("error: run: Read-only file system; output_dir sets where runs are written")
     assert said.count("\n") == 1
 
 

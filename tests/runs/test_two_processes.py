@@ -53,7 +53,12 @@ FAMILIES = {
     "adaline": f"model=adaline {IMAGES} scheduler=exponential",
     "kmeans": f"model=kmeans {IMAGES} trainer.max_epochs=4",
     "kmeans, batches": f"model=kmeans {IMAGES} task.update=batch task.init_rows=100",
-    "wide_deep": "model=wide_deep data=csv data.path={folder}/table.csv data.target=price data.batch_size=47",
+    "wide_deep": "model=wide_deep data=csv data.path={folder}/table.csv data.target=price data.batch_size=47 "
+    "data.weight=weight",
+    "siamese": "model=siamese data=csv data.path={folder}/table.csv data.batch_size=47 data.weight=weight "
+    "data.inputs={{one:[size],other:[price]}} data.target={{rooms:rooms,colour:colour}} "
+    "data.problem={{rooms:regression}} data.standardize=true task.loss_weights={{colour:0.5}} "
+    "task.class_weights={{colour:balanced}}",
     "autoencoder": f"model=autoencoder {IMAGES} task.activity_l1=0.1 task.activity_l2=0.1",
     "sparse_autoencoder": f"model=sparse_autoencoder {IMAGES} net.encoder=[32] task.sparsity_weight=0.1",
     "contractive_autoencoder": f"model=contractive_autoencoder {IMAGES} task.contraction=0.1",
@@ -84,7 +89,6 @@ FAMILIES = {
 
 AS_RESNET = "net of a library, as resnet20"
 NOT_HERE = {
-    "siamese": "data with two named inputs come from the user's own files; no published data have them",
     **dict.fromkeys(("dqn", "q_table", "random"), "agents learn in one process, and say so"),
     **dict.fromkeys(
         ("convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet", "inception_resnet_v2"),
@@ -131,6 +135,9 @@ THIN = [
     ("mlp, penalties", "lbfgs", "plain"),
     ("char_rnn", "adam", "clipping"),
     ("gan", "adam", "accumulation"),
+    ("siamese", "sgd", "plain"),
+    ("siamese", "adam", "accumulation"),
+    ("wide_deep", "sgd", "plain"),
 ]
 """What is tried in each run of the tests."""
 
@@ -159,8 +166,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         csv.writer(file).writerows([("text", "label"), *texts])
     with (made / "table.csv").open("w") as file:
         rows = [(draw.uniform(0, 10), draw.randint(1, 5), draw.choice(["red", "blue"])) for _ in range(200)]
+        prices = [3 * size + rooms + draw.random() for size, rooms, _ in rows]
+        weights = [draw.choice([0.5, 1, 2]) for _ in rows]
         csv.writer(file).writerows(
-            [("size", "rooms", "colour", "price"), *((*row, 3 * row[0] + row[1] + draw.random()) for row in rows)]
+            [
+                ("size", "rooms", "colour", "price", "weight"),
+                *((*row, p, w) for row, p, w in zip(rows, prices, weights, strict=True)),
+            ]
         )
     return made
 

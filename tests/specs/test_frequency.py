@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from dlzoo.data.series.times import read_times
 from dlzoo.errors import UserError
 from dlzoo.specs import frequency
-from dlzoo.specs.frequency import Step, check_regular, find_step, following, parse, read_times
+from dlzoo.specs.frequency import Step, check_regular, find_step, following, parse
 
 
 def times(*cells: str) -> pd.Series:
@@ -22,7 +23,8 @@ CASES = [
     (["1999-01-01", "2000-01-01", "2001-01-01"], "year", 1, ["2002-01-01", "2003-01-01"]),
     (["2024-02-27", "2024-02-28", "2024-02-29"], "day", 7, ["2024-03-01", "2024-03-02"]),
     (["2024-01-01", "2024-01-08", "2024-01-15"], "week", 52, ["2024-01-22", "2024-01-29"]),
-    (["01/02/2024", "01/03/2024", "01/04/2024"], "day", 7, ["2024-01-05", "2024-01-06"]),
+    (["01/12/2024", "01/13/2024", "01/14/2024"], "day", 7, ["2024-01-15", "2024-01-16"]),
+    (["2024-01-01 00:00:00.8", "2024-01-01 00:00:00.9"], "100 milliseconds", 10, ["2024-01-01 00:00:01"]),
     (["2024-01-01 22:00", "2024-01-01 23:00", "2024-01-02 00:00"], "hour", 24, ["2024-01-02 01:00:00"]),
     (["2024-01-01 23:30", "2024-01-01 23:45"], "15 minutes", 96, ["2024-01-02"]),
     (["2024-01-01 00:00", "2024-01-01 00:01"], "minute", 60, ["2024-01-01 00:02:00"]),

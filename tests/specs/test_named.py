@@ -11,7 +11,9 @@ import torch
 from dlzoo.errors import UserError
 from dlzoo.specs import Classes, Column, Labels, NamedSpec, TableSpec, Targets, Values
 from dlzoo.specs.base import Target
+from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.plain import from_plain, to_plain
+from dlzoo.specs.tokenizer import SPECIAL
 
 PRICE, COAST, TAGS = Values(("price",), ("$",)), Classes(("inland", "coastal", "island")), Labels(("old", "new"))
 TARGETS = Targets.of({"price": PRICE, "coast": COAST, "tags": TAGS})
@@ -87,8 +89,14 @@ def test_a_difference_names_the_part() -> None:
 
 
 def test_ports_bear_the_name_of_their_part() -> None:
-    assert [port.name for port in spec().ports()] == ["left_x", "right_x"]
-    assert [port.name for port in TARGETS.ports()] == ["price_values", "coast_probabilities", "tags_probabilities"]
+    assert [port.name for port in spec().ports()] == ["left", "right"]
+    assert [port.name for port in TARGETS.ports()] == ["price", "coast", "tags"]
+
+
+def test_a_free_size_is_that_of_its_part() -> None:
+    text = TextSpec(PRICE, vocabulary=(*SPECIAL, "a", "b"))
+    shapes = [port.shape for port in NamedSpec.of({"question": text, "answer": text}, PRICE).ports()]
+    assert shapes == [("batch", "question_length"), ("batch", "answer_length")]
 
 
 def test_counts_and_strata_are_those_of_the_parts() -> None:

@@ -9,7 +9,7 @@ import pytest
 from dlzoo.errors import UserError
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
-from dlzoo.specs.plain import from_plain, to_plain
+from dlzoo.specs.plain import from_plain, spec_from_plain, to_plain
 from dlzoo.specs.series_transform import Transform
 from dlzoo.specs.targets import Actions, Classes, Values
 from dlzoo.specs.tokenizer import SPECIAL
@@ -54,3 +54,16 @@ def test_a_stored_spec_that_no_run_has(kind: str, place: str, value: Any) -> Non
     node[last] = value
     with pytest.raises(UserError, match=f"the stored spec, .*{last}"):
         from_plain(plain)
+
+
+@pytest.mark.parametrize("value", [None, [], "ImageSpec", {"type": "Spec"}, to_plain(TWO), {"type": "Answer"}])
+def test_a_stored_spec_is_of_data(value: Any) -> None:
+    with pytest.raises(UserError, match=r"what data it was trained on|only the base of others"):
+        spec_from_plain(value)
+    assert spec_from_plain(to_plain(GOOD["table"])) == GOOD["table"]
+
+
+@pytest.mark.parametrize("kind", ["Target", "Answer", "Spec"])
+def test_a_base_is_no_part_of_a_stored_spec(kind: str) -> None:
+    with pytest.raises(UserError, match="only the base of others"):
+        from_plain(to_plain(GOOD["table"]) | {"target": {"type": kind}})

@@ -9,13 +9,17 @@ import shlex
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sweep_runs import QUICK, Train, start, sweep_folder
 from waiting import wait_for
 
 from dlzoo.commands import best
+from dlzoo.errors import UserError
 from dlzoo.sweep import record as records
+from dlzoo.sweep import report as sweep_report
+from dlzoo.sweep.record import Record, Trial
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +36,15 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_a_grid_ends_with_a_table_that_is_sorted_by_validation(grid: tuple[Path, str]) -> None:
     folder, out = grid
     record = records.read(folder)
-    assert (record.metric, record.mode, len(record.trials)) == ("val/loss", "min", 4)
+    assert (record.metric, record.mode, len(record.trials)) == ("val/accuracy", "max", 4)
     table = out[out.index("all runs") :]
     ranks = [table.index(f"optimizer={t.params['optimizer']} optimizer.lr={t.params['optimizer.lr']}") for t in
-             sorted(record.trials, key=lambda t: t.value or 0.0)]  # fmt: skip
+             sorted(record.trials, key=lambda t: (-(t.value or 0.0), t.tie_break))]  # fmt: skip
     assert ranks == sorted(ranks)
     with (folder / "sweep.csv").open() as file:
         rows = list(csv.DictReader(file))
-    values = [float(row["best val/loss"]) for row in rows]
-    assert values == sorted(values)
+    values = [float(row["best val/accuracy"]) for row in rows]
+    assert values == sorted(values, reverse=True)
     assert all(float(row["test/accuracy"]) > 0 for row in rows)
     assert {path.name for path in folder.iterdir()} >= {"parallel_coordinates.png", "importance.png"}
 
@@ -48,9 +52,10 @@ def test_a_grid_ends_with_a_table_that_is_sorted_by_validation(grid: tuple[Path,
 def test_the_value_of_a_trial_is_the_best_of_its_epochs(grid: tuple[Path, str]) -> None:
     for trial in records.read(grid[0]).trials:
         with (Path(trial.folder) / "metrics.csv").open() as file:
-            losses = [float(row["val/loss"]) for row in csv.DictReader(file)]
-        assert trial.value == pytest.approx(min(losses), rel=1e-5)
-        assert trial.best_epoch == losses.index(min(losses)) + 1
+            epochs = [(-float(row["val/accuracy"]), float(row["val/loss"])) for row in csv.DictReader(file)]
+        best = min(epochs)  # the highest accuracy; of several such epochs the lowest loss
+        assert (trial.value, trial.tie_break) == pytest.approx((-best[0], best[1]), rel=1e-5)
+        assert trial.best_epoch == epochs.index(best) + 1
 
 
 def test_tensorboard_compares_all_runs_with_their_metrics(grid: tuple[Path, str]) -> None:
@@ -69,9 +74,9 @@ def test_tensorboard_compares_all_runs_with_their_metrics(grid: tuple[Path, str]
     handler = list_session_groups.Handler(context.RequestContext(), backend_context.Context(board), "", request)
     groups = handler.run().session_groups
     chosen = {(g.hparams["optimizer"].string_value, g.hparams["optimizer.lr"].number_value) for g in groups}
-    assert chosen == {("sgd", 1e-3), ("sgd", 1e-2), ("adam", 1e-3), ("adam", 1e-2)}
+    assert chosen == {("SGD", 1e-3), ("SGD", 1e-2), ("Adam", 1e-3), ("Adam", 1e-2)}
     for group in groups:
-        assert {value.name.tag for value in group.metric_values} >= {"best_val/loss", "test/accuracy", "val/loss"}
+        assert {value.name.tag for value in group.metric_values} >= {"val/best_accuracy", "test/accuracy", "val/loss"}
 
 
 def test_the_command_of_the_winner_reproduces_it(
@@ -88,8 +93,8 @@ def test_the_command_of_the_winner_reproduces_it(
     with pytest.raises(SystemExit) as exited:
         best.main()
     assert exited.value.code == 0
-    python, script, *overrides = shlex.split(capsys.readouterr().out)
-    assert (python, script) == ("python", "train.py")
+    program, name, *overrides = shlex.split(capsys.readouterr().out)
+    assert (program, name) == ("dlzoo", "train")
     done = train(*(override for override in overrides if not override.startswith("output_dir=")))
     assert done.code == 0, done.err
     (file,) = tmp_path.glob("outputs/*/*/results.json")
@@ -141,7 +146,7 @@ def test_a_killed_grid_resumes_where_it_stopped(tmp_path: Path) -> None:
     assert "1 of 2 trials are done" in out
     assert [t.state for t in records.read(sweep_folder(tmp_path)).trials] == ["complete", "complete"]
     assert (Path(first.folder) / "results.json").stat().st_mtime_ns == written, "it ran again"
-    assert "continues" in (Path(second.folder) / "log.txt").read_text()
+    assert "resuming" in (Path(second.folder) / "log.txt").read_text()
     with (Path(second.folder) / "metrics.csv").open() as file:
         assert [int(row["epoch"]) for row in csv.DictReader(file)] == [*range(1, 41)]
 
@@ -166,3 +171,62 @@ def test_other_ranks_do_not_start_the_sweep_again(tmp_path: Path) -> None:
     record = records.read(sweep_folder(tmp_path))  # one sweep only
     results = [json.loads((Path(t.folder) / "results.json").read_text()) for t in record.trials]
     assert [r["device"] for r in results] == ["2 x cpu"] * 2
+
+
+@pytest.mark.parametrize("name", ["[/x]", "\x1b[2J", "a[red]b"])
+def test_names_in_a_stored_record_are_shown_as_text(name: str, tmp_path: Path, capsys: Any) -> None:
+    trial = Trial(0, ["a=1"], {"a": 1}, state="complete", value=1.0, metrics={f"test/{name}": 1.0})
+    again = Trial(1, ["a=1", "seed=1"], {"a": 1}, state="complete", value=1.0, metrics={f"test/{name}": 1.0})
+    sweep_report.finish(Record([], name, "min", [trial]), tmp_path)
+    sweep_report.finish(Record([], name, "min", [trial, again]), tmp_path)
+    sweep_report.show_trial(trial, name)
+    told = "".join(capsys.readouterr())
+    assert "\x1b[2J" not in told
+    assert name.replace("\x1b", "\\x1b") in told
+
+
+@pytest.mark.parametrize("width", [60, 100, 200])
+def test_the_table_fits_the_terminal(width: int, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    """What has no space is left out, not wrapped; the test metric that trials are compared by comes first."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    metrics = {"test/loss": 0.1, "test/accuracy": 0.9} | {f"test/auxiliary/metric_{i}": 0.5 for i in range(3)}
+    words = [f"model=mlp optimizer.lr={i} net.hidden=[300,100]".split() for i in range(3)]
+    trials = [Trial(i, words[i], {"lr": i}, state="complete", value=0.9, metrics=metrics) for i in range(3)]
+    again = [Trial(i + 3, [*words[i], "seed=1"], {}, state="complete", value=0.9, metrics=metrics) for i in range(3)]
+    for shown in (trials, trials + again):
+        sweep_report.finish(Record([], "val/accuracy", "max", shown), tmp_path)
+        table = capsys.readouterr().out.split("\n\n")[0].splitlines()[1:]
+        assert max(map(len, table)) <= width
+        (heading,) = [line for line in table if "best val/accuracy" in line]
+        assert ("sweep.csv has all metrics" in table[-1]) == (width < 200)
+        assert ("test/auxiliary/metric_2" in heading) == (width == 200)
+        if width > 60:
+            assert "test/accuracy" in heading
+            assert "90.00" in table[2]
+
+
+def test_a_quiet_grid_prints_its_table(tmp_path: Path, train: Train) -> None:
+    done = train(
+        "-m",
+        *QUICK,
+        "trainer.max_epochs=1",
+        "net.dropout=0,0.2",
+        "quiet=true",
+        "hydra.sweep.dir=" + str(tmp_path / "grid"),
+    )
+    assert done.code == 0, done.err
+    assert done.out.startswith("\nall runs")
+    assert "trial 0" not in done.out
+    record = records.read(tmp_path / "grid")
+    assert not [word for word in record.words if word.startswith("quiet")], "the trials write logs"
+
+
+@pytest.mark.parametrize("folder", ["a" * 5_000, "a\0b"])
+def test_a_trials_folder_that_no_file_system_has(folder: str, tmp_path: Path) -> None:
+    Record([], "val/loss", "min", [Trial(0, ["a=1"], {"a": 1})]).write(tmp_path)
+    path = tmp_path / records.FILE
+    plain = json.loads(path.read_text())
+    plain["trials"][0]["folder"] = folder
+    path.write_text(json.dumps(plain))
+    with pytest.raises(UserError, match=r"trials\[0\].folder"):
+        records.read(tmp_path)

@@ -19,8 +19,9 @@ from dlzoo.errors import UserError
 from dlzoo.sweep import command_line, driver
 from dlzoo.sweep import record as records
 from dlzoo.sweep import space as spaces
-from dlzoo.sweep.record import Record, Trial
+from dlzoo.sweep.record import Record, Trial, absolute_folder
 from dlzoo.sweep.runner import Runner
+from dlzoo.sweep.search import LOCK_OF_STUDY
 from dlzoo.sweep.space import Choice, Range
 from dlzoo.utils import checkpoint_files
 from scripts.results_table import search_section
@@ -215,9 +216,9 @@ class NotStarted:
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        (["++net._target_=os.system"], "net._target_=os.system is not built"),
-        (["trust=evil"], "which is no option of a run"),
-        (["hydra.run.dir=/elsewhere"], "which is no option of a run"),
+        (["++net._target_=os.system"], "net._target_=os.system is not allowed"),
+        (["trust=evil"], "which is not an option of a run"),
+        (["hydra.run.dir=/elsewhere"], "which is not an option of a run"),
         (["output_dir=/elsewhere"], "sets where the winner writes its output"),
     ],
 )
@@ -254,6 +255,14 @@ def test_a_study_with_values_of_the_wrong_type_is_a_user_error(name: str, value:
         _study(tmp_path, "random").trials()
 
 
+@pytest.mark.parametrize("worker", [5, [1], {"a": 1}])
+def test_a_worker_that_is_no_name_is_a_user_error(worker: Any, tmp_path: Path) -> None:
+    _study(tmp_path, "random").claim()  # by a process that has ended
+    edit_study(tmp_path, "worker", worker)
+    with pytest.raises(UserError, match=r"study\.journal: trial 0\.worker is .* but must be the name of a process"):
+        _study(tmp_path, "random").claim()
+
+
 def test_a_study_cannot_name_a_folder_outside_the_sweep(tmp_path: Path) -> None:
     """A sweep writes into the folders of its runs."""
     write_study(tmp_path / "study")
@@ -261,6 +270,10 @@ def test_a_study_cannot_name_a_folder_outside_the_sweep(tmp_path: Path) -> None:
         edit_study(tmp_path / "study", "folder", folder)
         (trial,) = _study(tmp_path / "study", "random").trials()
         assert Path(trial.folder).parent == tmp_path / "study"
+    for folder in ("/a/..", "../..", "../link"):
+        (tmp_path / "study" / "link").unlink(missing_ok=True)
+        (tmp_path / "study" / "link").symlink_to(tmp_path)
+        assert absolute_folder(folder, tmp_path / "study") == str(tmp_path / "study")
 
 
 @pytest.mark.parametrize("name", ["study.journal", "0", "winner-0"])
@@ -273,7 +286,7 @@ def test_a_sweep_does_not_write_through_a_link_out_of_its_folder(name: str, trai
     for search in ([*SEARCH, "sweep.trials=1"], [*QUICK, "seed=0,1"]):
         done = train("-m", *search, f"hydra.sweep.dir={sweep}", "hydra.sweep.subdir='${hydra:job.num}'")
         assert done.code == 2
-        assert f"{sweep / name} is a link to outside" in done.err
+        assert f"{sweep / name} links outside" in done.err
         assert not [*victim.iterdir()]
 
 
@@ -333,10 +346,16 @@ def test_mistakes_are_reported_before_anything_runs(
 
 
 def test_a_mistake_shared_by_all_trials_stops_a_search(train: Train, tmp_path: Path) -> None:
-    done = train("-m", *SEARCH, "sweep.trials=50", "optimizer.momentumm=0.5")
+    done = train("-m", *SEARCH, "sweep.trials=50", "optimizer.betas=[2,3]")
     assert done.code == 2
-    assert done.err.count("torch.optim.Adam has no such option") == 3
+    assert done.err.count("Invalid beta parameter") == 3
     assert len(list(tmp_path.glob("**/log.txt"))) == 3
+
+
+def test_a_misspelled_option_is_reported_before_the_first_trial(train: Train, tmp_path: Path) -> None:
+    done = train("-m", *SEARCH, "sweep.trials=50", "optimizer.momentumm=0.5")
+    assert (done.code, done.err.count("torch.optim.Adam has no such option")) == (2, 1)
+    assert not list(tmp_path.glob("**/log.txt"))
 
 
 def test_a_sweep_without_m_is_an_error(train: Train) -> None:
@@ -423,3 +442,23 @@ def test_searches_are_listed_in_the_results(tmp_path: Path) -> None:
     assert "| `hyperband` | 2 | 8.0 ± 0.0 | 50 ± 0 | 94.00 ± 1.41% | 94.00 ± 1.41% | 9 ± 0 |" in section
     assert "| `random` | 1 | 8.0 | 50 | 93.00% | 93.00% | 9 |" in section
     assert search_section(tmp_path / "elsewhere") == []
+
+
+def test_a_lock_that_leads_nowhere_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_late(*_: Any) -> None:
+        raise AssertionError("the lock is waited for")
+
+    monkeypatch.chdir(tmp_path)
+    Path("sweep").mkdir()
+    lock = Path("sweep") / LOCK_OF_STUDY
+    lock.symlink_to("sweep/study.journal")  # of a process that was killed, by a relative path
+    os.utime(lock, (1, 1), follow_symlinks=False)
+    before = signal.signal(signal.SIGALRM, too_late)
+    signal.alarm(25)
+    try:
+        study = _study(Path("sweep"), "random")
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert not lock.is_symlink()
+    assert study.study._storage._backend._lock._lock_target_file == str(tmp_path / "sweep" / "study.journal")

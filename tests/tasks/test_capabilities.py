@@ -7,23 +7,24 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from dlzoo.callbacks.agent_report import Agents
+from dlzoo.callbacks.agent_report import AgentReport
 from dlzoo.callbacks.base import Report
 from dlzoo.callbacks.classification_report import ClassificationReport
 from dlzoo.callbacks.forecast_report import ForecastReport
-from dlzoo.callbacks.gan_curves import AdversaryCurves
+from dlzoo.callbacks.gan_curves import GANCurves
 from dlzoo.callbacks.gradient_flow import GradientFlow
-from dlzoo.callbacks.latent_report import GenerativePictures
-from dlzoo.callbacks.linear_probe import CodeMeasures
-from dlzoo.callbacks.prediction_grid import SamplePictures
+from dlzoo.callbacks.latent_report import LatentReport
+from dlzoo.callbacks.linear_probe import LinearProbe
+from dlzoo.callbacks.prediction_grid import PredictionGrid
 from dlzoo.callbacks.regression_report import RegressionReport
-from dlzoo.callbacks.sample_animation import Film
+from dlzoo.callbacks.sample_animation import SampleAnimation
 from dlzoo.callbacks.sample_quality import SampleQuality
 from dlzoo.callbacks.text_baselines import NgramBaseline, TrigramBaseline
 from dlzoo.callbacks.text_mistakes import TextMistakes
 from dlzoo.callbacks.text_samples import TextSamples
 from dlzoo.config import compose as config
 from dlzoo.config import instantiate as build
+from dlzoo.config.run_config import RunConfig
 from dlzoo.errors import UserError
 from dlzoo.export.views import view_of
 from dlzoo.specs import (
@@ -59,36 +60,36 @@ CAN: dict[str, tuple[Spec, str, str, set[type[Report]]]] = {
         TableSpec((Column("x"),), Values(("y",))), "predictor", "model",
         {RegressionReport},
     ),
-    "lenet": (IMAGES, "predictor", "model", {ClassificationReport, SamplePictures}),
+    "lenet": (IMAGES, "predictor", "model", {ClassificationReport, PredictionGrid}),
     "perceptron": (TableSpec((Column("x"),), AB), "predictor", "model", {ClassificationReport}),
     "bilstm": (TEXTS, "predictor", "model", {ClassificationReport, TextMistakes}),
     "char_rnn": (BOOK, "language_model", "model", {TextSamples}),
     "lstm": (SERIES, "predictor forecaster", "model", {ForecastReport, RegressionReport}),
     "autoencoder": (
         IMAGES, "encoder decoder", "model decoder",
-        {GenerativePictures, CodeMeasures, Film, SamplePictures},
+        {LatentReport, LinearProbe, SampleAnimation, PredictionGrid},
     ),
     "vae": (
         IMAGES, "encoder decoder generator", "model decoder",
-        {GenerativePictures, CodeMeasures, Film, SamplePictures},
+        {LatentReport, LinearProbe, SampleAnimation, PredictionGrid},
     ),
     "gan": (
         IMAGES, "decoder generator", "decoder",
-        {GenerativePictures, Film, SamplePictures, AdversaryCurves, SampleQuality},
+        {LatentReport, SampleAnimation, PredictionGrid, GANCurves, SampleQuality},
     ),
-    "dqn": (CARTPOLE, "agent", "model", {Agents}),
+    "dqn": (CARTPOLE, "agent", "model", {AgentReport}),
 }  # fmt: skip
 """By model: the data's spec, what its task can do, the parts of an export, and the reports that apply."""
 
 REPORTS = (
-    Agents, ClassificationReport, RegressionReport, ForecastReport, AdversaryCurves, GenerativePictures, CodeMeasures,
-    SamplePictures, Film, SampleQuality, TextMistakes, TextSamples,
+    AgentReport, ClassificationReport, RegressionReport, ForecastReport, GANCurves, LatentReport, LinearProbe,
+    PredictionGrid, SampleAnimation, SampleQuality, TextMistakes, TextSamples,
 )  # fmt: skip
 
 
 def task_of(model: str, spec: Spec | None = None) -> Task:
     torch.manual_seed(0)
-    return build.build_task(config.compose([f"model={model}"]), spec or CAN[model][0]).eval()
+    return build.build_task(RunConfig.from_hydra(config.compose([f"model={model}"])), spec or CAN[model][0]).eval()
 
 
 @pytest.mark.parametrize("model", CAN)
@@ -172,5 +173,7 @@ def test_classes_that_are_not_tasks_are_rejected() -> None:
     cfg = config.compose(["model=mlp"])
     for target in ("torch.nn.Linear", "lightning.pytorch.LightningModule"):
         OmegaConf.update(cfg, "task._target_", target)
-        with pytest.raises(UserError, match=f"task._target_={target} is no task: derive it from dlzoo.tasks.base.Task"):
-            build.build_task(cfg, CAN["mlp"][0])
+        with pytest.raises(
+            UserError, match=f"task._target_={target} is not a task: derive it from dlzoo.tasks.base.Task"
+        ):
+            build.build_task(RunConfig.from_hydra(cfg), CAN["mlp"][0])

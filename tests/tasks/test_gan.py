@@ -17,6 +17,7 @@ from picture_runs import content, resume, run, same
 from torch import Tensor, nn
 
 from dlzoo.config import compose as config
+from dlzoo.config.run_config import RunConfig
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import UserError
@@ -193,6 +194,13 @@ def test_accumulated_gradients_are_those_of_one_large_batch() -> None:
     assert_close(whole, parts, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("num_batches", [2, 3])  # of 48, 48 and 32 images
+def test_each_image_of_a_step_counts_the_same(num_batches: int) -> None:
+    whole = fit(batch_size=48 * num_batches)
+    parts = fit(batch_size=48, accumulate_grad_batches=num_batches)
+    assert_close(whole, parts, atol=1e-5, rtol=1e-4)
+
+
 def test_the_last_batches_of_an_epoch_form_a_step() -> None:
     assert fit(batch_size=16, accumulate_grad_batches=3).trainer.global_step == 3  # of 8 batches
 
@@ -319,9 +327,10 @@ def test_logged_steps_are_those_of_training(tmp_path: Path) -> None:
     ],
 )
 def test_fused_optimizers_are_used_where_they_can_be(overrides: list[str], fused: bool | None) -> None:
-    cfg = config.compose(["model=gan", *overrides])
-    training_trainer.use_safe_optimizer(cfg)
-    assert cfg.optimizer.fused is fused
+    given = RunConfig.from_hydra(config.compose(["model=gan", *overrides]))
+    used = training_trainer.with_safe_optimizer(given)
+    assert used.optimizer["fused"] is used.to_plain()["optimizer"]["fused"] is fused
+    assert given.optimizer["fused"] is True
 
 
 def test_it_learns_digits(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def trained(folder: Path, *overrides: str) -> tuple[Clustering, Tensor]:
     """The task of a run's last checkpoint, and the training rows (N, F) as its net sees them."""
     run(folder, "model=kmeans", *overrides)
     task: Any = checkpoint.load_task(folder / "checkpoints" / "last.ckpt")[0]
-    data = build.build_data(config.compose(["model=kmeans", *overrides]))
+    data = build.build_data(config.compose(["model=kmeans", *overrides]).data)
     data.prepare_data()
     data.setup("fit")
     x = torch.cat([batch[0] for batch in data.train_dataloader()])
@@ -85,7 +85,7 @@ def test_steps_are_counted_and_the_best_checkpoint_has_the_lowest_loss(tmp_path:
 
 
 def rows_of(name: str) -> Any:
-    data = build.build_data(config.compose(["model=kmeans", f"data={name}"]))
+    data = build.build_data(config.compose(["model=kmeans", f"data={name}"]).data)
     data.setup("fit")
     return torch.cat([batch[0] for batch in data.train_dataloader()])
 
@@ -187,7 +187,7 @@ def test_the_best_initialisation_comes_first() -> None:
     with torch.no_grad():
         task.net.centroids.copy_(torch.arange(3.0)[:, None, None].expand_as(task.net.centroids))
         task.inertia = torch.tensor([5.0, 1.0, 3.0])
-        task.put_best_in_front()
+        task.sort_by_inertia()
     assert task.net.centroids[:, 0, 0].tolist() == [1, 2, 0]
     assert task.inertia is None, "each epoch anew"
 
@@ -228,7 +228,7 @@ def test_invalid_options(tmp_path: Path) -> None:
         (("trainer.gradient_clip_val=1",), "gradient_clip_val=1: Clustering learns without gradients"),
         (("trainer.accumulate_grad_batches=2",), "use task.update=batch"),
         (("net.num_clusters=500",), "net.num_clusters=500, but k-means.. has"),
-        (("lr_find=true",), "lr_find is for tasks with one optimizer"),
+        (("lr_find=true",), "lr_find needs a task with one optimizer"),
     ):
         with pytest.raises(UserError, match=message):
             run(tmp_path, "model=kmeans", "data=iris", *overrides)
@@ -248,6 +248,8 @@ def test_values_are_clustered_too(tmp_path: Path) -> None:
         ("waiting", (torch.zeros(2, 2),)),
         ("waiting", torch.zeros(())),
         ("waiting", (None,)),
+        ("waiting", torch.zeros(9, 5)),
+        ("inertia", (torch.zeros(2),)),
     ],
 )
 def test_what_a_checkpoint_carries_must_be_of_these_centroids(name: str, value: Any) -> None:
@@ -256,5 +258,5 @@ def test_what_a_checkpoint_carries_must_be_of_these_centroids(name: str, value: 
     good: dict[str, Any] = {"inertia": torch.zeros(2), "waiting": (torch.zeros(9, 5),)}
     good["statistics"] = (torch.zeros(2, 3, 4), torch.zeros(2, 3), torch.zeros(2))
     for key in good:
-        assert [task.misfit_of_carried(key, stored) for stored in (good[key], None, ())] == [None] * 3
-    assert task.misfit_of_carried(name, value) is not None
+        assert [task.carried_state_mismatch(key, stored) for stored in (good[key], None, ())] == [None] * 3
+    assert task.carried_state_mismatch(name, value) is not None

@@ -12,12 +12,12 @@ import lightning.pytorch as pl
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Outcome
+from small_runs import Outcome
 from torch import Tensor
 
 from dlzoo.commands import evaluate
 from dlzoo.config import compose as config
-from dlzoo.data.text.loaders import FEWEST
+from dlzoo.data.text.loaders import MIN_PASSAGES
 from dlzoo.data.text.stream import TextFile
 from dlzoo.errors import SpecError, UserError
 from dlzoo.layers.basic import num_parameters
@@ -143,7 +143,7 @@ def test_the_perplexity_is_that_of_the_whole_text(batch_size: int, tmp_path: Pat
     data.eval_batch_size = batch_size
     metrics = fit(task, data, max_epochs=1).callback_metrics
     tokens = data.arrays("val")
-    length = min(data.eval_num_steps, -(-(len(tokens) - 1) // FEWEST))
+    length = min(data.eval_num_steps, -(-(len(tokens) - 1) // MIN_PASSAGES))
     losses = []
     for start in range(0, len(tokens) - 1, length):
         passage = tokens[start : start + length + 1]
@@ -235,7 +235,7 @@ def test_equal_seeds_give_equal_weights(train: Callable[..., Outcome], tmp_path:
 def test_texts_with_classes_need_other_models(train: Callable[..., Outcome], tmp_path: Path) -> None:
     done = train("model=char_rnn", "data=imdb", f"data_dir={tmp_path}")
     assert done.code == 2
-    assert "char_rnn learns next tokens, but data=imdb gives classes; texts with classes go to: bilstm" in done.err
+    assert "char_rnn learns next tokens, but data=imdb gives classes; models for texts with classes: bilstm" in done.err
     done = train("model=text_cnn", "data=text_file", f"data.path={book(tmp_path)}")
-    assert "text_cnn learns classes, but data=text_file gives next tokens; texts with next tokens go to" in done.err
+    assert "text_cnn learns classes, but data=text_file gives next tokens; models for texts with next" in done.err
     assert config.compose(["model=word_rnn"]).trainer.gradient_clip_val == 1.0

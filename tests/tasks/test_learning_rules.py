@@ -65,6 +65,30 @@ def test_one_unit_is_corrected_where_it_is_wrong(monkeypatch: pytest.MonkeyPatch
     assert task.net.linear.bias.tolist() == [0.5]
 
 
+def test_a_margin_also_corrects_what_is_narrowly_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, tracked = perceptron(2, monkeypatch)
+    with torch.no_grad():
+        task.net.linear.weight.copy_(torch.tensor([[1.0, 0.0]]))
+    x = torch.tensor([[2.0, 0.0], [3.0, 0.0], [-2.0, 1.0], [-4.0, 0.0]])
+    y = torch.tensor([1, 1, 0, 0])
+    task.training_step((x, y), 0)
+    assert task.net.linear.weight.tolist() == [[1.0, 0.0]], "all are right"
+    task.margin = 3.0
+    task.training_step((x, y), 1)
+    assert task.net.linear.weight.tolist() == [[1.0 + 0.5 * (2 + 2), -0.5]], "3 is not closer to zero than the margin"
+    assert task.net.linear.bias.tolist() == [0.0]
+    assert float(tracked["accuracy"]) == 1.0
+
+
+def test_units_decide_without_probabilities(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, _ = perceptron(3, monkeypatch)
+    with torch.no_grad():
+        task.net.linear.bias.copy_(torch.tensor([-1.0, 0.1, 0.0]))
+    assert task.predict(torch.zeros(2, 2)).tolist() == [[0.0, 1.0, 0.0]] * 2
+    assert not task.predicted_target.classes.has_probabilities
+    assert task.predict(torch.full((1, 2), float("nan"))).isnan().all()
+
+
 def test_each_of_several_classes_has_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     task, tracked = perceptron(3, monkeypatch)
     task.training_step((torch.tensor([[1.0, 2.0], [4.0, 0.0]]), torch.tensor([2, 0])), 0)
@@ -82,7 +106,7 @@ def test_the_rule_uses_standardised_inputs(monkeypatch: pytest.MonkeyPatch) -> N
 def test_manual_optimization_without_loss_options(monkeypatch: pytest.MonkeyPatch) -> None:
     task, _ = perceptron(2, monkeypatch)
     assert not task.automatic_optimization
-    assert {*arguments(PerceptronRule)} == {"net", "spec", "optimizer", "scheduler"}, "what it would ignore"
+    assert {*arguments(PerceptronRule)} == {"net", "spec", "margin", "optimizer", "scheduler"}, "what it would ignore"
 
 
 def test_rows_are_weighted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +190,7 @@ def test_epsilon_is_annealed_linearly() -> None:
         task.num_steps = steps
         results.append(task.epsilon)
     assert results == pytest.approx([0.9, 0.7, 0.5, 0.1, 0.1])
-    assert task.figures() == {"epsilon": pytest.approx(0.1)}
+    assert task.extra_metrics() == {"epsilon": pytest.approx(0.1)}
     assert (q_learning().epsilon, q_learning().gamma, q_learning().epsilon_steps) == (1.0, 0.99, 10_000)
 
 
@@ -263,7 +287,8 @@ def test_episodes_of_all_batches_are_one_mean(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(task, "log_dict", lambda metrics, **_: logged.update(metrics))
     task._episodes = [(np.array([1.0, 2.0]), np.array([10, 20])), (np.array([6.0]), np.array([60]))]
     task.on_validation_epoch_end()
-    assert logged == pytest.approx({"val/return": 3, "val/return_std": 7**0.5, "val/length": 30})
+    extremes = {"val/return_min": 1, "val/return_max": 6}
+    assert logged == pytest.approx({"val/return": 3, "val/return_std": 7**0.5, "val/length": 30, **extremes})
     task._episodes.append((np.array([5.0]), np.array([50])))
     task.on_test_epoch_end()
     assert logged["test/return"] == 5

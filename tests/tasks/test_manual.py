@@ -115,6 +115,14 @@ def test_a_step_counts_once_and_accumulated_batches_are_one(kind: type[ManualTas
     assert point(whole).norm() > 0.01
 
 
+@pytest.mark.parametrize("kind", [ByGradient, Sum, BySums])
+@pytest.mark.parametrize("num_batches", [2, 3])  # of 12, 12 and 8 rows: a last step of one batch, a smaller last batch
+def test_each_row_of_a_step_counts_the_same(kind: type[ManualTask], num_batches: int) -> None:
+    whole = fit(kind, 12 * num_batches, max_epochs=2)
+    parts = fit(kind, 12, accumulate_grad_batches=num_batches, max_epochs=2)
+    torch.testing.assert_close(point(whole), point(parts))
+
+
 @pytest.mark.parametrize("kind", [ByGradient, BySums])
 def test_the_last_batches_of_an_epoch_form_a_step(kind: type[ManualTask]) -> None:
     assert fit(kind, 4, accumulate_grad_batches=3).global_step == 3  # of 8 batches
@@ -138,7 +146,7 @@ def test_a_gradient_is_the_sum_or_the_mean_of_the_step() -> None:
 
 def test_rows_that_count_on_another_rank_contribute_nothing() -> None:
     task: Any = ByGradient(Centre(), SPEC)
-    task.share = 0.0
+    task.rank_weight = 0.0
     for reduction in ("sum", "mean"):
         task.add_gradient(task.net.point, torch.ones(2), reduction=reduction)
         assert task.net.point.grad.tolist() == [0, 0]
@@ -221,9 +229,9 @@ def test_options_without_effect_are_rejected() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["model=random", "data=cartpole", "optimizer=adam"], "optimizer: RandomPlay learns without an optimizer"),
+        (["model=random", "data=cartpole", "optimizer=adam"], "optimizer: RandomAgent learns without an optimizer"),
         (["model=random", "data=cartpole", "optimizer.lr=1"], "optimizer=none, but optimizer.lr is set"),
-        (["model=random", "data=cartpole", "scheduler=step"], "scheduler: RandomPlay learns without an optimizer"),
+        (["model=random", "data=cartpole", "scheduler=step"], "scheduler: RandomAgent learns without an optimizer"),
         (["model=q_table", "data=taxi", "optimizer=adam"], "use optimizer=sgd"),
         (["model=q_table", "data=taxi", "optimizer=momentum"], "use optimizer=sgd"),
         (["model=mlp", "data=iris", "optimizer=none"], "model=mlp needs one"),

@@ -150,10 +150,7 @@ def test_options_for_no_target_are_refused(options: dict[str, Any], message: str
 
 
 def test_options_by_name_need_named_targets() -> None:
-    with pytest.raises(UserError, match=r"task\.loss_weights=.* is given by names, but this data gives one target"):
+    with pytest.raises(
+        UserError, match=r"task\.loss_weights=.* is given by names, but there is one output for one target"
+    ):
         Supervised(Shown(), TableSpec((Column("a"),), Values(("y",))), loss_weights={"y": 1.0})
-
-
-def test_such_a_model_is_not_exported() -> None:
-    with pytest.raises(UserError, match="several named inputs or targets cannot be exported"):
-        Supervised(Shown(), spec_of()).export_views()["model"]()

@@ -17,7 +17,9 @@ from dlzoo.data.loaders import Arrays
 from dlzoo.errors import SpecError, UserError
 from dlzoo.nets.base import Net
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
+from dlzoo.specs.batch import Batch
 from dlzoo.specs.inputs import Column, TableSpec
+from dlzoo.specs.named import Targets
 from dlzoo.specs.targets import Classes, Values
 from dlzoo.tasks.running_mean import RunningMean
 from dlzoo.tasks.supervised import Classification, Regression, Supervised
@@ -103,15 +105,13 @@ RIGHT = [1, 1, 1, 0, 0, 0, 1]
 @pytest.mark.parametrize("class_weights", [None, [1.0, 3.0]], ids=["plain", "class weights"])
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "sample weights"])
 def test_the_loss_and_the_accuracy_of_classes(tmp_path: Path, class_weights: Any, weighted: bool) -> None:
-    """Weights change the loss and not the accuracy."""
+    """Sample weights change the loss that is reported, class weights only the one that is minimised; neither changes
+    the accuracy."""
     logits = torch.tensor([[log(p), log(1 - p)] for p in P])
     rows = Arrays(logits, torch.tensor(LABELS), torch.tensor(SAMPLE_WEIGHTS) if weighted else None)
     results = measured(tmp_path, rows, CLASSES, class_weights=class_weights)
     losses = [-log((p, 1 - p)[label]) for p, label in zip(P, LABELS, strict=True)]
-    weights = [
-        (class_weights[label] if class_weights else 1) * (w if weighted else 1)
-        for w, label in zip(SAMPLE_WEIGHTS, LABELS, strict=True)
-    ]
+    weights = SAMPLE_WEIGHTS if weighted else [1.0] * 7
     for split, num in (("train", 7), ("val", 7), ("test", 5)):
         total = sum(w * loss for w, loss in zip(weights[:num], losses, strict=False))
         assert results[f"{split}/loss"] == pytest.approx(total / sum(weights[:num]), rel=1e-5)
@@ -181,16 +181,94 @@ def test_default_losses() -> None:
         focal = task_with(Identity(), CLASSES, loss="focal", **options).loss(logits, labels).item()
         assert focal == pytest.approx((log(4 / 3) / 4**gamma + log(2) / 2**gamma) / 2)
     assert task_with(Identity(), loss="huber").loss(OUTPUT, TARGET).item() == (0.5 + 1.5) / 2
-    assert task_with(Identity(), loss_weights=(0.5,)).loss((OUTPUT,), TARGET).item() == 1.25
-    assert task_with(Identity()).loss((OUTPUT,), TARGET).item() == 2.5
 
 
-def test_auxiliary_outputs_are_weighted() -> None:
-    task = task_with(Identity(), loss_weights=(1.0, 0.25))
-    both = (OUTPUT, OUTPUT + 1)  # squares of the second: 4 and 9
-    assert task.loss(both, TARGET).item() == 2.5 + 0.25 * 6.5
-    with pytest.raises(UserError, match=r"the net has 3 outputs, but task\.loss_weights=\[1\.0, 0\.25\]"):
-        task.loss((*both, OUTPUT), TARGET)
+class Outputs(Net):
+    """Its input, and one more: as another output, or in training only."""
+
+    def __init__(self, in_training: bool) -> None:
+        super().__init__()
+        self.in_training = in_training
+        self.output_names = () if in_training else ("main", "other")
+        self.training_outputs = ("other",) if in_training else ()
+
+    def forward(self, x: Tensor) -> Any:
+        both = {"" if self.in_training else "main": x, "other": x + 1}
+        return both if self.training or not self.in_training else x
+
+
+BOTH = {"main": OUTPUT, "other": OUTPUT + 1}  # squares of the second: 4 and 9
+
+
+def test_outputs_for_one_target_are_weighted_by_name() -> None:
+    task = task_with(Outputs(in_training=False), loss_weights={"other": 0.25})
+    assert task.loss(BOTH, TARGET).item() == 2.5 + 0.25 * 6.5
+    task = task_with(Outputs(in_training=False), loss={"other": "mae"}, loss_weights={"main": 2.0, "other": 0.5})
+    assert task.loss(BOTH, TARGET).item() == 2 * 2.5 + 0.5 * 2.5
+    assert task_with(Outputs(in_training=False), loss="mae").loss(BOTH, TARGET).item() == 1.5 + 2.5
+
+
+def test_each_output_for_one_target_has_its_metrics() -> None:
+    task = task_with(Outputs(in_training=False), loss_weights={"main": 0.75, "other": 0.25}).eval()
+    logged: dict[str, Tensor] = {}
+    task.log_dict = logged.update  # type: ignore[assignment,method-assign]
+    found = task.measure(Batch(OUTPUT, TARGET))
+    task.log_split("test")
+    assert {name: logged[f"test/{name}"].item() for name in ("loss", "main/loss", "other/loss", "other/mae")} == {
+        "loss": 0.75 * 2.5 + 0.25 * 6.5, "main/loss": 2.5, "other/loss": 6.5, "other/mae": 2.5,
+    }  # fmt: skip
+    assert found["loss"].item() == logged["test/loss"].item()
+    assert found["output"].keys() == found["target"].keys() == {"main", "other"}
+    assert task.monitor == ("val/main/rmse", "min")
+    assert task.predict(OUTPUT).keys() == task.predicted_target.by_name.keys() == {"main", "other"}
+
+
+def test_an_output_of_training_only_is_neither_measured_nor_predicted() -> None:
+    task = task_with(Outputs(in_training=True), loss_weights={"other": 0.25})
+    logged: dict[str, Any] = {}
+    task.log_step = lambda count, **means: logged.update(means)  # type: ignore[method-assign]
+    assert task.train().training_step(Batch(OUTPUT, TARGET), 0).item() == 2.5 + 0.25 * 6.5
+    assert {name: value.item() for name, value in logged.items()} == {"loss": 2.5 + 0.25 * 6.5, "other/loss": 6.5}
+    task.log_dict = logged.update  # type: ignore[assignment,method-assign]
+    assert task.eval().measure(Batch(OUTPUT, TARGET))["loss"].item() == 2.5
+    task.log_split("test")
+    assert {name for name in logged if name.startswith("test/")} == {"test/loss", "test/rmse", "test/mae", "test/r2"}
+    assert torch.equal(task.predict(OUTPUT), OUTPUT)
+    assert task.predicted_target is task.spec.target
+    assert task.monitor == ("val/rmse", "min")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ((OUTPUT, OUTPUT), "returns a tuple; return a tensor, or of several outputs a dict by the names in"),
+        ({"main": OUTPUT}, "returns the outputs 'main', but"),
+        (OUTPUT, "returns the outputs 'main', but"),
+        ({**BOTH, "third": OUTPUT}, "returns the outputs 'main', 'other', 'third', but"),
+    ],
+)
+def test_outputs_are_those_that_the_net_names(outputs: Any, message: str) -> None:
+    with pytest.raises(UserError, match=f"Outputs {message}"):
+        task_with(Outputs(in_training=False)).loss(outputs, TARGET)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loss_weights": [0.9, 0.1]}, r"each output has its own weight \(main, other\).*=\{main: …\}"),
+        ({"loss_weights": {"mein": 1.0}}, "there is no output mein; did you mean 'main'"),
+        ({"loss_weights": {"main": 0, "other": 0}}, "nothing to learn"),
+    ],
+)
+def test_weights_of_no_output_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        task_with(Outputs(in_training=False), **options)
+
+
+def test_several_outputs_learn_one_target() -> None:
+    targets = Targets.of({"price": VALUES, "coast": CLASSES})
+    with pytest.raises(SpecError, match=r"\(main, other\) learn one target, but the data gives several: price, coast"):
+        Supervised(Outputs(in_training=False), TableSpec((Column("a"),), targets))
 
 
 def small_net() -> nn.Sequential:
@@ -253,13 +331,12 @@ def test_measuring_keeps_no_activities() -> None:
 
 def test_the_training_measures_are_those_of_the_main_output() -> None:
     logits = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
-    net = nn.Identity()
-    task = task_with(net, CLASSES, 2, loss_weights=(1.0, 0.5))
-    task.forward = lambda x: (logits, -logits)  # type: ignore[method-assign]
+    task = task_with(Outputs(in_training=True), CLASSES, 2, loss_weights={"other": 0.5})
+    task.forward = lambda x: {"": logits, "other": -logits}  # type: ignore[method-assign]
     tracked: dict[str, float] = {}
     task.log_step = lambda count, **means: tracked.update(means)  # type: ignore[method-assign]
     task.training_step((logits, torch.tensor([1, 1])), 0)
-    assert float(tracked["accuracy"]) == 1.0
+    assert (float(tracked["accuracy"]), float(tracked["other/accuracy"])) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -281,6 +358,26 @@ def test_the_monitored_metric_is_the_objective_s() -> None:
 
 
 # Optimizers and schedules
+
+
+def trained(batch_size: int, num_batches: int) -> Tensor:
+    """The weights of softmax regression after an epoch on eight rows in steps of so many batches."""
+    x = torch.randn(8, 2, generator=torch.Generator().manual_seed(1))
+    data = Rows(Arrays(x, torch.arange(8) % 2), CLASSES)
+    data.batch_size = batch_size
+    torch.manual_seed(0)
+    task = task_with(nn.Linear(2, 2), CLASSES, optimizer=lambda p: torch.optim.SGD(p, lr=1.0), l2=0.1)
+    trainer = pl.Trainer(
+        max_epochs=1, accumulate_grad_batches=num_batches, limit_val_batches=0, accelerator="cpu", logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(task, data)
+    return torch.cat([p.detach().flatten() for p in task.net.parameters()])
+
+
+@pytest.mark.parametrize("num_batches", [2, 3])  # of 3, 3 and 2 rows: a last step of one batch, a smaller last batch
+def test_each_row_of_a_step_counts_the_same(num_batches: int) -> None:
+    torch.testing.assert_close(trained(3, num_batches), trained(3 * num_batches, 1))
 
 
 class Told:
@@ -334,3 +431,31 @@ def test_inputs_are_standardised_unless_the_net_does_so() -> None:
     assert Supervised(as_net(nn.Identity()), spec)(torch.tensor([[7.0]])).item() == 2.0
     net = as_net(nn.Identity(), standardizes_inputs=True)
     assert Supervised(net, spec)(torch.tensor([[7.0]])).item() == 7.0
+
+
+def validate(task: Supervised, *logits: list[list[float]]) -> list[str]:
+    """A validation of these batches, and what the task then says."""
+    task.log_dict = lambda *_, **__: None  # type: ignore[method-assign,assignment]
+    for rows in logits:
+        x = torch.tensor(rows)
+        task.validation_step(Batch(x, torch.arange(len(x)) % 2), 0)
+    task.on_validation_epoch_end()
+    return list(task.diagnostics())
+
+
+A, B = [2.0, 0.0], [0.0, 2.0]
+
+
+def test_a_net_that_calls_all_rows_alike_is_named_from_the_second_validation_on() -> None:
+    task = task_with(Identity(), CLASSES, 2)
+    assert validate(task, [A, A], [A]) == []
+    (problem,) = validate(task, [A, A], [A])
+    assert problem.startswith("val/accuracy: all validation rows are predicted as 'a'")
+    assert "optimizer.lr" in problem
+    assert validate(task, [A, A], [B]) == []
+    assert validate(task, [B, B]) == [], "once more it is the first in a row"
+
+
+def test_one_validation_row_says_nothing_of_a_net() -> None:
+    task = task_with(Identity(), CLASSES, 2)
+    assert validate(task, [A]) + validate(task, [A]) + validate(task, [A]) == []

@@ -16,7 +16,8 @@ from dlzoo.distributed import collectives as gathering
 from dlzoo.errors import UserError
 from dlzoo.specs.inputs import Column, TableSpec
 from dlzoo.specs.targets import Values
-from dlzoo.tasks.base import Task, stop_searching_for_cuda
+from dlzoo.tasks.base import Task
+from dlzoo.tasks.optimization import stop_searching_for_cuda
 from dlzoo.tasks.running_mean import RunningMean
 
 SPEC = TableSpec((Column("x"),), Values(("y",)))
@@ -45,7 +46,7 @@ def trainer_with(**answers: Any) -> SimpleNamespace:
         "loggers": [], "log_every_n_steps": 3, "global_step": 0, "current_epoch": 2, "optimizers": [optimizer],
         "world_size": 1, "strategy": strategy, "callback_metrics": {"val/loss": torch.tensor(0.5)},
         "fit_loop": SimpleNamespace(epoch_progress=progress), "train_dataloader": None, "lr_scheduler_configs": [],
-        "ckpt_path": None, "enable_validation": True,
+        "ckpt_path": None, "enable_validation": True, "accumulate_grad_batches": 1,
     }  # fmt: skip
     return SimpleNamespace(**common | answers)
 
@@ -59,13 +60,13 @@ def task_in(trainer: Any, cls: type[Task] = Task) -> Any:
 def test_task_defaults() -> None:
     task = Task(as_net(nn.Linear(1, 1)), SPEC)
     assert task.spec is SPEC
-    assert (task.monitor, task.carried_state, task.has_parts, task.goes_on_within_epochs) == (
+    assert (task.monitor, task.carried_state, task.has_parts, task.resumes_mid_epoch) == (
         ("val/loss", "min"),
         (),
         False,
         True,
     )
-    assert (task.step_skipped, task.skipped_steps, task.share) == (False, 0, 1.0)
+    assert (task.step_skipped, task.skipped_steps, task.rank_weight) == (False, 0, 1.0)
     assert (task.train_means, task.last_metrics) == ({}, {})
 
 
@@ -91,7 +92,7 @@ def test_rows_that_count_on_another_rank_are_not_counted_here(monkeypatch: pytes
     monkeypatch.setattr(Task, "global_step", 1)
     task = task_in(trainer_with())
     task.log_step(2, loss=torch.tensor(1.0))
-    task.share = 0.0
+    task.rank_weight = 0.0
     task.log_step(2, loss=torch.tensor(9.0))
     assert task.running_loss == 1.0
 
@@ -170,12 +171,12 @@ def gradient(task: Any, value: float) -> float:
 
 def test_gradients_are_weighted_by_rows_and_non_finite_losses_reach_all_ranks() -> None:
     alone = task_in(trainer_with())
-    alone.share = 0.5
+    alone.rank_weight = 0.5
     assert gradient(alone, 1.0) == 3.0
     one_of_two = task_in(trainer_with(world_size=2))
-    one_of_two.share = 0.5
+    one_of_two.rank_weight = 0.5
     assert gradient(one_of_two, 1.0) == 1.5
-    one_of_two.share = 0.0
+    one_of_two.rank_weight = 0.0
     assert gradient(one_of_two, 1.0) == 0.0
     assert math.isnan(gradient(one_of_two, float("inf")))
 
@@ -197,16 +198,16 @@ def test_ranks_resuming_from_different_steps_are_rejected(monkeypatch: pytest.Mo
 
 
 def test_the_fraction_of_a_batch_is_the_loader_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    loader = SimpleNamespace(shares=[1.2, 0.8], places=lambda batch_idx: (torch.tensor([3, 1]), 4))
+    loader = SimpleNamespace(rank_weights=[1.2, 0.8], positions=lambda batch_idx: (torch.tensor([3, 1]), 4))
     task = task_in(trainer_with(world_size=2, train_dataloader=loader))
     task._shared = torch.Generator().manual_seed(0)
     task.on_train_batch_start(None, 1)
-    assert task.share == 0.8
+    assert task.rank_weight == 0.8
     whole = torch.rand(4, generator=torch.Generator().manual_seed(0))
     assert task.noise.uniform((2,), torch.device("cpu")).tolist() == [whole[3], whole[1]], "the noise of its own rows"
     alone = task_in(trainer_with(train_dataloader=loader))
     alone.on_train_batch_start(None, 1)
-    assert alone.share == 1.0
+    assert alone.rank_weight == 1.0
 
 
 # Checkpoints
@@ -326,3 +327,12 @@ def test_the_cuda_check_is_cached_without_a_gpu(has_gpu: bool, monkeypatch: pyte
     task.configure_optimizers()
     assert ("PYTORCH_NVML_BASED_CUDA_CHECK" in os.environ) == has_gpu
     stop_searching_for_cuda()  # again
+
+
+def test_a_count_that_was_read_before_a_batch_stays() -> None:
+    """`on_nan=skip` puts it back after a step that is skipped."""
+    mean = RunningMean()
+    mean.add(torch.tensor(1.0), torch.tensor(2.0))
+    before = mean.count
+    mean.add(torch.tensor(3.0), torch.tensor(2.0))
+    assert (float(before), float(mean.count), mean.read()) == (2.0, 4.0, 2.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Outcome
+from small_runs import Outcome
 
 from dlzoo.training.tuning.lr_finder import HIGHEST, LOWEST, NUM_STEPS, RangeTest
 from dlzoo.utils import checkpoint_files
@@ -60,9 +60,9 @@ def test_the_rate_found_is_used_and_remembered(train: Train, tmp_path: Path) -> 
     assert same(used, weights(tmp_path))
     assert train(*QUICK, "optimizer=sgd").code == 0
     assert not same(used, weights(tmp_path))
-    card = checkpoint_files.read(folder / "checkpoints" / "last.ckpt")["dlzoo"]
-    assert f"lr: {rate}" in card["config"]
-    assert "lr_find=use" not in card["overrides"]
+    manifest = checkpoint_files.read(folder / "checkpoints" / "last.ckpt")["dlzoo"]
+    assert f"lr: {rate}" in manifest["config"]
+    assert "lr_find=use" not in manifest["overrides"]
     again = train(f"ckpt={folder / 'checkpoints' / 'last.ckpt'}", "trainer.max_epochs=3")
     assert again.code == 0, again.err
     assert "lr_find" not in again.out

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Outcome
 from killing import FORKS, main_in
+from small_runs import Outcome
 
 from dlzoo.config import instantiate as build
 from dlzoo.tasks.supervised import Supervised
 from dlzoo.training import out_of_memory as memory
 from dlzoo.training.tuning import batch_size
-from dlzoo.training.tuning.batch_size import Search, Tried
+from dlzoo.training.tuning.batch_size import Search, Trial
 from dlzoo.utils import checkpoint_files
 from dlzoo.utils import memory as free_memory
 
@@ -52,7 +52,7 @@ def test_the_message_says_what_was_tried_and_what_to_change(train: Train, tmp_pa
     fits(40)
     done = train(*PLAIN, "data.batch_size=64")
     assert done.code == 1
-    assert "error: out of memory on cpu in training with data.batch_size=64: 1.50 GiB more were asked for" in done.err
+    assert "error: out of memory on cpu in training with data.batch_size=64: 1.50 GiB more were requested" in done.err
     assert "lower data.batch_size, or let data.batch_size=auto choose it" in done.err
     assert "Traceback" not in done.err
     results = json.loads((folder_in(tmp_path) / "results.json").read_text())
@@ -69,7 +69,7 @@ def test_a_batch_of_the_validation_is_another_key(train: Train, monkeypatch: pyt
     monkeypatch.setattr(Supervised, "measure", measure)
     done = train(*PLAIN, "data.eval_batch_size=77")
     assert done.code == 1
-    assert "in validation or test with data.eval_batch_size=77: 3.0 MiB more were asked for" in done.err
+    assert "in validation or test with data.eval_batch_size=77: 3.0 MiB more were requested" in done.err
     assert "auto" not in done.err
 
 
@@ -82,14 +82,14 @@ def test_it_can_run_out_before_training(place: str, train: Train, monkeypatch: p
     done = train(*PLAIN)
     assert done.code == 1
     assert "error: out of memory before training" in done.err
-    assert "3.73 GiB more were asked for" in done.err
+    assert "3.73 GiB more were requested" in done.err
     assert "Traceback" not in done.err
 
 
 def test_other_errors_are_not_taken_for_it() -> None:
     assert not free_memory.is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert free_memory.is_out_of_memory(MemoryError("Unable to allocate 3.73 GiB for an array"))
-    assert memory.amount_asked("Unable to allocate 4.00 GiB for an array") == 4 * 2**30
+    assert memory.requested_bytes("Unable to allocate 4.00 GiB for an array") == 4 * 2**30
 
 
 @pytest.mark.parametrize(("most", "size"), [(100, 64), (40, 32), (5, 4)])
@@ -101,21 +101,21 @@ def test_auto_takes_what_fits(most: int, size: int, train: Train, tmp_path: Path
     folder = folder_in(tmp_path)
     assert json.loads((folder / "results.json").read_text())["batch_size"] == size
     assert f"batch_size: {size}\n" in (folder / ".hydra" / "config.yaml").read_text()
-    card = checkpoint_files.read(folder / "checkpoints" / "last.ckpt")["dlzoo"]
-    assert f"  batch_size: {size}\n" in card["config"]
-    assert "data.batch_size=auto" not in card["overrides"]
+    manifest = checkpoint_files.read(folder / "checkpoints" / "last.ckpt")["dlzoo"]
+    assert f"  batch_size: {size}\n" in manifest["config"]
+    assert "data.batch_size=auto" not in manifest["overrides"]
 
 
 @pytest.fixture
 def steady(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice the rows are twice as fast: only memory and rows bound the size."""
-    measured = batch_size.measured
+    measure = batch_size.measure
 
-    def by_size(size: int, *rest: Any) -> Tried | None:
-        found = measured(size, *rest)
-        return found and Tried(size, float(size), found.num_bytes)
+    def by_size(size: int, *rest: Any) -> Trial | None:
+        trial = measure(size, *rest)
+        return trial and Trial(size, float(size), trial.num_bytes)
 
-    monkeypatch.setattr(batch_size, "measured", by_size)
+    monkeypatch.setattr(batch_size, "measure", by_size)
 
 
 def test_the_run_with_auto_is_the_run_with_the_number(train: Train, tmp_path: Path, fits: Any, steady: None) -> None:
@@ -141,8 +141,8 @@ def test_a_size_leaves_ten_steps_to_an_epoch(train: Train, steady: None) -> None
 
 def test_the_smallest_that_is_nearly_as_fast_is_taken() -> None:
     rates = {16: 100.0, 32: 180.0, 64: 195.0, 128: 198.0, 256: 200.0}
-    assert Search([Tried(size, rate, 0) for size, rate in rates.items()]).size == 32
-    assert Search([Tried(size, size, 0) for size in (16, 32, 64)]).size == 64
+    assert Search([Trial(size, rate, 0) for size, rate in rates.items()]).size == 32
+    assert Search([Trial(size, size, 0) for size in (16, 32, 64)]).size == 64
 
 
 def test_memory_that_would_run_out_is_not_tried(train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -150,11 +150,11 @@ def test_memory_that_would_run_out_is_not_tried(train: Train, monkeypatch: pytes
     monkeypatch.setattr(memory, "available", lambda device: 1000 * 2**20)
     sizes = []
 
-    def measured(size: int, *_: Any) -> Tried:
+    def measure(size: int, *_: Any) -> Trial:
         sizes.append(size)
-        return Tried(size, float(size), 9 * 2**20 * size)
+        return Trial(size, float(size), 9 * 2**20 * size)
 
-    monkeypatch.setattr(batch_size, "measured", measured)
+    monkeypatch.setattr(batch_size, "measure", measure)
     done = train(*PLAIN, "data.batch_size=auto")
     assert sizes == [16, 32, 64], "of 1000 MiB 128 rows would take 1152, and 64 take 576"
     assert "training with 64; 128 rows would take too much of 1000.0 MiB of memory" in done.out
@@ -164,8 +164,8 @@ def test_memory_that_would_run_out_is_not_tried(train: Train, monkeypatch: pytes
     ("words", "message"),
     [
         (("model=dqn", "data=cartpole"), "see task.batch_size"),
-        (("model=gru", "data=air_passengers", "net.stateful=true"), "consecutive windows are cut by it"),
-        (("model=mlp", "data=digits", "data.batch_size=autto"), "must be a whole number"),
+        (("model=gru", "data=air_passengers", "net.stateful=true"), "consecutive windows are cut by the batch size"),
+        (("model=mlp", "data=digits", "data.batch_size=autto"), "must be an integer"),
     ],
 )
 def test_where_it_cannot_be_found(words: tuple[str, ...], message: str, train: Train) -> None:
@@ -198,7 +198,7 @@ def test_a_real_limit(tmp_path: Path) -> None:
     code, said = under_limit(tmp_path / "much", [*words, "data.batch_size=2000"], 250)
     assert code == 1, said
     assert "out of memory on cpu in training with data.batch_size=2000" in said
-    assert "MiB more were asked for" in said
+    assert "MiB more were requested" in said
     assert "Traceback" not in said
     code, said = under_limit(tmp_path / "auto", [*words, "data.batch_size=auto"], 250)
     assert code == 0, said

@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Outcome
-from small_runs import Terminal
+from small_runs import Outcome, Terminal
 from torch import Tensor, nn
 
 from dlzoo.commands import rerun_step
 from dlzoo.data.tables.synthetic import Synthetic
 from dlzoo.nets import mlp
-from dlzoo.tasks import base
+from dlzoo.tasks import optimization
 from dlzoo.training.nan_guard import guard as finite
 from dlzoo.utils import checkpoint_files
 
@@ -99,7 +98,7 @@ def num_train(train: Train) -> int:
     from dlzoo.config import compose as config
     from dlzoo.config import instantiate as build
 
-    data = build.build_data(config.compose(BLOBS))
+    data = build.build_data(config.compose(BLOBS).data)
     data.setup("fit")
     return data.arrays("train").num_rows  # type: ignore[attr-defined]
 
@@ -140,7 +139,7 @@ def test_a_target_that_is_not_finite_is_named(train: Train, spoil: Any) -> None:
     done = train(*BLOBS, "data.kind=friedman")
     assert done.code == 1
     assert "the loss is inf; first in the target of the batch" in done.err
-    assert "inf in 1 of 32 numbers, of row 3 of train" in done.err
+    assert "inf in 1 of 32 values, of row 3 of train" in done.err
 
 
 @pytest.mark.parametrize(
@@ -228,13 +227,13 @@ def test_a_skipped_step_changes_nothing(
     words = (*BLOBS, f"optimizer={optimizer}", "scheduler=exponential", "trainer.max_epochs=1", SKIP)
     words = (*words, "net.norm=batch", "callbacks=[history,checkpoint,ema]", "callbacks.ema.decay=0.5")
     rows = num_train(train)
-    plan = base.Plan  # a schedule goes by the number of batches, of which the second run has one less
-    monkeypatch.setattr(base, "Plan", lambda total, each, *watched: plan(20, 20, *watched))
+    plan = optimization.Plan  # a schedule goes by the number of batches, of which the second run has one less
+    monkeypatch.setattr(optimization, "Plan", lambda total, each, *watched: plan(20, 20, *watched))
     spoil(17)
     done = train(*words)
     assert done.code == 0, done.err
-    assert "1 step was left out" in done.out
-    assert done.err.count("the step is left out") == 1
+    assert "1 step was skipped" in done.out
+    assert done.err.count("the step is skipped") == 1
     folder = folder_in(tmp_path)
     with (folder / "skipped_steps.csv").open() as file:
         (line,) = csv.DictReader(file)
@@ -272,11 +271,11 @@ def test_one_bad_batch_spoils_the_step_that_it_belongs_to(train: Train, tmp_path
 def test_too_many_on_end_stop_the_run(train: Train, tmp_path: Path, odd_net: Any) -> None:
     done = train(*BLOBS, odd_net(Grower), SKIP, "skip_limit=3")
     assert done.code == 1
-    assert "4 steps on end had numbers that are not finite; the last was step 1 (epoch 1, batch 4)" in done.err
+    assert "4 steps in a row had non-finite values; the last was step 1 (epoch 1, batch 4)" in done.err
     assert results_in(folder_in(tmp_path))["steps"] == 0
 
 
 def test_wrong_words(train: Train) -> None:
-    assert "on_nan=perhaps: this must be stop or skip" in train(*BLOBS, "on_nan=perhaps").err
+    assert "on_nan=perhaps must be stop or skip" in train(*BLOBS, "on_nan=perhaps").err
     assert "skip_limit=0" in train(*BLOBS, "skip_limit=0").err
     assert "lbfgs" in train(*BLOBS, "optimizer=lbfgs", SKIP).err

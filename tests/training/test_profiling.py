@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Outcome
+from small_runs import Outcome
 
 from dlzoo.training import profiler as profiling
 from dlzoo.training.profiler import StepProfiler
@@ -23,7 +23,7 @@ QUICK = ("trainer=cpu", "logger=none", "callbacks=checkpoint", "profile=true")
 def parts(text: str) -> dict[str, tuple[float, float]]:
     """Milliseconds and share of each part of a step."""
     found = {}
-    for line in text[text.index("a step, mean of") :].split("\n\n")[0].splitlines()[1:]:
+    for line in text[text.index("one step, mean of") :].split("\n\n")[0].splitlines()[1:]:
         *name, ms, share = line.split()
         found[" ".join(name)] = (float(ms), float(share.rstrip("%")))
     return found
@@ -38,8 +38,8 @@ def test_a_run_leaves_a_trace_and_a_table(words: tuple[str, ...], train: Train, 
     (text,) = tmp_path.glob("outputs/*/*/profile.txt")
     assert text.read_text().strip() in done.out
     told = parts(text.read_text())
-    assert list(told) == [*profiling.PARTS, profiling.REST, "the whole"]
-    assert all(told[name][0] > 0 for name in ("loading the batch", "forward and loss", "backward", "optimizer"))
+    assert list(told) == [*profiling.PARTS, profiling.OTHER, "total"]
+    assert all(told[name][0] > 0 for name in ("data loading", "forward and loss", "backward", "optimizer"))
     *own, whole = told.values()
     assert sum(ms for ms, _ in own) == pytest.approx(whole[0], abs=0.02)
     assert sum(share for _, share in own) == pytest.approx(100, abs=0.5)
@@ -91,7 +91,7 @@ def test_time_within_another_action_counts_once(tmp_path: Path, monkeypatch: pyt
     action("[Callback]Film.on_train_batch_end", seconds=32)()
     action("[LightningModule]Supervised.on_train_batch_end", seconds=64)()
     action("[Strategy]SingleDeviceStrategy.validation_step", seconds=1000)()  # between steps
-    spent = {"loading the batch": 1, "forward and loss": 4, "backward": 8, "optimizer": 2, "callbacks": 32}
-    assert profiler.spent == {"moving and augmenting it": 0} | spent
+    spent = {"data loading": 1, "forward and loss": 4, "backward": 8, "optimizer": 2, "callbacks": 32}
+    assert profiler.spent == {"transfer and augmentation": 0} | spent
     assert profiler.total == 127
     assert profiler.num_timed == 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Outcome
+from small_runs import Outcome
 
 from dlzoo.training import results
 from dlzoo.utils import archives

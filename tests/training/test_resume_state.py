@@ -208,3 +208,12 @@ def test_what_fails_while_restoring_is_a_sentence_and_the_disk_is_not() -> None:
             raise error
     with pytest.raises(KeyError), state_checks.restoring(None):  # nothing is restored
         raise KeyError("x")
+
+
+@pytest.mark.parametrize(
+    "value", [torch.zeros(2).to(torch.float8_e4m3fn), torch.zeros(2, device="meta"), torch.zeros(2).int()]
+)
+def test_tensors_that_no_task_carries(value: Any) -> None:
+    state_checks.tensors((torch.zeros(2), None, torch.zeros(2, dtype=torch.bfloat16)), "carried")
+    with pytest.raises(UserError, match=r"carried\[0\]"):
+        state_checks.tensors([value], "carried")

@@ -12,7 +12,7 @@ from killing import FORKS, finish, left_by, main_in, start, when, words_of
 from dlzoo.errors import UserError
 from dlzoo.utils import locks
 
-OVERRIDES = [*words_of("stateful"), "trainer.max_epochs=400"]
+OVERRIDES = [*words_of("stateful"), "trainer.max_epochs=1000000"]  # never done before it is killed
 
 
 def train_with_short_timeout(folder: Path, overrides: list[str]) -> None:
@@ -78,3 +78,9 @@ def test_a_file_system_without_locks_causes_a_warning(
     monkeypatch.setattr("filelock.FileLock.acquire", acquire)
     assert locks.lock(tmp_path) is None
     assert "without locks" in capsys.readouterr().err
+
+
+def test_something_else_in_place_of_the_lock(tmp_path: Path) -> None:
+    (tmp_path / locks.NAME).mkdir()
+    with pytest.raises(UserError, match="cannot be used as a lock"), locks.locked(tmp_path):
+        raise AssertionError("not locked")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dlzoo.data.images.folder import images_in
+from dlzoo.data.images.tree import FolderTree
 from dlzoo.data.text_reader import decode
 from dlzoo.errors import UserError
 from dlzoo.layers.embedding import read_vectors
@@ -48,15 +48,15 @@ def test_links_in_a_ring_end(tmp_path: Path) -> None:
     (tmp_path / "more" / "b.png").touch()
     for name in ("again", "and_again", "more/up"):
         (tmp_path / name).symlink_to(tmp_path)
-    assert {os.path.realpath(path) for path in images_in(tmp_path)} == {
+    assert {os.path.realpath(str(path)) for path in FolderTree().images(tmp_path)} == {
         os.path.realpath(tmp_path / name) for name in ("a.png", "more/b.png")
     }
-    assert len([*images_in(tmp_path)]) == 2
+    assert len([*FolderTree().images(tmp_path)]) == 2
 
 
 @pytest.mark.parametrize(("content", "encoding"), [(b"a+2AA-", "utf-7"), (rb"a\ud800", "unicode_escape")])
 def test_half_of_a_character_is_no_text(content: bytes, encoding: str) -> None:
-    with pytest.raises(UserError, match="half of a character"):
+    with pytest.raises(UserError, match="half of a surrogate pair"):
         decode(content, encoding, "rows.csv")
 
 
@@ -64,3 +64,14 @@ def test_half_of_a_character_in_json() -> None:
     with pytest.raises(UserError, match="half of a character"):
         untrusted.parse_json(r'{"model": "\ud800"}', "results.json")
     assert untrusted.parse_json(r'{"model": "\ud83d\ude00 \u00e9"}', "results.json") == {"model": "\U0001f600 \u00e9"}
+
+
+def test_a_folder_of_samples_is_not_written_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current folder may be a shared run's; a link that the user names is theirs."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "samples").symlink_to("elsewhere")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"samples is a link to another folder .* give output=…"):
+        files.write_folder(None, "output", {"a.png": b""}, default="samples")
+    assert not [*(tmp_path / "elsewhere").iterdir()]
+    assert files.write_folder("samples", "output", {"a.png": b""}, default="x") == Path("samples")

@@ -18,6 +18,7 @@ from dlzoo.callbacks import sample_animation as film
 from dlzoo.checkpoint.load import load_task
 from dlzoo.data.images.digits import Digits
 from dlzoo.metrics import reference_classifier as ruler
+from dlzoo.metrics.examples import BalancedSample
 from dlzoo.visualization import image_grid as tiles
 from dlzoo.visualization import latent as latent_plots
 
@@ -67,6 +68,44 @@ def test_a_new_run_in_an_old_folder_starts_a_new_animation(tmp_path: Path) -> No
     run(tmp_path, *VAE, "trainer.max_epochs=3")
     run(tmp_path, *VAE, "trainer.max_epochs=1")
     assert len(frames(tmp_path / "samples.gif")) == 2
+
+
+def test_each_frame_names_its_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    captions: list[str] = []
+    add = tiles.captioned
+    monkeypatch.setattr(tiles, "captioned", lambda frame, text: (captions.append(text), add(frame, text))[1])
+    run(tmp_path, *VAE, "trainer.max_epochs=2")
+    assert captions == ["epoch 0", "epoch 1", "epoch 2"]
+    stored = pixels(tmp_path / "film" / "epoch_00001.png")
+    frame = frames(tmp_path / "samples.gif")[1]
+    text = frame[: frame.shape[0] - stored.shape[0]]
+    assert frame.shape[1] == stored.shape[1]
+    assert text.min() < 100  # ink
+    assert text.max() == 255
+
+
+def test_a_film_shows_every_class_of_sorted_validation_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[torch.Tensor] = []
+    draw = film.reconstructions
+    monkeypatch.setattr(film, "reconstructions", lambda task, x, y: (shown.append(y), draw(task, x, y))[1])
+    load = Digits.load
+
+    def sorted_rows(self: Digits, split: Any) -> Any:
+        rows = load(self, split)
+        return rows.take(rows.y.argsort(stable=True))
+
+    monkeypatch.setattr(Digits, "load", sorted_rows)
+    words = (
+        "model=autoencoder",
+        "net.encoder=[4]",
+        "callbacks=[film,generative,checkpoint]",
+        "data.eval_batch_size=50",
+    )
+    run(tmp_path, *words, "trainer.max_epochs=2")
+    first, second, tested = shown
+    assert len(first) == 12
+    assert sorted(first[:10].tolist()) == sorted(tested[:10].tolist()) == [*range(10)]
+    assert torch.equal(first, second)  # the same images in each epoch
 
 
 def test_a_long_run_has_about_forty_frames(tmp_path: Path) -> None:
@@ -120,8 +159,10 @@ def test_figures_of_a_test_show_the_best_weights(tmp_path: Path) -> None:
     task, _ = load_task(tmp_path / "checkpoints" / "best.ckpt")
     with torch.no_grad():
         assert np.array_equal(pixels(tmp_path / "samples.png"), film.samples(task, 100))  # type: ignore[arg-type]
-        data = Digits().arrays("test")
-        strip = film.reconstructions(task, data.x[:20] / 255, data.y[:20])  # type: ignore[arg-type]
+        data, sample = Digits().arrays("test"), BalancedSample(2000)
+        sample.add((data.x,), data.y)
+        rows = sample.positions[:20]
+        strip = film.reconstructions(task, data.x[rows] / 255, data.y[rows])  # type: ignore[arg-type]
     assert np.array_equal(pixels(tmp_path / "reconstructions.png"), strip)
 
 
@@ -140,10 +181,11 @@ def test_a_denoiser_shows_its_inputs(tmp_path: Path) -> None:
     words = ("model=denoising_autoencoder", "net.encoder=[8]", "callbacks=[film,generative,checkpoint]")
     run(tmp_path, *words, "trainer.limit_train_batches=2", "trainer.max_epochs=1")
     side = 48 + tiles.GAP
-    strip = pixels(tmp_path / "reconstructions.png")
-    assert strip.shape == (3 * side + tiles.GAP, 20 * side + tiles.GAP, 3)
+    strip = pixels(tmp_path / "reconstructions.png")[-(3 * side + tiles.GAP) :, -(20 * side + tiles.GAP) :]
     rows = [strip[i * side + tiles.GAP : (i + 1) * side] for i in range(3)]
-    first = tiles.tile(Digits().arrays("test").x[:20] / 255, 20)[tiles.GAP : side]
+    sample = BalancedSample(2000)
+    sample.add((Digits().arrays("test").x,), Digits().arrays("test").y)
+    first = tiles.tile(sample.stacked()[0][:20] / 255, 20)[tiles.GAP : side]
     assert np.array_equal(rows[0], first)
     assert np.abs(rows[1].astype(int) - first).mean() > 10
 
@@ -153,14 +195,14 @@ def test_a_conditional_net_shows_a_column_for_each_class(name: str, tmp_path: Pa
     words = [f"model={name}", "trainer.limit_train_batches=2", "callbacks=[film,generative,checkpoint]"]
     run(tmp_path, *words, "trainer.max_epochs=1")
     side = 48 + tiles.GAP
-    assert pixels(tmp_path / "samples.png").shape == (10 * side + tiles.GAP, 10 * side + tiles.GAP, 3)
+    assert pixels(tmp_path / "samples.png").shape == (10 * side + tiles.GAP + tiles.LINE, 10 * side + tiles.GAP, 3)
     task, _ = load_task(tmp_path / "checkpoints" / "best.ckpt")
     with torch.no_grad():
         code = task.draw(10, film.SEED)[:1]  # type: ignore[operator]
         seven = task.decode(code, torch.tensor([7]))  # type: ignore[operator]
         grid = film.samples(task, 100)  # type: ignore[arg-type]
     expected = tiles.tile(seven, 1)[tiles.GAP : side, tiles.GAP : side].astype(int)
-    found = grid[tiles.GAP : side, tiles.GAP + 7 * side : 8 * side]
+    found = grid[tiles.LINE :][tiles.GAP : side, tiles.GAP + 7 * side : 8 * side]
     assert np.abs(found - expected).max() <= 1  # the last bit depends on the size of the batch
 
 
@@ -208,6 +250,27 @@ def test_tiles_are_pixel_exact() -> None:
     assert [small[a, b, 0] for a, b in ((0, 0), (0, 47), (47, 0), (47, 47))] == [0, 255, 0, 255]
 
 
+def test_labels_stand_beside_their_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = tiles.tile(torch.rand(6, 1, 48, 48), 3)
+    texts: list[tuple[float, float, str, str]] = []
+    write = tiles.written
+    monkeypatch.setattr(tiles, "written", lambda canvas, found: (texts.extend(found), write(canvas, found))[1])
+    seen = tiles.labelled(grid, columns=["a", "a class with a long name", "c"], rows=["image", "copy"])
+    margin = seen.shape[1] - grid.shape[1]
+    assert np.array_equal(seen[tiles.LINE :, margin:], grid)
+    assert [text for _, _, text, _ in texts] == ["a", "a clas…", "c", "image", "copy"]
+    at = {text: (x, y) for x, y, text, _ in texts}
+    step = 48 + tiles.GAP
+    assert [at[name][0] - margin for name in "ac"] == pytest.approx(
+        [tiles.GAP / 2 + step / 2, tiles.GAP / 2 + 2.5 * step]
+    )
+    assert at["copy"][1] - at["image"][1] == step
+    assert seen[: tiles.LINE].min() < 100
+    assert seen[tiles.LINE :, :margin].min() < 100
+    assert (seen[tiles.LINE :, margin - tiles.GAP : margin] == 255).all()  # the longest name fits into the margin
+    assert np.array_equal(tiles.labelled(grid), grid)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_png_contains_the_image(channels: int, tmp_path: Path) -> None:
     x = torch.rand(channels, 9, 7)
@@ -227,6 +290,17 @@ def test_latents_are_plotted_for_every_kind_of_target(dims: int, names: tuple[st
     figure = latent_plots.latent_space(codes, labels, names)
     drawn = sum(len(points.get_offsets()) for points in figure.axes[0].collections)
     assert drawn == 60
+
+
+@pytest.mark.parametrize("num", [0, 1, 2, 5])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
+def test_odd_latents_end_no_run(num: int, value: float) -> None:
+    codes = torch.cat([torch.full((3, 4), value), torch.randn(num, 4)])
+    labels = torch.arange(len(codes)) % 2
+    for names in (("a", "b"), ()):
+        figure = latent_plots.latent_space(codes, labels if names else labels[:, None].float(), names)
+        drawn = sum(len(points.get_offsets()) for points in figure.axes[0].collections)
+        assert drawn == num + (3 if value == 0 else 0)
 
 
 def test_two_dimensions_are_plotted_directly_and_more_by_pca() -> None:

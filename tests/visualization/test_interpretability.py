@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from dlzoo.inference.activations import Layer
 from dlzoo.inference.receptive_field import spread
 from dlzoo.visualization import interpretability as net_plots
-from dlzoo.visualization import plots
+from dlzoo.visualization import layout, plots
 
 
 def layer(maps, name="conv"):
@@ -67,8 +67,23 @@ def test_grad_cam_keeps_an_image_and_its_heatmaps_in_a_row(size):
     )  # fmt: skip
     check_layout(figure)
     at = {t.get_text(): t.get_position() for t in figure.texts}
-    assert [text.get_color() for text in figure.texts if text.get_text() == "7  99%"] == [plots.WRONG] * 3
+    assert [text.get_color() for text in figure.texts if text.get_text() == "7  99%"] == [layout.WRONG] * 3
     assert len({round(y, 6) for text, (_, y) in at.items() if text.startswith(("is 7", "3  0%"))}) == 1
+
+
+@pytest.mark.parametrize(("right", "start"), [((100, 100), 0.95), ((100, 97), 0.95), ((93, 88), 0.85), ((50, 0), 0.0)])
+def test_the_axis_of_class_accuracies(right, start):
+    """It starts at a round number, and what is drawn is the distance from the accuracy of all."""
+    counts = torch.tensor([[right[0], 100 - right[0]], [100 - right[1], right[1]]])
+    figure = net_plots.class_accuracies(counts, ["cat", "dog"])
+    (ax,) = figure.axes
+    check_layout(figure)
+    assert ax.get_xlim() == (start, 1.0)
+    assert ax.get_xlabel() == "accuracy of the class; dashed: of all images"
+    stems = [line.get_xdata().tolist() for line in ax.get_lines() if len(set(line.get_ydata())) == 1][::2]
+    assert stems == [pytest.approx([sum(right) / 200, share / 100]) for share in sorted(right, reverse=True)]
+    labels = [text for text in words(figure) if text.endswith("%")]
+    assert len(labels) == len(set(labels))  # as "100%, 100%, 100%" once was
 
 
 @pytest.mark.parametrize("size", [28, 224])

@@ -1,6 +1,10 @@
 """Figures: their content, that nothing is cut off or overlaps, and that images are pixel-exact."""
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import matplotlib.figure
 import matplotlib.image
@@ -9,7 +13,8 @@ import pytest
 import torch
 from figure_texts import check_layout, texts, words
 
-from dlzoo.visualization import curves, plots
+from dlzoo.visualization import curves, layout, plots
+from dlzoo.visualization.image_grid import write_gif, write_png
 
 ROWS = [
     {"epoch": e, "lr": 0.1 / e, "train/loss": 1 / e, "val/loss": 1 + (e - 4) ** 2, "val/accuracy": 1 - 0.5 / e}
@@ -76,6 +81,16 @@ def test_image_grid_keeps_every_pixel(tmp_path, channels, titles):
         assert np.array_equal(small[:, 0, :, 0].transpose(2, 0, 1), wanted[i].numpy())
 
 
+@pytest.mark.parametrize("num", [1, 3])
+def test_the_heading_of_few_images_is_not_cut(num, tmp_path):
+    heading = "3 random test images, balanced by class; then the only mistake"
+    figure = plots.image_grid(torch.rand(num, 1, 8, 8), ["a"] * num, heading=heading, row_headings=["test image 1,234"])
+    assert heading in words(figure)
+    check_layout(figure)
+    assert figure.get_figwidth() * figure.dpi <= 1600
+    plots.save(figure, tmp_path / "a.png")
+
+
 def test_image_grid_takes_uint8_and_shrinks_large_images():
     row = plots.as_rgb(torch.tensor([[[[0, 128, 255]]]], dtype=torch.uint8))[0, 0, :, 0]
     assert row.tolist() == [0] * 47 + [128] * 47 + [255] * 47
@@ -88,15 +103,15 @@ def test_predictions_mark_mistakes(tmp_path):
     logits = torch.tensor([[0.8, 0.1, 0.1], [0.25, 0.7, 0.05], [0.1, 0.0, 0.9]]).log()
     figure = plots.predictions(torch.rand(3, 1, 28, 28), torch.tensor([0, 0, 1]), logits, names, heading="first")
     found = {t.get_text(): t.get_color() for t in texts(figure)}
-    assert found["cat  80%"] == plots.RIGHT
-    assert found["dog  70%"] == found["is cat"] == found["is dog"] == plots.WRONG
+    assert found["cat  80%"] == layout.RIGHT
+    assert found["dog  70%"] == found["is cat"] == found["is dog"] == layout.WRONG
     assert any(text.startswith("a name") and text.endswith("…  90%") for text in found)
     assert "first" in found
     assert "is a name" not in found
     check_layout(figure)
     plots.save(figure, tmp_path / "predictions.png")
     seen = (matplotlib.image.imread(tmp_path / "predictions.png")[..., :3] * 255).round().astype(int)
-    red = (seen == plots.rgb(plots.WRONG)).all(-1).any(0)
+    red = (seen == layout.rgb(layout.WRONG)).all(-1).any(0)
     frames = np.flatnonzero(np.diff(red.astype(int)) == 1)
     assert len(frames) >= 2
     assert frames[0] > 140
@@ -140,8 +155,8 @@ def test_predicted_against_true_states_the_errors():
     true = torch.tensor([[0.0, 10.0], [2.0, 20.0], [4.0, 30.0]])
     figure = plots.predicted_against_true(true + torch.tensor([1.0, 0.0]), true, ["price", "room_count"], ["$", ""])
     found = words(figure)
-    assert "RMSE 1\nMAE 1\nR² 0.6250" in found
-    assert "RMSE 0\nMAE 0\nR² 1.0000" in found
+    assert "RMSE 1   MAE 1   R² 0.6250" in found
+    assert "RMSE 0   MAE 0   R² 1.0000" in found
     assert {"true ($)", "predicted ($)", "room count", "true", "predicted"} <= set(found)
     check_layout(figure)
 
@@ -179,6 +194,44 @@ def test_no_pyplot_state_is_left():
     assert plt.get_fignums() == []
 
 
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_a_figure_is_not_written_through_a_link(tmp_path, suffix):
+    """The current folder may be that of a shared run, with a link in it that has the name of a command's output."""
+    victim, figure = tmp_path / "victim", tmp_path / f"compare.{suffix}"
+    victim.write_text("precious")
+    figure.symlink_to(victim)
+    plots.save(layout.new_panels(1, width=2, height=2)[0], figure)
+    assert victim.read_text() == "precious"
+    assert figure.is_file()
+    assert not figure.is_symlink()
+
+
+@pytest.mark.parametrize("write", [write_png, lambda pixels, path: write_gif([pixels, pixels], path)])
+def test_pixels_are_not_written_through_a_link(tmp_path, write):
+    victim, figure = tmp_path / "victim", tmp_path / "a.png"
+    victim.write_text("precious")
+    figure.symlink_to(victim)
+    write(np.zeros((2, 2, 3), np.uint8), figure)
+    assert victim.read_text() == "precious"
+
+
+def test_a_matplotlibrc_in_the_current_folder_starts_no_latex(tmp_path):
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
+    code = (
+        "import sys, torch\n"
+        "started = []\n"
+        "sys.addaudithook(lambda event, args: started.append(args[1]) if event == 'subprocess.Popen' else None)\n"
+        "from dlzoo.visualization import plots\n"
+        "plots.save(plots.image_grid(torch.zeros(2, 1, 8, 8), ['a', 'b']), 'a.png')\n"
+        "print([command for command in started if 'latex' in str(command)])"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(plots.__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
+
+
 def test_names_are_not_parsed_as_formulas(tmp_path):
     figure = matplotlib.figure.Figure()
     ax = figure.add_subplot()
@@ -190,3 +243,12 @@ def test_names_are_not_parsed_as_formulas(tmp_path):
     powers = [label for label in ax.yaxis.get_majorticklabels() if "10^" in label.get_text()]
     assert powers
     assert all(label.get_parse_math() for label in powers)
+
+
+def test_characters_that_the_font_lacks_are_drawn_without_a_warning(tmp_path, recwarn):
+    figure, (ax,) = layout.new_panels(1, width=3, height=3, heading="\x1b[2J")
+    layout.style(ax, title="猫", x="a\x07")
+    ax.plot([0, 1], label="犬")
+    layout.legend_above(ax)
+    plots.save(figure, tmp_path / "a.png")
+    assert [str(warning.message) for warning in recwarn] == []

@@ -1,1 +1,1 @@
-"""Images: embedded, published, and folders of the user's own; how they are decoded and augmented."""
+"""Images: embedded, published or in the user's folders; their decoding and augmentation."""

@@ -1,16 +1,17 @@
-"""Augmentation of whole batches of pictures, on the device where they live.
+"""Augmentation of batches of images on their device.
 
-Each picture draws its own parameters, from torch's global generator on the CPU: a seed repeats a run, and a GPU sees
-what a CPU would. Rotation, shear, zoom, flips and erasing are kornia's. Three are our own, timed on one CPU core with
-128 pictures of 1x28x28 (torch 2.15, kornia 0.9, medians of 150 calls): a random crop is one gather of windows, 0.26 ms
-against 2.0 ms for kornia's `RandomCrop`; CutMix takes 0.5 ms against 2.4 ms, and kornia's gives label pairs instead of
-probabilities; so does its MixUp. Where kornia is used it costs less than 3 times the barest code: `RandomAffine` 2.3 ms
-against 1.5 ms for affine_grid and grid_sample, `RandomHorizontalFlip` 0.4 ms against 0.15 ms.
+Parameters are drawn per image from torch's global CPU generator, so a seed reproduces a run, and CPU and GPU runs see
+the same augmentations. Rotation, shear, zoom, flips and erasing are kornia's. Three are implemented here, timed on one
+CPU core with 128 images of 1x28x28 (torch 2.15, kornia 0.9, medians of 150 calls): a random crop is one gather of
+windows, 0.26 ms against 2.0 ms for kornia's `RandomCrop`; CutMix takes 0.5 ms against 2.4 ms, and kornia's CutMix and
+MixUp return label pairs instead of probabilities. Where kornia is used it takes less than 3 times as long as minimal
+code: `RandomAffine` 2.3 ms against 1.5 ms for affine_grid and grid_sample, `RandomHorizontalFlip` 0.4 ms against
+0.15 ms.
 
 - MixUp: H. Zhang, M. Cisse, Y. Dauphin, D. Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", 2018. Here each
-  picture has its own factor instead of one a batch.
+  image has its own mixing coefficient instead of one per batch.
 - CutMix: S. Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features", 2019.
-- Random erasing: Z. Zhong et al., "Random Erasing Data Augmentation", 2017, which fills with noise; here with black.
+- Random erasing: Z. Zhong et al., "Random Erasing Data Augmentation", 2017, which fills with noise; here, black.
 - RandAugment and TrivialAugment: see dlzoo/data/images/augment_policies.py.
 """
 
@@ -26,27 +27,27 @@ from dlzoo.errors import UserError
 
 
 class Augment(nn.Module):
-    """Random changes that keep the class. All are off by default; those that are on happen in the order given here.
+    """Random, label-preserving transforms. All are off by default; those enabled are applied in the order listed here.
 
     Args:
-        flip: probability of a left-right mirror image.
-        flip_vertical: probability of an upside-down one.
-        rotate: greatest angle, in degrees, either way.
-        shift: greatest move along each axis, as a fraction of the width or height.
-        shear: greatest angle, in degrees, either way.
-        zoom: greatest change of size, as a fraction.
-        crop: pixels of black added around the picture before a window of the old size is cut at random.
-        num_ops: operations of RandAugment for each picture (2 is usual).
-        magnitude: how strong they are, of 30 (9 is usual).
-        trivial: whether each picture undergoes an operation of TrivialAugment.
-        erase: probability that a rectangle (2% to 33% of the area) becomes black.
-        mixup: alpha of the Beta distribution of the share that another picture of the batch gets (0.2 is usual).
-        cutmix: alpha likewise, for a rectangle of another picture (1.0 is usual). With ``mixup`` on too, each picture
-            undergoes one of them, either with probability 1/2.
+        flip: probability of a horizontal flip.
+        flip_vertical: probability of a vertical flip.
+        rotate: maximum angle in degrees, in either direction.
+        shift: maximum shift along each axis, as a fraction of the width or height.
+        shear: maximum angle in degrees, in either direction.
+        zoom: maximum change of scale, as a fraction.
+        crop: pixels of black padding, before a random crop of the original size.
+        num_ops: RandAugment operations per image (usually 2).
+        magnitude: their magnitude, out of 30 (usually 9).
+        trivial: apply a TrivialAugment operation to each image.
+        erase: probability that a rectangle (2% to 33% of the area) is blacked out.
+        mixup: alpha of the Beta distribution of the mixing coefficient of two images of a batch (usually 0.2).
+        cutmix: alpha of the area of a rectangle pasted from another image (usually 1.0). If ``mixup`` is enabled too,
+            each image undergoes one of them, with probability 1/2 each.
     """
 
     num_classes: int | None = None
-    """Width of the probabilities that mixing makes of integer labels; whoever holds the spec sets it."""
+    """Number of classes, to one-hot encode integer labels for mixing; set by the data module."""
 
     def __init__(
         self,
@@ -96,9 +97,9 @@ class Augment(nn.Module):
             self.after_crop.append(K.RandomErasing(p=erase))
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """x: (B, C, H, W) in [0, 1], y: (B,) labels or (B, K) -> the same; mixing turns labels into (B, K)."""
+        """x: (B, C, H, W) in [0, 1], y: (B,) labels or (B, K) -> the same; mixing converts labels to (B, K)."""
         if x.ndim != 4:
-            raise UserError(f"augment= changes pictures, but this data gives {x.ndim - 1}-d inputs; take augment=none")
+            raise UserError(f"augment= requires images, but this data gives {x.ndim - 1}-d inputs; use augment=none")
         x = self.before_crop(x)
         if self.crop:
             x = random_crop(x, self.crop)
@@ -108,50 +109,50 @@ class Augment(nn.Module):
         return self.mix(x, y) if self.mixup or self.cutmix else (x, y)
 
     def mix(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Each picture and its target with a share of another's."""
+        """Mix each image and its target with another's."""
         if not y.is_floating_point():
             if self.num_classes is None:
                 raise RuntimeError("MixUp and CutMix of integer labels need Augment.num_classes")
             y = F.one_hot(y, self.num_classes).to(x.dtype)
         num, _, height, width = x.shape
         if not self.cutmix:
-            own = mixup_shares(num, self.mixup)
+            weights = mixup_weights(num, self.mixup)
         else:
-            own = cutmix_shares(num, self.cutmix, height, width)
+            weights = cutmix_masks(num, self.cutmix, height, width)
             if self.mixup:
-                own = torch.where(torch.rand(num, 1, 1, 1) < 0.5, own, mixup_shares(num, self.mixup))
-        own, other = own.to(x.device, x.dtype), torch.randperm(num).to(x.device)
-        share = own.mean((1, 2, 3)).view(-1, *[1] * (y.ndim - 1)).to(y.dtype)
-        return x[other].lerp(x, own), y[other].lerp(y, share)
+                weights = torch.where(torch.rand(num, 1, 1, 1) < 0.5, weights, mixup_weights(num, self.mixup))
+        weights, other = weights.to(x.device, x.dtype), torch.randperm(num).to(x.device)
+        fractions = weights.mean((1, 2, 3)).view(-1, *[1] * (y.ndim - 1)).to(y.dtype)
+        return x[other].lerp(x, weights), y[other].lerp(y, fractions)
 
 
-def check(most: float | None, **options: float) -> None:
-    """`UserError` for an option below 0 or above ``most``."""
+def check(maximum: float | None, **options: float) -> None:
+    """`UserError` for an option below 0 or above ``maximum``."""
     for name, value in options.items():
-        if value < 0 or (most is not None and value > most):
-            allowed = "at least 0" if most is None else f"from 0 to {most:g}"
+        if value < 0 or (maximum is not None and value > maximum):
+            allowed = "at least 0" if maximum is None else f"from 0 to {maximum:g}"
             raise UserError(f"data.augment.{name}={value} is out of range; it must be {allowed}")
 
 
 def random_crop(x: Tensor, padding: int) -> Tensor:
-    """x: (B, C, H, W) -> windows of the same size from each picture with a black border of ``padding`` pixels."""
+    """x: (B, C, H, W) -> a random crop of the same size from each image, padded with ``padding`` black pixels."""
     num, _, height, width = x.shape
     top, left = torch.randint(2 * padding + 1, (2, num)).to(x.device)
     windows = F.pad(x, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view: (B, C, tops, lefts, H, W)
     return windows[torch.arange(num, device=x.device), :, top, left]
 
 
-def mixup_shares(num: int, alpha: float) -> Tensor:
-    """(B, 1, 1, 1): the share that each picture keeps of itself."""
+def mixup_weights(num: int, alpha: float) -> Tensor:
+    """(B, 1, 1, 1): the weight of each original image."""
     return Beta(alpha, alpha).sample((num, 1, 1, 1))
 
 
-def cutmix_shares(num: int, alpha: float, height: int, width: int) -> Tensor:
-    """(B, 1, H, W): 0 within a rectangle, 1 outside. The rectangle's centre is uniform, so the border may cut it."""
+def cutmix_masks(num: int, alpha: float, height: int, width: int) -> Tensor:
+    """(B, 1, H, W): 0 in a rectangle, 1 outside. Its centre is uniform, so it may be clipped at the border."""
     side = (1 - Beta(alpha, alpha).sample((num, 1))).sqrt()
     spans = []
     for length in (height, width):
-        middle = torch.rand(num, 1) * length
+        centre = torch.rand(num, 1) * length
         pixels = torch.arange(length) + 0.5
-        spans.append((pixels - middle).abs() < side * length / 2)
+        spans.append((pixels - centre).abs() < side * length / 2)
     return 1.0 - (spans[0][:, None, :, None] & spans[1][:, None, None, :]).float()

@@ -1,26 +1,27 @@
-"""The embedded default: scikit-learn's handwritten digits, 1,797 real 8x8 scans in ten classes.
+"""The default data, embedded: scikit-learn's handwritten digits, 1,797 real 8x8 scans in ten classes.
 
 Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI repository, 1998 (the test part).
-There is no official split, so a fixed fifth is the test set, whatever the run's seed.
+There is no official split, so a fixed fifth is the test set, independent of the run's seed.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import torch
 
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
+from dlzoo.data.options import InMemoryOptions
 from dlzoo.data.splits import holdout
 from dlzoo.specs.inputs import ImageSpec
 from dlzoo.specs.targets import Classes
 
 
 class Digits(InMemoryData):
-    """8x8 grey digits. Shipped inside scikit-learn: no download."""
+    """8x8 greyscale digits, shipped with scikit-learn: no download."""
 
-    def __init__(self, *, test_fraction: float = 0.2, test_seed: int = 0, **common: Any) -> None:
+    def __init__(self, *, test_fraction: float = 0.2, test_seed: int = 0, **common: Unpack[InMemoryOptions]) -> None:
         super().__init__(**common)
         self.test_fraction = test_fraction
         self.test_seed = test_seed

@@ -1,7 +1,7 @@
-"""A folder of your own images: one folder a class, each image decoded once when they fit into memory.
+"""The user's own images, one folder per class, decoded once if they fit into memory.
 
-Larger sets are decoded by worker processes in every epoch. Both ways give the same rows in the same order, so only
-their speed tells them apart.
+Larger sets are decoded by worker processes in every epoch. Both paths yield the same rows in the same order and differ
+only in speed.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import numpy as np
 import torch
@@ -22,67 +21,77 @@ from torch import Tensor
 
 from dlzoo.data.base import InMemoryData, Placement
 from dlzoo.data.fingerprint import hash_names
-from dlzoo.data.images.decode import EXTENSIONS, Decode, Fit, others, read_images
+from dlzoo.data.images.decode import Decode, all_except, read_images, significant_bits
+from dlzoo.data.images.files import File, size_of
+from dlzoo.data.images.layout import Layout, Split, find_layout
+from dlzoo.data.images.tree import Tree, tree_of, unreadable_kinds
 from dlzoo.data.loaders import Arrays, Loader, WorkerLoader
+from dlzoo.data.options import DataOptions
 from dlzoo.data.splits import holdout
-from dlzoo.errors import UserError
-from dlzoo.specs.base import Target
+from dlzoo.distributed.launch import rank
+from dlzoo.errors import UserError, visible
+from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.batch import Batch
 from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.resize import Fit, Preprocessing, Resize
 from dlzoo.specs.targets import Classes
 from dlzoo.utils.download import folder_of
-from dlzoo.utils.files import SYSTEM
 from dlzoo.utils.memory import free_megabytes
+from dlzoo.utils.output import note
 from dlzoo.utils.processes import check_processes
 
-Split = Literal["train", "val", "test"]
-
-SPLIT_FOLDERS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+DEFAULT_SIZE = 64
+"""Height and width in pixels without pretrained weights."""
 NUM_FIT_IMAGES = 10_000
-"""Of a set that is not in memory, mean and standard deviation are fitted on so many training images at most."""
+"""Maximum number of training images used to fit mean and standard deviation if the set is not in memory."""
 
 
 class ImageFolder(InMemoryData):
-    """Images in ``path``, one folder a class, or so in each of ``path/train``, ``path/val`` and ``path/test``.
+    """Images in ``path``, one folder per class, or likewise in ``path/train``, ``path/val`` and ``path/test``, also by
+    other common names such as ``Training``, ``seg_train`` and ``train_set``.
 
-    Where there is no ``test`` folder a fixed share of train is the test set, whatever the run's seed; where there is
-    no ``val`` folder the validation rows come out of train as for other data.
+    Without a ``test`` folder, a fixed fraction of train is the test set, independent of the run's seed; without a
+    ``val`` folder, validation rows are held out of train as for other data.
 
     Args:
-        path: the folder; classes are named as its folders, in alphabetical order. Deeper folders belong to a class.
-        size: height and width in pixels, or one number for both.
-        channels: 1 is grey, 3 is colour.
-        fit: scale until the image covers the size and take its centre (crop), or change its proportions (squash).
-        placement: decode once and keep the tensors as other data do (device, host), or decode in worker processes in
-            every epoch (workers); auto does the first where all images take no more than ``memory_mb``, and no more
-            than half of the memory that is free, whether the machine, a container or ``ulimit`` sets the limit.
+        path: the folder, or a zip archive of it, which is not extracted. Its subfolders are the classes, in
+            alphabetical order; each is searched recursively.
+        size: height and width in pixels, or one number for both; None: that of the net's pretrained weights, or 64.
+        channels: 1 for grey, 3 for colour.
+        fit: scale the image to cover the size and crop the centre (crop), or change its aspect ratio (squash); None: as
+            for the net's pretrained weights, or crop.
+        bits: significant bits of files with 16 bits per pixel, 12 for many cameras; None: as the brightest pixel needs.
+        placement: decode once and keep the tensors as for other data (device, host), or decode in worker processes in
+            every epoch (workers); auto decodes once if all images take at most ``memory_mb``, and at most half of the
+            free memory as limited by the machine, a container or ``ulimit``.
         memory_mb: megabytes (2^20 bytes) that decoded images may take.
-        num_workers: processes that decode; None is one for each processor, at most 4; 0 decodes in the main process.
-        on_error: what to do about a file that cannot be read: stop, or leave it out with a warning. What was left out
-            is in ``skipped``.
-        test_fraction: share of the images that is the test set where it has no folder, stratified.
-        test_seed: chooses the test images; not the run's seed, so that runs can be compared.
+        num_workers: decoding processes; None is one per processor, at most 4; 0 decodes in the main process.
+        on_error: what to do with unreadable files: stop (refuse), or skip them with a warning; their messages are
+            collected in ``skipped``.
+        test_fraction: fraction of the images in the test set if there is no ``test`` folder, stratified.
+        test_seed: selects the test images; independent of the run's seed, so that runs are comparable.
     """
 
     def __init__(
         self,
         *,
         path: str | os.PathLike[str],
-        size: int | Sequence[int] = 64,
+        size: int | Sequence[int] | None = None,
         channels: Literal[1, 3] = 3,
-        fit: Fit = "crop",
+        fit: Fit | None = None,
+        bits: int | None = None,
         placement: Placement = "auto",
         memory_mb: float = 1024,
         num_workers: int | None = None,
         on_error: Literal["refuse", "skip"] = "refuse",
         test_fraction: float = 0.2,
         test_seed: int = 0,
-        **common: Any,
+        **common: Unpack[DataOptions],
     ) -> None:
         super().__init__(placement="auto" if placement == "workers" else placement, **common)
-        sizes = [size, size] if isinstance(size, int) else [*size]
+        sizes = [DEFAULT_SIZE] * 2 if size is None else [size, size] if isinstance(size, int) else [*size]
         if len(sizes) != 2 or min(sizes) < 1:
-            raise UserError(f"data.size={size} must be one number of pixels, or height and width: [64, 96]")
+            raise UserError(f"data.size={size} must be one number of pixels, or height and width as in [64, 96]")
         if channels not in (1, 3):
             raise UserError(f"data.channels={channels} must be 1 (grey) or 3 (colour)")
         if num_workers is not None and num_workers < 0:
@@ -91,7 +100,12 @@ class ImageFolder(InMemoryData):
         if not 0 < test_fraction < 1:
             raise UserError(f"data.test_fraction={test_fraction} must lie between 0 and 1")
         self.path = folder_of(path)
-        self.decode = Decode(channels, sizes[0], sizes[1], fit)
+        self.channels = channels
+        self.size = None if size is None else (sizes[0], sizes[1])
+        self.fit = fit
+        if bits is not None and not 8 <= bits <= 16:
+            raise UserError(f"data.bits={bits} must lie between 8 and 16")
+        self.bits = bits
         self.memory_mb = memory_mb
         self.always_workers = placement == "workers"
         self.num_workers = min(4, num_processors()) if num_workers is None else num_workers
@@ -101,31 +115,78 @@ class ImageFolder(InMemoryData):
         self.skipped: set[str] = set()
 
     def declare(self) -> ImageSpec:
-        decode = self.decode
-        return ImageSpec(decode.channels, decode.height, decode.width, Classes(self._layout.classes))
+        prepared = self._prepared
+        resize = prepared.resize if self._is_recorded else None
+        return ImageSpec(self.channels, *prepared.size, Classes(self._layout.classes), resize=resize)
+
+    def fit_spec(self, train: Arrays) -> Spec:
+        spec = super().fit_spec(train).images
+        assert spec is not None
+        return replace(spec, bits=self._bits) if self._is_recorded else spec
+
+    @property
+    def decode(self) -> Decode:
+        prepared = self._prepared
+        return Decode(self.channels, *prepared.size, prepared.resize or Resize(), self._bits)
+
+    @property
+    def _prepared(self) -> Preprocessing:
+        """By the options, else as for pretrained weights or the checkpoint, else the defaults."""
+        given = self.preprocessing or Preprocessing((DEFAULT_SIZE, DEFAULT_SIZE), None)
+        found = given.at(self.size or given.size)
+        resize = found.resize or Resize()
+        return replace(found, resize=resize if self.fit is None else Resize(self.fit, resize.interpolation))
+
+    @property
+    def _is_recorded(self) -> bool:
+        """Whether the spec states the preprocessing: checkpoints of earlier versions do not."""
+        return self.preprocessing is None or self.preprocessing.resize is not None
+
+    @cached_property
+    def _bits(self) -> int:
+        """Significant bits of files with 16 bits per pixel."""
+        prepared = self.preprocessing.bits if self.preprocessing is not None else None
+        if (given := self.bits or prepared) is not None:
+            return given
+        with ThreadPoolExecutor(num_processors()) as pool:
+            return significant_bits(self._files[0], pool.map)
+
+    @cached_property
+    def _tree(self) -> Tree:
+        return tree_of(self.path)
 
     @cached_property
     def _layout(self) -> Layout:
         try:
-            return find_layout(self.path)
+            return find_layout(self._tree, self.path)
         except OSError as error:
             raise UserError(f"data.path={self.path} cannot be read ({error.strerror})") from None
 
     @cached_property
-    def _files(self) -> tuple[list[str], dict[str, Arrays]]:
-        """All files, and each split's rows. x: (N,) places in the list of files; y: (N,) labels."""
-        paths: list[str] = []
+    def _files(self) -> tuple[list[File], dict[str, Arrays]]:
+        """All files, and the rows of each split. x: (N,) indices into the list of files; y: (N,) labels."""
+        paths: list[File] = []
         rows: dict[str, Arrays] = {}
         for split, folder in self._layout.folders.items():
-            found = [sorted(images_in(folder / name)) for name in self._layout.classes]
-            labels = torch.arange(len(found)).repeat_interleave(torch.tensor([len(own) for own in found]))
+            by_class = [sorted(self._tree.images(folder / name), key=str) for name in self._layout.classes]
+            labels = torch.arange(len(by_class)).repeat_interleave(torch.tensor([len(files) for files in by_class]))
             rows[split] = Arrays(torch.arange(len(paths), len(paths) + len(labels)), labels)
-            paths += [path for own in found for path in own]
+            paths += [path for files in by_class for path in files]
         if "test" not in rows:
-            everything, target = rows["train"], self.declare().target
-            keep, held = holdout(everything, target, self.test_fraction, seed=self.test_seed)
-            rows |= {"train": everything.take(keep), "test": everything.take(held)}
+            all_rows, target = rows["train"], self.declare().target
+            kept, held_out = holdout(all_rows, target, self.test_fraction, seed=self.test_seed)
+            rows |= {"train": all_rows.take(kept), "test": all_rows.take(held_out)}
+        self._report_skipped()
         return paths, rows
+
+    def _report_skipped(self) -> None:
+        """Print which files and folders are not used."""
+        notes = [*self._layout.notes]
+        folders = [folder / name for folder in self._layout.folders.values() for name in self._layout.classes]
+        if others := unreadable_kinds(file for folder in folders for file in self._tree.files(folder)):
+            notes.append(f"skipped files that cannot be read as images: {others}")
+        if notes and rank() == 0:
+            print(f"warning: data.path={self.path}: {'; '.join(notes)}", file=sys.stderr)
 
     @property
     def in_workers(self) -> bool:
@@ -136,11 +197,11 @@ class ImageFolder(InMemoryData):
 
     @cached_property
     def _free(self) -> float:
-        """Megabytes at the first look: later on the images themselves may have taken them."""
+        """Free megabytes at the first access, before decoded images take up memory."""
         return free_megabytes()
 
     def load(self, split: Literal["train", "test"]) -> Arrays:
-        """x: (N,) places in the list of files; the files of a ``val`` folder come behind those of ``train``."""
+        """x: (N,) indices into the list of files; the files of a ``val`` folder follow those of ``train``."""
         rows = self._files[1]
         parts = [rows["train"], rows["val"]] if split == "train" and "val" in rows else [rows[split]]
         return Arrays(torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts]))
@@ -156,19 +217,20 @@ class ImageFolder(InMemoryData):
             return rows
         if (size := self._megabytes(len(self._files[0]))) > self._free:
             raise UserError(
-                f"the images of {self.path} take {size:,.0f} MB, and {self._free:,.0f} MB are free: "
-                "data.placement=workers decodes them in every epoch, or choose a smaller data.size"
+                f"the images of {self.path} take {size:,.0f} MB, but only {self._free:,.0f} MB are free: set "
+                "data.placement=workers to decode them in every epoch, or lower data.size"
             )
         return self._decoded(rows)
 
     def ids_of(self, rows: Arrays) -> np.ndarray:
-        """A picture is known by its class, its name there and its size in bytes, whatever its split: none is opened."""
+        """An image is identified by class, file name and size in bytes, independent of its split; none is opened."""
         paths, classes, folders = self._files[0], self._layout.classes, self._layout.folders.values()
         roots = [[os.path.join(folder, name, "") for folder in folders] for name in classes]
         names = []
         for i, label in zip(rows.x.tolist(), rows.y.tolist(), strict=True):
-            path, root = paths[i], next(root for root in roots[label] if paths[i].startswith(root))
-            names.append(f"{classes[label]}/{path[len(root) :]} {size_of(path)}")
+            path = str(paths[i])
+            root = next(root for root in roots[label] if path.startswith(root))
+            names.append(f"{classes[label]}/{path[len(root) :]} {size_of(paths[i])}")
         return hash_names(names)
 
     def fit_parts(self, train: Arrays) -> Iterable[Tensor]:
@@ -183,8 +245,8 @@ class ImageFolder(InMemoryData):
             return rows
         if (size := self._megabytes(rows.num_rows)) > self.memory_mb:
             raise UserError(
-                f"the {split} images of {self.path} take {size:,.0f} MB as one tensor: raise data.memory_mb, "
-                "or choose a smaller data.size"
+                f"the {split} images of {self.path} take {size:,.0f} MB as one tensor: raise data.memory_mb "
+                "or lower data.size"
             )
         return self._decoded(rows)
 
@@ -205,119 +267,52 @@ class ImageFolder(InMemoryData):
 
     def _receive(self, batch: tuple[Tensor, Tensor, list[str]]) -> Batch:
         x, y, problems = batch
-        self._judge(problems, len(y))
+        self._check_problems(problems, len(y))
         return Batch(x, y)
 
     def _decoded(self, rows: Arrays) -> Arrays:
-        """The images of these files, decoded by a thread for each processor: Pillow lets threads run side by side."""
+        """The images of these files, decoded by one thread per processor: Pillow releases the GIL."""
         paths = [self._files[0][i] for i in rows.x.tolist()]
         if len(paths) > 2000:
-            print(f"decoding {len(paths):,} images of {self.path}", file=sys.stderr)
+            note(f"decoding {len(paths):,} images of {visible(self.path)}")
         with ThreadPoolExecutor(num_processors()) as pool:
             x, problems = read_images(self.decode, paths, pool.map)
-        self._judge(list(problems.values()), len(x))
-        return Arrays(x, rows.y[others(problems, len(paths))])
+        self._check_problems(list(problems.values()), len(x))
+        return Arrays(x, rows.y[all_except(problems, len(paths))])
 
-    def _judge(self, problems: list[str], num_good: int) -> None:
-        """Stop because of files that cannot be read, or say that they are left out."""
+    def _check_problems(self, problems: list[str], num_good: int) -> None:
+        """Raise an error for unreadable files, or warn that they are skipped."""
         if not problems:
             return
         more = f", nor can {len(problems) - 1} others" if len(problems) > 1 else ""
         if self.on_error == "refuse":
-            raise UserError(f"{problems[0]}{more}: mend or remove it, or leave such files out: data.on_error=skip")
+            raise UserError(f"{problems[0]}{more}: repair or remove it, or skip such files with data.on_error=skip")
         if not num_good:
-            raise UserError(f"{problems[0]}{more}: nothing is left of these {len(problems)} images")
+            raise UserError(f"{problems[0]}{more}: none of these {len(problems)} images can be read")
         if new := set(problems) - self.skipped:
             self.skipped |= new
-            warnings.warn(f"{min(new)}; {len(self.skipped)} files are left out so far", stacklevel=2)
+            warnings.warn(f"{min(new)}; {len(self.skipped)} files skipped so far", stacklevel=2)
 
     def _megabytes(self, num_images: int) -> float:
-        return num_images * self.decode.channels * self.decode.height * self.decode.width / 2**20
+        height, width = self._prepared.size
+        return num_images * self.channels * height * width / 2**20
 
 
 @dataclass(frozen=True)
 class ReadBatch:
-    """What a worker does: places in a split -> images (B, C, H, W) uint8, labels (B,), why others are left out."""
+    """Called in workers: indices into a split -> images (B, C, H, W) uint8, labels (B,), messages of skipped files."""
 
     decode: Decode
-    paths: Sequence[str]
+    paths: Sequence[File]
     rows: Arrays
-    """x: (N,) places in ``paths``; y: (N,) labels."""
+    """x: (N,) indices into ``paths``; y: (N,) labels."""
 
-    def __call__(self, chosen: Sequence[int]) -> tuple[Tensor, Tensor, list[str]]:
-        rows = self.rows.take(torch.tensor(chosen))
+    def __call__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, list[str]]:
+        rows = self.rows.take(torch.tensor(indices))
         x, problems = read_images(self.decode, [self.paths[i] for i in rows.x.tolist()])
-        return x, rows.y[others(problems, len(chosen))], list(problems.values())
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where the images are: the folder of each split that has one, ``train`` always, and the class names."""
-
-    folders: dict[Split, Path]
-    classes: tuple[str, ...]
-
-
-def find_layout(path: Path) -> Layout:
-    """Reads the names of folders, and looks in each class for one image.
-
-    Raises:
-        UserError: there is no such folder, fewer than two classes, a class without images, or splits that differ.
-    """
-    if not path.is_dir():
-        raise UserError(f"data.path={path}: {'this is a file, not' if path.is_file() else 'there is no such'} folder")
-    names = folders_in(path)
-    splits = {name: SPLIT_FOLDERS[name.lower()] for name in names if name.lower() in SPLIT_FOLDERS}
-    folders: dict[Split, Path] = {"train": path}
-    if len(splits) > 1 or (splits and names == [*splits]):
-        folders = {split: path / name for name, split in splits.items()}
-        if len(folders) < len(names) or "train" not in folders:
-            raise UserError(
-                f"data.path={path} holds the folders {', '.join(names)}: give it train, val and test (the last two "
-                "may be left out), or one folder for each class"
-            )
-    classes = folders_in(folders["train"])
-    if len(classes) < 2:
-        has = f"only {classes[0]}" if classes else "none"
-        raise UserError(f"{folders['train']} needs a folder for each class, and at least two; it has {has}")
-    for folder in folders.values():
-        if (own := folders_in(folder)) != classes:
-            raise UserError(
-                f"{folder} has other classes than {folders['train']}: {', '.join(sorted({*own} ^ {*classes}))}"
-            )
-        for name in classes:
-            if next(images_in(folder / name), None) is None:
-                raise UserError(f"{folder / name} holds no image ({' '.join(EXTENSIONS)})")
-    return Layout(folders, tuple(classes))
-
-
-def folders_in(path: Path) -> list[str]:
-    """The names of the folders, sorted, hidden ones left out."""
-    return sorted(e.name for e in os.scandir(path) if e.is_dir() and not e.name.startswith((".", "__MACOSX")))
-
-
-def images_in(path: Path) -> Iterator[str]:
-    """The paths of the image files in a folder and below it, hidden ones left out."""
-    seen: set[str] = set()
-    for folder, below, files in os.walk(path, followlinks=True):
-        here = os.path.realpath(folder)
-        if here in seen or here.startswith(SYSTEM):  # two links to a folder above would double at each level
-            below.clear()
-            continue
-        seen.add(here)
-        for name in files:
-            if os.path.splitext(name)[1].lower() in EXTENSIONS and not name.startswith("."):
-                yield os.path.join(folder, name)
-
-
-def size_of(path: str) -> int:
-    """In bytes; -1 of a file that is gone, which is told of when it is to be decoded."""
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return -1
+        return x, rows.y[all_except(problems, len(indices))], list(problems.values())
 
 
 def num_processors() -> int:
-    """Those that this process may use."""
+    """Processors available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,7 +1,7 @@
-"""Published image sets with official splits, read as torchvision lays them out below ``data_dir``.
+"""Published image sets with official splits, in torchvision's layout below ``data_dir``.
 
-Files that are there are read in place, also from a read-only folder; what is missing is downloaded and checked. The
-whole of a split is one uint8 tensor, filled without a second copy; the test split is not read before it is asked for.
+Existing files are read in place, even from a read-only folder; missing ones are downloaded and verified. A split is one
+uint8 tensor, filled without a second copy; the test split is not read until it is needed.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import os
 import pickle
 import tarfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, Unpack
 
 import numpy as np
 import torch
@@ -22,28 +22,29 @@ from torch import Tensor
 
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
+from dlzoo.data.options import InMemoryOptions
 from dlzoo.errors import UserError, nearest
 from dlzoo.specs.inputs import ImageSpec
 from dlzoo.specs.targets import Classes
 from dlzoo.utils.download import check_md5, damaged, download, find, folder_of, read_bytes
 from dlzoo.utils.files import replaced
 
-MOST_BYTES = 100_000_000
-"""Of a file that is downloaded; CIFAR's archive has 170 million."""
+MAX_BYTES = 100_000_000
+"""Of a downloaded file; CIFAR's archive has 170 million."""
 
 Split = Literal["train", "test"]
 
 
 class Published(InMemoryData):
-    """An image set that is published as files.
+    """A published image set.
 
     Args:
         data_dir: the folder of all data sets; relative to the working directory, or with ``~``.
-        mirrors: base URLs to download from, instead of the usual ones.
-        classes: names of the classes to keep, in the order of their new labels; None is all.
+        mirrors: base URLs to download from, in place of the default ones.
+        classes: names of the classes to keep, in the order of their new labels; None keeps all.
     """
 
-    usual_mirrors: ClassVar[tuple[str, ...]]
+    default_mirrors: ClassVar[tuple[str, ...]]
     all_classes: ClassVar[tuple[str, ...]]
 
     def __init__(
@@ -52,7 +53,7 @@ class Published(InMemoryData):
         data_dir: str | os.PathLike[str] = "data",
         mirrors: str | Sequence[str] | None = None,
         classes: Sequence[str | int] | None = None,
-        **common: Any,
+        **common: Unpack[InMemoryOptions],
     ) -> None:
         super().__init__(**common)
         self.classes = self.all_classes if classes is None else tuple(str(name) for name in classes)
@@ -62,11 +63,11 @@ class Published(InMemoryData):
         if len({*self.classes}) < max(len(self.classes), 2):
             raise UserError(f"data.classes={list(self.classes)} must name at least two classes, each once")
         self.data_dir = folder_of(data_dir)
-        mirrors = self.usual_mirrors if mirrors is None else mirrors
+        mirrors = self.default_mirrors if mirrors is None else mirrors
         self.mirrors = (mirrors,) if isinstance(mirrors, str) else tuple(mirrors)
 
-    def chosen(self, x: Tensor, y: Tensor) -> Arrays:
-        """The rows of the classes that are kept, with their new labels. x: (N, C, H, W), y: (N,) as published."""
+    def select_classes(self, x: Tensor, y: Tensor) -> Arrays:
+        """The rows of the selected classes, relabelled. x: (N, C, H, W), y: (N,) as published."""
         if self.classes == self.all_classes:
             return Arrays(x, y)
         old = torch.tensor([self.all_classes.index(name) for name in self.classes])
@@ -81,7 +82,7 @@ class MNIST(Published):
     Files: ``MNIST/raw/train-images-idx3-ubyte`` and three others, as they are or with ``.gz``.
     """
 
-    usual_mirrors = ("https://ossci-datasets.s3.amazonaws.com/mnist", "http://yann.lecun.com/exdb/mnist")
+    default_mirrors = ("https://ossci-datasets.s3.amazonaws.com/mnist", "http://yann.lecun.com/exdb/mnist")
     folder: ClassVar[str] = "MNIST"
     all_classes = tuple("0123456789")
     num_images: ClassVar[dict[str, int]] = {"train": 60_000, "test": 10_000}
@@ -99,23 +100,23 @@ class MNIST(Published):
         folder = self.data_dir / self.folder / "raw"
         for packed, md5 in self.md5.items():
             if find(folder, packed.removesuffix(".gz"), packed) is None:
-                download(packed, md5=md5, folder=folder, mirrors=self.mirrors, max_bytes=MOST_BYTES)
+                download(packed, md5=md5, folder=folder, mirrors=self.mirrors, max_bytes=MAX_BYTES)
         for part in ("images", "labels"):
-            self._check("test", part)  # train is read next, but test only when training is over
+            self._check("test", part)  # train is read next, but test only after training
 
     def load(self, split: Split) -> Arrays:
         images, labels = (self._check(split, part) for part in ("images", "labels"))
         x = read_idx(images, self._shape(split, "images"))
         y = read_idx(labels, self._shape(split, "labels"))
         if y.max() >= len(self.all_classes):
-            raise damaged(labels, f"it holds the label {y.max()}")
-        return self.chosen(x[:, None], y.long())
+            raise damaged(labels, f"it contains the label {y.max()}")
+        return self.select_classes(x[:, None], y.long())
 
     def _shape(self, split: Split, part: str) -> tuple[int, ...]:
         return (self.num_images[split], 28, 28) if part == "images" else (self.num_images[split],)
 
     def _check(self, split: Split, part: str) -> Path:
-        """The file, after a look at its length or checksum."""
+        """The path of a file, after checking its length or checksum."""
         folder = self.data_dir / self.folder / "raw"
         shape = self._shape(split, part)
         packed = f"{'train' if split == 'train' else 't10k'}-{part}-idx{len(shape)}-ubyte.gz"
@@ -136,7 +137,7 @@ class FashionMNIST(MNIST):
     Algorithms", 2017. Files: ``FashionMNIST/raw/…``.
     """
 
-    usual_mirrors = (
+    default_mirrors = (
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion",
     )
@@ -162,47 +163,47 @@ class FashionMNIST(MNIST):
 
 
 def idx_header(shape: Sequence[int]) -> bytes:
-    """How an IDX file of bytes begins: 0, 0, 8 for unsigned bytes, the number of sizes, the sizes big-endian."""
+    """The header of an IDX file of bytes: 0, 0, 8 for unsigned bytes, the number of dimensions, big-endian sizes."""
     return bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
 
 
 def check_idx(path: Path, shape: Sequence[int]) -> None:
-    """Refuse an uncompressed IDX file whose header or length is not that of ``shape``.
+    """Reject an uncompressed IDX file whose header or length does not match ``shape``.
 
     Raises:
-        UserError: names the file and what to do with it.
+        UserError: names the file and the remedy.
     """
     header = idx_header(shape)
     try:
         with path.open("rb") as file:
-            begins, length = file.read(len(header)), os.fstat(file.fileno()).st_size
+            start, length = file.read(len(header)), os.fstat(file.fileno()).st_size
     except OSError as error:
         raise UserError(f"data_dir: {path} cannot be read ({error.strerror})") from None
-    if begins != header:
+    if start != header:
         raise damaged(path, f"its header is not that of {' x '.join(map(str, shape))} bytes")
-    wanted = len(header) + int(np.prod(shape))
-    if length != wanted:
-        raise damaged(path, f"it has {length:,} bytes, not {wanted:,}")
+    expected = len(header) + int(np.prod(shape))
+    if length != expected:
+        raise damaged(path, f"it has {length:,} bytes, not {expected:,}")
 
 
 def read_idx(path: Path, shape: Sequence[int]) -> Tensor:
-    """The bytes of an IDX file, plain or ``.gz``, of a known shape, read straight into a uint8 tensor.
+    """The bytes of an IDX file of known shape, plain or ``.gz``, read directly into a uint8 tensor.
 
     Raises:
-        UserError: the file does not hold exactly that.
+        UserError: the file does not contain exactly these bytes.
     """
     header = idx_header(shape)
     x = torch.empty(tuple(shape), dtype=torch.uint8)
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            begins, target = file.read(len(header)), x.numpy().reshape(-1).data
-            while len(target) and (num := file.readinto(target)):
-                target = target[num:]
-            whole = begins == header and not len(target) and not file.read(1)  # the last read checks gzip's checksum
+            start, buffer = file.read(len(header)), x.numpy().reshape(-1).data
+            while len(buffer) and (num := file.readinto(buffer)):
+                buffer = buffer[num:]
+            is_valid = start == header and not len(buffer) and not file.read(1)  # the last read checks gzip's checksum
     except (OSError, EOFError, zlib.error) as error:
         raise damaged(path, f"it cannot be read ({error})") from None
-    if not whole:
-        raise damaged(path, f"it does not hold exactly {' x '.join(map(str, shape))} bytes")
+    if not is_valid:
+        raise damaged(path, f"it does not contain exactly {' x '.join(map(str, shape))} bytes")
     return x
 
 
@@ -210,11 +211,11 @@ class CIFAR10(Published):
     """Photographs, 32x32 colour, 50,000 + 10,000 in ten classes.
 
     Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. Files:
-    ``cifar-10-batches-py/data_batch_1`` and five others, or ``cifar-10-python.tar.gz``, which is unpacked once where
-    the folder may be written, and else read as it is. They are pickles: see `read_batch`.
+    ``cifar-10-batches-py/data_batch_1`` and five others, or ``cifar-10-python.tar.gz``, which is unpacked once if
+    the folder is writable, and otherwise read in place. They are pickles: see `read_batch`.
     """
 
-    usual_mirrors = ("https://www.cs.toronto.edu/~kriz", "https://cave.cs.toronto.edu/kriz")
+    default_mirrors = ("https://www.cs.toronto.edu/~kriz", "https://cave.cs.toronto.edu/kriz")
     folder: ClassVar[str] = "cifar-10-batches-py"
     archive: ClassVar[str] = "cifar-10-python.tar.gz"
     archive_md5: ClassVar[str] = "c58f30108f718f92721af3b95e74349a"
@@ -243,11 +244,11 @@ class CIFAR10(Published):
                     md5=self.archive_md5,
                     folder=self.data_dir,
                     mirrors=self.mirrors,
-                    max_bytes=2 * MOST_BYTES,
+                    max_bytes=2 * MAX_BYTES,
                 )
             if os.access(self.data_dir, os.W_OK | os.X_OK):
                 self._unpack()
-        self._read(["test_batch"])  # train is read next, but test only when training is over
+        self._read(["test_batch"])  # train is read next, but test only after training
 
     def load(self, split: Split) -> Arrays:
         names = [name for name in self.md5 if (name == "test_batch") == (split == "test")]
@@ -256,13 +257,13 @@ class CIFAR10(Published):
         y = np.empty((len(names), self.num_images), np.int64)
         for i, name in enumerate(names):
             x[i], y[i] = read_batch(files.pop(name), self.num_images)
-        return self.chosen(torch.from_numpy(x.reshape(-1, 3, 32, 32)), torch.from_numpy(y.reshape(-1)))
+        return self.select_classes(torch.from_numpy(x.reshape(-1, 3, 32, 32)), torch.from_numpy(y.reshape(-1)))
 
     def _is_unpacked(self) -> bool:
         return all(find(self.data_dir / self.folder, name) for name in self.md5)
 
     def _read(self, names: Sequence[str]) -> dict[str, bytes]:
-        """The content of files by name, from the folder or else from the archive, with the published checksums."""
+        """The verified content of files by name, from the folder or else from the archive."""
         folder = self.data_dir / self.folder
         if not self._is_unpacked():
             return self._read_archive(names)
@@ -278,8 +279,8 @@ class CIFAR10(Published):
         content = read_bytes(path)
         check_md5(content, self.archive_md5, path)
         with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-            wanted = {f"{self.folder}/{name}": name for name in names}
-            files = {wanted[m.name]: tar.extractfile(m) for m in tar if m.name in wanted and m.isfile()}
+            members = {f"{self.folder}/{name}": name for name in names}
+            files = {members[m.name]: tar.extractfile(m) for m in tar if m.name in members and m.isfile()}
             return {name: file.read() for name, file in files.items() if file}
 
     def _unpack(self) -> None:
@@ -288,7 +289,7 @@ class CIFAR10(Published):
         try:
             folder.mkdir(exist_ok=True)
             for name, content in files.items():
-                with replaced(folder / name) as partial:  # under its own name only when it is whole
+                with replaced(folder / name) as partial:  # gets its final name only once it is complete
                     partial.write_bytes(content)
         except OSError as error:
             raise UserError(f"{self.archive} cannot be unpacked in {self.data_dir} ({error.strerror})") from None
@@ -297,24 +298,24 @@ class CIFAR10(Published):
 def read_batch(content: bytes, num_images: int) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, 3, 32, 32) uint8 and labels (N,) of a CIFAR file.
 
-    A pickle may run any code when it is loaded. These are checked against published checksums before, and all that
-    this unpickler may build is a NumPy array.
+    Loading a pickle may execute arbitrary code. These are verified against published checksums first, and this
+    unpickler can build nothing but NumPy arrays.
     """
     batch = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
     return batch[b"data"].reshape(num_images, 3, 32, 32), np.array(batch[b"labels"], np.int64)
 
 
 class _ArraysOnly(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> type | Callable[..., np.ndarray]:
         if (module, name) == ("numpy", "ndarray"):
             return np.ndarray
         if (module, name) == ("numpy", "dtype"):
             return np.dtype
         if (module, name) in (("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")):
             return _empty_array
-        raise pickle.UnpicklingError(f"a CIFAR file must not hold {module}.{name}")
+        raise pickle.UnpicklingError(f"a CIFAR file must not contain {module}.{name}")
 
 
 def _empty_array(subtype: type, shape: tuple[int, ...], typecode: bytes) -> np.ndarray:
-    """What NumPy's private ``_reconstruct`` does."""
+    """Same as NumPy's private ``_reconstruct``."""
     return np.ndarray(shape, np.dtype(typecode.decode()))

@@ -1,1 +1,1 @@
-"""Sequences: generated bits to count."""
+"""Sequences: random bits to count."""

@@ -1,4 +1,4 @@
-"""Binary sequences and how many ones they hold: the smallest task that needs a memory."""
+"""Random binary sequences and their number of ones: the smallest task that requires memory."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from dlzoo.specs.targets import Values
 
 
 class Counting(InMemoryData):
-    """Fair random bits (B, T, 1) as numbers, and their sum (B, 1).
+    """Fair random bits (B, T, 1) as floats, and their sum (B, 1).
 
     Args:
-        length: bits in a sequence.
-        num_samples: sequences for training and validation; a quarter as many are the test.
-        sample_seed: draws the sequences; not the run's seed, so that runs can be compared.
+        length: bits per sequence.
+        num_samples: sequences for training and validation; a quarter as many are for testing.
+        sample_seed: draws the sequences; independent of the run's seed, so that runs are comparable.
     """
 
     kind: ClassVar[type] = SequenceSpec

@@ -25,11 +25,11 @@ PASSENGERS = (
     360, 342, 406, 396, 420, 472, 548, 559, 463, 407, 362, 405,
     417, 391, 419, 461, 472, 535, 622, 606, 508, 461, 390, 432,
 )  # fmt: skip
-"""A year in each row."""
+"""One year per row."""
 
 
 class AirPassengers(SeriesData):
-    """144 months; with the default horizon of 12, 1949-1958 trains, 1959 validates and 1960 is the test."""
+    """144 months; with the default horizon of 12, 1949-1958 is for training, 1959 for validation, 1960 for testing."""
 
     units = ("thousands",)
 

@@ -1,8 +1,8 @@
-"""Series: values over time, at equal steps. The last steps are the test, those before them validate.
+"""Time series at equal steps. The last steps are for testing, those before them for validation.
 
-Every split is by time: a window never sees what comes after it, and the transform is fitted on the rows before the
-validation. A validation or test batch holds the raw values before and after its origin, since a forecast feeds its own
-outputs back.
+All splits are temporal: a window never contains later values, and the transform is fitted on the rows before
+validation. A validation or test batch contains the raw values before and after its forecast origin, since forecasts
+feed their outputs back.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from dlzoo.data.base import InMemoryData
 from dlzoo.data.fingerprint import hash_rows
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader
 from dlzoo.errors import UserError, at_least
+from dlzoo.specs.batch import Batch
 from dlzoo.specs.frequency import Step, label
 from dlzoo.specs.inputs import SeriesSpec
 from dlzoo.specs.series_transform import Transform
@@ -31,13 +32,13 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "test"]
 NUM_LEADING = 3
-"""Steps before a step that belong to what it is known by: one value alone may stand anywhere."""
-NO_SEASON = 12
-"""Window and horizon where nothing says how long a season is."""
+"""Preceding steps hashed into the id of a step, since a single value may occur anywhere."""
+DEFAULT_SEASON = 12
+"""Default window and horizon if the season is unknown."""
 
 
 class Series(NamedTuple):
-    """values: (N, D) float64; times: (N,) dates or whole numbers, one step apart."""
+    """values: (N, D) float64; times: (N,) dates or integers, one step apart."""
 
     names: tuple[str, ...]
     values: Tensor
@@ -46,22 +47,22 @@ class Series(NamedTuple):
 
 
 class SeriesData(InMemoryData):
-    """A series in memory. A source implements `series`.
+    """A series in memory. Subclasses implement `series`.
 
     Args:
-        window: past values that a net sees at once; None is a season.
-        horizon: steps that validation and test forecast, each; None is a season.
-        period: steps in a season; None is what is usual for the frequency, such as 12 for months.
-        log: model the logarithm; the values must be positive.
-        differences: lags of differences; None is the season, or 1 where there is none.
-        drop_last: rows to leave out at the end; a sweep over it forecasts from earlier origins.
-        consecutive: windows follow one another, for nets that carry their state on; ``batch_size`` is then the number
-            of parts of the series that are read side by side.
+        window: past values in the input of a net; None is one season.
+        horizon: forecast steps in validation and in test; None is one season.
+        period: steps per season; None is the usual number for the frequency, such as 12 for months.
+        log: model the logarithm; values must be positive.
+        differences: lags of differencing; None is the season, or 1 if there is none.
+        drop_last: number of final rows to omit; a sweep over it forecasts from earlier origins.
+        consecutive: use consecutive windows, for nets that carry their state over; ``batch_size`` is then the number
+            of parts of the series read in parallel.
     """
 
     kind: ClassVar[type] = SeriesSpec
     units: tuple[str, ...] = ()
-    """Of the columns, where a source knows them."""
+    """Units of the columns, if known."""
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class SeriesData(InMemoryData):
         if drop_last < 0:
             raise UserError(f"data.drop_last={drop_last} must not be negative")
         if differences is not None and any(lag < 1 for lag in differences):
-            raise UserError(f"data.differences={list(differences)} must hold lags of at least 1, or nothing")
+            raise UserError(f"data.differences={list(differences)} must contain lags of at least 1, or be empty")
         self.window = window
         self.horizon = horizon
         self.period = period
@@ -94,32 +95,32 @@ class SeriesData(InMemoryData):
 
     @abstractmethod
     def series(self) -> Series:
-        """All of it, in the order of time."""
+        """The whole series in temporal order."""
 
     @cached_property
     def whole(self) -> Series:
-        """The series as far as it is used, after a look at its length and signs."""
+        """The series without the dropped rows, after checking its length and sign."""
         series = self.series()
         num = max(len(series.values) - self.drop_last, 1)
         series = series._replace(values=series.values[:num], times=series.times.iloc[:num])
-        spec = self._promise(series)
+        spec = self._spec_of(series)
         check_sign(series, spec)
-        lost, after = spec.transform.num_lost, 2 * spec.horizon
-        least = spec.num_needed + 1 + after
-        if len(series.values) < least:
+        num_lost = spec.transform.num_lost
+        min_rows = spec.num_needed + 1 + 2 * spec.horizon
+        if len(series.values) < min_rows:
             raise UserError(
-                f"the series has {len(series.values)} rows, but {least} are needed: data.window={spec.window}, {lost} "
-                f"for data.differences={list(spec.transform.differences)}, 1 to learn from, and data.horizon="
-                f"{spec.horizon} each for validation and test; make these shorter"
+                f"the series has {len(series.values)} rows, but {min_rows} are required: data.window={spec.window}, "
+                f"{num_lost} for data.differences={list(spec.transform.differences)}, 1 to train on, and data.horizon="
+                f"{spec.horizon} each for validation and test; lower these options"
             )
         return series
 
     def declare(self) -> SeriesSpec:
-        return self._promise(self.whole)
+        return self._spec_of(self.whole)
 
-    def _promise(self, series: Series) -> SeriesSpec:
+    def _spec_of(self, series: Series) -> SeriesSpec:
         period = self.period or series.step.period
-        season = period if period > 1 else NO_SEASON
+        season = period if period > 1 else DEFAULT_SEASON
         lags = (period,) if self.differences is None else tuple(self.differences)
         return SeriesSpec(
             target=Values(series.names, self.units),
@@ -134,15 +135,15 @@ class SeriesData(InMemoryData):
 
     def setup(self, stage: str | None = None) -> None:
         if stage in (None, "fit", "validate") and "train" not in self._arrays:
-            self._arrays |= {"train": self.load("train"), "val": self._origin(self.declare().horizon)}
+            self._arrays |= {"train": self.load("train"), "val": self._forecast(self.declare().horizon)}
         if stage in (None, "test", "predict") and "test" not in self._arrays:
             self._arrays["test"] = self.load("test")
 
     def load(self, split: Split) -> Arrays:
-        """The training windows, or the one forecast of the test."""
+        """The training windows, or the single forecast of the test."""
         spec = self.declare()
         if split == "test":
-            return self._origin(0)
+            return self._forecast(0)
         known = self.whole.values[: len(self.whole.values) - 2 * spec.horizon]
         self.spec = self.fit_to(known)
         steps = self.spec.transform.apply(known).float()
@@ -153,7 +154,7 @@ class SeriesData(InMemoryData):
         return Arrays(windows[:, :-1], windows[:, 1:])
 
     def fit_to(self, known: Tensor) -> SeriesSpec:
-        """The declared spec with what is fitted on the training rows, known: (N, D) raw."""
+        """The declared spec with transform and scales fitted on the raw training rows, (N, D)."""
         spec = self.declare()
         transform = spec.transform.fit(known) if self.standardize else spec.transform
         lag = spec.period if len(known) > spec.period else 1
@@ -169,33 +170,33 @@ class SeriesData(InMemoryData):
         return self._step_ids()[-self.declare().horizon :]
 
     def _step_ids(self) -> np.ndarray:
-        """A step is known by its values and those of the steps before it, whatever their dates."""
+        """A step is identified by its values and those of the preceding steps, independent of their dates."""
         values = self.whole.values
         before = [torch.cat([values[:1].expand(lag, -1), values[:-lag]]) for lag in range(1, NUM_LEADING + 1)]
         return hash_rows(values, *before)
 
-    def _origin(self, num_after: int) -> Arrays:
-        """One forecast: the raw values before its origin and ``horizon`` after it, ``num_after`` before the end."""
+    def _forecast(self, num_after: int) -> Arrays:
+        """A forecast ending ``num_after`` steps before the end: raw values before its origin, and ``horizon`` after."""
         values = self.whole.values[: len(self.whole.values) - num_after]
         horizon = self.declare().horizon
         return Arrays(values[None, :-horizon], values[None, -horizon:])
 
     def _loader(self, split: Literal["train", "val", "test"], batch_size: int, shuffle: bool = False) -> Loader:
         if split != "train":
-            return EveryRank(self.arrays(split), batch_size)
+            return ReplicatedLoader(self.arrays(split), batch_size)
         loader = super()._loader(split, batch_size, shuffle=shuffle)
-        return InTurn(loader.arrays, batch_size) if self.consecutive else loader  # type: ignore[attr-defined]
+        return SequentialLoader(loader.arrays, batch_size) if self.consecutive else loader  # type: ignore[attr-defined]
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Raw values stay on the CPU in double precision; the task sends windows of them to the net."""
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Raw values stay on the CPU in double precision; the task moves windows of them to the device."""
         raw = batch[0].dtype == torch.float64
         return super().transfer_batch_to_device(batch, torch.device("cpu") if raw else device, dataloader_idx)
 
 
-class EveryRank(TensorLoader):
-    """The same batches on every rank: a single forecast cannot be shared out."""
+class ReplicatedLoader(TensorLoader):
+    """The same batches on all ranks: a single forecast cannot be distributed."""
 
-    shares_rows = False
+    shards_rows = False
 
     def eval_rows(self) -> Tensor:
         return torch.arange(self.num_rows)
@@ -204,8 +205,8 @@ class EveryRank(TensorLoader):
         return -(-self.num_rows // self.batch_size)
 
 
-class InTurn(TensorLoader):
-    """Training batches in the order of the rows: each rank reads on in the parts of the series that it began with."""
+class SequentialLoader(TensorLoader):
+    """Training batches in row order: each rank continues the same parts of the series from batch to batch."""
 
     def __init__(self, arrays: Arrays, batch_size: int) -> None:
         super().__init__(arrays, batch_size, shuffle=True)
@@ -216,30 +217,30 @@ class InTurn(TensorLoader):
 
 
 def consecutive_windows(steps: Tensor, window: int, num_parts: int) -> Tensor:
-    """steps: (N, D) -> (K * num_parts, W + 1, D): of each part its first window, then of each its second, …
+    """steps: (N, D) -> (K * num_parts, W + 1, D): the first window of each part, then the second of each, …
 
-    Neighbours share one value, the last target of one being the first input of the next. What is too much to fill a
-    window is left out at the beginning, the oldest.
+    Consecutive windows overlap by one value: the last target of one is the first input of the next. Steps that do not
+    fill a window are omitted at the beginning of the series.
     """
     per_part = (len(steps) - 1) // (window * num_parts)
     if per_part < 2:
         raise UserError(
-            f"data.batch_size={num_parts} parts of {len(steps)} steps hold no two windows of data.window={window}, "
-            "so that no state could be carried on: make one of them smaller (data.batch_size=1)"
+            f"data.batch_size={num_parts} parts of {len(steps)} steps are too short for two windows of data.window="
+            f"{window}, so no state could be carried over: lower one of them (data.batch_size=1)"
         )
     first = len(steps) - 1 - per_part * num_parts * window
-    part, place = torch.arange(num_parts), torch.arange(per_part)
-    starts = first + (part[None, :] * per_part + place[:, None]) * window  # (K, num_parts)
+    part, index = torch.arange(num_parts), torch.arange(per_part)
+    starts = first + (part[None, :] * per_part + index[:, None]) * window  # (K, num_parts)
     return steps[starts.flatten()[:, None] + torch.arange(window + 1)]
 
 
 def check_sign(series: Series, spec: SeriesSpec) -> None:
-    """Refuse what has no logarithm where the spec wants one."""
-    low = series.values.amin(0)
-    if spec.transform.log and (low <= 0).any():
-        column = int((low <= 0).nonzero()[0])
+    """Reject values without a logarithm if the spec requires one."""
+    lowest = series.values.amin(0)
+    if spec.transform.log and (lowest <= 0).any():
+        column = int((lowest <= 0).nonzero()[0])
         row = int(series.values[:, column].argmin())
         raise UserError(
-            f"data.log=true needs positive values, but {series.names[column]} is {low[column]:g} in row {row + 1} "
-            f"({label(series.times.iloc[row])}); set data.log=false"
+            f"data.log=true requires positive values, but {series.names[column]} is {lowest[column]:g} in row "
+            f"{row + 1} ({label(series.times.iloc[row])}); set data.log=false"
         )

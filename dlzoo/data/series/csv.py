@@ -1,35 +1,39 @@
-"""A series of the user's own: any CSV file with a header, a column of times and one or more of numbers."""
+"""The user's own series: any CSV file with a header, a column of times and one or more columns of numbers."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
 import numpy as np
 import torch
 
-from dlzoo.data.csv_reader import MISSING_MARKS, read_table
+from dlzoo.data import typed_tables
+from dlzoo.data.csv_reader import MISSING_MARKS, CsvFormat, check_unique, read_table
+from dlzoo.data.numbers import as_numbers, is_date, parse_number, parse_numbers
+from dlzoo.data.options import SeriesOptions
 from dlzoo.data.series.base import Series, SeriesData
-from dlzoo.data.tables.base import as_numbers
-from dlzoo.errors import UserError, nearest
-from dlzoo.specs.frequency import check_regular, find_step, label, parse, read_times
-from dlzoo.utils import files as paths
+from dlzoo.data.series.times import read_times
+from dlzoo.errors import UserError, nearest, short
+from dlzoo.specs.frequency import check_regular, find_step, label, parse
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 class CsvSeries(SeriesData):
-    """The columns of a CSV file, from row to row.
+    """Columns of a CSV file, with one row per step.
 
     Args:
-        path: the file; .gz, .bz2 and .xz are read as they are.
-        time: the column of times (dates, or whole numbers); None is the first.
-        values: the column to forecast, or several, which a net then sees together; None is all others.
-        frequency: the step from row to row, such as month, day or ``15 minutes``; auto finds it, and row takes the
-            rows as equal steps, whatever their times.
-        separator, decimal, encoding, missing_marks: as for data=csv.
+        path: the file, which may be compressed as .gz, .bz2 or .xz.
+        time: the column of times (dates or integers); None is the first.
+        values: the column to forecast, or several, which are then inputs of the net together; None is all others.
+        frequency: the step between rows, such as month, day or ``15 minutes``; auto infers it, and row treats rows as
+            equal steps, regardless of their times.
+        date_format: of the times, such as %d/%m/%Y, as for ``strptime``; None infers it from the whole column.
+        separator, decimal, encoding, missing_marks, header, quotes: as for data=csv.
     """
 
     def __init__(
@@ -39,67 +43,93 @@ class CsvSeries(SeriesData):
         time: str | None = None,
         values: str | Sequence[str] | None = None,
         frequency: str = "auto",
+        date_format: str | None = None,
         separator: str = ",",
         decimal: Literal[".", ","] = ".",
         encoding: str = "utf-8-sig",
         missing_marks: Sequence[str] = MISSING_MARKS,
-        **common: Any,
+        header: bool = True,
+        quotes: bool | None = None,
+        **common: Unpack[SeriesOptions],
     ) -> None:
         super().__init__(**common)
         self.path = path
         self.time = time
         self.values = [values] if isinstance(values, str) else values
         self.frequency = frequency
-        self.format: dict[str, Any] = {
+        self.date_format = date_format
+        self.format: CsvFormat = {
             "separator": separator,
             "decimal": decimal,
             "encoding": encoding,
             "missing_marks": tuple(missing_marks),
+            "header": header,
+            "quotes": quotes,
         }
 
     def series(self) -> Series:
-        path = paths.existing_file(self.path, "data.path")
-        return read_series(path, time=self.time, values=self.values, frequency=self.frequency, **self.format)
+        path = typed_tables.existing(self.path, "data.path")
+        return read_series(
+            path,
+            time=self.time,
+            values=self.values,
+            frequency=self.frequency,
+            date_format=self.date_format,
+            **self.format,
+        )
 
 
 def read_series(
-    path: Any, *, time: str | None = None, values: Sequence[str] | None = None, frequency: str = "auto", **style: Any
+    path: Path | str | io.BytesIO,
+    *,
+    time: str | None = None,
+    values: Sequence[str] | None = None,
+    frequency: str = "auto",
+    date_format: str | None = None,
+    **csv_format: Unpack[CsvFormat],
 ) -> Series:
-    """The columns of a CSV file over time; ``style`` as for `read_table`.
+    """Columns of a CSV file over time; ``csv_format`` as for `read_table`.
 
     Raises:
-        UserError: a column is not there, a cell is no number or no time, times are unsorted, double or missing.
+        UserError: a column is missing, a cell is not a number or not a time, or times are unsorted, duplicate or
+            missing.
     """
     source = path if not isinstance(path, Path) else path.name
     step = None if frequency == "auto" else parse(frequency)
-    frame = read_table(path, **style)
+    frame = read_table(path, **csv_format)
     columns = [str(name) for name in frame.columns]
+    if csv_format.get("header", True) and all(parse_number(name) or is_date(name) for name in columns):
+        raise UserError(f"{source}: its first line ({short(', '.join(columns))}) does not name the columns; if the "
+                        "file has no header, set data.header=false")  # fmt: skip
     time = columns[0] if time is None else time
-    chosen = [name for name in columns if name != time] if values is None else list(values)
-    for key, name in [("time", time), *(("values", name) for name in chosen)]:
+    selected = [name for name in columns if name != time] if values is None else list(values)
+    for key, name in [("time", time), *(("values", name) for name in selected)]:
         if name not in columns:
             raise UserError(f"data.{key}={name}: {source} has no such column; {nearest(name, columns)}")
-    if not chosen or time in chosen or len(set(chosen)) < len(chosen):
+    if not selected or time in selected or len(set(selected)) < len(selected):
         raise UserError(
-            f"{source}: beside the times in {time}, data.values={chosen} must name at least one column, none twice; "
-            f"the columns are: {', '.join(columns)}"
+            f"{source}: data.values={selected} must name at least one column other than the times in {time}, and none "
+            f"twice; the columns are: {', '.join(columns)}"
         )
-    times = read_times(frame[time])
-    numbers = np.stack([_numbers(frame[name], times) for name in chosen], axis=1)
+    check_unique(columns, [time, *selected], source)
+    times = read_times(frame[time], date_format=date_format, step=step)
+    numbers = np.stack([_numbers(frame[name], times) for name in selected], axis=1)
     step = step or find_step(times)
     check_regular(times, step, str(source))
-    return Series(tuple(chosen), torch.from_numpy(numbers), times, step)
+    return Series(tuple(selected), torch.from_numpy(numbers), times, step)
 
 
 def _numbers(cells: pd.Series, times: pd.Series) -> np.ndarray:
-    """(N,) float64; `UserError` at the first cell that is missing or no finite number."""
-    numbers = as_numbers(cells).to_numpy(dtype=np.float64)
-    wrong = ~np.isfinite(numbers)
-    if not wrong.any():
+    """(N,) float64; `UserError` for the first cell that is missing or not a finite number."""
+    numbers = as_numbers(cells, parse_numbers(cells).unit).to_numpy(dtype=np.float64)
+    invalid = ~np.isfinite(numbers)
+    if not invalid.any():
         return numbers
-    row = int(np.flatnonzero(wrong)[0])
+    row = int(np.flatnonzero(invalid)[0])
     where = f"column {cells.name}, row {row + 1} ({label(times.iloc[row])})"
-    more = f", and {wrong.sum() - 1} more" if wrong.sum() > 1 else ""
+    more = f", and {invalid.sum() - 1} more" if invalid.sum() > 1 else ""
     if cells.isna().iloc[row]:
-        raise UserError(f"{where}: the value is missing{more}; fill it in, or start the file behind it")
-    raise UserError(f"{where}: {cells.iloc[row]!r} is no finite number{more}; mend it, or choose with data.values=")
+        raise UserError(f"{where}: the value is missing{more}; fill it in, or start the file after it")
+    raise UserError(
+        f"{where}: {cells.iloc[row]!r} is not a finite number{more}; fix it, or select other columns with data.values="
+    )

@@ -1,1 +1,1 @@
-"""Tables: embedded, published, generated, and CSV files of the user's own."""
+"""Tables: embedded, published, generated, and the user's own CSV files."""

@@ -1,8 +1,8 @@
-"""Truth tables of the logic gates: the smallest problems on which one layer succeeds (all but two) or fails.
+"""Truth tables of logic gates: the smallest problems that one layer can solve (all but two) or not.
 
-A single threshold unit learns every gate here except XOR and XNOR, which no line separates (M. Minsky, S. Papert,
-"Perceptrons", 1969). Training, validation and test rows are the same truth table: it is the whole world of a gate, so
-a figure here says what was learnt, and there is nothing to generalise to.
+A single threshold unit learns every gate here except XOR and XNOR, which are not linearly separable (M. Minsky,
+S. Papert, "Perceptrons", 1969). Training, validation and test rows are the same truth table, which is all there is: the
+metrics show what was learnt, not generalisation.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ GATES: dict[str, Callable[..., int]] = {**TWO_INPUTS, **ONE_INPUT}
 
 
 class Gates(InMemoryData):
-    """A gate's inputs (B, 2) or (B, 1), 0 or 1 as numbers, and its output as a class "0" or "1".
+    """A gate's inputs (B, 2) or (B, 1), 0.0 or 1.0, and its output as the class "0" or "1".
 
     Args:
-        repeats: how often an epoch of training shows each row; validation and test show it once.
+        repeats: occurrences of each row in a training epoch; once in validation and test.
     """
 
     kind: ClassVar[type] = TableSpec
@@ -66,7 +66,7 @@ class Gates(InMemoryData):
         return TableSpec(tuple(Column(name) for name in "ab"[: self.num_inputs]), Classes(("0", "1")))
 
     def load(self, split: Literal["train", "test"]) -> Arrays:
-        """The truth table, in the order of counting: 00, 01, 10, 11."""
+        """The truth table in binary order: 00, 01, 10, 11."""
         inputs = list(itertools.product((0, 1), repeat=self.num_inputs))
         return Arrays(torch.tensor(inputs).float(), torch.tensor([self.output(*row) for row in inputs]))
 

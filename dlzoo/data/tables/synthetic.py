@@ -1,19 +1,20 @@
-"""Seeded tables with a known truth: what a net should find can be computed, so a mistake in learning shows.
+"""Seeded tables with known ground truth, against which a trained net can be checked.
 
 ``friedman`` is J. Friedman, "Multivariate Adaptive Regression Splines", 1991, eq. 61; ``spiral`` has the arms of
-Stanford's CS231n course notes; ``boxcar`` is the step up and down that two sigmoid units can draw.
+Stanford's CS231n course notes; ``boxcar`` is a step up and down, which two sigmoid units can represent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import numpy as np
 import torch
 
 from dlzoo.data.loaders import Arrays
+from dlzoo.data.options import TableOptions
 from dlzoo.data.tables.base import TableData
 from dlzoo.errors import UserError, pick
 from dlzoo.specs.inputs import Column, TableSpec
@@ -32,7 +33,7 @@ class _Function:
     high: float
     num_features: int = 1
     min_features: int | None = None
-    """None where the number of features is fixed."""
+    """None if the number of features is fixed."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class _Clouds:
 
     draw: Callable[[int, int, int, float, int], Rows]
     num_classes: int = 2
-    any_classes: bool = False
+    any_num_classes: bool = False
     num_features: int = 2
     min_features: int | None = None
 
@@ -86,24 +87,24 @@ KINDS: dict[str, _Function | _Clouds] = {
     "sine": _Function(lambda x: np.sin(2 * np.pi * x[:, 0]), -1, 1),
     "boxcar": _Function(lambda x: (np.abs(x[:, 0]) < 0.5) * 1.0, -1, 1),
     "friedman": _Function(_friedman, 0, 1, num_features=10, min_features=5),
-    "blobs": _Clouds(_blobs, num_classes=3, any_classes=True, min_features=1),
+    "blobs": _Clouds(_blobs, num_classes=3, any_num_classes=True, min_features=1),
     "moons": _Clouds(_moons),
     "circles": _Clouds(_circles),
-    "spiral": _Clouds(_spiral, num_classes=3, any_classes=True),
+    "spiral": _Clouds(_spiral, num_classes=3, any_num_classes=True),
 }
 
 
 class Synthetic(TableData):
-    """Points drawn from a known law.
+    """Points sampled from a known function or distribution.
 
     Args:
         kind: values: ``line`` (y = 2 x0 + 3 x1 + ... - 1), ``sine`` (two periods), ``boxcar`` (1 for |x| < 0.5, else
-            0), ``friedman`` (five of the features count); classes: ``blobs``, ``moons``, ``circles``, ``spiral``.
-        num_samples: rows in all, before test and validation rows are held out.
+            0), ``friedman`` (with five relevant features); classes: ``blobs``, ``moons``, ``circles``, ``spiral``.
+        num_samples: total number of rows, including test and validation rows.
         noise: standard deviation of the values, or of the points of a class.
         num_features: for line, friedman and blobs; None is 1, 10 and 2.
         num_classes: for blobs and spiral; None is 3.
-        sample_seed: chooses the points; not the run's seed, so that runs can be compared.
+        sample_seed: draws the points; independent of the run's seed, so that runs are comparable.
     """
 
     def __init__(
@@ -115,23 +116,26 @@ class Synthetic(TableData):
         num_features: int | None = None,
         num_classes: int | None = None,
         sample_seed: int = 0,
-        **common: Any,
+        **common: Unpack[TableOptions],
     ) -> None:
         super().__init__(**common)
-        self.law = pick(kind, KINDS, "data.kind")
-        fewest, any_classes = self.law.min_features, isinstance(self.law, _Clouds) and self.law.any_classes
-        if num_features is not None and (fewest is None or num_features < fewest):
-            allowed = f"it needs at least {fewest}" if fewest else f"it has {self.law.num_features}: leave it out"
+        self.generator = pick(kind, KINDS, "data.kind")
+        generator, min_features = self.generator, self.generator.min_features
+        any_num_classes = isinstance(generator, _Clouds) and generator.any_num_classes
+        if num_features is not None and (min_features is None or num_features < min_features):
+            allowed = (
+                f"it needs at least {min_features}" if min_features else f"it has {generator.num_features}: omit it"
+            )
             raise UserError(f"data.num_features={num_features} does not fit data.kind={kind}: {allowed}")
-        if num_classes is not None and (not any_classes or num_classes < 2):
-            allowed = "it needs at least 2" if any_classes else "their number is not free: leave it out"
+        if num_classes is not None and (not any_num_classes or num_classes < 2):
+            allowed = "it needs at least 2" if any_num_classes else "their number is fixed: omit it"
             raise UserError(f"data.num_classes={num_classes} does not fit data.kind={kind}: {allowed}")
         if num_samples < 10 or noise < 0:
             raise UserError(f"data.num_samples={num_samples} must be at least 10, and data.noise={noise} at least 0")
         self.num_samples = num_samples
         self.noise = noise
-        self.num_features = num_features or self.law.num_features
-        self.num_classes = (num_classes or self.law.num_classes) if isinstance(self.law, _Clouds) else 0
+        self.num_features = num_features or generator.num_features
+        self.num_classes = (num_classes or generator.num_classes) if isinstance(generator, _Clouds) else 0
         self.sample_seed = sample_seed
 
     def declare(self) -> TableSpec:
@@ -141,16 +145,18 @@ class Synthetic(TableData):
         return TableSpec(columns, Classes(tuple(map(str, range(self.num_classes)))))
 
     def truth(self, x: torch.Tensor) -> torch.Tensor:
-        """The values (N, 1) without noise at x: (N, F), for the kinds whose target is a value."""
-        if not isinstance(self.law, _Function):
+        """The noise-free values (N, 1) at x: (N, F), for kinds whose target is a value."""
+        if not isinstance(self.generator, _Function):
             raise UserError("only line, sine, boxcar and friedman have a value at each point")
-        return torch.from_numpy(self.law.truth(x.double().numpy())).float()[:, None]
+        return torch.from_numpy(self.generator.truth(x.double().numpy())).float()[:, None]
 
     def table(self) -> Arrays:
-        if isinstance(self.law, _Clouds):
-            x, y = self.law.draw(self.num_samples, self.num_features, self.num_classes, self.noise, self.sample_seed)
+        if isinstance(self.generator, _Clouds):
+            x, y = self.generator.draw(
+                self.num_samples, self.num_features, self.num_classes, self.noise, self.sample_seed
+            )
             return Arrays(torch.from_numpy(x).float(), torch.from_numpy(y).long())
         rng = np.random.default_rng(self.sample_seed)
-        x = rng.uniform(self.law.low, self.law.high, (self.num_samples, self.num_features))
-        y = self.law.truth(x) + self.noise * rng.standard_normal(self.num_samples)
+        x = rng.uniform(self.generator.low, self.generator.high, (self.num_samples, self.num_features))
+        y = self.generator.truth(x) + self.noise * rng.standard_normal(self.num_samples)
         return Arrays(torch.from_numpy(x).float(), torch.from_numpy(y).float()[:, None])

@@ -1,1 +1,1 @@
-"""Texts with classes, and running text for language models."""
+"""Labelled texts, and running text for language models."""

@@ -1,10 +1,10 @@
-"""Texts in memory: cut into tokens once, with a vocabulary of the training rows, in batches of like length."""
+"""Texts in memory: tokenised once, with a vocabulary fitted on the training rows, in batches of similar length."""
 
 from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, Unpack
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.fingerprint import hash_texts
 from dlzoo.data.loaders import Loader
+from dlzoo.data.options import InMemoryOptions, TokenOptions
 from dlzoo.data.splits import holdout
 from dlzoo.data.text import cache as text_cache
 from dlzoo.data.text.cache import Corpus
@@ -26,16 +27,16 @@ Split = Literal["train", "val", "test"]
 
 
 class TokenData(InMemoryData):
-    """Texts as numbers of tokens.
+    """Texts as token ids.
 
-    A source implements `declare`, `read_texts` and `fingerprint`, and says where its splits lie.
+    Subclasses implement `declare`, `read_texts` and `fingerprint`, and define the splits.
 
     Args:
-        level: of the tokens: word, or char.
-        lower: whether upper and lower case are the same.
-        punctuation: words only: whether signs are tokens, or left out.
-        max_vocab: the most tokens of the vocabulary, ``<pad>`` and ``<unk>`` among them; the most frequent stay.
-        min_count: tokens that occur less often in the training rows become ``<unk>``.
+        level: tokens are words (word) or characters (char).
+        lower: convert to lower case.
+        punctuation: words only: keep punctuation marks as tokens, or drop them.
+        max_vocab: maximum vocabulary size including ``<pad>`` and ``<unk>``; the most frequent tokens are kept.
+        min_count: tokens that are less frequent in the training rows become ``<unk>``.
     """
 
     kind: ClassVar[type] = TextSpec
@@ -49,13 +50,13 @@ class TokenData(InMemoryData):
         punctuation: bool = True,
         max_vocab: int | None = None,
         min_count: int = 1,
-        **common: Any,
+        **common: Unpack[InMemoryOptions],
     ) -> None:
         super().__init__(**common)
         at_least(3, "data", max_vocab=max_vocab)
         at_least(1, "data", min_count=min_count)
         if self.standardize:
-            raise UserError("data.standardize=true: tokens have no mean; remove it for texts")
+            raise UserError("data.standardize=true: token ids cannot be standardised; omit it")
         self.tokenizer = Tokenizer(level, lower, punctuation)
         self.max_vocab = max_vocab
         self.min_count = min_count
@@ -69,20 +70,20 @@ class TokenData(InMemoryData):
 
     @abstractmethod
     def read_texts(self, part: str) -> tuple[list[str], list[int]]:
-        """The texts of a part of the source and their labels, in a fixed order."""
+        """The texts and labels of one part of the source (such as a file), in a fixed order."""
 
     @abstractmethod
     def fingerprint(self, part: str) -> str:
-        """What changes whenever `read_texts` would give something else: a hash of its files, and its options."""
+        """A string that changes whenever the result of `read_texts` does: a hash of its files, and its options."""
 
     def adopt(self, spec: Spec) -> None:
-        """The vocabulary and the length are the trained model's."""
+        """Use the vocabulary and the maximum length of a trained model."""
         if spec.texts is not None:
             self.spec = spec.texts
             self._adopted = True
 
     def corpus(self, part: str) -> Corpus:
-        """The tokens of a part, from the cache where they are there."""
+        """The tokenised texts of a part, cached on disk."""
         path = text_cache.path_of(self.fingerprint(part), self.tokenizer)
         corpus = text_cache.load(path)
         if corpus is None:
@@ -90,37 +91,37 @@ class TokenData(InMemoryData):
             text_cache.save(path, corpus)
         return corpus
 
-    def fit_vocabulary(self, words: list[str], train: Tensor) -> tuple[str, ...]:
-        """The vocabulary of the training tokens (T,), which are numbers of ``words``."""
-        counts = train.bincount(minlength=len(words))[: len(words)].tolist()
-        seen = [(word, count) for word, count in zip(words, counts, strict=True) if count]
-        vocabulary = build_vocabulary(seen, min_count=self.min_count, max_vocab=self.max_vocab)
+    def fit_vocabulary(self, distinct_tokens: list[str], train: Tensor) -> tuple[str, ...]:
+        """The vocabulary of the training tokens, (T,) indices into ``distinct_tokens``."""
+        counts = train.bincount(minlength=len(distinct_tokens))[: len(distinct_tokens)].tolist()
+        occurring = [(token, count) for token, count in zip(distinct_tokens, counts, strict=True) if count]
+        vocabulary = build_vocabulary(occurring, min_count=self.min_count, max_vocab=self.max_vocab)
         if len(vocabulary) < 3:
             raise UserError(f"no token of the training rows occurs data.min_count={self.min_count} times: lower it")
         return vocabulary
 
 
 class TextData(TokenData):
-    """Texts with a target each.
+    """Texts with one target each.
 
     Args:
-        max_length: of longer texts, only so many tokens count.
-        keep: which of them: the first or the last.
+        max_length: longer texts are truncated to so many tokens.
+        keep: truncate to the first or the last tokens.
     """
 
     def __init__(
-        self, *, max_length: int | None = None, keep: Literal["first", "last"] = "first", **common: Any
+        self, *, max_length: int | None = None, keep: Literal["first", "last"] = "first", **common: Unpack[TokenOptions]
     ) -> None:
         super().__init__(**common)
         at_least(1, "data", max_length=max_length)
         self.max_length = max_length
         self.keep: Literal["first", "last"] = keep
-        self._places: dict[str, tuple[str, Tensor]] = {}
+        self._locations: dict[str, tuple[str, Tensor]] = {}
         self._texts: dict[str, Texts] = {}
 
     @abstractmethod
-    def place(self, split: Literal["train", "test"]) -> tuple[str, Tensor]:
-        """The part of the source that holds a split (``train`` with the validation rows), and the rows' numbers."""
+    def locate(self, split: Literal["train", "test"]) -> tuple[str, Tensor]:
+        """The part of the source that contains a split (``train`` includes validation), and its row indices there."""
 
     @abstractmethod
     def target(self) -> Target: ...
@@ -137,7 +138,7 @@ class TextData(TokenData):
         if stage in (None, "test", "predict") and "test" not in self._texts:
             if not self._adopted and "train" not in self._texts:
                 self._set_up_fit()
-            part, rows = self._places["test"] = self.place("test")
+            part, rows = self._locations["test"] = self.locate("test")
             self._texts["test"] = self.encode(self.corpus(part), rows)
 
     def arrays(self, split: Split) -> Texts:  # type: ignore[override]  # texts are ragged
@@ -145,55 +146,57 @@ class TextData(TokenData):
         return self._texts[split]
 
     def texts(self, split: Split) -> list[str]:
-        """The texts of a split as they are written, in the order of `arrays`."""
+        """The raw texts of a split, in the order of `arrays`."""
         self.arrays(split)
-        part, rows = self._places[split]
+        part, rows = self._locations[split]
         texts, _ = self.read_texts(part)
         return [texts[i] for i in rows.tolist()]
 
-    def load(self, split: Literal["train", "test"]) -> Any:
-        """The texts of an official split, as numbers of the corpus' words."""
-        part, rows = self.place(split)
+    def load(self, split: Literal["train", "test"]) -> Texts:  # type: ignore[override]  # texts are ragged
+        """The texts of an official split, as indices into the corpus' distinct tokens."""
+        part, rows = self.locate(split)
         return _as_texts(self.corpus(part)).take(rows)
 
     def encode(self, corpus: Corpus, rows: Tensor) -> Texts:
-        """Rows of a corpus as numbers of the vocabulary, cut to length; one without tokens is one unknown token."""
+        """Rows of a corpus as truncated token ids; an empty text becomes a single unknown token."""
         spec = self.spec
-        numbers = {token: i for i, token in enumerate(spec.vocabulary)}
-        table = torch.tensor([*(numbers.get(word, UNKNOWN) for word in corpus.words), UNKNOWN], dtype=torch.int32)
+        ids = {token: i for i, token in enumerate(spec.vocabulary)}
+        table = torch.tensor(
+            [*(ids.get(token, UNKNOWN) for token in corpus.distinct_tokens), UNKNOWN], dtype=torch.int32
+        )
         texts = _as_texts(corpus).take(rows, spec.max_length, spec.keep)
         return dataclasses.replace(texts, tokens=table[texts.tokens])
 
     def fit_ids(self) -> tuple[np.ndarray, np.ndarray]:
-        part, rows = self.place("train")
+        part, rows = self.locate("train")
         corpus = self.corpus(part)
-        ids, (_, train), (_, val) = self._ids(corpus), *self._fit_places(part, rows, corpus)
+        ids, (_, train), (_, val) = self._ids(corpus), *self._split_train(part, rows, corpus)
         return ids[train.numpy()], ids[val.numpy()]
 
     def test_ids(self) -> np.ndarray:
-        part, rows = self.place("test")
+        part, rows = self.locate("test")
         return self._ids(self.corpus(part))[rows.numpy()]
 
     def _ids(self, corpus: Corpus) -> np.ndarray:
-        """A text is known by its tokens, whatever the vocabulary, and its label."""
-        return hash_texts(corpus.words, corpus.tokens, corpus.starts, corpus.labels)
+        """A text is identified by its tokens, independent of the vocabulary, and its label."""
+        return hash_texts(corpus.distinct_tokens, corpus.tokens, corpus.starts, corpus.labels)
 
-    def _fit_places(self, part: str, rows: Tensor, corpus: Corpus) -> list[tuple[str, Tensor]]:
-        """Where the training and the validation rows are, of the rows of ``train`` in a part of the source."""
+    def _split_train(self, part: str, rows: Tensor, corpus: Corpus) -> list[tuple[str, Tensor]]:
+        """The locations of the training and validation rows, given those of ``train`` in a part of the source."""
         texts = Texts(torch.empty(0), torch.empty(0), torch.from_numpy(corpus.labels)[rows])
-        keep, held = holdout(texts, self.target(), self._val_size, seed=self.seed, last=self.val_last)
-        return [(part, rows[self.for_training(keep, held)]), (part, rows[held])]
+        kept, held_out = holdout(texts, self.target(), self._val_size, seed=self.seed, last=self.val_last)
+        return [(part, rows[self.training_rows(kept, held_out)]), (part, rows[held_out])]
 
     def _set_up_fit(self) -> None:
-        part, rows = self.place("train")
+        part, rows = self.locate("train")
         corpus = self.corpus(part)
-        self._places |= zip(("train", "val"), self._fit_places(part, rows, corpus), strict=True)
+        self._locations |= zip(("train", "val"), self._split_train(part, rows, corpus), strict=True)
         if not self._adopted:
-            train = _as_texts(corpus).take(self._places["train"][1])
-            vocabulary = self.fit_vocabulary(corpus.words, train.tokens)
+            train = _as_texts(corpus).take(self._locations["train"][1])
+            vocabulary = self.fit_vocabulary(corpus.distinct_tokens, train.tokens)
             spec = dataclasses.replace(self.declare(), vocabulary=vocabulary)
             self.spec = spec.with_target(spec.target.fit(train.y))
-        self._texts |= {split: self.encode(corpus, self._places[split][1]) for split in ("train", "val")}
+        self._texts |= {split: self.encode(corpus, self._locations[split][1]) for split in ("train", "val")}
 
     @property
     def _val_size(self) -> int | float:
@@ -205,10 +208,10 @@ class TextData(TokenData):
 
 
 def _as_texts(corpus: Corpus) -> Texts:
-    """A corpus as tensors, where an empty text holds the one token behind the last of ``words``."""
+    """A corpus as tensors, where an empty text has one token with the index after the last distinct token."""
     tokens, starts = corpus.tokens, corpus.starts
     empty = np.flatnonzero(np.diff(starts) == 0)
     if len(empty):
-        tokens = np.insert(tokens, starts[empty], len(corpus.words))
+        tokens = np.insert(tokens, starts[empty], len(corpus.distinct_tokens))
         starts = starts + np.concatenate([[0], np.cumsum(np.diff(starts) == 0)])
     return Texts(torch.from_numpy(tokens), torch.from_numpy(starts), torch.from_numpy(corpus.labels))

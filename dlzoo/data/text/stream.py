@@ -1,4 +1,4 @@
-"""Running text for language models: one long sequence of tokens, cut into train, validation and test from the start."""
+"""Running text for language models: one long sequence of tokens, split into training, validation and test in order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import random
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import numpy as np
 import torch
@@ -17,10 +17,11 @@ from torch import Tensor
 
 from dlzoo.data.fingerprint import hash_pieces
 from dlzoo.data.loaders import Loader
+from dlzoo.data.options import StreamBaseOptions, StreamOptions
 from dlzoo.data.text.base import Split, TokenData
 from dlzoo.data.text.loaders import PassageLoader, StreamLoader
 from dlzoo.data.text.published import SentimentSentences, prepare_sentences, read_sentences, sentence_files
-from dlzoo.data.text_reader import content_of, read_text
+from dlzoo.data.text_reader import content_of, read_text, with_line_feeds
 from dlzoo.errors import UserError, at_least
 from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.targets import NextTokens
@@ -30,16 +31,16 @@ from dlzoo.utils.download import folder_of
 
 
 class StreamData(TokenData):
-    """One long text, of which each token is to be predicted from those before it.
+    """One long text, of which each token is predicted from the preceding ones.
 
-    The first part is for training, the next for validation, the last for testing: neighbours in a text are alike, so
-    random pieces would leak.
+    The first part is for training, the next for validation, the last for testing: adjacent passages are similar, so
+    random splits would leak.
 
     Args:
-        num_steps: tokens of a training batch in each of its ``batch_size`` streams; gradients go back so far.
-        eval_num_steps: tokens of a passage in validation and test, see `PassageLoader`.
-        test_fraction: share of the text that is for testing.
-        line_breaks: words only: whether the end of a line is a token.
+        num_steps: tokens per training batch in each of its ``batch_size`` streams, the length of truncated BPTT.
+        eval_num_steps: tokens per passage in validation and test, see `PassageLoader`.
+        test_fraction: fraction of the text for testing.
+        line_breaks: words only: make line breaks tokens.
     """
 
     is_ordered = True
@@ -54,7 +55,7 @@ class StreamData(TokenData):
         eval_batch_size: int = 16,
         test_fraction: float = 0.1,
         line_breaks: bool = True,
-        **common: Any,
+        **common: Unpack[StreamBaseOptions],
     ) -> None:
         super().__init__(level=level, lower=lower, eval_batch_size=eval_batch_size, **common)
         at_least(1, "data", num_steps=num_steps, eval_num_steps=eval_num_steps)
@@ -85,12 +86,12 @@ class StreamData(TokenData):
         sizes = self._sizes(len(tokens))
         train, val, test = tokens.split(sizes)
         if not self._adopted:
-            vocabulary = self.fit_vocabulary(corpus.words, train)
+            vocabulary = self.fit_vocabulary(corpus.distinct_tokens, train)
             target = NextTokens(len(vocabulary))
             self.spec = dataclasses.replace(self.declare(), vocabulary=vocabulary, target=target)
         assert self.spec.texts is not None
-        numbers = {token: i for i, token in enumerate(self.spec.texts.vocabulary)}
-        table = torch.tensor([numbers.get(word, UNKNOWN) for word in corpus.words])
+        ids = {token: i for i, token in enumerate(self.spec.texts.vocabulary)}
+        table = torch.tensor([ids.get(token, UNKNOWN) for token in corpus.distinct_tokens])
         self._streams = {"train": table[train], "val": table[val], "test": table[test]}
 
     def arrays(self, split: Split) -> Tensor:  # type: ignore[override]  # a stream has no rows
@@ -98,7 +99,7 @@ class StreamData(TokenData):
         self.setup()
         return self._streams[split]
 
-    def load(self, split: Literal["train", "test"]) -> Any:
+    def load(self, split: Literal["train", "test"]) -> Tensor:  # type: ignore[override]  # a stream has no rows
         return self.arrays(split)
 
     def fit_ids(self) -> tuple[np.ndarray, np.ndarray]:
@@ -109,13 +110,13 @@ class StreamData(TokenData):
         return self._piece_ids()[2]
 
     def _piece_ids(self) -> list[np.ndarray]:
-        """The pieces of each part, which are known by their tokens, whatever the vocabulary."""
+        """Ids of the pieces of each split, determined by their tokens, independent of the vocabulary."""
         corpus = self.corpus("all")
         ends = np.cumsum(self._sizes(len(corpus.tokens)))
-        return [hash_pieces(corpus.words, tokens) for tokens in np.split(corpus.tokens, ends[:-1])]
+        return [hash_pieces(corpus.distinct_tokens, tokens) for tokens in np.split(corpus.tokens, ends[:-1])]
 
     def _sizes(self, n: int) -> list[int]:
-        """Tokens for training, validation and test."""
+        """Numbers of tokens for training, validation and test."""
         num_test = round(n * self.test_fraction)
         num_val = round((n - num_test) * self.val_fraction) if self.val_size is None else self.val_size
         sizes = [n - num_test - num_val, num_val, num_test]
@@ -123,7 +124,7 @@ class StreamData(TokenData):
             given = f"data.val_fraction={self.val_fraction}" if self.val_size is None else f"data.val_size={num_val}"
             raise UserError(
                 f"a text of {n} tokens leaves {max(sizes[0], 0)} for training, {num_val} for validation ({given}) and "
-                f"{num_test} for testing (data.test_fraction={self.test_fraction}); each needs at least 2"
+                f"{num_test} for testing (data.test_fraction={self.test_fraction}); each must have at least 2"
             )
         return sizes
 
@@ -136,50 +137,61 @@ class StreamData(TokenData):
 
 
 class TextFile(StreamData):
-    """Any text file, or all text files of a folder in the order of their names.
+    """A text file, or all text files of a folder in alphabetical order.
 
     Args:
-        path: the file, or a folder whose ``.txt`` files are read.
-        encoding: by Python's name, such as latin-1.
+        path: the file, or a folder of ``.txt`` files.
+        encoding: Python's name of the encoding, such as latin-1.
     """
 
-    def __init__(self, *, path: str, encoding: str = "utf-8-sig", **common: Any) -> None:
+    def __init__(self, *, path: str, encoding: str = "utf-8-sig", **common: Unpack[StreamOptions]) -> None:
         super().__init__(**common)
         self.path = path
         self.encoding = encoding
 
     def text(self) -> str:
-        return "\n".join(read_text(file, self.encoding) for file in self._files)
+        texts = [read_text(file, self.encoding) for file in self._files]
+        return "\n".join(texts if self._keeps_returns else map(with_line_feeds, texts))
 
     def fingerprint(self, part: str) -> str:
-        total = hashlib.blake2b(self.encoding.encode(), digest_size=16)
+        line_ends = "as they are" if self._keeps_returns else "line feeds"
+        total = hashlib.blake2b(f"{self.encoding} {line_ends}".encode(), digest_size=16)
         for file in self._files:
             total.update(hashlib.blake2b(content_of(file)).digest())
         return total.hexdigest()
+
+    @property
+    def _keeps_returns(self) -> bool:
+        """Whether carriage returns are tokens, as in models of earlier versions."""
+        return self._adopted and "\r" in self.spec.vocabulary
 
     @property
     def _files(self) -> list[Path]:
         path = paths.existing(self.path, "data.path")
         files = sorted(file for file in path.glob("*.txt") if file.is_file()) if path.is_dir() else [path]
         if not any(file.stat().st_size for file in files):
-            raise UserError(f"data.path={self.path} holds no text" + " (.txt files)" * path.is_dir())
+            raise UserError(f"data.path={self.path} contains no text" + " (.txt files)" * path.is_dir())
         return files
 
 
 class SentencesStream(StreamData):
-    """The 3,000 sentences of `SentimentSentences` without their labels, a line each, in a fixed random order.
+    """The 3,000 sentences of `SentimentSentences` without their labels, one per line, in a fixed random order.
 
     Args:
         data_dir: the folder of all data sets.
-        mirrors: base URLs to download from, instead of the usual ones.
+        mirrors: base URLs to download from, in place of the default ones.
     """
 
     def __init__(
-        self, *, data_dir: str | os.PathLike[str] = "data", mirrors: str | Sequence[str] | None = None, **common: Any
+        self,
+        *,
+        data_dir: str | os.PathLike[str] = "data",
+        mirrors: str | Sequence[str] | None = None,
+        **common: Unpack[StreamOptions],
     ) -> None:
         super().__init__(**common)
         self.data_dir = folder_of(data_dir)
-        mirrors = SentimentSentences.usual_mirrors if mirrors is None else mirrors
+        mirrors = SentimentSentences.default_mirrors if mirrors is None else mirrors
         self.mirrors = (mirrors,) if isinstance(mirrors, str) else tuple(mirrors)
 
     def prepare_data(self) -> None:

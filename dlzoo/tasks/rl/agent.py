@@ -11,7 +11,7 @@ import json
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Unpack
 
 import lightning.pytorch as pl
 import numpy as np
@@ -19,20 +19,23 @@ import torch
 from torch import Tensor
 
 from dlzoo.data.base import DataModule
-from dlzoo.data.environments import Gym
+from dlzoo.data.environments import Block, Episodes, Gym
 from dlzoo.errors import UserError
+from dlzoo.nets.base import Net
 from dlzoo.optim.lr_schedules import UNLIMITED, Plan
 from dlzoo.rl.environments import Environments, Transitions, run_episodes
 from dlzoo.specs.base import Port
+from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.targets import Actions
 from dlzoo.tasks.interfaces import Acting
 from dlzoo.tasks.manual import ManualTask
+from dlzoo.tasks.optimization import TaskOptions, count_batches
 from dlzoo.tasks.running_mean import RunningMean
 from dlzoo.tasks.views import Tensors, View
 from dlzoo.utils import state_checks
 
 
-class Player(Acting, ManualTask):
+class Agent(Acting, ManualTask[Block]):
     """An agent: `act` chooses actions in training, `greedy` in evaluation.
 
     Random actions use a separate generator, whose state is stored in the checkpoint.
@@ -40,17 +43,17 @@ class Player(Acting, ManualTask):
 
     targets = (Actions,)
     monitor = ("val/return", "max")
-    goes_on_within_epochs = False  # the state of running episodes is not stored
+    resumes_mid_epoch = False  # the state of running episodes is not stored
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, net: Net, spec: EnvSpec | StatesSpec, **options: Unpack[TaskOptions]) -> None:
+        super().__init__(net, spec, **options)
         if self.spec.environment is None:
             raise UserError(f"{type(self).__name__} needs an environment, but the data gives {self.spec.describe()}")
         self.num_actions = self.spec.target.num_outputs
         self.rng = np.random.default_rng(torch.initial_seed() % 2**63)
         self.num_steps = 0
         """Environment steps taken in training, over all environments."""
-        self.num_played = 0
+        self.block_steps = 0
         """Steps taken in the current block."""
         self.num_asked = 0
         """Steps requested so far; several environments overshoot it by less than one step each, not cumulatively."""
@@ -87,7 +90,7 @@ class Player(Acting, ManualTask):
 
     # ------------------------------------------------------------------ training
 
-    def learn_batch(self, batch: Any, batch_idx: int) -> None:
+    def learn_batch(self, batch: Block, batch_idx: int) -> None:
         environments, num_steps = batch
         if batch_idx == 0:
             self.begin(environments)
@@ -102,13 +105,13 @@ class Player(Acting, ManualTask):
             self.learn()
         if self.trainer.is_last_batch:
             self.end()
-        self.num_played = self.num_steps - before
+        self.block_steps = self.num_steps - before
         for optimizer in self.trainer.optimizers:
             self.step_schedules(optimizer)
-        self.report(environments, self.num_played / (time.perf_counter() - started))
+        self.report(environments, self.block_steps / (time.perf_counter() - started))
 
     def steps_in(self, batch_idx: int) -> int:
-        return self.num_played
+        return self.block_steps
 
     def begin(self, environments: Environments) -> None:
         """Called at the start of an epoch, after all environments were reset."""
@@ -118,19 +121,19 @@ class Player(Acting, ManualTask):
 
     def report(self, environments: Environments, steps_per_second: float) -> None:
         """Log the metrics of the block, against environment steps."""
-        metrics = {"steps_per_second": steps_per_second, **self.rates(), **self.figures()}
+        metrics = {"steps_per_second": steps_per_second, **self.rates(), **self.extra_metrics()}
         if finished := environments.finished:
             returns, lengths = np.array(finished).T
             metrics |= {"return": returns.mean(), "length": lengths.mean()}
             self.add_mean("return", torch.tensor(returns.mean()), len(returns))
             finished.clear()
-        self.send({f"train/{name}": float(value) for name, value in metrics.items()})
+        self.log_to_loggers({f"train/{name}": float(value) for name, value in metrics.items()})
 
-    def figures(self) -> dict[str, float]:
+    def extra_metrics(self) -> dict[str, float]:
         """Additional metrics to log."""
         return {}
 
-    def send(self, metrics: dict[str, float]) -> None:
+    def log_to_loggers(self, metrics: dict[str, float]) -> None:
         for logger in self.trainer.loggers:
             logger.log_metrics(metrics | {"epoch": self.current_epoch}, self.num_steps)
 
@@ -146,8 +149,8 @@ class Player(Acting, ManualTask):
 
     # ------------------------------------------------------------------ evaluation
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._episodes.append(run_episodes(batch.environments, batch.seeds, self.greedy))
+    def validation_step(self, batch: Episodes, batch_idx: int) -> None:
+        self._episodes.append(run_episodes(batch.environments, batch.seeds, self.play))
 
     test_step = validation_step
 
@@ -161,10 +164,11 @@ class Player(Acting, ManualTask):
         returns, lengths = (np.concatenate(parts) for parts in zip(*self._episodes, strict=True))
         self._episodes.clear()
         std = float(returns.std(ddof=1)) if len(returns) > 1 else 0.0
-        figures = {"return": float(returns.mean()), "return_std": std, "length": float(lengths.mean())}
-        metrics = {f"{split}/{name}": value for name, value in figures.items()}
+        values = {"return": float(returns.mean()), "return_std": std, "length": float(lengths.mean())}
+        values |= {"return_min": float(returns.min()), "return_max": float(returns.max())}
+        metrics = {f"{split}/{name}": value for name, value in values.items()}
         self.log_dict(metrics, logger=False, batch_size=len(returns))
-        self.send(metrics)
+        self.log_to_loggers(metrics)
 
     # ------------------------------------------------------------------ the trainer
 
@@ -184,16 +188,15 @@ class Player(Acting, ManualTask):
     def plan(self, every: int) -> Plan:
         """The plan in blocks of environment steps."""
         trainer = self.trainer
-        _ = trainer.estimated_stepping_batches  # accessing this makes Lightning count an epoch's batches
-        per_epoch, epochs = int(trainer.num_training_batches), trainer.max_epochs
+        per_epoch, epochs = count_batches(trainer), trainer.max_epochs
         total = per_epoch * epochs if epochs is not None and epochs >= 0 else UNLIMITED
         return Plan(total, per_epoch, *self.monitor)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         super().on_save_checkpoint(checkpoint)
         checkpoint["play"] = self.counters() | {"rng": json.dumps(self.rng.bit_generator.state)}
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
         super().on_load_checkpoint(checkpoint)
         stored = state_checks.mapping(checkpoint.get("play"), "play")
         self.rng.bit_generator.state = json.loads(stored.get("rng", ""))
@@ -207,15 +210,15 @@ class Player(Acting, ManualTask):
         return {"num_steps": self.num_steps, "num_asked": self.num_asked}
 
 
-class ActionValues(View[Player]):
+class ActionValues(View[Agent]):
     """Exported agent: the value of each action; the greedy policy takes the argmax."""
 
-    def __init__(self, task: Player) -> None:
+    def __init__(self, task: Agent) -> None:
         super().__init__(task)
         spec = task.spec
         if (states := spec.states) is not None:
             self.inputs = (Port("state", "int64", ("batch",), f"the state index, of {states.num_states}"),)
-        elif spec.is_picture:
+        elif spec.is_image:
             self.inputs = (Port("observation", "uint8", ("batch", *spec.shape), "pixels from 0 to 255, as wrapped"),)
         else:
             self.inputs = (
@@ -243,7 +246,7 @@ class ActionValues(View[Player]):
     def forward(self, x: Tensor) -> Tensors:  # type: ignore[override]
         if self.trained.spec.states:
             return (self.task(x),)
-        return (self.task(x.float() * (1 / 255) if self.trained.spec.is_picture else x),)
+        return (self.task(x.float() * (1 / 255) if self.trained.spec.is_image else x),)
 
     def expected(self, x: Tensor) -> Tensors:  # type: ignore[override]
         with torch.inference_mode():

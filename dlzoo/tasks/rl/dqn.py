@@ -10,24 +10,27 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Unpack
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.optimizer import ParamsT
 
 from dlzoo.errors import UserError, at_least
+from dlzoo.nets.base import Net
 from dlzoo.rl.environments import Environments, Transitions
 from dlzoo.rl.replay_buffer import MultiStep, PrioritizedBuffer, ReplayBuffer, Rows, Sample
-from dlzoo.tasks.base import BESIDE
-from dlzoo.tasks.rl.epsilon_greedy import Exploring
+from dlzoo.specs.environments import EnvSpec
+from dlzoo.tasks.base import SIDECAR_ARRAYS
+from dlzoo.tasks.rl.epsilon_greedy import EpsilonGreedyAgent, ExplorationOptions
 
 MAX_SAMPLE_BYTES = 32 * 2**20
 """Largest size of transitions that are sampled at once."""
 
 
-class Lesson(NamedTuple):
+class Minibatch(NamedTuple):
     """The minibatch of a gradient step."""
 
     observation: Tensor  # (B, ...) as net input
@@ -37,7 +40,7 @@ class Lesson(NamedTuple):
     rows: np.ndarray  # (B,) buffer indices
 
 
-class DQN(Exploring):
+class DQN(EpsilonGreedyAgent):
     """For Q-networks. Steps are environment steps, summed over all environments.
 
     Args:
@@ -59,7 +62,9 @@ class DQN(Exploring):
 
     def __init__(
         self,
-        *args: Any,
+        net: Net,
+        spec: EnvSpec,
+        *,
         batch_size: int = 32,
         buffer_size: int = 100_000,
         learning_starts: int = 1000,
@@ -75,9 +80,9 @@ class DQN(Exploring):
         beta_start: float = 0.4,
         beta_steps: int = 100_000,
         keep_replay: bool = True,
-        **common: Any,
+        **options: Unpack[ExplorationOptions],
     ) -> None:
-        super().__init__(*args, **common)
+        super().__init__(net, spec, **options)
         at_least(
             1,
             "task",
@@ -106,7 +111,7 @@ class DQN(Exploring):
         self.beta_start = beta_start
         self.beta_steps = beta_steps
         self.keep_replay = keep_replay
-        self.target_net = copy_of(self.net)
+        self.target_net = frozen_copy(self.net)
         self.num_updates = 0
         self.learnt_at = 0
         """The step up to which updates are done; 0 before the first."""
@@ -120,7 +125,7 @@ class DQN(Exploring):
         replay = (self.prioritized, "task.prioritized=true")
         return super().option_uses() | dict.fromkeys(("alpha", "beta_start", "beta_steps"), replay)
 
-    def param_groups(self) -> Any:
+    def param_groups(self) -> ParamsT:
         return self.net.parameters()
 
     # ------------------------------------------------------------------ experience
@@ -128,7 +133,7 @@ class DQN(Exploring):
     def make_buffer(self) -> ReplayBuffer:
         """An empty replay buffer. Images are stored as bytes."""
         spec = self.spec
-        dtype = np.uint8 if spec.is_picture else np.float32
+        dtype = np.uint8 if spec.is_image else np.float32
         if self.prioritized:
             return PrioritizedBuffer(self.buffer_size, spec.shape, dtype, alpha=self.alpha)
         return ReplayBuffer(self.buffer_size, spec.shape, dtype)
@@ -140,16 +145,16 @@ class DQN(Exploring):
 
     def observe(self, transitions: Transitions) -> None:
         assert self.returns is not None
-        self.remember(self.returns.push(transitions))
+        self.store(self.returns.push(transitions))
 
-    def remember(self, rows: Rows) -> None:
+    def store(self, rows: Rows) -> None:
         assert self.buffer is not None
         self.buffer.add(rows)
 
     def end(self) -> None:
         assert self.returns is not None
         if (rows := self.returns.flush()) is not None:
-            self.remember(rows)
+            self.store(rows)
 
     # ------------------------------------------------------------------ learning
 
@@ -166,8 +171,8 @@ class DQN(Exploring):
         if self.num_steps - self.synchronized_at >= self.target_update_interval:
             self.synchronized_at = self.num_steps
             self.synchronize()
-        for lesson in self.lessons(rounds * self.gradient_steps):
-            self.update(lesson)
+        for minibatch in self.minibatches(rounds * self.gradient_steps):
+            self.update(minibatch)
 
     @torch.no_grad()
     def synchronize(self) -> None:
@@ -175,7 +180,7 @@ class DQN(Exploring):
         for target, online in zip(self.target_net.parameters(), self.net.parameters(), strict=True):
             target.lerp_(online, self.tau)
 
-    def lessons(self, num_updates: int) -> Iterator[Lesson]:
+    def minibatches(self, num_updates: int) -> Iterator[Minibatch]:
         """One minibatch for each gradient step.
 
         If targets depend only on the target network and priorities are fixed, all are sampled and evaluated at once:
@@ -195,7 +200,7 @@ class DQN(Exploring):
             action, weight = sample.action.to(self.device), sample.weight
             for rows in (slice(i * num, (i + 1) * num) for i in range(count)):
                 row_weights = None if weight is None else weight[rows].to(self.device)
-                yield Lesson(x[rows], action[rows], target[rows], row_weights, sample.rows[rows])
+                yield Minibatch(x[rows], action[rows], target[rows], row_weights, sample.rows[rows])
 
     @torch.no_grad()
     def bootstrapped(self, sample: Sample) -> Tensor:
@@ -208,24 +213,24 @@ class DQN(Exploring):
             value = values.amax(1)
         return sample.reward.to(self.device) + sample.discount.to(self.device) * value
 
-    def update(self, lesson: Lesson) -> None:
+    def update(self, minibatch: Minibatch) -> None:
         """One gradient step."""
-        values = self.net(self.standardize(lesson.observation)).gather(1, lesson.action[:, None]).squeeze(1)
-        if lesson.weight is None:
-            loss = self.loss(values, lesson.target)
+        values = self.net(self.standardize(minibatch.observation)).gather(1, minibatch.action[:, None]).squeeze(1)
+        if minibatch.weight is None:
+            loss = self.loss(values, minibatch.target)
         else:
-            loss = (lesson.weight * self.loss(values, lesson.target, reduction="none")).mean()
+            loss = (minibatch.weight * self.loss(values, minibatch.target, reduction="none")).mean()
         self.trainer.optimizers[0].zero_grad()
         self.backward_part(loss)
-        self.step_optimizer(moves_schedule=False)
+        self.step_optimizer(advance_schedules=False)
         self.num_updates += 1
         self.add_mean("loss", loss, len(values))
-        self._latest = (values.detach(), lesson.target)
+        self._latest = (values.detach(), minibatch.target)
         if isinstance(self.buffer, PrioritizedBuffer):
-            self.buffer.update(lesson.rows, (values.detach() - lesson.target).cpu().numpy())
+            self.buffer.update(minibatch.rows, (values.detach() - minibatch.target).cpu().numpy())
 
-    def figures(self) -> dict[str, float]:
-        metrics = super().figures() | {"updates": self.num_updates}
+    def extra_metrics(self) -> dict[str, float]:
+        metrics = super().extra_metrics() | {"updates": self.num_updates}
         if self.buffer is not None:
             metrics["buffer"] = self.buffer.size
         if self._latest is not None:
@@ -240,15 +245,15 @@ class DQN(Exploring):
         names = ("num_updates", "learnt_at", "synchronized_at")
         return super().counters() | {name: getattr(self, name) for name in names}
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         super().on_save_checkpoint(checkpoint)
         if self.keep_replay and self.buffer is not None:
-            checkpoint[BESIDE] = self.buffer.state() | {"num_steps": np.array(self.num_steps)}
+            checkpoint[SIDECAR_ARRAYS] = self.buffer.state() | {"num_steps": np.array(self.num_steps)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         self.buffer = self.make_buffer()
-        arrays = checkpoint.get(BESIDE)
+        arrays = checkpoint.get(SIDECAR_ARRAYS)
         if not self.keep_replay:
             self.learning_starts += self.num_steps  # the buffer is refilled before learning resumes
             self.learnt_at = 0
@@ -267,6 +272,6 @@ class DQN(Exploring):
         self.buffer.restore(arrays)
 
 
-def copy_of(net: nn.Module) -> nn.Module:
+def frozen_copy(net: nn.Module) -> nn.Module:
     """A frozen copy."""
     return copy.deepcopy(net).requires_grad_(False)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 
 from dlzoo.errors import UserError, at_least
-from dlzoo.tasks.rl.agent import Player
+from dlzoo.nets.base import Net
+from dlzoo.specs.environments import EnvSpec, StatesSpec
+from dlzoo.tasks.optimization import TaskOptions
+from dlzoo.tasks.rl.agent import Agent
 
 
-class Exploring(Player):
+class ExplorationOptions(TaskOptions, total=False):
+    """The keyword arguments of `EpsilonGreedyAgent`, for its subclasses to pass on."""
+
+    gamma: float
+    epsilon_start: float
+    epsilon_end: float
+    epsilon_steps: int
+
+
+class EpsilonGreedyAgent(Agent):
     """An agent that acts randomly with probability ``epsilon``, else greedily.
 
     Args:
@@ -22,14 +34,16 @@ class Exploring(Player):
 
     def __init__(
         self,
-        *args: Any,
+        net: Net,
+        spec: EnvSpec | StatesSpec,
+        *,
         gamma: float = 0.99,
         epsilon_start: float = 1.0,
         epsilon_end: float = 0.05,
         epsilon_steps: int = 10_000,
-        **common: Any,
+        **options: Unpack[TaskOptions],
     ) -> None:
-        super().__init__(*args, **common)
+        super().__init__(net, spec, **options)
         for key, value in {"gamma": gamma, "epsilon_start": epsilon_start, "epsilon_end": epsilon_end}.items():
             if not 0 <= value <= 1:
                 raise UserError(f"task.{key}={value} must lie between 0 and 1")
@@ -55,5 +69,5 @@ class Exploring(Player):
             actions = np.where(is_random, self.rng.integers(self.num_actions, size=num), actions)
         return actions
 
-    def figures(self) -> dict[str, float]:
+    def extra_metrics(self) -> dict[str, float]:
         return {"epsilon": self.epsilon}

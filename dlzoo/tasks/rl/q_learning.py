@@ -7,26 +7,31 @@ The rate is the optimizer's, so it can be scheduled; the update is applied direc
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT
 
+from dlzoo.data.environments import Block
 from dlzoo.errors import UserError
 from dlzoo.nets.q_table import QTable
 from dlzoo.rl.environments import Environments, Transitions
-from dlzoo.tasks.rl.epsilon_greedy import Exploring
+from dlzoo.specs.environments import StatesSpec
+from dlzoo.tasks.half_precision import HALF
+from dlzoo.tasks.rl.epsilon_greedy import EpsilonGreedyAgent, ExplorationOptions
 
 
-class QLearning(Exploring):
+class QLearning(EpsilonGreedyAgent):
     """For Q-tables. The table is a parameter of the net; it stays on the CPU, where NumPy shares its memory."""
 
     net_type = QTable
     net: QTable
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, net: QTable, spec: StatesSpec, **options: Unpack[ExplorationOptions]) -> None:
+        super().__init__(net, spec, **options)
         self.rate = 0.0
         self._errors: list[float] = []
 
@@ -38,7 +43,7 @@ class QLearning(Exploring):
     def begin(self, environments: Environments) -> None:
         self.values = self.table
 
-    def learn_batch(self, batch: Any, batch_idx: int) -> None:
+    def learn_batch(self, batch: Block, batch_idx: int) -> None:
         self.rate = self.learning_rate
         super().learn_batch(batch, batch_idx)
         error = torch.tensor(np.mean(self._errors or [0.0]))
@@ -61,13 +66,15 @@ class QLearning(Exploring):
         super().setup_trainer(trainer)
         if trainer.strategy.root_device.type != "cpu":
             raise UserError("Q-tables are trained on the CPU: set trainer=cpu")
+        if trainer.precision in HALF:
+            raise UserError(f"trainer.precision={trainer.precision}: Q-tables need 32-true or 64-true")
         if self.clip:
             raise UserError("trainer.gradient_clip_val: a Q-table is updated without a gradient; omit it")
 
-    def configure_optimizers(self) -> Any:
+    def make_optimizer(self, parameters: ParamsT, **changes: float) -> Optimizer:
         """Only the optimizer's learning rate is used."""
-        optimizers, schedules = super().configure_optimizers()
-        options = {key: optimizers[0].defaults.get(key) for key in ("momentum", "weight_decay")}
-        if not isinstance(optimizers[0], torch.optim.SGD) or any(options.values()):
+        optimizer = super().make_optimizer(parameters, **changes)
+        options = {key: optimizer.defaults.get(key) for key in ("momentum", "weight_decay")}
+        if not isinstance(optimizer, torch.optim.SGD) or any(options.values()):
             raise UserError("Q-learning uses a learning rate, but neither momentum nor weight decay: use optimizer=sgd")
-        return optimizers, schedules
+        return optimizer

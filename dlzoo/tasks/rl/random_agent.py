@@ -8,11 +8,11 @@ import numpy as np
 
 from dlzoo.errors import UserError
 from dlzoo.rl.environments import Transitions
-from dlzoo.tasks.rl.agent import Player
+from dlzoo.tasks.rl.agent import Agent
 from dlzoo.tasks.views import View
 
 
-class RandomPlay(Player):
+class RandomAgent(Agent):
     """Uniformly random actions, in evaluation too."""
 
     uses_optimizer = False

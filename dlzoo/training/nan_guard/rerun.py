@@ -1,18 +1,18 @@
-"""Take a step again whose numbers were not finite, and say where that begins.
+"""Repeats a step with non-finite values, and finds where they first occur.
 
-    python scripts/rerun_step.py ckpt=outputs/…/nonfinite.ckpt [device=auto] [trust=mypkg]
+    dlzoo rerun_step ckpt=outputs/…/nonfinite.ckpt [device=auto] [trust=mypkg]
 
-The file was left by a run that ended with such a step. Nothing else is needed: no data, no config. Each part of the
-net is watched, forward and backward, and listed with the range of its outputs; the first that turned finite numbers
-into others is named.
+The run that failed at the step has written the file, which contains everything needed: neither data nor a config are
+read. Each module of the net is observed, forward and backward, and listed with the range of its outputs; the first one
+that turns finite values into non-finite ones is named.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from dlzoo.training.nan_guard.probe import Findings
 
@@ -20,68 +20,70 @@ if TYPE_CHECKING:
     from dlzoo.errors import NonFinite
 
 
-def explained(error: NonFinite, packages: Sequence[str] = ()) -> NonFinite:
-    """The error with what the step shows when it is run again from its file, which is also written as text.
+def explain(error: NonFinite, packages: Sequence[str] = ()) -> NonFinite:
+    """The error with the findings of repeating its step, which are also written to a text file.
 
     Args:
-        packages: of the user's own, whose parts the run is made of.
+        packages: the user's own packages that contain parts of the run.
     """
     from dlzoo.errors import NonFinite
-    from dlzoo.training.nan_guard.report import TEXT
+    from dlzoo.training.nan_guard.report import REPORT_NAME
     from dlzoo.utils.checkpoint_files import read
 
     if error.file is None:
         return NonFinite(error.reason, error.facts)
     try:
-        found = rerun(read(error.file), packages=packages)
-    except Exception as problem:  # the report must not fall to what it is about
-        found = Findings(first=f"unknown: the step could not be run again ({type(problem).__name__}: {problem})")
-    first = found.first or "unknown: run again from its file, the step is finite"
-    again = f"python scripts/rerun_step.py ckpt={error.file}"
-    facts = [*error.facts, ("again", again), ("try", remedy(first))]
-    told = NonFinite(f"{error.reason}; first {first}", facts, error.file)
-    lines = [told.reason, "", *(f"{name}: {sentence}" for name, sentence in told.facts)]
-    lines += ["", "layers in the order in which they finished, ! where outputs are not finite:", found.table()]
+        findings = rerun(read(error.file), packages=packages)
+    except Exception as problem:  # the report must not fail because of what it reports
+        findings = Findings(first=f"unknown: the step could not be repeated ({type(problem).__name__}: {problem})")
+    first = findings.first or "unknown: all values are finite when the step is repeated"
+    command = f"dlzoo rerun_step ckpt={error.file}"
+    facts = [*error.facts, ("repeat", command), ("try", remedy(first))]
+    explained = NonFinite(f"{error.reason}; first {first}", facts, error.file)
+    lines = [explained.reason, "", *(f"{name}: {sentence}" for name, sentence in explained.facts)]
+    lines += ["", "layers in the order in which they finished, ! if outputs are not finite:", findings.table()]
     lines += ["", f"all rows of the batch: {error.all_rows}" if error.all_rows else ""]
-    error.file.with_name(TEXT).write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    return told
+    error.file.with_name(REPORT_NAME).write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    return explained
 
 
 def remedy(first: str) -> str:
-    """What can be done about it, by where it began."""
+    """What to change, depending on where non-finite values first occurred."""
     if first.startswith(("in the inputs of", "in the target of", "in the weight of")):
-        return "mend these rows of the data, or on_nan=skip"
+        return "correct these rows of the data, or on_nan=skip"
     return "a lower optimizer.lr, trainer.gradient_clip_val=1, trainer.precision=32-true, or on_nan=skip"
 
 
 def rerun(
-    content: dict[str, Any], *, device: Literal["auto", "cpu"] = "auto", packages: Sequence[str] = ()
+    content: Mapping[str, object], *, device: Literal["auto", "cpu"] = "auto", packages: Sequence[str] = ()
 ) -> Findings:
-    """Take the step of a ``nonfinite.ckpt`` once more, on a task that is built for it and thrown away."""
+    """Repeat the step of a ``nonfinite.ckpt`` on a newly built task."""
     import torch
 
     from dlzoo.checkpoint import load as checkpoint
-    from dlzoo.training.nan_guard.probe import Probe, take
+    from dlzoo.training.nan_guard.probe import Probe, run_step
     from dlzoo.utils.logging import quiet
 
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         quiet()
         probe = Probe()
-        take(*checkpoint.build(content, packages), content, probe, accelerator=device)
+        task, cfg = checkpoint.build(content, packages)
+        run_step(task, cfg.trainer, content, probe, accelerator=device)
         findings = probe.findings()
         if findings.first.startswith("in the gradient"):
             findings.first += _function(content, device, packages)
     return findings
 
 
-def _function(content: dict[str, Any], device: Literal["auto", "cpu"], packages: Sequence[str]) -> str:
-    """Which function's derivative it was, by autograd's anomaly mode; empty where that sees no nan."""
+def _function(content: Mapping[str, object], device: Literal["auto", "cpu"], packages: Sequence[str]) -> str:
+    """The function whose derivative is NaN, according to autograd's anomaly mode; empty if it finds none."""
     from dlzoo.checkpoint import load as checkpoint
-    from dlzoo.training.nan_guard.probe import Probe, take
+    from dlzoo.training.nan_guard.probe import Probe, run_step
 
     try:
-        take(*checkpoint.build(content, packages), content, Probe(), accelerator=device, detect_anomaly=True)
+        task, cfg = checkpoint.build(content, packages)
+        run_step(task, cfg.trainer, content, Probe(), accelerator=device, detect_anomaly=True)
     except RuntimeError as error:
         if match := re.search(r"Function '(\w+?)(Backward\d*)?' returned nan", str(error)):
             return f", by the derivative of {match[1]}"

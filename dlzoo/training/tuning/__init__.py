@@ -1,1 +1,1 @@
-"""Batch size and learning rate found before a run."""
+"""Searches for a batch size and a learning rate before training."""

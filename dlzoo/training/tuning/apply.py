@@ -1,46 +1,55 @@
-"""Options that a run finds out itself before it trains, and where they are put so that it is not asked again."""
+"""Options that a run determines itself before training, and stores so that a resumed run does not search again."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from dlzoo.training.tuning import batch_size
-from dlzoo.training.tuning import lr_finder as lr_find
-
-
-def overrides_of(cfg: DictConfig, given: list[str], used: list[str]) -> list[str]:
-    """What a run found out itself, as overrides with which another run need not; ``used`` has it, ``given`` has not."""
-    found = [word for word in used if word not in given]
-    return [*found, "++lr_find=false"] if found and cfg.lr_find == "use" else found
+from dlzoo.config.run_config import RunConfig
+from dlzoo.data.base import DataModule
+from dlzoo.tasks.base import Task
+from dlzoo.training.tuning import batch_size, lr_finder
 
 
-def with_found_batch_size(cfg: DictConfig, task: Any, data: Any, run_dir: Path, overrides: list[str]) -> list[str]:
-    """Find ``data.batch_size``, and put it where ``auto`` stood: in the config, the overrides and ``.hydra``."""
-    search = batch_size.find(cfg, task, data, run_dir)
-    print(f"data.batch_size=auto: training with {search.size}; {search.end}", flush=True)
-    cfg.data.batch_size = search.size
+def chosen_overrides(config: RunConfig, given: list[str], used: list[str]) -> list[str]:
+    """The options that a run determined itself, as overrides with which another run need not search.
+
+    Args:
+        given: the overrides of the command line.
+        used: the overrides including the options that the run determined.
+    """
+    chosen = [override for override in used if override not in given]
+    return [*chosen, "++lr_find=false"] if chosen and config.lr_find == "use" else chosen
+
+
+def use_best_batch_size(
+    config: RunConfig, task: Task, data: DataModule, run_dir: Path, overrides: list[str]
+) -> tuple[RunConfig, list[str]]:
+    """Search for ``data.batch_size``; returns the config and the overrides with it, and stores it in ``.hydra``."""
+    search = batch_size.find(config, task, data, run_dir)
+    print(f"data.batch_size=auto: training with {search.size}; {search.reason}", flush=True)
     path = run_dir / ".hydra" / "config.yaml"
     if path.is_file():
         stored = OmegaConf.load(path)
         stored.data.batch_size = search.size
         OmegaConf.save(stored, path)
-    others = [word for word in overrides if word.split("=")[0].lstrip("+") != "data.batch_size"]
-    return [*others, f"++data.batch_size={search.size}"]
+    others = [override for override in overrides if override.split("=")[0].lstrip("+") != "data.batch_size"]
+    return config.with_options("data", batch_size=search.size), [*others, f"++data.batch_size={search.size}"]
 
 
-def with_found_rate(cfg: DictConfig, task: Any, data: Any, run_dir: Path, overrides: list[str]) -> list[str]:
-    """Test learning rates; with ``lr_find=use`` the config, the task and the overrides get the one suggested."""
-    found = lr_find.find(cfg, task, data, run_dir)
-    print(f"lr_find: lowest loss at {found.lowest:.2g}, steepest fall at {found.steepest:.2g}", end="; ")
-    if cfg.lr_find != "use":
-        print(f"suggested: optimizer.lr={found.suggestion:g}", flush=True)
-        return overrides
-    print(f"training with optimizer.lr={found.suggestion:g}", flush=True)
-    cfg.optimizer.lr = found.suggestion
-    task.optimizer = instantiate(cfg.optimizer, _partial_=True)
-    others = [word for word in overrides if word.split("=")[0].lstrip("+") not in ("lr_find", "optimizer.lr")]
-    return [*others, f"++optimizer.lr={found.suggestion:g}"]  # a run that is continued does not test again
+def use_best_learning_rate(
+    config: RunConfig, task: Task, data: DataModule, run_dir: Path, overrides: list[str]
+) -> tuple[RunConfig, list[str]]:
+    """Run the range test; with ``lr_find=use``, task, config and overrides get the suggested learning rate."""
+    test = lr_finder.find(config, task, data, run_dir)
+    print(f"lr_find: lowest loss at {test.lowest:.2g}, steepest slope at {test.steepest:.2g}", end="; ")
+    if config.lr_find != "use":
+        print(f"suggested: optimizer.lr={test.suggestion:g}", flush=True)
+        return config, overrides
+    print(f"training with optimizer.lr={test.suggestion:g}", flush=True)
+    config = config.with_options("optimizer", lr=test.suggestion)
+    task.optimizer = instantiate(config.optimizer, _partial_=True)
+    others = [o for o in overrides if o.split("=")[0].lstrip("+") not in ("lr_find", "optimizer.lr")]
+    return config, [*others, f"++optimizer.lr={test.suggestion:g}"]  # a resumed run does not repeat the test

@@ -14,6 +14,7 @@ from PIL import Image
 from dlzoo.data.images import decode
 from dlzoo.data.images.decode import Decode, to_8_bits
 from dlzoo.errors import UserError
+from dlzoo.specs.resize import Resize
 
 
 def palette(color: tuple[int, int, int], transparent: bool) -> Image.Image:
@@ -87,8 +88,8 @@ def test_exif_orientation(extension: str, tmp_path: Path) -> None:
 
 def test_crop_and_squash(tmp_path: Path) -> None:
     corners(tmp_path / "a.png", {})
-    crop = Decode(3, 12, 12, "crop")(str(tmp_path / "a.png")).astype(int)
-    squash = Decode(3, 12, 12, "squash")(str(tmp_path / "a.png")).astype(int)
+    crop = Decode(3, 12, 12, Resize("crop"))(str(tmp_path / "a.png")).astype(int)
+    squash = Decode(3, 12, 12, Resize("squash"))(str(tmp_path / "a.png")).astype(int)
     assert crop[:, 1, 1].tolist() == [255, 0, 0]  # the middle 24 x 24: the green corner is cut off
     assert crop[:, 6, 10].tolist() == [0, 0, 255]
     assert squash[:, 0, 0].tolist() == [0, 255, 0]
@@ -109,7 +110,7 @@ def test_a_file_that_is_a_program_is_not_run(tmp_path: Path) -> None:
     """Pillow goes by the content, and has Ghostscript make a picture of this."""
     path = tmp_path / "photo.png"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n")
-    with audited(tmp_path) as violations, pytest.raises(UserError, match="no image of a known kind"):
+    with audited(tmp_path) as violations, pytest.raises(UserError, match="not an image of a known format"):
         Decode(3, 8, 8)(str(path))
     assert violations == []
     Image.init()

@@ -147,7 +147,7 @@ def test_damaged_files_are_refused_before_training(name: str, packed: bool, dama
 def test_a_label_that_is_no_class(tmp_path: Path) -> None:
     name = "train-labels-idx1-ubyte"
     write(tmp_path / "MNIST" / "raw", PLAIN | {name: PLAIN[name][:-1] + b"\x0a"})
-    with pytest.raises(UserError, match=f"{name} is damaged: it holds the label 10"):
+    with pytest.raises(UserError, match=f"{name} is damaged: it contains the label 10"):
         SmallMNIST(data_dir=str(tmp_path)).load("train")
 
 
@@ -159,7 +159,7 @@ def test_read_idx_takes_exactly_one_length(cut: int, tmp_path: Path) -> None:
     if cut == 0:
         assert images.read_idx(path, (30, 28, 28)).equal(torch.from_numpy(PIXELS["train"]))
     else:
-        with pytest.raises(UserError, match="damaged: it does not hold exactly 30 x 28 x 28 bytes"):
+        with pytest.raises(UserError, match="damaged: it does not contain exactly 30 x 28 x 28 bytes"):
             images.read_idx(path, (30, 28, 28))
 
 
@@ -290,7 +290,7 @@ def test_a_tampered_cifar_file_runs_no_code(name: str, tmp_path: Path) -> None:
     data = SmallCIFAR10(data_dir=str(tmp_path))
     with pytest.raises(UserError, match=f"{name} is damaged: its checksum"):
         start(data)
-    with pytest.raises(pickle.UnpicklingError, match=r"must not hold (posix|nt)\.mkdir"):
+    with pytest.raises(pickle.UnpicklingError, match=r"must not contain (posix|nt)\.mkdir"):
         images.read_batch(evil, 10)
     assert not (tmp_path / "broken in").exists()
     assert images.read_batch(BATCHES["test_batch"], 10)[0].shape == (10, 3, 32, 32)

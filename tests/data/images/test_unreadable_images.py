@@ -47,7 +47,7 @@ def test_unreadable_files_are_refused(photos: Path, way: dict[str, Any]) -> None
 def test_unreadable_files_are_left_out_and_counted(photos: Path, way: dict[str, Any]) -> None:
     names = spoil(photos)
     data = ImageFolder(path=photos, size=8, batch_size=8, on_error="skip", **way)
-    with pytest.warns(UserWarning, match=r"cannot be read .* left out so far"):
+    with pytest.warns(UserWarning, match=r"cannot be read .* skipped so far"):
         batches = [*data.train_dataloader(), *data.val_dataloader(), *data.test_dataloader()]
     assert all([k for k, _ in ids(x)] == y.tolist() for x, y, _ in batches)
     seen = [one for x, _, _ in batches for one in ids(x)]
@@ -63,4 +63,4 @@ def test_unreadable_files_are_left_out_and_counted(photos: Path, way: dict[str, 
 def test_nothing_left_is_an_error_also_when_skipping(photos: Path, way: dict[str, Any]) -> None:
     for path in photos.rglob("*.png"):
         path.write_bytes(b"no image")
-    assert "nothing is left of these" in complaint(ImageFolder(path=photos, size=8, on_error="skip", **way))
+    assert "none of these" in complaint(ImageFolder(path=photos, size=8, on_error="skip", **way))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Outcome
+from small_runs import Outcome
 
 from dlzoo.callbacks.gradient_flow import gradient_sizes
 from dlzoo.checkpoint.load import load_task

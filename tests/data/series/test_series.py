@@ -77,7 +77,7 @@ def test_earlier_origins() -> None:
     assert column(data.arrays("val").x) == list(PASSENGERS[:105])
     with pytest.raises(UserError, match=r"data\.drop_last=-1 must not be negative"):
         AirPassengers(drop_last=-1)
-    with pytest.raises(UserError, match="has 1 rows, but 49 are needed"):
+    with pytest.raises(UserError, match="has 1 rows, but 49 are required"):
         AirPassengers(window=12, drop_last=200).declare()
 
 
@@ -143,7 +143,7 @@ def test_consecutive_batches_go_on_where_the_last_ones_ended() -> None:
 
 def test_too_few_windows_to_carry_a_state_on() -> None:
     with pytest.raises(
-        UserError, match=r"data\.batch_size=16 parts of 108 steps hold no two windows of data\.window=6"
+        UserError, match=r"data\.batch_size=16 parts of 108 steps are too short for two windows of data\.window=6"
     ):
         AirPassengers(window=6, differences=[12], consecutive=True, batch_size=16).setup("fit")
 
@@ -168,7 +168,7 @@ def test_several_columns_in_the_order_asked_for(tmp_path: Path) -> None:
     assert data.declare().period == 7
     assert data.arrays("test").y[0].tolist() == [[900, 30], [961, 31]]
     assert data.arrays("train").x.shape == (31 - 4 - 3, 3, 2)
-    with pytest.raises(UserError, match=r"column note, row 1 \(2020-01-01\): 'x' is no finite number, and 30 more"):
+    with pytest.raises(UserError, match=r"column note, row 1 \(2020-01-01\): 'x' is not a finite number, and 30 more"):
         CsvSeries(path=str(tmp_path / "two.csv")).declare()
 
 
@@ -194,11 +194,11 @@ BROKEN: dict[str, tuple[Callable[[list[str]], Any], str]] = {
         r"column sales, row 3 \(2020-03-01\): the value is miss",
     ),
     "marked": (lambda lines: lines.__setitem__(3, "2020-03,NA"), r"row 3 \(2020-03-01\): the value is missing"),
-    "text": (lambda lines: lines.__setitem__(3, "2020-03,few"), r"'few' is no finite number"),
-    "infinite": (lambda lines: lines.__setitem__(3, "2020-03,inf"), r"'inf' is no finite number"),
+    "text": (lambda lines: lines.__setitem__(3, "2020-03,few"), r"'few' is not a finite number"),
+    "infinite": (lambda lines: lines.__setitem__(3, "2020-03,inf"), r"'inf' is not a finite number"),
     "no time": (lambda lines: lines.__setitem__(3, "spring,5"), r"column month: 'spring' in row 3 is not a time"),
     "empty time": (lambda lines: lines.__setitem__(3, ",5"), r"row 3 has no month"),
-    "short": (lambda lines: lines.__delitem__(slice(30, None)), r"has 29 rows, but 49 are needed: data\.window=12"),
+    "short": (lambda lines: lines.__delitem__(slice(30, None)), r"has 29 rows, but 49 are required: data\.window=12"),
 }
 
 
@@ -221,9 +221,9 @@ def test_what_is_wrong_with_a_file_is_one_clear_line(name: str, sales: Path) -> 
         ({"frequency": "moth"}, r"data\.frequency=moth is unknown; did you mean 'month'"),
         ({"frequency": "day"}, "x day missing between"),
         ({"window": 0}, r"data\.window=0 is too small"),
-        ({"differences": [0]}, r"data\.differences=\[0\] must hold lags"),
+        ({"differences": [0]}, r"data\.differences=\[0\] must contain lags"),
         ({"path": "sals.csv"}, r"did you mean 'sales\.csv'"),
-        ({"window": 70}, r"80 rows, but 107 are needed: data\.window=70"),
+        ({"window": 70}, r"80 rows, but 107 are required: data\.window=70"),
     ],
 )
 def test_options_that_cannot_be(options: dict[str, Any], message: str, sales: Path) -> None:
@@ -244,7 +244,7 @@ def test_the_logarithm_of_what_is_not_positive(tmp_path: Path) -> None:
     path = write(tmp_path / "zero.csv", values)
     CsvSeries(path=str(path)).declare()
     with pytest.raises(
-        UserError, match=r"data\.log=true needs positive values, but sales is 0 in row 78 \(2026-06-01\)"
+        UserError, match=r"data\.log=true requires positive values, but sales is 0 in row 78 \(2026-06-01\)"
     ):
         CsvSeries(path=str(path), log=True).declare()
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
-from dlzoo.data.tables.base import encode
 from dlzoo.data.tables.csv import CsvTable, read_table
+from dlzoo.data.tables.encoding import encode
 from dlzoo.errors import UserError
 from dlzoo.specs.inputs import Column
 from dlzoo.specs.plain import from_plain, to_plain
@@ -75,7 +75,28 @@ def test_regression_features_and_splits(make: Make) -> None:
         assert arrays.x[:, 1].tolist() == table["rooms"][numbers].tolist()
         assert [CITIES[i] for i in arrays.x[:, 2:].argmax(1)] == table["city"][numbers].tolist()
         assert arrays.x[:, 2:].sum(1).eq(1).all()
-    assert data.spec == spec
+    assert data.spec.with_target(spec.target) == spec
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_values_are_scaled_by_the_training_rows(make: Make, log: bool) -> None:
+    table = houses()
+    data = make(table, **({"target_transform": "log"} if log else {}))
+    data.setup()
+    prices = table["price"][split_rows(data, table, "train")]
+    prices = np.log(prices) if log else prices
+    scaling = data.spec.target.values.scaling
+    assert scaling.log is log
+    assert scaling.mean == pytest.approx([prices.mean()], rel=1e-6)
+    assert scaling.std == pytest.approx([prices.std(ddof=0)], rel=1e-6)
+    assert make(table, target_transform="none").declare().target == data.declare().target
+
+
+def test_a_logarithm_needs_positive_values(make: Make) -> None:
+    table = houses()
+    table.loc[3, "price"] = 0
+    with pytest.raises(UserError, match=r"data\.target_transform=log needs positive values, but price has 0"):
+        make(table, target_transform="log").setup()
 
 
 def test_standardizing_leaves_one_hot_features_alone(make: Make) -> None:
@@ -85,7 +106,6 @@ def test_standardizing_leaves_one_hot_features_alone(make: Make) -> None:
     area = table["area"][split_rows(data, table, "train")]
     assert data.spec.mean == pytest.approx([area.mean(), data.spec.mean[1], 0, 0, 0])
     assert data.spec.std == pytest.approx([area.std(ddof=0), data.spec.std[1], 1, 1, 1])
-    assert data.spec.target == data.declare().target
     assert data.spec.columns == data.declare().columns
 
 
@@ -99,7 +119,7 @@ def test_nothing_is_read_off_rows_that_are_held_out(make: Make, split: str) -> N
     table.loc[rows, "area"] = 1e6
     table.loc[rows, "city"] = "Atlantis"
     after = make(table, **options)
-    with pytest.warns(UserWarning, match="column city: training saw no 'Atlantis'"):
+    with pytest.warns(UserWarning, match="column city: 'Atlantis' not in the training rows"):
         after.setup()
     assert after.spec == before.spec
     assert after.arrays(split).x[:, 2:].eq(0).all()  # type: ignore[arg-type]
@@ -108,6 +128,21 @@ def test_nothing_is_read_off_rows_that_are_held_out(make: Make, split: str) -> N
     with pytest.warns(UserWarning, match="Atlantis"):
         changed.setup()
     assert changed.spec != before.spec
+
+
+def test_rows_with_missing_values_are_dropped(make: Make, tmp_path: Path) -> None:
+    table = houses()
+    table.loc[[3, 7], "area"] = np.nan
+    table.loc[9, "price"] = np.nan
+    table.loc[11, "kind"] = np.nan  # not used
+    kept = table.drop(index=[3, 7, 9])
+    kept.iloc[:20].to_csv(tmp_path / "test.csv", index=False)
+    data = make(table, missing="drop", test_path=str(tmp_path / "test.csv"))
+    assert data.table().x[:, 0].tolist() == pytest.approx(kept["area"].tolist())
+    assert data.arrays("test").num_rows == 20
+    table["area"] = np.nan
+    with pytest.raises(UserError, match=r"data.missing=drop leaves no rows: missing values in area \(60\), price"):
+        make(table, missing="drop").declare()
 
 
 def test_imputing_takes_median_and_most_frequent_of_train(make: Make) -> None:
@@ -138,7 +173,7 @@ def test_new_rows_are_encoded_as_training_rows(make: Make, tmp_path: Path) -> No
     mixed.to_csv(tmp_path / "new.csv", index=False)
     for frame in (mixed, mixed.astype({"rooms": float}), read_table(tmp_path / "new.csv")):
         assert torch.equal(encode(frame, columns), data.arrays("test").x)
-    with pytest.warns(UserWarning, match="training saw no 'Oslo'; 1 of 1 rows"):
+    with pytest.warns(UserWarning, match="'Oslo' not in the training rows; 1 of 1 rows"):
         x = encode(pd.DataFrame({"area": [None], "rooms": [3], "city": ["Oslo"]}), columns)
     assert x.tolist() == [[pytest.approx(columns[0].fill), 0, 0, 1, 0, 0, 0, 0, 0]]
 
@@ -148,9 +183,9 @@ def test_new_rows_are_encoded_as_training_rows(make: Make, tmp_path: Path) -> No
     [
         ({"areas": 3.0, "city": "Lima"}, r"lacks area \(did you mean 'areas'"),
         ({"area": None, "city": "Lima"}, "column area has 1 missing values"),
-        ({"area": "big", "city": "Lima"}, "column area holds numbers in the training rows, but 'big' is none"),
-        ({"area": math.inf, "city": "Lima"}, "column area holds inf, which is not finite"),
-        ({"area": "1e39", "city": "Lima"}, "column area holds 1e39, which is not finite"),
+        ({"area": "big", "city": "Lima"}, "column area is numeric in training rows, but 'big' is not a number"),
+        ({"area": math.inf, "city": "Lima"}, "column area contains inf, which is not finite"),
+        ({"area": "1e39", "city": "Lima"}, "column area contains 1e39, which is not finite"),
         ({"area": 1.0, "city": None}, "column city has 1 missing values"),
     ],
 )
@@ -254,52 +289,52 @@ ROWS = "\n".join(f"{i},x{i % 2},{i % 3 + 0.5}" for i in range(30))
     ("text", "options", "message"),
     [
         ("", {}, "is empty"),
-        ("a,b,y\n", {}, "has a header and no rows"),
+        ("a,b,y\n", {}, "has a header but no rows"),
         (f"a,a,y\n{ROWS}", {}, "several columns have the name 'a'"),
         (f"a,b,price\n{ROWS}", {"target": "prize"}, "data.target=prize: .* did you mean 'price'"),
         (f"a;b;y\n{ROWS}".replace(",", ";"), {}, "data.target=y: .* change data.separator"),
         (
             f"a,b,y\n{ROWS}\n1,2,3,4",
             {},
-            r"line 32 \(1,2,3,4\) has 4 cells, but the first line has 3 cells \(a,b,y\): mend",
+            r"line 32 \(1,2,3,4\) has 4 cells, but the first line has 3 cells \(a,b,y\): fix",
         ),
         (f"a,b,y\n{ROWS}", {"drop": ["c"]}, "data.drop=c: .* no such column"),
         (f"a,b,y\n{ROWS}", {"weight": "c"}, "data.weight=c: .* no such column"),
         (f"a,b,y\n{ROWS}", {"categorical": ["c"]}, "data.categorical=c: .* no such column"),
-        (f"a,b,y\n{ROWS}", {"drop": ["y"]}, "column y stands twice"),
-        (f"a,b,y\n{ROWS}", {"drop": ["a", "b"]}, "no column left"),
+        (f"a,b,y\n{ROWS}", {"drop": ["y"]}, "column y occurs twice"),
+        (f"a,b,y\n{ROWS}", {"drop": ["a", "b"]}, "has no columns left as inputs besides"),
         (f"a,b,y\n{ROWS}", {"target": []}, "data.target=.. is empty"),
-        (f",b,y\n{ROWS}", {}, r"column 1 has no name.*data.drop=\[''\]"),
+        (f"b,,y\n{ROWS}", {}, r"column 2 has no name.*data.drop=\[''\]"),
         (f"a,b,y\n,,1\n,z,2\n{ROWS}", {}, r"missing values in a \(2\), b \(1\): set data.missing=impute"),
         (f"a,b,y\n1,z,NA\n{ROWS}", {"missing": "impute"}, "1 rows have no y"),
         (f"a,b,y\n?,z,1\n{ROWS}", {}, r"missing values in a \(1\)"),
         ("a,b,y\n" + "\n".join(f",x,{i}.5" for i in range(30)), {"missing": "impute"}, r"data.drop=\[a\]"),
-        (f"a,b,y\n{ROWS}\n3,x1,inf", {}, "data.target=y must hold numbers; 'inf'"),
-        (f"a,b,y\n{ROWS}\ninf,x1,2.5", {}, "column a holds inf"),
-        (f"a,b,y\n{ROWS}", {"weight": "b"}, "data.weight=b must hold numbers; 'x0'"),
-        (f"a,b,y\n{ROWS}\n-1,x1,2", {"weight": "a"}, "data.weight=a must hold numbers of at least 0"),
-        (f"a,b,y\n{ROWS}", {"target": "b", "problem": "regression"}, "data.target=b must hold numbers; 'x0'"),
-        (f"a,b,y\n{ROWS}", {"target": ["y", "b"]}, "data.target=b must hold numbers; 'x0'"),
+        (f"a,b,y\n{ROWS}\n3,x1,inf", {}, "data.target=y must contain numbers, but 'inf' is not a finite number"),
+        (f"a,b,y\n{ROWS}\ninf,x1,2.5", {}, "column a contains inf"),
+        (f"a,b,y\n{ROWS}", {"weight": "b"}, "data.weight=b must contain numbers, but 'x0'"),
+        (f"a,b,y\n{ROWS}\n-1,x1,2", {"weight": "a"}, "data.weight=a must contain numbers of at least 0"),
+        (f"a,b,y\n{ROWS}", {"target": "b", "problem": "regression"}, "data.target=b must contain numbers, but 'x0'"),
+        (f"a,b,y\n{ROWS}", {"target": ["y", "b"]}, "data.target=b must contain numbers, but 'x0'"),
         (f"a,b,y\n{ROWS}", {"target": ["y", "a"], "problem": "classification"}, "give columns of one kind"),
-        ("a,b,y\n" + "\n".join(f"{i},x,z" for i in range(9)), {}, "one class only, 'z'"),
+        ("a,b,y\n" + "\n".join(f"{i},x,z" for i in range(9)), {}, "only one class, 'z'"),
         ("a,b,y\n" + "\n".join(f"{i},x,0.5" for i in range(9)), {}, "data.target=y is 0.5 in all rows"),
         (f"a,b,y\n{ROWS}\n3,x9,1", {"target": "b"}, "1 of 3 classes have a single row, such as 'x9'"),
         (
             f"a,b,y\n{ROWS}\n3,x9,1\n4,x9,2",
             {"target": "b", "val_last": True, "val_size": 25},
-            "no row of class 'x1', 'x9'",
+            "no training rows of class 'x1', 'x9'",
         ),
-        ("a,b,y\n" + "\n".join(f"{i},id{i},{i}.5" for i in range(30)), {}, r"like an id: data.drop=\[b\]"),
+        ("a,b,y\n" + "\n".join(f"{i},id{i},{i}.5" for i in range(30)), {}, r"like an id: drop it with data.drop=\[b\]"),
         (f"a,b,y\n{ROWS}", {"max_categories": 1}, "raise data.max_categories=1"),
         (f"a,b,y\n{ROWS}", {"categorical": ["a"]}, r"column a is text with 2\d different values"),
-        (f"a,b,y\n{ROWS}", {"separator": "::"}, "data.separator='::' must be one sign"),
+        (f"a,b,y\n{ROWS}", {"separator": "::"}, "data.separator='::' must be one character"),
         (
             "a,b,y\n" + ROWS.replace("5", "ü"),
             {"encoding": "ascii"},
             r"is not ascii text \(line 2, .*\); set data.encoding=utf-8",
         ),
         (f"a,b,y\n{ROWS}", {"encoding": "ütf"}, "data.encoding=ütf"),
-        (f"a,b,y\n1.500,z,3\n{ROWS}".replace(",", ";"), {"separator": ";", "decimal": ","}, "holds '1.500', but"),
+        (f"a,b,y\n1.500,z,3\n{ROWS}".replace(",", ";"), {"separator": ";", "decimal": ","}, "contains '0.5', but"),
     ],
 )
 def test_errors_of_a_file(make: Make, text: str, options: dict[str, Any], message: str) -> None:
@@ -359,7 +394,10 @@ def test_labels_may_be_taken_as_numbers(make: Make) -> None:
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ([i % 7 / 2 for i in range(60)], "tax holds yes/no labels, but kind holds '0.5'; give columns of one kind"),
+        (
+            [i % 7 / 2 for i in range(60)],
+            "tax contains yes/no labels, but kind contains '0.5'; give columns of one kind",
+        ),
         (["yes"] * 60, "data.target=kind is yes in all rows: there is nothing to learn"),
     ],
 )
@@ -377,5 +415,7 @@ def test_a_test_row_with_another_answer_is_refused(make: Make, tmp_path: Path) -
     other.loc[4, "kind"] = "perhaps"
     other.to_csv(tmp_path / "test.csv", index=False)
     data = make(table, target=["tax", "kind"], test_path=str(tmp_path / "test.csv"))
-    with pytest.raises(UserError, match=r"data.target=kind holds 'perhaps' \(row 5\), but a label is one of yes, no"):
+    with pytest.raises(
+        UserError, match=r"data.target=kind contains 'perhaps' \(row 5\), but labels must be one of yes, no"
+    ):
         data.load("test")

@@ -67,6 +67,23 @@ def test_test_rows_are_encoded_as_the_trained_model_wants_them(table: Path) -> N
         assert torch.equal(x, trained.arrays("test").x[name])
 
 
+def test_each_target_of_values_has_a_transform_of_its_own(table: Path) -> None:
+    target = {"price": "cost", "coast": "coast", "size": "size"}
+    regression = {"size": "regression"}
+    data = CsvTable(path=str(table), target=target, problem=regression, target_transform={"size": "log"})
+    data.setup("fit")
+    parts = data.spec.target.by_name
+    price, size = parts["price"].values, parts["size"].values
+    assert price is not None
+    assert size is not None
+    assert (price.scaling.log, size.scaling.log) == (False, True)
+    y = data.arrays("train").y
+    assert price.scaling.mean == pytest.approx([y["price"].mean().item()], abs=1e-6)
+    assert size.scaling.mean == pytest.approx([y["size"].log().mean().item()], abs=1e-6)
+    with pytest.raises(UserError, match=r"data\.target_transform=.* there is no target sise; .*size"):
+        CsvTable(path=str(table), target=target, problem=regression, target_transform={"sise": "log"}).setup()
+
+
 def test_rows_are_known_by_all_that_they_hold(table: Path) -> None:
     data = CsvTable(path=str(table), target=TARGET, inputs=INPUTS)
     ids = np.concatenate([*data.fit_ids(), data.test_ids()])
@@ -87,13 +104,13 @@ def test_one_input_of_all_other_columns_may_have_several_targets(table: Path) ->
         ({"target": {"price": "cots"}}, r"data\.target=cots: .* no such column"),
         ({"target": {"price": []}}, "is empty"),
         ({"target": {"a/b": "cost"}}, "'a/b' is no name"),
-        ({"target": {"price": "cost", "again": "cost"}}, "cost stands twice"),
+        ({"target": {"price": "cost", "again": "cost"}}, "cost occurs twice"),
         ({"inputs": {"left": ["a"], "right": ["bb"]}}, r"data\.inputs\.right=bb: .* no such column"),
-        ({"inputs": {"left": ["a"], "right": []}}, r"data\.inputs\.right=\[\]: name columns"),
-        ({"inputs": {"left": ["a"], "right": ["cost"]}}, r"data\.inputs\.right=\['cost'\]: .* none of data\.target"),
+        ({"inputs": {"left": ["a"], "right": []}}, r"data\.inputs\.right=\[\] must name at least one column"),
+        ({"inputs": {"left": ["a"], "right": ["cost"]}}, r"data\.inputs\.right=\['cost'\] .* none of data\.target"),
         ({"problem": {"prize": "regression"}}, "there is no target prize"),
-        ({"target": "cost", "problem": {"cost": "regression"}}, "give data.target names as well"),
-        ({"target": {"price": "cost", "tags": ["old", "cost"]}}, "cost stands twice"),
+        ({"target": "cost", "problem": {"cost": "regression"}}, "give data.target by name as well"),
+        ({"target": {"price": "cost", "tags": ["old", "cost"]}}, "cost occurs twice"),
     ],
 )
 def test_names_that_mean_nothing_are_refused(table: Path, options: dict[str, Any], message: str) -> None:

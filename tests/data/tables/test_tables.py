@@ -18,7 +18,9 @@ import pytest
 import torch
 from sklearn.datasets import _california_housing, fetch_california_housing, load_iris, load_wine
 
-from dlzoo.data.tables.base import CaliforniaHousing, Iris, TableData, Wine, as_text, encode
+from dlzoo.data.tables.base import TableData
+from dlzoo.data.tables.encoding import as_text, encode
+from dlzoo.data.tables.published import CaliforniaHousing, Iris, Wine
 from dlzoo.errors import UserError
 from dlzoo.specs.inputs import Column
 from dlzoo.specs.targets import Values
@@ -88,10 +90,10 @@ def test_encode_gives_the_training_features(table: type[Iris | Wine]) -> None:
     ("options", "message"),
     [
         ({"features": ["petal_lenght"]}, "data.features=petal_lenght: .* did you mean 'petal_length'"),
-        ({"features": [4]}, "data.features=4: .* numbers from 0 to 3"),
+        ({"features": [4]}, "data.features=4: .* indices from 0 to 3"),
         ({"features": [-1]}, "data.features=-1"),
         ({"features": []}, r"data.features=\[\]"),
-        ({"features": ["petal_width", 3]}, "none of them twice"),
+        ({"features": ["petal_width", 3]}, "and none twice"),
         ({"positive": "setossa"}, "data.positive=setossa: .* did you mean 'setosa'"),
         ({"test_fraction": 0.0}, "data.test_fraction=0.0"),
     ],
@@ -149,7 +151,7 @@ def test_california_is_read_as_scikit_learn_reads_it(archive: Path, monkeypatch:
     assert [column.name for column in data.columns] == theirs.feature_names
     data.setup()
     assert [data.arrays(split).num_rows for split in ("train", "val", "test")] == [36, 4, 10]  # type: ignore[arg-type]
-    assert data.spec.target == Values(("MedHouseVal",), ("100,000 $",))
+    assert data.declare().target == Values(("MedHouseVal",), ("100,000 $",))
 
 
 @pytest.mark.parametrize("place", ["cal_housing.data", "CaliforniaHousing/cal_housing.data"])
@@ -163,7 +165,7 @@ def test_california_unpacked(tmp_path: Path, place: str) -> None:
 
 
 def test_california_number_of_rows_and_damage(archive: Path) -> None:
-    with pytest.raises(UserError, match=r"cal_housing.tgz is damaged: it holds a table of \(50, 9\)"):
+    with pytest.raises(UserError, match=r"cal_housing.tgz is damaged: it contains a table of shape \(50, 9\)"):
         CaliforniaHousing(data_dir=archive.parent).setup()
     whole = archive.read_bytes()
     for broken in (whole[:-200], b"<html>", whole[:300] + bytes(20) + whole[320:]):
@@ -212,7 +214,7 @@ def test_california_offline_says_what_to_do(tmp_path: Path) -> None:
 
 def test_california_names_scikit_learns_file() -> None:
     assert CaliforniaHousing.sha256 == _california_housing.ARCHIVE.checksum
-    assert CaliforniaHousing.usual_mirrors == (_california_housing.ARCHIVE.url + "#",)
+    assert CaliforniaHousing.default_mirrors == (_california_housing.ARCHIVE.url + "#",)
 
 
 @pytest.mark.realdata

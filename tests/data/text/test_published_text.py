@@ -15,7 +15,7 @@ import pytest
 import torch
 from text_stand_ins import TELLING, add, write_imdb, write_sentences
 
-from dlzoo.data.text.published import MOST_BYTES, Imdb, PublishedText, SentimentSentences, read_sentences
+from dlzoo.data.text.published import MAX_BYTES, Imdb, PublishedText, SentimentSentences, read_sentences
 from dlzoo.errors import UserError
 from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.targets import Classes
@@ -35,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_splits_are_disjoint_and_balanced(folder: Path) -> None:
     data = sentences(folder, seed=1)
-    rows = {split: set(data._places[split][1].tolist()) for split in ("train", "val", "test") if data.arrays(split)}
+    rows = {split: set(data._locations[split][1].tolist()) for split in ("train", "val", "test") if data.arrays(split)}
     assert [len(rows[split]) for split in ("train", "val", "test")] == [72, 8, 40]
     assert len(set.union(*rows.values())) == 120
     for split, n in {"train": 72, "val": 8, "test": 40}.items():
@@ -106,7 +106,7 @@ def test_damaged_sentences_are_refused(damage: str, folder: Path) -> None:
     file = folder / SentimentSentences.folder / "yelp_labelled.txt"
     _, rest = file.read_text().split("\n", 1)
     file.write_text({"a line less": "", "no label": "Good.\n", "another label": "Good.\t2\n"}[damage] + rest)
-    with pytest.raises(UserError, match=r"yelp_labelled\.txt is damaged: it does not hold 40 sentences"):
+    with pytest.raises(UserError, match=r"yelp_labelled\.txt is damaged: it does not contain 40 sentences"):
         sentences(folder).setup("fit")
 
 
@@ -196,13 +196,13 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with gzip.open(tmp_path / Imdb.archive) as packed:
         content = io.BytesIO(packed.read())
     with tarfile.open(fileobj=content, mode="a") as tar:
-        add(tar, "aclImdb/train/pos/99_9.txt", "x" * (MOST_BYTES + 1))
+        add(tar, "aclImdb/train/pos/99_9.txt", "x" * (MAX_BYTES + 1))
     (tmp_path / Imdb.archive).write_bytes(gzip.compress(content.getvalue()))
     with pytest.raises(UserError, match="far larger"):
         Imdb(data_dir=tmp_path).read_texts("train")
     with zipfile.ZipFile(tmp_path / SentimentSentences.archive, "w", zipfile.ZIP_DEFLATED) as file:
         for name in SentimentSentences.names:
-            file.writestr(f"{SentimentSentences.folder}/{name}", "x" * (MOST_BYTES + 1))
+            file.writestr(f"{SentimentSentences.folder}/{name}", "x" * (MAX_BYTES + 1))
     with pytest.raises(UserError, match="far larger"):
         read_sentences(tmp_path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_the_loaders_are_streams(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        ("", {}, "holds no text"),
+        ("", {}, "contains no text"),
         ("abc", {}, r"a text of 3 tokens leaves .*data\.test_fraction=0\.1"),
         (TEXT, {"val_size": 5000}, r"data\.val_size=5000"),
         (b"caf\xe9" * 100, {}, r"book\.txt is not utf-8 text \(line 1, byte 3 is 0xe9\); set data\.encoding=latin-1"),
@@ -104,3 +105,17 @@ def test_the_sentences_as_one_text(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert data.text() == SentencesStream(data_dir=tmp_path, seed=5).text()
     data.setup("fit")
     assert written(data, "train") == data.text()[: len(data.arrays("train"))]
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_line_ends_are_one_token(end: str, tmp_path: Path) -> None:
+    book = tmp_path / "book.txt"
+    book.write_bytes(end.join(f"line {i}" for i in range(99)).encode())
+    data = TextFile(path=str(book))
+    assert data.text() == "\n".join(f"line {i}" for i in range(99))
+    data.setup()
+    assert "\r" not in data.spec.vocabulary
+    older = TextFile(path=str(book))  # a model of an earlier version has both as tokens
+    older.adopt(dataclasses.replace(data.spec, vocabulary=(*data.spec.vocabulary, "\r")))
+    assert older.text().count("\r") == 98
+    assert older.fingerprint("all") != data.fingerprint("all")

@@ -20,7 +20,11 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def same(one: Corpus | None, other: Corpus) -> bool:
-    return one is not None and one.words == other.words and all(map(np.array_equal, one[1:], other[1:]))
+    return (
+        one is not None
+        and one.distinct_tokens == other.distinct_tokens
+        and all(map(np.array_equal, one[1:], other[1:]))
+    )
 
 
 def test_tokens_are_those_of_the_tokenizer() -> None:
@@ -29,7 +33,7 @@ def test_tokens_are_those_of_the_tokenizer() -> None:
         corpus = tokenise(own, labels, tokenizer)
         for i, text in enumerate(own):
             part = corpus.tokens[corpus.starts[i] : corpus.starts[i + 1]]
-            assert [corpus.words[k] for k in part] == list(tokenizer.splitter()(text))
+            assert [corpus.distinct_tokens[k] for k in part] == list(tokenizer.splitter()(text))
         assert corpus.labels.tolist() == labels
         path = path_of("x", tokenizer)
         text_cache.save(path, corpus)
@@ -60,7 +64,7 @@ def test_a_damaged_file_is_as_good_as_none(damage: str, tmp_path: Path) -> None:
     elif damage == "another file":
         np.savez(path, tokens=corpus.tokens)
     elif damage == "numbers too large":
-        text_cache.save(path, corpus._replace(words=corpus.words[:-1]))
+        text_cache.save(path, corpus._replace(distinct_tokens=corpus.distinct_tokens[:-1]))
     else:
         path.unlink()
         path.mkdir()
@@ -117,7 +121,7 @@ def test_data_find_their_tokens_again(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not same(corpus(punctuation=False), first)
     file = tmp_path / "data" / SentimentSentences.folder / "imdb_labelled.txt"
     file.write_text(file.read_text().replace("film", "filth"))
-    assert "filth" in corpus().words
+    assert "filth" in corpus().distinct_tokens
 
 
 def test_where_nothing_can_be_stored_text_is_cut_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Outcome
+from small_runs import Outcome
 from text_stand_ins import texts
 
 from dlzoo.data.text.csv import TextCsv
@@ -69,7 +69,9 @@ def test_test_rows_of_their_own(tmp_path: Path) -> None:
     write(tmp_path / "test.csv", [["0", "Lovely phone", "superb"]])
     found = data(tmp_path / "train.csv", test_path=str(tmp_path / "test.csv"))
     found.setup("fit")
-    with pytest.raises(UserError, match=r"data\.test_path=.*test\.csv: row 1 has the label 'superb'.*know: bad, fine"):
+    with pytest.raises(
+        UserError, match=r"data\.test_path=.*test\.csv: row 1 has the label 'superb'.*labels are: bad, fine"
+    ):
         found.setup("test")
 
 
@@ -99,13 +101,13 @@ def test_other_separators_and_encodings(tmp_path: Path) -> None:
     [
         ({}, {"text": "reviews"}, r"data\.text=reviews: .*has no such column; did you mean 'review'"),
         ({}, {"target": "lable"}, r"data\.target=lable: .*has no such column; did you mean 'label'"),
-        ({}, {"text": "label"}, r"data\.text=label and data\.target=label must be two columns"),
+        ({}, {"text": "label"}, r"data\.text=label and data\.target=label must be different columns"),
         ({}, {"separator": ";"}, r"has no such column.*change data\.separator"),
         ({}, {"path": "reviws.csv"}, "there is no such file"),
         ({3: ["3", "", "bad"], 8: ["8", "  ", "bad"]}, {}, r"review is empty in 2 of 60 rows \(4, 9\): complete"),
         ({3: ["3", "so so", ""]}, {}, r"label is empty in 1 of 60 rows \(4\)"),
         ({3: ["3", "so so", "mixed"]}, {}, r"1 of 3 classes have a single row, such as 'mixed'"),
-        ({i: ["0", "good", "fine"] for i in range(60)}, {}, "one class only, 'fine': there is nothing to learn"),
+        ({i: ["0", "good", "fine"] for i in range(60)}, {}, "only one class, 'fine': there is nothing to learn"),
         ({}, {"test_fraction": 0.0}, r"data\.test_fraction=0\.0"),
     ],
 )
@@ -137,3 +139,26 @@ def test_a_mistake_in_the_file_is_one_line(train: Callable[..., Outcome], tmp_pa
     assert done.code == 2
     assert done.err.count("\n") == 1
     assert "is not utf-8 text" in done.err
+
+
+def test_rows_without_a_text_or_a_label_are_dropped(tmp_path: Path) -> None:
+    rows = [f"film {i},{'pn'[i % 2]}" for i in range(40)]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["t,y", *rows[:10], ",p", "  ,n", "late,", *rows[10:]]))
+    with pytest.raises(UserError, match=r"t is empty in 2 of 43 rows \(11, 12\): .*data.missing=drop"):
+        TextCsv(path=str(path), text="t", target="y").declare()
+    data = TextCsv(path=str(path), text="t", target="y", missing="drop", test_path=str(path))
+    assert data.read_texts("path")[0] == [f"film {i}" for i in range(40)]
+    assert len(data.texts("test")) == 40
+    assert data.notes()[0] == "t.csv: 3 of 43 rows without a text or a label are dropped"
+    path.write_text("t,y\n,p\n")
+    with pytest.raises(UserError, match="no row has both t and y"):
+        TextCsv(path=str(path), text="t", target="y", missing="drop").declare()
+
+
+def test_labels_that_are_equal_numbers_are_one_class(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("t,y\n" + "".join(f"film {i},{['1', '1.0', '2'][i % 3]}\n" for i in range(30)))
+    data = TextCsv(path=str(path), text="t", target="y")
+    assert data.declare().target.names == ("1", "2")
+    assert data.read_texts("path")[1] == [0, 0, 1] * 10

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import made_environments as made
 import numpy as np
 import pytest
 import torch
-from conftest import Outcome
+from small_runs import Outcome
 
 from dlzoo.checkpoint import load as checkpoint
 from dlzoo.checkpoint import sidecar as beside
@@ -21,7 +23,7 @@ from dlzoo.nets.q_network import QNetwork
 from dlzoo.rl.replay_buffer import Rows
 from dlzoo.specs.environments import EnvSpec
 from dlzoo.specs.targets import Actions
-from dlzoo.tasks.rl.dqn import DQN, Lesson
+from dlzoo.tasks.rl.dqn import DQN, Minibatch
 from dlzoo.training.run import run as run_training
 from dlzoo.utils import checkpoint_files
 
@@ -82,6 +84,31 @@ def test_truncated_episodes_bootstrap(num_steps: int, tmp_path: Path) -> None:
     overrides = ("model=dqn", "data=gym", "data.id=Endless-v0", "data.max_episode_steps=2", *QUICK, *LEARN)
     run(tmp_path, *overrides, "task.target_update_interval=40", f"task.num_steps_return={num_steps}")
     np.testing.assert_allclose(values(tmp_path, np.ones((1, 1), np.float32)), 1 / (1 - GAMMA), atol=0.2)
+
+
+@pytest.mark.parametrize("stage", ["evaluation", "film"])
+def test_a_long_evaluation_ends_on_sigterm(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, train: Callable[..., Outcome]
+) -> None:
+    """Its episodes would take hours."""
+    num_steps = 0
+
+    def step(self: Any, action: Any) -> Any:
+        nonlocal num_steps
+        num_steps += 1
+        if num_steps == 100:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert num_steps < 1000, "the signal is ignored"
+        return np.ones(1, np.float32), 1.0, False, False, {}
+
+    monkeypatch.setattr(made.Endless, "step", step)
+    monkeypatch.setattr("dlzoo.training.interruption.PATIENCE", 0.0)
+    words = ("model=dqn", "data=gym", "data.max_episode_steps=100000000", "data.steps_per_epoch=20", "logger=none")
+    shown = ("data.id=Endless-v0", "callbacks=checkpoint")
+    if stage == "film":
+        shown = ("data.id=Slow-v0", "callbacks=[checkpoint,agents]", "trainer.limit_val_batches=0")
+    done = train(*words, *shown, f"hydra.run.dir={tmp_path / 'run'}")
+    assert (done.code, "stopped by SIGTERM" in done.err) == (143, True), done.err
 
 
 def test_dqn_balances_a_pole(tmp_path: Path) -> None:
@@ -145,7 +172,7 @@ def test_an_update_matches_its_equation(loss: Any, slope: Any, clip: float | Non
     norm = torch.cat([g.flatten() for g in gradients]).norm()
     factor = 1.0 if clip is None else clip / float(norm)
     task._trainer = trainer_of(task, rate)
-    task.update(Lesson(x, action, target, weight, np.arange(4)))
+    task.update(Minibatch(x, action, target, weight, np.arange(4)))
     for p, old, g in zip(task.net.parameters(), before, gradients, strict=True):
         torch.testing.assert_close(p.detach(), old - rate * factor * g, rtol=1e-4, atol=1e-6)
 

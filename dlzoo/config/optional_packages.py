@@ -1,0 +1,34 @@
+"""Which optional packages the parts of a run need: they are looked for before anything that takes seconds to import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from dlzoo.utils import extras
+
+ENVIRONMENTS = {"ALE/": "ale_py", "LunarLander": "Box2D", "BipedalWalker": "Box2D", "CarRacing": "Box2D"}
+"""The packages behind Gymnasium's environments, by the beginning of their ids."""
+
+
+def check(net: object, data: object) -> None:
+    """`UserError` on how to install a package that the net or the data of a run need and that is missing.
+
+    Args:
+        net: the node of the config, which has not been checked yet.
+        data: likewise.
+    """
+    for key, package in _needed(net, data):
+        extras.require(key, package)
+
+
+def _needed(net: object, data: object) -> Iterator[tuple[str, str]]:
+    """Pairs of the option and the package that it needs."""
+    net, data = (node if isinstance(node, Mapping) else {} for node in (net, data))
+    if net.get("_target_") == "dlzoo.nets.timm_net.TimmNet":
+        yield f"net.name={net.get('name', '???')}", "timm"
+    if str(data.get("path")).endswith((".parquet", ".pq")):
+        yield f"data.path={data['path']}", "pyarrow"
+    if data.get("_target_") == "dlzoo.data.environments.Gym":
+        for start, package in ENVIRONMENTS.items():
+            if str(data.get("id")).startswith(start):
+                yield f"data.id={data['id']}", package

@@ -1,0 +1,181 @@
+"""Traverse a user's folder of images, or a zip archive of one, which is read without extracting it.
+
+Hidden files and folders, and those that operating systems create, such as ``__MACOSX``, are skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from dlzoo.data.images.decode import EXTENSIONS
+from dlzoo.data.images.files import File, ZipMember
+from dlzoo.errors import UserError
+from dlzoo.utils.files import SYSTEM, check_levels, walk
+
+MAX_MEMBER_BYTES = 2**30
+"""Maximum decompressed size of a file in an archive."""
+SYSTEM_FILES = {"__macosx", "$recycle.bin", "system volume information", "@eadir", "lost+found", "thumbs.db"}
+"""Files and folders that operating systems and network drives create, besides those that begin with a dot."""
+SIDECAR_EXTENSIONS = {
+    ".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".html", ".htm", ".url", ".ini", ".db", ".log",
+}  # fmt: skip
+"""Files that often accompany images."""
+
+
+class Tree(ABC):
+    """Folders and files; paths in an archive begin with the path of the archive."""
+
+    @abstractmethod
+    def folders(self, path: Path) -> list[str]:
+        """The names of the subfolders, sorted, without hidden ones."""
+
+    @abstractmethod
+    def files(self, path: Path) -> Iterator[File]:
+        """The files in a folder and its subfolders, without hidden ones."""
+
+    @abstractmethod
+    def files_directly_in(self, path: Path) -> Iterator[File]:
+        """The files in a folder, without those in subfolders and hidden ones."""
+
+    def images(self, path: Path) -> Iterator[File]:
+        """The image files in a folder and its subfolders, without hidden ones."""
+        return filter(is_image, self.files(path))
+
+    def holds_images_directly(self, path: Path) -> bool:
+        return any(map(is_image, self.files_directly_in(path)))
+
+
+class FolderTree(Tree):
+    """On the disk; links are followed, but no folder is read twice.
+
+    ``os.path.isdir`` is false of a link to itself, where ``entry.is_dir()`` raises.
+    """
+
+    def folders(self, path: Path) -> list[str]:
+        with os.scandir(path) as entries:
+            return sorted(entry.name for entry in entries if is_visible(entry.name) and os.path.isdir(entry))
+
+    def files_directly_in(self, path: Path) -> Iterator[File]:
+        with os.scandir(path) as entries:
+            yield from [entry.path for entry in entries if is_visible(entry.name) and not os.path.isdir(entry)]
+
+    def files(self, path: Path) -> Iterator[File]:
+        seen: set[str] = set()
+        for folder, subfolders, names in walk(path, follow_links=True, on_error=_refuse):
+            real = os.path.realpath(folder)
+            if real in seen or real.startswith(SYSTEM):  # two links to a parent would double at each level
+                subfolders.clear()
+                continue
+            seen.add(real)
+            subfolders[:] = filter(is_visible, subfolders)
+            yield from (os.path.join(folder, name) for name in names if is_visible(name))
+
+
+class ZipTree(Tree):
+    """In a zip archive.
+
+    Args:
+        key: of the option that names it, for messages.
+    """
+
+    def __init__(self, archive: Path, key: str = "data.path") -> None:
+        self.archive = archive
+        self.key = key
+
+    @cached_property
+    def members(self) -> list[ZipMember]:
+        """All visible files.
+
+        Raises:
+            UserError: it is damaged, or holds a file that is encrypted, of an unknown compression or too large.
+        """
+        try:
+            with zipfile.ZipFile(self.archive) as file:
+                infos = [info for info in file.infolist() if not info.is_dir()]
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise UserError(f"{self.key}={self.archive} cannot be read as a zip archive ({error})") from None
+        infos = [info for info in infos if all(map(is_visible, info.filename.split("/")))]
+        return [self._member(info) for info in infos]
+
+    def _member(self, info: zipfile.ZipInfo) -> ZipMember:
+        place = f"{self.key}={self.archive}: {info.filename}"
+        if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            what = "encrypted" if info.flag_bits & 1 else f"compressed by method {info.compress_type}"
+            raise UserError(f"{place} is {what}: extract the archive and give its folder")
+        if info.file_size > MAX_MEMBER_BYTES:
+            raise UserError(f"{place} has {info.file_size:,} bytes, too many to read")
+        sizes = (info.compress_size, info.file_size)
+        return ZipMember(str(self.archive), info.filename, info.header_offset, *sizes, info.compress_type, info.CRC)
+
+    @cached_property
+    def _index(self) -> dict[Path, tuple[set[str], list[ZipMember]]]:
+        """The names of the subfolders and the files of each folder."""
+        index: dict[Path, tuple[set[str], list[ZipMember]]] = {self.archive: (set(), [])}
+        for member in self.members:
+            folder, levels = self.archive, PurePosixPath(member.name).parts[:-1]
+            check_levels(len(levels), f"{self.key}={self.archive}")
+            for name in levels:
+                index[folder][0].add(name)
+                folder = folder / name
+                index.setdefault(folder, (set(), []))
+            index[folder][1].append(member)
+        return index
+
+    def folders(self, path: Path) -> list[str]:
+        return sorted(self._index[path][0])
+
+    def files_directly_in(self, path: Path) -> Iterator[File]:
+        return iter(self._index[path][1])
+
+    def files(self, path: Path) -> Iterator[File]:
+        yield from self.files_directly_in(path)
+        for name in self.folders(path):
+            yield from self.files(path / name)
+
+
+def tree_of(path: Path, key: str = "data.path") -> Tree:
+    """The tree at the path that an option gives; `UserError` if it is neither a folder nor a zip archive."""
+    if path.is_dir():
+        return FolderTree()
+    if path.is_file() and zipfile.is_zipfile(path):
+        return ZipTree(path, key)
+    if path.is_file():
+        raise UserError(f"{key}={path}: this is a file; give a folder of images, or a zip archive of one")
+    raise UserError(f"{key}={path}: there is no such folder")
+
+
+def is_visible(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in SYSTEM_FILES
+
+
+def is_image(file: File) -> bool:
+    return extension_of(file) in EXTENSIONS
+
+
+def extension_of(file: File) -> str:
+    return os.path.splitext(str(file))[1].lower()
+
+
+def unreadable_kinds(files: Iterable[File]) -> str:
+    """The number of files by extension that may be meant as images but cannot be read; empty if there are none.
+
+    >>> unreadable_kinds(["a.jpg", "b.HEIC", "c.heic", "notes.txt", "d"])
+    '2 .heic, 1 without extension'
+    """
+    counts = Counter(extension_of(file) for file in files)
+    for known in (*EXTENSIONS, *SIDECAR_EXTENSIONS):
+        counts.pop(known, None)
+    listed = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{num:,} {extension or 'without extension'}" for extension, num in listed[:5])
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(
+        f"{error.filename} cannot be read ({error.strerror}): check its permissions, or remove it"
+    ) from None

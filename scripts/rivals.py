@@ -1,0 +1,268 @@
+"""Measures the strongest cheap methods on the splits of the experiments, for RESULTS.md.
+
+    python scripts/rivals.py [experiment…] [--seeds N]
+
+Each experiment's data are split as its runs with seeds 0, 1, … split them; hyperparameters are selected on the
+validation rows; the test rows are read once. Images: logistic regression, nearest neighbours, ridge regression on
+random features of a Gaussian kernel. Texts: tf-idf with logistic regression, NB-SVM. Series: exponential smoothing,
+ARIMA and complex exponential smoothing (statsforecast; Holt-Winters is in the runs). Tables have theirs in the runs.
+The values go into ``results/rivals/<experiment>.json``; methods that are stored are not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlzoo.config import compose as config
+from dlzoo.config import run_files
+from dlzoo.errors import UserError, nearest, one_line, short
+from dlzoo.utils import files, untrusted
+from scripts.results_table import load as load_runs
+
+MAX_CHARACTERS = 2_000_000
+"""Of all training texts, up to which n-grams of characters are used; they take minutes for more."""
+
+Split = tuple[Any, np.ndarray]
+"""Inputs and classes: (N, F) or N texts; (N,)."""
+Splits = tuple[Split, Split, Split]
+"""Of training, validation and test."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="rivals.py", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("experiments", nargs="*", metavar="experiment", help="all with stored runs, if none is given")
+    parser.add_argument("--seeds", type=int, default=None, help="number of seeds; as many as are stored, if not given")
+    options = parser.parse_args(argv)
+    root, known = Path.cwd(), config.groups()["experiment"]
+    try:
+        for name in options.experiments:
+            if name not in known:
+                raise UserError(f"{name}: unknown experiment; {nearest(name, known)}")
+        for name in options.experiments or [name for name in known if load_runs(root, name)["runs"]]:
+            measure(name, root, options.seeds)
+    except UserError as error:
+        sys.exit(f"error: {one_line(error)}")
+
+
+def measure(name: str, root: Path, num_seeds: int | None) -> None:
+    """Measure the missing methods of an experiment, for each seed, and store the values."""
+    seeds = (
+        [*range(num_seeds)] if num_seeds else sorted({run["seed"] for run in load_runs(root, name)["runs"].values()})
+    )
+    stored = {metric: {k: [*v] for k, v in methods.items()} for metric, methods in load(root, name).items()}
+    for seed in seeds or [0]:
+        data = data_of(name, seed)
+        found = methods_for(data)
+        if found is None:
+            return
+        metric, methods = found
+        values = stored.setdefault(metric, {})
+        for method, run in methods.items():
+            if len(values.setdefault(method, [])) > seed:
+                continue
+            started = time.perf_counter()
+            values[method].append(run())
+            print(
+                f"{name} seed={seed} {method}: {values[method][-1]:.4f}, {time.perf_counter() - started:.0f} s",
+                flush=True,
+            )
+            save(root, name, stored)
+
+
+def data_of(name: str, seed: int) -> Any:
+    """The data module of an experiment, after ``setup``."""
+    from dlzoo.config.instantiate import build_data
+
+    data: Any = build_data(config.compose([f"experiment={name}", f"seed={seed}"]).data)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def methods_for(data: Any) -> tuple[str, dict[str, Callable[[], float]]] | None:
+    """The metric, and the methods for it by name; None where the runs have all rivals themselves."""
+    spec = data.spec
+    if spec.texts is not None and spec.target.classes is not None:
+        splits = texts_of(data)
+        return "test/accuracy", {"tfidf": lambda: tfidf(splits), "nbsvm": lambda: nbsvm(splits)}
+    if spec.images is not None and spec.target.classes is not None:
+        splits = images_of(data)
+        methods = {"logistic": logistic, "nearest_neighbours": nearest_neighbours, "kernel_ridge": kernel_ridge}
+        return "test/accuracy", {name: lambda method=method: method(splits) for name, method in methods.items()}  # type: ignore[misc]
+    if spec.series is not None:
+        return "test/rmse", {name: lambda name=name: forecast(data, name) for name in FORECASTERS}  # type: ignore[misc]
+    return None
+
+
+# Classes of images
+
+
+def images_of(data: Any) -> Splits:
+    """Pixels in [0, 1], flat: training, validation and test."""
+
+    def split(name: str) -> Split:
+        arrays = data.arrays(name)
+        x = arrays.x.cpu().numpy()
+        scale = 255 if x.dtype == np.uint8 else 1
+        return x.reshape(len(x), -1).astype(np.float32) / scale, arrays.y.cpu().numpy()
+
+    return split("train"), split("val"), split("test")
+
+
+def best_on_validation(models: Iterable[Any], splits: Splits) -> float:
+    """Test accuracy of the model that is best on the validation rows."""
+    (x, y), (val_x, val_y), (test_x, test_y) = splits
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of convergence: a rival needs no more steps than these
+        fitted = [model.fit(x, y) for model in models]
+    best = max(fitted, key=lambda model: model.score(val_x, val_y))
+    return float(best.score(test_x, test_y))
+
+
+def logistic(splits: Splits) -> float:
+    """Logistic regression."""
+    from sklearn.linear_model import LogisticRegression
+
+    return best_on_validation((LogisticRegression(C=c, max_iter=100) for c in (0.01, 0.1, 1.0)), splits)
+
+
+def nearest_neighbours(splits: Splits) -> float:
+    """The most frequent class of the 1, 3 or 5 nearest images."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    return best_on_validation((KNeighborsClassifier(k) for k in (1, 3, 5)), splits)
+
+
+def kernel_ridge(splits: Splits, num_features: int = 4_000) -> float:
+    """Ridge regression of classes on random Fourier features of a Gaussian kernel (Rahimi & Recht, 2007)."""
+    from sklearn.kernel_approximation import RBFSampler
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.pipeline import make_pipeline
+
+    widths = (0.01, 0.02, 0.04)
+    models = (
+        make_pipeline(RBFSampler(gamma=g, n_components=num_features, random_state=0), RidgeClassifier(alpha=1e-2))
+        for g in widths
+    )
+    return best_on_validation(models, splits)
+
+
+# Classes of texts
+
+
+def texts_of(data: Any) -> Splits:
+    """Texts as they were read: training, validation and test."""
+
+    def split(name: str) -> Split:
+        return data.texts(name), data.arrays(name).y.cpu().numpy()
+
+    return split("train"), split("val"), split("test")
+
+
+def tfidf(splits: Splits) -> float:
+    """Logistic regression on the tf-idf of words and pairs of words, of small corpora also of 2 to 5 characters."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline, make_union
+
+    texts = splits[0][0]
+    parts = [TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)]
+    if sum(map(len, texts)) <= MAX_CHARACTERS:
+        parts.append(TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True))
+    features = make_union(*parts)
+    vectorized = vectorize(features, splits)
+    return best_on_validation(
+        (make_pipeline(LogisticRegression(C=c, max_iter=1000)) for c in (1.0, 3.0, 10.0, 30.0)), vectorized
+    )
+
+
+def nbsvm(splits: Splits) -> float:
+    """Logistic regression on the presence of 1 to 3 words, each scaled by its log-count ratio between the classes.
+
+    S. Wang, C. D. Manning, "Baselines and Bigrams", 2012, for two classes; the loss is that of Mesnil et al., 2014.
+    """
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    pattern = r"(?u)\b\w+\b|[!?]"  # words of one letter and these marks count too
+    vectorizer = CountVectorizer(ngram_range=(1, 3), binary=True, token_pattern=pattern, min_df=1)
+    (x, y), val, test = vectorize(vectorizer, splits)
+    counts = [1 + np.asarray(x[y == label].sum(axis=0)).ravel() for label in (0, 1)]
+    ratio = np.log(counts[1] / counts[1].sum()) - np.log(counts[0] / counts[0].sum())
+    scaled = (
+        (x.multiply(ratio).tocsr(), y),
+        (val[0].multiply(ratio).tocsr(), val[1]),
+        (test[0].multiply(ratio).tocsr(), test[1]),
+    )
+    return best_on_validation((LogisticRegression(C=c, max_iter=1000) for c in (0.1, 1.0, 10.0)), scaled)
+
+
+def vectorize(features: Any, splits: Splits) -> Splits:
+    """Texts as rows of features, fitted on the training texts."""
+    (x, y), (val_x, val_y), (test_x, test_y) = splits
+    rows = features.fit_transform(x)
+    return (rows.tocsr(), y), (features.transform(val_x).tocsr(), val_y), (features.transform(test_x).tocsr(), test_y)
+
+
+# Series
+
+FORECASTERS = {"auto_ets": "AutoETS", "auto_ces": "AutoCES", "auto_arima": "AutoARIMA"}
+"""Classes of statsforecast."""
+
+
+def forecast(data: Any, method: str) -> float:
+    """RMSE over the test period of a forecast from all values before it; orders are selected by statsforecast."""
+    try:
+        from statsforecast import models
+    except ImportError:
+        raise UserError("rivals of series need statsforecast: pip install -e '.[rivals]'") from None
+    history, truth = (column[0, :, 0].cpu().numpy() for column in data.arrays("test")[:2])
+    model = getattr(models, FORECASTERS[method])(season_length=data.spec.series.period)
+    predicted = model.forecast(history, h=len(truth))["mean"]
+    return float(np.sqrt(np.mean((predicted - truth) ** 2)))
+
+
+# Stored values
+
+
+def path_of(root: Path, name: str) -> Path:
+    return root / "results" / "rivals" / f"{name}.json"
+
+
+def load(root: Path, name: str) -> Mapping[str, Mapping[str, Sequence[float]]]:
+    """Stored values by metric and method, one for each seed.
+
+    Raises:
+        UserError: the file holds something that `save` does not write.
+    """
+    path = path_of(root, name)
+    if not path.is_file():
+        return {}
+    stored: Mapping[str, Any] = run_files.mapping(untrusted.read_json(path), path)
+    for metric, methods in stored.items():
+        for method, values in run_files.mapping(methods, path, short(metric)).items():
+            place = f"{short(metric)}.{short(method)}"
+            if not f"{metric}{method}".isprintable():
+                run_files.refuse(path, place, method, "a text of one line")
+            if not isinstance(values, list) or not all(run_files.is_number(value) for value in values):
+                run_files.refuse(path, place, values, "a list of numbers")
+    return {metric: {**methods} for metric, methods in stored.items()}
+
+
+def save(root: Path, name: str, stored: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    path = path_of(root, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write(path, (json.dumps(stored, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()

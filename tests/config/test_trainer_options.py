@@ -1,0 +1,95 @@
+"""Options of training at their edges: each does what Lightning documents, or is a sentence with the remedy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import Outcome
+
+QUICK = ("model=softmax", "data=iris", "trainer=cpu", "trainer.max_epochs=2", "callbacks=checkpoint", "logger=none")
+STOPPING = "callbacks=[checkpoint,early_stopping]"
+REFUSED = {
+    ("callbacks=null",): "callbacks=null: there is no such callback; for none, write callbacks=none",
+    ("transfer=null",): "for none, omit it",
+    ("~data",): "data=null: a run needs one; choose data=…",
+    ("~trainer",): "trainer: only options of a part are set, but none is chosen: choose trainer=…",
+    ("~optimizer",): "needs one, such as optimizer=adam",
+    (STOPPING, "callbacks.early_stopping.monitor=val_loss"): "callbacks.early_stopping.monitor=val_loss: metrics are "
+    "named split/name; did you mean 'val/loss'?",
+    (STOPPING, "callbacks.early_stopping.monitor=val/los"): "monitor=val/los: there is no such metric; did you mean "
+    "'val/loss'?",
+    ("callbacks.checkpoint.monitor=loss",): "callbacks.checkpoint.monitor=loss: there is no such metric",
+    (STOPPING, "trainer.limit_val_batches=0"): "callbacks.early_stopping.monitor=val/loss: there is no validation",
+    ("trainer.val_check_interval=0",): "must be greater than 0; trainer.limit_val_batches=0 validates nothing",
+    ("trainer.val_check_interval=1000",): "must be less than or equal to the number of the training batches (7)",
+    ("trainer.check_val_every_n_epoch=0",): "must be at least 1",
+    ("trainer.accumulate_grad_batches=0",): "trainer.accumulate_grad_batches=0 must be at least 1",
+    ("trainer.limit_train_batches=0",): "trainer.max_epochs=0 trains nothing",
+    ("trainer.gradient_clip_val=-1",): "null does not clip",
+    ("trainer.max_time={second: 3}",): "'second' is an invalid keyword argument",
+    ("scheduler=step", "scheduler.every=0"): "scheduler.every=0 must be greater than 0",
+    ("scheduler=exponential", "scheduler.gamma=-1"): "scheduler.gamma=-1 must be greater than 0",
+    ("scheduler=plateau", "scheduler.factor=1"): "scheduler.factor=1 must lie between 0 and 1",
+    ("scheduler=plateau", "scheduler.patience=-1"): "scheduler.patience=-1 is too small",
+    ("scheduler=cosine", "scheduler.warmup=-1"): "scheduler.warmup=-1 is too small",
+    ("scheduler=cosine", "scheduler.final=-1"): "scheduler.final=-1 is too small",
+    ("scheduler=onecycle", "scheduler.start=-1"): "scheduler.start=-1 is too small",
+    ("trainer.accelerator=tpu",): "trainer.accelerator=tpu is not supported; use auto, cpu, gpu, cuda, mps",
+    ("trainer.strategy=dpp",): "trainer.strategy=dpp is unknown; did you mean 'ddp'?",
+    ("trainer.precision=transformer-engine",): "Requirement 'transformer_engine",
+    ("model=gan", "data=digits", "optimizer=lbfgs"): "use another, such as optimizer=adam",
+    ("model=dqn", "data=cartpole", "optimizer=lbfgs"): "use another, such as optimizer=adam",
+}
+
+
+@pytest.mark.parametrize("words", REFUSED, ids=" ".join)
+def test_a_sentence_with_the_remedy(words: tuple[str, ...], train: Callable[..., Outcome]) -> None:
+    done = train(*QUICK, *words)
+    assert (done.code, done.err.count("\n"), done.err[:7]) == (2, 1, "error: "), done
+    assert REFUSED[words] in done.err
+
+
+WORKING: dict[tuple[str, ...], dict[str, Any]] = {
+    ("~callbacks",): {"epochs": 2, "checkpoints": {"best": None, "last": None}},
+    ("~logger", "~scheduler", "~augment"): {"epochs": 2},
+    ("trainer.enable_checkpointing=false",): {"checkpoints": {"best": None, "last": None}},
+    ("trainer.barebones=true",): {"epochs": 2, "checkpoints": {"best": None, "last": None}},
+    ("trainer.log_every_n_steps=0", "logger=tensorboard"): {"epochs": 2},
+    ("trainer.max_epochs=-1", "trainer.max_steps=9"): {"steps": 9},
+    ("trainer.max_epochs=null", "trainer.max_steps=9", "scheduler=cosine"): {"steps": 9},
+    ("model=adaline", "trainer.max_epochs=null", "trainer.max_steps=9"): {"steps": 9},
+    ("trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=9"): {"epochs": 2},
+    ("scheduler=plateau", "trainer.check_val_every_n_epoch=2"): {"epochs": 2},
+    ("trainer.max_time={hours: 1}",): {"epochs": 2},
+}
+
+
+@pytest.mark.parametrize("words", WORKING, ids=" ".join)
+def test_as_lightning_documents_it(words: tuple[str, ...], train: Callable[..., Outcome], tmp_path: Path) -> None:
+    done = train(*QUICK, *words, f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.code == 0, done.err
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert {key: results[key] for key in WORKING[words]} == WORKING[words]
+
+
+def test_a_run_without_a_limit_of_epochs_ends_in_time(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    run = f"hydra.run.dir={tmp_path / 'run'}"
+    done = train(*QUICK, "trainer.max_epochs=-1", "trainer.max_time={milliseconds: 1}", run)
+    assert done.code == 0, done.err
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["epochs"] >= 0
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "cuda", "mps"])
+def test_a_device_that_this_machine_lacks(
+    accelerator: str, train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    done = train(*QUICK, f"trainer.accelerator={accelerator}")
+    assert (done.code, done.err.count("\n")) == (2, 1), done
+    assert f"trainer.accelerator={accelerator}: " in done.err
+    assert "use trainer.accelerator=" in done.err
