@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import runpy
 import sys
-from importlib import metadata
 
 from dlzoo.errors import nearest
 from dlzoo.utils.output import discard_output
@@ -53,6 +52,8 @@ def _run() -> None:
     if name in ("--help", "-h"):
         print(usage())
     elif name == "--version":
+        from importlib import metadata
+
         print(f"dlzoo {metadata.version('dlzoo')}")
     elif name not in COMMANDS:
         print(f"error: {name}: there is no such command; {nearest(name, COMMANDS)}", file=sys.stderr)

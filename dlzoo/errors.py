@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -107,6 +106,8 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     >>> nearest("qqq", ["relu", "tanh"])
     'choose from: relu, tanh'
     """
+    import difflib
+
     names = sorted(name for name in allowed if len(name) < 200)  # comparing takes quadratic time
     given = str(word)[:200]
     close = difflib.get_close_matches(given, names, n=1) or difflib.get_close_matches(given.lower(), names, n=1)

@@ -44,6 +44,16 @@ def test_each_command_has_a_main(name: str) -> None:
     assert callable(importlib.import_module(cli.COMMANDS[name][0]).main)
 
 
+def test_help_and_mistakes_of_a_command_wait_for_no_import_of_torch() -> None:
+    program = (
+        "import importlib, sys; from dlzoo.__main__ import COMMANDS\n"
+        "for module, _ in COMMANDS.values(): importlib.import_module(module)\n"
+        "print({'torch', 'lightning', 'pandas', 'sklearn', 'matplotlib'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout == "set()\n"
+
+
 @pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name != "train"])
 def test_each_command_has_a_script_that_calls_it(name: str) -> None:
     files = {re.search(r"from (\S+) import main", path.read_text())[1]: path for path in ROOT.glob("scripts/*.py")

@@ -18,7 +18,6 @@ from typing import Literal
 
 from dlzoo.commands import cli
 from dlzoo.errors import UserError, visible
-from dlzoo.training.nan_guard.rerun import rerun
 from dlzoo.utils import files as paths
 
 
@@ -37,6 +36,7 @@ def _main(argv: Sequence[str]) -> None:
     options, _ = cli.parse(Options, argv)
     path = paths.existing_file(options.ckpt, "ckpt")
     from dlzoo.config.allowlist import packages_in
+    from dlzoo.training.nan_guard.rerun import rerun
     from dlzoo.utils.checkpoint_files import read
     from dlzoo.utils.state_checks import restoring
 

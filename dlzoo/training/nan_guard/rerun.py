@@ -12,12 +12,16 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from dlzoo.training.nan_guard.probe import Findings
+import torch
 
-if TYPE_CHECKING:
-    from dlzoo.errors import NonFinite
+from dlzoo.checkpoint import load as checkpoint
+from dlzoo.errors import NonFinite
+from dlzoo.training.nan_guard.probe import Findings, Probe, run_step
+from dlzoo.training.nan_guard.report import REPORT_NAME
+from dlzoo.utils.checkpoint_files import read
+from dlzoo.utils.logging import quiet
 
 
 def explain(error: NonFinite, packages: Sequence[str] = ()) -> NonFinite:
@@ -26,10 +30,6 @@ def explain(error: NonFinite, packages: Sequence[str] = ()) -> NonFinite:
     Args:
         packages: the user's own packages that contain parts of the run.
     """
-    from dlzoo.errors import NonFinite
-    from dlzoo.training.nan_guard.report import REPORT_NAME
-    from dlzoo.utils.checkpoint_files import read
-
     if error.file is None:
         return NonFinite(error.reason, error.facts)
     try:
@@ -58,12 +58,6 @@ def rerun(
     content: Mapping[str, object], *, device: Literal["auto", "cpu"] = "auto", packages: Sequence[str] = ()
 ) -> Findings:
     """Repeat the step of a ``nonfinite.ckpt`` on a newly built task."""
-    import torch
-
-    from dlzoo.checkpoint import load as checkpoint
-    from dlzoo.training.nan_guard.probe import Probe, run_step
-    from dlzoo.utils.logging import quiet
-
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         quiet()
@@ -78,9 +72,6 @@ def rerun(
 
 def _function(content: Mapping[str, object], device: Literal["auto", "cpu"], packages: Sequence[str]) -> str:
     """The function whose derivative is NaN, according to autograd's anomaly mode; empty if it finds none."""
-    from dlzoo.checkpoint import load as checkpoint
-    from dlzoo.training.nan_guard.probe import Probe, run_step
-
     try:
         task, cfg = checkpoint.build(content, packages)
         run_step(task, cfg.trainer, content, Probe(), accelerator=device, detect_anomaly=True)
