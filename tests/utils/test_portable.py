@@ -17,7 +17,7 @@ from dlzoo.utils import archives, memory
 ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
-import errno, os, signal, sys, types
+import errno, os, shutil, signal, sys, types
 import lightning.pytorch, torch, psutil._psposix, matplotlib.pyplot, sklearn.linear_model  # not ours
 import multiprocessing.synchronize
 from lightning.pytorch.trainer.connectors import signal_connector
@@ -30,6 +30,7 @@ for name in ("sysconf", "O_NOFOLLOW", "O_CLOEXEC", "O_DIRECTORY", "sched_getaffi
              "mkfifo", "killpg", "getpgid", "setsid", "chown", "statvfs"):
     delattr(os, name)
 del errno.EDQUOT
+shutil._use_fd_functions = False  # rmtree opens folders where it can
 real_open = os.open
 
 def open_file(path, *options, **more):

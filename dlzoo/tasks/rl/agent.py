@@ -83,7 +83,7 @@ class Agent(Acting, ManualTask[Block]):
         x = torch.as_tensor(observations).to(self.device)
         if self.spec.states is not None:
             return x
-        return x.float().mul_(1 / 255) if x.dtype == torch.uint8 else x.float()
+        return x.to(self.dtype).mul_(1 / 255) if x.dtype == torch.uint8 else x.to(self.dtype)
 
     def export_views(self) -> Mapping[str, Callable[[], View]]:
         return {"model": lambda: ActionValues(self)}

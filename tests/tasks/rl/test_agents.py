@@ -310,8 +310,10 @@ def test_max_steps_counts_environment_steps(tmp_path: Path) -> None:
     assert results["steps"] == 1234
 
 
-def test_images_are_learned_from(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-true"])
+def test_images_are_learned_from(precision: str, tmp_path: Path) -> None:
     overrides = (
+        f"trainer.precision={precision}",
         "data.id=Screen-v0",
         "data.max_episode_steps=20",
         "data.grey=true",
