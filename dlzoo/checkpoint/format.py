@@ -10,6 +10,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from dlzoo.checkpoint import sidecar
+from dlzoo.config.overrides import key_of
 from dlzoo.data.fingerprint import Fingerprint
 from dlzoo.errors import UserError, visible
 from dlzoo.specs.base import Spec
@@ -27,7 +28,7 @@ def make_manifest(
     return {
         "format": FORMAT,
         "config": OmegaConf.to_yaml(OmegaConf.create(plain)),
-        "overrides": [override for override in overrides if override.partition("=")[0].lstrip("+") != "trust"],
+        "overrides": [override for override in overrides if key_of(override) != "trust"],
         "spec": to_plain(spec),
         "rows": rows.to_plain() if rows is not None else None,
     }

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from dlzoo.commands import cli
 from dlzoo.config import allowlist, compose, stored_overrides
-from dlzoo.config.overrides import extra_dirs, split
+from dlzoo.config.overrides import extra_dirs, key_of, split
 from dlzoo.errors import UserError, short
 from dlzoo.sweep import record as records
 from dlzoo.sweep.record import Record, Trial
@@ -77,7 +77,7 @@ def safe_overrides(record: Record, best: Trial, folder: str, trust: str | None) 
             f"warning: {folder} reads configs from {short(path, 200)}: check them before you run the command",
             file=sys.stderr,
         )
-    candidates = [override for override in overrides if override.partition("=")[0].lstrip("+") != "trust"]
+    candidates = [override for override in overrides if key_of(override) != "trust"]
     trusted = allowlist.Trust(allowlist.packages_in(trust))
     kept = stored_overrides.check(candidates, folder, trusted, compose.known_keys(flags))
     for override in candidates:

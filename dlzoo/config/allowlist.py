@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 
-from dlzoo.config.nested import walk
 from dlzoo.errors import UserError, nearest, short
 
 PARTS = {
@@ -67,6 +66,15 @@ GROUP = "dlzoo.plugins"
 NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 
+def is_built_in(target: str) -> bool:
+    """Whether this is a part of dlzoo, PyTorch or Lightning that any config may name.
+
+    >>> is_built_in("dlzoo.nets.mlp.MLP"), is_built_in("torch.optim.Adam"), is_built_in("os.system")
+    (True, True, False)
+    """
+    return target in ALLOWED_TARGETS or target.startswith(DLZOO_MODULES)
+
+
 @dataclass(frozen=True)
 class Trust:
     """What the user of this command trusts."""
@@ -83,7 +91,9 @@ class Trust:
         Raises:
             UserError: ``trust=`` is not a package of the user's own.
         """
-        values = override_values(overrides)
+        from dlzoo.config.overrides import all_values
+
+        values = all_values(overrides)
         return cls((*packages, *packages_of(values.get("trust"))), values)
 
     def check_target(self, target: object, key: str) -> str:
@@ -99,7 +109,7 @@ class Trust:
             raise UserError(f"{key}={short(target)} must be the name of a class, package.module.Name")
         if not NAME.fullmatch(target):
             raise UserError(f"{key}={short(target)} is not of the form package.module.Name")
-        if target in ALLOWED_TARGETS or target.startswith(DLZOO_MODULES) or self.covers(target):
+        if is_built_in(target) or self.covers(target):
             return target
         if self.cli_values.get(key) == target:
             return target
@@ -192,27 +202,6 @@ def user_packages(*names: str) -> tuple[str, ...]:
 def plugins() -> tuple[str, ...]:
     """The packages of the installed distributions that declare an entry point of the group ``dlzoo.plugins``."""
     return tuple(point.module.partition(".")[0] for point in metadata.entry_points(group=GROUP))
-
-
-def override_values(overrides: Sequence[str]) -> dict[str, object]:
-    """The values of overrides by dotted key, including choices of groups and the values nested in dicts and lists.
-
-    >>> override_values(["net.hidden=[8]", "++callbacks.mine={_target_: a.B}"])["callbacks.mine._target_"]
-    'a.B'
-    """
-    from hydra.errors import HydraException
-
-    from dlzoo.config.overrides import parsed
-
-    values: dict[str, object] = {}
-    for text in overrides:
-        try:
-            override = parsed(text)
-        except HydraException:
-            continue  # reported when the config is composed
-        if not override.is_sweep_override() and not override.is_delete():
-            values |= dict(walk(override.value(), override.key_or_group))
-    return values
 
 
 def check_part(located: object, target: str, node: str, key: str) -> None:

@@ -21,11 +21,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dlzoo.config import aliases, early_checks, hydra_settings, renames
-from dlzoo.config.allowlist import override_values
 from dlzoo.config.files import CheckedFiles, check_expansion
 from dlzoo.config.nested import flatten
 from dlzoo.config.overrides import (
     SHOW_ONLY,
+    all_values,
     check_flags,
     chosen_names,
     extra_dirs,
@@ -56,8 +56,6 @@ def groups(config_dirs: Sequence[Path] | None = None) -> dict[str, list[str]]:
 
 MULTIRUN_MODE = "hydra.mode=MULTIRUN"
 """What ``-m`` is short for."""
-
-
 SWEEPER_PARAMS = "hydra.sweeper.params"
 """Where Hydra's sweeper takes what to sweep from, besides the command line."""
 
@@ -187,7 +185,7 @@ def compose_with_hydra(
     if has_user_files:
         reference, _ = _composed([text for text in overrides if text.lstrip("+~").startswith("hydra")], flags, contents)
         _check_recorded(cfg, [*overrides, *search_path(flags)])
-        _check_user_files(cfg, reference, override_values(overrides))
+        _check_user_files(cfg, reference, all_values(overrides))
         check_expansion(cfg)
     if not isinstance(cfg.get("seed"), int):  # part of the run folder's name, before anything else is checked
         raise UserError(f"seed={cfg.get('seed')} must be an integer")
@@ -269,7 +267,7 @@ def _check_user_files(cfg: DictConfig, reference: DictConfig, cli_values: Mappin
     for key in sorted({*expected, *given}):
         if expected.get(key) != given.get(key):
             message = f"{key}={short(given.get(key))} is set in a file"
-            hint = "; give what to sweep there: -m seed=0,1" if key.startswith("hydra.sweeper.params") else ""
+            hint = "; give what to sweep there: -m seed=0,1" if key.startswith(SWEEPER_PARAMS) else ""
             raise UserError(f"{message}: only the command line may set Hydra's settings{hint}")
     for key in COMMAND_LINE_ONLY:
         value, default = (config._get_node(key) for config in (cfg, reference))
@@ -328,11 +326,6 @@ def with_names(cfg: DictConfig, choices: Mapping[str, str | None]) -> DictConfig
     return cfg
 
 
-def to_text(cfg: DictConfig) -> str:
-    """The resolved config as YAML."""
-    return OmegaConf.to_yaml(cfg, resolve=True)
-
-
 def _mixed_precision() -> str:
     import torch
 
@@ -340,6 +333,7 @@ def _mixed_precision() -> str:
 
 
 def on_gpus(accelerator: str) -> bool:
+    """Whether ``trainer.accelerator`` selects GPUs of CUDA on this machine."""
     import torch
 
     return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()

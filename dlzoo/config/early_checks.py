@@ -13,7 +13,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from dlzoo.config import nested, renames, source
-from dlzoo.config.allowlist import ALLOWED_TARGETS, DLZOO_MODULES
+from dlzoo.config.allowlist import is_built_in
+from dlzoo.config.overrides import key_of
 from dlzoo.config.schema import NODES, RUNTIME_ARGUMENTS
 from dlzoo.config.yaml_files import CONFIG_DIR
 from dlzoo.errors import SpecError, UserError, nearest
@@ -33,7 +34,7 @@ def check(cfg: DictConfig, overrides: Sequence[str], *, reads_user_files: bool) 
         overrides: those of the command line.
         reads_user_files: whether the config may also contain files of the user; then all parts are checked.
     """
-    given = tuple(f"{text.partition('=')[0].lstrip('+')}." for text in overrides)
+    given = [f"{key_of(override)}." for override in overrides]
     nodes: dict[str, object] = {}
     for name in NODES:
         node = cfg._get_node(name, validate_access=False)  # None for a part that is removed: ~callbacks
@@ -125,8 +126,7 @@ def _accepted(net: object) -> list[str] | None:
 def _class_of(part: object) -> str | None:
     """The dotted name of a part's class, if any config may name it: then its source may be read."""
     name = part.get("_target_") if isinstance(part, Mapping) else None
-    is_known = isinstance(name, str) and (name in ALLOWED_TARGETS or name.startswith(DLZOO_MODULES))
-    return name if is_known else None
+    return name if isinstance(name, str) and is_built_in(name) else None
 
 
 def _net_in(file: Path) -> object:

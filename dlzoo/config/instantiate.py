@@ -10,11 +10,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-from dlzoo.config import memory_check as training_memory
-from dlzoo.config import unused_options
-from dlzoo.config.compose import CONFIG_DIR
+from dlzoo.config import memory_check, unused_options
 from dlzoo.config.introspection import locate
 from dlzoo.config.run_config import Node, RunConfig
+from dlzoo.config.yaml_files import CONFIG_DIR
 from dlzoo.data.base import DataModule
 from dlzoo.errors import MISTAKES, SpecError, UserError
 from dlzoo.nets.base import Net, missing_members
@@ -50,10 +49,7 @@ def build_run_data(config: RunConfig, stored: Spec | None = None) -> DataModule:
 
 def pretrained_preprocessing(node: Node) -> Preprocessing | None:
     """The preprocessing of the images that the pretrained weights of a net's config were trained with, if any."""
-    net_class = locate(node["_target_"], "net._target_")
-    if not (isinstance(net_class, type) and issubclass(net_class, Net)):
-        return None
-    return net_class.pretrained_preprocessing(node)
+    return net_class(node).pretrained_preprocessing(node)
 
 
 def build_task(config: RunConfig, spec: Spec) -> Task:
@@ -165,7 +161,7 @@ def check_fit(config: RunConfig, data: DataModule, overrides: Sequence[str] = ()
         raise UserError(f"model={model} or its optimizer cannot be built with these options: {error}") from None
     if config.ckpt is None:  # a resumed run keeps its options
         unused_options.check(config, {"net": task.net, "task": task, "data": data}, overrides)
-    training_memory.check(
+    memory_check.check(
         task,
         make_optimizer,
         accelerator=config.accelerator,

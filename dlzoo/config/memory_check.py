@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
+from dlzoo.config.compose import on_gpus
 from dlzoo.errors import UserError
 from dlzoo.utils import memory as free_memory
 from dlzoo.utils.memory import format_bytes
@@ -76,7 +77,7 @@ def state_ratio(optimizer: Optimizer) -> float:
 
 def of_device(accelerator: str) -> tuple[str, float]:
     """The device that ``trainer.accelerator`` selects, and its total memory in bytes, used or not."""
-    if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda"):
+    if on_gpus(accelerator):
         return "the GPU", torch.cuda.get_device_properties(0).total_memory
     return "this machine", free_memory.limit()
 

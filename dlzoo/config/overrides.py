@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override
 from hydra.errors import HydraException
 
+from dlzoo.config.nested import walk
 from dlzoo.errors import UserError, nearest, short
 
 SHOW_ONLY = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion"}
@@ -92,6 +93,20 @@ def _in_quotes(key: str, text: str) -> str:
     return f'{key}="{ends}"'
 
 
+def key_of(override: str) -> str:
+    """The key of an override, without the plus signs that add it.
+
+    >>> key_of("++optimizer.lr=0.1"), key_of("seed=0,1")
+    ('optimizer.lr', 'seed')
+    """
+    return override.partition("=")[0].lstrip("+")
+
+
+def is_given(key: str, overrides: Sequence[str]) -> bool:
+    """Whether an override sets this key."""
+    return any(key_of(override) == key for override in overrides)
+
+
 def value_of(override: str | None) -> str:
     """The value of an override as text, without the quotes that Hydra removes; empty for None.
 
@@ -105,6 +120,23 @@ def value_of(override: str | None) -> str:
     except HydraException:
         value = None
     return value if isinstance(value, str) else override.partition("=")[2]
+
+
+def all_values(overrides: Sequence[str]) -> dict[str, object]:
+    """The values of overrides by dotted key, including choices of groups and the values nested in dicts and lists.
+
+    >>> all_values(["net.hidden=[8]", "++callbacks.mine={_target_: a.B}"])["callbacks.mine._target_"]
+    'a.B'
+    """
+    values: dict[str, object] = {}
+    for text in overrides:
+        try:
+            override = parsed(text)
+        except HydraException:
+            continue  # reported when the config is composed
+        if not override.is_sweep_override() and not override.is_delete():
+            values |= dict(walk(override.value(), override.key_or_group))
+    return values
 
 
 def readable(override: str) -> str:

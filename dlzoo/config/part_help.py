@@ -12,7 +12,7 @@ from typing import NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from dlzoo.config import source
-from dlzoo.config.allowlist import ALLOWED_TARGETS, DLZOO_MODULES
+from dlzoo.config.allowlist import is_built_in
 from dlzoo.config.schema import RUNTIME_ARGUMENTS
 from dlzoo.errors import short
 
@@ -38,7 +38,7 @@ def lines(cfg: DictConfig) -> Iterator[str]:
     for node in PARTS:
         part = _plain(cfg, node)
         name = part.get("_target_")
-        if not isinstance(name, str) or not (name in ALLOWED_TARGETS or name.startswith(DLZOO_MODULES)):
+        if not isinstance(name, str) or not is_built_in(name):
             continue
         yield ""
         yield f"{node}: {name}"

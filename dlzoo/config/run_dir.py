@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from dlzoo.config import run_files
+from dlzoo.config.overrides import is_given
 from dlzoo.distributed import launch as ranks
 from dlzoo.errors import UserError, one_line, short, visible
 
@@ -79,11 +79,6 @@ def begin(folder: Path, ckpt: str | None) -> None:
         path.rename(target / path.name)
     earlier.rename(target / ".hydra")
     print(f"{visible(folder)} holds an earlier run: it is now {visible(target)}")
-
-
-def is_given(key: str, overrides: Sequence[str]) -> bool:
-    """Whether an override sets this key."""
-    return any(override.split("=")[0].lstrip("+") == key for override in overrides)
 
 
 class RunFolder(Callback):

@@ -8,11 +8,11 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from dlzoo.config import allowlist, nested, renames, run_dir, trainer_options
+from dlzoo.config import allowlist, nested, renames, trainer_options
 from dlzoo.config import introspection as signatures
 from dlzoo.config.allowlist import Trust
 from dlzoo.config.locations import check_locations
-from dlzoo.config.overrides import referenced_keys
+from dlzoo.config.overrides import is_given, referenced_keys
 from dlzoo.errors import UserError, ignored_option, nearest, short
 from dlzoo.utils import type_checks
 from dlzoo.utils.processes import check_processes
@@ -73,7 +73,7 @@ def check(cfg: DictConfig, overrides: Sequence[str] = (), packages: Sequence[str
     """
     own = _own_keys(cfg)
     _check_settings(cfg)
-    if cfg.get("ckpt") is None and cfg.get("on_nan") == "stop" and run_dir.is_given("skip_limit", overrides):
+    if cfg.get("ckpt") is None and cfg.get("on_nan") == "stop" and is_given("skip_limit", overrides):
         raise ignored_option("skip_limit", cfg.skip_limit, "on_nan=skip")
     trusted = Trust.of(overrides, packages)
     if {*allowlist.packages_of(cfg.get("trust"))} - {*trusted.packages}:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from hydra.errors import HydraException
+
 from dlzoo.config.allowlist import Trust
 from dlzoo.config.locations import LOCATION_KEYS, refusal_reason
 from dlzoo.config.nested import walk
-from dlzoo.config.overrides import check_stored_size
+from dlzoo.config.overrides import check_stored_size, parsed, readable
 from dlzoo.errors import UserError, short
 
 
@@ -60,10 +62,6 @@ def check_no_references(node: object, key: str, source: str) -> None:
 
 def _parsed(override: str, prefix: str) -> tuple[str, object]:
     """The key and the value of a stored override; ``prefix`` begins messages about it."""
-    from hydra.errors import HydraException
-
-    from dlzoo.config.overrides import parsed, readable
-
     no_reference = f"{prefix}: references are not allowed there; give it on the command line"
     if override.startswith("-"):
         raise UserError(f"{prefix}, which is not an option of a run")

@@ -12,9 +12,9 @@ from typing import Any, Literal, Protocol
 
 from omegaconf import OmegaConf
 
-from dlzoo.config.compose import CONFIG_DIR
+from dlzoo.config.overrides import is_given
 from dlzoo.config.run_config import Names, Node, RunConfig
-from dlzoo.config.run_dir import is_given
+from dlzoo.config.yaml_files import CONFIG_DIR
 from dlzoo.errors import ignored_option
 
 NEEDED = (("trainer", "gradient_clip_algorithm", "gradient_clip_val"), ("optimizer", "dampening", "momentum"))

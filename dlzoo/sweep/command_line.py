@@ -95,7 +95,7 @@ def read(argv: Sequence[str]) -> CommandLine:
     parsed_settings = settings.read(sweep_overrides, flags)
     settings.check_files(parsed_settings, Trust.of(texts), config.known_keys(flags))
     given = {_key(override) for _, override in others}
-    first = [text for text in parsed_settings.words if text.split("=")[0].lstrip("+") not in given]
+    first = [text for text in parsed_settings.words if config_overrides.key_of(text) not in given]
     fixed = [text for text, override in others if not override.is_sweep_override() and _key(override) != "quiet"]
     shared = [*config.prepare(first), *fixed]
     swept = [override for _, override in others if override.is_sweep_override()]

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from dlzoo.config import compose as config
-from dlzoo.config import run_dir as folders
 from dlzoo.config import run_files, stored_overrides
 from dlzoo.config.allowlist import Trust
+from dlzoo.config.overrides import is_given, key_of
 from dlzoo.errors import UserError
 from dlzoo.sweep import command_line, report, resume
 from dlzoo.sweep import space as spaces
@@ -126,7 +126,7 @@ def search(line: CommandLine) -> int:
     assert metric is not None
     name = study_name(settings, space, line.overrides, line.base.hydra.runtime.choices)
     folder = Path(line.base.output_dir) / "sweeps" / name
-    if folders.is_given("hydra.sweep.dir", line.overrides):
+    if is_given("hydra.sweep.dir", line.overrides):
         folder = Path(line.base.hydra.sweep.dir)
     line.folder_of(0, spaces.to_overrides(space, spaces.sample(space)), folder)  # catches a misspelt key in the space
     own_files(folder)
@@ -162,7 +162,7 @@ def search(line: CommandLine) -> int:
 def space_of(line: CommandLine) -> Space:
     """The search space: that of the files plus the command line's sweeps, minus the keys that it fixes."""
     space = spaces.from_yaml(line.settings.space) | {o.key_or_group: spaces.from_override(o) for o in line.swept}
-    fixed = {override.split("=")[0].lstrip("+") for override in line.overrides}
+    fixed = {key_of(override) for override in line.overrides}
     space = {name: entry for name, entry in space.items() if spaces.key_of(name, space) not in fixed}
     if not space:
         raise UserError("nothing to search: give a space, as in sweep=[tpe,mlp_mnist] or optimizer.lr=interval(…)")

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from dlzoo.checkpoint.run_paths import to_relative
 from dlzoo.config import run_files
-from dlzoo.config.overrides import check_stored_size
+from dlzoo.config.overrides import check_stored_size, key_of
 from dlzoo.errors import UserError
 from dlzoo.sweep.channel import EpochReport
 from dlzoo.sweep.space import Value
@@ -138,7 +138,7 @@ class Setting:
 
 def is_seed(override: str) -> bool:
     """Whether an override sets the run's seed."""
-    return override.partition("=")[0].lstrip("+") == "seed"
+    return key_of(override) == "seed"
 
 
 @dataclass

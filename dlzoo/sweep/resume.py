@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dlzoo.config import run_dir as folders
+from dlzoo.config.overrides import is_given
 from dlzoo.errors import visible
 from dlzoo.sweep import record
 from dlzoo.sweep.command_line import CommandLine
@@ -17,7 +18,7 @@ from dlzoo.training.resume import comparable
 def grid_folder(line: CommandLine, points: Sequence[Sequence[str]]) -> Path:
     """The folder of a grid: a new one, or with resume=auto that of the newest unfinished one."""
     folder = Path(line.base.hydra.sweep.dir)
-    if folders.is_given("hydra.sweep.dir", line.overrides):
+    if is_given("hydra.sweep.dir", line.overrides):
         return folder
     if line.base.resume == "auto":
         for path in sorted(Path(line.base.output_dir).glob("multirun/*/*/"), reverse=True):

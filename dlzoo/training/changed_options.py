@@ -1,7 +1,7 @@
 """Options of optimizer and schedule that differ from those of the run that is continued, applied to its checkpoint.
 
 Optimizers and PyTorch's schedules take their options from the stored state, so that a new value would be ignored.
-Here the stored state is changed before it is checked and loaded, and each change is said.
+So the stored state is changed before it is checked and loaded, and each change is printed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from dlzoo.checkpoint.load import plain_config
+from dlzoo.config.overrides import key_of
 from dlzoo.config.run_config import Node, RunConfig
 from dlzoo.errors import UserError, short, visible
 from dlzoo.training.restore_optimizers import options_of, state_after_step
@@ -136,7 +137,7 @@ def differences(stored: Mapping[str, object], now: Node, node: str) -> dict[str,
 def relevant(overrides: Sequence[str]) -> set[str]:
     """The overrides that can change optimizer and schedules."""
     texts = [override.lstrip("+") for override in overrides]
-    return {text for text in texts if text.partition("=")[0].partition(".")[0] in RELEVANT}
+    return {text for text in texts if key_of(text).partition(".")[0] in RELEVANT}
 
 
 def groups_of(state: object) -> list[dict[str, object]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from dlzoo.config.introspection import locate
 from dlzoo.config.run_config import Node
 from dlzoo.errors import RunFailed
 from dlzoo.utils import memory as free_memory
@@ -48,8 +49,6 @@ def explain_before_training(error: BaseException) -> str:
 
 def batch_size_of(data: Node) -> tuple[str, object]:
     """The key of the training batch size and its value, which is by default that of the data class."""
-    from dlzoo.config.introspection import locate
-
     initializer = getattr(locate(data["_target_"], "data._target_"), "__init__", None)
     default = getattr(initializer, "__kwdefaults__", None) or {}
     return "data.batch_size", data.get("batch_size", default.get("batch_size", 128))

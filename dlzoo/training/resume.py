@@ -16,7 +16,7 @@ from dlzoo.config import compose as config
 from dlzoo.config import overrides as config_overrides
 from dlzoo.config import renames, run_files, stored_overrides
 from dlzoo.config.allowlist import Trust
-from dlzoo.config.overrides import value_of
+from dlzoo.config.overrides import key_of, value_of
 from dlzoo.distributed import launch as ranks
 from dlzoo.errors import UserError, one_line, short, visible
 from dlzoo.training import results
@@ -165,7 +165,3 @@ def comparable(overrides: Sequence[str]) -> list[str]:
     """The overrides that identify a run, without flags and in a fixed order."""
     pairs = [(key_of(override), value_of(override)) for override in overrides if not override.startswith("-")]
     return sorted(f"{key}={value}" for key, value in pairs if key.split(".")[0] not in NOT_COMPARED)
-
-
-def key_of(override: str) -> str:
-    return override.split("=", 1)[0].lstrip("+")

@@ -124,7 +124,7 @@ def test_a_table_may_lie_elsewhere(folder_of: Callable[[str], Path], terminal: T
 def test_data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that a checkpoint names is not used, for data would be downloaded into it."""
     stored_dir, here = tmp_path / "stored", tmp_path / "here"
-    stored = OmegaConf.create(config.to_text(config.compose(["data=mnist", f"data_dir={stored_dir}"])))
+    stored = OmegaConf.create(OmegaConf.to_yaml(config.compose(["data=mnist", f"data_dir={stored_dir}"]), resolve=True))
     assert isinstance(stored, type(OmegaConf.create({})))
     stored_dir.mkdir()
     monkeypatch.delenv("DLZOO_DATA_DIR", raising=False)

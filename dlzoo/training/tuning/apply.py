@@ -7,6 +7,7 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from dlzoo.config.overrides import key_of
 from dlzoo.config.run_config import RunConfig
 from dlzoo.data.base import DataModule
 from dlzoo.tasks.base import Task
@@ -35,7 +36,7 @@ def use_best_batch_size(
         stored = OmegaConf.load(path)
         stored.data.batch_size = search.size
         OmegaConf.save(stored, path)
-    others = [override for override in overrides if override.split("=")[0].lstrip("+") != "data.batch_size"]
+    others = [override for override in overrides if key_of(override) != "data.batch_size"]
     return config.with_options("data", batch_size=search.size), [*others, f"++data.batch_size={search.size}"]
 
 
@@ -51,5 +52,5 @@ def use_best_learning_rate(
     print(f"training with optimizer.lr={test.suggestion:g}", flush=True)
     config = config.with_options("optimizer", lr=test.suggestion)
     task.optimizer = instantiate(config.optimizer, _partial_=True)
-    others = [o for o in overrides if o.split("=")[0].lstrip("+") not in ("lr_find", "optimizer.lr")]
+    others = [override for override in overrides if key_of(override) not in ("lr_find", "optimizer.lr")]
     return config, [*others, f"++optimizer.lr={test.suggestion:g}"]  # a resumed run does not repeat the test

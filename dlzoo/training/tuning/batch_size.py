@@ -20,6 +20,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
+from dlzoo.checkpoint.load import plain_config
+from dlzoo.config.compose import on_gpus
 from dlzoo.config.run_config import FIRST_BATCH_SIZE, Node, RunConfig
 from dlzoo.data.base import DataModule
 from dlzoo.errors import UserError
@@ -78,8 +80,6 @@ def resumed(config: RunConfig, content: Mapping[str, object] | None) -> RunConfi
         raise UserError("data.batch_size=auto: consecutive windows are cut by the batch size; set a number")
     if content is None:
         return config
-    from dlzoo.checkpoint.load import plain_config
-
     data = plain_config(content).get("data")
     stored = data.get("batch_size") if isinstance(data, dict) else None
     if not isinstance(stored, int):
@@ -123,7 +123,7 @@ def try_size(size: int, search: Search, config: RunConfig, task: Task, data: Dat
     if trial is None:
         search.reason = f"{size} rows do not fit into memory"
         return
-    device = device_of(config.accelerator)
+    device = torch.device("cuda" if on_gpus(config.accelerator) else "cpu")
     free = memory.available(device) + (trial.num_bytes if device.type == "cuda" else 0)
     if trial.num_bytes > MAX_MEMORY_FRACTION * free:
         search.reason = f"{size} rows take {format_bytes(trial.num_bytes)} of {format_bytes(free)}"
@@ -135,11 +135,6 @@ def try_size(size: int, search: Search, config: RunConfig, task: Task, data: Dat
     rates = [t.rate for t in search.trials]
     if len(rates) > 2 and max(rates[-2:]) * THROUGHPUT_FRACTION < max(rates[:-2]):
         search.reason = search.reason or f"{size} rows are no faster than {search.size}"
-
-
-def device_of(accelerator: str) -> torch.device:
-    uses_gpu = torch.cuda.is_available() and accelerator != "cpu"
-    return torch.device("cuda" if uses_gpu else "cpu")
 
 
 def measure(size: int, config: RunConfig, task: Task, data: DataModule) -> Trial | None:
