@@ -13,6 +13,9 @@ from pathlib import Path
 import lightning.pytorch as pl
 from small_runs import Outcome
 
+from dlzoo.sweep import settings, space
+from dlzoo.sweep.search import Search
+
 Train = Callable[..., Outcome]
 ROOT = Path(__file__).parent.parent
 QUICK = (
@@ -23,6 +26,7 @@ QUICK = (
     "callbacks=[history,checkpoint]",
     "logger=none",
 )
+SEARCH = (*QUICK, "optimizer.lr=tag(log,interval(1e-3,1e-1))", "sweep=random")
 
 
 def sweep_folder(outputs: Path) -> Path:
@@ -37,6 +41,12 @@ def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     )
+
+
+def open_study(folder: Path, method: str) -> Search:
+    """A search for one number, in this process: its trials are claimed and ended by the test."""
+    parsed = settings.read([f"sweep={method}", "sweep.trials=20"])
+    return Search(parsed, space.from_yaml({"x": {"low": 0.0, "high": 1.0}}), "val/loss", "study", folder, 10)
 
 
 def alive(group: int) -> list[int]:

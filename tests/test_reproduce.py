@@ -315,3 +315,16 @@ def test_results_are_not_written_through_a_link(name: str, tmp_path: Path) -> No
     results_table.save(tmp_path, NAME, {"runs": {}, "not_run": None})
     results_table.write_table(tmp_path)
     assert not (tmp_path / "victim").exists()
+
+
+def test_searches_are_listed_in_the_results(tmp_path: Path) -> None:
+    shared = {"method": "hyperband", "trials": 8, "epochs": 50, "seconds": 9.0, "device": "gpu"}
+    shared |= {"versions": {}, "commit": "c"}
+    runs = [shared | {"value": value, "test/accuracy": value} for value in (0.93, 0.95)]
+    (tmp_path / "results").mkdir()
+    store = {"metric": "val/accuracy", "told": "How.", "runs": [*runs, runs[0] | {"method": "random"}]}
+    (tmp_path / "results" / "searches.json").write_text(json.dumps(store))
+    section = results_table.search_section(tmp_path)
+    assert "| `hyperband` | 2 | 8.0 ± 0.0 | 50 ± 0 | 94.00 ± 1.41% | 94.00 ± 1.41% | 9 ± 0 |" in section
+    assert "| `random` | 1 | 8.0 | 50 | 93.00% | 93.00% | 9 |" in section
+    assert results_table.search_section(tmp_path / "elsewhere") == []

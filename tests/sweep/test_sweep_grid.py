@@ -151,16 +151,15 @@ def test_a_killed_grid_resumes_where_it_stopped(tmp_path: Path) -> None:
         assert [int(row["epoch"]) for row in csv.DictReader(file)] == [*range(1, 41)]
 
 
-def test_a_non_finite_loss_fails_the_trial(tmp_path: Path) -> None:
-    process = start(tmp_path, *QUICK, "optimizer=sgd", "optimizer.lr=1e30,1e-2", "trainer.max_epochs=3")
-    _, err = process.communicate()
-    assert process.returncode == 2
+def test_a_non_finite_loss_fails_the_trial(train: Train, tmp_path: Path) -> None:
+    done = train("-m", *QUICK, "optimizer=sgd", "optimizer.lr=1e30,1e-2", "trainer.max_epochs=3")
+    assert done.code == 2
     lost, fine = records.read(sweep_folder(tmp_path)).trials
     assert (lost.state, fine.state) == ("failed", "complete")
     assert lost.reason.startswith("step 2 (epoch 1, batch 2): the loss is ")
     assert "; first in the output of net." in lost.reason
     assert lost.epochs == 0, "there is nothing to train on"
-    assert lost.reason in err
+    assert lost.reason in done.err
 
 
 def test_other_ranks_do_not_start_the_sweep_again(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 
-from dlzoo.sweep.plots import Axis, parallel_coordinates, shade
+from dlzoo.sweep.plots import Axis, importance, parallel_coordinates, shade
 from dlzoo.sweep.record import Record, Trial
 
 
@@ -56,3 +58,14 @@ def test_lines_are_level_beside_labels() -> None:
     for text in labels:
         end = ax.transData.inverted().transform(text.get_window_extent(renderer).corners()[-1])[0]
         assert end < x[1] + 0.02
+
+
+def test_importance_finds_what_matters() -> None:
+    draw = random.Random(0)
+    trials = []
+    for i in range(40):
+        params = {"lr": 10 ** draw.uniform(-4, -1), "name": draw.choice("ab"), "seed": draw.randint(0, 9)}
+        trials.append(Trial(i, [], params, "complete", abs(params["lr"] - 0.01) + 0.001 * (params["name"] == "b")))
+    importances = importance(Record([], "val/loss", "min", trials), trials, ["lr", "name", "seed"])
+    assert importances["lr"] > 0.6
+    assert sum(importances.values()) == pytest.approx(1)

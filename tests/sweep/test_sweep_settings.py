@@ -51,6 +51,14 @@ def test_a_setting_with_a_failed_seed_is_not_the_best() -> None:
     assert [setting.words for setting in record.settings()] == [["model=mlp"], ["model=lenet"]]
 
 
+def test_failed_trials_are_never_the_best() -> None:
+    trials = [Trial(0, ["a=1"], {}, state="failed", value=0.1), Trial(1, ["a=2"], {}, state="complete", value=0.2)]
+    best = Record([], "val/loss", "min", trials).best()
+    assert best is not None
+    assert best.number == 1
+    assert Record([], "val/loss", "min", trials[:1]).best() is None
+
+
 def test_without_repeats_trials_are_compared() -> None:
     record = grid(trial(0, "mlp", 0, 0.9), trial(1, "lenet", 0, 0.99))
     assert not record.has_repeats
