@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import reliability_tables
 import torch
 from killing import FORKS
 
@@ -33,7 +34,6 @@ from dlzoo.tasks import base
 from dlzoo.utils import archives as durable
 from dlzoo.utils import checkpoint_files
 from dlzoo.utils.archives import Damaged, previous_path
-from scripts import reliability
 
 CARD = {"format": checkpoint_files.FORMAT, "config": "a: 1\n", "overrides": [], "spec": {}}
 
@@ -71,14 +71,12 @@ Tally = dict[str, Counter[str]]
 def tally() -> Iterator[Tally]:
     counted: Tally = defaultdict(Counter)
     yield counted
-    if "DLZOO_WRITE_RESULTS" not in os.environ:
-        return
     outcomes = ("injected", "noticed", "harmless")
-    reliability.save(
-        Path(__file__).parents[2],
+    reliability_tables.write(
+        __file__,
         "faults_of_checkpoints",
         title="Faults of checkpoints",
-        command="DLZOO_WRITE_RESULTS=1 pytest tests/checkpoint/test_durable.py",
+        select="",
         columns=["fault", *outcomes, "wrong or lost"],
         rows=[
             [name, *(count[outcome] for outcome in outcomes), count["injected"] - count["noticed"] - count["harmless"]]

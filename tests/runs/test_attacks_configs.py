@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import shutil
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import reliability_tables
 import torch
 import yaml
 from attacks import CANARY_MODULE, TERMINAL, Attack, drawn, payloads, shown, unbalanced, writes
@@ -30,7 +30,6 @@ from dlzoo.commands import evaluate, rerun_step
 from dlzoo.config import allowlist as trust
 from dlzoo.config import compose as config
 from dlzoo.errors import UserError
-from scripts import reliability
 
 FEW, MANY = 30, 500
 SECRET = "topsecret"
@@ -146,17 +145,16 @@ def test_a_few_attacks(victim: Victim) -> None:
 def test_many_attacks(victim: Victim) -> None:
     attacks = drawn(victim.canary, MANY, seed=1)
     broken = [*broken_by(victim, attacks)]
-    if "DLZOO_WRITE_RESULTS" in os.environ:
+    if reliability_tables.are_wanted():
         bad = {id(attack) for attack, _ in broken}
         tried = Counter(kind_of(attack) for attack in attacks)
         failed = Counter(kind_of(attack) for attack in attacks if id(attack) in bad)
-        reliability.save(
-            Path(__file__).parents[2],
+        reliability_tables.write(
+            __file__,
             "attacks_configs",
             title="Configs and overrides by a stranger",
-            command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/runs/test_attacks_configs.py",
             columns=["brought by", "tried", "broken"],
-            rows=[*([kind, tried[kind], failed[kind]] for kind in sorted(tried)), ["all", len(attacks), len(broken)]],
+            rows=reliability_tables.with_total([[kind, tried[kind], failed[kind]] for kind in sorted(tried)]),
             note="Generated: what runs a program, imports a module, writes a file or connects, at every place of a "
             "config, nested, behind references, made out of text, and as names of groups; shown by --cfg, --info and "
             "--help; in lists with quotes that do not close. Broken: a process, a connection, a secret or a command of "

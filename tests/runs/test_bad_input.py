@@ -1,6 +1,6 @@
 """What a user can feed to a run: each fault gives one line that names it, or a run; never a traceback.
 
-    DLZOO_WRITE_RESULTS=1 python -m pytest tests/runs/test_bad_input.py
+    DLZOO_WRITE_RESULTS=1 pytest tests/runs/test_bad_input.py
 
 also writes the faults with their outcomes to results/reliability/input.json.
 """
@@ -8,17 +8,15 @@ also writes the faults with their outcomes to results/reliability/input.json.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import reliability_tables
 from bad_input import FAULTS, TRAINS
 from small_runs import Outcome
 
-RESULTS = Path(__file__).parents[2] / "results" / "reliability" / "input.json"
 SMOKE = ("trainer=smoke", "trainer.accelerator=cpu", "callbacks=none", "logger=none")
 
 
@@ -27,18 +25,18 @@ def outcomes() -> Iterator[dict[str, str]]:
     """By fault; written when all were met and the environment asks for it."""
     found: dict[str, str] = {}
     yield found
-    if os.environ.get("DLZOO_WRITE_RESULTS") and found.keys() == FAULTS.keys():
+    if found.keys() == FAULTS.keys():
         refused = sum(said != TRAINS for said in found.values())
-        content = {
-            "title": "Bad input",
-            "command": "DLZOO_WRITE_RESULTS=1 python -m pytest tests/runs/test_bad_input.py",
-            "columns": ["fault", "outcome"],
-            "rows": [[name, found[name]] for name in FAULTS],
-            "note": f"{len(found)} faults in files given to a run: {refused} refused in one line and with exit code 2 "
+        reliability_tables.write(
+            __file__,
+            "input",
+            select="",
+            title="Bad input",
+            columns=["fault", "outcome"],
+            rows=[[name, found[name]] for name in FAULTS],
+            note=f"{len(found)} faults in files given to a run: {refused} refused in one line and with exit code 2 "
             f"before anything is trained, {len(found) - refused} right results; no traceback, no hang.",
-        }
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        RESULTS.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        )
 
 
 @pytest.mark.parametrize("name", FAULTS)

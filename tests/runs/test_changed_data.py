@@ -7,7 +7,6 @@ tests/runs/test_changed_data.py`` writes the counts for RESULTS.md.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import reliability_tables
 import torch
 from changing_data import CHANGES, COMMON, OPTIONS, READERS, call, first_rows, has, path_of, share_seen
 
@@ -22,7 +22,6 @@ from dlzoo import train
 from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import evaluate
 from dlzoo.data.fingerprint import MAX_OVERLAP
-from scripts import reliability
 
 pytestmark = pytest.mark.reliability
 
@@ -37,17 +36,16 @@ def counts() -> Iterator[Counter[tuple[str, str, str]]]:
     counted: Counter[tuple[str, str, str]] = Counter()
     yield counted
     done = {(reader, command) for reader, command, _ in counted}
-    if "DLZOO_WRITE_RESULTS" not in os.environ or done != {(r, c) for r in READERS for c in COMMANDS}:
+    if done != {(r, c) for r in READERS for c in COMMANDS}:
         return
     rows = []
     for reader, command in sorted(done, key=lambda pair: ([*READERS].index(pair[0]), COMMANDS.index(pair[1]))):
         refused, same, new = (counted[reader, command, what] for what in ("refused", "same rows", "new rows"))
         rows.append([reader, command, refused + same + new, refused, same, new, 0])
-    reliability.save(
-        Path(__file__).parents[2],
+    reliability_tables.write(
+        __file__,
         "changed_data",
         title="Data that changed between two commands",
-        command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/runs/test_changed_data.py",
         columns=[
             "data",
             "then",
@@ -57,7 +55,7 @@ def counts() -> Iterator[Counter[tuple[str, str, str]]]:
             "tested on new rows",
             "tested on rows it learned",
         ],
-        rows=[*rows, ["all", "", *(sum(row[i] for row in rows) for i in range(2, 7))]],
+        rows=reliability_tables.with_total(rows),
         note=f"Rows added, removed, reordered and edited ({len(CHANGES)} changes), and options that choose other rows. "
         "Refused: with a sentence that says what changed. The test rows of what was not refused were compared with the "
         f"training and validation rows one by one; up to {MAX_OVERLAP:.0%} of them may be equal by chance.",

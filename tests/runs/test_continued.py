@@ -7,7 +7,6 @@ The reliability suite crosses every scheduler with every callback that keeps som
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import re
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import reliability_tables
 import torch
 from continuing import (
     CALLBACKS,
@@ -32,7 +32,6 @@ from killing import differences
 
 from dlzoo.checkpoint import run_paths
 from dlzoo.errors import UserError
-from scripts import reliability
 
 FIXED_LENGTH = ("cosine", "onecycle")
 """Schedules that depend on the length of the run: with more epochs they are others from the first step on."""
@@ -212,19 +211,17 @@ def counts() -> Iterator[dict[str, dict[str, list[int]]]]:
     counted: dict[str, dict[str, list[int]]] = {name: {} for name in SCHEDULERS}
     yield counted
     kinds = {name: set(KINDS if name not in FIXED_LENGTH else KINDS[:2]) for name in SCHEDULERS}
-    if "DLZOO_WRITE_RESULTS" not in os.environ or {n: set(found) for n, found in counted.items()} != kinds:
+    if {n: set(found) for n, found in counted.items()} != kinds:
         return
     rows: list[list[Any]] = []
     for name, found in counted.items():
         rows.append([name, *(value for kind in KINDS for value in found.get(kind, [None, None]))])
-    total = [sum(row[i] or 0 for row in rows) for i in range(1, 1 + 2 * len(KINDS))]
-    reliability.save(
-        Path(__file__).parents[2],
+    reliability_tables.write(
+        __file__,
         "continued",
         title="Continued, by schedule",
-        command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/runs/test_continued.py",
         columns=["schedule", *(f"{kind}{broken}" for kind in KINDS for broken in ("", ", broken"))],
-        rows=[*rows, ["all", *total]],
+        rows=reliability_tables.with_total(rows),
         note=f"Each schedule with {', '.join(CALLBACKS)} and {', '.join(TRAINING)}; validated {', '.join(VALIDATION)} "
         "in turn. Killed: the run folder as it was after a checkpoint, or just before it, was continued; moved: so, "
         "under another name; more epochs: three and then two more, against five at once (not where the schedule "

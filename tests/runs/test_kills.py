@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import reliability_tables
 from killing import FAMILIES, PHASES, differences, finish, kill_while, left_by, words_of
-
-from scripts import reliability
 
 pytestmark = pytest.mark.reliability
 
@@ -29,19 +27,17 @@ def counts() -> Iterator[dict[str, tuple[Counter[str], int]]]:
     """For each family: kills by what the run was doing, and how many runs were compared."""
     counted: dict[str, tuple[Counter[str], int]] = {}
     yield counted
-    if "DLZOO_WRITE_RESULTS" not in os.environ or counted.keys() != FAMILIES.keys():
+    if counted.keys() != FAMILIES.keys():
         return
     stored = counted.items()
     phases = [name for name in PHASES if any(kills[name] for kills, _ in counted.values())]
     rows = [[name, kills.total(), *(kills[phase] for phase in phases), runs, True] for name, (kills, runs) in stored]
-    total = ["all", *(sum(row[i] for row in rows) for i in range(1, len(phases) + 3)), True]  # type: ignore[misc]
-    reliability.save(
-        Path(__file__).parents[2],
+    reliability_tables.write(
+        __file__,
         "kills",
         title="Killed and continued",
-        command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/runs/test_kills.py",
         columns=["family", "kills", *(f"while {name}" for name in phases), "runs", "identical"],
-        rows=[*rows, total],
+        rows=reliability_tables.with_total(rows),
         note="SIGKILL at random moments, each time followed by the same command with `resume=auto`. Identical: the "
         "weights, optimizer, schedule, random state, metrics and the rows of metrics.csv are, bit for bit, those of a "
         "run that was never killed. On the CPU with `deterministic=true`.",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import pytest
+import reliability_tables
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 from small_runs import Outcome
@@ -20,7 +20,6 @@ from dlzoo.training.nan_guard import guard as finite
 from dlzoo.training.nan_guard import rerun
 from dlzoo.training.nan_guard.guard import FiniteWatch
 from dlzoo.utils import checkpoint_files
-from scripts import reliability
 
 Train = Callable[..., Outcome]
 COMMON = ("trainer=cpu", "trainer.max_epochs=2", "logger=none", "callbacks=[history,checkpoint]")
@@ -81,13 +80,12 @@ def outcomes() -> Iterator[dict[str, dict[str, str]]]:
     """What became of the faults, written for RESULTS.md where DLZOO_WRITE_RESULTS is set."""
     found: dict[str, dict[str, str]] = {"stop": {}, "skip": {}}
     yield found
-    if "DLZOO_WRITE_RESULTS" in os.environ and {*found["stop"]} == {*found["skip"]} == {*FAMILIES}:
-        reliability.save(
-            Path(__file__).parents[2],
+    if {*found["stop"]} == {*found["skip"]} == {*FAMILIES}:
+        reliability_tables.write(
+            __file__,
             "nonfinite",
             title="Numbers that are not finite",
-            command="DLZOO_WRITE_RESULTS=1 pytest -m 'reliability or not reliability' "
-            "tests/runs/test_nonfinite_families.py",
+            select="-m 'reliability or not reliability' ",
             columns=("run", "on_nan=stop says", "on_nan=skip"),
             rows=[(name, found["stop"][name], found["skip"][name]) for name in FAMILIES],
             note="A NaN in one batch (for text, an infinite weight). Each stopped run's step was taken again from its "

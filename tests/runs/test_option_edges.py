@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import signal
 import sys
 import traceback
@@ -19,10 +18,10 @@ from pathlib import Path
 
 import option_edges
 import pytest
+import reliability_tables
 from option_edges import Case
 
 from dlzoo import train
-from scripts import reliability
 
 FEW = 9
 MOST_SECONDS = 120
@@ -110,16 +109,13 @@ def test_every_option_at_its_edges(files: Path) -> None:
             broken.append((case, why))
             print(*case.argv(files), why, sep="\n", flush=True)
     wrong = Counter(case.group for case, _ in broken)
-    rows = [[group, tried[group], ran[group], wrong[group]] for group in sorted(tried)]
-    if os.environ.get("DLZOO_WRITE_RESULTS"):
-        reliability.save(
-            Path(__file__).parents[2],
-            "options",
-            title="Options at their edges",
-            command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/runs/test_option_edges.py",
-            columns=["options of", "tried", "ran", "broken"],
-            rows=[*rows, ["all", tried.total(), ran.total(), wrong.total()]],
-            note="Each option at 0, -1, null, huge, tiny, and with values of other kinds: a run that ends, or one "
-            "sentence; a traceback or a run without end counts as broken.",
-        )
+    reliability_tables.write(
+        __file__,
+        "options",
+        title="Options at their edges",
+        columns=["options of", "tried", "ran", "broken"],
+        rows=reliability_tables.with_total([[g, tried[g], ran[g], wrong[g]] for g in sorted(tried)]),
+        note="Each option at 0, -1, null, huge, tiny, and with values of other kinds: a run that ends, or one "
+        "sentence; a traceback or a run without end counts as broken.",
+    )
     assert not broken

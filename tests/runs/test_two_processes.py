@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-import os
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -19,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import reliability_tables
 from rank_pairs import Group, distances, left_in
 
 from dlzoo.config import compose as config
-from scripts import reliability
 
 IMAGES = "data.val_size=1200 data.batch_size=47"  # 237 rows of train: the last two are one rank's, the other has none
 BOOK = "data=text_file data.path={folder}/book.txt data.batch_size=6 data.num_steps=12 data.val_fraction=0.2"
@@ -228,21 +227,19 @@ def test_two_processes_learn_what_one_learns(
 def counts() -> Iterator[dict[str, Counter[str]]]:
     counted: dict[str, Counter[str]] = {}
     yield counted
-    if "DLZOO_WRITE_RESULTS" not in os.environ or not counted:
+    if not reliability_tables.are_wanted() or not counted:
         return
     columns = ["tried", "refused", "different"]
-    stored = Path(__file__).parents[2] / "results" / "reliability" / "two_processes.json"
+    stored = reliability_tables.ROOT / "results" / "reliability" / "two_processes.json"
     known = {row[0]: row for row in json.loads(stored.read_text())["rows"]} if stored.is_file() else {}
     known |= {name: [name, *(count[column] for column in columns)] for name, count in counted.items()}
     rows = [known[name] for name in FAMILIES if name in known]  # of the families that are run now, and of the others
-    total = ["all", *(sum(row[i] for row in rows) for i in range(1, 1 + len(columns)))]
-    reliability.save(
-        Path(__file__).parents[2],
+    reliability_tables.write(
+        __file__,
         "two_processes",
         title="Two processes against one",
-        command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/runs/test_two_processes.py",
         columns=["model", *columns],
-        rows=[*rows, total],
+        rows=reliability_tables.with_total(rows),
         note=f"Each model with {', '.join(OPTIMIZERS)}, and with each of them {', '.join(BESIDE)}, by one process and "
         "by two (gloo, CPU, double precision). Different: a weight by more than 1e-6, or a metric of training, "
         "validation or test by more than 1e-5. Refused: not possible with this model, which one process says as two "
