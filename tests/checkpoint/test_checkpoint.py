@@ -220,6 +220,24 @@ def test_incomplete_checkpoints_are_rejected(name: str, ckpt: Path, tmp_path: Pa
         read(changed(ckpt, tmp_path / "x.ckpt", change))
 
 
+BROKEN_CARDS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "no config": lambda card: card.pop("config"),
+    "no spec": lambda card: card.pop("spec"),
+    "no YAML": lambda card: card.update(config="a: ["),
+    "a list": lambda card: card.update(config="[1, 2]"),
+    "no net": lambda card: card.update(config="task: {_target_: dlzoo.tasks.supervised.Supervised}"),
+    "an option that is gone": lambda card: card.update(config=card["config"].replace("hidden:", "hiden:")),
+    "a module that is gone": lambda card: card.update(config=card["config"].replace("nets.mlp", "nets.mlp2")),
+    "another net": lambda card: card.update(config=card["config"].replace("- 8", "- 9")),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_CARDS)
+def test_a_card_that_cannot_be_used(name: str, ckpt: Path, tmp_path: Path) -> None:
+    path = changed(ckpt, tmp_path / "x.ckpt", lambda content: BROKEN_CARDS[name](content["dlzoo"]))
+    refused(path, str(path))
+
+
 @pytest.mark.parametrize("node", ["net", "task", "data"])
 @pytest.mark.parametrize("value", [None, 7, ["dlzoo.nets.mlp.MLP"]])
 def test_a_config_without_a_part(node: str, value: Any, ckpt: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import nn
 from dlzoo.checkpoint import load, run_paths, sidecar
 from dlzoo.config.introspection import check_number
 from dlzoo.errors import UserError
+from dlzoo.layers.pretrained import read_weights
 from dlzoo.utils import archives, checkpoint_files, untrusted
 
 
@@ -153,3 +155,18 @@ def test_layers_without_end_are_not_built() -> None:
     check_number("data.columns", [8] * 5_000)
     with pytest.raises(UserError, match="5,000 layers"):
         check_number("net.hidden", [8] * 5_000)
+
+
+def test_a_sealed_checkpoint_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
+    stored, packed = tmp_path / "stored.pt", tmp_path / "packed.ckpt"
+    torch.save({"state_dict": {"a": torch.zeros(10_000_000)}, "dlzoo": {}}, stored)
+    with zipfile.ZipFile(stored) as source, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
+        for entry in source.infolist():
+            target.writestr(entry.filename, source.read(entry))
+    with packed.open("r+b") as file:
+        archives.append_digest(file)
+    assert packed.stat().st_size < 100_000
+    with pytest.raises(UserError, match="is corrupted"):
+        checkpoint_files.read(packed)
+    with pytest.raises(UserError, match="compressed"):
+        read_weights(str(packed))

@@ -15,17 +15,15 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
-from small_runs import Terminal, changed, run, table_words, with_target
+from small_runs import Terminal, changed, run, table_words
 from torch import Tensor
 
 from dlzoo.checkpoint.load import load_task
-from dlzoo.commands import evaluate, predict, records
+from dlzoo.commands import predict
 from dlzoo.config import compose as config
 from dlzoo.config.instantiate import build_data
 from dlzoo.data.images.decode import Decode
-from dlzoo.export.views import view_of as export_view
 from dlzoo.specs.resize import Resize
-from dlzoo.specs.targets import Classes, Values
 
 RUNS = {"digits": ["data=digits", "seed=3"], "wine": ["data=wine"], "csv": []}
 
@@ -263,29 +261,6 @@ def test_formats_agree(ckpt_of: Callable[[str], Path], digits: tuple[Path, Tenso
         assert words_behind == [w for g in (first, second) for w in (g["class"], f"{g['probability']:.2%}")]
 
 
-def test_units() -> None:
-    target = Values(("price", "input"), ("100,000 $", ""))
-    found = records.to_records(["x"], torch.tensor([[1.25, -3.0]]), target, 3)
-    assert found == [
-        {"input": "x", "values": {"price": 1.25, "input": -3.0}, "units": {"price": "100,000 $", "input": ""}}
-    ]
-    assert records.render(found, "table").split("\n")[0].split() == [
-        "input",
-        "price",
-        "(100,000",
-        "$)",
-        "input",
-    ]
-    assert records.render(found, "csv") == "input,price,input\nx,1.25,-3.0\n"
-
-
-def test_a_long_name_is_not_cut() -> None:
-    found = records.to_records(["long/" * 60 + "x.png"], torch.tensor([[0.75, 0.25]]), Classes(("yes", "no")), 1)
-    assert records.render(found, "table").splitlines()[1].split() == [
-        "long/" * 60 + "x.png", "yes", "75.00%",
-    ]  # fmt: skip
-
-
 @pytest.mark.parametrize(("name", "as_json"), [("out.json", True), ("out.txt", False)])
 def test_output(
     name: str, as_json: bool, ckpt_of: Callable[[str], Path], digits: tuple[Path, Tensor], terminal: Terminal,
@@ -380,38 +355,6 @@ def test_a_missing_value_without_a_fill(
     assert "column alcohol has 1 missing values" in message
 
 
-@pytest.mark.parametrize("node", ["net", "task", "data", "net.hidden"])
-@pytest.mark.parametrize("target", ["os.system", "torch.nn.Linear", "dlzoo.training.launch.main"])
-def test_a_stranger_is_not_built(
-    node: str, target: str, ckpt_of: Callable[[str], Path], digits: tuple[Path, Tensor], terminal: Terminal,
-    tmp_path: Path,
-) -> None:  # fmt: skip
-    ckpt = changed(ckpt_of("digits"), tmp_path / "strange.ckpt", with_target(node, target))
-    message = terminal.mistake(predict.main, f"ckpt={ckpt}", f"input={digits[0]}")
-    assert f"the checkpoint wants to build {node}._target_={target}" in message
-
-
-BROKEN_CARDS: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "no config": lambda card: card.pop("config"),
-    "no spec": lambda card: card.pop("spec"),
-    "no YAML": lambda card: card.update(config="a: ["),
-    "a list": lambda card: card.update(config="[1, 2]"),
-    "no net": lambda card: card.update(config="task: {_target_: dlzoo.tasks.supervised.Supervised}"),
-    "an option that is gone": lambda card: card.update(config=card["config"].replace("hidden:", "hiden:")),
-    "a module that is gone": lambda card: card.update(config=card["config"].replace("nets.mlp", "nets.mlp2")),
-    "a spec of another kind": lambda card: card["spec"].update(type="SoundSpec"),
-    "another net": lambda card: card.update(config=card["config"].replace("- 8", "- 9")),
-}
-
-
-@pytest.mark.parametrize("name", BROKEN_CARDS)
-def test_a_card_that_cannot_be_used(
-    name: str, ckpt_of: Callable[[str], Path], digits: tuple[Path, Tensor], terminal: Terminal, tmp_path: Path
-) -> None:
-    ckpt = changed(ckpt_of("digits"), tmp_path / "x.ckpt", lambda content: BROKEN_CARDS[name](content["dlzoo"]))
-    terminal.mistake(predict.main, f"ckpt={ckpt}", f"input={digits[0]}")
-
-
 def test_a_diverged_net(
     ckpt_of: Callable[[str], Path], digits: tuple[Path, Tensor], terminal: Terminal, tmp_path: Path
 ) -> None:
@@ -421,34 +364,3 @@ def test_a_diverged_net(
 
     ckpt = changed(ckpt_of("digits"), tmp_path / "nan.ckpt", diverge)
     assert "the net's output is not finite" in terminal.mistake(predict.main, f"ckpt={ckpt}", f"input={digits[0]}")
-
-
-MAIL = "a,b,spam,urgent\n" + "".join(
-    f"{i % 7},{i % 5},{'yes' if i % 7 > 3 else 'no'},{int(i % 5 > 1)}\n" for i in range(70)
-)
-
-
-def test_labels_are_predicted_each_with_its_probability(terminal: Terminal, tmp_path: Path) -> None:
-    """From training to the commands: evaluate gives the run's figures, export the probabilities of predict."""
-    (tmp_path / "mail.csv").write_text(MAIL)
-    words = ["model=mlp", "data=csv", f"data.path={tmp_path}/mail.csv", "data.target=[spam,urgent]"]
-    results = run(tmp_path / "run", *words)
-    ckpt = results["checkpoints"]["best"]
-    assert {"test/loss", "test/accuracy", "test/spam/accuracy", "test/exact_match", "test/f1"} <= {*results["metrics"]}
-    rows = (tmp_path / "rows.csv").write_text("b,a\n1,6\n4,0\n") and tmp_path / "rows.csv"
-    task = load_task(ckpt)[0]
-    expected = task.net(task.standardize(torch.tensor([[6.0, 1.0], [0.0, 4.0]]))).sigmoid()
-    found = json.loads(terminal(predict.main, f"ckpt={ckpt}", f"input={rows}", "format=json").out)
-    assert [record["input"] for record in found] == [1, 2]
-    torch.testing.assert_close(torch.tensor([[*record["labels"].values()] for record in found]), expected)
-    shown = terminal(predict.main, f"ckpt={ckpt}", f"input={rows}").out.splitlines()
-    assert shown[0].split() == ["input", "spam", "urgent"]
-    assert shown[1].split() == ["1", *(f"{p:.2%}" for p in expected[0].tolist())]
-    assert terminal(predict.main, f"ckpt={ckpt}", f"input={rows}", "format=csv").out.startswith("input,spam,urgent\n")
-    said = terminal.mistake(predict.main, f"ckpt={ckpt}", f"input={rows}", "top_k=2")
-    assert "top_k does not apply: this checkpoint predicts labels (spam, urgent), not classes" in said
-    again = json.loads(terminal(evaluate.main, f"ckpt={ckpt}", "json=true").out)
-    assert again["metrics"]["test/exact_match"] == results["metrics"]["test/exact_match"]
-    view = export_view(task)
-    torch.testing.assert_close(view(torch.tensor([[6.0, 1.0], [0.0, 4.0]]))[0], expected)
-    assert task.spec.metadata()["labels"] == ["spam", "urgent"]

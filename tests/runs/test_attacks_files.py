@@ -12,14 +12,13 @@ import copy
 import csv
 import io
 import json
-import os
-import zipfile
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+import reliability_tables
 import torch
 import yaml
 from attacks import links
@@ -29,7 +28,6 @@ from mutations import ABSENT, Ending, Mutation, call, chosen, fresh, mutations, 
 from dlzoo.commands import report
 from dlzoo.errors import UserError
 from dlzoo.utils import archives as durable
-from scripts import reliability
 
 COMMON = "trainer.accelerator=cpu logger=none callbacks=[checkpoint,history]"
 FAMILIES = {
@@ -85,16 +83,14 @@ def tally() -> Iterator[Tally]:
     """By what was changed: how often it was tried, refused in a sentence, and ended badly."""
     counted: Tally = {}
     yield counted
-    if "DLZOO_WRITE_RESULTS" not in os.environ or len(counted) < len(FAMILIES) + 2:
+    if len(counted) < len(FAMILIES) + 2:
         return
-    rows = [[what, *numbers] for what, numbers in counted.items()]
-    reliability.save(
-        Path(__file__).parents[2],
+    reliability_tables.write(
+        __file__,
         "attacks_files",
         title="Checkpoints and run folders from a stranger",
-        command="DLZOO_WRITE_RESULTS=1 pytest -m reliability tests/runs/test_attacks_files.py",
         columns=["what was changed", "mutations", "refused in a sentence", "traceback, crash or something touched"],
-        rows=[*rows, ["all", *(sum(row[i] for row in rows) for i in (1, 2, 3))]],
+        rows=reliability_tables.with_total([[what, *numbers] for what, numbers in counted.items()]),
         note="One node of a file is removed or becomes of another kind, length, shape or size; then the command runs "
         "in a process of its own under an audit hook. What is not refused ran to its end: the change meant nothing "
         "to it.",
@@ -316,108 +312,3 @@ def test_links_named_like_outputs_are_not_written_through(
         touched = [] if mine.read_text() == "precious" else ["written through the link"]
         endings.append((f"{make.__name__} {name}", Ending(ending.code, ending.text, touched)))
     count(tally, f"links named like outputs: {command}", endings)
-
-
-# ------------------------------------------------------------------------------------------------------ other files
-
-
-def test_a_sealed_checkpoint_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
-    from dlzoo.layers.pretrained import read_weights
-    from dlzoo.utils.checkpoint_files import read
-
-    stored, packed = tmp_path / "stored.pt", tmp_path / "packed.ckpt"
-    torch.save({"state_dict": {"a": torch.zeros(10_000_000)}, "dlzoo": {}}, stored)
-    with zipfile.ZipFile(stored) as source, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
-        for entry in source.infolist():
-            target.writestr(entry.filename, source.read(entry))
-    with packed.open("r+b") as file:
-        durable.append_digest(file)
-    assert packed.stat().st_size < 100_000
-    with pytest.raises(UserError, match="is corrupted"):
-        read(packed)
-    with pytest.raises(UserError, match="compressed"):
-        read_weights(str(packed))
-
-
-def test_a_temporary_name_cannot_be_foreseen_and_a_link_is_replaced(tmp_path: Path) -> None:
-    from dlzoo.utils import files as paths
-
-    mine, folder = tmp_path / "mine", tmp_path / "shared"
-    folder.mkdir()
-    mine.write_text("precious")
-    path = folder / "last.ckpt"
-    path.symlink_to(mine)
-    (folder / f".last.ckpt.{os.getpid()}.tmp").symlink_to(mine)
-    durable.write(path, lambda file: torch.save([1], file))
-    assert (path.is_symlink(), mine.read_text()) == (False, "precious")
-    names = {durable.temporary_path(path).name for _ in range(10)}
-    assert len(names) == 10
-    paths.write(folder / "a.txt", b"a")
-    assert (folder / "a.txt").read_bytes() == b"a"
-    assert [name for name in os.listdir(folder) if name.endswith(".tmp")] == [f".last.ckpt.{os.getpid()}.tmp"]
-
-
-def test_a_checkpoint_is_not_written_through_a_link(tmp_path: Path) -> None:
-    from dlzoo.checkpoint.io import CheckpointIO
-
-    mine, path = tmp_path / "mine", tmp_path / "run" / "last.ckpt"
-    path.parent.mkdir()
-    mine.write_text("precious")
-    path.symlink_to(mine)
-    CheckpointIO({}).save_checkpoint({"state_dict": {}}, path)
-    assert (path.is_symlink(), mine.read_text()) == (False, "precious")
-
-
-def test_a_run_does_not_write_through_a_link(tmp_path: Path) -> None:
-    from small_runs import run
-
-    mine, folder = tmp_path / "mine", tmp_path / "run"
-    folder.mkdir()
-    mine.write_text("precious")
-    for name in ("metrics.csv", "report.txt"):
-        (folder / name).symlink_to(mine)
-        with pytest.raises(UserError, match=f"{name} links outside"):
-            run(folder, "model=mlp", "data=digits")
-        (folder / name).unlink()
-    assert mine.read_text() == "precious"
-
-
-def test_a_run_that_is_continued_does_not_write_into_files_of_other_names(
-    tmp_path: Path, train: Callable[..., Any]
-) -> None:
-    """A hard link is another name of a file, which may lie anywhere; Hydra, too, would write through one."""
-    mine, folder, hidden = tmp_path / "mine", tmp_path / "run", tmp_path / "hidden"
-    words = ["model=mlp", "data=digits", "net.hidden=[8]", "trainer=smoke", "trainer.accelerator=cpu", "logger=none"]
-    words += [f"hydra.run.dir={folder}", "callbacks=[checkpoint,history]"]
-    assert train(*words).code == 0
-    left = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".ckpt"]
-    assert len(left) > 4
-    for path in left:
-        path.unlink()
-    mine.write_text("precious")
-    for path in left:
-        path.hardlink_to(mine)
-    assert train(*words).code == 0
-    assert mine.read_text() == "precious"
-    hidden.mkdir()
-    for path in (folder / ".hydra").iterdir():
-        path.unlink()
-    (folder / ".hydra").rmdir()
-    (folder / ".hydra").symlink_to(hidden)
-    done = train(*words)
-    assert (done.code, [*hidden.iterdir()]) == (2, [])
-    assert "links outside the run folder" in done.err
-
-
-def test_a_class_name_is_no_formula_and_no_command_of_the_terminal(tmp_path: Path) -> None:
-    from dlzoo.commands.records import render
-
-    names = ("=cmd|' /C calc'!A0", "\x1b]0;owned\x07", "-0.5")
-    records = [
-        {"input": "@x.png", "predictions": [{"class": name, "probability": 0.5} for name in names]},
-    ]
-    first, second = csv.reader(io.StringIO(render(records, "csv")))
-    assert first[0] == "input"
-    assert second[:4] == ["'@x.png", "'=cmd|' /C calc'!A0", "0.5", "\x1b]0;owned\x07"]
-    assert second[5] == "-0.5"
-    assert "\x1b" not in render(records, "table")
