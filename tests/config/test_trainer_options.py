@@ -93,3 +93,26 @@ def test_a_device_that_this_machine_lacks(
     assert (done.code, done.err.count("\n")) == (2, 1), done
     assert f"trainer.accelerator={accelerator}: " in done.err
     assert "use trainer.accelerator=" in done.err
+
+
+CSV = "{_target_: lightning.pytorch.loggers.CSVLogger, %s}"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["++logger.mine=" + CSV % "name: checkpoints, version: last.ckpt"], "logger: csv_logs cannot work"),
+        (["++logger.mine=" + CSV % "flush_logs_every_n_steps: 0"], "logger: csv_logs cannot work"),
+        (["trainer.val_check_interval=100000"], "trainer cannot work with these options: `val_check_interval`"),
+    ],
+)
+def test_options_that_lightning_trips_over_are_a_sentence(
+    words: list[str], said: str, canary: Path, tmp_path: Path, train: Callable[..., Outcome]
+) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").write_text("as in a run that is continued")
+    quick = ["model=softmax", "data=iris", "trainer.max_epochs=1", "trainer.accelerator=cpu", "callbacks=none"]
+    quick += ["test=false", "logger=none", f"hydra.run.dir={tmp_path / 'run'}"]
+    done = train(*quick, *words)
+    assert (done.code, "Traceback" in done.err) == (2, False), done.err
+    assert said in done.err

@@ -66,8 +66,10 @@ def test_words_that_a_checkpoint_brings(
     refused(train(f"ckpt={spoilt}", "trainer.max_epochs=2"), canary, "stores the override")
 
 
-@pytest.mark.parametrize("node", ["net", "task", "data", "net.inner"])
-@pytest.mark.parametrize("command", [predict, evaluate, encode])
+@pytest.mark.parametrize(
+    ("command", "node"),
+    [*((predict, node) for node in ("net", "task", "data", "net.inner")), (evaluate, "net"), (encode, "net")],
+)
 def test_targets_of_a_checkpoint(
     command: Any, node: str, ckpt: Path, canary: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
