@@ -48,7 +48,6 @@ def test_texts_and_series_without_a_header(file: Path) -> None:
         read_series(file)
     series = read_series(file, header=False)
     assert (series.names, len(series.values)) == (("column_2",), NUM)
-    write(file, [f"{line},2019" if i == 0 else f"{line},3" for i, line in enumerate(["day"] * NUM)])
 
 
 def test_columns_that_are_not_used_may_lack_a_name_or_share_it(file: Path) -> None:

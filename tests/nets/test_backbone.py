@@ -1,4 +1,4 @@
-"""Backbones: they equal their libraries' nets, accept any image, load weights with a report, and freeze correctly."""
+"""Backbones: they equal their libraries' nets, accept any image, and freeze correctly."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from net_specs import TEN
 from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor, nn
@@ -22,16 +23,14 @@ from dlzoo.errors import SpecError, UserError
 from dlzoo.layers.basic import num_parameters
 from dlzoo.nets.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from dlzoo.nets.timm_net import TimmNet
-from dlzoo.nets.torchvision_net import TorchvisionNet, imagenet_classes
+from dlzoo.nets.torchvision_net import TorchvisionNet
 from dlzoo.specs.batch import tensors
 from dlzoo.specs.inputs import ImageSpec
 from dlzoo.specs.resize import Resize
 from dlzoo.specs.targets import Classes
 
 models = importlib.import_module("torchvision.models")
-timm = importlib.import_module("timm")
 
-TEN = Classes(tuple("0123456789"))
 GREY, COLOUR = ImageSpec(1, 32, 32, TEN), ImageSpec(3, 32, 32, TEN)
 PHOTO = ImageSpec(3, 224, 224, Classes(tuple(f"c{i}" for i in range(1000))))
 SIZES = {"inception_v3": 299, "inception_resnet_v2": 96, "nasnet": 96, "xception": 64}
@@ -65,11 +64,6 @@ every_net = pytest.mark.parametrize(
         for model, cls, name in NETS
     ],
 )
-
-
-def named(state: dict[str, Tensor], folder: Path, name: str = "weights.pth") -> str:
-    torch.save(state, folder / name)
-    return str(folder / name)
 
 
 def small_resnet(spec: ImageSpec = COLOUR, **options: Any) -> TorchvisionNet:
@@ -140,100 +134,6 @@ def test_any_net_of_timm() -> None:
         TimmNet(COLOUR, name="resnt18")
 
 
-# Weights
-
-
-def test_torchvision_s_weights_give_torchvision_s_outputs(tmp_path: Path) -> None:
-    """On a photograph's size, with ImageNet's mean and standard deviation; the 1,000 classes are kept."""
-    torch.manual_seed(0)
-    library = models.resnet18(weights=None).eval()
-    net = TorchvisionNet(PHOTO, name="resnet18", weights=named(library.state_dict(), tmp_path)).eval()
-    (line,) = net.load_pretrained()
-    assert "122 tensors loaded" in line
-    assert "new" not in line
-    x = torch.rand(2, 3, 224, 224)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-    torch.testing.assert_close(net(x), library((x - mean) / std))
-
-
-def test_inception_inputs_are_scaled_to_plus_minus_one(tmp_path: Path) -> None:
-    """torchvision turns ImageNet's standardisation into that, within its net; here the net standardises so at once."""
-    library = models.googlenet(weights=None, init_weights=False, transform_input=True).eval()
-    net = TorchvisionNet(PHOTO, name="googlenet", weights=named(library.state_dict(), tmp_path)).eval()
-    net.load_pretrained()
-    x = torch.rand(1, 3, 224, 224)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-    torch.testing.assert_close(net(x), library((x - mean) / std), rtol=1e-3, atol=1e-4)
-
-
-def test_timm_s_weights_give_timm_s_outputs(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    torch.manual_seed(0)
-    library = timm.create_model("test_resnet", pretrained=False).eval()
-    save_file(library.state_dict(), tmp_path / "w.safetensors")
-    net = TimmNet(PHOTO, name="test_resnet", weights=str(tmp_path / "w.safetensors")).eval()
-    net.load_pretrained()
-    x = torch.rand(2, 3, 160, 160)
-    torch.testing.assert_close(net(x), library((x - net.mean) / net.std))
-
-
-def test_other_classes_get_a_new_last_layer(tmp_path: Path) -> None:
-    file = named(models.resnet18(weights=None).state_dict(), tmp_path)
-    net = TorchvisionNet(COLOUR, name="resnet18", weights=file, stem="imagenet")
-    fresh = net.head[-1].weight.clone()
-    (line,) = net.load_pretrained()
-    assert line.endswith("120 tensors loaded; the last layer is new")
-    assert torch.equal(net.head[-1].weight, fresh)
-
-
-def test_weights_that_do_not_match_are_reported_by_name(tmp_path: Path) -> None:
-    state = models.resnet18(weights=None).state_dict()
-    state["extra.weight"] = state.pop("layer1.0.conv1.weight")
-    file = named(state, tmp_path)
-    small = TorchvisionNet(COLOUR, name="resnet18", weights=file, stem="small")
-    with pytest.raises(UserError) as error:
-        small.load_pretrained()
-    for part in (
-        "1 missing (body.layer1.0.conv1.weight)",
-        "1 unexpected (body.extra.weight)",
-        "1 reshaped (body.conv1.weight [64, 3, 7, 7] for [64, 3, 3, 3])",
-        "net.strict=false",
-    ):
-        assert part in str(error.value)
-    small.strict = False
-    before = small.body.conv1.weight.clone()
-    report = small.load_pretrained()
-    assert len(report) == 4
-    assert torch.equal(small.body.conv1.weight, before)
-    assert torch.equal(small.body.layer4[1].conv2.weight, state["layer4.1.conv2.weight"])
-
-
-@pytest.mark.parametrize("content", [b"", b"not a file of weights", b"PK\x03\x04 cut off"])
-@pytest.mark.parametrize("ending", ["pth", "safetensors"])
-def test_a_corrupted_file_is_reported(tmp_path: Path, content: bytes, ending: str) -> None:
-    file = tmp_path / f"weights.{ending}"
-    file.write_bytes(content)
-    with pytest.raises(UserError, match=f"net.weights={file}.*damaged"):
-        small_resnet(weights=str(file)).load_pretrained()
-
-
-def test_untrusted_weights_run_no_code(tmp_path: Path) -> None:
-    class Trap:
-        def __reduce__(self) -> Any:
-            return (Path.touch, (tmp_path / "sprung",))
-
-    torch.save({"conv1.weight": Trap()}, tmp_path / "trap.pth")
-    with pytest.raises(UserError, match="neither safetensors nor a state dict of plain tensors"):
-        small_resnet(weights=str(tmp_path / "trap.pth")).load_pretrained()
-    assert not (tmp_path / "sprung").exists()
-
-
-def test_a_missing_file_is_named() -> None:
-    with pytest.raises(UserError, match=r"net\.weights=nowhere/w\.pth: there is no folder nowhere"):
-        small_resnet(weights="nowhere/w.pth").load_pretrained()
-
-
 def test_small_images_are_upsampled_to_the_minimum_size() -> None:
     net = TorchvisionNet(ImageSpec(1, 8, 40, Classes(("a", "b"))), name="vgg16").eval()
     assert net.size == (32, 40)  # VGG halves its maps five times
@@ -241,45 +141,12 @@ def test_small_images_are_upsampled_to_the_minimum_size() -> None:
     assert small_resnet(ImageSpec(1, 8, 8, Classes(("a", "b")))).size == (8, 8)
 
 
-def test_published_weights_are_verified_and_their_location_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is served under the name of the file is not that file: its checksum is in its name."""
-    from local_server import serving
-
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    enum = models.ResNet18_Weights.DEFAULT
-    name = Path(enum.url).name
-    net = TorchvisionNet(ImageSpec(3, 224, 224, Classes(imagenet_classes())), name="resnet18", weights="imagenet")
-    with serving() as server:
-        monkeypatch.setattr(enum.value, "url", server.url + name)
-        server.files[name] = b"something else"
-        with pytest.raises(UserError, match=r"could not be downloaded.*a wrong checksum"):
-            net.load_pretrained()
-    with pytest.raises(UserError) as error:  # the server is gone
-        net.load_pretrained()
-    folder = tmp_path / "home" / "hub" / "checkpoints"
-    assert f"Put it into {folder} yourself (set by TORCH_HOME), or give net.weights=" in str(error.value)
-    (folder / name).write_bytes(b"something else")
-    with pytest.raises(UserError, match=r"is damaged.*Delete it"):
-        net.load_pretrained()
-    state = models.resnet18(weights=None).state_dict()
-    torch.save(state, tmp_path / "home" / "hub" / "checkpoints" / name)  # as the message says
-    net.load_pretrained()
-    assert torch.equal(net.head[-1].weight, state["fc.weight"])
-
-
-def test_imagenet_has_a_thousand_names() -> None:
-    names = imagenet_classes()
-    assert len(names) == 1000
-    assert (names[0], names[-1]) == ("tench", "toilet tissue")
-
-
 # Images
 
 
 def test_grey_images_are_standardised_in_each_channel(tmp_path: Path) -> None:
-    net = small_resnet(GREY, weights=named(small_resnet(GREY).state_dict(), tmp_path))
+    torch.save(small_resnet(GREY).state_dict(), tmp_path / "weights.pth")
+    net = small_resnet(GREY, weights=str(tmp_path / "weights.pth"))
     x = torch.rand(2, 1, 32, 32)
     for channel in range(3):
         expected = (x[:, 0] - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]

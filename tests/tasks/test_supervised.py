@@ -9,53 +9,18 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from net_specs import table
 from plain_nets import as_net
-from torch import Tensor, nn
+from supervised_tasks import CLASSES, OUTPUT, TARGET, VALUES, Identity, Rows, task_with
+from torch import nn
 
-from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import SpecError, UserError
-from dlzoo.nets.base import Net
-from dlzoo.optim.lr_schedules import UNLIMITED, Plan
 from dlzoo.specs.batch import Batch
 from dlzoo.specs.inputs import Column, TableSpec
-from dlzoo.specs.named import Targets
 from dlzoo.specs.targets import Classes, Values
 from dlzoo.tasks.running_mean import RunningMean
 from dlzoo.tasks.supervised import Classification, Regression, Supervised
-
-CLASSES, VALUES = Classes(("a", "b")), Values(("y",))
-
-
-def spec_of(target: Classes | Values, num_features: int) -> TableSpec:
-    return TableSpec(tuple(Column(f"x{i}") for i in range(num_features)), target)
-
-
-class Rows(InMemoryData):
-    """The same rows for training and validation, in batches of three; the first five are the test."""
-
-    def __init__(self, rows: Arrays, target: Classes | Values) -> None:
-        super().__init__(batch_size=3, eval_batch_size=3)
-        self.target = target
-        self._arrays = {"train": rows, "val": rows, "test": rows.take(torch.arange(5))}
-        self.spec = self.declare()
-
-    def declare(self) -> TableSpec:
-        return spec_of(self.target, self._arrays["train"].x.shape[1])
-
-    def load(self, split: Any) -> Arrays:
-        raise NotImplementedError
-
-
-class Identity(Net):
-    """Outputs are the inputs, whatever is learned: losses are known in advance."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.unused = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + 0 * self.unused
 
 
 def measured(folder: Path, rows: Arrays, target: Classes | Values, **options: Any) -> dict[str, float]:
@@ -69,8 +34,6 @@ def measured(folder: Path, rows: Arrays, target: Classes | Values, **options: An
     trainer.test(task, datamodule=data, verbose=False)
     return {name: value.item() for name, value in {**results, **trainer.callback_metrics}.items()}
 
-
-# The loss of an epoch
 
 # seven rows are batches of 3, 2 and 2 in training (no batch has a single row), 3, 3 and 1 in validation
 ERRORS = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
@@ -135,16 +98,6 @@ def test_a_running_mean_of_unequal_batches() -> None:
     assert mean.read() == 0.0, "no row, no mean"
 
 
-# Losses and penalties
-
-
-def task_with(net: nn.Module, target: Classes | Values = VALUES, num_features: int = 1, **options: Any) -> Supervised:
-    return Supervised(as_net(net), spec_of(target, num_features), **options)
-
-
-OUTPUT, TARGET = torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0], [1.0]])  # squares 1 and 4
-
-
 def test_the_loss_of_a_batch_is_the_weighted_mean_of_its_rows() -> None:
     task = task_with(Identity())
     assert task.loss(OUTPUT, TARGET).item() == 2.5
@@ -181,94 +134,6 @@ def test_default_losses() -> None:
         focal = task_with(Identity(), CLASSES, loss="focal", **options).loss(logits, labels).item()
         assert focal == pytest.approx((log(4 / 3) / 4**gamma + log(2) / 2**gamma) / 2)
     assert task_with(Identity(), loss="huber").loss(OUTPUT, TARGET).item() == (0.5 + 1.5) / 2
-
-
-class Outputs(Net):
-    """Its input, and one more: as another output, or in training only."""
-
-    def __init__(self, in_training: bool) -> None:
-        super().__init__()
-        self.in_training = in_training
-        self.output_names = () if in_training else ("main", "other")
-        self.training_outputs = ("other",) if in_training else ()
-
-    def forward(self, x: Tensor) -> Any:
-        both = {"" if self.in_training else "main": x, "other": x + 1}
-        return both if self.training or not self.in_training else x
-
-
-BOTH = {"main": OUTPUT, "other": OUTPUT + 1}  # squares of the second: 4 and 9
-
-
-def test_outputs_for_one_target_are_weighted_by_name() -> None:
-    task = task_with(Outputs(in_training=False), loss_weights={"other": 0.25})
-    assert task.loss(BOTH, TARGET).item() == 2.5 + 0.25 * 6.5
-    task = task_with(Outputs(in_training=False), loss={"other": "mae"}, loss_weights={"main": 2.0, "other": 0.5})
-    assert task.loss(BOTH, TARGET).item() == 2 * 2.5 + 0.5 * 2.5
-    assert task_with(Outputs(in_training=False), loss="mae").loss(BOTH, TARGET).item() == 1.5 + 2.5
-
-
-def test_each_output_for_one_target_has_its_metrics() -> None:
-    task = task_with(Outputs(in_training=False), loss_weights={"main": 0.75, "other": 0.25}).eval()
-    logged: dict[str, Tensor] = {}
-    task.log_dict = logged.update  # type: ignore[assignment,method-assign]
-    found = task.measure(Batch(OUTPUT, TARGET))
-    task.log_split("test")
-    assert {name: logged[f"test/{name}"].item() for name in ("loss", "main/loss", "other/loss", "other/mae")} == {
-        "loss": 0.75 * 2.5 + 0.25 * 6.5, "main/loss": 2.5, "other/loss": 6.5, "other/mae": 2.5,
-    }  # fmt: skip
-    assert found["loss"].item() == logged["test/loss"].item()
-    assert found["output"].keys() == found["target"].keys() == {"main", "other"}
-    assert task.monitor == ("val/main/rmse", "min")
-    assert task.predict(OUTPUT).keys() == task.predicted_target.by_name.keys() == {"main", "other"}
-
-
-def test_an_output_of_training_only_is_neither_measured_nor_predicted() -> None:
-    task = task_with(Outputs(in_training=True), loss_weights={"other": 0.25})
-    logged: dict[str, Any] = {}
-    task.log_step = lambda count, **means: logged.update(means)  # type: ignore[method-assign]
-    assert task.train().training_step(Batch(OUTPUT, TARGET), 0).item() == 2.5 + 0.25 * 6.5
-    assert {name: value.item() for name, value in logged.items()} == {"loss": 2.5 + 0.25 * 6.5, "other/loss": 6.5}
-    task.log_dict = logged.update  # type: ignore[assignment,method-assign]
-    assert task.eval().measure(Batch(OUTPUT, TARGET))["loss"].item() == 2.5
-    task.log_split("test")
-    assert {name for name in logged if name.startswith("test/")} == {"test/loss", "test/rmse", "test/mae", "test/r2"}
-    assert torch.equal(task.predict(OUTPUT), OUTPUT)
-    assert task.predicted_target is task.spec.target
-    assert task.monitor == ("val/rmse", "min")
-
-
-@pytest.mark.parametrize(
-    ("outputs", "message"),
-    [
-        ((OUTPUT, OUTPUT), "returns a tuple; return a tensor, or of several outputs a dict by the names in"),
-        ({"main": OUTPUT}, "returns the outputs 'main', but"),
-        (OUTPUT, "returns the outputs 'main', but"),
-        ({**BOTH, "third": OUTPUT}, "returns the outputs 'main', 'other', 'third', but"),
-    ],
-)
-def test_outputs_are_those_that_the_net_names(outputs: Any, message: str) -> None:
-    with pytest.raises(UserError, match=f"Outputs {message}"):
-        task_with(Outputs(in_training=False)).loss(outputs, TARGET)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"loss_weights": [0.9, 0.1]}, r"each output has its own weight \(main, other\).*=\{main: …\}"),
-        ({"loss_weights": {"mein": 1.0}}, "there is no output mein; did you mean 'main'"),
-        ({"loss_weights": {"main": 0, "other": 0}}, "nothing to learn"),
-    ],
-)
-def test_weights_of_no_output_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        task_with(Outputs(in_training=False), **options)
-
-
-def test_several_outputs_learn_one_target() -> None:
-    targets = Targets.of({"price": VALUES, "coast": CLASSES})
-    with pytest.raises(SpecError, match=r"\(main, other\) learn one target, but the data gives several: price, coast"):
-        Supervised(Outputs(in_training=False), TableSpec((Column("a"),), targets))
 
 
 def small_net() -> nn.Sequential:
@@ -329,21 +194,11 @@ def test_measuring_keeps_no_activities() -> None:
     assert task.activities == []
 
 
-def test_the_training_measures_are_those_of_the_main_output() -> None:
-    logits = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
-    task = task_with(Outputs(in_training=True), CLASSES, 2, loss_weights={"other": 0.5})
-    task.forward = lambda x: {"": logits, "other": -logits}  # type: ignore[method-assign]
-    tracked: dict[str, float] = {}
-    task.log_step = lambda count, **means: tracked.update(means)  # type: ignore[method-assign]
-    task.training_step((logits, torch.tensor([1, 1])), 0)
-    assert (float(tracked["accuracy"]), float(tracked["other/accuracy"])) == (1.0, 0.0)
-
-
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: Classification(Identity(), spec_of(VALUES, 1)), SpecError, "learns classes, but the data gives v"),
-        (lambda: Regression(Identity(), spec_of(CLASSES, 1)), SpecError, "learns values, but the data gives c"),
+        (lambda: Classification(Identity(), table(1, VALUES)), SpecError, "learns classes, but the data gives v"),
+        (lambda: Regression(Identity(), table(1, CLASSES)), SpecError, "learns values, but the data gives c"),
         (lambda: task_with(nn.Identity(), class_weights="balanced"), UserError, "class_weights are for classes"),
     ],
 )
@@ -355,75 +210,6 @@ def test_unsupported_targets_are_rejected(make: Any, error: type[Exception], mes
 def test_the_monitored_metric_is_the_objective_s() -> None:
     assert task_with(nn.Identity()).monitor == ("val/rmse", "min")
     assert task_with(nn.Identity(), CLASSES).monitor == ("val/loss", "min")
-
-
-# Optimizers and schedules
-
-
-def trained(batch_size: int, num_batches: int) -> Tensor:
-    """The weights of softmax regression after an epoch on eight rows in steps of so many batches."""
-    x = torch.randn(8, 2, generator=torch.Generator().manual_seed(1))
-    data = Rows(Arrays(x, torch.arange(8) % 2), CLASSES)
-    data.batch_size = batch_size
-    torch.manual_seed(0)
-    task = task_with(nn.Linear(2, 2), CLASSES, optimizer=lambda p: torch.optim.SGD(p, lr=1.0), l2=0.1)
-    trainer = pl.Trainer(
-        max_epochs=1, accumulate_grad_batches=num_batches, limit_val_batches=0, accelerator="cpu", logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
-    trainer.fit(task, data)
-    return torch.cat([p.detach().flatten() for p in task.net.parameters()])
-
-
-@pytest.mark.parametrize("num_batches", [2, 3])  # of 3, 3 and 2 rows: a last step of one batch, a smaller last batch
-def test_each_row_of_a_step_counts_the_same(num_batches: int) -> None:
-    torch.testing.assert_close(trained(3, num_batches), trained(3 * num_batches, 1))
-
-
-class Told:
-    """What a task asks of its trainer before the fit."""
-
-    estimated_stepping_batches: float = 120.0
-    num_training_batches = 7.0
-    accumulate_grad_batches = 2
-
-
-def planned(monitor: tuple[str, str], **changes: Any) -> Plan:
-    plans: list[Plan] = []
-
-    def scheduler(optimizer: torch.optim.Optimizer, plan: Plan) -> list[dict[str, Any]]:
-        plans.append(plan)
-        return []
-
-    task = task_with(nn.Linear(1, 1), optimizer=lambda p: torch.optim.SGD(p, lr=0.1), scheduler=scheduler)
-    task.monitor = monitor
-    task._trainer = type("Trainer", (Told,), changes)()
-    task._fabric = None
-    optimizers, schedules = task.configure_optimizers()
-    assert ([type(o) for o in optimizers], schedules) == ([torch.optim.SGD], [])
-    return plans[0]
-
-
-def test_a_schedule_gets_the_plan_of_the_run() -> None:
-    """Seven batches, two of which make one step, are four steps: the last stands alone."""
-    assert planned(("val/reward", "max")) == Plan(120, 4, "val/reward", "max")
-    assert planned(("val/loss", "min"), accumulate_grad_batches=1) == Plan(120, 7, "val/loss", "min")
-    assert planned(("val/loss", "min"), estimated_stepping_batches=float("inf")).total_steps == UNLIMITED
-
-
-def test_a_group_s_factor_multiplies_its_rate() -> None:
-    task = task_with(nn.Linear(1, 1), optimizer=lambda p: torch.optim.SGD(p, lr=0.5))
-    a, b = task.net.parameters()
-    optimizer = task.make_optimizer([{"params": [a], "factor": 0.25}, {"params": [b]}])
-    assert [group["lr"] for group in optimizer.param_groups] == [0.125, 0.5]
-    assert [p for group in task.configure_optimizers().param_groups for p in group["params"]] == [a, b]
-
-
-def test_a_missing_or_invalid_optimizer_is_reported() -> None:
-    with pytest.raises(UserError, match="optimizer is missing"):
-        task_with(nn.Linear(1, 1)).configure_optimizers()
-    with pytest.raises(UserError, match="optimizer: Invalid learning rate: -1"):
-        task_with(nn.Linear(1, 1), optimizer=lambda p: torch.optim.SGD(p, lr=-1)).configure_optimizers()
 
 
 def test_inputs_are_standardised_unless_the_net_does_so() -> None:
