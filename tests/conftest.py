@@ -38,6 +38,14 @@ def train(
 
 
 @pytest.fixture
+def trials_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps by `train` run their trials in this process, not in workers."""
+    from sweep_runs import run_trials_here
+
+    run_trials_here(monkeypatch)
+
+
+@pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
     """``terminal(predict.main, "ckpt=…")``: a command in this process."""
     return Terminal(monkeypatch, capsys)

@@ -1,4 +1,4 @@
-"""Starts sweeps as real processes and locates their output."""
+"""Starts sweeps, as real processes or with their trials in this one, and locates their output."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import lightning.pytorch as pl
+import pytest
 from small_runs import Outcome
 
-from dlzoo.sweep import settings, space
+from dlzoo.sweep import channel, driver, settings, space, worker
+from dlzoo.sweep.channel import EpochReport, TrialEnd
+from dlzoo.sweep.runner import Job
 from dlzoo.sweep.search import Search
 
 Train = Callable[..., Outcome]
@@ -41,6 +44,53 @@ def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     )
+
+
+class LocalRunner:
+    """Stands in for `Runner`: trials run in this process, which saves the seconds that a worker takes to start."""
+
+    def run(self, overrides: Sequence[str], folder: Path, on_epoch: Callable[[EpochReport], bool]) -> TrialEnd:
+        argv, channel._sweep = [*sys.argv], self
+        self.on_epoch = on_epoch
+        try:
+            return worker.run(overrides, folder)
+        finally:
+            sys.argv[:], channel._sweep = argv, None
+
+    def send(self, report: EpochReport) -> None:
+        self.must_stop = self.on_epoch(report)
+
+    def recv(self) -> bool:
+        return self.must_stop
+
+
+class LocalPool:
+    """Stands in for `Pool`: the trials of one source, one after the other."""
+
+    def __init__(self, num: int) -> None:
+        self.runners = [LocalRunner()] * num
+
+    def __enter__(self) -> LocalPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def run(self, sources: Sequence[Iterator[Job]]) -> None:
+        for job in sources[0]:
+            job.on_end(self.runners[0].run(job.overrides, job.folder, job.on_epoch))
+
+
+def run_trials_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps that this process starts run their trials in it too."""
+
+    @contextlib.contextmanager
+    def redirected(path: Path) -> Iterator[None]:
+        with path.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+            yield
+
+    monkeypatch.setattr(driver, "Pool", LocalPool)
+    monkeypatch.setattr(worker, "_redirect_output", redirected)
 
 
 def open_study(folder: Path, method: str) -> Search:

@@ -151,6 +151,7 @@ def test_a_killed_grid_resumes_where_it_stopped(tmp_path: Path) -> None:
         assert [int(row["epoch"]) for row in csv.DictReader(file)] == [*range(1, 41)]
 
 
+@pytest.mark.usefixtures("trials_here")
 def test_a_non_finite_loss_fails_the_trial(train: Train, tmp_path: Path) -> None:
     done = train("-m", *QUICK, "optimizer=sgd", "optimizer.lr=1e30,1e-2", "trainer.max_epochs=3")
     assert done.code == 2
@@ -204,6 +205,7 @@ def test_the_table_fits_the_terminal(width: int, tmp_path: Path, capsys: Any, mo
             assert "90.00" in table[2]
 
 
+@pytest.mark.usefixtures("trials_here")
 def test_a_quiet_grid_prints_its_table(tmp_path: Path, train: Train) -> None:
     done = train(
         "-m",

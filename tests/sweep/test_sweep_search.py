@@ -87,6 +87,7 @@ def test_two_processes_share_a_study(tmp_path: Path) -> None:
     assert min(done) >= 1, "both processes ran trials"
 
 
+@pytest.mark.usefixtures("trials_here")
 def test_repeated_values_are_not_run_again(train: Train, tmp_path: Path) -> None:
     done = train("-m", *QUICK, "sweep=random", "net.dropout=0.1,0.2", "sweep.trials=6", "sweep.winner=none")
     assert done.code == 0, done.err
@@ -98,6 +99,7 @@ def test_repeated_values_are_not_run_again(train: Train, tmp_path: Path) -> None
     assert sum(trial.reason.startswith("same as trial ") for trial in record.trials) == 4
 
 
+@pytest.mark.usefixtures("trials_here")
 def test_bad_trials_are_pruned_and_only_the_winner_is_tested(train: Train, tmp_path: Path) -> None:
     overrides = ["sweep=hyperband", "optimizer.lr=tag(log,interval(1e-6,1e-1))", "sweep.trials=6"]
     overrides += ["trainer.max_epochs=9", "sweep.winner=train_val", "sweep.metric=val/accuracy"]
@@ -125,6 +127,7 @@ def test_bad_trials_are_pruned_and_only_the_winner_is_tested(train: Train, tmp_p
     assert sum(stored["dlzoo"]["spec"]["target"]["counts"]) == 1438, "digits has 1438 rows for training and validation"
 
 
+@pytest.mark.usefixtures("trials_here")
 def test_the_epochs_of_a_search_can_be_limited(train: Train, tmp_path: Path) -> None:
     done = train("-m", *SEARCH, "sweep.epochs=5", "trainer.max_epochs=3", "sweep.winner=none")
     assert done.code == 0, done.err
@@ -161,6 +164,7 @@ def test_a_random_trial_depends_on_its_number_alone(tmp_path: Path) -> None:
     assert len(set(map(tuple, first))) == 3
 
 
+@pytest.mark.usefixtures("trials_here")
 def test_sqlite_storage_and_a_name_in_use(train: Train, tmp_path: Path) -> None:
     overrides = (*SEARCH, "sweep.trials=1", f"sweep.storage=sqlite:///{tmp_path / 'study.db'}", "sweep.name=mine")
     done = train("-m", *overrides, "sweep.winner=none")
@@ -171,6 +175,7 @@ def test_sqlite_storage_and_a_name_in_use(train: Train, tmp_path: Path) -> None:
     assert "sweep.name=mine" in done.err
 
 
+@pytest.mark.usefixtures("trials_here")
 def test_a_mistake_shared_by_all_trials_stops_a_search(train: Train, tmp_path: Path) -> None:
     done = train("-m", *SEARCH, "sweep.trials=50", "optimizer.betas=[2,3]")
     assert done.code == 2
