@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import lzma
@@ -16,6 +17,7 @@ from dlzoo.data.categories import SWAP_SEPARATORS
 from dlzoo.data.numbers import parse_number, parse_numbers
 from dlzoo.data.text_reader import DECOMPRESSORS, read_text, with_line_feeds
 from dlzoo.errors import UserError
+from dlzoo.utils.files import open_regular
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,7 +117,8 @@ def read_header(path: Path, options: CsvFormat) -> list[str]:
     separator, encoding = options.get("separator", ",").replace("\\t", "\t"), options.get("encoding", "utf-8-sig")
     try:
         with (
-            DECOMPRESSORS.get(path.suffix.lower(), _open)(path) as binary,
+            open_regular(path) as packed,
+            DECOMPRESSORS.get(path.suffix.lower(), contextlib.nullcontext)(packed) as binary,
             io.TextIOWrapper(binary, encoding=encoding, newline="") as file,
         ):
             lines = csv.reader(file, delimiter=separator, quoting=csv_shape.quoting(options.get("quotes")))
@@ -130,10 +133,6 @@ def read_header(path: Path, options: CsvFormat) -> list[str]:
     if not first:
         raise UserError(f"{path} is empty")
     return [name.strip() for name in first] if options.get("header", True) else numbered_names(len(first))
-
-
-def _open(path: Path) -> io.BufferedReader:
-    return path.open("rb")
 
 
 def _with_point(values: pd.Series, name: str) -> pd.Series:

@@ -10,13 +10,15 @@ import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from dlzoo.errors import UserError
+from dlzoo.utils.files import open_regular
 
 MAX_BYTES = 1 << 30
 """Of a decompressed file, or 50 times its compressed size if larger: a few kilobytes can expand to more than memory."""
 
-DECOMPRESSORS: dict[str, Callable[[Path], gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]] = {
+DECOMPRESSORS: dict[str, Callable[[BinaryIO], gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]] = {
     ".gz": gzip.open,
     ".bz2": bz2.open,
     ".xz": lzma.open,
@@ -105,8 +107,9 @@ def content_of(source: Path | str | io.BytesIO) -> bytes:
     path = Path(source)
     try:
         if path.suffix.lower() not in DECOMPRESSORS:
-            return path.read_bytes()
-        with DECOMPRESSORS[path.suffix.lower()](path) as file:
+            with open_regular(path) as file:
+                return file.read()
+        with open_regular(path) as packed, DECOMPRESSORS[path.suffix.lower()](packed) as file:
             limit = max(MAX_BYTES, 50 * path.stat().st_size)
             content = file.read(limit + 1)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:

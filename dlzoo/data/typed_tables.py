@@ -6,25 +6,31 @@ like numbers are marked as categories.
 
 from __future__ import annotations
 
+import lzma
+import math
+import os
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dlzoo.data.text_reader import MAX_BYTES, content_of
+from dlzoo.data import arrow_tables
+from dlzoo.data.arrow_tables import SAVED
+from dlzoo.data.text_reader import content_of
 from dlzoo.errors import UserError, one_line, short
-from dlzoo.utils import extras
 from dlzoo.utils import files as paths
+from dlzoo.utils.files import open_regular
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PARQUET = (".parquet", ".pq")
 SUFFIXES = (*PARQUET, ".npz")
-SAVED, SAVED_SPLITS = "dataset_info.json", "dataset_dict.json"
-"""The files by which a folder is known that ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk`` has written."""
+SAVED_SPLITS = "dataset_dict.json"
+"""The file by which a folder is known that ``DatasetDict.save_to_disk`` has written; `SAVED` that of one split."""
 TEXTS = "texts"
 """The key of `DataFrame.attrs` under which `read` names the columns of texts."""
 
@@ -53,16 +59,30 @@ def bytes_of(path: Path) -> bytes:
     return b"".join(map(content_of, sorted(path.glob("*.arrow")))) if path.is_dir() else content_of(path)
 
 
+FAILURES = (
+    TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError, OSError, EOFError, MemoryError,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+)  # fmt: skip
+"""The errors of the libraries for a damaged file; those of pyarrow derive from these."""
+
+
 def read(path: Path) -> pd.DataFrame:
     """The cells as text, missing ones as NaN.
 
     Raises:
-        UserError: a package is missing, the file is damaged, or a cell is neither a number nor a text nor a date.
+        UserError: a package is missing, the file is damaged, would take far more memory than it has bytes, or a cell is
+            neither a number nor a text nor a date.
     """
     import pandas as pd
 
-    columns = _from_npz(path) if path.suffix.lower() == ".npz" else _from_arrow(path)
-    frame = pd.DataFrame({name: _as_text(column, f"{path}: column {name}") for name, column in columns.items()})
+    reader, what = _reader(path)
+    try:
+        columns = reader(path)
+        frame = pd.DataFrame({name: _as_text(column, f"{path}: column {name}") for name, column in columns.items()})
+    except UserError:
+        raise
+    except FAILURES as error:
+        raise UserError(f"{path} cannot be read as {what}: {one_line(error, 200) or type(error).__name__}") from None
     if frame.empty:
         raise UserError(f"{path} has no rows")
     texts = [name for name, column in columns.items() if column.dtype.kind not in "iufbM"]
@@ -70,58 +90,63 @@ def read(path: Path) -> pd.DataFrame:
     return frame
 
 
-def _from_arrow(path: Path) -> Mapping[str, pd.Series]:
-    """The columns of a Parquet file or a saved data set; classes by name."""
-    import pandas as pd
-
+def _reader(path: Path) -> tuple[Callable[[Path], Mapping[str, pd.Series]], str]:
+    """What reads a file or folder, and what that must be."""
     if path.is_dir():
-        extras.require(f"data.path={path}", "datasets")
-        import datasets
+        return arrow_tables.read_saved, "a saved data set"
+    return (_from_npz, "arrays of NumPy") if path.suffix.lower() == ".npz" else (arrow_tables.read_parquet, "Parquet")
 
-        try:
-            saved = datasets.load_from_disk(str(path))
-            frame = pd.DataFrame({name: saved[name] for name in saved.column_names})
-        except Exception as error:  # of many types: the folder may contain anything
-            raise UserError(f"{path} cannot be read as a saved data set: {one_line(error, 200)}") from None
-        for name, feature in saved.features.items():
-            if isinstance(feature, datasets.ClassLabel):
-                frame[name] = frame[name].map(lambda code, names=feature.names: names[code] if code >= 0 else None)
-    else:
-        extras.require(f"data.path={path}", "pyarrow")
-        import pyarrow
 
-        try:
-            frame = pd.read_parquet(path)
-        except (pyarrow.ArrowException, OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read as Parquet: {one_line(error, 200)}") from None
-    return {str(name): frame[name] for name in frame.columns}
+NPZ_KINDS = "biufSUmM"
+"""Of the arrays' types: numbers, texts, times."""
 
 
 def _from_npz(path: Path) -> Mapping[str, pd.Series]:
     """The arrays of a file: (N,) is a column, (N, D) are D columns, x_1 to x_D."""
     import pandas as pd
 
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > max(MAX_BYTES, 50 * path.stat().st_size):
-            raise UserError(f"{path} would take {size:,} bytes of memory")
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except UserError:
-        raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read as arrays of NumPy: {one_line(error, 200)}") from None
+    with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        left = arrow_tables.max_size(os.fstat(file.fileno()).st_size)
+        arrays: dict[str, np.ndarray] = {}
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            left -= _check_header(archive, member, f"{path}: {short(name)}")
+            if left < 0:
+                raise UserError(f"{path} would take more than {arrow_tables.max_size(path.stat().st_size):,} bytes")
+            with archive.open(member) as content:
+                arrays[name] = np.lib.format.read_array(content, allow_pickle=False)
+    arrow_tables.check_columns(sum(math.prod(array.shape[1:]) for array in arrays.values()), path)
     columns: dict[str, pd.Series] = {}
     for name, array in arrays.items():
         if array.ndim not in (1, 2) or len(array) != len(next(iter(arrays.values()))):
-            shapes = ", ".join(f"{other} {values.shape}" for other, values in arrays.items())
+            shapes = ", ".join(f"{short(other)} {values.shape}" for other, values in arrays.items())
             raise UserError(f"{path}: columns are arrays (N,) or (N, D) with the same N; this file has {shapes}")
         if array.ndim == 1:
             columns[name] = pd.Series(array)
         else:
             columns |= {f"{name}_{i}": pd.Series(values) for i, values in enumerate(array.T, 1)}
     return columns
+
+
+def _check_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo, place: str) -> int:
+    """What an array will take, according to its header, which NumPy believes.
+
+    Raises:
+        UserError: its type is that of no column, or there are fewer bytes than it claims.
+    """
+    with archive.open(member) as content:
+        version = np.lib.format.read_magic(content)
+        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = reader(content)
+        start = content.tell()
+    if dtype.kind not in NPZ_KINDS or not dtype.itemsize:
+        raise UserError(f"{place} contains {short(dtype)}: write one number or text a cell")
+    num_cells = math.prod(shape)
+    if num_cells * dtype.itemsize > member.file_size - start:
+        raise UserError(
+            f"{place} is said to be {short(shape)} of {dtype}, more than the {member.file_size:,} bytes of it"
+        )
+    return max(member.file_size, arrow_tables.MIN_CELL_BYTES * num_cells)
 
 
 def _as_text(values: pd.Series, place: str) -> pd.Series:

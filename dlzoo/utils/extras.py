@@ -11,7 +11,6 @@ EXTRAS = {
     "timm": "timm",
     "statsmodels": "forecast",
     "pyarrow": "parquet",
-    "datasets": "datasets",
     "onnx": "export",
     "onnxscript": "export",
     "onnxruntime": "export",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeGuard
+from typing import BinaryIO, TypeGuard
 
 from dlzoo.errors import UserError, nearest, short
 from dlzoo.utils import archives as durable
@@ -120,6 +121,27 @@ def writable(text: str, key: str, *read: Path) -> Path:
     if any(path.exists() and path.samefile(other) for other in read):
         raise UserError(f"{key}={text}: this would overwrite an input file; choose another name")
     return path
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A file, opened for reading, that cannot make its reader wait.
+
+    What is checked is what was opened, so it does not matter if the name gets another meaning in between.
+
+    Raises:
+        UserError: it is a pipe, a device or a folder, other than a pipe of the shell.
+        OSError: it cannot be opened.
+    """
+    if str(path).startswith(OF_THE_SHELL):
+        return path.open("rb")
+    handle = os.open(
+        path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    )
+    file = os.fdopen(handle, "rb")
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        file.close()
+        raise UserError(f"{short(path, 200)} is not a regular file")
+    return file
 
 
 @contextlib.contextmanager

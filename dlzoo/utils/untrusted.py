@@ -9,11 +9,11 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from dlzoo.errors import UserError, one_line
+from dlzoo.utils.files import open_regular
 
 MAX_BYTES = 16 << 20
 """Size limit of a file."""
@@ -32,9 +32,7 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
         UserError: it cannot be read, is not a regular file, is too large, or is not UTF-8.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise UserError(f"{path} is not a regular file")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(max_bytes + 1)
         if len(content) > max_bytes:
             raise UserError(f"{path} has more than {max_bytes:,} bytes; no run writes a file that large")

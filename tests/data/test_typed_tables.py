@@ -102,7 +102,7 @@ def test_mistakes(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_text("a,b\n1,2\n")
     np.savez(tmp_path / "b.npz", x=np.zeros((3, 2)), y=np.zeros(4))
     np.savez(tmp_path / "c.npz", x=np.array([{}], dtype=object))
-    for name, said in {"a": "cannot be read as arrays", "b": r"x \(3, 2\), y \(4,\)", "c": "cannot be read"}.items():
+    for name, said in {"a": "cannot be read as arrays", "b": r"x \(3, 2\), y \(4,\)", "c": "x contains object"}.items():
         with pytest.raises(UserError, match=said):
             CsvTable(path=str(tmp_path / f"{name}.npz"), target="y").declare()
     pytest.importorskip("pyarrow")
