@@ -33,6 +33,13 @@ def table_words(folder: Path) -> list[str]:
     return ["data=csv", f"data.path={path}", "data.target=price", "data.separator=';'", "data.missing=impute"]
 
 
+def with_experiment(folder: Path, text: str, header: str = "# @package _global_\n") -> list[str]:
+    """Write an experiment into a folder of configs, and say how to run it."""
+    (folder / "experiment").mkdir(exist_ok=True)
+    (folder / "experiment" / "mine.yaml").write_text(f"{header}{text}\n")
+    return ["--config-dir", str(folder), "experiment=mine"]
+
+
 def changed(ckpt: Path, to: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     """A copy of a checkpoint, changed as a stranger might."""
     content = torch.load(ckpt, weights_only=True)

@@ -6,17 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from small_runs import Outcome
+from small_runs import Outcome, with_experiment
 
 
 def yaml(node: Any, canary: Path) -> str:
     return json.dumps(node).replace("{}", str(canary))
 
 
-def experiment(folder: Path, text: str) -> list[str]:
-    (folder / "experiment").mkdir(exist_ok=True)
-    (folder / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
-    return ["--config-dir", str(folder), "experiment=mine", "trainer.max_epochs=1", "logger=none"]
+def experiment(folder: Path, text: str, header: str = "# @package _global_\n") -> list[str]:
+    return [*with_experiment(folder, text, header), "trainer.max_epochs=1", "logger=none"]
 
 
 def refused(done: Outcome, canary: Path, said: str) -> None:

@@ -22,7 +22,7 @@ def test_history_has_a_row_for_each_epoch(tmp_path, sanity):
     assert [float(row["lr"]) for row in rows] == [0.1, 0.05, 0.025]  # while training, not after the scheduler's step
     assert [float(row["train/loss"]) for row in rows] == pytest.approx(means, rel=1e-5)
     assert float(rows[-1]["val/loss"]) == pytest.approx(float(trainer.callback_metrics["val/loss"]), rel=1e-5)
-    assert all(0 < float(row["seconds"]) < 60 for row in rows)
+    assert all(float(row["seconds"]) > 0 for row in rows)
     assert picture(tmp_path / "learning_curves.png")[2] > 0
 
 
@@ -64,7 +64,7 @@ def test_history_of_a_run_resumed_from_its_own_checkpoint(tmp_path, every):
     trainer.fit(task, data, ckpt_path=tmp_path / "saved.ckpt", weights_only=True)
     rows = table(tmp_path)
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
-    assert all(0 < float(row["seconds"]) < 60 for row in rows)
+    assert all(float(row["seconds"]) > 0 for row in rows)
     assert [float(row["lr"]) for row in rows] == [0.1, 0.05, 0.025, 0.0125]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from small_runs import Outcome
+from small_runs import Outcome, with_experiment
 
 from dlzoo.config import compose as config
 from dlzoo.config import schema
@@ -76,9 +76,7 @@ def test_typos_inside_an_experiment_file(
     text: str, message: str, tmp_path: Path, train: Callable[..., Outcome]
 ) -> None:
     """The best-known template trains silently with ``seeed: 7``."""
-    (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
-    done = train("--config-dir", str(tmp_path), "experiment=mine")
+    done = train(*with_experiment(tmp_path, text))
     assert done.code == 2, done
     assert message in done.err
     assert "Traceback" not in done.err
@@ -107,11 +105,8 @@ def test_a_list_of_augmentations_merges() -> None:
 def test_a_list_on_the_command_line_replaces_that_of_an_experiment(
     tmp_path: Path, train: Callable[..., Outcome]
 ) -> None:
-    (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "mine.yaml").write_text(
-        "# @package _global_\ndefaults: [override /data: digits, override /augment: [flips, cutmix]]\n"
-    )
-    words = ["--config-dir", str(tmp_path), "experiment=mine", "--cfg", "job", "--package", "data.augment"]
+    words = with_experiment(tmp_path, "defaults: [override /data: digits, override /augment: [flips, cutmix]]")
+    words += ["--cfg", "job", "--package", "data.augment"]
     assert "cutmix: 1.0" in train(*words).out
     chosen = train(*words, "augment=[shift,erasing]").out
     assert "shift: 0.1" in chosen

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_runs import Outcome
+from small_runs import Outcome, with_experiment
 
 from dlzoo.config import compose as config
 from dlzoo.errors import UserError
@@ -50,7 +50,7 @@ def test_an_experiment_of_dlzoo_says_what_to_sweep(tmp_path: Path, monkeypatch: 
 
 
 def test_a_file_of_a_stranger_does_not_sweep(tmp_path: Path, train: Train) -> None:
-    done = train(*mine(tmp_path, "hydra: {sweeper: {params: {seed: '0,1'}}}"), "-m")
+    done = train(*with_experiment(tmp_path, "hydra: {sweeper: {params: {seed: '0,1'}}}"), "-m")
     assert done.code == 2
     assert "only the command line may set Hydra's settings; give what to sweep there: -m seed=0,1" in done.err
 
@@ -76,26 +76,23 @@ def test_a_run_in_its_folder_reads_files_from_where_it_was_started(
     assert f"results   {tmp_path / 'run'}" in done.out
 
 
-def mine(folder: Path, text: str, header: str = "# @package _global_\n") -> list[str]:
-    """The words of a run with an experiment in a folder of the user's."""
-    (folder / "experiment").mkdir(exist_ok=True)
-    (folder / "experiment" / "mine.yaml").write_text(f"{header}{text}\n")
-    return ["--config-dir", str(folder), "experiment=mine"]
-
-
 def test_keys_of_the_users_to_refer_to(tmp_path: Path, train: Train) -> None:
-    words = mine(tmp_path, "width: 12\nnet: {hidden: ['${width}', '${width}']}")
+    words = with_experiment(tmp_path, "width: 12\nnet: {hidden: ['${width}', '${width}']}")
     done = train(*words, *QUICK, "width=20", "hydra.run.dir=" + str(tmp_path / "run"))
     assert done.code == 0, done.err
     assert json.loads((tmp_path / "run" / "results.json").read_text())["num_parameters"] == 583
     assert train(*QUICK, "+width=16", "net.hidden=[${width}]").code == 0
-    for words in (["+width=16"], [*mine(tmp_path, "seed: 1"), "width=3"], mine(tmp_path, "width: 3")):
+    for words in (
+        ["+width=16"],
+        [*with_experiment(tmp_path, "seed: 1"), "width=3"],
+        with_experiment(tmp_path, "width: 3"),
+    ):
         assert "error: width: unknown key; choose from: " in train(*words).err
 
 
 def test_a_key_of_the_users_builds_nothing(tmp_path: Path, train: Train, canary: Path) -> None:
     node = f"{{_target_: os.system, command: 'touch {canary}'}}"
-    done = train(*mine(tmp_path, f"part: {node}\ncallbacks: {{mine: '${{part}}'}}"), *QUICK)
+    done = train(*with_experiment(tmp_path, f"part: {node}\ncallbacks: {{mine: '${{part}}'}}"), *QUICK)
     assert (done.code, canary.exists()) == (2, False)
     assert "callbacks.mine._target_=os.system is not allowed" in done.err
 
@@ -115,5 +112,5 @@ def test_a_sentence(words: list[str], said: str, train: Train) -> None:
 
 
 def test_a_file_without_its_header(tmp_path: Path, train: Train) -> None:
-    done = train(*mine(tmp_path, "seed: 3", header=""))
+    done = train(*with_experiment(tmp_path, "seed: 3", header=""))
     assert "experiment: the file of experiment=… sets keys below experiment; its first line must be" in done.err

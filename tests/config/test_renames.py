@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from omegaconf import OmegaConf
-from small_runs import Outcome
+from small_runs import Outcome, with_experiment
 
 from dlzoo.config import compose, renames, schema
 from dlzoo.config.introspection import locate
@@ -44,14 +44,9 @@ def test_old_names_lead_to_new_ones_and_new_ones_to_themselves() -> None:
 
 
 def test_an_old_name_in_a_config_is_read_and_said(tmp_path: Path, train: Callable[..., Outcome]) -> None:
-    (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "mine.yaml").write_text(
-        "# @package _global_\ndefaults: [{override /model: reader}]\nnet: {_target_: dlzoo.nets.reader.Reader}\n"
-        "scheduler: {_target_: dlzoo.schedulers.step}\n"
-    )
-    done = train(
-        "--config-dir", str(tmp_path), "experiment=mine", "trainer=smoke", "callbacks=checkpoint", "logger=none"
-    )
+    text = "defaults: [{override /model: reader}]\nnet: {_target_: dlzoo.nets.reader.Reader}\n"
+    words = with_experiment(tmp_path, text + "scheduler: {_target_: dlzoo.schedulers.step}")
+    done = train(*words, "trainer=smoke", "callbacks=checkpoint", "logger=none")
     assert done.code == 0, done.err
     assert "net._target_: dlzoo.nets.reader.Reader is now dlzoo.nets.rnn_reader.Reader" in done.err
     assert "scheduler._target_: dlzoo.schedulers.step is now dlzoo.optim.lr_schedules.step" in done.err
@@ -103,13 +98,10 @@ def test_loss_weights_that_were_a_list_are_those_of_the_outputs(
     model: str, old: list[float], new: dict[str, float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On the command line and in a file, over the model's own file; and in a stored config."""
-    (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "mine.yaml").write_text(
-        f"# @package _global_\ndefaults: [{{override /model: {model}}}]\ntask: {{loss_weights: {old}}}\n"
-    )
+    text = f"defaults: [{{override /model: {model}}}]\ntask: {{loss_weights: {old}}}"
+    *flags, chosen = with_experiment(tmp_path, text)
     shown = ", ".join(f"{name}: {weight}" for name, weight in new.items())
-    flags = ["--config-dir", str(tmp_path)]
-    for words in ([f"model={model}", f"task.loss_weights={old}"], ["experiment=mine"]):
+    for words in ([f"model={model}", f"task.loss_weights={old}"], [chosen]):
         cfg = compose.with_names(compose.compose_with_hydra(words, flags), {})
         stored = OmegaConf.to_container(cfg)
         schema.check(cfg)
@@ -126,20 +118,14 @@ def test_a_list_of_other_loss_weights_is_refused() -> None:
 
 
 def test_an_old_option_in_a_file_is_read_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "mine.yaml").write_text(
-        "# @package _global_\ndefaults: [{override /model: dqn}, {override /data: cartpole}]\n"
-        "task: {target_every: 40}\n"
-    )
-    flags = ["--config-dir", str(tmp_path)]
-    cfg = compose.with_names(compose.compose_with_hydra(["experiment=mine"], flags), {})
+    text = "defaults: [{override /model: dqn}, {override /data: cartpole}]\ntask: {target_every: 40}"
+    *flags, chosen = with_experiment(tmp_path, text)
+    cfg = compose.with_names(compose.compose_with_hydra([chosen], flags), {})
     schema.check(cfg)
     assert cfg.task.target_update_interval == 40
     assert "target_every" not in cfg.task
     assert capsys.readouterr().err == "notice: task.target_every is now task.target_update_interval\n"
-    cfg = compose.with_names(
-        compose.compose_with_hydra(["experiment=mine", "task.target_update_interval=9"], flags), {}
-    )
+    cfg = compose.with_names(compose.compose_with_hydra([chosen, "task.target_update_interval=9"], flags), {})
     with pytest.raises(UserError, match="target_every is now called target_update_interval, but both are given"):
         schema.check(cfg)
 

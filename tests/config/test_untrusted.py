@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from bad_yaml import BAD_YAML
-from small_runs import Outcome
+from small_runs import Outcome, with_experiment
 
 from dlzoo.config import yaml_files
 from dlzoo.errors import UserError, visible
@@ -28,9 +28,7 @@ def test_a_config_file_is_looked_through_before_it_is_built(
     what: str, tmp_path: Path, train: Callable[..., Outcome]
 ) -> None:
     text, reason = BAD_YAML[what]
-    (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}")
-    done = train("--config-dir", str(tmp_path), "experiment=mine")
+    done = train(*with_experiment(tmp_path, text))
     assert (done.code, done.err.count("\n")) == (2, 1), done.err
     assert reason in done.err
 

@@ -72,9 +72,7 @@ def test_a_file_that_is_no_config(text: str, canary: Path, tmp_path: Path, train
 
 @pytest.mark.parametrize("header", ["# @package", "# @package a b"])
 def test_a_header_that_is_none(header: str, canary: Path, tmp_path: Path, train: Callable[..., Outcome]) -> None:
-    words = experiment(tmp_path, "")
-    (tmp_path / "experiment" / "mine.yaml").write_text(f"{header}\nseed: 1\n")
-    refused(train(*words), canary, "is not a config")
+    refused(train(*experiment(tmp_path, "seed: 1", f"{header}\n")), canary, "is not a config")
 
 
 OUTSIDE = {

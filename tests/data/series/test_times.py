@@ -24,29 +24,23 @@ def column(cells: object) -> pd.Series:
     return pd.Series(cells, name="when", dtype=object)
 
 
+RANGES = {"month": (MONTHS, 12, "2011-03-01"), "day": (DAYS, 7, "2020-01-14"), "year": (YEARS, 1, "1912-07-01"),
+          "hour": (HOURS, 24, "2020-02-02 02:00:00")}  # fmt: skip
+"""By the name of the step: times, how many of them are a season, and the one that follows."""
+FORMATS = {
+    "month": ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%y", "%b-%y", "%B %Y", "%m/%Y", "%Y.%m", "%Y%m"),
+    "day": ("%d/%m/%Y", "%m/%d/%y", "%d %b %Y", "%b %d, %Y", "%Y%m%d"),
+    "year": ("%d/%m/%Y", "%m/%d/%Y"),
+    "hour": ("%d/%m/%Y %H:%M", "%m/%d/%Y %I:%M %p"),
+}
+UNIX = {"seconds": ("hour", 10**9), "milliseconds": ("hour", 10**6), "seconds of months": ("month", 10**9)}
 CASES = {
-    "months, day first": (MONTHS.strftime("%d/%m/%Y"), "month", 12, "2011-03-01"),
-    "months, month first": (MONTHS.strftime("%m/%d/%Y"), "month", 12, "2011-03-01"),
-    "months, two digits of the year": (MONTHS.strftime("%d.%m.%y"), "month", 12, "2011-03-01"),
-    "Jan-10": (MONTHS.strftime("%b-%y"), "month", 12, "2011-03-01"),
-    "January 2010": (MONTHS.strftime("%B %Y"), "month", 12, "2011-03-01"),
-    "01/2010": (MONTHS.strftime("%m/%Y"), "month", 12, "2011-03-01"),
-    "2010.01": (MONTHS.strftime("%Y.%m"), "month", 12, "2011-03-01"),
-    "201001": (MONTHS.strftime("%Y%m"), "month", 12, "2011-03-01"),
+    **{f"{step}, {text}": (RANGES[step][0].strftime(text), step, *RANGES[step][1:])
+       for step, texts in FORMATS.items() for text in texts},
+    **{f"Unix {name}": (RANGES[step][0].as_unit("ns").astype("int64") // unit, step, *RANGES[step][1:])
+       for name, (step, unit) in UNIX.items()},
     "shampoo": ([f"{i // 12 + 1}-{i % 12 + 1:02d}" for i in range(36)], "month", 12, "2004-01-01"),
     "Jan-66 to Dec-70": (pd.date_range("1966", periods=60, freq="MS").strftime("%b-%y"), "month", 12, "1971-01-01"),
-    "days, day first": (DAYS.strftime("%d/%m/%Y"), "day", 7, "2020-01-14"),
-    "days, month first": (DAYS.strftime("%m/%d/%y"), "day", 7, "2020-01-14"),
-    "days in words": (DAYS.strftime("%d %b %Y"), "day", 7, "2020-01-14"),
-    "Dec 25, 2019": (DAYS.strftime("%b %d, %Y"), "day", 7, "2020-01-14"),
-    "20191225": (DAYS.strftime("%Y%m%d"), "day", 7, "2020-01-14"),
-    "yearly, day first": (YEARS.strftime("%d/%m/%Y"), "year", 1, "1912-07-01"),
-    "yearly, month first": (YEARS.strftime("%m/%d/%Y"), "year", 1, "1912-07-01"),
-    "hours": (HOURS.strftime("%d/%m/%Y %H:%M"), "hour", 24, "2020-02-02 02:00:00"),
-    "hours, noon": (HOURS.strftime("%m/%d/%Y %I:%M %p"), "hour", 24, "2020-02-02 02:00:00"),
-    "Unix seconds": (HOURS.as_unit("ns").astype("int64") // 10**9, "hour", 24, "2020-02-02 02:00:00"),
-    "Unix milliseconds": (HOURS.as_unit("ns").astype("int64") // 10**6, "hour", 24, "2020-02-02 02:00:00"),
-    "Unix seconds of months": (MONTHS.as_unit("ns").astype("int64") // 10**9, "month", 12, "2011-03-01"),
     "100 ms": ([f"2020-01-01 00:00:0{i // 10}.{i % 10}00" for i in range(30)], "100 milliseconds", 10,
                "2020-01-01 00:00:03"),
     "fractional Unix seconds": ([f"1577836800.{i}" for i in range(10)], "100 milliseconds", 10, "2020-01-01 00:00:01"),

@@ -7,7 +7,6 @@ import re
 import shutil
 import tarfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -204,10 +203,8 @@ def test_california_is_downloaded_once_and_checked(server: str, tmp_path: Path, 
 def test_california_offline_says_what_to_do(tmp_path: Path) -> None:
     data = CaliforniaHousing(data_dir=tmp_path, mirrors="http://127.0.0.1:9")
     assert data.declare().num_features == 8
-    start = time.monotonic()
     with pytest.raises(UserError, match=r"cal_housing.tgz could not .*CaliforniaHousing yourself.*data=wine"):
         data.prepare_data()
-    assert time.monotonic() - start < 10
     with pytest.raises(UserError, match="prepare_data"):
         data.setup()
 
