@@ -12,15 +12,16 @@ import random
 import shutil
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from dlzoo.utils.output import is_quiet, note
+from dlzoo.utils.time_limits import TookTooLong, watched, within
 
 if TYPE_CHECKING:
     from requests import Response
@@ -31,6 +32,8 @@ TRANSIENT_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 """Status codes of errors that may be temporary."""
 PARTIAL, NOT_SATISFIABLE = 206, 416
 MEGABYTE = 1e6
+MAX_LENGTH = 1 << 62
+"""Of a file; a server may claim a length of hundreds of digits."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class RetryPolicy:
     """Minimum bytes per second, measured over ``stall``."""
     connect: float = 3.0
     """Timeout to resolve a server's name, and to connect to it."""
+    answer: float = 40.0
+    """Timeout until a response begins, redirections included."""
     stall: float = 10.0
     """Timeout between two chunks of a response."""
     offline: float = 8.0
@@ -113,6 +118,7 @@ class Transfer:
             OSError: it cannot be stored.
         """
         failures = wrong_files = 0
+        reached, has_restarted = self.size, False
         while True:
             before, interruption = self.size, None
             try:
@@ -128,7 +134,10 @@ class Transfer:
                 if wrong_files > 1:
                     raise MirrorError(reason)
                 continue
-            failures = 1 if self.size - before >= self.policy.progress else failures + 1
+            if self.size < before and not has_restarted:  # a server that makes each attempt restart gets nowhere
+                reached, has_restarted = 0, True
+            failures = 1 if self.size - reached >= self.policy.progress else failures + 1
+            reached = max(reached, self.size)
             if failures >= self.policy.tries:
                 raise MirrorError(str(interruption))
             pause = self.policy.pause(failures) if interruption.pause is None else interruption.pause
@@ -149,10 +158,11 @@ class Transfer:
         limits = (self.policy.connect, self.policy.stall)
         try:
             resolve_host(self.url, self.policy.connect)
-            with requests.get(self.url, headers=headers, stream=True, timeout=limits) as response:
+            get = partial(requests.get, self.url, headers=headers, stream=True, timeout=limits)
+            with within(self.policy.answer, get) as response:
                 self.has_responded = True
                 self.receive(response, start)
-        except http.Timeout:
+        except (http.Timeout, TookTooLong):
             raise self.connection_error("no response in time") from None
         except http.ConnectionError:
             raise self.connection_error("the connection failed") from None
@@ -185,7 +195,7 @@ class Transfer:
             start = 0
         tag = response.headers.get("ETag", "")
         self.validator = "" if tag.startswith("W/") else tag or response.headers.get("Last-Modified", "")
-        rest = response.raw.length_remaining or 0
+        rest = min(response.raw.length_remaining or 0, MAX_LENGTH)
         free = shutil.disk_usage(self.part.parent).free
         if rest > free:
             sizes = f"{rest / MEGABYTE:,.0f} MB, and {free / MEGABYTE:,.0f} MB are free"
@@ -202,6 +212,7 @@ class Transfer:
         with (
             open(self.part, "ab", buffering=0, opener=open_without_links) as file,
             progress(start, total, self.policy) as advance,
+            watched(1.5 * self.policy.stall, body.shutdown) as watch,
         ):
             file.truncate(start)
             while True:
@@ -210,9 +221,13 @@ class Transfer:
                 except http.ReadTimeoutError:
                     raise TransferInterrupted("it stopped sending") from None
                 except http.HTTPError:
-                    raise TransferInterrupted("the connection was lost") from None
+                    reason = "it stopped sending" if watch.has_expired else "the connection was lost"
+                    raise TransferInterrupted(reason) from None
+                if watch.has_expired:
+                    raise TransferInterrupted("it stopped sending")
                 if not chunk:
                     break
+                watch.heard()
                 if (received := received + len(chunk)) > self.max_bytes:
                     raise self.oversized(f"more than {received / MEGABYTE:,.1f} MB")
                 file.write(chunk)
@@ -252,7 +267,7 @@ def retry_after(response: Response) -> float | None:
     from urllib3.exceptions import InvalidHeader
     from urllib3.util import Retry
 
-    with contextlib.suppress(InvalidHeader):
+    with contextlib.suppress(InvalidHeader, OverflowError, ValueError):  # dates that no clock reaches
         return Retry().get_retry_after(response.raw)
     return None
 
@@ -270,15 +285,11 @@ def resolve_host(url: str, seconds: float) -> None:
     proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
     host = urlsplit(proxy or url).hostname
 
-    def look_up() -> None:
+    try:
         with contextlib.suppress(OSError, UnicodeError):
-            socket.getaddrinfo(host, None)
-
-    thread = threading.Thread(target=look_up, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        raise requests.exceptions.ConnectTimeout(f"{host} was not resolved in time")
+            within(seconds, partial(socket.getaddrinfo, host, None))
+    except TookTooLong:
+        raise requests.exceptions.ConnectTimeout(f"{host} was not resolved in time") from None
 
 
 @contextlib.contextmanager
