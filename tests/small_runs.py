@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,6 +32,16 @@ def table_words(folder: Path) -> list[str]:
     path = folder / "houses.csv"
     path.write_text(TABLE)
     return ["data=csv", f"data.path={path}", "data.target=price", "data.separator=';'", "data.missing=impute"]
+
+
+def pair_words(folder: Path) -> list[str]:
+    """Write a table of two points, their gap and their side, and say how to train on the points as two inputs."""
+    draw = random.Random(0)
+    points = [[round(draw.gauss(0, 1), 4) for _ in "abcd"] for _ in range(120)]
+    rows = [f"{a},{b},{c},{d},{abs(a - c):.4f},{'left' if a > c else 'right'}" for a, b, c, d in points]
+    path = folder / "rows.csv"
+    path.write_text("\n".join(["a,b,c,d,gap,side", *rows]) + "\n")
+    return ["model=siamese", "data=csv", f"data.path={path}", "data.inputs={one: [a, b], other: [c, d]}"]
 
 
 def with_experiment(folder: Path, text: str, header: str = "# @package _global_\n") -> list[str]:

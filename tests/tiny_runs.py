@@ -8,7 +8,10 @@ import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from plain_nets import as_net
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.plugins import base_plugin
 from torch import nn
 
 from dlzoo.callbacks.progress import Progress
@@ -132,6 +135,14 @@ def events(folder):
     found = EventAccumulator(str(folder), size_guidance={"images": 0, "histograms": 0, "tensors": 0})
     found.Reload()
     return found
+
+
+def board(folder):
+    """What TensorBoard's plugins see of the runs below a folder."""
+    runs = EventMultiplexer()
+    runs.AddRunsFromDirectory(str(folder))
+    runs.Reload()
+    return base_plugin.TBContext(data_provider=MultiplexerDataProvider(runs, str(folder)), logdir=str(folder))
 
 
 def picture(path):

@@ -95,8 +95,10 @@ def remove_unused(ckpt: Path) -> None:
             content = torch_files.load(path, mmap=True)
         except (pickle.UnpicklingError, ValueError):
             return  # damaged: keep everything until it is overwritten
+        if not isinstance(content, dict):
+            return  # not a checkpoint: the same
         try:
-            used.add(place(ckpt, content if isinstance(content, dict) else {}))
+            used.add(place(ckpt, content))
         except Damaged:
             return
     for path in arrays:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from small_runs import run
+from small_runs import pair_words, run
 from tiny_runs import events, make, picture
 from torch import Tensor
 
@@ -38,20 +36,7 @@ def test_each_output_for_the_same_classes_has_a_report(tmp_path: Path) -> None:
 
 
 def test_each_target_has_a_report_of_its_kind(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({name: rng.normal(size=120).round(4) for name in "abcd"})
-    frame.assign(gap=(frame["a"] - frame["c"]).abs(), side=np.where(frame["a"] > frame["c"], "left", "right")).to_csv(
-        tmp_path / "rows.csv", index=False
-    )
-    run(
-        tmp_path,
-        "model=siamese",
-        "data=csv",
-        f"data.path={tmp_path / 'rows.csv'}",
-        "data.inputs={one: [a, b], other: [c, d]}",
-        "data.target={distance: gap, nearer: side}",
-        REPORTS,
-    )
+    run(tmp_path, *pair_words(tmp_path), "data.target={distance: gap, nearer: side}", REPORTS)
     assert picture(tmp_path / "predicted_against_true_distance.png")[2] > 0
     assert picture(tmp_path / "confusion_matrix_nearer.png")[2] > 0
     left = {path.name for path in tmp_path.glob("*.png")} | {path.name for path in tmp_path.glob("report*")}

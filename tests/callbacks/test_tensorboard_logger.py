@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 from small_runs import Outcome
+from tensorboard import context
+from tensorboard.plugins.custom_scalar import custom_scalars_plugin
+from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment
+from tiny_runs import board, events
 
-pytest.importorskip("tensorboard")
 QUICK = ("trainer=cpu", "trainer.max_epochs=2", "trainer.limit_train_batches=2", "net.hidden=[8]", "data=iris")
 
 
@@ -24,50 +27,28 @@ def outputs(train: Any, tmp_path: Path) -> Path:
 
 
 def test_all_runs_below_a_folder(outputs: Path) -> None:
-    from tensorboard import context
-    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
-    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
-    from tensorboard.plugins import base_plugin
-    from tensorboard.plugins.custom_scalar import custom_scalars_plugin
-    from tensorboard.plugins.hparams import backend_context, get_experiment
-
-    runs = EventMultiplexer()
-    runs.AddRunsFromDirectory(str(outputs))
-    runs.Reload()
-    board = base_plugin.TBContext(data_provider=MultiplexerDataProvider(runs, str(outputs)), logdir=str(outputs))
-    handler = get_experiment.Handler(
-        context.RequestContext(), backend_context.Context(board), "", get_experiment_request()
-    )
-    experiment = handler.run()
+    seen, request = board(outputs), api_pb2.GetExperimentRequest(include_metrics=True)
+    experiment = get_experiment.Handler(context.RequestContext(), backend_context.Context(seen), "", request).run()
     columns = {info.name for info in experiment.hparam_infos}
     assert columns >= {"net.dropout", "optimizer.momentum", "seed"}, "those of both runs"
     tags = [info.name.tag for info in experiment.metric_infos]
     assert {tag.partition("/")[0] for tag in tags} == {"test", "train", "val"}, "no epoch, no baselines"
     assert tags[0].startswith("test/")
-    layout = custom_scalars_plugin.CustomScalarsPlugin(board).layout_impl(context.RequestContext(), "")
+    layout = custom_scalars_plugin.CustomScalarsPlugin(seen).layout_impl(context.RequestContext(), "")
     for chart in ('"^(train|val)/loss$"', '"^(train|val)/accuracy$"'):
         assert layout.count(chart) == 1
 
 
-def get_experiment_request() -> Any:
-    from tensorboard.plugins.hparams import api_pb2
-
-    return api_pb2.GetExperimentRequest(include_metrics=True)
-
-
 def test_each_metric_has_a_point_an_epoch_and_the_command_is_text(outputs: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    first = min(outputs.glob("*/*/"))
-    events = EventAccumulator(str(first)).Reload()
-    assert [len(events.Scalars(f"{split}/loss")) for split in ("train", "val", "test")] == [2, 2, 1]
+    found = events(min(outputs.glob("*/*/")))
+    assert [len(found.Scalars(f"{split}/loss")) for split in ("train", "val", "test")] == [2, 2, 1]
     texts = {
-        name: events.Tensors(f"{name}/text_summary")[0].tensor_proto.string_val[0].decode()
+        name: found.Tensors(f"{name}/text_summary")[0].tensor_proto.string_val[0].decode()
         for name in ("command", "config")
     }
     assert texts["command"].startswith("    python train.py model=mlp trainer=cpu")
     assert "\n      dropout: 0.2\n" in texts["config"]
-    assert events.Scalars("train/lr")
+    assert found.Scalars("train/lr")
 
 
 @pytest.mark.parametrize("data", ["iris", "digits"])

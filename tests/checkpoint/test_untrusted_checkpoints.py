@@ -83,8 +83,10 @@ def test_arrays_are_in_a_file_beside_the_checkpoint(name: Any) -> None:
 @pytest.mark.parametrize("content", [[1], {sidecar.NAME: ""}])
 def test_arrays_of_a_checkpoint_that_is_none_are_kept(content: Any, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "last.ckpt")
-    (tmp_path / "last.replay-1.npz").write_bytes(b"")
+    arrays = tmp_path / "last.replay-1.npz"
+    arrays.write_bytes(b"")
     sidecar.remove_unused(tmp_path / "last.ckpt")
+    assert arrays.exists()
 
 
 def continued(tmp_path: Path, path: str) -> Any:

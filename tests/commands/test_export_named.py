@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-import pandas as pd
 import pytest
 import torch
-from small_runs import Terminal, run, table_words
+from small_runs import Terminal, pair_words, run, table_words
 
 from dlzoo.checkpoint import load as checkpoint
 from dlzoo.commands import cli, predict
@@ -26,21 +25,8 @@ from dlzoo.utils import checkpoint_files
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint of a siamese net with a named target that is called as an input."""
     folder = tmp_path_factory.mktemp("pairs")
-    rng = np.random.default_rng(0)
-    columns = {name: rng.normal(size=120).round(4) for name in "abcd"}
-    frame = pd.DataFrame(columns | {"gap": np.abs(columns["a"] - columns["c"]).round(4)})
-    frame.assign(side=np.where(frame["a"] > frame["c"], "left", "right")).to_csv(folder / "rows.csv", index=False)
-    return Path(
-        run(
-            folder,
-            "model=siamese",
-            "data=csv",
-            f"data.path={folder / 'rows.csv'}",
-            "data.inputs={one: [a, b], other: [c, d]}",
-            "data.target={distance: gap, other: side}",
-            "data.standardize=true",
-        )["checkpoints"]["best"]
-    )
+    words = [*pair_words(folder), "data.target={distance: gap, other: side}", "data.standardize=true"]
+    return Path(run(folder, *words)["checkpoints"]["best"])
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,10 @@ import csv
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small_runs import run
+from small_runs import pair_words, run
 
 from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import evaluate, predict
@@ -21,19 +20,8 @@ from dlzoo.commands.records import FormatName, render
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The checkpoint, and the file of its rows."""
     folder = tmp_path_factory.mktemp("pairs")
-    rng = np.random.default_rng(0)
-    columns = {name: rng.normal(size=120).round(4) for name in "abcd"}
-    frame = pd.DataFrame(columns | {"gap": np.abs(columns["a"] - columns["c"]).round(4)})
-    frame.assign(side=np.where(frame["a"] > frame["c"], "left", "right")).to_csv(folder / "rows.csv", index=False)
-    results = run(
-        folder,
-        "model=siamese",
-        "data=csv",
-        f"data.path={folder / 'rows.csv'}",
-        "data.inputs={one: [a, b], other: [c, d]}",
-        "data.target={distance: gap, nearer: side}",
-        "task.loss_weights={nearer: 0.5}",
-    )
+    words = [*pair_words(folder), "data.target={distance: gap, nearer: side}", "task.loss_weights={nearer: 0.5}"]
+    results = run(folder, *words)
     metrics = results["metrics"]
     distance = load_task(results["checkpoints"]["best"])[0].spec.target.by_name["distance"].values
     assert distance is not None

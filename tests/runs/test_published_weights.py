@@ -280,4 +280,5 @@ def test_every_published_net_of_timm_has_a_preprocessing_or_says_why() -> None:
         assert found.resize is not None
         crop = [size / ratio for size, ratio in zip(found.size, found.resize.resize_size or (), strict=True)]
         assert all(0 < share <= 1 for share in crop)
+    assert refused
     assert all("crop_mode=border" in message for message in refused)

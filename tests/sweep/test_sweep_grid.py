@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 from sweep_runs import QUICK, Train, start, sweep_folder
+from tensorboard import context
+from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
+from tiny_runs import board
 from waiting import wait_for
 
 from dlzoo.commands import best
@@ -59,20 +62,9 @@ def test_the_value_of_a_trial_is_the_best_of_its_epochs(grid: tuple[Path, str]) 
 
 
 def test_tensorboard_compares_all_runs_with_their_metrics(grid: tuple[Path, str]) -> None:
-    from tensorboard import context
-    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
-    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
-    from tensorboard.plugins import base_plugin
-    from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
-
-    folder = str(grid[0])
-    runs = EventMultiplexer()
-    runs.AddRunsFromDirectory(folder)
-    runs.Reload()
-    board = base_plugin.TBContext(data_provider=MultiplexerDataProvider(runs, folder), logdir=folder)
     request = api_pb2.ListSessionGroupsRequest(slice_size=10, allowed_statuses=[0, 1, 2, 3], include_metrics=True)
-    handler = list_session_groups.Handler(context.RequestContext(), backend_context.Context(board), "", request)
-    groups = handler.run().session_groups
+    found = backend_context.Context(board(grid[0]))
+    groups = list_session_groups.Handler(context.RequestContext(), found, "", request).run().session_groups
     chosen = {(g.hparams["optimizer"].string_value, g.hparams["optimizer.lr"].number_value) for g in groups}
     assert chosen == {("SGD", 1e-3), ("SGD", 1e-2), ("Adam", 1e-3), ("Adam", 1e-2)}
     for group in groups:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import Outcome
+from small_runs import Outcome, with_experiment
 
 Train = Callable[..., Outcome]
 FIRST = [
@@ -131,12 +131,9 @@ def test_the_same_command_changes_nothing(train: Train, tmp_path: Path) -> None:
 
 
 def test_a_run_of_a_config_dir_is_continued(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    configs = tmp_path / "configs" / "experiment"
-    configs.mkdir(parents=True)
-    (configs / "mine.yaml").write_text("# @package _global_\noptimizer: {lr: 0.005}\n")
+    *flags, chosen = with_experiment(tmp_path, "optimizer: {lr: 0.005}")
     folder = tmp_path / "run"
-    flags = ("--config-dir", str(tmp_path / "configs"))
-    assert train(*flags, *FIRST, "experiment=mine", f"hydra.run.dir={folder}").code == 0
+    assert train(*flags, *FIRST, chosen, f"hydra.run.dir={folder}").code == 0
     ckpt = f"ckpt={folder / 'checkpoints' / 'last.ckpt'}"
     outcome = train(*flags, ckpt, "trainer.max_epochs=3")
     assert (outcome.code, outcome.err) == (0, "")

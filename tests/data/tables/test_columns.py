@@ -70,7 +70,7 @@ def test_words_with_digits_are_categories(cells: list[object]) -> None:
         (spread(2, 4, "more"), r"numbers in 40 of 60 .*'more'.*data.categorical=\[a\]"),
         (spread("1,5", "2", "3,25"), r"contains '1,5': for decimal commas set data.decimal=','"),
         (spread("$5", "€6"), r"numbers of different units, such as '\$5', '€6'"),
-        (spread("12 kg", "7"), r"numbers in|different units, such as"),
+        (spread("12 kg", "7"), "different units, such as '7', '12 kg'"),
         ([f"{i} kg" for i in range(30)] + [f"{i} g" for i in range(30)], "different units, such as '0 kg', '0 g'"),
         (spread("37%", "0.4"), "different units, such as '0.4', '37%'"),
         (spread("2024-01-31", "2024-02-01"), r"contains dates such as '2024-01-31'.*data.drop=\[a\]"),
