@@ -301,7 +301,9 @@ def explain(error: Exception) -> str:
     if error.__cause__ is not None and not isinstance(error.__cause__, HydraException):
         lines += [line.strip() for line in f"{error.__cause__}".splitlines()[:1]]
     text = " ".join(lines[:3])
-    if unknown := re.search(r"Could not override '(\w+)[\w.]*'", text):
+    if unknown := re.search(r"Could not override '(\w+)([\w.]*)'", text):
+        if unknown[1] == "hydra":
+            return f"hydra{unknown[2]}: Hydra has no such setting, or not with this choice of its parts"
         return f"{unknown[1]}: unknown key; {nearest(unknown[1], {*NODES, *SETTINGS, *groups()})}"
     missing = getattr(error, "missing_cfg_file", None)
     options = getattr(error, "options", None)

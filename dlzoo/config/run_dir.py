@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from dlzoo.config import run_files
@@ -108,11 +107,6 @@ class RunFolder(Callback):
         self.acquire(folder)
         if self.lock is not None and OmegaConf.select(config, "callbacks.trial") is None:
             keep_config(folder)
-
-    def on_job_start(self, config: DictConfig, **_: object) -> None:
-        """For a run of a sweep, for which `on_run_start` is not called in this process."""
-        if self.lock is None and config.hydra.mode == RunMode.MULTIRUN:
-            self.acquire(Path(config.hydra.runtime.output_dir))
 
     def acquire(self, folder: Path) -> None:
         """Lock the folder, and check that writing to it does not change files elsewhere."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from multiprocessing.connection import Connection
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
-_sweep: Connection | None = None
-"""Connection to the sweep whose trial this process runs."""
+_send: Callable[[EpochReport], bool] | None = None
+"""Sends a report to the sweep whose trial this process runs, and returns the reply."""
 
 
 class EpochReport(NamedTuple):
@@ -22,6 +23,12 @@ class EpochReport(NamedTuple):
     """Of epochs and trials with the same value, the one with the lowest is best."""
     tie_break_metric: str = ""
 
+    @property
+    def problem(self) -> str:
+        """Why the trial fails: a metric that is not finite. Empty if there is none."""
+        measured = ((self.metric, self.value), (self.tie_break_metric, self.tie_break))
+        return next((f"{m} is {value} in epoch {self.epoch}" for m, value in measured if not math.isfinite(value)), "")
+
 
 class TrialEnd(NamedTuple):
     """The end of a trial. A failure that leaves the worker usable is a mistake in the trial's overrides."""
@@ -30,17 +37,16 @@ class TrialEnd(NamedTuple):
     """Why it failed; empty on success."""
     ends_worker: bool = False
     """Whether the worker process must exit too, because an error or other ranks may have left state behind."""
+    exit_code: int = 0
+    """Of the run."""
 
 
-def connect(sweep: Connection) -> None:
-    """Send all further reports to this sweep."""
-    global _sweep
-    _sweep = sweep
+def connect(send: Callable[[EpochReport], bool]) -> None:
+    """Send all further reports by this function, which returns whether the trial must stop."""
+    global _send
+    _send = send
 
 
 def report(epoch: EpochReport) -> bool:
     """Report an epoch to the sweep; True means that the trial must stop."""
-    if _sweep is None:
-        return False
-    _sweep.send(epoch)
-    return _sweep.recv()
+    return _send is not None and _send(epoch)

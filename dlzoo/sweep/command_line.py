@@ -18,9 +18,11 @@ from dlzoo.config import early_checks
 from dlzoo.config import overrides as config_overrides
 from dlzoo.config.allowlist import Trust
 from dlzoo.errors import UserError
-from dlzoo.sweep import settings
+from dlzoo.sweep import cluster, settings
 from dlzoo.sweep.settings import Settings
 from dlzoo.utils import type_checks
+
+LAUNCHER = "hydra/launcher"
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class CommandLine:
     """The config composed from the shared overrides, with Hydra's node."""
     is_quiet: bool = False
     """Whether only warnings and the results are printed."""
+    launcher: str | None = None
+    """What submits trials as jobs of a cluster, one of `cluster.LAUNCHERS`; None: worker processes run them."""
 
     @property
     def shared(self) -> list[str]:
@@ -78,34 +82,64 @@ def read(argv: Sequence[str]) -> CommandLine:
     others = [pair for pair in pairs if pair[0] not in sweep_overrides]
     if params := sweeper_params(flags, others):
         return read([*flags, *texts, *config.prepare(params)])
+    is_search = any(_key(override) == "sweep" for override in overrides)
+    launcher = _launcher(overrides, is_search=is_search)
     for override in overrides:
-        if _key(override) in ("hydra/launcher", "hydra/sweeper"):
-            raise UserError(
-                f"{_key(override)}: trials run in dlzoo's own worker processes: sweep.jobs=4 runs four at a time; to "
-                "use several machines, start the same search on each, with sweep.storage=<database URL> if they share "
-                "no folder; a grid can be submitted to SLURM: hydra/launcher=submitit_slurm"
-            )
         if _key(override) == "hydra.run.dir":
             raise UserError("hydra.run.dir is the folder of a single run: with -m, set hydra.sweep.dir=…")
         if _key(override) == "sweep" and override.is_sweep_override():
             raise UserError(
                 f"{override.input_line}: choose one method; to combine files, give a list: sweep=[hyperband,mlp_mnist]"
             )
-    is_search = any(_key(override) == "sweep" for override in overrides)
     parsed_settings = settings.read(sweep_overrides, flags)
     settings.check_files(parsed_settings, Trust.of(texts), config.known_keys(flags))
     given = {_key(override) for _, override in others}
     first = [text for text in parsed_settings.words if config_overrides.key_of(text) not in given]
-    fixed = [text for text, override in others if not override.is_sweep_override() and _key(override) != "quiet"]
+    own = [text for text, override in others if _is_of_the_sweep(override)]
+    fixed = [text for text, override in others if not override.is_sweep_override() and text not in own]
     shared = [*config.prepare(first), *fixed]
     swept = [override for _, override in others if override.is_sweep_override()]
-    own = [text for text, override in others if _key(override) == "quiet"]
     if any(override.is_sweep_override() for override in overrides if _key(override) == "quiet"):
         raise UserError("quiet is an option of the whole sweep: give it one value")
     base = compose([*shared, *own], flags)
     type_checks.check_value(base.quiet, bool, "quiet")
     early_checks.check(base, shared, reads_user_files=bool(config_overrides.extra_dirs(flags)))
-    return CommandLine(flags, shared, swept, parsed_settings, is_search, base, base.quiet)
+    return CommandLine(flags, shared, swept, parsed_settings, is_search, base, base.quiet, launcher)
+
+
+def _is_of_the_sweep(override: Override) -> bool:
+    """Whether it sets how the sweep prints, or how its trials are submitted, and nothing of a trial."""
+    return _key(override) in ("quiet", LAUNCHER) or _key(override).startswith("hydra.launcher.")
+
+
+def _launcher(overrides: Sequence[Override], *, is_search: bool) -> str | None:
+    """The launcher of a cluster that the command line chooses.
+
+    Raises:
+        UserError: it is another one or is not installed, or the sweep cannot use it.
+    """
+    chosen = [override for override in overrides if _key(override) in (LAUNCHER, "hydra/sweeper")]
+    if not chosen:
+        return None
+    key, name = _key(chosen[-1]), str(chosen[-1].value())
+    if key != LAUNCHER or name not in cluster.LAUNCHERS:
+        raise UserError(
+            f"{key}: trials run in dlzoo's own worker processes: sweep.jobs=4 runs four at a time; to "
+            "use several machines, start the same search on each, with sweep.storage=<database URL> if they share "
+            "no folder; a grid can be submitted to SLURM: hydra/launcher=submitit_slurm"
+        )
+    cluster.check_installed(name)
+    if is_search:
+        raise UserError(
+            f"{key}={name}: a search needs reports from its trials while they run; start the same search in several "
+            "SLURM jobs instead, or submit a grid: seed=0,1,2"
+        )
+    if any(_key(override) == "sweep.jobs" for override in overrides):
+        raise UserError(
+            f"sweep.jobs is the number of worker processes, of which {key}={name} has none: omit it; "
+            "hydra.launcher.array_parallelism=4 runs four jobs of SLURM at a time"
+        )
+    return name
 
 
 def sweeper_params(flags: Sequence[str], pairs: Sequence[tuple[str, Override]]) -> list[str]:

@@ -6,13 +6,16 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
+
+from omegaconf import OmegaConf
 
 from dlzoo.config import compose as config
 from dlzoo.config import run_files, stored_overrides
 from dlzoo.config.allowlist import Trust
 from dlzoo.config.overrides import is_given, key_of
 from dlzoo.errors import UserError
-from dlzoo.sweep import command_line, report, resume
+from dlzoo.sweep import cluster, command_line, report, resume
 from dlzoo.sweep import space as spaces
 from dlzoo.sweep.channel import EpochReport, TrialEnd
 from dlzoo.sweep.command_line import CommandLine
@@ -58,12 +61,25 @@ def grid_in(folder: Path, line: CommandLine, points: Sequence[Sequence[str]]) ->
         record = resume.record_in(folder, line, points)
     done = {trial.number for trial in record.trials}
     waiting = [(number, point) for number, point in enumerate(points) if number not in done]
-    num_workers = max(1, min(line.settings.jobs, len(waiting)))
-    with quietly(enabled=line.is_quiet), Pool(num_workers) as pool:
-        pool.run([grid_jobs(line, waiting, record, folder)] * num_workers)
+    jobs = grid_jobs(line, waiting, record, folder)
+    with quietly(enabled=line.is_quiet):
+        if line.launcher is not None:
+            cluster.run(jobs, executor_of(line, folder), resumes=line.base.resume == "auto")
+        else:
+            num_workers = max(1, min(line.settings.jobs, len(waiting)))
+            with Pool(num_workers) as pool:
+                pool.run([jobs] * num_workers)
     record.trials.sort(key=lambda trial: trial.number)
     report.finish(record, folder)
     return 2 if record.num_failed else 0
+
+
+def executor_of(line: CommandLine, folder: Path) -> cluster.Executor:
+    """What submits the trials of a grid as jobs of a cluster."""
+    assert line.launcher is not None
+    options = OmegaConf.to_container(line.base.hydra.launcher, resolve=True)
+    has_own_folder = is_given("hydra.launcher.submitit_folder", line.base.hydra.overrides.hydra)
+    return cluster.executor_of(line.launcher, cast("dict[str, object]", options), folder, has_own_folder=has_own_folder)
 
 
 def grid_jobs(

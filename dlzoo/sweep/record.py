@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import math
 import os
 import statistics
 import typing
@@ -83,10 +82,9 @@ class Trial:
     def add(self, report: EpochReport, mode: str) -> None:
         """Record a finished epoch; a metric that is not finite makes the trial fail."""
         self.epochs = report.epoch
-        for name, value in ((report.metric, report.value), (report.tie_break_metric, report.tie_break)):
-            if not math.isfinite(value):
-                self.state, self.reason = "failed", f"{name} is {value} in epoch {report.epoch}"
-                return
+        if report.problem:
+            self.state, self.reason = "failed", report.problem
+            return
         sign = 1 if mode == "min" else -1
         reached = (sign * report.value, report.tie_break)
         if self.value is None or reached < (sign * self.value, self.tie_break or 0.0):

@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from dlzoo.sweep import channel
-from dlzoo.sweep.channel import TrialEnd
+from dlzoo.sweep.channel import EpochReport, TrialEnd
 
 
 def serve(sweep: Connection, num_threads: int | None = None) -> None:
@@ -30,7 +30,12 @@ def serve(sweep: Connection, num_threads: int | None = None) -> None:
     Args:
         num_threads: of PyTorch, unless the environment sets them; None leaves them to it.
     """
-    channel.connect(sweep)
+
+    def ask(epoch: EpochReport) -> bool:
+        sweep.send(epoch)
+        return sweep.recv()
+
+    channel.connect(ask)
     if num_threads is not None:
         os.environ.setdefault("OMP_NUM_THREADS", f"{num_threads}")  # torch is imported with the first trial
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep handles Ctrl-C
@@ -56,13 +61,13 @@ def run(overrides: Sequence[str], folder: Path) -> TrialEnd:
         try:
             launch.main()
         except SystemExit as exit_:
-            code = exit_.code
+            code = exit_.code if isinstance(exit_.code, int) else 1
         except BaseException as error:
             traceback.print_exc()
-            return TrialEnd(" ".join(f"{type(error).__name__}: {error}".split())[:300], True)
+            return TrialEnd(" ".join(f"{type(error).__name__}: {error}".split())[:300], True, 1)
     had_ranks = os.environ.get("MASTER_PORT") != port  # Lightning launches ranks only once per process
     reason = " ".join(launch.REPORTED_ERRORS[-1].split()) if launch.REPORTED_ERRORS else f"exit code {code}"
-    return TrialEnd("" if code == 0 else reason, had_ranks)
+    return TrialEnd("" if code == 0 else reason, had_ranks, code)
 
 
 def _exit_with_parent() -> None:

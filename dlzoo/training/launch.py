@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
-from hydra.types import RunMode, TaskFunction
+from hydra.types import TaskFunction
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -136,11 +136,10 @@ def _hydra_main(job: TaskFunction) -> None:
 
 
 class _Job:
-    """What Hydra calls; a grid's launcher may send it to other machines, so it then contains no checkpoint."""
+    """What Hydra calls."""
 
     def __init__(self, resumption: Resumption) -> None:
-        self.is_grid = bool({"-m", "--multirun"} & {*sys.argv})
-        self.stored = None if self.is_grid else resumption.stored
+        self.stored = resumption.stored
         self.stopped: Exception | None = None
         """What ended the run and is no error of it, a signal or a closed pipe: Hydra would announce it as one."""
 
@@ -148,7 +147,7 @@ class _Job:
         try:
             job(cfg, self.stored)
         except Exception as error:
-            if self.is_grid or not (hasattr(error, "signum") or isinstance(error, BrokenPipeError)):
+            if not (hasattr(error, "signum") or isinstance(error, BrokenPipeError)):
                 raise
             self.stopped = error
 
@@ -173,8 +172,6 @@ def job(cfg: DictConfig, stored: StoredCheckpoint | None = None) -> None:
         if not isinstance(cause, (UserError, OmegaConfBaseException, *MISTAKES)):
             raise
         _report_error(str(cause))
-        if hydra_cfg.mode == RunMode.MULTIRUN:
-            raise  # one of the runs that Hydra has launched: it reports the error to the command that launched them
         from dlzoo.utils import locks
 
         if ranks.rank() == 0:

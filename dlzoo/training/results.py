@@ -113,6 +113,15 @@ def read(folder: Path) -> RunResults:
     return cast(RunResults, content)  # checked above
 
 
+def are_complete(results: RunResults) -> bool:
+    """Whether these are all the results of a run that has finished."""
+    return (
+        results.get("status") == "finished"
+        and "fit" in results.get("seconds", {})
+        and {"epochs", "metrics"} <= {*results}
+    )
+
+
 def check(content: Mapping[str, object], path: Path, prefix: str = "") -> None:
     """`UserError` for the first known key, named behind ``prefix``, whose value is not what a run writes."""
     for key in TEXTS:

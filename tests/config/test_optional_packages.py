@@ -40,7 +40,8 @@ def imported_packages() -> set[str]:
 def test_every_import_is_declared() -> None:
     declared = {distribution(requirement) for requirement in PROJECT["dependencies"]}
     of_package = metadata.packages_distributions()
-    for package in imported_packages() - {*extras.EXTRAS, *COME_WITH_OTHERS}:
+    optional = {package.partition(".")[0] for package in extras.EXTRAS}
+    for package in imported_packages() - optional - {*COME_WITH_OTHERS}:
         assert declared & {name.lower().replace("_", "-") for name in of_package[package]}, package
 
 
@@ -61,6 +62,7 @@ def test_missing_packages_are_named_before_torch_is_imported(tmp_path: Path) -> 
         ["experiment=dqn_lunarlander"],
         ["model=dqn", "data=gym", "data.id=ALE/Breakout-v5"],
         ["-m", "sweep=[tpe,mlp_mnist]"],
+        ["-m", "hydra/launcher=submitit_slurm", "seed=0,1"],
     ]
     program = f"""
 import sys
@@ -81,6 +83,8 @@ print({{'torch', 'lightning', 'torchvision'}} & {{*sys.modules}})
         "error: data.id=LunarLander-v3 needs the package Box2D, which is not installed: pip install 'dlzoo[box2d]'",
         "error: data.id=ALE/Breakout-v5 needs the package ale-py, which is not installed: pip install 'dlzoo[atari]'",
         "error: a search needs the package optuna, which is not installed: pip install 'dlzoo[sweep]'",
+        "error: hydra/launcher=submitit_slurm needs the package submitit, which is not installed: "
+        "pip install 'dlzoo[slurm]'",
     ]
 
 

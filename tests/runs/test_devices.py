@@ -21,7 +21,6 @@ from rank_runs import QUICK, finish_ranks, start_ranks
 from small_runs import Outcome
 from waiting import wait_for
 
-from dlzoo import sweep as sweeps
 from dlzoo.distributed import launch as ranks
 from dlzoo.errors import UserError
 from dlzoo.sweep import record as records
@@ -112,19 +111,6 @@ def test_a_search_over_runs_of_several_processes_is_one_search(tmp_path: Path) -
     trials = records.read(sweep_runs.sweep_folder(tmp_path)).trials
     assert [t.state for t in trials] == ["complete"]
     assert json.loads((Path(trials[0].folder) / "results.json").read_text())["device"] == "2 x cpu"
-
-
-@reliability
-def test_a_grid_is_sent_off_by_hydras_launcher(tmp_path: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    words = ("hydra/launcher=submitit_local", *sweep_runs.QUICK, "net.activation=relu,relo")
-    process = sweep_runs.start(tmp_path, *words)
-    _, err = process.communicate(timeout=240)
-    assert process.returncode == 2
-    assert "error: net.activation=relo" in err
-    assert "Traceback" not in err
-    (done,) = tmp_path.glob("multirun/*/*/0-mlp-digits-seed0/results.json")
-    assert json.loads(done.read_text())["status"] == "finished"
 
 
 # Stopping and going on
@@ -345,14 +331,3 @@ def test_mistakes(words: tuple[str, ...], message: str, train: Train) -> None:
         pytest.skip("there is a GPU")
     done = train(*words, "logger=none", "callbacks=none")
     assert (done.code, message in done.err, done.err.count("\n")) == (2, True, 1), done.err
-
-
-def test_what_cannot_be_sent_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ["-m", "hydra/launcher=submitit_slurm", "seed=0,1"]
-    monkeypatch.setattr("dlzoo.utils.extras.is_installed", lambda package: True)
-    assert not sweeps.is_requested(words)  # Hydra runs it
-    with pytest.raises(UserError, match="a search needs reports from its trials while they run"):
-        sweeps.is_requested([*words, "sweep=tpe"])
-    monkeypatch.setattr("dlzoo.utils.extras.is_installed", lambda package: package == "submitit")
-    with pytest.raises(UserError, match=r"needs the package hydra-submitit-launcher.*pip install 'dlzoo\[slurm\]'"):
-        sweeps.is_requested(words)
