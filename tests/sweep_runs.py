@@ -93,9 +93,9 @@ def run_trials_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "_redirect_output", redirected)
 
 
-def open_study(folder: Path, method: str) -> Search:
+def open_study(folder: Path, method: str, *words: str) -> Search:
     """A search for one number, in this process: its trials are claimed and ended by the test."""
-    parsed = settings.read([f"sweep={method}", "sweep.trials=20"])
+    parsed = settings.read([f"sweep={method}", "sweep.trials=20", *words])
     return Search(parsed, space.from_yaml({"x": {"low": 0.0, "high": 1.0}}), "val/loss", "study", folder, 10)
 
 

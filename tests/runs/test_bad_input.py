@@ -1,6 +1,6 @@
 """What a user can feed to a run: each fault gives one line that names it, or a run; never a traceback.
 
-    DLZOO_WRITE_RESULTS=1 pytest tests/runs/test_bad_input.py
+    DLZOO_WRITE_RESULTS=1 pytest -m 'slow or not slow' tests/runs/test_bad_input.py
 
 also writes the faults with their outcomes to results/reliability/input.json.
 """
@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 import reliability_tables
-from bad_input import FAULTS, TRAINS
+from bad_input import FAULTS, PATHS, TRAINS
 from small_runs import Outcome
 
+ALIKE = [*PATHS][1:]
+"""Faults whose path another takes too."""
 SMOKE = ("trainer=smoke", "trainer.accelerator=cpu", "callbacks=none", "logger=none")
 
 
@@ -30,7 +32,7 @@ def outcomes() -> Iterator[dict[str, str]]:
         reliability_tables.write(
             __file__,
             "input",
-            select="",
+            select="-m 'slow or not slow' ",
             title="Bad input",
             columns=["fault", "outcome"],
             rows=[[name, found[name]] for name in FAULTS],
@@ -39,7 +41,9 @@ def outcomes() -> Iterator[dict[str, str]]:
         )
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in FAULTS]
+)
 def test_a_fault(name: str, train: Callable[..., Outcome], tmp_path: Path, outcomes: dict[str, str]) -> None:
     folder = tmp_path / "input"
     folder.mkdir()

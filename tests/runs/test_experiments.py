@@ -100,7 +100,7 @@ def test_a_perceptron_learns_what_is_separable(gate: str, learns: bool, train: C
     assert ("100.00% >= 100.00% met" in " ".join(done.out.split())) == learns, done.out
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
 def test_the_perceptron_knows_both_flowers_of_the_course(
     seed: int, train: Callable[..., Outcome], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -123,6 +123,7 @@ def test_failing_trials_do_not_stop_the_sweep(tmp_path: Path) -> None:
     assert "Traceback" in (Path(trials["raise", "relu"].folder) / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_killed_grid_resumes_where_it_stopped(tmp_path: Path) -> None:
     overrides = (*QUICK, "optimizer.lr=1e-3,1e-2", "trainer.max_epochs=40", "resume=auto")
     process = start(tmp_path, *overrides)
@@ -155,6 +156,7 @@ def test_a_non_finite_loss_fails_the_trial(train: Train, tmp_path: Path) -> None
     assert lost.reason in done.err
 
 
+@pytest.mark.slow
 def test_other_ranks_do_not_start_the_sweep_again(tmp_path: Path) -> None:
     ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=1")
     process = start(tmp_path, *QUICK, *ddp, "seed=0,1")
@@ -181,6 +183,7 @@ def test_names_in_a_stored_record_are_shown_as_text(name: str, tmp_path: Path, c
 def test_the_table_fits_the_terminal(width: int, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     """What has no space is left out, not wrapped; the test metric that trials are compared by comes first."""
     monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("dlzoo.sweep.plots.draw", lambda *_: None)
     metrics = {"test/loss": 0.1, "test/accuracy": 0.9} | {f"test/auxiliary/metric_{i}": 0.5 for i in range(3)}
     words = [f"model=mlp optimizer.lr={i} net.hidden=[300,100]".split() for i in range(3)]
     trials = [Trial(i, words[i], {"lr": i}, state="complete", value=0.9, metrics=metrics) for i in range(3)]

@@ -39,6 +39,7 @@ def test_a_grid(train: Train, tmp_path: Path) -> None:
     assert "all runs" in done.out
 
 
+@pytest.mark.slow
 def test_a_search(train: Train, tmp_path: Path) -> None:
     words = ["-m", "sweep=random", "sweep.jobs=2", "sweep.trials=3", "sweep.winner=none", "sweep.metric=val/accuracy"]
     done = train(*words, *QUICK, "optimizer.lr=interval(1e-4,1e-1)")

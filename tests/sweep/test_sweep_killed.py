@@ -128,6 +128,11 @@ def test_searches_prune_and_complete_trials(tmp_path: Path) -> None:
     assert {*states} == {"complete", "pruned"}
 
 
+def test_the_epochs_of_a_search_can_be_limited(tmp_path: Path) -> None:
+    epochs = [trial[5] for trial in undisturbed(tmp_path, "epochs")]
+    assert epochs == [NUM_EPOCHS] * 5 + [50 - 5 * NUM_EPOCHS]
+
+
 class RecordingRunner:
     """Stands in for the worker process and records the overrides."""
 

@@ -16,7 +16,7 @@ from dlzoo.sweep.runner import Runner
 from dlzoo.utils import checkpoint_files
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_an_interrupted_search_resumes(how: signal.Signals, tmp_path: Path) -> None:
     overrides = (*SEARCH, "sweep.trials=3", "trainer.max_epochs=40", "sweep.winner=none")
     process = start(tmp_path, *overrides)
@@ -71,6 +71,7 @@ def test_ctrl_c_is_not_lost_in_a_destructor(tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_study(tmp_path: Path) -> None:
     overrides = (*SEARCH, "sweep.trials=5", "net.dropout=0.1,0.2", "trainer.max_epochs=6")
     both = [start(tmp_path, *overrides) for _ in range(2)]
@@ -127,15 +128,6 @@ def test_bad_trials_are_pruned_and_only_the_winner_is_tested(train: Train, tmp_p
     assert sum(stored["dlzoo"]["spec"]["target"]["counts"]) == 1438, "digits has 1438 rows for training and validation"
 
 
-@pytest.mark.usefixtures("trials_here")
-def test_the_epochs_of_a_search_can_be_limited(train: Train, tmp_path: Path) -> None:
-    done = train("-m", *SEARCH, "sweep.epochs=5", "trainer.max_epochs=3", "sweep.winner=none")
-    assert done.code == 0, done.err
-    record = records.read(sweep_folder(tmp_path))
-    assert [t.epochs for t in record.trials] == [3, 2]
-    assert record.num_epochs == 5
-
-
 @pytest.mark.parametrize("method", ["tpe", "bayes"])
 def test_every_method_learns_from_its_trials(method: str, tmp_path: Path) -> None:
     """After ten random trials the values differ from those of a random search."""
@@ -162,17 +154,6 @@ def test_a_random_trial_depends_on_its_number_alone(tmp_path: Path) -> None:
     other.tell(trial)
     assert open_study(tmp_path / "other", "random").claim().words == first[1]
     assert len(set(map(tuple, first))) == 3
-
-
-@pytest.mark.usefixtures("trials_here")
-def test_sqlite_storage_and_a_name_in_use(train: Train, tmp_path: Path) -> None:
-    overrides = (*SEARCH, "sweep.trials=1", f"sweep.storage=sqlite:///{tmp_path / 'study.db'}", "sweep.name=mine")
-    done = train("-m", *overrides, "sweep.winner=none")
-    assert done.code == 0, done.err
-    assert (tmp_path / "study.db").is_file()
-    done = train("-m", *overrides, "sweep=tpe")
-    assert done.code == 2
-    assert "sweep.name=mine" in done.err
 
 
 @pytest.mark.usefixtures("trials_here")

@@ -126,6 +126,14 @@ def test_a_journal_that_is_none_is_a_user_error(text: str | None, tmp_path: Path
         open_study(tmp_path, "random")
 
 
+def test_a_database_and_a_name_in_use(tmp_path: Path) -> None:
+    storage = f"sweep.storage=sqlite:///{tmp_path / 'study.db'}"
+    open_study(tmp_path, "random", storage)
+    assert (tmp_path / "study.db").is_file()
+    with pytest.raises(UserError, match=r"sweep\.name=study: the study of this name searches something else"):
+        open_study(tmp_path, "tpe", storage)
+
+
 def test_a_study_with_another_name_is_copied_before_it_is_written(tmp_path: Path) -> None:
     (tmp_path / "sweep").mkdir()
     (tmp_path / "victim.txt").write_text("mine\n")
