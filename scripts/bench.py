@@ -32,7 +32,6 @@ import dataclasses
 import json
 import multiprocessing
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -50,8 +49,9 @@ from dlzoo.commands import cli
 from dlzoo.config import compose as config
 from dlzoo.errors import UserError, nearest
 from dlzoo.utils import files as paths
-from scripts import bench_runs
+from scripts import bench_report, bench_runs
 from scripts.bench_data import mnist_folder, write_hours, write_reviews
+from scripts.bench_report import Row
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAIN = ["optimizer.fused=null"]
@@ -99,25 +99,6 @@ class Options:
     out: str = "bench.json"
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of the table. ``value`` is ours / bare (unit x) or ours - bare, and is compared with ``target``."""
-
-    name: str
-    part: str
-    ours: float
-    bare: float
-    unit: str
-    value: float
-    value_unit: str
-    cpu_value: float | None = None
-    target: float | None = None
-
-    @property
-    def met(self) -> bool | None:
-        return None if self.target is None else self.value <= self.target
-
-
 def main(argv: Sequence[str]) -> None:
     what = [arg for arg in argv if "=" not in arg] or MEASUREMENTS
     options, _ = cli.parse(Options, [arg for arg in argv if "=" in arg])
@@ -129,8 +110,8 @@ def main(argv: Sequence[str]) -> None:
     out = paths.writable(options.out, "out")
     with mnist_folder() as (data_dir, data):
         rows = [row for name in what for row in measure(name, options.repeats, data_dir)]
-    environment = {**environment_info(), "data": data, "repeats": options.repeats}
-    show(rows, environment)
+    environment = {**bench_report.environment_info(), "data": data, "repeats": options.repeats}
+    bench_report.show(rows, environment)
     report = {**environment, "rows": [{**dataclasses.asdict(row), "met": row.met} for row in rows]}
     paths.write(out, (json.dumps(report, indent=2) + "\n").encode())
 
@@ -349,60 +330,6 @@ def pictures(data_dir: Path) -> list[Row]:
 
 
 WHOLE_RUNS = {"features": features, "fast": fast, "pictures": pictures}
-
-# Report
-
-
-def environment_info() -> dict[str, Any]:
-    import torch
-
-    from dlzoo.training import results
-
-    return {
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
-        "threads": torch.get_num_threads(),
-        "versions": results.versions(),
-        "commit": results.commit(),
-    }
-
-
-def processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def show(rows: Sequence[Row], environment: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("", "", "ours", "bare", "compared", "CPU time", "target", ""):
-        table.add_column(heading, justify="right" if heading else "left")
-    for row in rows:
-        sides = (f"{side:.0f} MB" if row.unit == "MB" else f"{side:.2f} {row.unit}" for side in (row.ours, row.bare))
-        ratios = (with_unit(value, row.value_unit) for value in (row.value, row.cpu_value))
-        target = "" if row.target is None else f"<= {with_unit(row.target, row.value_unit)}"
-        mark = {True: "[green]met[/green]", False: "[red]missed[/red]", None: ""}[row.met]
-        table.add_row(row.name, row.part, *sides, *ratios, target, mark)
-    machine = environment["machine"]
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(table)
-    console.print(
-        f"[dim]{machine['processor']}, {machine['cores']} cores (load {machine['load']:.1f}), "
-        f"{environment['threads']} threads, torch {environment['versions']['torch']}, commit {environment['commit']}, "
-        f"{environment['data']}, repeats={environment['repeats']}[/dim]"
-    )
-
-
-def with_unit(value: float | None, unit: str) -> str:
-    """A ratio as 1.23x, a difference with its sign and unit."""
-    if value is None:
-        return ""
-    return f"{value:.2f}x" if unit == "x" else f"{value:+.0f} MB" if unit == "MB" else f"{value:+.2f} {unit}"
-
 
 if __name__ == "__main__":
     cli.execute(main, __doc__)

@@ -33,7 +33,8 @@ from dlzoo.commands import cli
 from dlzoo.config import compose as config
 from dlzoo.errors import UserError
 from dlzoo.utils import files as paths
-from scripts.bench import ROOT, environment_info, worker
+from scripts.bench import ROOT, worker
+from scripts.bench_report import environment_info
 
 STEPS = 2048
 EXPERIMENT = ["experiment=dqn_cartpole", "trainer=cpu"]

@@ -23,7 +23,7 @@ from dlzoo.config import overrides
 from dlzoo.errors import UserError
 from dlzoo.sweep import record as records
 from dlzoo.training import results
-from scripts.reproduce import cpu_name
+from scripts.machine import cpu_name
 from scripts.results_table import write_table
 
 NUM_PER_CLASS = 1000

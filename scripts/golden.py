@@ -17,7 +17,6 @@ import hashlib
 import io
 import json
 import math
-import platform
 import sys
 import time
 import warnings
@@ -29,6 +28,7 @@ from unittest import mock
 from dlzoo.commands import cli
 from dlzoo.config import compose as config
 from dlzoo.errors import UserError
+from scripts.machine import cpu_name
 
 COMMON = "trainer=cpu deterministic=true logger=none callbacks=[checkpoint,history]"
 RL = "data.steps_per_epoch=300 data.val_episodes=2 data.test_episodes=2"
@@ -193,14 +193,9 @@ def platform_of_run() -> dict[str, str]:
     """What must match for results to be bitwise identical."""
     import torch
 
-    try:
-        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        cpuinfo = ""
-    models = [line.partition(":")[2].strip() for line in cpuinfo.splitlines() if line.startswith("model name")]
     return {
         "torch": torch.__version__,
-        "processor": models[0] if models else platform.processor(),
+        "processor": cpu_name(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
     }
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from dlzoo.training import results
 from dlzoo.training.resume import status
 from dlzoo.utils.formatting import format_metric, is_fraction
 from scripts import checkout, claims
+from scripts.machine import cpu_name
 from scripts.results_table import STORED_KEYS, cells_of, check_run, is_marked, key_of, load, save, write_table
 
 IRRELEVANT_KEYS = {
@@ -297,16 +297,6 @@ def launch(name: str, overrides: Sequence[str], run_dir: Path, source: Path) -> 
     if done.returncode == 2 and errors:
         return errors[-1], False
     return (lines[-1] if lines else f"exit code {done.returncode}"), True
-
-
-def cpu_name() -> str:
-    """The processor's name according to the kernel, if available."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ def load_script() -> ModuleType:
 
 bench = load_script()
 bench_data = importlib.import_module("scripts.bench_data")
+bench_runs = importlib.import_module("scripts.bench_runs")
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +173,24 @@ def test_the_report(noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     table = capsys.readouterr().out
     assert "missed" in table
     assert "+200 MB" in table
+
+
+def test_the_start_is_timed_up_to_the_first_step(tmp_path: Path) -> None:
+    before = time.time()
+    stepped, cpu = bench_runs.last_line(bench_runs.first_step, "data=gates", f"output_dir='{tmp_path}'")
+    assert before < stepped < time.time()
+    assert cpu > 0
+
+
+def test_drawing_is_timed(
+    noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
+    words = [*bench.VAE, *few, "trainer.max_epochs=1", "data.eval_batch_size=128", f"data_dir='{noise}'"]
+    monkeypatch.setattr(sys, "argv", ["", str(tmp_path), *words])
+    bench_runs.time_drawing()
+    whole, drawing = map(float, capsys.readouterr().out.splitlines()[-1].split())
+    assert 0 < drawing < whole
 
 
 def test_without_mnist_the_pictures_are_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
