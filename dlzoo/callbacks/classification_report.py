@@ -9,6 +9,7 @@ from torch import Tensor
 from dlzoo.callbacks.base import Report, Step
 from dlzoo.callbacks.sinks import publish, run_folder, tensorboard
 from dlzoo.errors import visible
+from dlzoo.metrics.examples import class_labels
 from dlzoo.specs.batch import part_of
 from dlzoo.specs.targets import Classes
 from dlzoo.tasks.base import Task
@@ -39,8 +40,7 @@ class ClassificationReport(Report):
     def collect(self, trainer: pl.Trainer, task: Task, step: Step) -> None:
         for name, counts in self.counts.items():
             output, target = (part_of(step.outputs[key], name) for key in ("output", "target"))
-            labels = target.argmax(1) if target.ndim == 2 else target
-            counts += torch.bincount(labels * output.shape[1] + output.argmax(1), minlength=len(counts))
+            counts += torch.bincount(class_labels(target) * output.shape[1] + output.argmax(1), minlength=len(counts))
 
     def gather(self, trainer: pl.Trainer, task: Task) -> None:
         self.counts = {name: trainer.strategy.reduce(counts, reduce_op="sum") for name, counts in self.counts.items()}

@@ -13,7 +13,7 @@ from dlzoo.callbacks import sample_animation
 from dlzoo.callbacks.base import Report, Step, eval_mode
 from dlzoo.callbacks.sinks import publish, publish_embedding, publish_pixels, tensorboard
 from dlzoo.distributed.noise import GeneratorNoise
-from dlzoo.metrics.examples import BalancedSample
+from dlzoo.metrics.examples import BalancedSample, class_labels
 from dlzoo.tasks.base import Task
 from dlzoo.tasks.interfaces import Encoding, Generating
 from dlzoo.visualization import image_grid as tiles
@@ -84,7 +84,7 @@ class LatentReport(Report):
         names = () if classes is None else classes.names
         publish(trainer, "latent_space", latent_plots.latent_space(latents, labels, names))
         if tensorboard(trainer):
-            values = labels.argmax(1) if labels.ndim == 2 and names else labels.squeeze(-1)
+            values = class_labels(labels) if names else latent_plots.first_values(labels)
             texts = [names[k] for k in values.tolist()] if names else [f"{v:.4g}" for v in values.tolist()]
             some = slice(1024)  # a larger sprite is slow to draw and to load
             publish_embedding(trainer, "codes", latents[some].float().flatten(1), texts[some], x[some])
@@ -110,7 +110,7 @@ def interpolation(task: Encoding, x: Tensor, labels: Tensor, *, num_rows: int = 
 
 def pairs(labels: Tensor, max_pairs: int) -> tuple[Tensor, Tensor]:
     """Row indices of the first images, and for each of the next image of another class."""
-    classes = labels.argmax(1) if labels.ndim == 2 else labels
+    classes = class_labels(labels)
     starts, ends = [], []
     for i in range(min(max_pairs, len(classes) - 1)):
         others = (classes[i + 1 :] != classes[i]).nonzero()
@@ -155,8 +155,8 @@ def worst_reconstructions(task: Encoding, worst: Encoded) -> Figure:
     )
     classes = task.spec.target.classes
     if classes is not None:
-        label_ids = labels.argmax(1) if labels.ndim == 2 else labels
-        titles = [f"{classes.names[k]}\t{e:.4g}" for k, e in zip(label_ids.tolist(), errors.tolist(), strict=True)]
+        ids = class_labels(labels).tolist()
+        titles = [f"{classes.names[k]}\t{e:.4g}" for k, e in zip(ids, errors.tolist(), strict=True)]
     else:
         titles = [f"{e:.4g}" for e in errors.tolist()]
     heading = "worst test images: input, reconstruction, class and error"

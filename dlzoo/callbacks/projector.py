@@ -8,7 +8,7 @@ from torch import Tensor
 from dlzoo.callbacks.base import Report, Step
 from dlzoo.callbacks.sinks import publish_embedding, tensorboard
 from dlzoo.inference.features import Penultimate
-from dlzoo.metrics.examples import BalancedSample
+from dlzoo.metrics.examples import BalancedSample, class_labels
 from dlzoo.specs.batch import first_tensor
 from dlzoo.tasks.base import Task
 
@@ -64,7 +64,6 @@ class Projector(Report):
         self.sample = BalancedSample(self.num_rows)
         rows = features.isfinite().all(1).nonzero()[:, 0][: max(MAX_VALUES // features.shape[1], 1)]
         if len(rows):
-            labels = target.argmax(1) if target.ndim == 2 else target
-            names = [classes.names[k] for k in labels[rows].tolist()]
+            names = [classes.names[k] for k in class_labels(target)[rows].tolist()]
             shown = images[0][rows] if images else None
             publish_embedding(trainer, "last_hidden_layer", features[rows], names, shown)

@@ -112,7 +112,8 @@ def worst(examples: Examples, max_examples: int) -> Examples:
 
 
 def mistakes_heading(num: int) -> str:
-    """
+    """What a figure of this many mistakes is headed.
+
     >>> mistakes_heading(1), mistakes_heading(12)
     ('the only mistake', 'the 12 most confident mistakes')
     """

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlzoo.metrics.examples import class_labels
 from dlzoo.visualization.curves import curve, whole_epochs
 from dlzoo.visualization.layout import (
     FAINT,
@@ -49,7 +50,6 @@ def map_of(
     Args:
         axes: their labels; None: the axes mean nothing, as those of t-SNE.
     """
-
     fig = new_figure(7.6, 6.0, layout="constrained")
     ax = fig.add_subplot()
     style(ax, title=title, x=axes[0] if axes else "", y=axes[1] if axes else "")
@@ -57,12 +57,11 @@ def map_of(
         ax.tick_params(length=0, labelbottom=False, labelleft=False)
     shown: dict[str, Any] = {"s": 9, "linewidths": 0, "alpha": 0.75}
     if not names:
-        values = labels.flatten(1)[:, 0] if labels.ndim > 1 else labels
         across, down = points.T.numpy()
-        scatter = ax.scatter(across, down, c=values.cpu().numpy(), cmap="viridis", **shown)
+        scatter = ax.scatter(across, down, c=first_values(labels).cpu().numpy(), cmap="viridis", **shown)
         fig.colorbar(scatter, ax=ax, pad=0.02)
         return fig
-    classes = (labels.argmax(1) if labels.ndim == 2 else labels).cpu()
+    classes = class_labels(labels).cpu()
     for k, (name, colour) in enumerate(zip(names, class_colours(len(names)), strict=True)):
         ax.scatter(*points[classes == k].T.numpy(), color=[colour], label=legend_text(shorten(name, 24)), **shown)
     if len(names) <= 40:
@@ -70,6 +69,11 @@ def map_of(
             loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8.5, labelcolor=INK, frameon=False, markerscale=2
         )
     return fig
+
+
+def first_values(labels: Tensor) -> Tensor:
+    """(N,) values as they are, or the first ones of (N, K)."""
+    return labels.flatten(1)[:, 0] if labels.ndim > 1 else labels
 
 
 def planar(latents: Tensor) -> tuple[Tensor, tuple[str, str]]:
@@ -123,10 +127,8 @@ def adversaries(rows: Sequence[Mapping[str, float]], *, heading: str = "") -> Fi
         (scores, "d_fake", "D(G(z)), generated", VAL),
     ):
         epochs, values = curve(rows, f"train/{key}")
-        num_colours = len(epochs) <= 30
-        ax.plot(
-            epochs, values, color=colour, label=label, linewidth=1.8, marker="o" if num_colours else "", markersize=3.5
-        )
+        marker = "o" if len(epochs) <= 30 else ""
+        ax.plot(epochs, values, color=colour, label=label, linewidth=1.8, marker=marker, markersize=3.5)
     for ax in (losses, scores):
         if rows:
             whole_epochs(ax, [float(row["epoch"]) for row in rows])

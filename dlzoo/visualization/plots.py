@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dlzoo.metrics.examples import class_labels
 from dlzoo.utils import files
 from dlzoo.visualization.layout import (
     DPI,
@@ -162,7 +163,7 @@ def predictions(
         names: the K classes.
         with_probability: the logits are those of probabilities, to be shown.
     """
-    right = (targets.argmax(1) if targets.ndim == 2 else targets).tolist()
+    right = class_labels(targets).tolist()
     confidence, predicted = (t.tolist() for t in outputs.detach().float().softmax(1).max(1))
     wrong = [g != r for g, r in zip(predicted, right, strict=True)]
     titles = [
