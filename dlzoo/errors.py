@@ -98,6 +98,16 @@ def one_line(error: BaseException | str, most: int = 1000) -> str:
     return text if len(text) <= most else f"{text[: most * 2 // 3]} … {text[-most // 3 :]}"
 
 
+def first_line(error: BaseException, most: int = 200) -> str:
+    """The first line of a message, cut to a length; the name of the error's type if it has no message.
+
+    >>> first_line(ValueError("no such shape\\nat line 3")), first_line(KeyboardInterrupt())
+    ('no such shape', 'KeyboardInterrupt')
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0][:most] if lines else type(error).__name__
+
+
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """The end of an error message: the closest allowed name, or all of them if none is close.
 

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from dlzoo.callbacks.base import Report
 from dlzoo.callbacks.sinks import tensorboard
+from dlzoo.errors import first_line
 from dlzoo.specs.batch import first_tensor
 from dlzoo.tasks.base import Task
 
@@ -38,8 +39,7 @@ class ModelGraph(Report):
                 warnings.simplefilter("ignore")
                 writer.add_graph(net, x, use_strict_trace=False)  # strictly, it may not return a dict
         except Exception as error:  # tracing runs arbitrary code of the net
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            print(f"no graph for TensorBoard: {type(net).__name__} cannot be traced ({reason})")
+            print(f"no graph for TensorBoard: {type(net).__name__} cannot be traced ({first_line(error)})")
         finally:
             for module, training in modes.items():  # add_graph would also switch frozen parts to training mode
                 module.training = training

@@ -22,11 +22,11 @@ from dlzoo.config.instantiate import build_net
 from dlzoo.config.introspection import check_arguments, check_number, locate
 from dlzoo.config.locations import LOCATION_KEYS, refusal_reason
 from dlzoo.config.stored_overrides import check_no_references
-from dlzoo.errors import UserError, short
+from dlzoo.errors import UserError, first_line, short
 from dlzoo.specs.base import Spec
 from dlzoo.specs.plain import spec_from_plain
 from dlzoo.tasks.base import Task
-from dlzoo.utils.checkpoint_files import first_line, manifest_in, read
+from dlzoo.utils.checkpoint_files import manifest_in, read
 from dlzoo.utils.files import is_file_name
 from dlzoo.utils.state_checks import mapping
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -23,14 +22,11 @@ class Penultimate:
         self.features: Tensor | None = None
         """(B, …), of the last forward pass; None if the net has no linear layer."""
         self._hooks = [
-            module.register_forward_pre_hook(self._note()) for module in net.modules() if isinstance(module, nn.Linear)
+            module.register_forward_pre_hook(self._note) for module in net.modules() if isinstance(module, nn.Linear)
         ]
 
-    def _note(self) -> Callable[[nn.Module, Any], None]:
-        def note(module: nn.Module, inputs: Any) -> None:
-            self.features = inputs[0].detach()
-
-        return note
+    def _note(self, _: nn.Module, inputs: Any) -> None:
+        self.features = inputs[0].detach()
 
     def remove(self) -> None:
         """Remove the hooks."""

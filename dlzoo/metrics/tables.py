@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from dlzoo.errors import first_line
+
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
@@ -121,7 +123,7 @@ def baselines(train: Rows, test: Rows) -> tuple[dict[str, dict[str, float]], dic
                 for column in ([train.y] if is_classes else train.y.T)
             ]
         except ValueError as error:
-            failures[name] = str(error).splitlines()[0]
+            failures[name] = first_line(error)
         else:
             results[name] = (
                 class_metrics(columns[0], test.y) if is_classes else value_metrics(np.stack(columns, axis=1), test.y)

@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 from torch import nn
 
-from dlzoo.errors import UserError, nearest
+from dlzoo.errors import UserError, first_line, nearest
 from dlzoo.layers.pretrained import Weights
 from dlzoo.nets.backbone import Backbone, Body
 from dlzoo.specs.inputs import ImageSpec
@@ -89,11 +89,10 @@ class TimmNet(Backbone):
         except UserError:
             raise
         except Exception as error:  # the hub client raises many unrelated error types
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
             file = f"model.safetensors of {config['hf_hub_id']}" if config.get("hf_hub_id") else config.get("url")
             raise UserError(
-                f"{source} cannot be downloaded ({reason}): fetch {file} elsewhere and give net.weights=<that file>, "
-                "or net.weights=none"
+                f"{source} cannot be downloaded ({first_line(error, 160)}): fetch {file} elsewhere and give "
+                "net.weights=<that file>, or net.weights=none"
             ) from None
         return Weights(net.state_dict(), source, imagenet_classes(net.num_classes))
 

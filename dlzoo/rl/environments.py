@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from dlzoo.errors import RunFailed, UserError, nearest
+from dlzoo.errors import RunFailed, UserError, nearest, one_line
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.targets import Actions
 from dlzoo.utils import extras
@@ -215,16 +215,13 @@ def _from_gymnasium(recipe: Recipe, render: bool) -> gymnasium.Env[Any, Any]:
         options["max_episode_steps"] = recipe.max_episode_steps
     try:
         return gym.make(name, disable_env_checker=True, **options)
-    except gym.error.DependencyNotInstalled as error:
-        raise UserError(f"data.id={recipe.id}: {_one_line(error)}") from None
-    except gym.error.DeprecatedEnv as error:
-        raise UserError(f"data.id={recipe.id}: {_one_line(error)}") from None
-    except ImportError as error:  # from registered environments whose dependencies Gymnasium does not check
-        raise UserError(f"data.id={recipe.id}: {_one_line(error)}") from None
+    except (gym.error.DependencyNotInstalled, gym.error.DeprecatedEnv, ImportError) as error:
+        # ImportError: of registered environments whose dependencies Gymnasium does not check
+        raise UserError(f"data.id={recipe.id}: {one_line(error, 300)}") from None
     except (TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError) as error:
         given = dict(recipe.options)
         raise UserError(
-            f"data.options={given}: {recipe.id} does not accept these options: {_one_line(error)}"
+            f"data.options={given}: {recipe.id} does not accept these options: {one_line(error, 300)}"
         ) from None
 
 
@@ -236,7 +233,7 @@ def _import(module: str, id: str) -> None:
         raise UserError(f"data.id={id}: there is no module {error.name}; add its folder to PYTHONPATH") from None
     except Exception as error:  # importing runs arbitrary code
         raise UserError(
-            f"data.id={id}: {module} cannot be imported ({type(error).__name__}: {_one_line(error)})"
+            f"data.id={id}: {module} cannot be imported ({type(error).__name__}: {one_line(error, 300)})"
         ) from None
 
 
@@ -304,7 +301,3 @@ def _stack(env: gymnasium.Env[Any, Any], num: int) -> gymnasium.Env[Any, Any]:
     if not shape:
         raise UserError(f"data.frame_stack={num}: the observations are discrete states, which cannot be stacked")
     return ReshapeObservation(FrameStackObservation(env, num), (num * shape[0], *shape[1:]))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

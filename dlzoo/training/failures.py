@@ -82,12 +82,12 @@ def _missing_metric(error: Exception, config: RunConfig, trainer: pl.Trainer) ->
 
 
 LIGHTNING_FOLDERS = {
-    "callbacks": Path(pl.callbacks.__file__).parent,
-    "logger": Path(pl.loggers.__file__).parent,
-    "logger of": Path(lightning.fabric.loggers.__file__).parent,
-    "trainer": Path(pl.loops.__file__).parent,
+    Path(pl.callbacks.__file__).parent: "callbacks",
+    Path(pl.loggers.__file__).parent: "logger",
+    Path(lightning.fabric.loggers.__file__).parent: "logger",
+    Path(pl.loops.__file__).parent: "trainer",
 }
-"""Folders of Lightning whose code fails if an option has a value that it cannot use."""
+"""Folders of Lightning whose code fails if an option has a value that it cannot use, with the node of that option."""
 
 
 def failing_part(error: BaseException) -> str:
@@ -98,11 +98,11 @@ def failing_part(error: BaseException) -> str:
     for file in reversed(files):
         if file.is_relative_to(ours):
             return ""
-        kind = next((kind for kind, folder in LIGHTNING_FOLDERS.items() if file.is_relative_to(folder)), None)
+        kind = next((kind for folder, kind in LIGHTNING_FOLDERS.items() if file.is_relative_to(folder)), None)
         if kind == "trainer":
             return kind if file == files[-1] and isinstance(error, ValueError) else ""
         if kind is not None:
-            return f"{kind.split()[0]}: {file.stem}"
+            return f"{kind}: {file.stem}"
     return ""
 
 

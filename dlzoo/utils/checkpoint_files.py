@@ -9,7 +9,7 @@ from typing import TypedDict, TypeGuard
 
 from torch.serialization import MAP_LOCATION
 
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, first_line
 from dlzoo.utils import archives as durable
 from dlzoo.utils import torch_files, untrusted
 from dlzoo.utils.archives import Damaged, previous_path
@@ -80,8 +80,3 @@ def manifest_in(content: Mapping[str, object]) -> Manifest:
     manifest = content["dlzoo"]
     assert is_manifest(manifest)
     return manifest
-
-
-def first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

@@ -18,6 +18,7 @@ from typing import BinaryIO, Final
 import torch
 from torch.serialization import MAP_LOCATION
 
+from dlzoo.errors import first_line
 from dlzoo.utils import archives
 from dlzoo.utils.untrusted import MAX_DEPTH, MAX_NODES
 
@@ -87,8 +88,7 @@ def load(path: Path, map_location: MAP_LOCATION = "cpu", *, mmap: bool = False) 
     except pickle.UnpicklingError:
         raise
     except FAILURES as error:
-        lines = str(error).strip().splitlines()
-        raise ValueError(lines[0][:200] if lines else type(error).__name__) from None
+        raise ValueError(first_line(error)) from None
 
 
 def is_archive(path: Path) -> bool:

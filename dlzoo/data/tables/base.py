@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, Unpack
+from typing import ClassVar, Literal, Unpack
 
 from torch import Tensor
 
@@ -18,9 +18,6 @@ from dlzoo.specs.batch import TensorOrDict, part_of
 from dlzoo.specs.inputs import TableSpec
 from dlzoo.specs.named import NamedSpec, Targets
 from dlzoo.specs.scaling import TargetTransform
-
-if TYPE_CHECKING:
-    pass
 
 
 def _check_positive(y: Tensor, names: Sequence[str]) -> None:

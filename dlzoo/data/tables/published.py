@@ -10,7 +10,7 @@ import zlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Unpack
+from typing import ClassVar, Unpack
 
 import numpy as np
 import torch
@@ -18,16 +18,11 @@ from torch import Tensor
 
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.options import PublishedTableOptions, TableOptions
+from dlzoo.data.tables.base import TableData
 from dlzoo.errors import UserError, nearest
 from dlzoo.specs.inputs import Column, TableSpec
 from dlzoo.specs.targets import Classes, Values
 from dlzoo.utils.download import LimitedGzip, damaged, download, find, folder_of, read_bytes
-
-if TYPE_CHECKING:
-    pass
-
-
-from dlzoo.data.tables.base import TableData
 
 
 class PublishedTable(TableData):
