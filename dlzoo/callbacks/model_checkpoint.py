@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch import callbacks
@@ -20,45 +20,19 @@ class ModelCheckpoint(callbacks.ModelCheckpoint):
     equals the best of them. A ``filename`` that names a metric, an epoch or a step is used as Lightning does.
 
     Args:
-        filename: the others are those of Lightning.
+        enable_version_counter: unlike Lightning's, a run that starts again in its folder replaces its checkpoints.
+        options: the others of Lightning.
     """
 
     def __init__(
-        self,
-        *,
-        dirpath: str | None = None,
-        filename: str = BEST,
-        monitor: str | None = None,
-        mode: str = "min",
-        save_top_k: int = 1,
-        save_last: bool | None = None,
-        save_on_exception: bool = False,
-        save_weights_only: bool = False,
-        verbose: bool = False,
-        auto_insert_metric_name: bool = True,
-        every_n_train_steps: int | None = None,
-        train_time_interval: timedelta | None = None,
-        every_n_epochs: int | None = None,
-        save_on_train_epoch_end: bool | None = None,
-        enable_version_counter: bool = False,
+        self, *, filename: str = BEST, save_top_k: int = 1, enable_version_counter: bool = False, **options: Any
     ) -> None:
         self.keeps_best = save_top_k not in (0, 1) and "{" not in filename
         super().__init__(
-            dirpath,
-            f"{filename}-{{epoch:03d}}-{{step}}" if self.keeps_best else filename,
-            monitor,
-            verbose,
-            save_last,
-            save_top_k,
-            save_on_exception,
-            save_weights_only,
-            mode,
-            auto_insert_metric_name,
-            every_n_train_steps,
-            train_time_interval,
-            every_n_epochs,
-            save_on_train_epoch_end,
-            enable_version_counter,
+            filename=f"{filename}-{{epoch:03d}}-{{step}}" if self.keeps_best else filename,
+            save_top_k=save_top_k,
+            enable_version_counter=enable_version_counter,
+            **options,
         )
         self.name = filename
         self.kept = ""
