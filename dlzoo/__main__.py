@@ -6,6 +6,7 @@ import importlib
 import runpy
 import sys
 
+from dlzoo import __version__
 from dlzoo.errors import nearest
 from dlzoo.utils.output import discard_output
 
@@ -52,9 +53,7 @@ def _run() -> None:
     if name in ("--help", "-h"):
         print(usage())
     elif name == "--version":
-        from importlib import metadata
-
-        print(f"dlzoo {metadata.version('dlzoo')}")
+        print(f"dlzoo {__version__}")
     elif name not in COMMANDS:
         print(f"error: {name}: there is no such command; {nearest(name, COMMANDS)}", file=sys.stderr)
         sys.exit(2)

@@ -160,14 +160,14 @@ def show(outcome: Evaluation, *, as_json: bool = False) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    from dlzoo.training import results
+    from dlzoo.training import metrics_table
     from dlzoo.utils import formatting
 
     if as_json:
         print(json.dumps(formatting.finite(outcome), indent=2))
         return
     console = Console(highlight=False, soft_wrap=True)
-    console.print(results.table(outcome["metrics"], outcome["expect"]))
+    console.print(metrics_table.table(outcome["metrics"], outcome["expect"]))
     limit = outcome["limit_test_batches"]
     part = f", limited by trainer.limit_test_batches={limit}" if limit not in (None, 1.0) else ""
     console.print(

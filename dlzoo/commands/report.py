@@ -23,7 +23,7 @@ from dlzoo.commands.page_parts import document, escape, gallery, table, tile, ti
 from dlzoo.config import run_files
 from dlzoo.errors import UserError, visible
 from dlzoo.sweep import record as records
-from dlzoo.training.results import by_method, rival_rows
+from dlzoo.training.metrics_table import by_method, rival_rows
 from dlzoo.utils import files as paths
 from dlzoo.utils import untrusted
 from dlzoo.utils.formatting import counted, format_metric

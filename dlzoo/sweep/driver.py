@@ -23,7 +23,7 @@ from dlzoo.sweep.record import Record, Trial
 from dlzoo.sweep.runner import Job, Pool, Runner
 from dlzoo.sweep.search import LOCK_OF_STUDY, Search, study_name
 from dlzoo.sweep.space import Space
-from dlzoo.training import results
+from dlzoo.training import metrics_table, results
 from dlzoo.utils import extras, locks
 from dlzoo.utils.output import quietly
 
@@ -226,7 +226,7 @@ def retrain_winner(line: CommandLine, study: Search, record: Record, runner: Run
     if not study.claim_winner(best.number):
         print(f"the winner, trial {best.number}, has been trained and tested already, or another process is doing it")
         if (run_folder / "results.json").is_file():
-            results.show(results.read(run_folder), run_folder)
+            metrics_table.show(results.read(run_folder), run_folder)
         return
     known = config.known_keys(line.flags)
     if stored_overrides.check(best.found, f"the study in {folder}", Trust.of(line.overrides), known) != best.found:
@@ -247,4 +247,4 @@ def retrain_winner(line: CommandLine, study: Search, record: Record, runner: Run
     if reason:
         raise UserError(f"training the winner failed: {reason}")
     study.mark_winner_done(best.number)
-    results.show(results.read(run_folder), run_folder)
+    metrics_table.show(results.read(run_folder), run_folder)

@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,6 +17,7 @@ from hydra.types import TaskFunction
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from dlzoo import __version__
 from dlzoo.config import compose as config
 from dlzoo.config import overrides as config_overrides
 from dlzoo.config import part_help
@@ -108,7 +108,7 @@ def main(sweeps: SweepRunner | None = None) -> None:
 def _answer_flags(argv: Sequence[str]) -> None:
     """Print the version or what a shell needs to complete options, and exit, if the command line asks for it."""
     if "--version" in argv:
-        print(f"dlzoo {metadata.version('dlzoo')}")
+        print(f"dlzoo {__version__}")
         sys.exit(0)
     if {"-sc", "--shell-completion"} & {*argv}:
         subcommands = ("install", "uninstall", "query")

@@ -22,7 +22,7 @@ from dlzoo.distributed import launch as ranks
 from dlzoo.errors import RunFailed
 from dlzoo.specs.plain import from_plain
 from dlzoo.tasks.base import Task
-from dlzoo.training import failures, results, summary
+from dlzoo.training import failures, metrics_table, results, summary
 from dlzoo.training import trainer as training_trainer
 from dlzoo.training.interruption import Interrupted, handling_signals
 from dlzoo.training.results import RunResults
@@ -147,7 +147,7 @@ def report(session: Session) -> RunResults:
     if trainer.is_global_zero:
         summary.log_hyperparameters(config, trainer, session.metrics)
         results.write(session.run_dir, outcome)
-        results.show(outcome, session.run_dir)
+        metrics_table.show(outcome, session.run_dir)
     return outcome
 
 

@@ -19,8 +19,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import psutil
-
 from dlzoo.errors import UserError
 
 END = b"PK\x05\x06"
@@ -141,6 +139,8 @@ def remove_stale(path: Path) -> None:
 
 def is_alive(pid: int) -> bool:
     """Whether there is a process of this number. Signal 0 would end it on Windows."""
+    import psutil
+
     try:
         return psutil.pid_exists(pid)
     except OverflowError:

@@ -26,7 +26,7 @@ from dlzoo.inference import datasets
 from dlzoo.specs.base import Spec
 from dlzoo.specs.inputs import Column, ImageSpec, TableSpec
 from dlzoo.specs.targets import Classes, Values
-from dlzoo.training import results
+from dlzoo.training import metrics_table, results
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = {
@@ -79,7 +79,7 @@ def test_the_table_of_the_run(
     folder_of: Callable[[str], Path], terminal: Terminal, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = folder_of("digits")
-    results.show(results.read(folder), folder)
+    metrics_table.show(results.read(folder), folder)
     printed = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(("metric", "test/"))]
     code, out, err = terminal(evaluate.main, f"ckpt={folder}/checkpoints/best.ckpt")
     assert (code, err) == (0, "")

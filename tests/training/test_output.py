@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from dlzoo.training import results
+from dlzoo.training import metrics_table
 from dlzoo.training.summary import layer_table
 
 FEW = ("trainer=cpu", "trainer.max_epochs=2", "trainer.limit_train_batches=2", "logger=none", "net.hidden=[8]")
@@ -72,9 +72,9 @@ def test_outputs_of_one_target_stand_above_the_baselines() -> None:
         "test/main/r2": 0.9,
         "test/auxiliary/rmse": 0.7,
     }
-    rivals = results.by_method(metrics)
+    rivals = metrics_table.by_method(metrics)
     assert rivals == {"mean": {"rmse": 1.0, "r2": 0.0}}
-    table = results.rival_table(rivals, "wide_deep", metrics)
+    table = metrics_table.rival_table(rivals, "wide_deep", metrics)
     rows = [*zip(*(list(column.cells) for column in table.columns), strict=True)]
     assert rows == [
         ("wide_deep main", "0.5", "0.9"),
