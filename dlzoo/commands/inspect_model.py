@@ -40,8 +40,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from dlzoo.commands import cli
-from dlzoo.config import run_files
+from dlzoo.commands import cli, places
 from dlzoo.errors import UserError, visible
 from dlzoo.utils import files as paths
 
@@ -144,10 +143,7 @@ def check_ranges(options: Options) -> None:
 
 def folder_for(output: str | None, ckpt: Path) -> Path:
     """Where the figures go; the folder is created when the first one is written."""
-    run = ckpt.parent.parent if ckpt.parent.name == "checkpoints" else ckpt.parent
-    folder = run / "inspect" if output is None else Path(output).expanduser()
-    if output is None and not run_files.is_inside(run, folder):
-        raise UserError(f"{folder} links outside the run folder and is not written to; give output=…")
+    folder = places.default_path("inspect", "output", ckpt) if output is None else Path(output).expanduser()
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"output={folder}: {existing} is not a writable folder; give another output=…")

@@ -13,7 +13,10 @@ from dlzoo.config.introspection import locate
 from dlzoo.config.run_config import Node
 from dlzoo.errors import RunFailed
 from dlzoo.utils import memory as free_memory
-from dlzoo.utils.memory import UNITS, format_bytes
+from dlzoo.utils.memory import format_bytes
+
+UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+"""The units in messages of PyTorch's allocators, in bytes."""
 
 
 class OutOfMemory(RunFailed):

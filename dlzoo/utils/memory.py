@@ -14,32 +14,14 @@ MEGABYTE = 2**20
 
 
 def free_megabytes() -> float:
-    """The minimum of the machine's free memory and what a container (cgroup 2) or ``ulimit`` leaves to this process.
-
-    Infinite if the system does not report it.
-    """
-    return min((*_of_machine(), *_of_container(), *_of_process())) / MEGABYTE
+    """The minimum of the machine's free memory and what a container (cgroup 2) or ``ulimit`` leaves to this process."""
+    return min((psutil.virtual_memory().available, *_of_container(), *_of_process())) / MEGABYTE
 
 
 def limit() -> float:
-    """The total bytes that this process could ever use, set by the machine, its container, or ``ulimit``.
-
-    Infinite if the system does not report it.
-    """
+    """The total bytes that this process could ever use, set by the machine, its container, or ``ulimit``."""
     groups = [limit_bytes for limit_bytes, _ in _groups()]
-    return min((_machine_total(), *groups, *(limit_bytes for _, limit_bytes in _ulimits())))
-
-
-def _machine_total() -> float:
-    total = _fields(PROC / "meminfo").get("MemTotal")
-    if total is not None:
-        return total
-    return float(psutil.virtual_memory().total)
-
-
-def _of_machine() -> list[float]:
-    available = _fields(PROC / "meminfo").get("MemAvailable")
-    return [float(psutil.virtual_memory().available) if available is None else available]
+    return min((psutil.virtual_memory().total, *groups, *(limit_bytes for _, limit_bytes in _ulimits())))
 
 
 def _of_container() -> list[float]:
@@ -83,22 +65,14 @@ def _ulimits() -> list[tuple[str, float]]:
 def process_memory() -> dict[str, float]:
     """Bytes that this process uses, under Linux's names: VmRSS, VmSize, …; elsewhere VmHWM is the current use, except
     on Windows."""
-    if fields := _fields(PROC / "self" / "status"):
-        return fields
+    try:
+        status = (PROC / "self" / "status").read_text()
+    except OSError:
+        status = ""
+    if fields := re.findall(r"^(\w+):\s+(\d+) kB$", status, re.MULTILINE):
+        return {name: float(number) * 1024 for name, number in fields}
     used = psutil.Process().memory_info()
     return {"VmRSS": used.rss, "VmSize": used.vms, "VmHWM": getattr(used, "peak_wset", used.rss)}
-
-
-def _fields(path: Path) -> dict[str, float]:
-    """Bytes by name, from a file with lines like ``MemAvailable:  1024 kB``."""
-    try:
-        lines = re.findall(r"^(\w+):\s+(\d+) kB$", path.read_text(), re.MULTILINE)
-    except OSError:
-        return {}
-    return {name: float(number) * 1024 for name, number in lines}
-
-
-UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
 OUT_OF_MEMORY_MESSAGES = (

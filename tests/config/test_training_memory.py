@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -111,7 +112,7 @@ def test_weights_that_fit_and_training_that_does_not(
 def test_the_limit_is_the_least_of_machine_and_container(
     most: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "meminfo").write_text("MemTotal:       8192 kB\n")
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=8 * 2**20))
     (tmp_path / "self").mkdir()
     (tmp_path / "self" / "cgroup").write_text("0::/job\n")
     (tmp_path / "job").mkdir()

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import lightning.pytorch as pl
@@ -108,7 +109,7 @@ def test_free_memory_is_the_least_of_what_machine_container_and_ulimit_leave(
     monkeypatch.setattr(free_memory, "CGROUP", tmp_path / "cgroup")
     monkeypatch.setattr(resource, "getrlimit", lambda limit: (resource.RLIM_INFINITY,) * 2)
     assert free_memory.free_megabytes() == pytest.approx(psutil.virtual_memory().available / 2**20, rel=0.2)
-    (proc / "meminfo").write_text("MemTotal:  9000000 kB\nMemAvailable:  2048000 kB\n")
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2000 * 2**20))
     assert free_memory.free_megabytes() == 2000
     (proc / "self" / "cgroup").write_text("3:cpu:/\n0::/jobs/mine\n")
     (group / "memory.max").write_text("max\n")
