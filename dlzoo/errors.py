@@ -156,6 +156,22 @@ def at_least(least: float, node: str = "", **values: float | None) -> None:
             raise UserError(f"{node}{'.' if node else ''}{key}={value} is too small; it must be at least {least}")
 
 
+def between_0_and_1(node: str, *, exclusive: bool = False, **values: float) -> None:
+    """`UserError` for the first value outside, with its key in the config.
+
+    Args:
+        exclusive: 0 and 1 themselves are outside.
+
+    >>> between_0_and_1("task", tau=1.0)
+    >>> between_0_and_1("data", val_fraction=1.0, exclusive=True)
+    Traceback (most recent call last):
+    dlzoo.errors.UserError: data.val_fraction=1.0 must lie between 0 and 1
+    """
+    for key, value in values.items():
+        if not (0 < value < 1 if exclusive else 0 <= value <= 1):
+            raise UserError(f"{node}.{key}={value} must lie between 0 and 1")
+
+
 class NonFinite(RunFailed):
     """A step had non-finite values.
 

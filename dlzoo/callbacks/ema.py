@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import callbacks
 from torch import Tensor
 
-from dlzoo.errors import UserError
+from dlzoo.errors import between_0_and_1
 
 
 class EMAWeightAveraging(callbacks.EMAWeightAveraging):
@@ -43,8 +43,7 @@ class EMAWeightAveraging(callbacks.EMAWeightAveraging):
         device: str | None = None,
         use_buffers: bool = True,
     ) -> None:
-        if not 0 <= decay <= 1:
-            raise UserError(f"callbacks.ema.decay={decay} must lie between 0 and 1")
+        between_0_and_1("callbacks.ema", decay=decay)
         super().__init__(
             device, use_buffers, decay, update_every_n_steps, update_starting_at_step, update_starting_at_epoch
         )

@@ -17,9 +17,9 @@ Options:
     model      instead of ckpt: a library's net with its published weights and classes, without training here;
                net.weights=imagenet or a file, and other options of the net, net.<option>=…
     input      an image, a folder of images, a CSV file whose header names the columns, a file with one text per line
-               (blank lines are skipped), or a text itself; a word without a dot or a slash is one, if
-               there is no such file; - reads standard input. Rows and
-               texts may also be JSON: a list of objects, or an object in each line (.json, .jsonl, or -)
+               (blank lines are skipped), or a text itself, such as a word without a dot or slash that names no file;
+               - reads standard input. Rows and texts may also be JSON: a list of objects, or an object in each line
+               (.json, .jsonl, or -)
     text       of a CSV file of texts, the column that contains them; default: as in training
     top_k      number of classes to list, the most probable first (3; with model 5)
     format     table, json, jsonl or csv; default: by the extension of output, or a table

@@ -19,7 +19,7 @@ from dlzoo.data.fingerprint import Fingerprint, hash_rows, of_rows
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader, as_float
 from dlzoo.data.options import DataOptions
 from dlzoo.data.splits import holdout, sample_per_class
-from dlzoo.errors import UserError, at_least
+from dlzoo.errors import UserError, at_least, between_0_and_1
 from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.batch import Batch, TensorOrDict, map_tensors, tensors
 from dlzoo.specs.inputs import ImageSpec
@@ -74,8 +74,7 @@ class DataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         at_least(1, "data", batch_size=batch_size, eval_batch_size=eval_batch_size, train_per_class=train_per_class)
-        if not 0 < val_fraction < 1:
-            raise UserError(f"data.val_fraction={val_fraction} must lie between 0 and 1")
+        between_0_and_1("data", val_fraction=val_fraction, exclusive=True)
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.seed = seed

@@ -130,7 +130,7 @@ def heads_for(
     factors = _by_head("class_weights", class_weights, parts, target)
     for name, weight in weights.items():
         if not (math.isfinite(weight) and weight >= 0):
-            raise UserError(f"task.loss_weights: {name} has {weight}, which is no number of at least 0")
+            raise UserError(f"task.loss_weights.{name}={weight} must be a finite number of at least 0")
     if not any(weights.get(name, 1.0) for name in parts):
         raise UserError("task.loss_weights are all 0: there is nothing to learn")
     return [

@@ -42,10 +42,6 @@ class Perceptron(LinearUnits):
         """(B, ...) -> (B, U): w·x + b of each unit."""
         return self.linear(x.flatten(1))
 
-    def fire(self, x: Tensor) -> Tensor:
-        """(B, ...) -> (B, U): 1.0 where a unit fires, else 0.0."""
-        return (self.pre(x) > 0).to(self.linear.weight.dtype)
-
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W) or (B, F) -> (B, K) scores, a single unit's a as (-a, a); the argmax is the class."""
         a = self.pre(x)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dlzoo.errors import UserError
 
 MAX_INT = 2**53
-"""Of any whole number."""
+"""Limit of every integer in a spec: larger ones are not exact as floats."""
 MAX_HORIZON = 100_000
 """Of a forecast: each step is one pass through the net."""
 MAX_TOKEN_LENGTH = 10_000

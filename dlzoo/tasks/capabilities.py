@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from dlzoo.specs.batch import TensorOrDict
     from dlzoo.tasks.interfaces import (
         Acting,
-        Decoding,
         Encoding,
         Forecasting,
         Generating,
@@ -46,10 +45,6 @@ class Capabilities:
 
     def as_encoder(self) -> Encoding | None:
         """It turns images into latents."""
-        return None
-
-    def as_decoder(self) -> Decoding | None:
-        """It turns latents into images."""
         return None
 
     def as_generator(self) -> Generating | None:

@@ -104,9 +104,6 @@ class Decoding(Task):
         super().__init__(net, spec, **options)
         self.eval_noise = EvalNoise(EVAL_SEED)
 
-    def as_decoder(self) -> Decoding:
-        return self
-
     @property
     def is_conditional(self) -> bool:
         """Whether the net is conditioned on the class."""

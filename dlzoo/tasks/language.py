@@ -12,7 +12,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from dlzoo.data.base import DataModule
-from dlzoo.errors import UserError
+from dlzoo.errors import between_0_and_1
 from dlzoo.layers.recurrent import State
 from dlzoo.losses.functional import widen
 from dlzoo.nets.base import RecurrentNet
@@ -61,8 +61,7 @@ class Language(LanguageModel):
         forget: float = 0.05,
     ) -> None:
         super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
-        if not 0 <= forget <= 1:
-            raise UserError(f"task.forget={forget} must lie between 0 and 1")
+        between_0_and_1("task", forget=forget)
         self.forget = forget
         self.eval_loss = MeanMetric()
         self.train_state: State | None = None

@@ -25,7 +25,7 @@ from dlzoo.tasks.unit_rule import UnitRule
 
 
 class PerceptronRule(UnitRule):
-    """For nets of threshold units, with weights in ``net.linear`` and (B, U) binary outputs from ``net.fire(x)``.
+    """For nets of threshold units, with weights in ``net.linear`` and their weighted sums (B, U) from ``net.pre(x)``.
 
     Args:
         margin: also correct right outputs whose w·x + b is closer to zero than this; its size is relative to that of

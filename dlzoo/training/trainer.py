@@ -104,8 +104,7 @@ def _check_accelerator(name: str) -> None:
     """`UserError` if this machine does not have it."""
     if name in ("gpu", "cuda") and not torch.cuda.is_available() and not (name == "gpu" and _has_mps()):
         raise UserError(
-            f"trainer.accelerator={name}: No supported gpu backend found: PyTorch sees no GPU of this machine; use "
-            "trainer.accelerator=cpu, or auto"
+            f"trainer.accelerator={name}: PyTorch finds no GPU on this machine; use trainer.accelerator=cpu, or auto"
         )
     if name == "mps" and not _has_mps():
         raise UserError("trainer.accelerator=mps: this is not a Mac with Apple silicon; use trainer.accelerator=auto")

@@ -164,15 +164,14 @@ def test_perceptron_unit_is_a_step() -> None:
         net.linear.weight.fill_(1.0)
         net.linear.bias.fill_(-1.5)
     x = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [1.5, 0.0]])
-    assert net.fire(x).tolist() == [[0.0], [0.0], [0.0], [1.0], [0.0]]  # at the threshold it stays silent
-    assert net(x).argmax(1).tolist() == [0, 0, 0, 1, 0]
+    assert net(x).argmax(1).tolist() == [0, 0, 0, 1, 0]  # at the threshold it stays silent
 
 
 def test_perceptron_with_three_classes_has_a_unit_each() -> None:
     net, (x, _) = make(Perceptron, SPECS["wine"]), SPECS["wine"].example(6)
     nn.init.normal_(net.linear.weight)
     assert torch.equal(net(x), net.pre(x))
-    assert torch.equal(net.fire(x), (x @ net.linear.weight.T > 0).float())
+    assert torch.equal(net.pre(x), x @ net.linear.weight.T)
 
 
 # Filters

@@ -318,7 +318,7 @@ def test_torchrun_needs_a_trainer_for_its_processes(train: Train, monkeypatch: p
     ("words", "message"),
     [
         (("trainer=fsdp", "trainer.accelerator=cpu"), "The strategy `fsdp` requires a GPU accelerator"),
-        (("trainer=fsdp",), "No supported gpu backend found"),
+        (("trainer=fsdp",), "PyTorch finds no GPU on this machine"),
         (
             ("model=gan", "trainer=fsdp"),
             "trainer=fsdp cannot train nets of which only a part is updated at a time",

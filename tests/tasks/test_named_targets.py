@@ -137,7 +137,7 @@ def test_a_net_with_one_output_learns_all_targets_side_by_side() -> None:
     [
         ({"loss_weights": {"prize": 1.0}}, "there is no target prize; did you mean 'price'"),
         ({"loss_weights": (1.0, 0.5)}, r"several targets \(price, coast\); say which one is meant"),
-        ({"loss_weights": {"price": -1.0}}, "price has -1"),
+        ({"loss_weights": {"price": -1.0}}, r"task\.loss_weights\.price=-1\.0 must be a finite number of at least 0"),
         ({"loss_weights": {"price": 0.0, "coast": 0.0}}, "nothing to learn"),
         ({"loss": "mae"}, r"task\.loss=mae: this data gives several targets"),
         ({"loss": {"cost": "mae"}}, "there is no target cost"),

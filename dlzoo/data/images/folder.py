@@ -29,7 +29,7 @@ from dlzoo.data.loaders import Arrays, Loader, WorkerLoader
 from dlzoo.data.options import DataOptions
 from dlzoo.data.splits import holdout
 from dlzoo.distributed.launch import rank
-from dlzoo.errors import UserError, visible
+from dlzoo.errors import UserError, between_0_and_1, visible
 from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.batch import Batch
 from dlzoo.specs.inputs import ImageSpec
@@ -97,8 +97,7 @@ class ImageFolder(InMemoryData):
         if num_workers is not None and num_workers < 0:
             raise UserError(f"data.num_workers={num_workers} must not be negative")
         check_processes("data.num_workers", num_workers)
-        if not 0 < test_fraction < 1:
-            raise UserError(f"data.test_fraction={test_fraction} must lie between 0 and 1")
+        between_0_and_1("data", test_fraction=test_fraction, exclusive=True)
         self.path = folder_of(path)
         self.channels = channels
         self.size = None if size is None else (sizes[0], sizes[1])

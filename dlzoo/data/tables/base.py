@@ -12,7 +12,7 @@ from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.options import InMemoryOptions
 from dlzoo.data.splits import holdout
-from dlzoo.errors import UserError, nearest
+from dlzoo.errors import UserError, between_0_and_1, nearest
 from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.batch import TensorOrDict, part_of
 from dlzoo.specs.inputs import TableSpec
@@ -54,8 +54,7 @@ class TableData(InMemoryData):
     ) -> None:
         super().__init__(**common)
         self.target_transform = target_transform
-        if not 0 < test_fraction < 1:
-            raise UserError(f"data.test_fraction={test_fraction} must lie between 0 and 1")
+        between_0_and_1("data", test_fraction=test_fraction, exclusive=True)
         self.test_fraction = test_fraction
         self.test_seed = test_seed
 

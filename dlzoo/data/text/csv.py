@@ -22,7 +22,7 @@ from dlzoo.data.options import TextOptions
 from dlzoo.data.splits import holdout
 from dlzoo.data.text.base import TextData
 from dlzoo.data.text.loaders import Texts
-from dlzoo.errors import UserError, nearest, short
+from dlzoo.errors import UserError, between_0_and_1, nearest, short
 from dlzoo.specs.base import Spec
 from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.targets import Classes
@@ -65,8 +65,7 @@ class TextCsv(TextData):
         **common: Unpack[TextOptions],
     ) -> None:
         super().__init__(**common)
-        if not 0 < test_fraction < 1:
-            raise UserError(f"data.test_fraction={test_fraction} must lie between 0 and 1")
+        between_0_and_1("data", test_fraction=test_fraction, exclusive=True)
         if text == target:
             raise UserError(f"data.text={text} and data.target={target} must be different columns")
         self.paths = {"path": path} | ({"test_path": test_path} if test_path else {})

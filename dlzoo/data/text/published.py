@@ -21,7 +21,7 @@ from dlzoo.data.options import PublishedTextOptions, TextOptions
 from dlzoo.data.splits import holdout
 from dlzoo.data.text.base import TextData
 from dlzoo.data.text.loaders import Texts
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, between_0_and_1
 from dlzoo.specs.targets import Classes
 from dlzoo.utils.download import LimitedGzip, damaged, download, find, folder_of, read_bytes
 
@@ -80,8 +80,7 @@ class SentimentSentences(PublishedText):
         self, *, test_fraction: float = 1 / 3, test_seed: int = 0, **common: Unpack[PublishedTextOptions]
     ) -> None:
         super().__init__(**common)
-        if not 0 < test_fraction < 1:
-            raise UserError(f"data.test_fraction={test_fraction} must lie between 0 and 1")
+        between_0_and_1("data", test_fraction=test_fraction, exclusive=True)
         self.test_fraction = test_fraction
         self.test_seed = test_seed
 

@@ -22,7 +22,7 @@ from dlzoo.data.text.base import Split, TokenData
 from dlzoo.data.text.loaders import PassageLoader, StreamLoader
 from dlzoo.data.text.published import SentimentSentences, prepare_sentences, read_sentences, sentence_files
 from dlzoo.data.text_reader import content_of, read_text, with_line_feeds
-from dlzoo.errors import UserError, at_least
+from dlzoo.errors import UserError, at_least, between_0_and_1
 from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.targets import NextTokens
 from dlzoo.specs.tokenizer import UNKNOWN, Level
@@ -59,8 +59,7 @@ class StreamData(TokenData):
     ) -> None:
         super().__init__(level=level, lower=lower, eval_batch_size=eval_batch_size, **common)
         at_least(1, "data", num_steps=num_steps, eval_num_steps=eval_num_steps)
-        if not 0 < test_fraction < 1:
-            raise UserError(f"data.test_fraction={test_fraction} must lie between 0 and 1")
+        between_0_and_1("data", test_fraction=test_fraction, exclusive=True)
         if level == "word":
             self.tokenizer = dataclasses.replace(self.tokenizer, line_breaks=line_breaks)
         self.num_steps = num_steps

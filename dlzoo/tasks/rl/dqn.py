@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
-from dlzoo.errors import UserError, at_least
+from dlzoo.errors import UserError, at_least, between_0_and_1
 from dlzoo.nets.base import Net
 from dlzoo.rl.environments import Environments, Transitions
 from dlzoo.rl.replay_buffer import MultiStep, PrioritizedBuffer, ReplayBuffer, Rows, Sample
@@ -93,9 +93,7 @@ class DQN(EpsilonGreedyAgent):
         )
         at_least(1, "task", train_freq=train_freq, target_update_interval=target_update_interval, beta_steps=beta_steps)
         at_least(1, "task", num_steps_return=num_steps_return)
-        for key, value in {"tau": tau, "alpha": alpha, "beta_start": beta_start}.items():
-            if not 0 <= value <= 1:
-                raise UserError(f"task.{key}={value} must lie between 0 and 1")
+        between_0_and_1("task", tau=tau, alpha=alpha, beta_start=beta_start)
         self.batch_size = batch_size
         self.buffer_size = buffer_size
         self.learning_starts = learning_starts

@@ -6,7 +6,7 @@ from typing import Unpack
 
 import numpy as np
 
-from dlzoo.errors import UserError, at_least
+from dlzoo.errors import at_least, between_0_and_1
 from dlzoo.nets.base import Net
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.tasks.optimization import TaskOptions
@@ -44,9 +44,7 @@ class EpsilonGreedyAgent(Agent):
         **options: Unpack[TaskOptions],
     ) -> None:
         super().__init__(net, spec, **options)
-        for key, value in {"gamma": gamma, "epsilon_start": epsilon_start, "epsilon_end": epsilon_end}.items():
-            if not 0 <= value <= 1:
-                raise UserError(f"task.{key}={value} must lie between 0 and 1")
+        between_0_and_1("task", gamma=gamma, epsilon_start=epsilon_start, epsilon_end=epsilon_end)
         at_least(1, "task", epsilon_steps=epsilon_steps)
         self.gamma = gamma
         self.epsilon_start = epsilon_start
