@@ -123,7 +123,7 @@ class Report(Observer):
             self.collect_validation(trainer, task_of(pl_module), Step.of(outputs, batch, batch_idx))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        writes = getattr(self.write_epoch, "__func__", None) is not Report.write_epoch  # exchanging weights takes time
+        writes = type(self).write_epoch is not Report.write_epoch  # exchanging weights takes time
         if writes and trainer.is_global_zero and self._applies(trainer, pl_module):
             with evaluated_weights(trainer):
                 self.write_epoch(trainer, task_of(pl_module))
