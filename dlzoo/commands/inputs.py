@@ -125,10 +125,10 @@ def _images(options: Options, spec: ImageSpec, cfg: DictConfig, source: Path | N
     if options.fit:
         resize = Resize(options.fit, resize.interpolation)
     decode = Decode(spec.channels, spec.height, spec.width, resize, spec.bits or 16)
-    paths: list[Any] = [cli.standard_input()] if source is None else _image_files(source)
+    images: list[Any] = [cli.standard_input()] if source is None else _image_files(source)
     with ThreadPoolExecutor(num_processors()) as pool:
-        for start in range(0, len(paths), BATCH_SIZE):
-            part = paths[start : start + BATCH_SIZE]
+        for start in range(0, len(images), BATCH_SIZE):
+            part = images[start : start + BATCH_SIZE]
             x, unreadable = read_images(decode, part, pool.map)
             problems += unreadable.values()
             names = ["-" if source is None else str(path) for i, path in enumerate(part) if i not in unreadable]

@@ -12,6 +12,7 @@ from typing import Any
 from dlzoo.commands import cli
 from dlzoo.data.text_reader import content_of, decode
 from dlzoo.errors import UserError, short
+from dlzoo.utils.untrusted import parse_json
 
 SUFFIXES = (".json", ".jsonl", ".ndjson")
 CSV_STYLE: dict[str, Any] = {"separator": ",", "decimal": ".", "encoding": "utf-8", "header": True, "quotes": True}
@@ -51,12 +52,12 @@ def parse(text: str, source: object) -> Rows:
         UserError: names the first line that is not an object.
     """
     if text.lstrip().startswith("["):
-        rows = _loaded(text, f"{source}")
+        rows: Any = parse_json(text, source)
         if not isinstance(rows, list):
             raise UserError(f"{source} is not a JSON list of objects")
     else:
         lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-        rows = [_loaded(line, f"{source}, line {number}") for number, line in lines]
+        rows = [parse_json(line, f"{source}, line {number}") for number, line in lines]
     if not any(rows):
         raise UserError(f"{source} contains no rows")
     for number, row in enumerate(rows, 1):
@@ -87,15 +88,6 @@ def texts_of(rows: Rows, names: Sequence[str], source: object) -> list[str]:
             raise UserError(f'{source}: entry {number} has no text: write {{"{names[0]}": "…"}}')
         texts.append(" ".join(known[0].split("\n")))
     return texts
-
-
-def _loaded(text: str, place: str) -> Any:
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise UserError(f"{place} is nested too deeply") from None
-    except ValueError as error:
-        raise UserError(f"{place} is not JSON: {short(error, 200)}") from None
 
 
 def _cell(value: object, place: str) -> str:

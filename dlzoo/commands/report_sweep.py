@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dlzoo.commands import page_parts as page
 from dlzoo.sweep import record as records
-from dlzoo.sweep.record import Record, Trial
+from dlzoo.sweep.record import Record, Trial, label_of
 from dlzoo.sweep.report import over_seeds, tested_metrics
 from dlzoo.utils.formatting import counted, format_metric
 
@@ -99,4 +99,4 @@ def trial_row(trial: Trial, metric: str, tests: Sequence[str]) -> list[str]:
 
 def label(words: Sequence[str]) -> str:
     """The overrides of a trial."""
-    return page.without_folders(" ".join(word.lstrip("+") for word in words)) or "(all alike)"
+    return page.without_folders(label_of(words))

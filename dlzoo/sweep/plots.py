@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dlzoo.sweep.record import Record, Trial
+from dlzoo.sweep.record import Record, Trial, label_of
 from dlzoo.sweep.space import as_number
 from dlzoo.visualization import layout, plots
 from dlzoo.visualization.layout import FAINT, INK, TRAIN
@@ -47,13 +47,13 @@ def setting_bars(record: Record) -> Figure:
     settings = [setting for setting in record.settings() if setting.measured][:MAX_SETTINGS]
     fig, (ax,) = layout.new_panels(1, width=7.2, height=1.4 + 0.42 * len(settings), left=2.6)
     layout.style(ax, title=f"{record.metric}: mean and standard deviation over seeds", x=str(record.metric))
-    labels = [" ".join(word.lstrip("+") for word in setting.words) or "(all alike)" for setting in settings]
+    labels = [label_of(setting.words) for setting in settings]
     for place, setting in enumerate(settings):
         mean, deviation = setting.over_seeds() or (0.0, 0.0)
         ax.errorbar(mean, place, xerr=deviation, fmt="o", color=TRAIN, capsize=4, markersize=7)
         values = [trial.value for trial in setting.measured if trial.value is not None]
         ax.plot(values, [place] * len(values), "|", color=FAINT, markersize=9, zorder=0)
-    ax.set_yticks(range(len(settings)), [layout.shorten(label, 34) for label in labels], fontsize=8.5)
+    ax.set_yticks(range(len(settings)), [layout.shorten(text, 34) for text in labels], fontsize=8.5)
     ax.set_ylim(len(settings) - 0.5, -0.5)
     return fig
 

@@ -8,7 +8,7 @@ import json
 import os
 import statistics
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -132,6 +132,15 @@ class Setting:
         values = [trial.value if name is None else trial.metrics.get(name) for trial in self.measured]
         known = [value for value in values if value is not None]
         return (statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else 0.0) if known else None
+
+
+def label_of(words: Sequence[str]) -> str:
+    """The overrides in which a trial or a setting differs, as one text.
+
+    >>> label_of(["net.width=64", "+data.extra=1"]), label_of([])
+    ('net.width=64 data.extra=1', '(all alike)')
+    """
+    return " ".join(word.lstrip("+") for word in words) or "(all alike)"
 
 
 def is_seed(override: str) -> bool:

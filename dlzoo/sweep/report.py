@@ -14,7 +14,7 @@ from rich.text import Text
 
 from dlzoo.errors import visible
 from dlzoo.sweep.channel import EpochReport
-from dlzoo.sweep.record import Record, Setting, Trial
+from dlzoo.sweep.record import Record, Setting, Trial, label_of
 from dlzoo.sweep.settings import Settings
 from dlzoo.utils.formatting import counted, format_metric
 from dlzoo.utils.output import terminal_width
@@ -144,7 +144,7 @@ def _characters(columns: Cells) -> int:
 
 def _label(words: Sequence[str]) -> Text:
     """Overrides as text: rich would parse [flips,mixup] as markup."""
-    return Text(visible(" ".join(override.lstrip("+") for override in words), keep="") or "(all alike)")
+    return Text(visible(label_of(words), keep=""))
 
 
 def over_seeds(setting: Setting, name: str | None, shown_as: str) -> str:

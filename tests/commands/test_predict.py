@@ -224,7 +224,7 @@ def test_rows_in_json(ckpt_of: Callable[[str], Path], terminal: Terminal, tmp_pa
         (tmp_path / name).write_text(content)
         assert terminal(predict.main, *known, f"input={tmp_path / name}") == usual
     for content, message in {
-        '{"size": 3}\n{"size": 3': "standard input, line 2 is not JSON",
+        '{"size": 3}\n{"size": 3': "standard input, line 2 is damaged or not JSON",
         "{}": "contains no rows",
         '{"size": [3], "colour": "red"}': "entry 1, size is [3]: give a number or a text",
         '{"size": 3}\n7': "entry 2 is 7, not an object",
