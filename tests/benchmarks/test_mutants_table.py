@@ -36,3 +36,17 @@ def test_a_reason_for_what_is_no_mutant_is_refused(tmp_path: Path, monkeypatch: 
     mutate.TESTS["explained"]["a.py"]["f: y + 1 -> y - 1"] = "explained: a test"
     with pytest.raises(SystemExit, match=r"explains what is no mutant of a\.py: f: y \+ 1 -> y - 1$"):
         mutate.check_reasons("a.py")
+
+
+def test_modules_and_tests_of_the_table_exist() -> None:
+    names = {path.stem.removeprefix("test_") for path in mutate.ROOT.glob("tests/**/test_*.py")}
+    for module in {*mutate.TESTS["tests"], *mutate.TESTS["explained"]}:
+        assert (mutate.ROOT / module).is_file()
+    for module, tests in mutate.TESTS["tests"].items():
+        assert {*tests.split()} <= names, module
+
+
+@pytest.mark.slow
+def test_all_reasons_are_of_mutants_that_exist() -> None:
+    for module in mutate.TESTS["explained"]:
+        mutate.check_reasons(module)
