@@ -13,15 +13,17 @@ import contextlib
 import io
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dlzoo.commands import cli
 from dlzoo.commands.export import SUFFIXES, TOLERANCE
 from dlzoo.config import compose as config
+from dlzoo.config import run_files
 from dlzoo.errors import UserError, nearest
 from dlzoo.training import results
+from scripts import stored
 
 DATA = (
     ("data=digits", "data.batch_size=8", "data.eval_batch_size=8"),  # small batches, for the large nets
@@ -146,6 +148,19 @@ def describe_outcome(outcome: dict[str, Any]) -> str:
     return outcome.get("reason") or f"verified to {outcome['difference']:.0e}"
 
 
+def is_outcome(value: object) -> bool:
+    """Whether this is the difference of an export, or the reason why there is none."""
+    return isinstance(value, dict) and (
+        run_files.is_number(value["difference"]) if "difference" in value else isinstance(value.get("reason"), str)
+    )
+
+
+ROW: Mapping[str, run_files.Check] = {
+    "data": stored.is_str, "commit": run_files.is_str_or_none, **dict.fromkeys(FORMATS, is_outcome)
+}  # fmt: skip
+"""What is stored of a model."""
+
+
 def section(root: Path) -> list[str]:
     """The table for RESULTS.md; nothing where nothing is stored."""
     from scripts.results_table import read_store
@@ -153,6 +168,10 @@ def section(root: Path) -> list[str]:
     store = read_store(root, NAME)
     if not store["runs"]:
         return []
+    path = root / "results" / f"{NAME}.json"
+    stored.check(store, {"versions": stored.is_versions}, path, "")
+    for key, row in store["runs"].items():
+        stored.check(row, ROW, path, f"runs.{key}")
     reasons: list[str] = []
 
     def cell(outcome: dict[str, Any]) -> str:
@@ -166,7 +185,7 @@ def section(root: Path) -> list[str]:
         f"| `{key}` | {row['data']} | {' | '.join(cell(row[format]) for format in FORMATS)} |"
         for key, row in store["runs"].items()
     ]
-    tried = {key.split()[0] for key in store["runs"]}
+    tried = {key.partition(" ")[0] for key in store["runs"]}
     left = [f"`{name}`" for name in config.groups()["model"] if name not in tried]
     commits = sorted({str(row["commit"]) for row in store["runs"].values()})
     with_versions = ", ".join(

@@ -7,13 +7,20 @@ command that it names.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dlzoo.config import run_files
 from dlzoo.errors import UserError, short
+from scripts import stored
 
 KEYS = ("title", "command", "columns", "rows", "note")
+TABLE: Mapping[str, run_files.Check] = {
+    "title": stored.is_str, "command": stored.is_str, "columns": run_files.is_list_of_str,
+    "rows": lambda value: isinstance(value, list) and all(isinstance(row, list) for row in value),
+    "note": run_files.is_str_or_none,
+}  # fmt: skip
 MAX_ROWS = 20
 """Rows of a table that is not collapsed."""
 MAX_CHARACTERS = 160
@@ -35,7 +42,7 @@ def section(root: Path) -> list[str]:
     """A table per file, sorted by name."""
     lines = []
     for path in sorted((root / "results" / "reliability").glob("*.json")):
-        lines += table_lines(json.loads(path.read_text(encoding="utf-8")), path)
+        lines += table_lines(stored.read_json(root, path), path)
     return ["## Reliability", "", *lines] if lines else []
 
 
@@ -47,6 +54,7 @@ def table_lines(table: dict[str, Any], path: Path) -> list[str]:
     """
     if missing := [key for key in KEYS if key not in table]:
         raise UserError(f"{path} lacks {', '.join(missing)}; rerun the command that wrote it")
+    stored.check(table, TABLE, path, "")
     for row in table["rows"]:
         if len(row) != len(table["columns"]):
             raise UserError(f"{path}: {row} does not match the columns {', '.join(table['columns'])}")

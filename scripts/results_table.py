@@ -12,12 +12,12 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from dlzoo.config import compose as config
-from dlzoo.config import nested, run_files
+from dlzoo.config import run_files
 from dlzoo.config.run_config import Claim
 from dlzoo.errors import short
 from dlzoo.training import results
-from dlzoo.utils import files, formatting, untrusted
-from scripts import claims
+from dlzoo.utils import files, formatting
+from scripts import claims, stored
 
 COLUMNS = (
     "experiment",
@@ -85,7 +85,7 @@ def write_table(root: Path) -> None:
     text += search_section(root)
     text += reliability.section(root)
     for benchmark in sorted((root / "results").glob("*.md")):
-        text += [benchmark.read_text(encoding="utf-8")]
+        text += [stored.read_text(root, benchmark)]
     if not_run:
         text += ["## Not run", "", *(f"- `{name}`: {reason}" for name, reason in not_run), ""]
     text += [
@@ -288,12 +288,25 @@ def draw_grid(
 # Searches
 
 
+SEARCHES: Mapping[str, run_files.Check] = {
+    "metric": stored.is_str, "told": stored.is_str, "runs": lambda value: isinstance(value, list) and len(value) > 0,
+}  # fmt: skip
+SEARCH: Mapping[str, run_files.Check] = {
+    "method": stored.is_str, "device": stored.is_str, "commit": run_files.is_str_or_none,
+    "versions": stored.is_versions,
+    **dict.fromkeys(("trials", "epochs", "value", "test/accuracy", "seconds"), run_files.is_number),
+}  # fmt: skip
+"""The entries of results/searches.json, and those of each of its runs."""
+
+
 def search_section(root: Path) -> list[str]:
     """The results of scripts/compare_searches.py: a row per method, with means over its repeats."""
     path = root / "results" / "searches.json"
     if not path.is_file():
         return []
-    store = json.loads(path.read_text(encoding="utf-8"))
+    store = stored.check(stored.read_json(root, path), SEARCHES, path, "")
+    for i, run in enumerate(store["runs"]):
+        stored.check(run, SEARCH, path, f"runs[{i}]")
     heads = ("search", "repeats", "trials", "epochs spent", store["metric"], "test/accuracy of the winner", "fit, s")
     lines = ["## Searches", "", store["told"], "", f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     for method in dict.fromkeys(run["method"] for run in store["runs"]):
@@ -337,18 +350,14 @@ def read_store(root: Path, name: str) -> Store:
     """What `save` wrote; the runs are not checked.
 
     Raises:
-        UserError: the file holds something that `save` does not write. Its texts become lines of RESULTS.md and of the
-            experiment's file, where a line break would begin a line of somebody else's.
+        UserError: the file holds something that `save` does not write.
     """
     path = root / "results" / f"{name}.json"
     if not path.is_file():
         return {"runs": {}, "not_run": None}
-    store = run_files.mapping(untrusted.read_json(path), path)
+    store = stored.read_json(root, path)
     if not isinstance(store.get("not_run"), str | None):
         run_files.refuse(path, "not_run", store["not_run"], "a text")
-    for place, value in nested.walk(store):
-        if not place.isprintable() or (isinstance(value, str) and not value.isprintable()):
-            run_files.refuse(path, short(place), value, "a text of one line")
     return {**store, "runs": run_files.mapping(store.get("runs"), path, "runs"), "not_run": store.get("not_run")}
 
 

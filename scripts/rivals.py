@@ -25,7 +25,8 @@ import numpy as np
 from dlzoo.config import compose as config
 from dlzoo.config import run_files
 from dlzoo.errors import UserError, nearest, one_line, short
-from dlzoo.utils import files, untrusted
+from dlzoo.utils import files
+from scripts import stored as stored_files
 from scripts.results_table import load as load_runs
 
 MAX_CHARACTERS = 2_000_000
@@ -247,15 +248,13 @@ def load(root: Path, name: str) -> Mapping[str, Mapping[str, Sequence[float]]]:
     path = path_of(root, name)
     if not path.is_file():
         return {}
-    stored: Mapping[str, Any] = run_files.mapping(untrusted.read_json(path), path)
-    for metric, methods in stored.items():
+    content = stored_files.read_json(root, path)
+    for metric, methods in content.items():
         for method, values in run_files.mapping(methods, path, short(metric)).items():
             place = f"{short(metric)}.{short(method)}"
-            if not f"{metric}{method}".isprintable():
-                run_files.refuse(path, place, method, "a text of one line")
             if not isinstance(values, list) or not all(run_files.is_number(value) for value in values):
                 run_files.refuse(path, place, values, "a list of numbers")
-    return {metric: {**methods} for metric, methods in stored.items()}
+    return {metric: {**methods} for metric, methods in content.items()}
 
 
 def save(root: Path, name: str, stored: Mapping[str, Mapping[str, Sequence[float]]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -84,3 +85,11 @@ def test_something_else_in_place_of_the_lock(tmp_path: Path) -> None:
     (tmp_path / locks.NAME).mkdir()
     with pytest.raises(UserError, match="cannot be used as a lock"), locks.locked(tmp_path):
         raise AssertionError("not locked")
+
+
+def test_a_lock_that_is_another_file_leaves_it_as_it_is(tmp_path: Path) -> None:
+    """Versions of filelock before 3.32 empty the file that they lock."""
+    (tmp_path / "victim").write_text("precious")
+    os.link(tmp_path / "victim", tmp_path / locks.NAME)
+    locks.unlock(locks.lock(tmp_path))
+    assert (tmp_path / "victim").read_text() == "precious"
