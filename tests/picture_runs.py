@@ -32,6 +32,14 @@ def content(folder: Path, name: str = "last") -> dict[str, Any]:
     return checkpoint_files.read(folder / "checkpoints" / f"{name}.ckpt")
 
 
+def whole_and_parts(folder: Path, *words: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The last checkpoints of three epochs at once, and of one that was continued for two more."""
+    run(folder / "whole", *words, "trainer.max_epochs=3")
+    run(folder / "parts", *words, "trainer.max_epochs=1")
+    resume(folder / "parts", "trainer.max_epochs=3")
+    return content(folder / "whole"), content(folder / "parts")
+
+
 def same(a: Any, b: Any) -> bool:
     """Whether two nests of dicts, lists and tensors are equal, tensors bit by bit."""
     if isinstance(a, torch.Tensor):

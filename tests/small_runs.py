@@ -27,6 +27,11 @@ def run(folder: Path, *words: str) -> dict[str, Any]:
     return run_training(config.compose([*plain, *words]), folder, list(words))
 
 
+def newest_run(folder: Path) -> Path:
+    """The folder of the run below ``folder/outputs`` that began last."""
+    return max(folder.glob("outputs/*/*/.hydra"), key=lambda path: path.stat().st_mtime_ns).parent
+
+
 def table_words(folder: Path) -> list[str]:
     """Write `TABLE` into a folder, and say how to train on it."""
     path = folder / "houses.csv"
@@ -57,6 +62,12 @@ def changed(ckpt: Path, to: Path, change: Callable[[dict[str, Any]], None]) -> P
     change(content)
     torch.save(content, to)
     return to
+
+
+def diverge(content: dict[str, Any]) -> None:
+    """A change that makes each weight of a checkpoint NaN."""
+    for weight in content["state_dict"].values():
+        weight.fill_(torch.nan)
 
 
 def with_target(path: str, target: str, **arguments: Any) -> Callable[[dict[str, Any]], None]:

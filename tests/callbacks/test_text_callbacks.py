@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
-from small_runs import Outcome
+from small_runs import Outcome, newest_run
 from text_stand_ins import write_sentences
 
 from dlzoo.callbacks.text_baselines import NgramBaseline
@@ -20,15 +20,11 @@ from dlzoo.inference.predict import predict
 Train = Callable[..., Outcome]
 
 
-def the_run(tmp_path: Path) -> Path:
-    return max(tmp_path.glob("outputs/*/*/results.json"), key=lambda file: file.stat().st_mtime_ns).parent
-
-
 def test_mistakes_are_the_surest_and_the_longest(train: Train, stand_in_data: Path, tmp_path: Path) -> None:
     words = ("model=rnn_classifier", "data=sentiment_sentences", f"data_dir={stand_in_data}", "net.num_units=4")
     quick = ("trainer=cpu", "trainer.max_epochs=1", "optimizer.lr=1e-4", "data.eval_batch_size=16")
     assert train(*words, *quick).code == 0
-    run_dir = the_run(tmp_path)
+    run_dir = newest_run(tmp_path)
     report = (run_dir / "mistakes.txt").read_text()
     surest, longest = report.split("The longest of")
     num = json.loads((run_dir / "results.json").read_text())
@@ -61,7 +57,7 @@ def test_mistakes_are_the_surest_and_the_longest(train: Train, stand_in_data: Pa
 
 def test_a_run_without_mistakes_or_texts_leaves_none(train: Train, tmp_path: Path) -> None:
     assert train("data=wine", "trainer=cpu", "trainer.max_epochs=1").code == 0
-    left = {file.name for file in the_run(tmp_path).iterdir()}
+    left = {file.name for file in newest_run(tmp_path).iterdir()}
     assert not left & {"mistakes.txt", "samples.txt"}
 
 
@@ -95,7 +91,7 @@ def test_baselines_stand_in_the_results(train: Train, stand_in_data: Path, tmp_p
     words = ("model=text_cnn", "data=imdb", f"data_dir={stand_in_data}", "trainer=smoke", "trainer.accelerator=cpu")
     small = ("net.embedding=8", "net.num_filters=8", "logger=none")
     assert train(*words, *small, "callbacks=[checkpoint,ngrams]").code == 0
-    metrics = json.loads((the_run(tmp_path) / "results.json").read_text())["metrics"]
+    metrics = json.loads((newest_run(tmp_path) / "results.json").read_text())["metrics"]
     assert metrics["baseline/accuracy_ngrams"] > 0.9
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from dlzoo.export import formats, quantize
 from dlzoo.specs.batch import tensors
 from dlzoo.training import results
 from dlzoo.utils import checkpoint_files
+
+Exported = Callable[[Terminal, Path, str], tuple[Path, str]]
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +44,20 @@ def expected(ckpt: Path, given: Any) -> dict[str, torch.Tensor]:
         return task.predict(given)
 
 
-def exported(terminal: Terminal, ckpt: Path, format: str, folder: Path) -> tuple[Path, str]:
-    """The file, and what the command printed."""
-    path = folder / f"m{command.SUFFIXES[format]}"
-    code, out, err = terminal(command.main, f"ckpt={ckpt}", f"format={format}", f"output={path}")
-    assert (code, err) == (0, ""), err
-    return path, out
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The file of a checkpoint in a format, exported once, and what the command printed."""
+    made: dict[tuple[Path, str], tuple[Path, str]] = {}
+
+    def of(terminal: Terminal, ckpt: Path, format: str) -> tuple[Path, str]:
+        if (ckpt, format) not in made:
+            path = tmp_path_factory.mktemp("exported") / f"m{command.SUFFIXES[format]}"
+            code, out, err = terminal(command.main, f"ckpt={ckpt}", f"format={format}", f"output={path}")
+            assert (code, err) == (0, ""), err
+            made[ckpt, format] = path, out
+        return made[ckpt, format]
+
+    return of
 
 
 def outputs_of(path: Path, format: str, given: dict[str, torch.Tensor], ckpt: Path) -> dict[str, np.ndarray]:
@@ -76,9 +87,9 @@ def outputs_of(path: Path, format: str, given: dict[str, torch.Tensor], ckpt: Pa
 
 @pytest.mark.parametrize("format", command.SUFFIXES)
 def test_named_inputs_and_targets_keep_their_names(
-    format: str, pairs: Path, terminal: Terminal, tmp_path: Path
+    format: str, pairs: Path, terminal: Terminal, exported: Exported
 ) -> None:
-    path, out = exported(terminal, pairs, format, tmp_path)
+    path, out = exported(terminal, pairs, format)
     assert "verified on 24 real inputs" in out
     assert [line.split()[1] for line in out.splitlines() if line.startswith(("input", "output"))] == [
         "one", "other", "distance", "other_output",
@@ -91,9 +102,9 @@ def test_named_inputs_and_targets_keep_their_names(
 
 @pytest.mark.parametrize("format", command.SUFFIXES)
 def test_both_outputs_for_one_target_are_exported(
-    format: str, two_heads: Path, terminal: Terminal, tmp_path: Path
+    format: str, two_heads: Path, terminal: Terminal, exported: Exported
 ) -> None:
-    path, _ = exported(terminal, two_heads, format, tmp_path)
+    path, _ = exported(terminal, two_heads, format)
     given = {"x": torch.rand(5, 3)}
     wanted, found = expected(two_heads, given["x"]), outputs_of(path, format, given, two_heads)
     assert found.keys() == wanted.keys() == {"main", "auxiliary"}
@@ -102,11 +113,10 @@ def test_both_outputs_for_one_target_are_exported(
         np.testing.assert_allclose(found[name], output, rtol=1e-5, atol=1e-5)
 
 
-def test_the_metadata_name_the_parts(pairs: Path, two_heads: Path, terminal: Terminal, tmp_path: Path) -> None:
+def test_the_metadata_name_the_parts(pairs: Path, two_heads: Path, terminal: Terminal, exported: Exported) -> None:
     told = []
-    for i, ckpt in enumerate((pairs, two_heads)):
-        path = tmp_path / f"{i}.onnx"
-        assert terminal(command.main, f"ckpt={ckpt}", f"output={path}").code == 0
+    for ckpt in (pairs, two_heads):
+        path, _ = exported(terminal, ckpt, "onnx")
         session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         told.append({k: json.loads(v) for k, v in session.get_modelmeta().custom_metadata_map.items()})
     assert [port["name"] for port in told[0]["inputs"]] == ["one", "other"]

@@ -13,7 +13,7 @@ import pytest
 import torch
 from figure_texts import words as words_in
 from PIL import Image
-from small_runs import Terminal, changed, imported, run, table_words
+from small_runs import Terminal, changed, diverge, imported, run, table_words
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dlzoo.checkpoint.load import load_task
@@ -254,11 +254,6 @@ def test_unreadable_images_and_a_diverged_net(ckpt: Path, terminal: Terminal, tm
     (tmp_path / "photo.png").write_bytes(b"none")
     message = terminal.mistake(inspection.main, f"ckpt={ckpt}", f"input={tmp_path / 'photo.png'}")
     assert "photo.png cannot be read as an image" in message
-
-    def diverge(content: dict[str, Any]) -> None:
-        for weight in content["state_dict"].values():
-            weight.fill_(torch.nan)
-
     broken = changed(ckpt, tmp_path / "x.ckpt", diverge)
     assert "the net's output is not finite" in terminal.mistake(inspection.main, f"ckpt={broken}")
 

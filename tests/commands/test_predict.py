@@ -15,7 +15,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
-from small_runs import Terminal, changed, run, table_words
+from small_runs import Terminal, changed, diverge, run, table_words
 from torch import Tensor
 
 from dlzoo.checkpoint.load import load_task
@@ -358,9 +358,5 @@ def test_a_missing_value_without_a_fill(
 def test_a_diverged_net(
     ckpt_of: Callable[[str], Path], digits: tuple[Path, Tensor], terminal: Terminal, tmp_path: Path
 ) -> None:
-    def diverge(content: dict[str, Any]) -> None:
-        for weight in content["state_dict"].values():
-            weight.fill_(torch.nan)
-
     ckpt = changed(ckpt_of("digits"), tmp_path / "nan.ckpt", diverge)
     assert "the net's output is not finite" in terminal.mistake(predict.main, f"ckpt={ckpt}", f"input={digits[0]}")

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from hydra.utils import instantiate
 from small_runs import Outcome
+
+from dlzoo.config.compose import compose
+from dlzoo.errors import UserError
+from dlzoo.optim.lr_schedules import Plan
 
 QUICK = ("model=softmax", "data=iris", "trainer=cpu", "trainer.max_epochs=2", "callbacks=checkpoint", "logger=none")
 STOPPING = "callbacks=[checkpoint,early_stopping]"
@@ -32,12 +39,6 @@ REFUSED = {
     ("trainer.gradient_clip_val=-1",): "null does not clip",
     ("trainer.max_time={second: 3}",): "'second' is an invalid keyword argument",
     ("scheduler=step", "scheduler.every=0"): "scheduler.every=0 must be greater than 0",
-    ("scheduler=exponential", "scheduler.gamma=-1"): "scheduler.gamma=-1 must be greater than 0",
-    ("scheduler=plateau", "scheduler.factor=1"): "scheduler.factor=1 must lie between 0 and 1",
-    ("scheduler=plateau", "scheduler.patience=-1"): "scheduler.patience=-1 is too small",
-    ("scheduler=cosine", "scheduler.warmup=-1"): "scheduler.warmup=-1 is too small",
-    ("scheduler=cosine", "scheduler.final=-1"): "scheduler.final=-1 is too small",
-    ("scheduler=onecycle", "scheduler.start=-1"): "scheduler.start=-1 is too small",
     ("trainer.accelerator=tpu",): "trainer.accelerator=tpu is not supported; use auto, cpu, gpu, cuda, mps",
     ("trainer.strategy=dpp",): "trainer.strategy=dpp is unknown; did you mean 'ddp'?",
     ("trainer.precision=transformer-engine",): "Requirement 'transformer_engine",
@@ -51,6 +52,24 @@ def test_a_sentence_with_the_remedy(words: tuple[str, ...], train: Callable[...,
     done = train(*QUICK, *words)
     assert (done.code, done.err.count("\n"), done.err[:7]) == (2, 1, "error: "), done
     assert REFUSED[words] in done.err
+
+
+OF_SCHEDULES = {
+    ("exponential", "gamma=-1"): "scheduler.gamma=-1 must be greater than 0",
+    ("plateau", "factor=1"): "scheduler.factor=1 must lie between 0 and 1",
+    ("plateau", "patience=-1"): "scheduler.patience=-1 is too small",
+    ("cosine", "warmup=-1"): "scheduler.warmup=-1 is too small",
+    ("cosine", "final=-1"): "scheduler.final=-1 is too small",
+    ("onecycle", "start=-1"): "scheduler.start=-1 is too small",
+}
+
+
+@pytest.mark.parametrize("words", OF_SCHEDULES, ids=" ".join)
+def test_a_schedule_names_its_option(words: tuple[str, str]) -> None:
+    node = compose([f"scheduler={words[0]}", f"scheduler.{words[1]}"]).scheduler
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    with pytest.raises(UserError, match=re.escape(OF_SCHEDULES[words])):
+        instantiate(node, _partial_=True)(optimizer, Plan(20, 10, "val/loss", "min"))
 
 
 WORKING: dict[tuple[str, ...], dict[str, Any]] = {

@@ -12,7 +12,7 @@ import pytest
 import reliability_tables
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
-from small_runs import Outcome
+from small_runs import Outcome, newest_run
 
 from dlzoo.config.run_config import RunConfig
 from dlzoo.errors import NonFinite
@@ -101,10 +101,6 @@ def words_of(name: str, tmp_path: Path) -> list[str]:
     return words
 
 
-def folder_in(tmp_path: Path) -> Path:
-    return max(tmp_path.glob("outputs/*/*/.hydra"), key=lambda file: file.stat().st_mtime_ns).parent
-
-
 def is_finite(state: dict[str, Any]) -> bool:
     return all(bool(v.isfinite().all()) for v in state.values() if v.is_floating_point())
 
@@ -120,7 +116,7 @@ def test_the_fault_is_named_and_shown_again(
     assert done.err.startswith(f"error: step {step} (epoch 1, batch {STEP + 1}): ")
     where = "in the weights before the step" if name == "text" else "in the inputs of the batch"
     assert f"first {where}" in done.err
-    folder = folder_in(tmp_path)
+    folder = newest_run(tmp_path)
     assert "rows     of train in this batch" in done.err
     again = rerun.rerun(checkpoint_files.read(folder / "nonfinite.ckpt"))
     assert again.first.startswith(where)
@@ -137,7 +133,7 @@ def test_the_step_is_left_out(name: str, train: Train, tmp_path: Path, poison: A
     poison(STEP, weights=name == "text")
     done = train(*words_of(name, tmp_path), "on_nan=skip")
     assert done.code == 0, done.err
-    folder = folder_in(tmp_path)
+    folder = newest_run(tmp_path)
     results = json.loads((folder / "results.json").read_text())
     stored = checkpoint_files.read(folder / "checkpoints" / "last.ckpt")
     assert is_finite(stored["state_dict"])
@@ -182,7 +178,7 @@ def test_flags_that_are_read_late(train: Train, tmp_path: Path, poison: Any, mon
     assert done.err.startswith(f"error: step {STEP + 1} (epoch 1, batch {STEP + 1}): ")
     assert "first in the inputs of the batch" in done.err
     assert f"saved from {STEP} steps earlier" in done.err
-    assert not (folder_in(tmp_path) / "checkpoints" / "last.ckpt").exists()
+    assert not (newest_run(tmp_path) / "checkpoints" / "last.ckpt").exists()
 
 
 @pytest.mark.parametrize(("factor", "ends_well"), [(1e3, True), (1e30, False)])

@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.plugins.precision import MixedPrecision
-from picture_runs import content, resume, run, same
+from picture_runs import content, run, same, whole_and_parts
 from torch import Tensor, nn
 
 from dlzoo.config import compose as config
@@ -290,10 +290,7 @@ def test_a_plateau_lowers_both_rates(tmp_path: Path, monkeypatch: pytest.MonkeyP
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(overrides: list[str], tmp_path: Path) -> None:
     overrides = [*overrides, "trainer.limit_train_batches=7"]
-    run(tmp_path / "whole", *overrides, "trainer.max_epochs=3")
-    run(tmp_path / "parts", *overrides, "trainer.max_epochs=1")
-    resume(tmp_path / "parts", "trainer.max_epochs=3")
-    whole, parts = content(tmp_path / "whole"), content(tmp_path / "parts")
+    whole, parts = whole_and_parts(tmp_path, *overrides)
     for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step"):
         assert same(whole[key], parts[key]), key
 

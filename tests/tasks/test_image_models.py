@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from PIL import Image
-from small_runs import Outcome
+from small_runs import Outcome, newest_run
 
 from dlzoo.config import compose as config
 from dlzoo.config import introspection as signatures
@@ -46,10 +46,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def the_run(tmp_path: Path) -> Path:
-    return max(tmp_path.glob("outputs/*/*/results.json"), key=lambda file: file.stat().st_mtime_ns).parent
-
-
 def words_of(model: str) -> list[str]:
     return ["task.num_importance_samples=2"] if "num_importance_samples" in signatures.arguments(TASKS[model]) else []
 
@@ -64,7 +60,7 @@ def test_a_model_writes_its_images(model: str, train: Train, tmp_path: Path, sta
     overrides = (f"model={model}", "data=mnist", f"data_dir={stand_in_data}", *words_of(model), *SMOKE)
     done = train(*overrides, "data.val_size=60", "callbacks.sample_quality.num_samples=40")
     assert done.code == 0, done.err
-    folder = the_run(tmp_path)
+    folder = newest_run(tmp_path)
     wanted = {"learning_curves.png", "interpolation.png", "training_batch.png"}
     if issubclass(TASKS[model], Encoding):
         wanted |= {"reconstructions.png", "worst_reconstructions.png", "latent_space.png", "projector_config.pbtxt"}
@@ -90,7 +86,7 @@ def test_a_model_takes_colour_images_of_a_folder(
     overrides += [f"data.placement={placement}", "data.num_workers=0", "callbacks.sample_quality.num_samples=20"]
     done = train(*overrides, *SMOKE)
     assert done.code == 0, done.err
-    metrics = json.loads((the_run(tmp_path) / "results.json").read_text())["metrics"]
+    metrics = json.loads((newest_run(tmp_path) / "results.json").read_text())["metrics"]
     measured = "test/probe_accuracy" if issubclass(TASKS[model], Encoding) else "test/frechet"
     assert (measured in metrics) == (placement == "auto" or measured == "test/probe_accuracy")
 
@@ -110,7 +106,7 @@ def test_options_run(model: str, overrides: list[str], train: Train, tmp_path: P
     plain = (f"model={model}", "trainer=cpu", "trainer.max_epochs=2", "trainer.limit_train_batches=5", *words_of(model))
     done = train(*plain, "callbacks=[history,checkpoint]", "logger=none", *overrides)
     assert done.code == 0, done.err
-    metrics: dict[str, Any] = json.loads((the_run(tmp_path) / "results.json").read_text())["metrics"]
+    metrics: dict[str, Any] = json.loads((newest_run(tmp_path) / "results.json").read_text())["metrics"]
     assert all(value is not None for value in metrics.values())
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from picture_runs import content, resume, run, same
+from picture_runs import run, same, whole_and_parts
 from torch import Tensor, nn
 
 from dlzoo.data.base import InMemoryData
@@ -270,10 +270,7 @@ def test_the_rate_of_the_perceptron_follows_its_schedule(tmp_path: Path) -> None
     ids=lambda overrides: overrides[0],
 )
 def test_a_resumed_perceptron_equals_an_uninterrupted_one(overrides: tuple[str, ...], tmp_path: Path) -> None:
-    run(tmp_path / "whole", *IRIS, *overrides, "trainer.max_epochs=3")
-    run(tmp_path / "parts", *IRIS, *overrides, "trainer.max_epochs=1")
-    resume(tmp_path / "parts", "trainer.max_epochs=3")
-    whole, parts = content(tmp_path / "whole"), content(tmp_path / "parts")
+    whole, parts = whole_and_parts(tmp_path, *IRIS, *overrides)
     for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step"):
         assert same(whole[key], parts[key]), key
     assert json.loads((tmp_path / "whole" / "results.json").read_text())["steps"] == whole["global_step"] > 0

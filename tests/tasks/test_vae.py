@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from picture_runs import content, resume, run, same
+from picture_runs import content, run, same, whole_and_parts
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
@@ -116,10 +116,7 @@ def test_it_learns(name: str, tmp_path: Path) -> None:
 )
 def test_a_resumed_run_draws_the_same_random_numbers(overrides: list[str], tmp_path: Path) -> None:
     overrides = [*overrides, "trainer.limit_train_batches=6", "scheduler=exponential"]
-    run(tmp_path / "whole", *overrides, "trainer.max_epochs=3")
-    run(tmp_path / "parts", *overrides, "trainer.max_epochs=1")
-    resume(tmp_path / "parts", "trainer.max_epochs=3")
-    whole, parts = content(tmp_path / "whole"), content(tmp_path / "parts")
+    whole, parts = whole_and_parts(tmp_path, *overrides)
     assert same(whole["state_dict"], parts["state_dict"])
     assert same(whole["optimizer_states"], parts["optimizer_states"])
 

@@ -12,6 +12,7 @@ import torch
 from small_runs import Outcome, with_experiment
 
 Train = Callable[..., Outcome]
+slow = pytest.mark.slow
 FIRST = [
     "model=softmax",
     "data=iris",
@@ -54,7 +55,7 @@ def test_another_rate(continued: Any, tmp_path: Path) -> None:
     assert "lr: 0.002" in (tmp_path / "run" / ".hydra" / "config.yaml").read_text()
 
 
-@pytest.mark.parametrize("schedule", ["exponential", "plateau"])
+@pytest.mark.parametrize("schedule", ["exponential", pytest.param("plateau", marks=slow)])
 def test_another_rate_under_a_schedule(schedule: str, continued: Any, tmp_path: Path) -> None:
     """A schedule multiplies the new rate by its factor at this epoch; a plateau starts from it."""
     outcome, _ = continued(f"optimizer=sgd scheduler={schedule}", "optimizer.lr=0.001")
@@ -68,11 +69,11 @@ def test_another_rate_under_a_schedule(schedule: str, continued: Any, tmp_path: 
     ("first", "then", "option", "value"),
     [
         ("optimizer=momentum", "optimizer.momentum=0.5", "momentum", 0.5),
-        ("optimizer=momentum", "optimizer.momentum=0", "momentum", 0),
         ("optimizer=sgd", "optimizer=momentum", "momentum", 0.9),
-        ("optimizer=adam", "optimizer.betas=[0.8,0.99]", "betas", (0.8, 0.99)),
-        ("optimizer=adam", "+optimizer.amsgrad=true", "amsgrad", True),
-        ("optimizer=adamw", "optimizer.weight_decay=0.5", "weight_decay", 0.5),
+        pytest.param("optimizer=momentum", "optimizer.momentum=0", "momentum", 0, marks=slow),
+        pytest.param("optimizer=adam", "optimizer.betas=[0.8,0.99]", "betas", (0.8, 0.99), marks=slow),
+        pytest.param("optimizer=adam", "+optimizer.amsgrad=true", "amsgrad", True, marks=slow),
+        pytest.param("optimizer=adamw", "optimizer.weight_decay=0.5", "weight_decay", 0.5, marks=slow),
     ],
 )
 def test_another_option(first: str, then: str, option: str, value: Any, continued: Any) -> None:
@@ -83,7 +84,10 @@ def test_another_option(first: str, then: str, option: str, value: Any, continue
     assert (tuple(stored) if isinstance(stored, list) else stored) == value
 
 
-@pytest.mark.parametrize(("first", "then"), [("sgd", "adam"), ("adam", "sgd"), ("adam", "lbfgs")])
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [("sgd", "adam"), pytest.param("adam", "sgd", marks=slow), pytest.param("adam", "lbfgs", marks=slow)],
+)
 def test_another_optimizer(first: str, then: str, continued: Any, tmp_path: Path) -> None:
     outcome, content = continued(f"optimizer={first}", f"optimizer={then}")
     assert (outcome.code, outcome.err) == (0, "")
@@ -92,7 +96,14 @@ def test_another_optimizer(first: str, then: str, continued: Any, tmp_path: Path
     assert group(content)["lr"] == pytest.approx({"adam": 1e-3, "sgd": 0.01, "lbfgs": 1.0}[then])
 
 
-@pytest.mark.parametrize(("first", "then"), [("exponential", "plateau"), ("plateau", "exponential"), ("none", "step")])
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ("exponential", "plateau"),
+        pytest.param("plateau", "exponential", marks=slow),
+        pytest.param("none", "step", marks=slow),
+    ],
+)
 def test_another_schedule(first: str, then: str, continued: Any, tmp_path: Path) -> None:
     """It starts as if the run had followed it from its beginning; a plateau, from the optimizer's rate."""
     options = ["scheduler.every=1"] if then == "step" else []

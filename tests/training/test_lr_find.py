@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import Outcome
+from small_runs import Outcome, newest_run
 
 from dlzoo.training.tuning.lr_finder import HIGHEST, LOWEST, NUM_STEPS, RangeTest
 from dlzoo.utils import checkpoint_files
@@ -20,16 +20,12 @@ RANDOM = ("augment=shift", "net.dropout=0.2", "task.activity_l2=1e-3", "schedule
 """Whatever draws random numbers, hooks into the net or moves the rate."""
 
 
-def run_dir(folder: Path) -> Path:
-    return max(folder.glob("outputs/*/*/results.json"), key=lambda file: file.stat().st_mtime_ns).parent
-
-
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return checkpoint_files.read(run_dir(folder) / "checkpoints" / "last.ckpt")["state_dict"]
+    return checkpoint_files.read(newest_run(folder) / "checkpoints" / "last.ckpt")["state_dict"]
 
 
 def rows(folder: Path) -> list[dict[str, float]]:
-    with (run_dir(folder) / "lr_find.csv").open() as file:
+    with (newest_run(folder) / "lr_find.csv").open() as file:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
@@ -44,7 +40,7 @@ def test_the_run_after_the_test_is_the_run_without_it(train: Train, tmp_path: Pa
     assert done.code == 0, done.err
     assert same(without, weights(tmp_path))
     assert "suggested: optimizer.lr=" in done.out
-    assert (run_dir(tmp_path) / "lr_find.png").is_file()
+    assert (newest_run(tmp_path) / "lr_find.png").is_file()
     tried = rows(tmp_path)
     assert tried[0]["lr"] == pytest.approx(LOWEST)
     assert tried[1]["lr"] / tried[0]["lr"] == pytest.approx((HIGHEST / LOWEST) ** (1 / (NUM_STEPS - 1)), rel=1e-4)
@@ -54,7 +50,7 @@ def test_the_run_after_the_test_is_the_run_without_it(train: Train, tmp_path: Pa
 def test_the_rate_found_is_used_and_remembered(train: Train, tmp_path: Path) -> None:
     done = train(*QUICK, "lr_find=use", "optimizer=sgd")
     assert done.code == 0, done.err
-    used, folder = weights(tmp_path), run_dir(tmp_path)
+    used, folder = weights(tmp_path), newest_run(tmp_path)
     rate = done.out.partition("training with optimizer.lr=")[2].split()[0]
     assert train(*QUICK, "optimizer=sgd", f"optimizer.lr={rate}").code == 0
     assert same(used, weights(tmp_path))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from killing import FORKS, main_in
-from small_runs import Outcome
+from small_runs import Outcome, newest_run
 
 from dlzoo.config import instantiate as build
 from dlzoo.tasks.supervised import Supervised
@@ -44,10 +44,6 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return most
 
 
-def folder_in(tmp_path: Path) -> Path:
-    return max(tmp_path.glob("outputs/*/*/.hydra"), key=lambda file: file.stat().st_mtime_ns).parent
-
-
 def test_the_message_says_what_was_tried_and_what_to_change(train: Train, tmp_path: Path, fits: Any) -> None:
     fits(40)
     done = train(*PLAIN, "data.batch_size=64")
@@ -55,7 +51,7 @@ def test_the_message_says_what_was_tried_and_what_to_change(train: Train, tmp_pa
     assert "error: out of memory on cpu in training with data.batch_size=64: 1.50 GiB more were requested" in done.err
     assert "lower data.batch_size, or let data.batch_size=auto choose it" in done.err
     assert "Traceback" not in done.err
-    results = json.loads((folder_in(tmp_path) / "results.json").read_text())
+    results = json.loads((newest_run(tmp_path) / "results.json").read_text())
     assert results["status"] == "failed"
     assert results["reason"].startswith("out of memory on cpu")
 
@@ -98,7 +94,7 @@ def test_auto_takes_what_fits(most: int, size: int, train: Train, tmp_path: Path
     done = train(*PLAIN, "data.batch_size=auto")
     assert done.code == 0, done.err
     assert f"data.batch_size=auto: training with {size}; {2 * size} rows do not fit" in done.out
-    folder = folder_in(tmp_path)
+    folder = newest_run(tmp_path)
     assert json.loads((folder / "results.json").read_text())["batch_size"] == size
     assert f"batch_size: {size}\n" in (folder / ".hydra" / "config.yaml").read_text()
     manifest = checkpoint_files.read(folder / "checkpoints" / "last.ckpt")["dlzoo"]
@@ -121,10 +117,10 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_run_with_auto_is_the_run_with_the_number(train: Train, tmp_path: Path, fits: Any, steady: None) -> None:
     fits(100)
     assert train(*PLAIN, "data.batch_size=auto").code == 0
-    found = folder_in(tmp_path) / "checkpoints" / "last.ckpt"
+    found = newest_run(tmp_path) / "checkpoints" / "last.ckpt"
     weights = checkpoint_files.read(found)["state_dict"]
     assert train(*PLAIN, "data.batch_size=64").code == 0
-    given = checkpoint_files.read(folder_in(tmp_path) / "checkpoints" / "last.ckpt")["state_dict"]
+    given = checkpoint_files.read(newest_run(tmp_path) / "checkpoints" / "last.ckpt")["state_dict"]
     assert all(torch.equal(weights[name], value) for name, value in given.items())
     fits(1000)
     again = train(*PLAIN, "data.batch_size=auto", "trainer.max_epochs=3", f"ckpt={found}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import Outcome, Terminal
+from small_runs import Outcome, Terminal, newest_run
 from torch import Tensor, nn
 
 from dlzoo.commands import rerun_step
@@ -80,10 +80,6 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return rows
 
 
-def folder_in(tmp_path: Path) -> Path:
-    return max(tmp_path.glob("outputs/*/*/.hydra"), key=lambda file: file.stat().st_mtime_ns).parent
-
-
 def results_in(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "results.json").read_text())
 
@@ -110,7 +106,7 @@ def test_a_row_that_is_not_finite_is_named(
     spoil(17)
     batch = batch_with(17, rows)
     done = train(*BLOBS)
-    folder = folder_in(tmp_path)
+    folder = newest_run(tmp_path)
     assert done.code == 1
     assert f"error: step {batch + 1} (epoch 1, batch {batch + 1}): the loss is nan; first in the inputs" in done.err
     assert "of row 17 of train" in done.err
@@ -131,7 +127,7 @@ def test_a_row_that_is_not_finite_is_named(
 
 def good_checkpoint(train: Train, tmp_path: Path) -> Path:
     assert train(*PLAIN, "model=mlp", "data=iris", "net.hidden=[4]", "trainer.max_epochs=1").code == 0
-    return folder_in(tmp_path) / "checkpoints" / "last.ckpt"
+    return newest_run(tmp_path) / "checkpoints" / "last.ckpt"
 
 
 def test_a_target_that_is_not_finite_is_named(train: Train, spoil: Any) -> None:
@@ -166,7 +162,7 @@ def test_the_last_good_checkpoint_stays(train: Train, tmp_path: Path, spoil: Any
     done = train(*BLOBS, *grow)
     assert done.code == 1
     assert "lower optimizer.lr" in done.err
-    folder = folder_in(tmp_path)
+    folder = newest_run(tmp_path)
     stored = checkpoint_files.read(folder / "checkpoints" / "last.ckpt")
     assert all(value.isfinite().all() for value in stored["state_dict"].values())
     reached = results_in(folder)
@@ -189,11 +185,11 @@ def test_a_watched_run_is_the_run_without_it(
 ) -> None:
     digits = (*PLAIN, "model=mlp", "net.hidden=[8]", "data=digits", "data.train_per_class=20", *words)
     assert train(*digits, f"on_nan={mode}").code == 0
-    watched = checkpoint_files.read(folder_in(tmp_path) / "checkpoints" / "last.ckpt")
+    watched = checkpoint_files.read(newest_run(tmp_path) / "checkpoints" / "last.ckpt")
     for hook in ("on_train_start", "on_train_batch_start", "on_before_backward"):
         monkeypatch.setattr(finite.FiniteWatch, hook, None)
     assert train(*digits).code == 0
-    free = checkpoint_files.read(folder_in(tmp_path) / "checkpoints" / "last.ckpt")
+    free = checkpoint_files.read(newest_run(tmp_path) / "checkpoints" / "last.ckpt")
     assert watched["global_step"] == free["global_step"]
     assert all(torch.equal(watched["state_dict"][name], value) for name, value in free["state_dict"].items())
 
@@ -234,7 +230,7 @@ def test_a_skipped_step_changes_nothing(
     assert done.code == 0, done.err
     assert "1 step was skipped" in done.out
     assert done.err.count("the step is skipped") == 1
-    folder = folder_in(tmp_path)
+    folder = newest_run(tmp_path)
     with (folder / "skipped_steps.csv").open() as file:
         (line,) = csv.DictReader(file)
     batch = batch_with(17, rows)
@@ -244,7 +240,7 @@ def test_a_skipped_step_changes_nothing(
     assert told["skipped_steps"] == 1
     good_batches({batch})
     assert train(*words).code == 0
-    folder = folder_in(tmp_path)
+    folder = newest_run(tmp_path)
     clean = checkpoint_files.read(folder / "checkpoints" / "last.ckpt")
     assert skipped["global_step"] == clean["global_step"] == -(-rows // 32) - 1
     assert skipped["lr_schedulers"] == clean["lr_schedulers"]
@@ -259,12 +255,12 @@ def test_one_bad_batch_spoils_the_step_that_it_belongs_to(train: Train, tmp_path
     rows = num_train(train)
     spoil(17)
     assert train(*words).code == 0
-    stored = checkpoint_files.read(folder_in(tmp_path) / "checkpoints" / "last.ckpt")
+    stored = checkpoint_files.read(newest_run(tmp_path) / "checkpoints" / "last.ckpt")
     batches = -(-rows // 32)
     assert stored["global_step"] == -(-batches // 2) - 1
     assert all(value.isfinite().all() for value in stored["state_dict"].values())
     assert train(*words, "on_nan=stop").code == 1
-    moment = checkpoint_files.read(folder_in(tmp_path) / "nonfinite.ckpt")["moment"]
+    moment = checkpoint_files.read(newest_run(tmp_path) / "nonfinite.ckpt")["moment"]
     assert moment["batch_idx"] == batch_with(17, rows), "the batch, not the last one of the step"
 
 
@@ -272,7 +268,7 @@ def test_too_many_on_end_stop_the_run(train: Train, tmp_path: Path, odd_net: Any
     done = train(*BLOBS, odd_net(Grower), SKIP, "skip_limit=3")
     assert done.code == 1
     assert "4 steps in a row had non-finite values; the last was step 1 (epoch 1, batch 4)" in done.err
-    assert results_in(folder_in(tmp_path))["steps"] == 0
+    assert results_in(newest_run(tmp_path))["steps"] == 0
 
 
 def test_wrong_words(train: Train) -> None:

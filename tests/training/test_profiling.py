@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import Outcome
+from small_runs import Outcome, newest_run
 
 from dlzoo.training import profiler as profiling
 from dlzoo.training.profiler import StepProfiler
@@ -55,8 +55,8 @@ def test_training_is_not_changed(train: Train, tmp_path: Path) -> None:
     found = []
     for profile in ("true", "false"):
         assert train(*QUICK[:3], f"profile={profile}", "model=mlp", "net.dropout=0.1", "trainer.max_epochs=1").code == 0
-        newest = max(tmp_path.glob("outputs/*/*/checkpoints/last.ckpt"), key=lambda file: file.stat().st_mtime_ns)
-        found.append(torch.load(newest, weights_only=True)["state_dict"])
+        ckpt = newest_run(tmp_path) / "checkpoints" / "last.ckpt"
+        found.append(torch.load(ckpt, weights_only=True)["state_dict"])
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 

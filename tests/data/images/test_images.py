@@ -6,13 +6,13 @@ import gzip
 import os
 import pickle
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from download_faults import closed_port
 from local_server import Server, public_folder, read_only, serving
 from small_images import (
     ARCHIVE,
@@ -53,9 +53,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def nowhere() -> str:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{s.getsockname()[1]}"
+    return closed_port()
 
 
 @pytest.mark.parametrize(("cls", "name"), [(SmallMNIST, "MNIST"), (SmallFashionMNIST, "FashionMNIST")])

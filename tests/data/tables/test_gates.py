@@ -1,7 +1,6 @@
 """The gates: their truth tables by hand, and that the defaults are enough to learn XOR."""
 
 import typing
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -13,15 +12,6 @@ from dlzoo.errors import UserError
 OUTPUTS = {"and": "0001", "or": "0111", "nand": "1110", "nor": "1000", "xor": "0110", "xnor": "1001"}
 OUTPUTS |= {"not": "10", "identity": "01"}
 INPUTS = {1: [[0], [1]], 2: [[0, 0], [0, 1], [1, 0], [1, 1]]}
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other make tiny layers ten times slower on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_every_gate_is_listed() -> None:
