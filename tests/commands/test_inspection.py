@@ -265,10 +265,14 @@ def test_help_and_typos_need_no_torch(words: str, code: int) -> None:
     assert said.stdout.splitlines()[-1].split() == [str(code)]
 
 
-SCRIPTS = [path for path in sorted((ROOT / "scripts").glob("*.py")) if "__main__" in path.read_text()]
+SCRIPTS = [
+    pytest.param(path, id=path.stem, marks=[] if path.stem in ("inspect_model", "reproduce") else [pytest.mark.slow])
+    for path in sorted((ROOT / "scripts").glob("*.py"))
+    if "__main__" in path.read_text()
+]
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_every_script_starts_from_anywhere(script: Path, tmp_path: Path) -> None:
     """scripts/inspect_model.py has the name of a module of Python, which dataclasses and many others import."""
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}

@@ -15,6 +15,8 @@ from dlzoo.commands.evaluate import evaluate
 
 FOLDER = Path(__file__).parents[1] / "legacy"
 RUNS = sorted(path.parent.name for path in FOLDER.glob("*/results.json"))
+THIN = ("dqn", "gan", "lstm", "mlp", "perceptron", "stacked")
+"""One of each way to step."""
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +62,9 @@ def test_the_best_checkpoint_of_an_output_without_a_name_stays_the_best(
     assert "train/main/accuracy" in rows[0]
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name", [name if name in THIN else pytest.param(name, marks=pytest.mark.slow) for name in RUNS]
+)
 def test_they_are_continued(name: str, tmp_path: Path, train: Callable[..., Outcome]) -> None:
     run = tmp_path / name
     shutil.copytree(FOLDER / name, run)
