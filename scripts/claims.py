@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from dlzoo.config.run_config import Claim
+from dlzoo.utils.averages import mean
 
 SOURCES = ("course", "paper", "peer", "own goal")
 """What the source of a claim begins with: a figure printed in the course, one of a paper, one of another program, or a
@@ -76,7 +76,7 @@ def judge(claim: Claim, values: Sequence[float], seconds: Sequence[float]) -> Ve
         and (low >= goal if is_minimum else high <= goal)
     )
     worst = min(values) if is_minimum else max(values)
-    return Verdict(statistics.fmean(values), low, high, worst, len(values), num_needed, num_reached, is_met)
+    return Verdict(mean(values), low, high, worst, len(values), num_needed, num_reached, is_met)
 
 
 def goal_of(claim: Claim) -> float:
@@ -90,7 +90,7 @@ def seeds_needed(seconds: Sequence[float]) -> int:
     >>> seeds_needed([20.0]), seeds_needed([3000.0])
     (5, 3)
     """
-    return MANY if statistics.fmean(seconds) < SHORT else FEW
+    return MANY if mean(seconds) < SHORT else FEW
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -111,7 +111,7 @@ def strongest_rival(claim: Claim, rivals: Mapping[str, Sequence[float]]) -> tupl
     >>> strongest_rival({"metric": "test/rmse", "max": 20.0}, {"naive": [103.0], "holt_winters": [15.0, 16.0]})
     ('holt_winters', 15.5)
     """
-    means = {name: statistics.fmean(values) for name, values in rivals.items() if name not in NOT_RIVALS and values}
+    means = {name: mean(values) for name, values in rivals.items() if name not in NOT_RIVALS and values}
     if not means:
         return None
     name = max(means, key=lambda name: means[name]) if "min" in claim else min(means, key=lambda name: means[name])

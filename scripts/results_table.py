@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from dlzoo.config import run_files
 from dlzoo.config.run_config import Claim
 from dlzoo.errors import short
 from dlzoo.training import results
-from dlzoo.utils import files, formatting
+from dlzoo.utils import averages, files, formatting
 from scripts import claims, stored
 
 COLUMNS = (
@@ -179,8 +178,8 @@ def spread(metric: str, values: Sequence[float]) -> str:
 
 def mean_std(values: Sequence[float], form: str = ".1f") -> str:
     """Mean ± standard deviation (n - 1), or the value alone if there is only one."""
-    mean = f"{statistics.fmean(values):{form}}"
-    return f"{mean} ± {statistics.stdev(values):{form}}" if len(values) > 1 else mean
+    shown = f"{averages.mean(values):{form}}"
+    return f"{shown} ± {averages.deviation(values):{form}}" if len(values) > 1 else shown
 
 
 def machine(run: Run) -> str:
@@ -274,8 +273,8 @@ def draw_grid(
     layout.style(ax, title=metric, x=columns[0].partition("=")[0].rpartition(".")[2].replace("_", " "))
     for i, row in enumerate(rows):
         cells = [values[row, column] or [float("nan")] for column in columns]
-        means = [statistics.fmean(cell) for cell in cells]
-        spreads = [statistics.stdev(cell) if len(cell) > 1 else 0.0 for cell in cells]
+        means = [averages.mean(cell) for cell in cells]
+        spreads = [averages.deviation(cell) for cell in cells]
         places = [k + 0.04 * (i - (len(rows) - 1) / 2) for k in range(len(columns))]
         style: dict[str, Any] = {"marker": "o", "markersize": 4.5, "linewidth": 1.6, "capsize": 2.5}
         label = row.split()[0].partition("=")[2]

@@ -6,7 +6,6 @@ import dataclasses
 import io
 import json
 import os
-import statistics
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from dlzoo.training import results
 from dlzoo.utils import csv_writer as csv_files
 from dlzoo.utils import files as paths
 from dlzoo.utils import untrusted
+from dlzoo.utils.averages import deviation, mean
 
 FILE = "sweep.json"
 
@@ -121,17 +121,17 @@ class Setting:
     def mean(self) -> float | None:
         """Of the metric over the seeds; None if one of them failed or has no value yet."""
         values = [trial.value for trial in self.measured if trial.value is not None]
-        return statistics.fmean(values) if len(values) == len(self.trials) else None
+        return mean(values) if len(values) == len(self.trials) else None
 
     @property
     def mean_tie_break(self) -> float:
-        return statistics.fmean([trial.tie_break or 0.0 for trial in self.measured] or [0.0])
+        return mean([trial.tie_break or 0.0 for trial in self.measured] or [0.0])
 
     def over_seeds(self, name: str | None = None) -> tuple[float, float] | None:
         """Mean and standard deviation (0 for one seed) of a metric, or of the sweep's; None if no trial has it."""
         values = [trial.value if name is None else trial.metrics.get(name) for trial in self.measured]
         known = [value for value in values if value is not None]
-        return (statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else 0.0) if known else None
+        return (mean(known), deviation(known)) if known else None
 
 
 def label_of(words: Sequence[str]) -> str:
@@ -222,8 +222,9 @@ class Record:
         names = self.metric_names
         heads = ["rank", "trial", *self.param_names, best, "best epoch", "epochs", "seconds", "state", *names, "reason"]
         writer.writerow([*heads, "folder"])
+        param_names = self.param_names
         for rank, t in enumerate(self.ranked(), 1):
-            params = [t.params.get(name, "") for name in self.param_names]
+            params = [t.params.get(name, "") for name in param_names]
             measured = [t.value, t.best_epoch, t.epochs, round(t.seconds, 2), t.state, *map(t.metrics.get, names)]
             writer.writerow([rank, t.number, *params, *measured, t.reason, relative_folder(t.folder, folder)])
         paths.write(folder / "sweep.csv", text.getvalue().encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from dlzoo.errors import visible
 from dlzoo.sweep.channel import EpochReport
 from dlzoo.sweep.record import Record, Setting, Trial, label_of
 from dlzoo.sweep.settings import Settings
+from dlzoo.utils.averages import mean
 from dlzoo.utils.formatting import counted, format_metric
 from dlzoo.utils.output import terminal_width
 
@@ -88,7 +88,7 @@ def settings_table(record: Record, width: int) -> Table:
     }
     tests = {name: [over_seeds(setting, name, name) for setting in settings] for name in tested_metrics(record)}
     others = {
-        "seconds": [f"{statistics.fmean(trial.seconds for trial in setting.trials):.1f}" for setting in settings],
+        "seconds": [f"{mean([trial.seconds for trial in setting.trials]):.1f}" for setting in settings],
         "": [f"{num} failed" if num else "" for num in failed],
     }
     labels = {"setting": [_label(setting.words) for setting in settings]}
