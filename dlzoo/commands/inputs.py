@@ -137,9 +137,10 @@ def _images(options: Options, spec: ImageSpec, cfg: DictConfig, source: Path | N
 
 
 def _image_files(source: Path) -> list[File]:
-    """An image file, or the images in a folder or a zip archive."""
+    """An image file, or the images in a folder, a zip archive or a saved data set."""
     from dlzoo.data.images.decode import EXTENSIONS
-    from dlzoo.data.images.tree import tree_of, unreadable_kinds
+    from dlzoo.data.images.sources import tree_of
+    from dlzoo.data.images.tree import unreadable_kinds
 
     if not source.is_dir() and not zipfile.is_zipfile(source):
         return [str(source)]

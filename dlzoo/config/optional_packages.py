@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from dlzoo.utils import extras
+from dlzoo.utils.files import is_path
 
 ENVIRONMENTS = {"ALE/": "ale_py", "LunarLander": "Box2D", "BipedalWalker": "Box2D", "CarRacing": "Box2D"}
 """The packages behind Gymnasium's environments, by the beginning of their ids."""
@@ -26,9 +29,18 @@ def _needed(net: object, data: object) -> Iterator[tuple[str, str]]:
     net, data = (node if isinstance(node, Mapping) else {} for node in (net, data))
     if net.get("_target_") == "dlzoo.nets.timm_net.TimmNet":
         yield f"net.name={net.get('name', '???')}", "timm"
-    if str(data.get("path")).endswith((".parquet", ".pq")):
+    if str(data.get("path")).endswith((".parquet", ".pq")) or _is_saved(data.get("path")):
         yield f"data.path={data['path']}", "pyarrow"
     if data.get("_target_") == "dlzoo.data.environments.Gym":
         for start, package in ENVIRONMENTS.items():
             if str(data.get("id")).startswith(start):
                 yield f"data.id={data['id']}", package
+
+
+def _is_saved(path: object) -> bool:
+    """Whether an option names a folder that ``save_to_disk`` of the library `datasets` has written."""
+    if not isinstance(path, str) or not is_path(path) or not os.path.isdir(folder := os.path.expanduser(path)):
+        return False
+    from dlzoo.data.arrow_tables import is_saved  # with NumPy
+
+    return is_saved(Path(folder))

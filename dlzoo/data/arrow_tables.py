@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SAVED, STATE = "dataset_info.json", "state.json"
 """The files beside the Arrow files of a saved data set: what its columns mean, and which files it has."""
+SAVED_SPLITS = "dataset_dict.json"
+"""The file by which a folder is known that ``DatasetDict.save_to_disk`` has written; `SAVED` that of one split."""
 MAX_COLUMNS = 100_000
 ROWS_AT_ONCE = 4096
 MIN_CELL_BYTES = 16
@@ -77,14 +79,7 @@ def read_saved(path: Path) -> Mapping[str, pd.Series]:
         UserError: its files are not as ``Dataset.save_to_disk`` writes them.
     """
     extras.require(f"data.path={path}", "pyarrow")
-    state = _mapping(untrusted.read_json(path / STATE), path / STATE)
-    if state.get("_indices_data_files"):
-        raise UserError(f"{path} was saved by an old version of datasets, with its rows in another order: save it anew")
-    listed = state.get("_data_files")
-    names = [file.get("filename") if isinstance(file, dict) else None for file in listed or []]
-    if not isinstance(listed, list) or not names or not all(map(is_file_name, names)):
-        raise UserError(f"{path / STATE} does not name the files of a data set")
-    files = [open_regular(path / str(name)) for name in dict.fromkeys(names)]
+    files = [open_regular(file) for file in files_of(path)]
     try:
         size = sum(os.fstat(file.fileno()).st_size for file in files)
         batches = _batches(files)
@@ -93,11 +88,42 @@ def read_saved(path: Path) -> Mapping[str, pd.Series]:
     finally:
         for file in files:
             file.close()
-    info = _mapping(untrusted.read_json(path / SAVED), path / SAVED)
-    for name, feature in (info.get("features") or {}).items():
-        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and name in columns:
+    for name, feature in features_of(path).items():
+        if feature.get("_type") == "ClassLabel" and name in columns:
             columns[name] = _named(columns[name], feature.get("names"), f"{path}: column {short(name)}")
     return columns
+
+
+def is_saved(path: Path) -> bool:
+    """Whether a folder holds a saved data set, or one split of it."""
+    return any((path / name).is_file() for name in (SAVED, SAVED_SPLITS))
+
+
+def splits_of(path: Path) -> list[str]:
+    """The names of the splits in the folder of a saved data set."""
+    return sorted(part.name for part in path.iterdir() if (part / SAVED).is_file())
+
+
+def files_of(path: Path) -> list[Path]:
+    """The Arrow files of a saved data set.
+
+    Raises:
+        UserError: they are not in its folder, or hold its rows in another order.
+    """
+    state = _mapping(untrusted.read_json(path / STATE), path / STATE)
+    if state.get("_indices_data_files"):
+        raise UserError(f"{path} was saved by an old version of datasets, with its rows in another order: save it anew")
+    listed = state.get("_data_files")
+    names = [file.get("filename") if isinstance(file, dict) else None for file in listed or []]
+    if not isinstance(listed, list) or not names or not all(map(is_file_name, names)):
+        raise UserError(f"{path / STATE} does not name the files of a data set")
+    return [path / str(name) for name in dict.fromkeys(names)]
+
+
+def features_of(path: Path) -> dict[str, dict[str, Any]]:
+    """What the columns of a saved data set mean, as far as it says."""
+    info = _mapping(untrusted.read_json(path / SAVED), path / SAVED)
+    return {name: feature for name, feature in (info.get("features") or {}).items() if isinstance(feature, dict)}
 
 
 def _mapping(value: object, path: Path) -> dict[str, Any]:
@@ -120,12 +146,24 @@ def _chained(first: pa.RecordBatch, others: Iterable[pa.RecordBatch]) -> Iterato
 
 def _named(codes: pd.Series, names: object, place: str) -> pd.Series:
     """The names of classes in place of their numbers, of which -1 is a missing one."""
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or codes.dtype.kind not in "iu":
+    names = class_names(names, place)
+    if codes.dtype.kind not in "iu":
         raise UserError(f"{place} has classes without names")
     present = codes.dropna()
     if len(present) and not (present.min() >= -1 and present.max() < len(names)):
         raise UserError(f"{place} holds class {present.max()}, but names only {len(names)} classes, from 0")
     return codes.map(dict(enumerate(names)) | {-1: None})
+
+
+def class_names(names: object, place: str) -> list[str]:
+    """The names that a saved data set gives its classes.
+
+    Raises:
+        UserError: they are not texts.
+    """
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{place} has classes without names")
+    return names
 
 
 def _columns(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path, num_bytes: int) -> dict[str, pd.Series]:
@@ -147,6 +185,9 @@ def _columns(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path, n
     for field in schema:
         if not _is_cell(field.type):
             place = f"{path}: column {short(field.name)}"
+            if is_picture(field.type):
+                where = f"data.path={path}" if path.is_dir() else "data.path=<folder that Dataset.save_to_disk writes>"
+                raise UserError(f"{place} contains pictures, which a table cannot: use data=image_folder {where}")
             raise UserError(f"{place} contains {short(field.type)}: write one number or text a cell")
     parts, used = [], 0
     for batch in batches:
@@ -180,6 +221,13 @@ def _is_cell(type: pa.DataType) -> bool:
 
     value = type.value_type if types.is_dictionary(type) else type
     return _is_text(type) or types.is_primitive(value) or types.is_decimal(value) or types.is_null(value)
+
+
+def is_picture(type: pa.DataType) -> bool:
+    """Whether a column of this type holds encoded pictures, or their paths, as the library `datasets` stores them."""
+    from pyarrow import types
+
+    return types.is_struct(type) and {type.field(i).name for i in range(type.num_fields)} == {"bytes", "path"}
 
 
 def _num_bytes(column: pa.Array) -> int:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dlzoo.data import arrow_tables
-from dlzoo.data.arrow_tables import SAVED
+from dlzoo.data.arrow_tables import SAVED, SAVED_SPLITS, splits_of
 from dlzoo.data.text_reader import content_of
 from dlzoo.errors import UserError, one_line, short
 from dlzoo.utils import files as paths
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 PARQUET = (".parquet", ".pq")
 SUFFIXES = (*PARQUET, ".npz")
-SAVED_SPLITS = "dataset_dict.json"
-"""The file by which a folder is known that ``DatasetDict.save_to_disk`` has written; `SAVED` that of one split."""
 TEXTS = "texts"
 """The key of `DataFrame.attrs` under which `read` names the columns of texts."""
 
@@ -41,7 +39,7 @@ def existing(text: str, key: str) -> Path:
     if not path.is_dir() or (path / SAVED).is_file():
         return path if path.is_dir() else paths.existing_file(text, key)
     if (path / SAVED_SPLITS).is_file():
-        splits = sorted(part.name for part in path.iterdir() if (part / SAVED).is_file())
+        splits = sorted(splits_of(path), key=lambda name: name != "train")
         raise UserError(
             f"{key}={text}: this folder holds a data set of several splits, {', '.join(splits)}: give that of the "
             f"training rows, {key}={path / splits[0] if splits else '…'}, and those of the test as data.test_path"

@@ -63,7 +63,10 @@ def test_missing_packages_are_named_before_torch_is_imported(tmp_path: Path) -> 
         ["model=dqn", "data=gym", "data.id=ALE/Breakout-v5"],
         ["-m", "sweep=[tpe,mlp_mnist]"],
         ["-m", "hydra/launcher=submitit_slurm", "seed=0,1"],
+        ["model=lenet", "data=image_folder", "data.path=set"],
     ]
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "dataset_dict.json").touch()
     program = f"""
 import sys
 sys.modules.update(dict.fromkeys({[*extras.EXTRAS]}))
@@ -85,6 +88,7 @@ print({{'torch', 'lightning', 'torchvision'}} & {{*sys.modules}})
         "error: a search needs the package optuna, which is not installed: pip install 'dlzoo[sweep]'",
         "error: hydra/launcher=submitit_slurm needs the package submitit, which is not installed: "
         "pip install 'dlzoo[slurm]'",
+        "error: data.path=set needs the package pyarrow, which is not installed: pip install 'dlzoo[parquet]'",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Image files on the disk, and those in a zip archive."""
+"""Image files on the disk, those in a zip archive, and those in the files of a saved data set of Hugging Face."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import os
 import zipfile
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
+
+from dlzoo.utils.files import open_regular
 
 
 @dataclass(frozen=True)
@@ -42,17 +45,52 @@ class ZipMember:
         return content
 
 
-File = str | ZipMember
+@dataclass(frozen=True)
+class StoredImage:
+    """An encoded image in a row of a saved data set, which any thread or process can read by itself."""
+
+    name: str
+    """For messages: split, class and row as a path, which nothing on the disk has."""
+    file: str
+    """An Arrow file, or an image file."""
+    offset: int
+    size: int
+    digest: str
+    """Of the content."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    def read(self) -> bytes:
+        """`ValueError` if the file has changed."""
+        with open_regular(Path(self.file)) as file:
+            file.seek(self.offset)
+            content = file.read(self.size)
+        if len(content) != self.size:
+            raise ValueError(f"{self.file} is shorter than before")
+        return content
+
+
+File = str | ZipMember | StoredImage
 
 
 def opened(file: File | io.BytesIO) -> str | io.BytesIO:
     """What Pillow can open; standard input has been read already."""
-    return io.BytesIO(file.read()) if isinstance(file, ZipMember) else file
+    return io.BytesIO(file.read()) if isinstance(file, ZipMember | StoredImage) else file
+
+
+def identity_of(file: File, folder: str) -> str:
+    """What identifies an image of a class, in whatever split it is: name and size, or the content of one without name.
+
+    Args:
+        folder: of its class, with a separator at the end.
+    """
+    return file.digest if isinstance(file, StoredImage) else f"{str(file).removeprefix(folder)} {size_of(file)}"
 
 
 def size_of(file: File) -> int:
     """In bytes; -1 if it no longer exists, which is reported when it is to be decoded."""
-    if isinstance(file, ZipMember):
+    if isinstance(file, ZipMember | StoredImage):
         return file.size
     try:
         return os.stat(file).st_size

@@ -22,9 +22,10 @@ from torch import Tensor
 from dlzoo.data.base import InMemoryData, Placement
 from dlzoo.data.fingerprint import hash_names
 from dlzoo.data.images.decode import Decode, all_except, read_images, significant_bits
-from dlzoo.data.images.files import File, size_of
+from dlzoo.data.images.files import File, identity_of
 from dlzoo.data.images.layout import Layout, Split, find_layout
-from dlzoo.data.images.tree import Tree, tree_of, unreadable_kinds
+from dlzoo.data.images.sources import tree_of
+from dlzoo.data.images.tree import Tree, unreadable_kinds
 from dlzoo.data.loaders import Arrays, Loader, WorkerLoader
 from dlzoo.data.options import DataOptions
 from dlzoo.data.splits import holdout
@@ -55,7 +56,8 @@ class ImageFolder(InMemoryData):
 
     Args:
         path: the folder, or a zip archive of it, which is not extracted. Its subfolders are the classes, in
-            alphabetical order; each is searched recursively.
+            alphabetical order; each is searched recursively. Or a data set of Hugging Face that ``save_to_disk`` has
+            written, or one of its splits, with a column of images and one of classes.
         size: height and width in pixels, or one number for both; None: that of the net's pretrained weights, or 64.
         channels: 1 for grey, 3 for colour.
         fit: scale the image to cover the size and crop the centre (crop), or change its aspect ratio (squash); None: as
@@ -222,14 +224,14 @@ class ImageFolder(InMemoryData):
         return self._decoded(rows)
 
     def ids_of(self, rows: Arrays) -> np.ndarray:
-        """An image is identified by class, file name and size in bytes, independent of its split; none is opened."""
+        """An image is identified by its class and `identity_of`, independent of its split; none is decoded."""
         paths, classes, folders = self._files[0], self._layout.classes, self._layout.folders.values()
         roots = [[os.path.join(folder, name, "") for folder in folders] for name in classes]
         names = []
         for i, label in zip(rows.x.tolist(), rows.y.tolist(), strict=True):
             path = str(paths[i])
             root = next(root for root in roots[label] if path.startswith(root))
-            names.append(f"{classes[label]}/{path[len(root) :]} {size_of(paths[i])}")
+            names.append(f"{classes[label]}/{identity_of(paths[i], root)}")
         return hash_names(names)
 
     def fit_parts(self, train: Arrays) -> Iterable[Tensor]:

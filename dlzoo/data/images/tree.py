@@ -9,12 +9,12 @@ import os
 import zipfile
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from dlzoo.data.images.decode import EXTENSIONS
-from dlzoo.data.images.files import File, ZipMember
+from dlzoo.data.images.files import File, StoredImage, ZipMember
 from dlzoo.errors import UserError
 from dlzoo.utils.files import SYSTEM, check_levels, walk
 
@@ -77,7 +77,27 @@ class FolderTree(Tree):
             yield from (os.path.join(folder, name) for name in names if is_visible(name))
 
 
-class ZipTree(Tree):
+class IndexedTree(Tree):
+    """Folders and files that are all known at once."""
+
+    @property
+    @abstractmethod
+    def index(self) -> Mapping[Path, tuple[Collection[str], Sequence[File]]]:
+        """The names of the subfolders and the files of each folder."""
+
+    def folders(self, path: Path) -> list[str]:
+        return [*self.index[path][0]]
+
+    def files_directly_in(self, path: Path) -> Iterator[File]:
+        return iter(self.index[path][1])
+
+    def files(self, path: Path) -> Iterator[File]:
+        yield from self.files_directly_in(path)
+        for name in self.folders(path):
+            yield from self.files(path / name)
+
+
+class ZipTree(IndexedTree):
     """In a zip archive.
 
     Args:
@@ -114,8 +134,7 @@ class ZipTree(Tree):
         return ZipMember(str(self.archive), info.filename, info.header_offset, *sizes, info.compress_type, info.CRC)
 
     @cached_property
-    def _index(self) -> dict[Path, tuple[set[str], list[ZipMember]]]:
-        """The names of the subfolders and the files of each folder."""
+    def index(self) -> dict[Path, tuple[list[str], list[ZipMember]]]:
         index: dict[Path, tuple[set[str], list[ZipMember]]] = {self.archive: (set(), [])}
         for member in self.members:
             folder, levels = self.archive, PurePosixPath(member.name).parts[:-1]
@@ -125,29 +144,7 @@ class ZipTree(Tree):
                 folder = folder / name
                 index.setdefault(folder, (set(), []))
             index[folder][1].append(member)
-        return index
-
-    def folders(self, path: Path) -> list[str]:
-        return sorted(self._index[path][0])
-
-    def files_directly_in(self, path: Path) -> Iterator[File]:
-        return iter(self._index[path][1])
-
-    def files(self, path: Path) -> Iterator[File]:
-        yield from self.files_directly_in(path)
-        for name in self.folders(path):
-            yield from self.files(path / name)
-
-
-def tree_of(path: Path, key: str = "data.path") -> Tree:
-    """The tree at the path that an option gives; `UserError` if it is neither a folder nor a zip archive."""
-    if path.is_dir():
-        return FolderTree()
-    if path.is_file() and zipfile.is_zipfile(path):
-        return ZipTree(path, key)
-    if path.is_file():
-        raise UserError(f"{key}={path}: this is a file; give a folder of images, or a zip archive of one")
-    raise UserError(f"{key}={path}: there is no such folder")
+        return {folder: (sorted(names), members) for folder, (names, members) in index.items()}
 
 
 def is_visible(name: str) -> bool:
@@ -155,7 +152,7 @@ def is_visible(name: str) -> bool:
 
 
 def is_image(file: File) -> bool:
-    return extension_of(file) in EXTENSIONS
+    return isinstance(file, StoredImage) or extension_of(file) in EXTENSIONS
 
 
 def extension_of(file: File) -> str:
@@ -168,8 +165,8 @@ def unreadable_kinds(files: Iterable[File]) -> str:
     >>> unreadable_kinds(["a.jpg", "b.HEIC", "c.heic", "notes.txt", "d"])
     '2 .heic, 1 without extension'
     """
-    counts = Counter(extension_of(file) for file in files)
-    for known in (*EXTENSIONS, *SIDECAR_EXTENSIONS):
+    counts = Counter(extension_of(file) for file in files if not is_image(file))
+    for known in SIDECAR_EXTENSIONS:
         counts.pop(known, None)
     listed = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{num:,} {extension or 'without extension'}" for extension, num in listed[:5])
