@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from figure_texts import check_layout
 from small_runs import Terminal
+from sweep_runs import run_trials_here
 
+from dlzoo import train
 from dlzoo.commands import compare
 from dlzoo.visualization import curves
 
@@ -16,15 +19,15 @@ from dlzoo.visualization import curves
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs of a sweep, by the command itself, and a third that has not ended."""
-    import os
-    import shutil
-    import subprocess
-    import sys
-
-    root, folder = Path(__file__).parents[2], tmp_path_factory.mktemp("sweep")
+    folder = tmp_path_factory.mktemp("sweep")
     words = ["-m", "net.hidden=[8],[16]", "trainer=cpu", "trainer.max_epochs=2", "data=wine", "logger=none"]
     words += ["callbacks=[history,checkpoint]", f"hydra.sweep.dir={folder}", f"output_dir={folder}"]
-    subprocess.run([sys.executable, str(root / "train.py"), *words], check=True, env=os.environ, capture_output=True)
+    with pytest.MonkeyPatch.context() as patch:
+        run_trials_here(patch)
+        patch.setattr(sys, "argv", ["train.py", *words])
+        with pytest.raises(SystemExit) as left:
+            train.main()
+    assert left.value.code == 0
     shutil.copytree(folder / "1-mlp-wine-seed0", folder / "10-mlp-wine-seed0")
     (folder / "10-mlp-wine-seed0" / "results.json").unlink()
     return folder

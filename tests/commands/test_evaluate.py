@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
-from small_runs import Terminal, changed, imported, run, table_words, with_target
+from small_runs import Terminal, changed, run, table_words, with_target
 
 from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import evaluate
@@ -272,21 +272,6 @@ def test_what_is_not_a_number_is_null_in_json(capsys: pytest.CaptureFixture[str]
     evaluate.show({"metrics": {"test/r2": math.nan}, "expect": [{"reached": math.inf}]}, as_json=True)
     said = json.loads(capsys.readouterr().out)
     assert said == {"metrics": {"test/r2": None}, "expect": [{"reached": None}]}
-
-
-@pytest.mark.parametrize(
-    ("module", "words", "code"),
-    [
-        ("dlzoo.commands.evaluate", ["--help"], 0),
-        ("dlzoo.commands.evaluate", ["ckpt=x.ckpt", "data=wien"], 2),
-        ("dlzoo.commands.predict", ["ckpt=x.ckpt", "inptu=3"], 2),
-        ("dlzoo.commands.filter_image", ["input=x.png", "kernel=sobbel"], 2),
-    ],
-)
-def test_mistakes_are_answered_without_torch(module: str, words: list[str], code: int) -> None:
-    program = [sys.executable, "-c", imported(module, words)]
-    said = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
-    assert said.stdout.splitlines()[-1].split() == [str(code)]
 
 
 def test_the_script_from_anywhere(folder_of: Callable[[str], Path], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from safetensors import safe_open
-from small_runs import Terminal, imported, run, table_words
+from small_runs import Terminal, run, table_words
 
 from dlzoo.checkpoint import load as checkpoint
 from dlzoo.commands import cli
@@ -172,15 +172,6 @@ def test_mistakes_are_said(ckpt_of: Callable[[str], Path], terminal: Terminal, t
     )
     assert "does not fit this checkpoint" in terminal.mistake(command.main, wine, "data=iris")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_typos_are_found_before_torch_is_imported(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    program = imported("dlzoo.commands.export", [f"ckpt={tmp_path}", "format=onx"])
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["2"], done.stderr
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 from figure_texts import check_layout, words
 from omegaconf import OmegaConf
 from PIL import Image, ImageSequence
-from small_runs import Terminal, imported, run, table_words
+from small_runs import Terminal, run, table_words
 
 from dlzoo.commands import cli, evaluate, play, predict
 from dlzoo.errors import UserError
@@ -164,16 +164,6 @@ def test_who_plays_nothing_and_what_cannot_be_drawn_say_so(terminal: Terminal, t
 def test_predicting_with_an_agent_names_the_right_command(ckpt: Path, terminal: Terminal, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
     assert "use dlzoo play" in terminal.mistake(predict.main, f"ckpt={ckpt}", f"input={tmp_path / 'rows.csv'}")
-
-
-def test_a_typo_is_answered_without_torch() -> None:
-    import subprocess
-    import sys
-
-    done = subprocess.run(
-        [sys.executable, "-c", imported("dlzoo.commands.play", ["ckpt=x", "episods=3"])], capture_output=True
-    )
-    assert done.stdout.decode().split() == ["2"]
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from small_runs import Outcome, Terminal, imported, run
+from small_runs import Outcome, Terminal, run
 
 from dlzoo.commands import sample
 from dlzoo.errors import UserError
@@ -133,12 +131,6 @@ def test_mistakes(words: list[str], message: str, ckpt: Path, terminal: Terminal
 def test_a_model_that_generates_nothing(terminal: Terminal, tmp_path: Path) -> None:
     best = run(tmp_path, "data=digits")["checkpoints"]["best"]
     assert "its model (Supervised) is not generative" in terminal.mistake(sample.main, f"ckpt={best}")
-
-
-def test_a_typo_is_found_before_torch_is_imported() -> None:
-    program = imported("dlzoo.commands.sample", ["ckpt=x", "promt=y"])
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["2"]
 
 
 def test_options_are_checked_where_they_are_made() -> None:
