@@ -18,7 +18,8 @@ class EMAWeightAveraging(callbacks.EMAWeightAveraging):
 
     What is measured in validation, saved as ``state_dict``, chosen as best and tested is the average, also for tasks
     and reports that measure when a validation ends; Lightning restores the raw weights shortly before. Until the
-    first update the raw weights are evaluated.
+    first update the raw weights are evaluated. With weights in half precision, updates are in single precision, and
+    each evaluation rounds the average.
 
     Args:
         decay: the weight of the average in an update, at most.
@@ -53,6 +54,11 @@ class EMAWeightAveraging(callbacks.EMAWeightAveraging):
     def has_started(self) -> bool:
         """Whether there has been an update: the average is a copy of the initial weights before."""
         return self._average_model is not None and bool(self._average_model.n_averaged)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lightning copies the weights before it converts them to the trainer's precision."""
+        if self._average_model is not None and pl_module.dtype == torch.float64:
+            self._average_model.double()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.has_started:
@@ -91,6 +97,7 @@ def average(decay: float, warmup: bool) -> Callable[[Tensor, Tensor, Tensor | in
     def update(averaged: Tensor, current: Tensor, num_updates: Tensor | int) -> Tensor:
         if not averaged.is_floating_point():
             return current  # a count, such as that of BatchNorm's batches
+        current = current.to(averaged.dtype)
         factor = torch.tensor(decay, device=averaged.device)
         if warmup:
             factor = factor.clamp(max=(1 + num_updates) / (10 + num_updates))

@@ -14,6 +14,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.plugins.precision import HalfPrecision
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from dlzoo.layers.basic import Standardize
 
@@ -56,6 +57,8 @@ def cast(dtype: torch.dtype, value: object) -> object:
     """Floating-point tensors, also those in tuples such as the state of an LSTM, in this precision."""
     if isinstance(value, Tensor):
         return value.to(dtype) if value.is_floating_point() else value
+    if isinstance(value, PackedSequence):
+        return value.to(dtype)
     return tuple(cast(dtype, part) for part in value) if isinstance(value, tuple) else value
 
 

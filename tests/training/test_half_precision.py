@@ -42,6 +42,33 @@ def test_each_family_trains(train: Callable[..., Outcome], words: str) -> None:
     assert (outcome.code, outcome.err) == (0, "")
 
 
+def test_texts_of_several_lengths_train(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    """Steps behind the end of a text are skipped, by PyTorch's packed sequences."""
+    rows = [f"{'so very ' * (i % 4)}{('bad', 'good')[i % 2]},{i % 2}" for i in range(60)]
+    (tmp_path / "texts.csv").write_text("\n".join(["text,label", *rows]))
+    words = ("model=bilstm", "data=text_csv", f"data.path={tmp_path / 'texts.csv'}", "data.target=label")
+    outcome = train(*SHORT.split(), *words, "net.num_units=4", "net.embedding=4")
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("bf16-true", torch.float32), ("16-true", torch.float32), ("64-true", torch.float64)]
+)
+def test_averages_of_weights_are_updated_in_single_precision_at_least(
+    precision: str, dtype: torch.dtype, train: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    words = [*SHORT.split()[:1], *SHORT.split()[3:-1], "model=softmax", "data=iris", f"trainer.precision={precision}"]
+    words += ["callbacks=[checkpoint,history,ema]", f"hydra.run.dir={tmp_path / 'run'}"]
+    outcome = train(*words, "trainer.max_epochs=1")
+    assert (outcome.code, outcome.err) == (0, "")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    weights = {value.dtype for name, value in content["state_dict"].items() if name.startswith("net.")}
+    assert weights == {dtype}
+    outcome = train(*words, "trainer.max_epochs=2", f"ckpt={last}")
+    assert (outcome.code, outcome.err) == (0, "")
+
+
 def test_sums_over_many_rows_are_not_rounded(train: Callable[..., Outcome], tmp_path: Path) -> None:
     """In half precision a count stops growing at 256, so that accuracies would be no fractions of the rows."""
     outcome = train(*SHORT.split(), "model=mlp", "net.hidden=[8]", "data=digits", f"hydra.run.dir={tmp_path / 'run'}")
