@@ -91,6 +91,10 @@ class Outcome(NamedTuple):
     err: str
 
 
+Train = Callable[..., Outcome]
+"""The fixture `train`: ``train("model=mlp", …)`` is the command in this process."""
+
+
 class Terminal:
     """Calls a command's main() with words and standard input, and reads what it says."""
 

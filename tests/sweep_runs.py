@@ -12,14 +12,12 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
-from small_runs import Outcome
 
 from dlzoo.sweep import channel, driver, settings, space, worker
 from dlzoo.sweep.channel import EpochReport, TrialEnd
 from dlzoo.sweep.runner import Job
 from dlzoo.sweep.search import Search
 
-Train = Callable[..., Outcome]
 ROOT = Path(__file__).parent.parent
 QUICK = (
     "trainer=cpu",

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
-from small_runs import Outcome, newest_run
+from small_runs import Train, newest_run
 from text_stand_ins import write_sentences
 
 from dlzoo.callbacks.text_baselines import NgramBaseline
 from dlzoo.data.text.published import SentimentSentences
 from dlzoo.inference.predict import predict
-
-Train = Callable[..., Outcome]
 
 
 def test_mistakes_are_the_surest_and_the_longest(train: Train, stand_in_data: Path, tmp_path: Path) -> None:

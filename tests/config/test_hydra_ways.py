@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_runs import Outcome, with_experiment
+from small_runs import Train, with_experiment
 
 from dlzoo.config import compose as config
 from dlzoo.errors import UserError
 from dlzoo.sweep import command_line
 
-Train = Callable[..., Outcome]
 QUICK = ("trainer=smoke", "trainer.accelerator=cpu", "data=iris", "callbacks=checkpoint", "logger=none")
 
 

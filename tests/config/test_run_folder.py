@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from small_runs import Outcome
+from small_runs import Train
 
-Train = Callable[..., Outcome]
 WORDS = ["model=softmax", "data=iris", "trainer=cpu", "callbacks=[checkpoint,history]", "trainer.max_epochs=1"]
 
 

@@ -6,17 +6,14 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import Outcome
+from small_runs import Train
 
 from dlzoo.data import loaders
 from dlzoo.data.images import folder as image_folder
-
-Train = Callable[..., Outcome]
 
 
 def be_killed() -> None:

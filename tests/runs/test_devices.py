@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch
 from killing import differences, finish, left_by, words_of
 from rank_nets import BAD_STEP
 from rank_runs import QUICK, finish_ranks, start_ranks
-from small_runs import Outcome
+from small_runs import Train
 from waiting import wait_for
 
 from dlzoo.distributed import launch as ranks
@@ -302,8 +301,6 @@ def test_restarts_that_would_fail_are_foretold(
 
 
 # Mistakes
-
-Train = Callable[..., Outcome]
 
 
 def test_torchrun_needs_a_trainer_for_its_processes(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:

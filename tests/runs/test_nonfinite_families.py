@@ -12,7 +12,7 @@ import pytest
 import reliability_tables
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
-from small_runs import Outcome, newest_run
+from small_runs import Train, newest_run
 
 from dlzoo.config.run_config import RunConfig
 from dlzoo.errors import NonFinite
@@ -21,7 +21,6 @@ from dlzoo.training.nan_guard import rerun
 from dlzoo.training.nan_guard.guard import FiniteWatch
 from dlzoo.utils import checkpoint_files
 
-Train = Callable[..., Outcome]
 COMMON = ("trainer=cpu", "trainer.max_epochs=2", "logger=none", "callbacks=[history,checkpoint]")
 FEW = ("trainer.limit_train_batches=6", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1")
 TEXT = ("data=text_file", "data.num_steps=8", "data.batch_size=4")

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sweep_runs import QUICK, Train, start, sweep_folder
+from small_runs import Train
+from sweep_runs import QUICK, start, sweep_folder
 from waiting import wait_for
 
 from dlzoo.errors import UserError

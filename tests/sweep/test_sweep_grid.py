@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweep_runs import QUICK, Train, start, sweep_folder
+from small_runs import Train
+from sweep_runs import QUICK, start, sweep_folder
 from tensorboard import context
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 from tiny_runs import board

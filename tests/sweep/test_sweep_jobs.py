@@ -6,7 +6,8 @@ import csv
 from pathlib import Path
 
 import pytest
-from sweep_runs import QUICK, Train, sweep_folder
+from small_runs import Train
+from sweep_runs import QUICK, sweep_folder
 
 from dlzoo.sweep import record as records
 from dlzoo.sweep.record import Trial

@@ -8,7 +8,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from sweep_runs import QUICK, SEARCH, Train, alive, open_study, start, sweep_folder
+from small_runs import Train
+from sweep_runs import QUICK, SEARCH, alive, open_study, start, sweep_folder
 from waiting import wait_for
 
 from dlzoo.sweep import record as records

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweep_runs import QUICK, SEARCH, Train, open_study
+from small_runs import Train
+from sweep_runs import QUICK, SEARCH, open_study
 
 from dlzoo.errors import UserError
 from dlzoo.sweep import command_line, driver

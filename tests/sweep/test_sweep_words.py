@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from sweep_runs import SEARCH, Train
+from small_runs import Train
+from sweep_runs import SEARCH
 
 from dlzoo.config import compose as config
 from dlzoo.sweep import command_line, driver

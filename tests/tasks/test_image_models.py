@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from PIL import Image
-from small_runs import Outcome, newest_run
+from small_runs import Train, newest_run
 
 from dlzoo.config import compose as config
 from dlzoo.config import introspection as signatures
@@ -19,7 +18,6 @@ from dlzoo.metrics import reference_classifier as ruler
 from dlzoo.tasks.gan import Adversarial
 from dlzoo.tasks.interfaces import Decoding, Encoding, Generating
 
-Train = Callable[..., Outcome]
 TASKS = {
     name: signatures.locate(OmegaConf.load(config.CONFIG_DIR / "model" / f"{name}.yaml").task._target_, "task._target_")
     for name in config.groups()["model"]

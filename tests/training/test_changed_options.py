@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import Outcome, with_experiment
+from small_runs import Outcome, Train, with_experiment
 
-Train = Callable[..., Outcome]
 slow = pytest.mark.slow
 FIRST = [
     "model=softmax",

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from small_runs import Outcome, newest_run
+from small_runs import Train, newest_run
 
 from dlzoo.training.tuning.lr_finder import HIGHEST, LOWEST, NUM_STEPS, RangeTest
 from dlzoo.utils import checkpoint_files
 
-Train = Callable[..., Outcome]
 QUICK = ("trainer=cpu", "trainer.max_epochs=2", "callbacks=[history,checkpoint]", "logger=none")
 RANDOM = ("augment=shift", "net.dropout=0.2", "task.activity_l2=1e-3", "scheduler=onecycle")
 """Whatever draws random numbers, hooks into the net or moves the rate."""

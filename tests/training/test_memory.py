@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from killing import FORKS, main_in
-from small_runs import Outcome, newest_run
+from small_runs import Train, newest_run
 
 from dlzoo.config import instantiate as build
 from dlzoo.tasks.supervised import Supervised
@@ -21,7 +21,6 @@ from dlzoo.training.tuning.batch_size import Search, Trial
 from dlzoo.utils import checkpoint_files
 from dlzoo.utils import memory as free_memory
 
-Train = Callable[..., Outcome]
 DIGITS = ("model=mlp", "data=digits", "trainer=cpu", "trainer.max_epochs=2", "logger=none", "net.hidden=[8]")
 PLAIN = (*DIGITS, "callbacks=[history,checkpoint]", "net.dropout=0.2", "augment=shift")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import Outcome, Terminal, newest_run
+from small_runs import Terminal, Train, newest_run
 from torch import Tensor, nn
 
 from dlzoo.commands import rerun_step
@@ -20,7 +20,6 @@ from dlzoo.tasks import optimization
 from dlzoo.training.nan_guard import guard as finite
 from dlzoo.utils import checkpoint_files
 
-Train = Callable[..., Outcome]
 PLAIN = ("trainer=cpu", "trainer.max_epochs=3", "logger=none", "callbacks=[history,checkpoint]")
 BLOBS = (*PLAIN, "model=mlp", "data=synthetic", "data.kind=blobs", "net.hidden=[8,8]", "data.standardize=false")
 SKIP = "on_nan=skip"

@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import Outcome, newest_run
+from small_runs import Train, newest_run
 
 from dlzoo.training import profiler as profiling
 from dlzoo.training.profiler import StepProfiler
 
-Train = Callable[..., Outcome]
 QUICK = ("trainer=cpu", "logger=none", "callbacks=checkpoint", "profile=true")
 
 

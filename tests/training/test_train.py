@@ -6,7 +6,6 @@ import csv
 import itertools
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from rich.console import Console
-from small_runs import Outcome, newest_run
+from small_runs import Train, newest_run
 
 from dlzoo.config import compose as config
 from dlzoo.config import instantiate as build
@@ -25,7 +24,6 @@ from dlzoo.sweep.record import Record, Trial
 from dlzoo.sweep.report import table
 from dlzoo.utils import checkpoint_files
 
-Train = Callable[..., Outcome]
 QUICK = ("trainer=cpu", "trainer.max_epochs=2", "callbacks=[progress,history,checkpoint]", "logger=none")
 
 

@@ -14,7 +14,7 @@ import made_environments as made
 import numpy as np
 import pytest
 import torch
-from small_runs import Outcome
+from small_runs import Outcome, Train
 
 from dlzoo.checkpoint import load as checkpoint
 from dlzoo.checkpoint import sidecar as beside
@@ -27,7 +27,6 @@ from dlzoo.tasks.rl.dqn import DQN, Minibatch
 from dlzoo.training.run import run as run_training
 from dlzoo.utils import checkpoint_files
 
-Train = Callable[..., Outcome]
 PLAIN = ("callbacks=checkpoint", "logger=none", "trainer=cpu")
 SMALL = ("data.steps_per_epoch=500", "data.batch_size=100", "data.val_episodes=2", "data.test_episodes=3")
 QUICK = ("net.hidden=[16]", "task.learning_starts=100", "task.batch_size=16", "task.epsilon_steps=500")
