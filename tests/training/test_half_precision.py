@@ -47,7 +47,7 @@ def test_texts_of_several_lengths_train(train: Callable[..., Outcome], tmp_path:
     rows = [f"{'so very ' * (i % 4)}{('bad', 'good')[i % 2]},{i % 2}" for i in range(60)]
     (tmp_path / "texts.csv").write_text("\n".join(["text,label", *rows]))
     words = ("model=bilstm", "data=text_csv", f"data.path={tmp_path / 'texts.csv'}", "data.target=label")
-    outcome = train(*SHORT.split(), *words, "net.num_units=4", "net.embedding=4")
+    outcome = train(*SHORT.split(), *words, "data.text=text", "net.hidden=4")
     assert (outcome.code, outcome.err) == (0, "")
 
 
