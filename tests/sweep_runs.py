@@ -48,18 +48,12 @@ class LocalRunner:
     """Stands in for `Runner`: trials run in this process, which saves the seconds that a worker takes to start."""
 
     def run(self, overrides: Sequence[str], folder: Path, on_epoch: Callable[[EpochReport], bool]) -> TrialEnd:
-        argv, channel._sweep = [*sys.argv], self
-        self.on_epoch = on_epoch
+        argv = [*sys.argv]
+        channel.connect(on_epoch)
         try:
             return worker.run(overrides, folder)
         finally:
-            sys.argv[:], channel._sweep = argv, None
-
-    def send(self, report: EpochReport) -> None:
-        self.must_stop = self.on_epoch(report)
-
-    def recv(self) -> bool:
-        return self.must_stop
+            sys.argv[:] = argv
 
 
 class LocalPool:
@@ -87,6 +81,7 @@ def run_trials_here(monkeypatch: pytest.MonkeyPatch) -> None:
         with path.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
             yield
 
+    monkeypatch.setattr(channel, "_send", None)  # it is connected with each trial, and with none behind the test
     monkeypatch.setattr(driver, "Pool", LocalPool)
     monkeypatch.setattr(worker, "_redirect_output", redirected)
 
