@@ -14,6 +14,7 @@ from dlzoo.specs.batch import part_of
 from dlzoo.specs.targets import Classes
 from dlzoo.tasks.base import Task
 from dlzoo.utils import csv_writer as csv_files
+from dlzoo.utils.files import open_text
 from dlzoo.visualization import plots
 
 
@@ -71,9 +72,10 @@ def write_report(trainer: pl.Trainer, counts: Tensor, names: tuple[str, ...], fi
     options = {"labels": range(len(names)), "target_names": names, "zero_division": 0}
     text = classification_report(true, predicted, digits=4, **options)
     folder = run_folder(trainer)
-    (folder / f"{file_name}.txt").write_text(text)
+    with open_text(folder / f"{file_name}.txt", "w") as file:
+        file.write(text)
     table = classification_report(true, predicted, output_dict=True, **options)
-    with (folder / f"{file_name}.csv").open("w", newline="") as file:
+    with open_text(folder / f"{file_name}.csv", "w") as file:
         writer = csv_files.Writer(file)
         writer.writerow(["class", "precision", "recall", "f1", "support"])
         for name in (*names, "macro avg", "weighted avg"):

@@ -11,6 +11,7 @@ from dlzoo.callbacks.metrics_csv import Row, cells, read_rows, write_rows
 from dlzoo.callbacks.sinks import publish, run_folder, run_name
 from dlzoo.utils import csv_writer as csv_files
 from dlzoo.utils import state_checks
+from dlzoo.utils.files import open_text
 from dlzoo.visualization import curves
 
 
@@ -88,7 +89,7 @@ class History(EpochRows):
             self.columns += new
             write_rows(path, self.rows, self.columns)
         else:
-            with path.open("a", newline="") as file:
+            with open_text(path, "a") as file:
                 csv_files.Writer(file).writerow(cells(row, self.columns))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -12,6 +12,7 @@ from dlzoo.callbacks.sinks import publish, run_folder
 from dlzoo.specs import frequency
 from dlzoo.tasks.base import Task
 from dlzoo.utils import csv_writer as csv_files
+from dlzoo.utils.files import open_text
 from dlzoo.visualization import series as series_plots
 
 
@@ -40,7 +41,7 @@ class ForecastReport(Report):
         publish(trainer, "forecast", series_plots.forecast(spec, history, output, truth=truth, baselines=baselines))
         kinds = {"true": truth, "forecast": output, **baselines}
         times = frequency.times(spec.start, spec.frequency, len(history) + len(output))[len(history) :]
-        with (run_folder(trainer) / "forecast.csv").open("w", newline="", encoding="utf-8") as file:
+        with open_text(run_folder(trainer) / "forecast.csv", "w") as file:
             writer = csv_files.Writer(file)
             writer.writerow(["time", *(f"{name} {kind}" for name in spec.target.names for kind in kinds)])
             for i, time in enumerate(times):

@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from dlzoo.errors import one_line, visible
+from dlzoo.utils.files import open_text
 from dlzoo.visualization import image_grid as tiles
 from dlzoo.visualization import plots
 
@@ -87,7 +88,7 @@ def warn(trainer: pl.Trainer, message: str) -> None:
     """Write a warning with its remedy to the terminal, ``<run folder>/warnings.txt`` and TensorBoard."""
     message = visible(message)
     print(f"warning: {message}", file=sys.stderr, flush=True)
-    with (run_folder(trainer) / "warnings.txt").open("a", encoding="utf-8") as file:
+    with open_text(run_folder(trainer) / "warnings.txt", "a") as file:
         file.write(message + "\n")
     if writer := tensorboard(trainer):
         writer.add_text("warnings", message, trainer.global_step)

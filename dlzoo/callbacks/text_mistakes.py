@@ -13,6 +13,7 @@ from dlzoo.data.text.base import TextData
 from dlzoo.distributed.collectives import gather_objects
 from dlzoo.errors import visible
 from dlzoo.tasks.base import Task
+from dlzoo.utils.files import open_text
 
 Mistake = tuple[float, int, int, int]  # probability of the wrong class, row, true class, predicted class
 
@@ -65,7 +66,8 @@ class TextMistakes(Report):
                 verdict = f"{names[true]}, mistaken for {names[predicted]} with {probability:.1%}"
                 parts.append(f"{verdict}:\n{textwrap.fill(text, 116, initial_indent='  ', subsequent_indent='  ')}\n")
         report = visible("\n".join(parts))
-        (run_folder(trainer) / "mistakes.txt").write_text(report, encoding="utf-8")
+        with open_text(run_folder(trainer) / "mistakes.txt", "w") as file:
+            file.write(report)
         if writer := tensorboard(trainer):
             writer.add_text("mistakes", "\n".join(f"    {line}" for line in report.split("\n")), trainer.global_step)
         self.mistakes = []

@@ -9,6 +9,7 @@ from dlzoo.callbacks.sinks import run_folder, tensorboard
 from dlzoo.errors import visible
 from dlzoo.inference.text import Options, generate
 from dlzoo.tasks.base import Task
+from dlzoo.utils.files import open_text
 
 
 class TextSamples(Report):
@@ -33,7 +34,7 @@ class TextSamples(Report):
         with eval_mode(model.net):
             text = visible(generate(model.net, model.spec, self.options))
         epoch = trainer.current_epoch + 1
-        with (run_folder(trainer) / "samples.txt").open("w" if epoch == 1 else "a", encoding="utf-8") as file:
+        with open_text(run_folder(trainer) / "samples.txt", "w" if epoch == 1 else "a") as file:
             file.write(f"--- epoch {epoch} ---\n{text}\n\n")
         if writer := tensorboard(trainer):
             # four spaces: a code block in Markdown

@@ -12,6 +12,7 @@ from dlzoo.config import run_files
 from dlzoo.sweep.channel import EpochReport, TrialEnd
 from dlzoo.training import results
 from dlzoo.utils import untrusted
+from dlzoo.utils.files import open_text
 
 FILE = "trial.jsonl"
 
@@ -31,7 +32,7 @@ END: dict[str, run_files.Check] = {"reason": lambda value: isinstance(value, str
 
 def append(folder: Path, message: EpochReport | TrialEnd) -> None:
     content = message._asdict() if isinstance(message, EpochReport) else {"reason": message.reason}
-    with (folder / FILE).open("a", encoding="utf-8") as file:
+    with open_text(folder / FILE, "a") as file:
         file.write(json.dumps(content) + "\n")
 
 

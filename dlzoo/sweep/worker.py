@@ -22,6 +22,7 @@ from pathlib import Path
 
 from dlzoo.sweep import channel
 from dlzoo.sweep.channel import EpochReport, TrialEnd
+from dlzoo.utils.files import open_text
 
 
 def serve(sweep: Connection, num_threads: int | None = None) -> None:
@@ -85,7 +86,7 @@ def _redirect_output(path: Path) -> Iterator[None]:
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
     try:
-        with path.open("ab") as file:
+        with open_text(path, "a") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
         yield

@@ -17,6 +17,8 @@ from lightning.pytorch.profilers import Profiler
 from torch.autograd.profiler_util import FunctionEventAvg
 from torch.profiler import profile, record_function
 
+from dlzoo.utils.files import open_text
+
 NUM_SKIPPED, NUM_TRACED, NUM_TIMED = 3, 3, 50
 """Numbers of steps, in this order; one more step after the skipped ones warms up PyTorch's profiler."""
 
@@ -82,7 +84,8 @@ class StepProfiler(Profiler):
         if self.step < 0 or self.local_rank not in (None, 0):
             return
         text = self.summary()
-        (self.run_dir / "profile.txt").write_text(text + "\n", encoding="utf-8")
+        with open_text(self.run_dir / "profile.txt", "w") as file:
+            file.write(text + "\n")
         print(f"\n{text}\n")
         self.step = -1  # report only once
 

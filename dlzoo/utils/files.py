@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, TypeGuard
+from typing import BinaryIO, Literal, TextIO, TypeGuard
 
 from dlzoo.errors import UserError, nearest, short
 from dlzoo.utils import archives as durable
@@ -142,6 +143,34 @@ def open_regular(path: Path) -> BinaryIO:
         file.close()
         raise UserError(f"{short(path, 200)} is not a regular file")
     return file
+
+
+def open_text(path: Path, mode: Literal["w", "a"]) -> TextIO:
+    """A text file of a run or a sweep, opened for writing, with line ends as they are written.
+
+    Others may write to the folder too: a link that has taken the file's name is replaced by a new file, and refused
+    where the file is continued; what is there is never written through it.
+
+    Raises:
+        UserError: there is a link, a pipe or a device of that name.
+        OSError: it cannot be opened.
+    """
+    if mode == "w" and path.is_symlink():
+        path.unlink(missing_ok=True)
+    try:
+        file = open(path, mode, newline="", encoding="utf-8", opener=_open_for_writing)  # noqa: SIM115  # returned
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO):
+            raise
+        raise UserError(f"{short(path, 200)} is a link or a pipe and is not written to: remove it") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise UserError(f"{short(path, 200)} is not a regular file and is not written to: remove it")
+    return file
+
+
+def _open_for_writing(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | durable.NEW_FILE & ~getattr(os, "O_BINARY", 0), 0o666)
 
 
 @contextlib.contextmanager

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -75,3 +78,53 @@ def test_a_folder_of_samples_is_not_written_through_a_link(tmp_path: Path, monke
         files.write_folder(None, "output", {"a.png": b""}, default="samples")
     assert not [*(tmp_path / "elsewhere").iterdir()]
     assert files.write_folder("samples", "output", {"a.png": b""}, default="x") == Path("samples")
+
+
+@pytest.mark.parametrize("mode", ["w", "a"])
+def test_a_text_file_is_not_written_through_a_link(mode: Literal["w", "a"], tmp_path: Path) -> None:
+    """Another user of the folder may have put it there after the folder was checked."""
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "a.txt").symlink_to(tmp_path / "victim")
+    with (
+        pytest.raises(UserError, match=r"a\.txt is a link") if mode == "a" else contextlib.nullcontext(),
+        files.open_text(tmp_path / "a.txt", mode) as file,
+    ):
+        file.write("mine")
+    assert (tmp_path / "victim").read_text() == "precious"
+    assert mode == "a" or (tmp_path / "a.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("mode", ["w", "a"])
+def test_a_text_file_is_not_written_to_a_pipe(mode: Literal["w", "a"], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.txt")
+    reader = os.open(tmp_path / "a.txt", os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(UserError, match="not a regular file"):
+        files.open_text(tmp_path / "a.txt", mode)
+    os.close(reader)
+    with pytest.raises(UserError, match="is a link or a pipe"):
+        files.open_text(tmp_path / "a.txt", mode)
+
+
+def test_a_text_file_is_continued_or_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    steps: list[tuple[Literal["w", "a"], str, bytes]] = [("a", "1\r\n", b"1\r\n"), ("a", "2\n", b"1\r\n2\n")]
+    for mode, text, content in [*steps, ("w", "\u00fc", b"\xc3\xbc")]:
+        with files.open_text(path, mode) as file:
+            file.write(text)
+        assert path.read_bytes() == content
+
+
+def test_files_of_a_run_are_opened_without_links() -> None:
+    """Whatever else writes does so to a file that is new and has a name that nobody can predict."""
+    writes = re.compile(r"""\bopen\((?=[^)\n]*["'][wax]b?\+?["'])|\.write_(text|bytes)\(""")
+    elsewhere = ("dlzoo/utils/", "dlzoo/export/formats.py")  # the latter writes where `dlzoo.commands.export` tells it
+    package = Path(files.__file__).parents[1]
+    found = [
+        f"{path}: {line.strip()}"
+        for path in sorted(package.rglob("*.py"))
+        for line in path.read_text().splitlines()
+        if writes.search(line)
+        and not re.search(r"temporary|partial|os\.devnull|/proc/self|open_text\(", line)
+        and not path.relative_to(package.parent).as_posix().startswith(elsewhere)
+    ]
+    assert found == []

@@ -21,6 +21,7 @@ from dlzoo.errors import NonFinite
 from dlzoo.training.nan_guard.probe import Findings, Probe, run_step
 from dlzoo.training.nan_guard.report import REPORT_NAME
 from dlzoo.utils.checkpoint_files import read
+from dlzoo.utils.files import open_text
 from dlzoo.utils.logging import quiet
 
 
@@ -43,7 +44,8 @@ def explain(error: NonFinite, packages: Sequence[str] = ()) -> NonFinite:
     lines = [explained.reason, "", *(f"{name}: {sentence}" for name, sentence in explained.facts)]
     lines += ["", "layers in the order in which they finished, ! if outputs are not finite:", findings.table()]
     lines += ["", f"all rows of the batch: {error.all_rows}" if error.all_rows else ""]
-    error.file.with_name(REPORT_NAME).write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    with open_text(error.file.with_name(REPORT_NAME), "w") as file:
+        file.write("\n".join(lines).rstrip() + "\n")
     return explained
 
 

@@ -10,6 +10,7 @@ from dlzoo.callbacks.sinks import run_folder, tensorboard, warn
 from dlzoo.tasks.base import Task
 from dlzoo.training.nan_guard.report import Moment, row_numbers
 from dlzoo.utils import csv_writer as csv_files
+from dlzoo.utils.files import open_text
 
 
 class SkippedSteps:
@@ -76,7 +77,7 @@ class SkippedSteps:
         path = run_folder(trainer) / "skipped_steps.csv"
         is_first = not path.exists()
         rows = row_numbers(trainer, moment)
-        with path.open("a", newline="", encoding="utf-8") as file:
+        with open_text(path, "a") as file:
             writer = csv_files.Writer(file)
             if is_first:
                 writer.writerow(["step", "epoch", "batch", "loss", "rows"])

@@ -12,6 +12,7 @@ from dlzoo.config.run_config import RunConfig
 from dlzoo.data.base import DataModule
 from dlzoo.tasks.base import Task
 from dlzoo.training.tuning import batch_size, lr_finder
+from dlzoo.utils.files import open_text
 
 
 def chosen_overrides(config: RunConfig, given: list[str], used: list[str]) -> list[str]:
@@ -35,7 +36,8 @@ def use_best_batch_size(
     if path.is_file():
         stored = OmegaConf.load(path)
         stored.data.batch_size = search.size
-        OmegaConf.save(stored, path)
+        with open_text(path, "w") as file:
+            file.write(OmegaConf.to_yaml(stored))
     others = [override for override in overrides if key_of(override) != "data.batch_size"]
     return config.with_options("data", batch_size=search.size), [*others, f"++data.batch_size={search.size}"]
 

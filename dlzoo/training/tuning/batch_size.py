@@ -29,6 +29,7 @@ from dlzoo.tasks.base import Task
 from dlzoo.training import out_of_memory as memory
 from dlzoo.training.tuning.lr_finder import copy_of, preserving_random_states
 from dlzoo.utils import csv_writer as csv_files
+from dlzoo.utils.files import open_text
 from dlzoo.utils.memory import format_bytes, is_out_of_memory
 
 MIN_STEPS = 10
@@ -213,7 +214,7 @@ def synchronize(trainer: pl.Trainer) -> None:
 
 def write(search: Search, run_dir: Path) -> None:
     run_dir.mkdir(parents=True, exist_ok=True)
-    with (run_dir / "batch_size.csv").open("w", newline="") as file:
+    with open_text(run_dir / "batch_size.csv", "w") as file:
         writer = csv_files.Writer(file)
         writer.writerow(["batch_size", "rows_per_second", "mib"])
         writer.writerows([t.size, f"{t.rate:.1f}", f"{t.num_bytes / 2**20:.1f}"] for t in search.trials)

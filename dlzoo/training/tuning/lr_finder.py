@@ -28,6 +28,7 @@ from dlzoo.data.base import DataModule
 from dlzoo.errors import UserError
 from dlzoo.tasks.base import Task
 from dlzoo.utils import csv_writer as csv_files
+from dlzoo.utils.files import open_text
 from dlzoo.visualization import layout, plots
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def find(config: RunConfig, task: Task, data: DataModule, run_dir: Path) -> Rang
     test = RangeTest(rates.rates, rates.losses)
     run_dir.mkdir(parents=True, exist_ok=True)
     plots.save(draw(test), run_dir / "lr_find.png")
-    with (run_dir / "lr_find.csv").open("w", newline="") as file:
+    with open_text(run_dir / "lr_find.csv", "w") as file:
         writer = csv_files.Writer(file)
         writer.writerow(["lr", "loss", "smoothed"])
         writer.writerows(
