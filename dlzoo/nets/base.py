@@ -18,6 +18,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from dlzoo.layers.recurrent import State
@@ -143,6 +144,12 @@ class ConditionalNet(Net):
 
     num_conditions: int = 0
     """Size of the condition; 0: unconditional."""
+
+    def with_condition(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        """x concatenated with the condition; zeros if none is given."""
+        if not self.num_conditions:
+            return x
+        return torch.cat([x, x.new_zeros(x.shape[0], self.num_conditions) if condition is None else condition], 1)
 
 
 class EncoderDecoder(ConditionalNet):

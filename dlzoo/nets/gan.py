@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import UserError
@@ -77,9 +76,3 @@ class GAN(AdversarialPair):
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """x: (B, C, H, W) -> logits (B,)"""
         return self.discriminate(x, condition)
-
-    def with_condition(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        """x concatenated with the condition; zeros if none is given."""
-        if not self.num_conditions:
-            return x
-        return torch.cat([x, x.new_zeros(x.shape[0], self.num_conditions) if condition is None else condition], 1)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import UserError
@@ -66,12 +65,6 @@ class VAE(GaussianEncoderDecoder):
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """x: (B, C, H, W) -> its reconstruction in [0, 1] from the mean latent."""
         return self.decode(self.encode(x, condition)[0], condition).sigmoid()
-
-    def with_condition(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        """x concatenated with the condition; zeros if none is given."""
-        if not self.num_conditions:
-            return x
-        return torch.cat([x, x.new_zeros(x.shape[0], self.num_conditions) if condition is None else condition], 1)
 
 
 def check_latent_dim(latent_dim: int) -> None:

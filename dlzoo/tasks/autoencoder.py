@@ -126,12 +126,6 @@ class Autoencoding(Encoding):
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return self.validation_step(batch, batch_idx)
 
-    def on_validation_epoch_end(self) -> None:
-        self.log_split("val")
-
-    def on_test_epoch_end(self) -> None:
-        self.log_split("test")
-
     def log_split(self, split: str) -> None:
         values = {name: metric.compute() for name, metric in self.means.items()}
         self.log_dict({f"{split}/{name}": value for name, value in (values | {"loss": values[self.loss_name]}).items()})

@@ -304,6 +304,18 @@ class Task(Capabilities, Optimization):
     def on_validation_start(self) -> None:
         self.is_validated = not self.trainer.sanity_checking
 
+    def on_validation_epoch_end(self) -> None:
+        self.log_split("val")
+
+    def on_test_epoch_end(self) -> None:
+        self.log_split("test")
+
+    def log_split(self, split: str) -> None:
+        """Log the metrics of a whole split as ``split/name`` and reset them; computing them synchronizes the ranks.
+
+        Nothing by default: a task may also log each batch.
+        """
+
     def option_uses(self) -> dict[str, tuple[bool, str]]:
         """For options that only take effect together with others: whether they do, and what they require."""
         return {}

@@ -207,12 +207,6 @@ class Adversarial(Generating, ManualTask):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self.validation_step(batch, batch_idx)
 
-    def on_validation_epoch_end(self) -> None:
-        self.log_split("val")
-
-    def on_test_epoch_end(self) -> None:
-        self.log_split("test")
-
     def log_split(self, split: str) -> None:
         real, labels = (gather_rows(torch.cat(parts))[:NUM_COMPARED] for parts in zip(*self.real, strict=True))
         self.real.clear()

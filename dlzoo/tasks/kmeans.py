@@ -229,12 +229,6 @@ class Clustering(ManualTask):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self.validation_step(batch, batch_idx)
 
-    def on_validation_epoch_end(self) -> None:
-        self.log_split("val")
-
-    def on_test_epoch_end(self) -> None:
-        self.log_split("test")
-
     def log_split(self, split: str) -> None:
         metrics = {"loss": self.eval_loss.compute()}
         self.eval_loss.reset()

@@ -92,14 +92,7 @@ class Language(LanguageModel):
             logits, state = self.advance(x, state)
             self.eval_loss.update(cross_entropy(logits, y), (y != PAD).float())
 
-    def on_validation_epoch_end(self) -> None:
-        self.log_split("val")
-
-    def on_test_epoch_end(self) -> None:
-        self.log_split("test")
-
     def log_split(self, split: str) -> None:
-        """Log the split's metrics as ``split/name`` and reset them; computing them synchronizes the ranks."""
         loss = float(self.eval_loss.compute())
         self.log_dict({f"{split}/{name}": value for name, value in measures(loss, self.spec).items()})
         self.eval_loss.reset()

@@ -328,7 +328,7 @@ class Supervised(Predicting):
     def on_validation_epoch_end(self) -> None:
         for head in self.heads:
             head.end_validation()
-        self.log_split("val")
+        super().on_validation_epoch_end()
 
     def diagnostics(self) -> Iterator[str]:
         """A net that predicted one class for all rows in two validations in a row: in the first, any net may."""
@@ -341,11 +341,7 @@ class Supervised(Predicting):
                     "net has it, or another seed"
                 )
 
-    def on_test_epoch_end(self) -> None:
-        self.log_split("test")
-
     def log_split(self, split: str) -> None:
-        """Log the split's metrics as ``split/name`` and reset them; computing them synchronizes the ranks."""
         heads = [head for head in self.heads if head.name not in self.net.training_outputs]
         measured = [(head, *head.compute()) for head in heads]
         values = {"loss": self.total([(head, plain) for head, plain, _ in measured])}

@@ -149,19 +149,15 @@ class VariationalAutoencoder(Encoding, Generating):
             log_sum = torch.logaddexp(log_sum, log_ratio - cross_entropy(logits, x))
         return math.log(self.num_importance_samples) - log_sum
 
-    def on_validation_epoch_end(self) -> None:
-        self.log_split("val", ("loss", "reconstruction", "kl"))
-
-    def on_test_epoch_end(self) -> None:
-        self.log_split("test", ("loss", *TEST_MEASURES))
-        self.log("test/active_units", float(self.num_active))
-
-    def log_split(self, split: str, names: tuple[str, ...]) -> None:
+    def log_split(self, split: str) -> None:
         if self.trainer.world_size > 1:
             self.unit_kl.join(self.trainer.strategy)
         if self.unit_kl.total is not None:
             self.num_active = int((self.unit_kl.total / self.unit_kl.count >= COLLAPSED).sum())
-        self.log_dict({f"{split}/{name}": self.means[name].compute() for name in names})
+        names = TEST_MEASURES if split == "test" else ("reconstruction", "kl")
+        self.log_dict({f"{split}/{name}": self.means[name].compute() for name in ("loss", *names)})
+        if split == "test":
+            self.log("test/active_units", float(self.num_active))
         for metric in (*self.means.values(), self.unit_kl):
             metric.reset()
 

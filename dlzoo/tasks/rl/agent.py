@@ -154,13 +154,7 @@ class Agent(Acting, ManualTask[Block]):
 
     test_step = validation_step
 
-    def on_validation_epoch_end(self) -> None:
-        self._log_episodes("val")
-
-    def on_test_epoch_end(self) -> None:
-        self._log_episodes("test")
-
-    def _log_episodes(self, split: str) -> None:
+    def log_split(self, split: str) -> None:
         returns, lengths = (np.concatenate(parts) for parts in zip(*self._episodes, strict=True))
         self._episodes.clear()
         std = float(returns.std(ddof=1)) if len(returns) > 1 else 0.0
