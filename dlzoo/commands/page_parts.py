@@ -76,11 +76,12 @@ def gallery(folder: Path) -> str:
     shown, total = [], 0
     for path in sorted(files, key=lambda path: (order.get(path.stem, len(order)), path.name)):
         caption = escape(path.stem.replace("_", " "))
-        total += path.stat().st_size
-        if path.stat().st_size > MAX_FIGURE_BYTES or total > MAX_PAGE_BYTES:
+        content = run_files.read_bytes(folder, path, min(MAX_FIGURE_BYTES, MAX_PAGE_BYTES - total))
+        if content is None:
             shown.append(f"<p>{caption}: {escape(path.name)} is too large for this page</p>")
             continue
-        data = base64.b64encode(path.read_bytes()).decode()
+        total += len(content)
+        data = base64.b64encode(content).decode()
         image = f'<img alt="{caption}" src="data:{TYPES[path.suffix.lower()]};base64,{data}">'
         shown.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
     return "<h2>Figures</h2>\n" + "\n".join(shown) if shown else ""

@@ -157,9 +157,10 @@ def text(heading: str, path: Path) -> str:
     """A text file under a heading; empty if there is no such file."""
     if run_files.find(path.parent, path.name) is None:
         return ""
-    if path.stat().st_size > MAX_TEXT_BYTES:
+    content = run_files.read_bytes(path.parent, path, MAX_TEXT_BYTES)
+    if content is None:
         return f"<p>{escape(heading)}: {escape(path.name)} is too large for this page</p>"
-    shown = path.read_text(encoding="utf-8", errors="replace").rstrip()
+    shown = content.decode(errors="replace").replace("\r\n", "\n").rstrip()
     shown = without_folders(shown) if path.name in SHOWN_ELSEWHERE else shown  # others are data: samples, mistakes
     wrapped = ' class="prose"' if path.name == "warnings.txt" else ""
     return f"<h2>{escape(heading)}</h2><pre{wrapped}>{escape(shown)}</pre>"

@@ -19,7 +19,7 @@ from dlzoo.config import yaml_files
 from dlzoo.config.overrides import check_stored_size
 from dlzoo.errors import UserError, short
 from dlzoo.utils import untrusted
-from dlzoo.utils.files import paths_in, replaced
+from dlzoo.utils.files import open_regular, paths_in, replaced
 
 CONFIG, HYDRA, OVERRIDES = ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"
 HYDRA_FOLDER = ".hydra"
@@ -43,6 +43,25 @@ def find(folder: Path, name: str) -> Path | None:
     if not is_inside(folder, path):
         raise UserError(f"{path} links outside the run folder and is not read")
     return path
+
+
+def read_bytes(folder: Path, path: Path, max_bytes: int) -> bytes | None:
+    """The content of a file that `find` would find; None if it is larger.
+
+    What is checked is the file that has been opened: a link may take its name at any time.
+
+    Raises:
+        UserError: it is outside the folder, or cannot be read.
+    """
+    try:
+        with open_regular(path) as file:
+            real = os.path.realpath(path)
+            if not is_inside(folder, path) or not os.path.samestat(os.fstat(file.fileno()), os.stat(real)):
+                raise UserError(f"{path} links outside the run folder and is not read")
+            content = file.read(max_bytes + 1)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror})") from None
+    return content if len(content) <= max_bytes else None
 
 
 def is_inside(folder: Path, path: Path) -> bool:

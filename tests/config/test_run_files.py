@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from hydra.errors import HydraException
 
+from dlzoo.commands.page_parts import gallery
 from dlzoo.commands.report import texts
 from dlzoo.config import overrides, run_files
 from dlzoo.errors import UserError
 from dlzoo.training import resume
+from dlzoo.utils import files
 
 
 @pytest.mark.parametrize("name", [".hydra/config.yaml", "learning_curves.png", "checkpoints/best.ckpt"])
@@ -81,3 +83,34 @@ def test_the_name_of_a_folder_does_not_command_the_terminal(
     assert "resuming outputs/2020/\\x1b[2J/checkpoints/last.ckpt" in told
     assert "results.json is damaged" in told
     assert "\x1b" not in told
+
+
+@pytest.mark.parametrize("name", ["samples.txt", "learning_curves.png"])
+def test_a_link_that_takes_the_name_of_a_file_after_the_check(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For as long as it takes to open it."""
+    folder, path, aside = tmp_path / "run", tmp_path / "run" / name, tmp_path / "run" / "aside"
+    folder.mkdir()
+    path.write_text("mine")
+    (tmp_path / "secret").write_text("secret")
+    assert "mine" in texts(folder) or gallery(folder)
+
+    def opened(path: Path) -> BinaryIO:
+        path.rename(aside)
+        path.symlink_to(tmp_path / "secret")
+        file = files.open_regular(path)
+        aside.replace(path)
+        return file
+
+    monkeypatch.setattr(run_files, "open_regular", opened)
+    with pytest.raises(UserError, match="links outside the run folder"):
+        texts(folder) or gallery(folder)
+
+
+def test_a_file_of_a_run_is_read_up_to_a_size(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1234")
+    (tmp_path / "b").symlink_to("a")
+    assert [run_files.read_bytes(tmp_path, tmp_path / "b", most) for most in (3, 4)] == [None, b"1234"]
+    with pytest.raises(UserError, match="cannot be read"):
+        run_files.read_bytes(tmp_path, tmp_path / "c", 4)
