@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 MISSING_MARKS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")
 
 
+MAX_HEADER_BYTES = 16 << 20
+"""Of the start of a file, decompressed, that is read for its header."""
+
+
 class CsvFormat(TypedDict, total=False):
     """Keyword arguments of `read_table`."""
 
@@ -119,7 +123,7 @@ def read_header(path: Path, options: CsvFormat) -> list[str]:
         with (
             open_regular(path) as packed,
             DECOMPRESSORS.get(path.suffix.lower(), contextlib.nullcontext)(packed) as binary,
-            io.TextIOWrapper(binary, encoding=encoding, newline="") as file,
+            io.TextIOWrapper(io.BytesIO(binary.read(MAX_HEADER_BYTES)), encoding=encoding, newline="") as file,
         ):
             lines = csv.reader(file, delimiter=separator, quoting=csv_shape.quoting(options.get("quotes")))
             first = next((row for row in lines if len(row) > 1 or "".join(row).strip()), [])

@@ -130,11 +130,13 @@ def open_regular(path: Path) -> BinaryIO:
     What is checked is what was opened, so it does not matter if the name gets another meaning in between.
 
     Raises:
-        UserError: it is a pipe, a device or a folder, other than a pipe of the shell.
+        UserError: it is a pipe, a device or a folder, other than a pipe of the shell, or a part of the system.
         OSError: it cannot be opened.
     """
     if str(path).startswith(OF_THE_SHELL):
         return path.open("rb")
+    if os.path.realpath(path).startswith(SYSTEM):
+        raise UserError(f"{short(path, 200)} is a part of the system, which may hold secrets, and is not read")
     handle = os.open(
         path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dlzoo.data import csv_reader
 from dlzoo.data.csv_reader import read_table
 from dlzoo.data.series.csv import read_series
 from dlzoo.data.tables.csv import CsvTable
@@ -116,3 +118,10 @@ def test_line_ends(file: Path, end: str) -> None:
     rows: list[Any] = [["t", "y"], ["two\nlines", "p"], ["one", "q"]]
     file.write_bytes(end.join(f'"{a}",{b}'.replace("\n", end) for a, b in rows).encode())
     assert read_table(file)["t"].tolist() == ["two\nlines", "one"]
+
+
+def test_a_header_is_read_up_to_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line without end may be a few bytes, compressed."""
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"a," + b"b" * 1_000_000))
+    monkeypatch.setattr(csv_reader, "MAX_HEADER_BYTES", 10)
+    assert csv_reader.read_header(tmp_path / "a.csv.gz", {}) == ["a", "b" * 8]

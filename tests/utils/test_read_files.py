@@ -11,7 +11,7 @@ from typing import Literal
 import pytest
 
 from dlzoo.data.images.tree import FolderTree
-from dlzoo.data.text_reader import decode
+from dlzoo.data.text_reader import content_of, decode
 from dlzoo.errors import UserError
 from dlzoo.layers.embedding import read_vectors
 from dlzoo.utils import files, untrusted
@@ -128,3 +128,11 @@ def test_files_of_a_run_are_opened_without_links() -> None:
         and not path.relative_to(package.parent).as_posix().startswith(elsewhere)
     ]
     assert found == []
+
+
+def test_a_link_to_what_the_system_knows_is_not_read(tmp_path: Path) -> None:
+    """In a folder of texts, for example, whose own path is harmless."""
+    (tmp_path / "a.txt").symlink_to("/proc/self/environ")
+    for read in (files.open_regular, untrusted.read_text, content_of):
+        with pytest.raises(UserError, match="a part of the system"):
+            read(tmp_path / "a.txt")

@@ -67,9 +67,9 @@ def read_times(cells: pd.Series, *, date_format: str | None = None, step: Step |
         raise UserError(f"row {_first(cells.isna()) + 1} has no {cells.name}: give every row a time")
     if date_format is not None:
         return _parse(cells, date_format)
-    if cells.str.fullmatch(r"[+-]?\d{1,19}").all():
+    if cells.str.fullmatch(r"[+-]?[0-9]{1,19}").all():
         return _from_integers(cells, step)
-    if cells.str.fullmatch(r"\d{9,10}\.\d+").all():
+    if cells.str.fullmatch(r"[0-9]{9,10}\.[0-9]+").all():
         return _since_1970(cells)
     iso = _iso(cells)
     if iso.notna().all():
@@ -191,8 +191,10 @@ def _shape(cell: str) -> tuple[str, list[str]]:
 def _orders(fields: pd.DataFrame) -> Iterator[tuple[str, ...]]:
     """The orders of year, month and day that fields (N, 2 or 3) of digits and letters can have."""
     lengths = [set(fields[i].str.len()) for i in fields]
+    if len(lengths) not in (2, 3):
+        return
     is_word = [fields[i].str.isalpha().all() for i in fields]
-    for order in itertools.permutations(("%Y", "%m", "%d")[: len(lengths)] if len(lengths) in (2, 3) else ()):
+    for order in itertools.permutations(("%Y", "%m", "%d")[: len(lengths)]):
         codes = []
         for code, length, word in zip(order, lengths, is_word, strict=True):
             if word != (code == "%m" and any(is_word)):

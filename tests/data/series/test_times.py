@@ -121,3 +121,9 @@ def test_a_run_with_day_first_months_forecasts_the_next_ones(train: Callable[...
     asked = [f"data.path={path}", "data=series", "model=nar", "trainer.max_epochs=1", "data.date_format=%d/%m/%Y"]
     done = train(*asked, f"hydra.run.dir={tmp_path / 'run'}")
     assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("digits", ["9" * 20, "9" * 5000, "\uff11", "\u0663"], ids=["20", "5000", "wide", "arabic"])
+def test_integers_that_are_no_times(digits: str) -> None:
+    with pytest.raises(UserError, match=r"day"):
+        read_times(pd.Series([digits] * 5, name="day"))
