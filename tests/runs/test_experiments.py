@@ -50,7 +50,13 @@ def test_parameter_counts_of_the_source(name: str, num_parameters: int) -> None:
     assert build.num_parameters(task.net) == num_parameters
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+DEAR = {"dcgan_mnist", "resnet18_cifar10_scratch", "vgg_cifar10"}
+"""Experiments that take longest here; in the usual run, their first steps are compared in test_golden."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in DEAR else name for name in EXPERIMENTS]
+)
 def test_an_experiment_runs_on_data_of_the_same_form(
     name: str,
     train: Callable[..., Outcome],

@@ -49,7 +49,7 @@ TEXTS = TextSpec(AB, vocabulary=("<pad>", "<unk>", "x", "y"))
 BOOK = TextSpec(NextTokens(4), Tokenizer("char"), vocabulary=("<pad>", "<unk>", "x", "y"))
 SERIES = SeriesSpec(Values(("v",)), window=4, horizon=3, scales=(1.0,))
 CARTPOLE = EnvSpec("CartPole-v1", (4,), Actions(("left", "right")))
-CAPABILITIES = ("predictor", "forecaster", "language_model", "encoder", "decoder", "generator", "agent")
+CAPABILITIES = ("predictor", "forecaster", "language_model", "encoder", "generator", "agent")
 
 CAN: dict[str, tuple[Spec, str, str, set[type[Report]]]] = {
     "mlp": (
@@ -66,15 +66,15 @@ CAN: dict[str, tuple[Spec, str, str, set[type[Report]]]] = {
     "char_rnn": (BOOK, "language_model", "model", {TextSamples}),
     "lstm": (SERIES, "predictor forecaster", "model", {ForecastReport, RegressionReport}),
     "autoencoder": (
-        IMAGES, "encoder decoder", "model decoder",
+        IMAGES, "encoder", "model decoder",
         {LatentReport, LinearProbe, SampleAnimation, PredictionGrid},
     ),
     "vae": (
-        IMAGES, "encoder decoder generator", "model decoder",
+        IMAGES, "encoder generator", "model decoder",
         {LatentReport, LinearProbe, SampleAnimation, PredictionGrid},
     ),
     "gan": (
-        IMAGES, "decoder generator", "decoder",
+        IMAGES, "generator", "decoder",
         {LatentReport, SampleAnimation, PredictionGrid, GANCurves, SampleQuality},
     ),
     "dqn": (CARTPOLE, "agent", "model", {AgentReport}),

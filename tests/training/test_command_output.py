@@ -65,6 +65,3 @@ def test_what_stops_a_run_is_not_announced_as_its_error(error: Exception, monkey
     job = launch._Job(Resumption([], None))
     job(OmegaConf.create({}))
     assert job.stopped is error
-    monkeypatch.setattr(sys, "argv", ["train.py", "-m"])
-    with pytest.raises(type(error)):
-        launch._Job(Resumption([], None))(OmegaConf.create({}))

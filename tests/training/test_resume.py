@@ -51,7 +51,14 @@ def test_a_run_killed_within_an_epoch_and_continued_is_the_same_run(family: str,
     assert differences(whole(family)[0], left_by(tmp_path)) == []
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("signum", "code"),
+    [
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_ends_the_step_saves_and_says_so(signum: int, code: int, tmp_path: Path) -> None:
     words = [*words_of("classifier"), "trainer.max_epochs=40"]  # it must not be over before the signal comes
     whole, cut = tmp_path / "whole", tmp_path / "cut"
