@@ -36,6 +36,17 @@ def folder_of(data_dir: str | os.PathLike[str], *parts: str) -> Path:
     return Path(os.path.abspath(Path(data_dir).expanduser())).joinpath(*parts)
 
 
+def mirrors_of(given: str | Sequence[str] | None, default: Sequence[str]) -> tuple[str, ...]:
+    """The base URLs to download from: those that the option ``mirrors`` gives, one or several, else the default ones.
+
+    >>> mirrors_of("http://localhost", ["http://example.org"]), mirrors_of(None, ["http://example.org"])
+    (('http://localhost',), ('http://example.org',))
+    """
+    if given is None:
+        return tuple(default)
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
 def find(folder: Path, *names: str) -> Path | None:
     """The first of these files that exists in the folder.
 

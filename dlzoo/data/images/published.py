@@ -26,7 +26,7 @@ from dlzoo.data.options import InMemoryOptions
 from dlzoo.errors import UserError, nearest
 from dlzoo.specs.inputs import ImageSpec
 from dlzoo.specs.targets import Classes
-from dlzoo.utils.download import check_md5, damaged, download, find, folder_of, read_bytes
+from dlzoo.utils.download import check_md5, damaged, download, find, folder_of, mirrors_of, read_bytes
 from dlzoo.utils.files import replaced
 
 MAX_BYTES = 100_000_000
@@ -63,8 +63,7 @@ class Published(InMemoryData):
         if len({*self.classes}) < max(len(self.classes), 2):
             raise UserError(f"data.classes={list(self.classes)} must name at least two classes, each once")
         self.data_dir = folder_of(data_dir)
-        mirrors = self.default_mirrors if mirrors is None else mirrors
-        self.mirrors = (mirrors,) if isinstance(mirrors, str) else tuple(mirrors)
+        self.mirrors = mirrors_of(mirrors, self.default_mirrors)
 
     def select_classes(self, x: Tensor, y: Tensor) -> Arrays:
         """The rows of the selected classes, relabelled. x: (N, C, H, W), y: (N,) as published."""

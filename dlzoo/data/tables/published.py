@@ -22,7 +22,7 @@ from dlzoo.data.tables.base import TableData
 from dlzoo.errors import UserError, nearest
 from dlzoo.specs.inputs import Column, TableSpec
 from dlzoo.specs.targets import Classes, Values
-from dlzoo.utils.download import LimitedGzip, damaged, download, find, folder_of, read_bytes
+from dlzoo.utils.download import LimitedGzip, damaged, download, find, folder_of, mirrors_of, read_bytes
 
 
 class PublishedTable(TableData):
@@ -177,8 +177,7 @@ class CaliforniaHousing(PublishedTable):
     ) -> None:
         super().__init__(**common)
         self.folder = folder_of(data_dir, "CaliforniaHousing")
-        mirrors = self.default_mirrors if mirrors is None else mirrors
-        self.mirrors = (mirrors,) if isinstance(mirrors, str) else tuple(mirrors)
+        self.mirrors = mirrors_of(mirrors, self.default_mirrors)
 
     def target(self) -> Values:
         return Values(("MedHouseVal",), ("100,000 $",))

@@ -23,7 +23,7 @@ from dlzoo.data.text.base import TextData
 from dlzoo.data.text.loaders import Texts
 from dlzoo.errors import UserError, between_0_and_1
 from dlzoo.specs.targets import Classes
-from dlzoo.utils.download import LimitedGzip, damaged, download, find, folder_of, read_bytes
+from dlzoo.utils.download import LimitedGzip, damaged, download, find, folder_of, mirrors_of, read_bytes
 
 MAX_PACKED, MAX_UNPACKED = 200_000_000, 1 << 30
 """Of an archive, and of all its contents."""
@@ -50,8 +50,7 @@ class PublishedText(TextData):
     ) -> None:
         super().__init__(**common)
         self.data_dir = folder_of(data_dir)
-        mirrors = self.default_mirrors if mirrors is None else mirrors
-        self.mirrors = (mirrors,) if isinstance(mirrors, str) else tuple(mirrors)
+        self.mirrors = mirrors_of(mirrors, self.default_mirrors)
 
     def target(self) -> Classes:
         return Classes(("negative", "positive"))

@@ -27,7 +27,7 @@ from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.targets import NextTokens
 from dlzoo.specs.tokenizer import UNKNOWN, Level
 from dlzoo.utils import files as paths
-from dlzoo.utils.download import folder_of
+from dlzoo.utils.download import folder_of, mirrors_of
 
 
 class StreamData(TokenData):
@@ -190,8 +190,7 @@ class SentencesStream(StreamData):
     ) -> None:
         super().__init__(**common)
         self.data_dir = folder_of(data_dir)
-        mirrors = SentimentSentences.default_mirrors if mirrors is None else mirrors
-        self.mirrors = (mirrors,) if isinstance(mirrors, str) else tuple(mirrors)
+        self.mirrors = mirrors_of(mirrors, SentimentSentences.default_mirrors)
 
     def prepare_data(self) -> None:
         prepare_sentences(self.data_dir, self.mirrors)
