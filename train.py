@@ -1,6 +1,6 @@
 """Train a model: ``python train.py model=lenet data=mnist``; ``python train.py --help`` lists all choices."""
 
-from dlzoo.train import main
+from dlzoo.commands.train import main
 
 if __name__ == "__main__":
     main()

@@ -11,19 +11,25 @@ from dlzoo.errors import nearest
 from dlzoo.utils.output import discard_output
 
 COMMANDS = {
-    "train": ("dlzoo.train", "train and test a model; write metrics, figures and a checkpoint"),
+    "train": ("dlzoo.commands.train", "train and test a model; write metrics, figures and a checkpoint"),
     "evaluate": ("dlzoo.commands.evaluate", "test a checkpoint again, on its run's data or on other data"),
     "predict": ("dlzoo.commands.predict", "predict classes or values of images, tables, series and texts"),
     "inspect": ("dlzoo.commands.inspect_model", "show kernels, feature maps, Grad-CAM and mistakes of a classifier"),
     "sample": ("dlzoo.commands.sample", "generate images or text"),
     "encode": ("dlzoo.commands.encode", "write latents and anomaly scores of an autoencoder"),
+    "words": ("dlzoo.commands.words", "ask word vectors: similar words, analogies, the odd one out"),
     "forecast": ("dlzoo.commands.forecast", "forecast the next steps of a series"),
     "play": ("dlzoo.commands.play", "play episodes with an agent, and record a video"),
     "filter_image": ("dlzoo.commands.filter_image", "convolve an image with fixed kernels"),
     "export": ("dlzoo.commands.export", "export to ONNX, torch.export, safetensors or a state dict, verified"),
+    "publish": ("dlzoo.commands.publish", "write or upload a model with its card, as files that anybody can load"),
+    "runs": ("dlzoo.commands.runs", "list runs, and tag, rename or delete them"),
     "compare": ("dlzoo.commands.compare", "compare runs: options, metrics, curves"),
     "report": ("dlzoo.commands.report", "write one HTML page about a run"),
+    "new": ("dlzoo.commands.new", "start a net, data set, task, experiment or package of your own"),
     "best": ("dlzoo.commands.best", "print the command that reproduces a sweep's best trial"),
+    "options": ("dlzoo.commands.options", "list every option of a model and its data, or the names in a group"),
+    "schema": ("dlzoo.commands.schema", "write JSON Schemas, with which an editor completes and checks configs"),
     "rerun_step": ("dlzoo.commands.rerun_step", "repeat a failed step, and name the layer where it failed"),
 }
 """The module of each command, and what it does."""

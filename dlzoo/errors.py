@@ -16,7 +16,17 @@ MAX_NAMES = 100
 
 
 class UserError(ValueError):
-    """A mistake that the user can fix; the message names what was given, what is allowed and what to change."""
+    """A mistake that the user can fix; the message names what was given, what is allowed and what to change.
+
+    Names of classes, columns and files in it are untrusted, and Python prints an error that nobody catches.
+    """
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the sentence alone."""
+        return [f"UserError: {visible(self)}"]
 
 
 class SpecError(UserError):
@@ -37,7 +47,7 @@ class RunFailed(Exception):
         self.details = details
 
     def __str__(self) -> str:
-        return f"{self.reason}\n{self.details}" if self.details else self.reason
+        return visible(f"{self.reason}\n{self.details}" if self.details else self.reason)
 
 
 class RankLost(RunFailed):
@@ -156,20 +166,20 @@ def at_least(least: float, node: str = "", **values: float | None) -> None:
             raise UserError(f"{node}{'.' if node else ''}{key}={value} is too small; it must be at least {least}")
 
 
-def between_0_and_1(node: str, *, exclusive: bool = False, **values: float) -> None:
-    """`UserError` for the first value outside, with its key in the config.
+def between(least: float, most: float, node: str, *, exclusive: bool = False, **values: float | None) -> None:
+    """`UserError` for the first value outside, with its key in the config; None is ignored.
 
     Args:
-        exclusive: 0 and 1 themselves are outside.
+        exclusive: the ends themselves are outside.
 
-    >>> between_0_and_1("task", tau=1.0)
-    >>> between_0_and_1("data", val_fraction=1.0, exclusive=True)
+    >>> between(0, 1, "task", tau=1.0)
+    >>> between(0, 1, "data", val_fraction=1.0, exclusive=True)
     Traceback (most recent call last):
     dlzoo.errors.UserError: data.val_fraction=1.0 must lie between 0 and 1
     """
     for key, value in values.items():
-        if not (0 < value < 1 if exclusive else 0 <= value <= 1):
-            raise UserError(f"{node}.{key}={value} must lie between 0 and 1")
+        if value is not None and not (least < value < most if exclusive else least <= value <= most):
+            raise UserError(f"{node}.{key}={value} must lie between {least:,} and {most:,}")
 
 
 class NonFinite(RunFailed):

@@ -38,7 +38,7 @@ def import_lightning() -> None:
 
 def first_step() -> None:
     """Train up to the first step, and print the time and the CPU seconds of the process."""
-    from dlzoo import train
+    from dlzoo.commands import train
     from dlzoo.tasks.base import Task
 
     def stop(*_: Any) -> None:

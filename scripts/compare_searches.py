@@ -84,7 +84,10 @@ def run(method: str, repeat: int, root: Path) -> dict[str, Any]:
         overrides.quoted("hydra.sweep.dir", folder),
     ]
     done = subprocess.run(
-        [sys.executable, "-m", "dlzoo.train", "-m", *search_overrides], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "dlzoo", "train", "-m", *search_overrides],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     record = records.read(folder)
     best = record.best()

@@ -82,8 +82,16 @@ RUNS = {
     "bilstm": f"model=bilstm {REVIEWS}",
     "rnn_classifier": f"model=rnn_classifier {REVIEWS}",
     "text_cnn": f"model=text_cnn {REVIEWS}",
+    "fasttext": f"model=fasttext {REVIEWS} net.num_buckets=500 net.dropout=0.2",
+    "transformer_classifier": f"model=transformer_classifier {REVIEWS} net.num_units=16",
     "char_rnn": f"model=char_rnn {BOOK}",
     "word_rnn": f"model=word_rnn {BOOK} data.level=word",
+    "gpt": f"model=gpt {BOOK} net.num_units=32 net.num_layers=2",
+    "gpt_pieces": f"model=gpt {BOOK} net.num_units=32 net.num_layers=2 net.positions=rotary "
+    "data.level=bpe data.max_vocab=60",
+    "glove": f"model=glove {BOOK} data.level=word",
+    "word2vec": f"model=word2vec {BOOK} data.level=word",
+    "word2vec_cbow": f"model=word2vec {BOOK} data.level=word task.architecture=cbow net.output=hierarchical_softmax",
     # autoencoders, generative
     "autoencoder": "model=autoencoder",
     "sparse_autoencoder": "model=sparse_autoencoder",

@@ -23,8 +23,8 @@ from dlzoo.callbacks.base import Observer
 from dlzoo.callbacks.last_checkpoint import LastCheckpoint
 from dlzoo.callbacks.loss_ratio import LossRatio
 from dlzoo.config import compose as config
+from dlzoo.config import groups, renames, run_files
 from dlzoo.config import overrides as config_overrides
-from dlzoo.config import renames, run_files
 from dlzoo.config.allowlist import Trust
 from dlzoo.errors import UserError, nearest, one_line
 from dlzoo.training import results
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
         if options.list:
-            print(*config.groups()["experiment"], sep="\n")
+            print(*groups.names()["experiment"], sep="\n")
             return
         failures = check(options) if options.check else reproduce_all(options)
     except UserError as error:
@@ -101,7 +101,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--only-table", action="store_true", help="write RESULTS.md from what is stored")
     parser.add_argument("--list", action="store_true", help="print the names of the experiments")
     options = parser.parse_args(arguments)
-    known = config.groups()["experiment"]
+    known = groups.names()["experiment"]
     for name in options.experiments:
         if name not in known:
             raise UserError(f"{name}: unknown experiment; {nearest(name, known)}")
@@ -286,7 +286,7 @@ def launch(name: str, overrides: Sequence[str], run_dir: Path, source: Path) -> 
     Data are looked for where they are without this script, whose runs have another working directory.
     """
     folder = config_overrides.quoted("hydra.run.dir", run_dir.absolute())
-    command = [sys.executable, "-m", "dlzoo.train", f"experiment={name}", *overrides, folder]
+    command = [sys.executable, "-m", "dlzoo", "train", f"experiment={name}", *overrides, folder]
     data_dir = Path(os.environ.get("DLZOO_DATA_DIR", "data")).absolute()
     environment = os.environ | {"PYTHONPATH": str(source), "DLZOO_DATA_DIR": str(data_dir)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=source, env=environment)

@@ -4,8 +4,12 @@
 
 Each experiment's data are split as its runs with seeds 0, 1, … split them; hyperparameters are selected on the
 validation rows; the test rows are read once. Images: logistic regression, nearest neighbours, ridge regression on
-random features of a Gaussian kernel. Texts: tf-idf with logistic regression, NB-SVM. Series: exponential smoothing,
-ARIMA and complex exponential smoothing (statsforecast; Holt-Winters is in the runs). Tables have theirs in the runs.
+random features of a Gaussian kernel; of images without classes mixtures of independent pixels and of Gaussians. Texts:
+tf-idf with logistic regression, NB-SVM. Series: exponential smoothing, ARIMA and complex exponential smoothing
+(statsforecast; Holt-Winters is in the runs); sequences: least squares. Agents: chance, value iteration, a rule written
+by hand. Clusters: scikit-learn's k-means and Gaussian mixture. Self-organising maps without labels: MiniSom with equal
+settings. word2vec: gensim with equal settings. Tables have theirs in the runs. Only the metrics that an experiment
+claims are measured.
 The values go into ``results/rivals/<experiment>.json``; methods that are stored are not measured again.
 """
 
@@ -17,25 +21,36 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from dlzoo.config import compose as config
-from dlzoo.config import run_files
+from dlzoo.config import groups, run_files
+from dlzoo.config.instantiate import build_data
 from dlzoo.errors import UserError, nearest, one_line, short
+from dlzoo.metrics.generative import ClassifierOutput, class_fractions, measures
+from dlzoo.metrics.reference_classifier import load_reference_classifier
 from dlzoo.utils import files
+from scripts import rival_agents, rival_clusters, rival_densities, rival_maps, rival_words
 from scripts import stored as stored_files
 from scripts.results_table import load as load_runs
 
 MAX_CHARACTERS = 2_000_000
 """Of all training texts, up to which n-grams of characters are used; they take minutes for more."""
 
+NUM_SAMPLES = 10_000
+"""Of a generator."""
+
 Split = tuple[Any, np.ndarray]
 """Inputs and classes: (N, F) or N texts; (N,)."""
 Splits = tuple[Split, Split, Split]
 """Of training, validation and test."""
+Methods = Mapping[str, Mapping[str, Callable[[], float]]]
+"""Runs of methods by metric and name."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -43,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("experiments", nargs="*", metavar="experiment", help="all with stored runs, if none is given")
     parser.add_argument("--seeds", type=int, default=None, help="number of seeds; as many as are stored, if not given")
     options = parser.parse_args(argv)
-    root, known = Path.cwd(), config.groups()["experiment"]
+    root, known = Path.cwd(), groups.names()["experiment"]
     try:
         for name in options.experiments:
             if name not in known:
@@ -61,19 +76,15 @@ def measure(name: str, root: Path, num_seeds: int | None) -> None:
     )
     stored = {metric: {k: [*v] for k, v in methods.items()} for metric, methods in load(root, name).items()}
     for seed in seeds or [0]:
-        data = data_of(name, seed)
-        found = methods_for(data)
-        if found is None:
-            return
-        metric, methods = found
-        values = stored.setdefault(metric, {})
-        for method, run in methods.items():
-            if len(values.setdefault(method, [])) > seed:
+        found = methods_for(name, seed)
+        for metric, method, run in [(metric, *each) for metric, methods in found.items() for each in methods.items()]:
+            values = stored.setdefault(metric, {}).setdefault(method, [])
+            if len(values) > seed:
                 continue
             started = time.perf_counter()
-            values[method].append(run())
+            values.append(run())
             print(
-                f"{name} seed={seed} {method}: {values[method][-1]:.4f}, {time.perf_counter() - started:.0f} s",
+                f"{name} seed={seed} {method}: {metric} {values[-1]:.4g}, {time.perf_counter() - started:.0f} s",
                 flush=True,
             )
             save(root, name, stored)
@@ -81,27 +92,109 @@ def measure(name: str, root: Path, num_seeds: int | None) -> None:
 
 def data_of(name: str, seed: int) -> Any:
     """The data module of an experiment, after ``setup``."""
-    from dlzoo.config.instantiate import build_data
-
-    data: Any = build_data(config.compose([f"experiment={name}", f"seed={seed}"]).data)
+    data: Any = build_data(config_of(name, seed).data)
     data.prepare_data()
     data.setup()
     return data
 
 
-def methods_for(data: Any) -> tuple[str, dict[str, Callable[[], float]]] | None:
-    """The metric, and the methods for it by name; None where the runs have all rivals themselves."""
+def config_of(name: str, seed: int) -> Any:
+    return config.compose([f"experiment={name}", f"seed={seed}"])
+
+
+def methods_for(name: str, seed: int) -> Methods:
+    """The methods for each claimed metric; none where the runs have all rivals themselves."""
+    cfg = config_of(name, seed)
+    claimed = {claim["metric"] for claim in cfg.expect or ()}
+    if cfg.names.model == "som" and cfg.names.data == "colors":
+        metrics = ("test/quantization_error", "test/topographic_error")
+        return {metric: {"minisom": lambda metric=metric: rival_maps.errors(name, seed)[metric]} for metric in metrics}  # type: ignore[misc]
+    if cfg.names.model == "word2vec":
+        return {"test/analogies": {"gensim": lambda: rival_words.accuracy(name, seed)}}
+    data = data_of(name, seed)
     spec = data.spec
-    if spec.texts is not None and spec.target.classes is not None:
-        splits = texts_of(data)
-        return "test/accuracy", {"tfidf": lambda: tfidf(splits), "nbsvm": lambda: nbsvm(splits)}
-    if spec.images is not None and spec.target.classes is not None:
-        splits = images_of(data)
-        methods = {"logistic": logistic, "nearest_neighbours": nearest_neighbours, "kernel_ridge": kernel_ridge}
-        return "test/accuracy", {name: lambda method=method: method(splits) for name, method in methods.items()}  # type: ignore[misc]
-    if spec.series is not None:
-        return "test/rmse", {name: lambda name=name: forecast(data, name) for name in FORECASTERS}  # type: ignore[misc]
-    return None
+    if spec.environment is not None or spec.states is not None:
+        found: dict[str, Any] = {"test/return": rival_agents.methods(data)}
+    elif spec.texts is not None and spec.target.classes is not None:
+        found = {"test/accuracy": of_splits(texts_of, data, {"tfidf": tfidf, "nbsvm": nbsvm})}
+    elif spec.series is not None:
+        found = {"test/rmse": {name: lambda name=name: forecast(data, name) for name in FORECASTERS}}
+    elif spec.images is not None:
+        found = image_methods(cfg, data, seed)
+    elif cfg.names.model == "kmeans":
+        found = cluster_methods(data, seed)
+    elif cfg.names.data == "counting":
+        found = {"test/rmse": {"least_squares": lambda: least_squares(data)}}
+    else:
+        found = {}
+    return {metric: methods for metric, methods in found.items() if metric in claimed}
+
+
+def of_splits(read: Callable[[Any], Splits], data: Any, methods: Mapping[str, Callable[[Splits], float]]) -> Any:
+    """Methods that take the splits, which are read once, when the first of them runs."""
+    splits = cache(lambda: read(data))
+    return {name: lambda method=method: method(splits()) for name, method in methods.items()}
+
+
+def image_methods(cfg: Any, data: Any, seed: int) -> dict[str, Any]:
+    """Classifiers, densities, samples and clusters of images."""
+    found: dict[str, Any] = cluster_methods(data, seed)
+    if data.spec.target.classes is not None:
+        classifiers = {"logistic": logistic, "nearest_neighbours": nearest_neighbours, "kernel_ridge": kernel_ridge}
+        found["test/accuracy"] = of_splits(images_of, data, classifiers)
+        found["test/probe_accuracy"] = of_splits(images_of, data, {"pixels": logistic})
+        found |= sampled_methods(data, seed)
+    # `binarize` of a VAE is none if nothing is given, that of a Boltzmann machine dynamic.
+    binarized = cfg.task.get("binarize", "none" if cfg.names.model == "vae" else "dynamic") == "dynamic"
+
+    def density(splits: Splits, sign: int = 1) -> float:
+        (train, _), (val, _), (test, _) = splits
+        return sign * rival_densities.bernoulli_mixture(train, val, test, binarized=binarized, seed=seed)
+
+    found["test/log_likelihood"] = of_splits(images_of, data, {"bernoulli_mixture": density})
+    found["test/neg_elbo"] = of_splits(images_of, data, {"bernoulli_mixture": lambda splits: density(splits, -1)})
+    return found
+
+
+def sampled_methods(data: Any, seed: int) -> dict[str, Any]:
+    """Samples of a mixture of Gaussians, judged as those of generators are."""
+
+    @cache
+    def measured() -> dict[str, float]:
+        (train, _), _, (test, _) = images_of(data)
+        classifier = load_reference_classifier(data.spec, data.read(data.load("train")), torch.device("cpu"))
+
+        def read(rows: np.ndarray) -> ClassifierOutput:
+            return ClassifierOutput(*classifier.read(torch.from_numpy(rows).view(-1, *data.spec.shape)))
+
+        generated = read(rival_densities.gaussian_samples(train, NUM_SAMPLES, seed))
+        shares = class_fractions(generated.logits)
+        shown = measures(generated, read(test[:NUM_SAMPLES]))
+        values = {**shown, "smallest_share": float(shares.min()), "largest_share": float(shares.max())}
+        return {f"test/{name}": value for name, value in values.items()}
+
+    metrics = ("test/confident_share", "test/smallest_share", "test/largest_share")
+    return {metric: {"gaussian_mixture": lambda metric=metric: measured()[metric]} for metric in metrics}
+
+
+def cluster_methods(data: Any, seed: int) -> dict[str, Any]:
+    """scikit-learn's clusterings, with as many clusters as there are classes."""
+    if data.spec.target.classes is None:
+        return {}
+    num = data.spec.target.classes.num_outputs
+    rows = cache(lambda split: rival_maps.scaled(data, split))
+
+    def purity(model: Any) -> float:
+        return rival_clusters.purity(rows("train"), (rows("test"), data.arrays("test").y.numpy()), model(num, seed))
+
+    def explained_variance() -> float:
+        return rival_clusters.explained_variance(rows("train"), rows("test"), rival_clusters.kmeans(num, seed))
+
+    models = {"kmeans": rival_clusters.kmeans, "gaussian_mixture": rival_clusters.gaussian_mixture}
+    return {
+        "test/purity": {name: lambda model=model: purity(model) for name, model in models.items()},
+        "test/explained_variance": {"kmeans": explained_variance},
+    }
 
 
 # Classes of images
@@ -230,6 +323,19 @@ def forecast(data: Any, method: str) -> float:
     model = getattr(models, FORECASTERS[method])(season_length=data.spec.series.period)
     predicted = model.forecast(history, h=len(truth))["mean"]
     return float(np.sqrt(np.mean((predicted - truth) ** 2)))
+
+
+# Sequences
+
+
+def least_squares(data: Any) -> float:
+    """RMSE of a linear function of all inputs."""
+    train, test = (
+        (np.c_[part.x.flatten(1).numpy(), np.ones(part.num_rows)], part.y.flatten(1).numpy())
+        for part in map(data.arrays, ("train", "test"))
+    )
+    weights = np.linalg.lstsq(*train, rcond=None)[0]
+    return float(np.sqrt(np.mean((test[0] @ weights - test[1]) ** 2)))
 
 
 # Stored values

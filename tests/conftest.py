@@ -24,7 +24,7 @@ def train(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Outcome]:
     """``train("model=mlp", …)``: the command ``python train.py model=mlp …`` in this process, outputs in tmp_path."""
-    from dlzoo.train import main
+    from dlzoo.commands.train import main
 
     def run(*words: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["train.py", *words, f"output_dir={tmp_path / 'outputs'}"])
@@ -35,6 +35,13 @@ def train(
         return Outcome(int(exit_.value.code or 0), printed.out, printed.err)
 
     return run
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture
@@ -78,7 +85,7 @@ def stand_in_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data_dir with generated files in the formats of the published ones, a few rows each."""
     import numpy as np
     from cifar_files import batch
-    from text_stand_ins import write_imdb, write_sentences
+    from text_stand_ins import write_imdb, write_sentences, write_shakespeare
 
     from dlzoo.data.images.published import CIFAR10, MNIST
     from dlzoo.data.tables.published import CaliforniaHousing
@@ -109,6 +116,7 @@ def stand_in_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.savetxt(folder / "CaliforniaHousing" / "cal_housing.data", table, delimiter=",", fmt="%.6f")
     monkeypatch.setattr(CaliforniaHousing, "num_rows", 200)
     write_sentences(folder, 60, monkeypatch)
+    write_shakespeare(folder, 400, monkeypatch)
     write_imdb(folder, 120, monkeypatch)
     monkeypatch.setenv("DLZOO_DATA_DIR", str(folder))  # no folder that a checkpoint names is followed
     return folder

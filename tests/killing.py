@@ -18,7 +18,7 @@ from waiting import wait_for
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["dlzoo.train", "dlzoo.config.instantiate", "dlzoo.training.interruption", "kornia", "sklearn.datasets"]
+    ["dlzoo.commands.train", "dlzoo.config.instantiate", "dlzoo.training.interruption", "kornia", "sklearn.datasets"]
 )
 
 FAMILIES = {
@@ -52,7 +52,7 @@ def main_in(folder: Path, words: Sequence[str]) -> None:
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # who runs the tests under nohup ignores it, and so would this
     with (folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-        from dlzoo import train
+        from dlzoo.commands import train
 
         torch.set_num_threads(1)
         sys.argv = ["train.py", *words, "hydra.run.dir=run"]

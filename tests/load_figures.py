@@ -41,7 +41,7 @@ def train_in(folder: Path, words: Sequence[str]) -> None:
     """``python train.py …`` in a folder; what it says is added to log.txt."""
     import torch
 
-    from dlzoo import train
+    from dlzoo.commands import train
 
     torch.set_num_threads(1)
     os.chdir(folder)

@@ -27,7 +27,7 @@ from audit import audited
 from killing import FORKS
 
 FORKS.set_forkserver_preload([
-    "dlzoo.train", "dlzoo.config.instantiate", "dlzoo.training.interruption", "dlzoo.commands.evaluate",
+    "dlzoo.commands.train", "dlzoo.config.instantiate", "dlzoo.training.interruption", "dlzoo.commands.evaluate",
     "dlzoo.commands.report", "dlzoo.commands.compare", "dlzoo.visualization.plots", "kornia", "sklearn.datasets",
 ])  # fmt: skip
 

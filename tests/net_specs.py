@@ -11,6 +11,7 @@ from dlzoo.specs.base import Spec
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.inputs import Column, ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
 from dlzoo.specs.named import NamedSpec
+from dlzoo.specs.ratings import ItemRatings, RatingsSpec
 from dlzoo.specs.targets import Actions, Classes, NextTokens, Values
 from dlzoo.specs.tokenizer import SPECIAL, Tokenizer
 
@@ -35,6 +36,7 @@ SPECS: dict[str, Spec] = {
     "pole": EnvSpec("CartPole-v1", (4,), Actions(("left", "right"))),
     "screen": EnvSpec("Breakout", (4, 44, 40), Actions(tuple("0123"))),
     "lake": StatesSpec("FrozenLake-v1", 16, Actions(tuple("0123"))),
+    "ratings": RatingsSpec(ItemRatings(tuple("abcdef")), (1.0, 2.0, 3.0, 4.0, 5.0)),
     "pairs": NamedSpec.of({"left": table(3, TEN), "right": table(3, TEN)}, TEN),
     "topics": TextSpec(Classes(("a", "b", "c")), Tokenizer("char"), vocabulary=(*SPECIAL, *"abcdefghijklmnopqr")),
 }

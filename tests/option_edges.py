@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from dlzoo.config import compose as config
-from dlzoo.config import nested, source
+from dlzoo.config import groups, nested, source
 from dlzoo.config.schema import RUNTIME_ARGUMENTS
+from dlzoo.config.yaml_files import CONFIG_DIR
 
 EDGES = (
     "0", "-1", "null", "1000000000000", "1e300", "1e-300", "true", "abc", "[]", "[0]", "[-1]", "[1000000000000]",
@@ -30,6 +30,7 @@ DATA = {
     "dlzoo.specs.environments.EnvSpec": "cartpole",
     "dlzoo.specs.environments.StatesSpec": "frozen_lake",
     "dlzoo.specs.named.NamedSpec": "csv",
+    "dlzoo.specs.ratings.RatingsSpec": "ratings",
 }
 """Data of each kind that need no download."""
 MODELS = {
@@ -39,15 +40,27 @@ MODELS = {
     "dlzoo.specs.inputs.SeriesSpec": "nar",
     "dlzoo.specs.inputs.SequenceSpec": "counting_rnn",
     "dlzoo.specs.environments.EnvSpec": "random",
+    "dlzoo.specs.ratings.RatingsSpec": "ratings_rbm",
 }
 """A small model for each kind of data."""
-LEARNS = {"linear": "synthetic", "char_rnn": "text_file", "word_rnn": "text_file"}
+LEARNERS = {"text_file": "char_rnn", "patterns": "hopfield", "colors": "som"}
+"""The model of data that others of their kind cannot learn."""
+LEARNS = {
+    "boltzmann_machine": "patterns",
+    "linear": "synthetic",
+    "char_rnn": "text_file",
+    "word_rnn": "text_file",
+    "gpt": "text_file",
+}
 """The data of models that learn other targets than those of `DATA`."""
 SKIPPED_DATA = {"mnist", "fashion_mnist", "cifar10", "california_housing", "imdb", "sentiment_sentences"} | {
     "sentences_stream",
+    "tiny_shakespeare",
     "image_folder",
 }
 """They are downloaded, or the options are those of `InMemoryData` and of readers that other tests feed."""
+SMALL_BACKBONES = ("resnet18", "timm")
+"""Of each library the first to try; on few images, since these are enlarged."""
 SETTINGS = (
     "seed", "deterministic", "compile", "cache_features", "profile", "test", "on_nan", "skip_limit", "lr_find", "quiet",
     "expect", "grid", "sweep", "trust", "ckpt", "resume", "data_dir", "output_dir",
@@ -113,10 +126,10 @@ def sample(num: int, seed: int = 0) -> list[Case]:
 def _options() -> Iterator[tuple[str, tuple[str, ...], str]]:
     """(group, what chooses the part, option) of every option."""
     seen: set[str] = set()
-    for group, names in config.groups().items():
+    for group, names in groups.names().items():
         if group in ("experiment", "sweep", "transfer"):
             continue
-        for name in names:
+        for name in sorted(names, key=lambda name: name not in SMALL_BACKBONES):
             if group == "data" and name in SKIPPED_DATA:
                 continue
             for key, target in _parts(group, name):
@@ -138,7 +151,7 @@ def _options() -> Iterator[tuple[str, tuple[str, ...], str]]:
 
 def _parts(group: str, name: str) -> list[tuple[str, str]]:
     """(key, class) of the parts that a config sets."""
-    content: Any = yaml.safe_load((config.CONFIG_DIR / group / f"{name}.yaml").read_text()) or {}
+    content: Any = yaml.safe_load((CONFIG_DIR / group / f"{name}.yaml").read_text()) or {}
     nodes = {"data.augment": content} if group == "augment" else content if group == "model" else {group: content}
     return [
         (key, str(part["_target_"]))
@@ -151,19 +164,19 @@ def _parts(group: str, name: str) -> list[tuple[str, str]]:
 def _choice(group: str, name: str) -> tuple[str, ...]:
     """The words that choose a part, with what it needs to run."""
     if group == "model":
-        content = yaml.safe_load((config.CONFIG_DIR / "model" / f"{name}.yaml").read_text())
+        content = yaml.safe_load((CONFIG_DIR / "model" / f"{name}.yaml").read_text())
         accepted = source.declared_classes(content["net"]["_target_"], "accepts") or []
         data = LEARNS.get(name, DATA[accepted[-1] if len(accepted) > 1 and name != "reader" else accepted[0]])
         inputs = ("data.inputs={left: [a], right: [b]}",) if data == "csv" else ()
         kind = ("data.kind=line",) if data == "synthetic" else ()
         named = ("net.name=resnet18",) if name == "timm" else ()
-        return f"model={name}", f"data={data}", *FILES.get(data, ()), *inputs, *kind, *named
+        few = ("data.batch_size=4",) if name in SMALL_BACKBONES else ()
+        return f"model={name}", f"data={data}", *FILES.get(data, ()), *inputs, *kind, *named, *few
     if group == "data":
-        content = yaml.safe_load((config.CONFIG_DIR / "data" / f"{name}.yaml").read_text())
+        content = yaml.safe_load((CONFIG_DIR / "data" / f"{name}.yaml").read_text())
         kind = (source.declared_classes(content["_target_"], "kind") or ["dlzoo.specs.inputs.ImageSpec"])[0]
-        model = "char_rnn" if name == "text_file" else MODELS[kind]
         return (
-            f"model={model}",
+            f"model={LEARNERS[name] if name in LEARNERS else MODELS[kind]}",
             f"data={name}",
             *FILES.get(name, ()),
             *(("data.id=CartPole-v1",) if name == "gym" else ()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 SPECS = """from __future__ import annotations
@@ -101,13 +102,63 @@ class Note(Callback):
 """
 
 
+def _of(name: str, code: str) -> str:
+    """The code of a package of this name; its specs have names of their own, as a process may import several."""
+    prefix = "".join(part.capitalize() for part in name.split("_"))
+    return re.sub(r"\b(Grades|ScanSpec)\b", rf"{prefix}\1", code.replace("mypkg", name))
+
+
 def write(folder: Path, name: str) -> None:
     """The package ``name`` in a folder that is to be on the path."""
     package = folder / name
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    (package / "specs.py").write_text(SPECS)
-    (package / "parts.py").write_text(PARTS.replace("mypkg", name))
+    for file, content in {"specs.py": SPECS, "parts.py": PARTS}.items():
+        (package / file).write_text(_of(name, content))
+
+
+def install(folder: Path, name: str, *, group: str = "dlzoo.plugins") -> None:
+    """What pip leaves in a folder on the path for a distribution with an entry point that names a package."""
+    info = folder / f"{group.replace('.', '_')}_{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {info.name.partition('-')[0]}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\nmine = {name}\n")
+
+
+CONFIGS = {
+    "model/{name}_net.yaml": """# @package _global_
+# A small net for scans.
+net: {{_target_: {name}.parts.MyNet, width: 5}}
+task: {{_target_: {name}.parts.MyTask}}
+""",
+    "data/{name}_scans.yaml": """# Made-up scans.
+_target_: {name}.parts.Scans
+batch_size: 20
+""",
+    "callbacks/{name}_note.yaml": """# Writes a note.
+note: {{_target_: {name}.parts.Note}}
+""",
+    "experiment/{name}_first.yaml": """# @package _global_
+# The net on the scans.
+defaults:
+  - override /model: {name}_net
+  - override /data: {name}_scans
+breadth: 6
+net: {{width: "${{breadth}}"}}
+trainer: {{max_epochs: 1, accelerator: cpu}}
+""",
+}
+"""Its configs, which a plugin brings along."""
+
+
+def write_configs(folder: Path, name: str) -> Path:
+    """The configs of the package, in it."""
+    configs = folder / name / "configs"
+    for path, text in CONFIGS.items():
+        file = configs / path.format(name=name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text.format(name=name))
+    return configs
 
 
 def words(name: str) -> dict[str, list[str]]:

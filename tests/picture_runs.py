@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from dlzoo.config import compose as config
+from dlzoo.tasks.manual import ManualTask
 from dlzoo.training.resume import resolve_resume
 from dlzoo.training.run import run as run_training
 from dlzoo.utils import checkpoint_files
@@ -26,6 +28,25 @@ def resume(folder: Path, *words: str) -> dict[str, Any]:
     argv = resolve_resume([f"ckpt={folder / 'checkpoints' / 'last.ckpt'}", *words]).argv
     argv = [word for word in argv if not word.startswith("hydra.")]
     return run_training(config.compose(argv), folder, argv)
+
+
+def run_until(task: type[ManualTask], stop: tuple[int, int], folder: Path, *words: str) -> None:
+    """A run that is stopped when the task should learn a batch, with a checkpoint of each batch before.
+
+    Args:
+        stop: the epoch and the batch.
+    """
+    learn = task.learn_batch
+
+    def stopped(self: ManualTask, batch: Any, batch_idx: int) -> None:
+        if (self.current_epoch, batch_idx) == stop:
+            raise RuntimeError("stopped")
+        learn(self, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task, "learn_batch", stopped)
+        with pytest.raises(RuntimeError, match="stopped"):
+            run(folder, *words, "callbacks.last_checkpoint.every_minutes=1e-9")
 
 
 def content(folder: Path, name: str = "last") -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,17 @@ def run(folder: Path, *words: str) -> dict[str, Any]:
     """The results of two epochs on the CPU, without pictures."""
     plain = ["callbacks=checkpoint", "logger=none", "trainer=cpu", "trainer.max_epochs=2", "net.hidden=[8]"]
     return run_training(config.compose([*plain, *words]), folder, list(words))
+
+
+def bare_run(folder: Path, config: Mapping[str, object], results: Mapping[str, object] | None = None) -> Path:
+    """A folder as a run of an mlp on iris leaves it: its config, choices and results, if it has any; no checkpoints."""
+    hydra = folder / ".hydra"
+    hydra.mkdir(parents=True)
+    (hydra / "config.yaml").write_text(json.dumps(config))
+    (hydra / "hydra.yaml").write_text("hydra: {runtime: {choices: {model: mlp, data: iris}}}\n")
+    if results is not None:
+        (folder / "results.json").write_text(json.dumps(results))
+    return folder
 
 
 def newest_run(folder: Path) -> Path:

@@ -48,7 +48,7 @@ def test_circles_are_found() -> None:
 
 def test_few_modules_lie_beside_the_packages() -> None:
     loose = {path.name for path in (ROOT / "dlzoo").glob("*.py")} - {"__init__.py"}
-    assert loose == {"__main__.py", "errors.py", "train.py"}
+    assert loose == {"__main__.py", "errors.py"}
 
 
 def test_every_package_says_what_it_is_for() -> None:

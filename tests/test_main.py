@@ -12,6 +12,7 @@ import pytest
 from small_runs import Outcome
 
 from dlzoo import __main__ as cli
+from dlzoo.config import compose
 
 ROOT = Path(__file__).parents[1]
 
@@ -93,3 +94,15 @@ def test_a_closed_reader_ends_help_without_a_traceback() -> None:
     process.stdout.close()  # as head does, before anything is written
     assert process.stderr is not None
     assert (process.stderr.read(), process.wait()) == ("", 1)
+
+
+def test_the_callbacks_of_every_run_start_without_pandas() -> None:
+    """It takes a quarter of a second, which only tables are worth."""
+    targets = {
+        str(callback["_target_"]) for callback in compose.compose(["callbacks=[default,measures]"]).callbacks.values()
+    }
+    modules = ", ".join(sorted(target.rpartition(".")[0] for target in targets if target.startswith("dlzoo.")))
+    code = f"import sys, torch, lightning.pytorch; before = {{*sys.modules}}; import {modules}; "
+    code += "print({'pandas', 'sklearn', 'matplotlib'} & ({*sys.modules} - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

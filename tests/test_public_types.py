@@ -27,7 +27,10 @@ ALLOWED = {
     "dlzoo/specs/plain.py": (1, "a stored value of any kind of spec"),
     "dlzoo/tasks/base.py": (2, "attributes of a module, and a checkpoint as Lightning gives it"),
     "dlzoo/tasks/capabilities.py": (1, "inputs of a prediction: a tensor, for named inputs a dict"),
-    "dlzoo/tasks/interfaces.py": (2, "the same"),
+    "dlzoo/tasks/dbn.py": (1, "options of ContrastiveDivergence"),
+    "dlzoo/tasks/interfaces.py": (2, "inputs of a prediction"),
+    "dlzoo/tasks/ratings_rbm.py": (1, "options of ContrastiveDivergence"),
+    "dlzoo/tasks/rbm.py": (1, "options of ContrastiveDivergence"),
     "dlzoo/tasks/rl/dqn.py": (1, "a checkpoint as Lightning gives it"),
     "dlzoo/tasks/stacked_autoencoder.py": (1, "options of Autoencoding"),
 }

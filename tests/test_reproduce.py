@@ -11,6 +11,8 @@ import pytest
 from omegaconf import OmegaConf, open_dict
 
 from dlzoo.config import compose as config
+from dlzoo.config import yaml_files
+from dlzoo.config.yaml_files import CONFIG_DIR
 from dlzoo.errors import UserError
 from dlzoo.training import results
 from scripts import checkout, claims, reproduce, results_table, rivals
@@ -53,8 +55,8 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str,
 
     monkeypatch.setattr(reproduce, "launch", launch)
     monkeypatch.setattr(checkout, "clean_checkout", lambda root: root / ".checkout")
-    shutil.copytree(config.CONFIG_DIR, tmp_path / "configs")
-    monkeypatch.setattr(config, "CONFIG_DIR", tmp_path / "configs")
+    shutil.copytree(CONFIG_DIR, tmp_path / "configs")
+    monkeypatch.setattr(yaml_files, "CONFIG_DIR", tmp_path / "configs")
     return calls
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dlzoo.errors import UserError
-from scripts import rivals
+from scripts import rival_densities, rival_maps, rivals
 
 
 def parts(x: Any, y: np.ndarray) -> rivals.Splits:
@@ -75,3 +75,49 @@ def test_forged_values_are_refused(content: Any, tmp_path: Path) -> None:
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"mlp_xor\.json"):
         rivals.load(tmp_path, "mlp_xor")
+
+
+def test_the_rival_of_a_map_has_its_settings() -> None:
+    """Its radius is ours divided by the root of 2, since it halves the exponent."""
+    cfg = rivals.config_of("som_colors", 0)
+    assert {*rivals.methods_for("som_colors", 0)} == {"test/quantization_error", "test/topographic_error"}
+    som = rival_maps.with_settings(cfg, 3, seed=0)
+    assert som.get_weights().shape == (30, 30, 3)
+    for i in (0, 100, 399):
+        assert som._learning_rate_decay_function(som._learning_rate, i, 400) == pytest.approx(0.5 * (1 - i / 400))
+        sigma = som._sigma_decay_function(som._sigma, i, 400)
+        assert sigma * 2**0.5 == pytest.approx(10 * (1 - i / 400))
+        apart = som.neighborhood((4, 7), sigma)[6, 10]
+        assert apart == pytest.approx(np.exp(-(2**2 + 3**2) / (10 * (1 - i / 400)) ** 2))
+    rows = rival_maps.scaled(rivals.data_of("som_colors", 0), "train")
+    assert (rows.min(), rows.max(), len(rows)) == (0, 1, 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "method", "low", "high"),
+    [
+        ("kmeans_iris", "test/purity", "gaussian_mixture", 0.85, 1.0),  # the classes are nearly Gaussian
+        ("counting_rnn", "test/rmse", "least_squares", 0.0, 1e-4),  # the number of ones is linear
+        ("q_table_frozenlake", "test/return", "value_iteration", 0.68, 0.8),  # the best policy reaches 0.74
+        ("q_table_frozenlake", "test/return", "random", 0.0, 0.05),
+    ],
+)
+def test_methods_of_claimed_metrics(name: str, metric: str, method: str, low: float, high: float) -> None:
+    found = rivals.methods_for(name, 0)
+    assert {*found} <= {claim["metric"] for claim in rivals.config_of(name, 0).expect}
+    assert low <= found[metric][method]() <= high
+
+
+def test_the_rule_of_a_pole_balances_it() -> None:
+    data = rivals.data_of("dqn_cartpole", 0)
+    data.test_episodes = 4
+    agents = rivals.rival_agents.methods(data)
+    assert agents["rule"]() > 200 > 60 > agents["random"]()
+
+
+def test_a_mixture_of_independent_pixels_finds_the_groups_that_the_pixels_depend_on() -> None:
+    """Two groups of rows, each certain of its pixels: log 1/2 a row, where independent pixels have 6 log 1/2."""
+    draw = np.random.default_rng(0)
+    x = np.repeat(draw.integers(0, 2, (3000, 1)), 6, axis=1).astype(np.float32)
+    model = rival_densities.fit(x, 8, lambda rows: rows, draw)
+    assert rival_densities.log_likelihood(x, *model).mean() == pytest.approx(np.log(0.5), abs=0.02)

@@ -18,7 +18,12 @@ def test_an_installed_wheel_trains_outside_the_checkout(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     assert (tmp_path / "site" / "dlzoo" / "configs" / "train.yaml").is_file()
-    code = "import dlzoo.train as t; assert 'site' in t.__file__, t.__file__; t.main()"
+    assert (tmp_path / "site" / "dlzoo" / "configs" / "schema" / "config.json").is_file()
+    templates = (ROOT / "dlzoo" / "commands" / "templates").rglob("*.tmpl")
+    missing = [file for file in templates if not (tmp_path / "site" / file.relative_to(ROOT)).is_file()]
+    assert missing == []
+    assert (tmp_path / "site" / "dlzoo" / "py.typed").is_file()
+    code = "import dlzoo.commands.train as t; assert 'site' in t.__file__, t.__file__; t.main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "data=wine", "trainer=smoke", "callbacks=[progress,checkpoint]", "logger=none"],
         cwd=tmp_path,

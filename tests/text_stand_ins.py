@@ -26,6 +26,16 @@ def texts(n: int, seed: int = 0, **lengths: int) -> tuple[list[str], list[int]]:
     return [text(label, draw, **lengths) for label in labels], labels
 
 
+def write_shakespeare(data_dir: Path, num_lines: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file of plays, with fewer lines."""
+    from dlzoo.data.text.shakespeare import TinyShakespeare
+
+    path = data_dir / TinyShakespeare.folder / TinyShakespeare.file
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(f"{line}\n" for line in texts(num_lines)[0]))
+    monkeypatch.setattr(TinyShakespeare, "num_bytes", path.stat().st_size)
+
+
 def write_sentences(data_dir: Path, num_each: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The three files of the labelled sentences, with fewer in each."""
     from dlzoo.data.text.published import SentimentSentences

@@ -31,7 +31,8 @@ class DecisionBoundary(Report):
 
     def applies_to(self, task: Task) -> bool:
         target = task.predicted_target
-        is_drawn = target is not None and (target.classes is not None or target.values is not None)
+        has_values = target is not None and target.values is not None and task.as_predictor() is not None
+        is_drawn = target is not None and (target.classes is not None or has_values)
         return is_drawn and plane_features(task.spec) is not None
 
     def begin_test(self, trainer: pl.Trainer, task: Task) -> None:

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import callbacks
 from torch import Tensor
 
-from dlzoo.errors import between_0_and_1
+from dlzoo.errors import between
 
 
 class EMAWeightAveraging(callbacks.EMAWeightAveraging):
@@ -44,7 +44,7 @@ class EMAWeightAveraging(callbacks.EMAWeightAveraging):
         device: str | None = None,
         use_buffers: bool = True,
     ) -> None:
-        between_0_and_1("callbacks.ema", decay=decay)
+        between(0, 1, "callbacks.ema", decay=decay)
         super().__init__(
             device, use_buffers, decay, update_every_n_steps, update_starting_at_step, update_starting_at_epoch
         )

@@ -48,13 +48,13 @@ class LatentReport(Report):
         self.worst: Encoded | None = None
 
     def applies_to(self, task: Task) -> bool:
-        return task.as_encoder() is not None or task.as_generator() is not None
+        return task.as_image_encoder() is not None or task.as_generator() is not None
 
     def begin_test(self, trainer: pl.Trainer, task: Task) -> None:
         self.first, self.worst = BalancedSample(self.num_codes), None
 
     def collect(self, trainer: pl.Trainer, task: Task, step: Step) -> None:
-        if task.as_encoder() is None or not trainer.is_global_zero:  # rank zero shows its own part
+        if task.as_image_encoder() is None or not trainer.is_global_zero:  # rank zero shows its own part
             return
         batch = [step.batch[0], step.batch[1], step.outputs["code"], step.outputs["error"]]
         self.first.add(tuple(batch[:3]), None if task.spec.target.classes is None else batch[1])
@@ -63,22 +63,23 @@ class LatentReport(Report):
         self.worst = [t[rows] for t in candidates]
 
     def write(self, trainer: pl.Trainer, task: Task) -> None:
-        encoder, generator = task.as_encoder(), task.as_generator()
+        encoder, generator = task.as_image_encoder(), task.as_generator()
         with eval_mode(task):
             if generator is not None:
                 publish_pixels(trainer, "samples", sample_animation.samples(generator, self.num_samples))
-                if generator.latent_dim == 2:
+                if generator.latent_dim == 2 and generator.has_normal_latents:
                     publish_pixels(trainer, "manifold", manifold(generator))
             if encoder is not None and len(self.first) and self.worst is not None:
                 self.draw_latents(trainer, encoder, self.worst)
-            elif generator is not None:
+            elif generator is not None and generator.has_normal_latents:
                 publish_pixels(trainer, "interpolation", spherical_interpolation(generator))
         self.begin_test(trainer, task)
 
     def draw_latents(self, trainer: pl.Trainer, task: Encoding, worst: Encoded) -> None:
         x, labels, latents = self.first.stacked()
         publish_pixels(trainer, "reconstructions", sample_animation.reconstructions(task, x[:20], labels[:20]))
-        publish_pixels(trainer, "interpolation", interpolation(task, x, labels))
+        if task.as_memory() is None:  # between two memories there is none
+            publish_pixels(trainer, "interpolation", interpolation(task, x, labels))
         publish(trainer, "worst_reconstructions", worst_reconstructions(task, worst))
         classes = task.spec.target.classes
         names = () if classes is None else classes.names

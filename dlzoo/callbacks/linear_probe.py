@@ -45,7 +45,7 @@ class LinearProbe(Report):
         self.batches: list[tuple[Tensor, Tensor]] = []
 
     def applies_to(self, task: Task) -> bool:
-        return task.as_encoder() is not None
+        return task.as_image_encoder() is not None and task.as_memory() is None
 
     def begin_test(self, trainer: pl.Trainer, task: Task) -> None:
         self.batches = []
@@ -54,7 +54,7 @@ class LinearProbe(Report):
         self.batches.append((step.batch[0], step.batch[1]))
 
     def measure(self, trainer: pl.Trainer, task: Task) -> None:
-        encoder, data = task.as_encoder(), data_of(trainer)
+        encoder, data = task.as_image_encoder(), data_of(trainer)
         if encoder is None or not isinstance(data, InMemoryData) or not self.batches:
             return
         test = Arrays(*(gather_rows(torch.cat(parts)) for parts in zip(*self.batches, strict=True)))

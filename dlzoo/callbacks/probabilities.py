@@ -32,8 +32,10 @@ class Scored(NamedTuple):
 class Probabilities(Report):
     """After a test: roc_and_precision_recall.png of classes or labels, and calibration.png of classes.
 
-    With more than ``max_classes`` there is no ROC: nobody could tell the curves apart. Each of several predictions has
-    its own files, calibration_<name>.png.
+    Each of several predictions has its own files, calibration_<name>.png.
+
+    Args:
+        max_classes: with more there is no ROC: nobody could tell the curves apart.
     """
 
     def __init__(self, *, max_classes: int = 20) -> None:

@@ -1,7 +1,8 @@
-"""Terminal output: a table with a line for each epoch, and a progress bar within it."""
+"""Output while a run trains: a table with a line for each epoch, and a progress bar within it."""
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import time
 from typing import Any
@@ -15,11 +16,11 @@ from dlzoo.callbacks.epoch_metrics import EpochRows
 from dlzoo.callbacks.epoch_table import EpochTable, epoch_text
 from dlzoo.callbacks.metrics_csv import Row
 from dlzoo.errors import visible
-from dlzoo.utils.output import terminal_width
+from dlzoo.utils.output import in_notebook, terminal_width
 
 
 class Progress(EpochRows, ProgressBar):
-    """An `EpochTable` that is as wide as the terminal, and on a terminal a bar.
+    """An `EpochTable` that is as wide as the terminal, and on a terminal or in a notebook a bar.
 
     The bar is refreshed by time, not by step, and only then is the loss read from the device; in between a step costs 3
     microseconds, including Lightning's call.
@@ -107,7 +108,7 @@ class Progress(EpochRows, ProgressBar):
 
     def start(self) -> None:
         """Enable the bar, after a delay: a short epoch needs none."""
-        if self.enabled and sys.stdout.isatty():
+        if self.enabled and (sys.stdout.isatty() or in_notebook()):
             self.next = time.monotonic() + self.refresh_seconds
 
     def draw(self, name: str, batch_idx: int, total: float, text: str = "") -> None:
@@ -117,7 +118,7 @@ class Progress(EpochRows, ProgressBar):
         if self.bar is None:
             known = total if total != float("inf") else None
             options = {"leave": False, "dynamic_ncols": True, "file": sys.stdout}
-            self.bar = tqdm(desc=name, total=known, initial=batch_idx + 1, **options)
+            self.bar = bar_class()(desc=name, total=known, initial=batch_idx + 1, **options)
         self.bar.n = batch_idx + 1
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.refresh()
@@ -128,3 +129,12 @@ class Progress(EpochRows, ProgressBar):
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+
+def bar_class() -> type[tqdm]:
+    """The bar of a notebook, where ipywidgets can draw it, or that of a terminal."""
+    if in_notebook() and importlib.util.find_spec("ipywidgets") is not None:
+        from tqdm.notebook import tqdm_notebook
+
+        return tqdm_notebook
+    return tqdm

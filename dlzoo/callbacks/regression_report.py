@@ -25,7 +25,7 @@ class RegressionReport(Report):
         """Predicted and true values (B, D), by the prediction's name."""
 
     def applies_to(self, task: Task) -> bool:
-        return bool(values_of(task))
+        return task.as_predictor() is not None and bool(values_of(task))
 
     def begin_test(self, trainer: pl.Trainer, task: Task) -> None:
         self.pairs = {name: [] for name in values_of(task)}

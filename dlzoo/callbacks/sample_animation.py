@@ -49,7 +49,9 @@ class SampleAnimation(Report):
         self.sample = BalancedSample(num_reconstructions)
 
     def applies_to(self, task: Task) -> bool:
-        return task.as_encoder() is not None or task.as_generator() is not None
+        if task.as_memory() is not None:
+            return False  # it learns in one step
+        return task.as_image_encoder() is not None or task.as_generator() is not None
 
     def write_start(self, trainer: pl.Trainer, task: Task) -> None:
         self.fixed = None
@@ -79,7 +81,7 @@ class SampleAnimation(Report):
     def add_frame(self, trainer: pl.Trainer, task: Task, epoch: int) -> None:
         """Add a frame of this epoch."""
         frames = {}
-        encoder, generator = task.as_encoder(), task.as_generator()
+        encoder, generator = task.as_image_encoder(), task.as_generator()
         with eval_mode(task):
             if encoder is not None and self.fixed is not None:
                 frames["reconstructions"] = reconstructions(encoder, *self.fixed)

@@ -1,16 +1,18 @@
-"""Where callbacks write to: the run folder and TensorBoard."""
+"""Where callbacks and runs write to: the run folder, TensorBoard, and experiment trackers."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from dlzoo.callbacks.trackers import Status, Tracker
 from dlzoo.errors import one_line, visible
 from dlzoo.utils.files import open_text
 from dlzoo.visualization import image_grid as tiles
@@ -40,12 +42,53 @@ def tensorboard(trainer: pl.Trainer) -> SummaryWriter | None:
     return next((logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)), None)
 
 
+def trackers(trainer: pl.Trainer) -> list[Tracker]:
+    """The run's experiment trackers; none on ranks other than zero."""
+    return [logger for logger in trainer.loggers if isinstance(logger, Tracker) and trainer.is_global_zero]
+
+
+def log_start(trainer: pl.Trainer, params: dict[str, object], texts: Mapping[str, str]) -> None:
+    """Send hyperparameters and texts, such as the command, when a run starts; TensorBoard gets its hyperparameters with
+    the final metrics, see `log_end`.
+
+    Args:
+        texts: by name; shown as code.
+    """
+    if (writer := tensorboard(trainer)) and trainer.is_global_zero:
+        for name, text in texts.items():
+            writer.add_text(name, textwrap.indent(visible(text), " " * 4))  # Markdown's code
+    for tracker in trackers(trainer):
+        tracker.log_hyperparams(params)
+        for name, text in texts.items():
+            tracker.send_text(name, visible(text))
+
+
+def log_end(trainer: pl.Trainer, params: dict[str, object], metrics: dict[str, float]) -> None:
+    """Send hyperparameters and final metrics when a run has finished."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger | Tracker):
+            logger.log_hyperparams(params, metrics, step=trainer.global_step)
+        else:
+            logger.log_hyperparams(params)
+        logger.save()
+        logger.finalize("success")
+    close(trainer, "finished")
+
+
+def close(trainer: pl.Trainer, status: Status) -> None:
+    """Tell the trackers how the run ended; a second time nothing."""
+    for tracker in trackers(trainer):
+        tracker.end(status)
+
+
 def publish(trainer: pl.Trainer, name: str, figure: Figure) -> None:
-    """Write a figure to ``<run folder>/<name>.png`` and to TensorBoard."""
+    """Write a figure to ``<run folder>/<name>.png``, to TensorBoard and to the trackers."""
     path = run_folder(trainer) / f"{name}.png"
     plots.save(figure, path)
     if writer := tensorboard(trainer):
         add_png(writer, name, path, trainer.global_step)
+    for tracker in trackers(trainer):
+        tracker.send_picture(name, path, trainer.global_step)
 
 
 def add_png(writer: SummaryWriter, name: str, path: Path, step: int) -> None:
@@ -64,9 +107,12 @@ def add_png(writer: SummaryWriter, name: str, path: Path, step: int) -> None:
 
 
 def publish_pixels(trainer: pl.Trainer, name: str, pixels: np.ndarray, *, to_file: bool = True) -> None:
-    """Write (H, W, 3) bytes to TensorBoard and, if ``to_file``, to ``<run folder>/<name>.png``."""
+    """Write (H, W, 3) bytes to TensorBoard and, if ``to_file``, to ``<run folder>/<name>.png`` and the trackers."""
     if to_file:
-        tiles.write_png(pixels, run_folder(trainer) / f"{name}.png")
+        path = run_folder(trainer) / f"{name}.png"
+        tiles.write_png(pixels, path)
+        for tracker in trackers(trainer):
+            tracker.send_picture(name, path, trainer.global_step)
     if writer := tensorboard(trainer):
         writer.add_image(name, pixels, trainer.global_step, dataformats="HWC")
 
@@ -92,3 +138,5 @@ def warn(trainer: pl.Trainer, message: str) -> None:
         file.write(message + "\n")
     if writer := tensorboard(trainer):
         writer.add_text("warnings", message, trainer.global_step)
+    for tracker in trackers(trainer):
+        tracker.send_text("warnings", message)

@@ -56,16 +56,17 @@ class TableBaselines(Report):
             prefix = f"baseline/{metric}_"
             rivals = {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
             if better := {name: value for name, value in rivals.items() if round(value, 3) > round(reached, 3)}:
-                warn(trainer, self.advice(metric, reached, better))
+                warn(trainer, self.advice(metric, reached, better, has_rate=task.uses_optimizer))
 
     @staticmethod
-    def advice(metric: str, reached: float, better: dict[str, float]) -> str:
+    def advice(metric: str, reached: float, better: dict[str, float], *, has_rate: bool = True) -> str:
         """What to do about a net that simple methods beat."""
         rivals = ", ".join(f"{name} {value:.3f}" for name, value in better.items())
         text = f"test/{metric} {reached:.3f} is below the baseline{'s' if len(better) > 1 else ''} ({rivals})"
         if {*better} <= {"boosting"}:
             return f"{text}: gradient boosting is hard to beat on tables; more epochs or a larger net may help"
-        return f"{text}: train longer (trainer.max_epochs), or try another optimizer.lr or a larger net"
+        rate = "another optimizer.lr or " if has_rate else ""
+        return f"{text}: train longer (trainer.max_epochs), or try {rate}a larger net"
 
 
 def rows_of(arrays: Arrays) -> tables.Rows:

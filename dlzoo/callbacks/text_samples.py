@@ -16,14 +16,20 @@ class TextSamples(Report):
     """Writes a sample to samples.txt and TensorBoard after each epoch of a language model.
 
     Args:
-        length: tokens to generate: characters, or words.
-        prompt, temperature, top_k: as in dlzoo sample.
+        length: tokens to generate: characters, words or pieces of words.
+        prompt, temperature, top_k, top_p: as in dlzoo sample.
     """
 
     def __init__(
-        self, *, length: int = 300, prompt: str = "", temperature: float = 0.8, top_k: int | None = None
+        self,
+        *,
+        length: int = 300,
+        prompt: str = "",
+        temperature: float = 0.8,
+        top_k: int | None = None,
+        top_p: float | None = None,
     ) -> None:
-        self.options = Options(prompt=prompt, length=length, temperature=temperature, top_k=top_k)
+        self.options = Options(prompt=prompt, length=length, temperature=temperature, top_k=top_k, top_p=top_p)
 
     def applies_to(self, task: Task) -> bool:
         return task.as_language_model() is not None

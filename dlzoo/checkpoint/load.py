@@ -17,10 +17,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dlzoo.config import nested, renames, schema, yaml_files
-from dlzoo.config.allowlist import NEVER_TRUSTED, Trust, check_part
-from dlzoo.config.instantiate import build_net
+from dlzoo.config.allowlist import METRICS, NEVER_TRUSTED, Trust, check_part
+from dlzoo.config.instantiate import build_net, net_class, task_class
 from dlzoo.config.introspection import check_arguments, check_number, locate
 from dlzoo.config.locations import LOCATION_KEYS, refusal_reason
+from dlzoo.config.memory_check import metric_states
 from dlzoo.config.stored_overrides import check_no_references
 from dlzoo.errors import UserError, first_line, short
 from dlzoo.specs.base import Spec
@@ -32,6 +33,10 @@ from dlzoo.utils.state_checks import mapping
 
 ALLOWED = {"net": ("dlzoo.nets.",), "task": ("dlzoo.tasks.",), "data": ("dlzoo.data.",)}
 """Allowed modules of the ``_target_``s in a checkpoint; everything else in it is treated as data."""
+
+
+MAX_UNSTORED = 2**24
+"""Numbers that a task may hold besides its weights: a confusion matrix of 4,096 classes, or 64 MiB."""
 
 
 def placed(path: Path) -> Path:
@@ -109,10 +114,24 @@ def build(content: Mapping[str, object], packages: Sequence[str] = ()) -> tuple[
     cfg = config_of(content, packages)
     _check_present(cfg, "net", "task")
     spec = spec_from_plain(manifest_in(content).get("spec"))
+    _check_spec(cfg, spec)
     if "state_dict" in content:
         with torch.device("meta"):
             _check_size(_built(cfg, spec), mapping(content["state_dict"], "state_dict"))
     return _built(cfg, spec), cfg
+
+
+def _check_spec(cfg: DictConfig, spec: Spec) -> None:
+    """`UserError` unless the net takes such data, and the task such targets: of others they may build without end."""
+    for node, given, known in (
+        ("net", spec, net_class(cfg.net).accepts),
+        ("task", spec.target, task_class(cfg.task).targets),
+    ):
+        if not isinstance(given, known):
+            raise UserError(
+                f"the checkpoint does not match itself: its data are {spec.describe()}, which {node}._target_="
+                f"{short(cfg[node]['_target_'])} does not take"
+            )
 
 
 def _built(cfg: DictConfig, spec: Spec) -> Task:
@@ -120,7 +139,8 @@ def _built(cfg: DictConfig, spec: Spec) -> Task:
 
 
 def _check_size(task: Task, weights: Mapping[str, object]) -> None:
-    """`UserError` if a task on the meta device has more weights than the checkpoint stores.
+    """`UserError` if a task on the meta device has more weights than the checkpoint stores, or far more of what none
+    stores: constants of nets, and what metrics accumulate.
 
     A config of a few bytes can describe a net that exceeds any machine's memory.
     """
@@ -128,6 +148,13 @@ def _check_size(task: Task, weights: Mapping[str, object]) -> None:
     given = _num_stored(weights if all(t.device.type != "meta" for t in _dense(weights)) else {})
     if wanted > given:
         raise UserError(f"the checkpoint does not match its net, which has {wanted:,} weights; {given:,} are stored")
+    stored = {id(t) for t in task.state_dict(keep_vars=True).values()}
+    others = [t for t in (*task.buffers(), *metric_states(task)) if id(t) not in stored]
+    if (held := sum(t.numel() for t in others)) > given + MAX_UNSTORED:
+        raise UserError(
+            f"the checkpoint's net and metrics need {held:,} numbers besides its {given:,} weights; at most "
+            f"{MAX_UNSTORED:,} more"
+        )
 
 
 def _num_stored(weights: Mapping[str, object]) -> int:
@@ -166,7 +193,7 @@ def _check_part(node: object, place: str, modules: tuple[str, ...], trusted: Tru
 
 
 def _check_target(target: object, where: str, node: str, modules: tuple[str, ...], trusted: Trust) -> None:
-    if isinstance(target, str) and trusted.covers(target):
+    if isinstance(target, str) and (trusted.covers(target) or target in METRICS):
         check_part(trusted.resolve(target, where), target, node, where.removesuffix("._target_"))
         return
     cls = locate(target, where) if isinstance(target, str) and target.startswith(modules) else None

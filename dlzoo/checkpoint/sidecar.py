@@ -78,7 +78,13 @@ def read(ckpt: Path, content: Mapping[str, object], *, is_checked: bool = False)
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {SIDECAR_ARRAYS: dict(stored)}
-    except (OSError, ValueError, EOFError, MemoryError) as error:  # a header may claim any size
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        MemoryError,
+        *durable.HEADER_FAILURES,
+    ) as error:  # a header may claim any size
         raise Damaged(ckpt, f"unusable: {path.name} is damaged: {error}") from None
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dlzoo.commands import cli
-from dlzoo.config import allowlist, compose, stored_overrides
+from dlzoo.config import allowlist, groups, stored_overrides
 from dlzoo.config.overrides import extra_dirs, key_of, split
 from dlzoo.errors import UserError, short
 from dlzoo.sweep import record as records
@@ -79,7 +79,7 @@ def safe_overrides(record: Record, best: Trial, folder: str, trust: str | None) 
         )
     candidates = [override for override in overrides if key_of(override) != "trust"]
     trusted = allowlist.Trust(allowlist.packages_in(trust))
-    kept = stored_overrides.check(candidates, folder, trusted, compose.known_keys(flags))
+    kept = stored_overrides.check(candidates, folder, trusted, groups.known_keys(flags))
     for override in candidates:
         if override not in kept:
             print(

@@ -1,19 +1,19 @@
-"""Write the latents of images, from a checkpoint of an autoencoder, for other tools.
+"""Write the latents of images or rows, from a checkpoint of an autoencoder, PCA or k-means, for other tools.
 
     dlzoo encode ckpt=<run>/checkpoints/best.ckpt output=codes.npz
     dlzoo encode ckpt=… data=fashion_mnist split=train output=codes.csv
 
 Options:
-    ckpt             the checkpoint; no other file of its run is needed
+    ckpt             the checkpoint, whose run is not needed, or the folder of a run or of a published model
     data             a name in configs/data; default: the data of the checkpoint's config, with the same splits
     data.<option>    overrides an option of the data, such as data.path=photos
     split            train, val or test (test)
     trust            a package of your own that the checkpoint uses
     output           .npz: arrays codes (N, D) with the latents, labels, names of the classes, errors; .csv: a row for
-                     each image with its label, error and latent; default: codes.npz in the run's folder, or in the
+                     each input with its label, error and latent; default: codes.npz in the run's folder, or in the
                      current one if the checkpoint lies in no run
 
-The error is the mean squared difference between an image and its reconstruction: an anomaly score. Exit code 0 on
+The error is the mean squared difference between an input and its reconstruction: an anomaly score. Exit code 0 on
 success, 2 on an error.
 """
 
@@ -27,8 +27,10 @@ from typing import TYPE_CHECKING, Literal
 
 from dlzoo.commands import cli, places
 from dlzoo.errors import UserError
+from dlzoo.inference import loading
 from dlzoo.utils import csv_writer as csv_files
 from dlzoo.utils import files as paths
+from dlzoo.utils import model_folders
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,15 +54,15 @@ def main() -> None:
 
 def command(argv: Sequence[str]) -> None:
     """Encode as the arguments specify."""
-    from dlzoo.config import compose as config
+    from dlzoo.config.prepare import prepare
 
     options, overrides = cli.parse(Options, argv, others=("data.",))
-    ckpt = paths.existing_file(options.ckpt, "ckpt")
+    ckpt = model_folders.checkpoint(options.ckpt, "ckpt")
     default = places.default_path("codes.npz", "output", ckpt)
     output = paths.writable(options.output or str(default), "output", ckpt)
     if output.suffix.lower() not in (".npz", ".csv"):
         raise UserError(f"output={output}: the extension must be .npz or .csv")
-    config.prepare([*([f"data={options.data}"] if options.data else []), *overrides])  # typos, before torch is imported
+    prepare([*([f"data={options.data}"] if options.data else []), *overrides])  # typos, before torch is imported
     arrays = encode(ckpt, data=options.data, overrides=overrides, split=options.split, trust=options.trust)
     paths.write(output, as_npz(arrays) if output.suffix.lower() == ".npz" else as_csv(arrays))
     num, size = arrays["codes"].shape
@@ -75,10 +77,11 @@ def encode(
     split: Literal["train", "val", "test"] = "test",
     trust: str | None = None,
 ) -> dict[str, np.ndarray]:
-    """Latents "codes" (N, D), "labels" (N,) or values (N, D), "names" of the classes or values, and "errors" (N,).
+    """Latents "codes" (N, D), "labels" (N,) or values (N, D), "names" of the classes or values, or of the rows of
+    a table without a target, and "errors" (N,).
 
     Raises:
-        UserError: the checkpoint is not an autoencoder's, or the data do not match it.
+        UserError: the checkpoint's task does not encode, or the data do not match it.
     """
     import numpy as np
     import torch
@@ -87,11 +90,12 @@ def encode(
     from dlzoo.inference import datasets
     from dlzoo.specs.batch import Batch
 
-    loaded, stored = cli.load(ckpt, trust)
+    loaded, stored = loading.load(ckpt, trust)
     task = loaded.as_encoder()
     if task is None:
         raise UserError(
-            f"ckpt={ckpt}: its model ({type(loaded).__name__}) does not encode images; give an autoencoder's checkpoint"
+            f"ckpt={ckpt}: its model ({type(loaded).__name__}) does not encode; give the checkpoint of an "
+            "autoencoder, PCA or k-means"
         )
     cfg = datasets.composed(stored, data, overrides, trust)
     source = datasets.build_data(cfg, task.spec)
@@ -107,7 +111,7 @@ def encode(
     return {
         "codes": torch.cat(latents).numpy(),
         "labels": rows.y.numpy(),
-        "names": np.array(task.spec.target.names),
+        "names": np.array(task.spec.target.names or source.row_names, dtype=str),
         "errors": torch.cat(errors).numpy(),
     }
 
@@ -121,11 +125,14 @@ def as_npz(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def as_csv(arrays: dict[str, np.ndarray]) -> bytes:
-    """label (a class by its name, or one column for each value), error, z0, z1, …"""
-    labels, names, is_class = arrays["labels"], arrays["names"].tolist(), arrays["labels"].ndim == 1
+    """label (the name of a class or row, if there are any, or a column for each value), error, z0, z1, …"""
+    labels, names, size = arrays["labels"], arrays["names"].tolist(), arrays["codes"].shape[1]
+    has_values = labels.ndim > 1
+    headings = names if has_values or not names else ["label"]
     text = io.StringIO()
     writer = csv_files.Writer(text, lineterminator="\n")
-    writer.writerow([*(["label"] if is_class else names), "error", *(f"z{i}" for i in range(arrays["codes"].shape[1]))])
+    writer.writerow([*headings, "error", *(f"z{i}" for i in range(size))])
     for label, error, latent in zip(labels.tolist(), arrays["errors"].tolist(), arrays["codes"].tolist(), strict=True):
-        writer.writerow([*([names[label]] if is_class else label), f"{error:.6g}", *(f"{z:.6g}" for z in latent)])
+        cells = label if has_values else [names[label]] if names else []
+        writer.writerow([*cells, f"{error:.6g}", *(f"{z:.6g}" for z in latent)])
     return text.getvalue().encode()

@@ -6,7 +6,7 @@
     dlzoo export ckpt=<of a VAE> part=decoder
 
 Options:
-    ckpt             the checkpoint; no other file of its run is needed
+    ckpt             the checkpoint, whose run is not needed, or the folder of a run or of a published model
     format           onnx            for onnxruntime, in any language (default)
                      torch_export    for torch.export.load, without dlzoo
                      safetensors     the net's weights by name; the config to rebuild the net is in the header
@@ -39,7 +39,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from dlzoo.commands import cli, places
 from dlzoo.errors import UserError, visible
-from dlzoo.utils import extras
+from dlzoo.inference import loading
+from dlzoo.utils import extras, model_folders
 from dlzoo.utils import files as paths
 from dlzoo.utils.formatting import size_of
 
@@ -82,32 +83,32 @@ def main() -> None:
 
 def command(argv: Sequence[str]) -> None:
     """Export as the arguments specify."""
-    from dlzoo.config import compose as config
+    from dlzoo.config.prepare import prepare
 
     options, overrides = cli.parse(Options, argv, others=("data.",))
-    config.prepare([*([f"data={options.data}"] if options.data else []), *overrides])  # typos, before torch is imported
+    prepare([*([f"data={options.data}"] if options.data else []), *overrides])  # typos, before torch is imported
     if options.quantize and options.format != "onnx":
         raise UserError(f"quantize={options.quantize} needs format=onnx, not format={options.format}")
     extras.require(f"format={options.format}", *PACKAGES.get(options.format, ()))
-    ckpt = paths.existing_file(options.ckpt, "ckpt")
-    task, cfg = cli.load(ckpt, options.trust)
+    ckpt = model_folders.checkpoint(options.ckpt, "ckpt")
+    task, cfg = loading.load(ckpt, options.trust)
     source = data_of(cfg, task, options.data, overrides, options.trust)
     default = places.default_path(default_name(cfg, options.format), "output", ckpt)
-    output = paths.writable(options.output or str(default), "output", ckpt)
+    output = paths.writable(options.output or str(default), "output", *model_folders.parts(ckpt))
     if output.suffix != SUFFIXES[options.format]:
         raise UserError(f"output={output}: the extension for format={options.format} is {SUFFIXES[options.format]}")
     view, verdict = export(task, cfg, source, output, options)
     show(view, output, verdict)
     if options.quantize:
+        from dlzoo.api import evaluation
         from dlzoo.checkpoint import data_changes as changed_data
-        from dlzoo.commands import evaluate
         from dlzoo.config.run_config import RunConfig
         from dlzoo.export import quantize
         from dlzoo.inference import datasets
 
         tested = datasets.composed(cfg, options.data, overrides)
         changed_data.check_unseen(
-            ckpt, RunConfig.from_hydra(tested), source, is_run_data=evaluate.is_own(options.data, overrides)
+            ckpt, RunConfig.from_hydra(tested), source, is_run_data=evaluation.is_own(options.data, overrides)
         )
         quantize.command(view, source, output)
 

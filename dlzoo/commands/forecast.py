@@ -4,7 +4,8 @@
     dlzoo forecast ckpt=a.ckpt,b.ckpt,c.ckpt picture=forecast.png
 
 Options:
-    ckpt       one checkpoint, or several for the same data, separated by commas
+    ckpt       one checkpoint (or the folder of a run or of a published model), or several for the same data,
+               separated by commas
     input      a CSV file of the most recent values, with the columns of the training file; - reads standard input;
                default: forecast the test split of the run's data, and compare with the truth
     horizon    steps to forecast; default: as in training
@@ -26,10 +27,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dlzoo.commands import cli
-from dlzoo.commands.inputs import labels, recent
-from dlzoo.commands.records import FormatName, format_of, to_records, write_records
+from dlzoo.commands.inputs import recent
+from dlzoo.commands.records import FormatName, format_of, write_records
 from dlzoo.errors import UserError, at_least
+from dlzoo.inference import loading
+from dlzoo.inference.inputs import labels
+from dlzoo.inference.predict import forecast
+from dlzoo.inference.records import to_records
 from dlzoo.utils import files as paths
+from dlzoo.utils import model_folders
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -65,7 +71,7 @@ def command(argv: Sequence[str]) -> None:
     """Forecast as the arguments specify."""
     options, _ = cli.parse(Options, [arg.removeprefix("data.") for arg in argv])
     at_least(1, horizon=options.horizon)
-    ckpts = [paths.existing_file(text, "ckpt") for text in options.ckpt.split(",")]
+    ckpts = [model_folders.checkpoint(text, "ckpt") for text in options.ckpt.split(",")]
     source = None if options.input in (None, "-") else paths.existing_file(str(options.input), "input")
     sources = [*ckpts, *([source] if source else [])]
     output = None if options.output is None else paths.writable(options.output, "output", *sources)
@@ -92,7 +98,7 @@ def command(argv: Sequence[str]) -> None:
 
 
 def _load(ckpt: Path, trust: str | None) -> tuple[Forecasting, DictConfig]:
-    task, cfg = cli.load(ckpt, trust)
+    task, cfg = loading.load(ckpt, trust)
     forecaster = task.as_forecaster()
     if forecaster is None:
         raise UserError(f"ckpt={ckpt} takes {task.spec.describe()}, not a series; use dlzoo predict")
@@ -119,7 +125,7 @@ def _history(options: Options, spec: SeriesSpec, cfg: DictConfig, ckpt: Path, so
 
     if options.input is not None:
         return recent(source or cli.standard_input(), spec, cfg, csv_style(options, cfg))
-    data = cli.data_of(cfg, ckpt)
+    data = loading.data_of(cfg, ckpt)
     if not isinstance(data, SeriesData):
         raise UserError(f"ckpt={ckpt}: its data are not a series; give input=<CSV file>")
     return data.whole
@@ -129,10 +135,7 @@ def _forecasts(tasks: Sequence[Forecasting], history: Tensor, horizon: int) -> T
     """(number of tasks, H, D)."""
     import torch
 
-    forecasts = torch.stack([task.forecast(history, horizon) for task in tasks])
-    if not forecasts.isfinite().all():
-        raise UserError("the forecast is not finite: training diverged, or an input value is far too large")
-    return forecasts
+    return torch.stack([forecast(task, history, horizon) for task in tasks])
 
 
 def _write_table(options: Options, spec: SeriesSpec, history: Series, forecasts: Tensor, output: Path | None) -> None:

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
-import zipfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -16,23 +11,16 @@ from dlzoo.commands import cli, json_rows
 from dlzoo.commands.records import FormatName
 from dlzoo.commands.text_inputs import read_texts
 from dlzoo.errors import UserError
+from dlzoo.inference.inputs import CSV_OPTIONS, csv_style_of
 from dlzoo.utils import files as paths
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from dlzoo.data.images.files import File
     from dlzoo.data.series.base import Series
+    from dlzoo.inference.inputs import Batches
     from dlzoo.specs.base import Spec
     from dlzoo.specs.inputs import ImageSpec, SeriesSpec, TextSpec
-
-
-BATCH_SIZE = 256
-"""Of the inputs."""
-
-
-Batches = Iterator[tuple[list[Any], Any]]
-"""The names of the inputs, and x as the net takes it: a tensor, or a dict by name if the net has several inputs."""
 
 
 class CsvOptions(Protocol):
@@ -71,9 +59,8 @@ class Options:
 
 
 OF_IMAGES = ("invert", "fit")
-OF_CSV = ("separator", "decimal", "encoding", "header", "quotes")
 OF_TEXTS = ("text", "separator", "encoding", "header", "quotes")
-"""Options for images, CSV files and texts."""
+"""Options for images and texts; those for tables are `CSV_OPTIONS`."""
 
 
 def options_for(spec: Spec) -> tuple[str, ...]:
@@ -81,7 +68,7 @@ def options_for(spec: Spec) -> tuple[str, ...]:
     if spec.images is not None:
         return OF_IMAGES
     if spec.table is not None or spec.series is not None or spec.named is not None:
-        return OF_CSV
+        return CSV_OPTIONS
     return OF_TEXTS if spec.texts is not None else ()
 
 
@@ -89,7 +76,7 @@ def batches(options: Options, spec: Spec, cfg: DictConfig, source: Path | None, 
     """The inputs in batches; the errors of those that cannot be read are appended to ``problems``."""
     from dlzoo.data.tables.encoding import tables_by_name
 
-    for key in {*OF_IMAGES, *OF_CSV, *OF_TEXTS} - {*options_for(spec)}:
+    for key in {*OF_IMAGES, *CSV_OPTIONS, *OF_TEXTS} - {*options_for(spec)}:
         if getattr(options, key) != getattr(Options, key):
             raise UserError(f"{key} does not apply: this checkpoint takes {spec.describe()}; omit it")
     if options.top_k and not any(part.classes is not None for part in spec.target.by_name.values()):
@@ -115,81 +102,42 @@ def _source(text: str) -> Path | None:
 
 
 def _images(options: Options, spec: ImageSpec, cfg: DictConfig, source: Path | None, problems: list[str]) -> Batches:
-    from dlzoo.data.images.decode import Decode, read_images
-    from dlzoo.data.images.folder import num_processors
-    from dlzoo.specs.resize import Resize
+    from dlzoo.inference import inputs
 
-    if spec.channels not in (1, 3):
-        raise UserError(f"this checkpoint takes {spec.describe()}; an image file has 1 channel or 3")
-    resize = spec.resize or Resize(cfg.data.get("fit") or "crop")  # checkpoints of earlier versions do not record it
-    if options.fit:
-        resize = Resize(options.fit, resize.interpolation)
-    decode = Decode(spec.channels, spec.height, spec.width, resize, spec.bits or 16)
-    images: list[Any] = [cli.standard_input()] if source is None else _image_files(source)
-    with ThreadPoolExecutor(num_processors()) as pool:
-        for start in range(0, len(images), BATCH_SIZE):
-            part = images[start : start + BATCH_SIZE]
-            x, unreadable = read_images(decode, part, pool.map)
-            problems += unreadable.values()
-            names = ["-" if source is None else str(path) for i, path in enumerate(part) if i not in unreadable]
-            if names:
-                yield names, (255 - x if options.invert else x).float().mul_(1 / 255)
-
-
-def _image_files(source: Path) -> list[File]:
-    """An image file, or the images in a folder, a zip archive or a saved data set."""
-    from dlzoo.data.images.decode import EXTENSIONS
-    from dlzoo.data.images.sources import tree_of
-    from dlzoo.data.images.tree import unreadable_kinds
-
-    if not source.is_dir() and not zipfile.is_zipfile(source):
-        return [str(source)]
-    tree = tree_of(source, "input")
-    files = sorted(tree.images(source), key=str)
-    others = unreadable_kinds(tree.files(source))
-    if not files:
-        found = f"; it contains {others}, which cannot be read: convert them to .jpg or .png" if others else ""
-        raise UserError(f"input={source} contains no image ({' '.join(EXTENSIONS)}){found}")
-    if others:
-        print(f"warning: input={source}: skipped files that cannot be read as images: {others}", file=sys.stderr)
-    return files
+    decode = inputs.decoder_of(spec, cfg, options.fit)
+    images = [cli.standard_input()] if source is None else inputs.image_files(source, "input")
+    for names, x in inputs.image_batches(images, decode, problems, invert=options.invert):
+        yield ["-"] if source is None else names, x
 
 
 def _rows(options: Options, spec: Spec, cfg: DictConfig, source: Path | None) -> Batches:
     """Rows are named by their number, from 1."""
     from dlzoo.data.csv_reader import read_table
-    from dlzoo.data.tables.encoding import encode_inputs
-    from dlzoo.specs.batch import first_tensor, map_tensors
+    from dlzoo.inference import inputs
 
     if source is not None and source.is_dir():
         raise UserError(
             f"input={options.input}: this is a folder, but the checkpoint takes {spec.describe()}: a CSV file"
         )
     path, style = as_table(cli.standard_input() if source is None else source, csv_style(options, cfg))
-    x = encode_inputs(read_table(path, **style), spec)
-    num_rows = len(first_tensor(x))
-    for start in range(0, num_rows, BATCH_SIZE):
-        end = min(start + BATCH_SIZE, num_rows)
-        yield [*range(start + 1, end + 1)], map_tensors(itemgetter(slice(start, end)), x)
+    yield from inputs.row_batches(read_table(path, **style), spec)
 
 
 def _series(options: Options, spec: SeriesSpec, cfg: DictConfig, source: Path | None) -> Batches:
     """One forecast; its steps are named by their times."""
+    from dlzoo.inference import inputs
+
     if source is not None and source.is_dir():
         raise UserError(f"input={options.input}: this is a folder, but the checkpoint takes {spec.describe()}")
     path = cli.standard_input() if source is None else source
     known = recent(path, spec, cfg, csv_style(options, cfg))
-    yield [*labels(known, spec.horizon)], known.values
+    yield inputs.labels(known, spec.horizon), known.values
 
 
 def csv_style(options: CsvOptions, cfg: DictConfig | None = None) -> dict[str, Any]:
     """The format of a CSV file: from ``options``, by default that of the training file."""
-    known = {} if cfg is None else cfg.data
-    style: dict[str, Any] = {key: known[key] for key in OF_CSV if key in known}
-    style |= {key: value for key in OF_CSV if (value := getattr(options, key)) is not None}
-    if "missing_marks" in known:
-        style["missing_marks"] = [str(mark) for mark in known["missing_marks"]]
-    return style
+    style = {} if cfg is None else csv_style_of(cfg)
+    return style | {key: value for key in CSV_OPTIONS if (value := getattr(options, key)) is not None}
 
 
 def as_table(source: Any, style: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -200,8 +148,7 @@ def as_table(source: Any, style: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 def _texts(options: Options, spec: TextSpec, cfg: DictConfig, source: Path | None) -> Batches:
     """Each text is its own name."""
-    import torch
-    from torch.nn.utils.rnn import pad_sequence
+    from dlzoo.inference import inputs
 
     if source is not None and source.is_dir():
         raise UserError(f"input={options.input}: this is a folder, but the checkpoint takes {spec.describe()}: a file")
@@ -215,9 +162,7 @@ def _texts(options: Options, spec: TextSpec, cfg: DictConfig, source: Path | Non
         texts = read_texts(options, file, style, cfg.data.get("text"))
     if not texts:
         raise UserError(f"input={options.input} contains no text")
-    for start in range(0, len(texts), BATCH_SIZE):
-        part = texts[start : start + BATCH_SIZE]
-        yield part, pad_sequence([torch.tensor(spec.encode(text)) for text in part], batch_first=True)
+    yield from inputs.text_batches(texts, spec)
 
 
 def recent(source: Any, spec: SeriesSpec, cfg: DictConfig, style: dict[str, Any]) -> Series:
@@ -226,24 +171,11 @@ def recent(source: Any, spec: SeriesSpec, cfg: DictConfig, style: dict[str, Any]
     Raises:
         UserError: not a CSV file, columns other than in training, too few rows, or irregular times.
     """
-    from dlzoo.data.series.base import check_sign
     from dlzoo.data.series.csv import read_series
+    from dlzoo.inference.inputs import check_history
 
     source, style = as_table(source, style)
     times = {key: cfg.data.get(key) for key in ("time", "date_format")}
     series = read_series(source, values=spec.target.names, frequency=spec.frequency, **times, **style)
-    check_sign(series, spec)
-    if len(series.values) < spec.num_needed:
-        raise UserError(
-            f"{source if not isinstance(source, Path) else source.name} has {len(series.values)} rows, but this "
-            f"checkpoint needs at least {spec.num_needed}: a window of {spec.window}, and "
-            f"{spec.transform.num_lost} for differencing"
-        )
+    check_history(series, spec, source.name if isinstance(source, Path) else source)
     return series
-
-
-def labels(known: Series, horizon: int) -> list[str]:
-    """The labels of the times after the known ones."""
-    from dlzoo.specs import frequency
-
-    return frequency.following(known.times, known.step, horizon)

@@ -5,7 +5,7 @@
     dlzoo inspect ckpt=… data=image_folder data.path=photos num=12 output=looks
 
 Options:
-    ckpt            the checkpoint; no other file of its run is needed
+    ckpt            the checkpoint, whose run is not needed, or the folder of a run or of a published model
     input           an image or a folder of images; default: random test images of each class of the checkpoint's
                     data, the same in each call
     data            a name in configs/data; default: the data of the checkpoint's config
@@ -38,16 +38,19 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
+from dlzoo.api import evidence
+from dlzoo.api.evidence import Subjects
 from dlzoo.commands import cli, places
 from dlzoo.errors import UserError, visible
+from dlzoo.inference import loading
 from dlzoo.utils import files as paths
+from dlzoo.utils import model_folders
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from omegaconf import DictConfig
-    from torch import Tensor
 
     from dlzoo.data.base import DataModule
     from dlzoo.inference.recognition import Recognised
@@ -75,16 +78,6 @@ class Options:
     output: str | None = None
 
 
-class Subjects(NamedTuple):
-    """The images to inspect."""
-
-    x: Tensor
-    """(N, C, H, W) in [0, 1]"""
-    names: list[str]
-    labels: list[int] | None
-    """Their classes, if known."""
-
-
 def main() -> None:
     """The command."""
     cli.execute(command, __doc__)
@@ -92,12 +85,12 @@ def main() -> None:
 
 def command(argv: Sequence[str]) -> None:
     """Inspect as the arguments specify."""
-    from dlzoo.config import compose as config
+    from dlzoo.config.prepare import prepare
 
     options, overrides = cli.parse(Options, argv, others=("data.",))
     check_ranges(options)
-    config.prepare([*([f"data={options.data}"] if options.data else []), *overrides])  # typos, before torch is imported
-    ckpt = paths.existing_file(options.ckpt, "ckpt")
+    prepare([*([f"data={options.data}"] if options.data else []), *overrides])  # typos, before torch is imported
+    ckpt = model_folders.checkpoint(options.ckpt, "ckpt")
     source = None if options.input is None else paths.existing(options.input, "input")
     inspect(options, overrides, ckpt, source, folder_for(options.output, ckpt))
 
@@ -154,7 +147,7 @@ def load_classifier(ckpt: Path, trust: str | None = None) -> tuple[Predicting, D
     """The trained task, on the GPU if there is one, and its config. `UserError` if it does not classify images."""
     import torch
 
-    task, cfg = cli.load(ckpt, trust)
+    task, cfg = loading.load(ckpt, trust)
     if task.spec.images is None or task.spec.target.classes is None:
         raise UserError(
             f"ckpt={ckpt}: only image classifiers can be inspected, but this takes {task.spec.describe()} and "
@@ -178,9 +171,9 @@ def open_data(
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from dlzoo.api.evaluation import is_own
     from dlzoo.checkpoint import data_changes as changed_data
-    from dlzoo.commands import evaluate
-    from dlzoo.config import compose as config
+    from dlzoo.config import hydra_composition
     from dlzoo.config.run_config import RunConfig
     from dlzoo.inference import datasets
 
@@ -188,9 +181,9 @@ def open_data(
         cfg = datasets.composed(stored, data, overrides, trust)
         source = datasets.build_data(cfg, task.spec)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(config.explain(error)) from None
+        raise UserError(hydra_composition.explain(error)) from None
     source.prepare_data()
-    changed_data.check_unseen(ckpt, RunConfig.from_hydra(cfg), source, is_run_data=evaluate.is_own(data, overrides))
+    changed_data.check_unseen(ckpt, RunConfig.from_hydra(cfg), source, is_run_data=is_own(data, overrides))
     return source
 
 
@@ -238,36 +231,14 @@ def draw(
         yield "grad_cam", no_maps
     else:
         layers = trace.at_depths(activations.layers, options.depths)
-        yield "feature_maps", net_plots.feature_maps(subjects.x[:1], layers, title=titles_of(subjects, names)[0])
-        yield "grad_cam", draw_evidence(task, subjects, options)
+        yield (
+            "feature_maps",
+            net_plots.feature_maps(subjects.x[:1], layers, title=evidence.titles_of(subjects, names)[0]),
+        )
+        yield "grad_cam", evidence.figure(task, subjects, top_k=options.top_k, layer=options.layer)
     if result is not None:
         yield "classes", net_plots.class_accuracies(result.counts, names)
         yield "mistakes", draw_mistakes(task, result, options, with_heat=bool(activations.layers))
-
-
-def titles_of(subjects: Subjects, names: Sequence[str]) -> list[str]:
-    """The title of each image: its class, if known."""
-    return ["" if subjects.labels is None else f"is {names[k]}" for k in subjects.labels or range(len(subjects.x))]
-
-
-def draw_evidence(task: Predicting, subjects: Subjects, options: Options) -> Figure:
-    from dlzoo.inference import activations as trace
-    from dlzoo.inference import predict as inference_predict
-    from dlzoo.visualization import interpretability as net_plots
-
-    names = task.spec.target.names
-    best = inference_predict.predict(task, subjects.x).topk(min(options.top_k, len(names)), dim=1)
-    heat = trace.grad_cam(task, subjects.x, best.indices, options.layer)
-    titles, wrong = [], []
-    for i, title in enumerate(titles_of(subjects, names)):
-        probabilities, classes = best.values[i].tolist(), best.indices[i].tolist()
-        none = ["" if each.any() else "\nno evidence" for each in heat.maps[i]]
-        answers = zip(classes, probabilities, none, strict=True)
-        titles.append([title, *(f"{names[k]}\t{p:.0%}{without}" for k, p, without in answers)])
-        is_wrong = subjects.labels is not None and subjects.labels[i] != classes[0]
-        wrong.append([False, is_wrong, *[False] * (len(classes) - 1)])
-    heading = f"evidence (Grad-CAM) in {heat.layer.name}"
-    return net_plots.grad_cam(subjects.x, heat.maps, titles, wrong, heading=heading, row_headings=subjects.names)
 
 
 def draw_mistakes(task: Predicting, result: Recognised, options: Options, *, with_heat: bool) -> Figure | str:
@@ -299,7 +270,7 @@ def write(figures: Iterator[tuple[str, Figure | str]], folder: Path) -> None:
     from PIL import Image
     from torch.utils.tensorboard import SummaryWriter
 
-    from dlzoo.visualization import plots
+    from dlzoo.visualization.figures import render
 
     folder.mkdir(parents=True, exist_ok=True)
     with SummaryWriter(str(folder)) as writer:
@@ -308,7 +279,7 @@ def write(figures: Iterator[tuple[str, Figure | str]], folder: Path) -> None:
                 print(f"{name:14}skipped: {visible(figure)}")
                 continue
             content = io.BytesIO()
-            plots.render(figure, content, "png")
+            render(figure, content, "png")
             path = folder / f"{name}.png"
             paths.write(path, content.getvalue())
             with Image.open(content) as image:

@@ -13,7 +13,7 @@ as an autoencoder reconstructs or denoises them.
     dlzoo predict model=resnet50 net.weights=imagenet input=photo.jpg
 
 Options:
-    ckpt       the checkpoint; no other file of its run is needed
+    ckpt       the checkpoint, whose run is not needed, or the folder of a run or of a published model
     model      instead of ckpt: a library's net with its published weights and classes, without training here;
                net.weights=imagenet or a file, and other options of the net, net.<option>=…
     input      an image, a folder of images, a CSV file whose header names the columns, a file with one text per line
@@ -45,11 +45,15 @@ from collections.abc import Sequence
 
 from dlzoo.commands import cli, reconstruct
 from dlzoo.commands.inputs import Options, _source, batches
-from dlzoo.commands.records import format_of, to_records, write_records
+from dlzoo.commands.records import format_of, write_records
 from dlzoo.errors import UserError, at_least
+from dlzoo.inference import loading
+from dlzoo.inference.inputs import check_readable
 from dlzoo.inference.predict import predict
 from dlzoo.inference.pretrained import load_pretrained
+from dlzoo.inference.records import to_records
 from dlzoo.utils import files as paths
+from dlzoo.utils import model_folders
 
 TOP_K = 3
 TOP_K_OF_MANY = 5
@@ -71,14 +75,14 @@ def command(argv: Sequence[str]) -> None:
         raise UserError("give ckpt=<run>/checkpoints/best.ckpt, or model=<a library's net> net.weights=imagenet")
     if net_overrides and options.ckpt is not None:
         raise UserError(f"{net_overrides[0]}: the net of a checkpoint cannot be changed; net.<option> needs model=")
-    ckpt = None if options.ckpt is None else paths.existing_file(options.ckpt, "ckpt")
+    ckpt = None if options.ckpt is None else model_folders.checkpoint(options.ckpt, "ckpt")
     source = _source(options.input)
-    sources = [path for path in (ckpt, source) if path is not None]
+    sources = [*([] if ckpt is None else model_folders.parts(ckpt)), *([] if source is None else [source])]
     output = None if options.output is None else paths.writable(options.output, "output", *sources)
     format = format_of(options.format, output)
 
     if ckpt is not None:
-        task, cfg = cli.load(ckpt, options.trust)
+        task, cfg = loading.load(ckpt, options.trust)
         if task.spec.environment is not None:
             raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) is an agent; use dlzoo play")
     else:
@@ -102,6 +106,4 @@ def command(argv: Sequence[str]) -> None:
                 record | {"input": textwrap.shorten(record["input"], 80, placeholder=" …")} for record in records
             ]
         write_records(records, format, output)
-    if problems:
-        more = f" (and {len(problems) - 1} more that cannot be read)" if len(problems) > 1 else ""
-        raise UserError(f"{problems[0]}{more}")
+    check_readable(problems)

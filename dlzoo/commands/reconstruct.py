@@ -11,15 +11,15 @@ from dlzoo.errors import UserError
 from dlzoo.utils import files as paths
 
 if TYPE_CHECKING:
-    from dlzoo.commands.inputs import Batches
-    from dlzoo.commands.records import Record
+    from dlzoo.inference.inputs import Batches
+    from dlzoo.inference.records import Record
     from dlzoo.tasks.base import Task
     from dlzoo.tasks.interfaces import Encoding
 
 
 def encoder_of(task: Task, folder: str | None, top_k: int | None) -> Encoding | None:
     """The task, if it reconstructs images; `UserError` for an option that does not apply."""
-    encoder = task.as_encoder()
+    encoder = task.as_image_encoder()
     if folder is not None and encoder is None:
         raise UserError(f"pictures={folder} does not apply: this checkpoint does not output images; omit it")
     if top_k is not None and encoder is not None:
@@ -35,8 +35,7 @@ def reconstruct(task: Encoding, batches: Batches, folder: str | None, ckpt: Path
     Args:
         folder: by default ``reconstructions`` in the folder of the checkpoint's run.
     """
-    import torch
-
+    from dlzoo.inference import predict
     from dlzoo.visualization import image_grid as tiles
 
     if task.is_conditional:
@@ -46,10 +45,7 @@ def reconstruct(task: Encoding, batches: Batches, folder: str | None, ckpt: Path
         )
     records, files, used = [], {}, set[str]()
     for names, x in batches:
-        with torch.inference_mode():
-            outputs = task.reconstruct(x)
-        if not outputs.isfinite().all():
-            raise UserError("the net's output is not finite: training diverged, or an input is far too large")
+        outputs = predict.reconstruct(task, x)
         errors = (outputs - x).square().flatten(1).mean(1)
         for name, image, error in zip(names, outputs, errors.tolist(), strict=True):
             file = free_name("image" if name == "-" else Path(str(name)).stem, used)

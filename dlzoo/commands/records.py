@@ -7,50 +7,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from dlzoo.errors import visible
+from dlzoo.inference.records import Record, cells_of, headings_of, parts_of, titled
 from dlzoo.utils import csv_writer as csv_files
 from dlzoo.utils import files as paths
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from dlzoo.specs.base import Target
-
-
 FormatName = Literal["table", "json", "jsonl", "csv"]
-Record = dict[str, Any]
-
-
-def to_records(names: Sequence[object], result: Any, target: Target, top_k: int) -> list[Record]:
-    """The results of a batch as they go into JSON. result: (B, K) or a dict of these, as from `predict`."""
-    if target.named is None:
-        results = answers(result, target, top_k)
-    else:
-        heads = {head: answers(result[head], part, top_k) for head, part in target.named.by_name.items()}
-        results = [{"targets": dict(zip(heads, row, strict=True))} for row in zip(*heads.values(), strict=True)]
-    return [{"input": name, **answer} for name, answer in zip(names, results, strict=True)]
-
-
-def answers(result: Tensor, target: Target, top_k: int) -> list[Record]:
-    """The prediction of one target for each row."""
-    if target.classes is not None and not target.classes.has_probabilities:
-        return [{"predictions": [{"class": target.names[k]}]} for k in result.argmax(1).tolist()]
-    if target.classes is not None:
-        best = result.topk(min(top_k, target.num_outputs), dim=1)
-        return [
-            {
-                "predictions": [
-                    {"class": target.names[k], "probability": p} for k, p in zip(ks, probabilities, strict=True)
-                ],
-            }
-            for ks, probabilities in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        ]
-    if target.labels is not None:
-        return [{"labels": dict(zip(target.names, row, strict=True))} for row in result.tolist()]
-    units = {"units": dict(zip(target.names, target.units, strict=False))} if any(target.units) else {}
-    return [{"values": dict(zip(target.names, row, strict=True)), **units} for row in result.tolist()]
 
 
 def write_records(records: Sequence[Record], format: FormatName, output: Path | None) -> None:
@@ -72,52 +36,24 @@ def render(records: Sequence[Record], format: FormatName) -> str:
     return _csv(records) if format == "csv" else _table(records)
 
 
-def parts_of(record: Record) -> dict[str, Record]:
-    """The results of each target by its name, or of the one target by an empty name."""
-    return record.get("targets", {"": record})
-
-
-def _titled(target: str, column: str) -> str:
-    """The heading of a target's column; one that is called as its target bears the name once.
-
-    >>> _titled("tags", "old"), _titled("price", "price"), _titled("", "price")
-    ('tags old', 'price', 'price')
-    """
-    return column if target in ("", column) else f"{target} {column}"
-
-
 def _csv(records: Sequence[Record]) -> str:
     text = io.StringIO()
     writer = csv_files.Writer(text, lineterminator="\n")
-    headings = [heading for name, part in parts_of(records[0]).items() for heading in _csv_headings(name, part)]
+    headings = [heading for name, part in parts_of(records[0]).items() for heading in headings_of(name, part)]
     writer.writerow(["input", *headings])
     for record in records:
-        writer.writerow([record["input"], *(cell for part in parts_of(record).values() for cell in _csv_cells(part))])
+        writer.writerow([record["input"], *(cell for part in parts_of(record).values() for cell in cells_of(part))])
     return text.getvalue()
-
-
-def _csv_headings(target: str, part: Record) -> list[str]:
-    if key := next((key for key in ("values", "labels") if key in part), None):
-        return [_titled(target, name) for name in part[key]]
-    if "probability" not in part["predictions"][0]:
-        return [_titled(target, "class")]
-    return [_titled(target, f"{what}_{i + 1}") for i, each in enumerate(part["predictions"]) for what in each]
-
-
-def _csv_cells(part: Record) -> list[Any]:
-    if key := next((key for key in ("values", "labels") if key in part), None):
-        return list(part[key].values())
-    return [cell for prediction in part["predictions"] for cell in prediction.values()]
 
 
 def _table_headings(target: str, part: Record) -> list[str]:
     if "predictions" in part and "probability" not in part["predictions"][0]:
-        return [_titled(target, "class")]
+        return [titled(target, "class")]
     if "predictions" in part:
-        return [_titled(target, f"#{i + 1}") for i in range(len(part["predictions"]))]
+        return [titled(target, f"#{i + 1}") for i in range(len(part["predictions"]))]
     units = part.get("units", {})
     names = part["values"] if "values" in part else part["labels"]
-    return [_titled(target, name) + (f" ({units[name]})" if units.get(name) else "") for name in names]
+    return [titled(target, name) + (f" ({units[name]})" if units.get(name) else "") for name in names]
 
 
 def _table_cells(part: Record) -> list[str]:

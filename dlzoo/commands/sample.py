@@ -4,7 +4,7 @@
     dlzoo sample ckpt=<run>/checkpoints/best.ckpt n=64 class=7 seed=3 output=sevens
 
 Options:
-    ckpt         the checkpoint; no other file of its run is needed
+    ckpt         the checkpoint, whose run is not needed, or the folder of a run or of a published model
     trust        a package of your own that the checkpoint uses
     output       a file for text (default: the terminal), a folder for images (default: samples/ in the run's folder, or
                  in the current one if the checkpoint lies in no run)
@@ -12,7 +12,8 @@ Options:
     prompt       the text to continue (empty)
     temperature  below 1 favours likely tokens, 0 always picks the most likely, above 1 is more random (1)
     top_k        sample only from the k most likely tokens (all)
-    length       tokens to generate: characters, or words (500)
+    top_p        of these, only from the fewest most likely ones that have this probability together (all)
+    length       tokens to generate: characters, words or pieces of words (500)
     seed         of the sampling (0)
   for images:
     n            number of images: grid.png shows all, 00000.png and so on one each (64)
@@ -33,7 +34,9 @@ from typing import Any
 
 from dlzoo.commands import cli, places
 from dlzoo.errors import UserError, nearest, visible
+from dlzoo.inference import loading
 from dlzoo.utils import files as paths
+from dlzoo.utils import model_folders
 
 SAMPLERS = ("dlzoo.commands.sample_text", "dlzoo.commands.sample_images")
 """Modules that sample: each has ``Options``, ``samples(task)``, and ``sample(task, options)``, which returns the
@@ -68,9 +71,9 @@ def command(argv: Sequence[str]) -> None:
         args.append(FIELD_NAMES.get(key, key) + equals + text)
     shared = [arg for arg in args if arg.partition("=")[0] in key_sets[0]]
     options, _ = cli.parse(Options, shared)
-    ckpt = paths.existing_file(options.ckpt, "ckpt")
+    ckpt = model_folders.checkpoint(options.ckpt, "ckpt")
 
-    task, _ = cli.load(ckpt, options.trust)
+    task, _ = loading.load(ckpt, options.trust)
     sampler: Any = next((sampler for sampler in samplers if sampler.samples(task)), None)
     if sampler is None:
         raise UserError(f"ckpt={ckpt}: its model ({type(task).__name__}) is not generative; see dlzoo predict")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dlzoo.api.images import Images
 from dlzoo.inference.images import Options, generate
 
 if TYPE_CHECKING:
@@ -17,11 +18,6 @@ def samples(task: Task) -> bool:
 
 def sample(task: Task, options: Options) -> dict[str, bytes]:
     """grid.png and one PNG for each image: a pure function of the weights and the options."""
-    from dlzoo.visualization import image_grid as tiles
-
     generator = task.as_generator()
     assert generator is not None
-    images = generate(generator, options)
-    files = {"grid.png": tiles.png(tiles.tile(images, tiles.columns_of(len(images))))}
-    digits = max(5, len(str(len(images))))
-    return files | {f"{i:0{digits}d}.png": tiles.png(tiles.pixels(image)) for i, image in enumerate(images)}
+    return Images(generate(generator, options)).files()

@@ -15,8 +15,8 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 
+from dlzoo.config import plugins
 from dlzoo.errors import UserError, nearest, short
 
 PARTS = {
@@ -45,13 +45,31 @@ _LIGHTNING = {
 }
 _OPTIMIZERS = """Adadelta Adafactor Adagrad Adam Adamax AdamW ASGD LBFGS Muon NAdam RAdam RMSprop Rprop SGD
     SparseAdam"""
+_METRICS = {
+    "classification.": """MulticlassAccuracy MulticlassCohenKappa MulticlassF1Score MulticlassFBetaScore
+        MulticlassJaccardIndex MulticlassMatthewsCorrCoef MulticlassPrecision MulticlassRecall MulticlassSpecificity""",
+    "regression.": """ExplainedVariance KendallRankCorrCoef MeanAbsolutePercentageError MeanSquaredLogError
+        PearsonCorrCoef SpearmanCorrCoef SymmetricMeanAbsolutePercentageError""",
+}
+METRICS = frozenset(f"torchmetrics.{module}{name}" for module, names in _METRICS.items() for name in names.split())
+"""The metrics of torchmetrics that any config, and a checkpoint, may name. Others download models."""
 ALLOWED_TARGETS = frozenset(
     [f"torch.optim.{name}" for name in _OPTIMIZERS.split()]
     + [f"lightning.pytorch.{module}{name}" for module, names in _LIGHTNING.items() for name in names.split()]
+    + [*METRICS]
 )
-"""The parts of PyTorch and Lightning that any config may name. None of them runs a program, calls a function given by
-name, or uses the network. Loggers that do, such as Wandb's, callbacks that call arbitrary functions, and those that
-write to a path from their options (OnExceptionCheckpoint, SpikeDetection) are allowed on the command line only."""
+"""The parts of PyTorch, Lightning and torchmetrics that any config may name. None of them runs a program, calls a
+function given by name, or uses the network. Loggers that do, such as Wandb's, callbacks that call arbitrary functions,
+and those that write to a path from their options (OnExceptionCheckpoint, SpikeDetection) are allowed on the command
+line only."""
+
+NETWORKED = {
+    "dlzoo.callbacks.trackers.Wandb": "wandb",
+    "dlzoo.callbacks.trackers.MLflow": "mlflow",
+    "dlzoo.callbacks.trackers.Trackio": "trackio",
+}
+"""Loggers that may send a run to a server, and the choices of ``logger=`` that name them: the command line must have
+the choice, or the class. A file or a checkpoint of a stranger does not decide that results leave the machine."""
 
 NESTED_MODULES = ("dlzoo.", "torch.", "lightning.", "torchmetrics.", "kornia.")
 """A class nested inside a part, typed on the command line, must come from one of these or derive from such a class."""
@@ -62,7 +80,6 @@ NEVER_TRUSTED = sys.stdlib_module_names | {
 }  # fmt: skip
 """Packages that everyone has installed: trusting one would allow a config to call any function in it."""
 
-GROUP = "dlzoo.plugins"
 NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 
@@ -73,6 +90,12 @@ def is_built_in(target: str) -> bool:
     (True, True, False)
     """
     return target in ALLOWED_TARGETS or target.startswith(DLZOO_MODULES)
+
+
+def is_of_plugin(target: str) -> bool:
+    """Whether this is from the package of an installed plugin."""
+    root, dot, _ = target.partition(".")
+    return bool(dot) and root not in NEVER_TRUSTED and root in plugins.packages()
 
 
 @dataclass(frozen=True)
@@ -109,6 +132,11 @@ class Trust:
             raise UserError(f"{key}={short(target)} must be the name of a class, package.module.Name")
         if not NAME.fullmatch(target):
             raise UserError(f"{key}={short(target)} is not of the form package.module.Name")
+        if target in NETWORKED and not self.chooses_logger(NETWORKED[target]) and self.cli_values.get(key) != target:
+            raise UserError(
+                f"{key}={target} may send results to a server, so a file does not choose it: give "
+                f"logger={NETWORKED[target]} on the command line"
+            )
         if is_built_in(target) or self.covers(target):
             return target
         if self.cli_values.get(key) == target:
@@ -121,11 +149,14 @@ class Trust:
             advice = f"if {root} is a package of yours or of someone you trust, add trust={root}"
         raise UserError(f"{key}={short(target)} is not allowed in a config file or a checkpoint; {advice}")
 
+    def chooses_logger(self, name: str) -> bool:
+        """Whether the command line has ``logger=name``, alone or in a list."""
+        chosen = self.cli_values.get("logger")
+        return name in (chosen if isinstance(chosen, list) else [chosen])
+
     def covers(self, target: str) -> bool:
         """Whether a target is from a package that the user trusts, or from an installed plugin."""
-        return target.startswith(tuple(f"{package}." for package in self.packages)) or (
-            target.partition(".")[0] not in NEVER_TRUSTED and target.startswith(tuple(f"{p}." for p in plugins()))
-        )
+        return target.startswith(tuple(f"{package}." for package in self.packages)) or is_of_plugin(target)
 
     def check_environment(self, data: object) -> None:
         """Check that the id of an environment, ``module:Name``, imports only a module that the user trusts.
@@ -197,11 +228,6 @@ def user_packages(*names: str) -> tuple[str, ...]:
     """
     roots = dict.fromkeys(name.partition(".")[0] for name in names)
     return tuple(root for root in roots if root not in NEVER_TRUSTED)
-
-
-def plugins() -> tuple[str, ...]:
-    """The packages of the installed distributions that declare an entry point of the group ``dlzoo.plugins``."""
-    return tuple(point.module.partition(".")[0] for point in metadata.entry_points(group=GROUP))
 
 
 def check_part(located: object, target: str, node: str, key: str) -> None:

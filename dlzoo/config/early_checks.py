@@ -12,11 +12,11 @@ from pathlib import Path
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from dlzoo.config import nested, renames, source
-from dlzoo.config.allowlist import is_built_in
+from dlzoo.config import nested, plugins, renames, source
+from dlzoo.config.allowlist import is_built_in, is_of_plugin
 from dlzoo.config.overrides import key_of
 from dlzoo.config.schema import NODES, RUNTIME_ARGUMENTS
-from dlzoo.config.yaml_files import CONFIG_DIR
+from dlzoo.config.yaml_files import ERRORS
 from dlzoo.errors import SpecError, UserError, nearest
 
 SEVERAL_KINDS = {
@@ -102,14 +102,13 @@ def check_kinds(nodes: Mapping[str, object], names: Mapping[str, object]) -> Non
     accepted = _accepted(nodes.get("net"))
     if not kinds or len(kinds) > 1 or accepted is None:
         return
-    possible = {kinds[0], SEVERAL_KINDS.get(kinds[0], kinds[0])}
+    bases = {located.name for located in source.lineage(kinds[0]) if located is not None}
+    possible = bases | {SEVERAL_KINDS[kind] for kind in bases & {*SEVERAL_KINDS}}
     if possible & {*accepted}:
         return
     takes, gives = ([source.text_attribute(name, "what") or "other data" for name in s] for s in (accepted, kinds))
     fitting = [
-        file.stem
-        for file in sorted((CONFIG_DIR / "model").glob("*.yaml"))
-        if kinds[0] in (_accepted(_net_in(file)) or ())
+        name for name, file in plugins.config_files("model").items() if bases & {*(_accepted(_net_in(file)) or ())}
     ]
     raise SpecError(
         f"{names.get('model')} takes {' and '.join(takes)}, but data={names.get('data')} gives {gives[0]}; models for "
@@ -126,9 +125,13 @@ def _accepted(net: object) -> list[str] | None:
 def _class_of(part: object) -> str | None:
     """The dotted name of a part's class, if any config may name it: then its source may be read."""
     name = part.get("_target_") if isinstance(part, Mapping) else None
-    return name if isinstance(name, str) and is_built_in(name) else None
+    return name if isinstance(name, str) and (is_built_in(name) or is_of_plugin(name)) else None
 
 
 def _net_in(file: Path) -> object:
-    content = yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    """The net in the file of a model; None if a plugin's file cannot be read."""
+    try:
+        content = yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, *ERRORS):
+        return None
     return content.get("net") if isinstance(content, dict) else None

@@ -2,7 +2,8 @@
 
 A user file may refer to other keys (``${seed}``) and to Hydra's information about this invocation (``${hydra:…}`` and
 ``${now:…}``), but to nothing else: not to environment variables, which may contain secrets, and not through resolvers
-that create nodes from text, which the checks would miss. Its defaults list is limited to the given folders.
+that create nodes from text, which the checks would miss. Its defaults list is limited to the given folders. The files
+of an installed plugin are user files, found without ``--config-dir``; unlike others, they may be symlinks.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 from hydra._internal import hydra as hydra_main
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
-from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.default_element import InputDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
@@ -27,7 +28,7 @@ from omegaconf.base import Container
 from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
 
-from dlzoo.config import renames
+from dlzoo.config import plugins, renames
 from dlzoo.config.nested import walk
 from dlzoo.config.run_files import is_inside
 from dlzoo.config.yaml_files import ERRORS
@@ -47,6 +48,10 @@ MAX_REFERENCES = 2_000
 """Limit of the references that are followed to resolve a config once."""
 MAX_EXPANDED = 1_000_000
 """Limit of the characters that they stand for."""
+
+
+PLUGIN = "plugin"
+"""Hydra's name for the folders of plugins."""
 
 
 class CheckedFiles(ConfigRepository):  # internal to Hydra 1.3; tests/config/test_trust.py fails if it moves
@@ -74,7 +79,9 @@ class CheckedFiles(ConfigRepository):  # internal to Hydra 1.3; tests/config/tes
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         assert isinstance(hydra.config_loader, ConfigLoaderImpl)
-        hydra.config_loader.repository = files = cls(hydra.config_loader.repository.sources, contents)
+        _add_plugins(hydra.config_loader.config_search_path)
+        hydra.config_loader.repository = files = cls([], contents)
+        files.initialize_sources(hydra.config_loader.config_search_path)
         return files
 
     def __deepcopy__(self, memo: object) -> CheckedFiles:
@@ -89,14 +96,14 @@ class CheckedFiles(ConfigRepository):  # internal to Hydra 1.3; tests/config/tes
             if config_path.startswith("hydra/"):
                 raise UserError(f"{config_path} in {source.path}: only the command line may set Hydra's settings")
             path = Path(source.path) / source._normalize_file_name(config_path)
-            if not is_inside(Path(source.path), path):
+            if source.provider != PLUGIN and not is_inside(Path(source.path), path):
                 raise UserError(f"{path} links outside the folder of --config-dir and is not read")
             return self._checked(config_path, source, path)
         return super().load_config(config_path)
 
     def get_group_options(self, group_name: str, results_filter: ObjectType | None = ObjectType.CONFIG) -> list[str]:
-        """The names in a group. ``--help`` lists every folder in every folder, through links too, which may lead back:
-        what exceeds the limits is not listed."""
+        """The names in a group. ``--hydra-help`` lists every folder in every folder, through links too, which may lead
+        back: what exceeds the limits is not listed."""
         self.num_listed += 1
         if self.num_listed > MAX_LISTED or group_name.count("/") > MAX_LISTED_LEVELS:
             return []
@@ -150,6 +157,12 @@ class _Included(list[InputDefault]):
         return copy.deepcopy([*self], memo)
 
 
+def _add_plugins(config_search_path: ConfigSearchPath) -> None:
+    """Have Hydra search the plugins' folders of configs after dlzoo's and before those of ``--config-dir``."""
+    for folder in reversed(plugins.config_dirs()):
+        config_search_path.append(PLUGIN, f"file://{folder}", anchor=SearchPathQuery(provider="main"))
+
+
 @contextlib.contextmanager
 def _patched(owner: object, name: str, value: object) -> Iterator[None]:
     """Inside, ``owner.name`` is another value. Importing `unittest.mock` for it would delay each start by a tenth."""
@@ -171,6 +184,7 @@ def as_checked(contents: dict[Path, str] | None) -> Iterator[None]:
 
     class Loader(ConfigLoaderImpl):
         def __init__(self, config_search_path: ConfigSearchPath) -> None:
+            _add_plugins(config_search_path)
             super().__init__(config_search_path)
             self.repository = CheckedFiles(self.repository.sources, contents or {}, is_complete=contents is not None)
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-from dlzoo.config import memory_check, unused_options
+from dlzoo.config import memory_check, plugins, unused_options
+from dlzoo.config.allowlist import Trust
 from dlzoo.config.introspection import locate
 from dlzoo.config.run_config import Node, RunConfig
-from dlzoo.config.yaml_files import CONFIG_DIR
+from dlzoo.config.yaml_files import ERRORS
 from dlzoo.data.base import DataModule
 from dlzoo.errors import MISTAKES, SpecError, UserError
 from dlzoo.nets.base import Net, missing_members
@@ -143,7 +145,8 @@ def check_fit(config: RunConfig, data: DataModule, overrides: Sequence[str] = ()
         raise SpecError(f"{model} takes {takes}, but data={data_name} gives {spec.describe()}; {_fitting(spec)}")
     if not isinstance(spec.target, task_cls.targets):
         learns = " or ".join(kind.what for kind in task_cls.targets)
-        raise SpecError(f"{model} learns {learns}, but data={data_name} gives {spec.target.what}; {_fitting(spec)}")
+        given = spec.target.what + spec.target.remedy
+        raise SpecError(f"{model} learns {learns}, but data={data_name} gives {given}; {_fitting(spec)}")
     if data.augment is not None and not isinstance(spec, ImageSpec):
         raise SpecError(f"data.augment changes images, but data={data_name} gives {spec.describe()}; use augment=none")
     spec = spec.with_target(_counted(spec.target))
@@ -182,13 +185,20 @@ def _counted(target: Target) -> Target:
 
 def fitting_models(spec: Spec) -> list[str]:
     """The models whose net accepts this kind of spec and whose task learns this kind of target."""
-    names = []
-    for file in sorted((CONFIG_DIR / "model").glob("*.yaml")):
+    return [name for name, file in plugins.config_files("model").items() if _fits(file, spec)]
+
+
+def _fits(file: Path, spec: Spec) -> bool:
+    """Whether the model of a file can learn from data of this kind; not if it cannot be imported, as one of a plugin
+    that needs a package which is missing."""
+    try:
         model = OmegaConf.load(file)
+        for key, part in {"net": model.net, "task": model.task}.items():
+            Trust().check_target(part._target_, f"{key}._target_")
         net, task = net_class(model.net), task_class(model.task)
-        if isinstance(spec, net.accepts) and isinstance(spec.target, task.targets):
-            names.append(file.stem)
-    return names
+    except (OSError, *ERRORS):
+        return False
+    return isinstance(spec, net.accepts) and isinstance(spec.target, task.targets)
 
 
 def _fitting(spec: Spec) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dlzoo.config.bounds import MAX_LAYERS, by_name
 from dlzoo.errors import UserError, nearest, short
 from dlzoo.utils.type_checks import has_type, mismatch, readable
 
@@ -17,9 +18,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 MAX_INT = 2**63 - 1
 """The largest integer of PyTorch."""
-
-MAX_LAYERS = 1000
-"""Building more takes too long."""
+MAX_FLOAT = 3.4028234663852886e38
+"""The largest finite number of single precision, in which nets compute."""
 
 
 def locate(target: object, key: str) -> object:
@@ -84,6 +84,11 @@ def check_arguments(node: Mapping[str, object], path: str, runtime: set[str]) ->
             continue
         if hint is inspect.Parameter.empty:
             continue
+        if isinstance(value, dict):
+            nested = {name: part for name, part in value.items() if isinstance(part, dict) and "_target_" in part}
+            for name, part in nested.items():
+                _check_nested(part, hint, f"{path}.{key}.{name}")
+            value = {name: item for name, item in value.items() if name not in nested}
         if value == "???":
             raise UserError(f"{path}.{key} is missing: give {path}.{key}=…")
         if not (has_type(value, hint) or (isinstance(value, list) and has_type(tuple(value), hint))):  # YAML: no tuples
@@ -107,23 +112,20 @@ def _classes(hint: object) -> list[type]:
 
 
 def check_number(key: str, value: object) -> None:
-    """`UserError` for numbers that are invalid for any option, also in lists: NaN, and integers of over 64 bits."""
+    """`UserError` for numbers that are invalid for any option, also in lists: NaN, finite ones beyond those of single
+    precision, and integers of over 64 bits."""
     for item in value if isinstance(value, list | tuple) else ():
         check_number(key, item)
     if key.startswith("net.") and isinstance(value, list | tuple) and len(value) > MAX_LAYERS:
         raise UserError(f"{key}: these are {len(value):,} layers; at most {MAX_LAYERS:,}")
     if isinstance(value, float) and math.isnan(value):
         raise UserError(f"{key}=nan must be a number")
+    if isinstance(value, float) and math.isfinite(value) and abs(value) > MAX_FLOAT:
+        raise UserError(f"{key}={value} is too large for a number of single precision; at most {MAX_FLOAT:.2g}")
     if isinstance(value, int) and not -MAX_INT <= value <= MAX_INT:
         raise UserError(f"{key}={short(value)} is too large; at most {MAX_INT}")
-    name = key.rpartition(".")[2]
-    if name == "num_layers" and isinstance(value, int) and value > MAX_LAYERS:
-        raise UserError(f"{key}={value} is too large; at most {MAX_LAYERS}")
-    if isinstance(value, int) and (name == "seed" or name.endswith("_seed")):
-        if isinstance(value, bool):
-            raise UserError(f"{key}={value} must be an integer")
-        if not 0 <= value < 2**32:
-            raise UserError(f"{key}={value} must be from 0 to {2**32 - 1}")
+    if (bounds := by_name(key.rpartition(".")[2])) is not None:
+        bounds.check(key, value)
 
 
 def _direct_arguments(function: object) -> tuple[dict[str, object], bool]:

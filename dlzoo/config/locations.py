@@ -15,13 +15,13 @@ from pathlib import Path, PurePath
 from omegaconf import DictConfig, OmegaConf
 
 from dlzoo.config.allowlist import Trust
-from dlzoo.config.nested import walk
+from dlzoo.config.nested import walk, without_indices
 from dlzoo.distributed import launch as ranks
 from dlzoo.errors import UserError, short
 
 LOCATION_KEYS = (
     "data_dir", "output_dir", "mirrors", "dirpath", "save_dir", "root_dir", "default_root_dir", "log_dir", "cache_dir",
-    "sub_dir", "path_to_export_trace", "storage",
+    "sub_dir", "path_to_export_trace", "storage", "tracking_uri", "space_id", "entity",
 )  # fmt: skip
 """Last parts of the keys whose value is a place to write to or an address to connect to."""
 
@@ -42,7 +42,7 @@ def check_locations(cfg: Mapping[str, object], trust: Trust) -> None:
     data_dir = cfg.get("data_dir")
     for node in ("net", "task", "data", "optimizer", "scheduler", *WRITING_NODES):
         for key, value in walk(cfg.get(node), node):
-            if key == "data.data_dir" and value == data_dir:
+            if key.endswith(".data_dir") and value == data_dir:
                 continue
             if not _is_given(key, trust) and (reason := refusal_reason(key, value)):
                 raise UserError(f"{key}={short(value)} is not allowed: {reason}; give it on the command line")
@@ -69,7 +69,7 @@ def refusal_reason(key: str, value: object) -> str:
     Args:
         key: dotted.
     """
-    name = re.split(r"[.\[]", re.sub(r"(\[\d+\])+$", "", key))[-1]
+    name = re.split(r"[.\[]", without_indices(key))[-1]
     node = key.split(".")[0]
     if name in LOCATION_KEYS:
         return "" if value is None else "only the user decides where a run writes and what it connects to"
@@ -92,4 +92,4 @@ def refusal_reason(key: str, value: object) -> str:
 
 
 def _is_given(key: str, trust: Trust) -> bool:
-    return re.sub(r"(\[\d+\])+$", "", key) in trust.cli_values or key in trust.cli_values
+    return without_indices(key) in trust.cli_values or key in trust.cli_values

@@ -1,7 +1,7 @@
 """How much memory training needs at least, computed before any is allocated.
 
-It covers weights and buffers, gradients, the optimizer's state, and the copies that weight averaging (EMA) and DDP
-make, but not activations, which grow with the batch size.
+It covers weights and buffers, what metrics accumulate, gradients, the optimizer's state, and the copies that weight
+averaging (EMA) and DDP make, but not activations, which grow with the batch size.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
+from torchmetrics import Metric
 
 from dlzoo.config.compose import on_gpus
 from dlzoo.errors import UserError
@@ -42,7 +43,7 @@ def of_training(
     width = WIDTHS.get(precision, 1.0)
     weights = width * num_bytes([*task.parameters(), *task.buffers()])
     gradients = width * num_bytes([p for p in task.parameters() if p.requires_grad])
-    needed = {"weights": weights}
+    needed = {"weights": weights, "metrics": float(num_bytes(metric_states(task)))}
     if make_optimizer is not None:
         optimizer = make_optimizer([nn.Parameter(torch.ones(PROBE, PROBE))])
         needed["gradients"] = gradients
@@ -52,6 +53,12 @@ def of_training(
     if strategy == "ddp":
         needed["DDP's buckets"] = gradients
     return {name: size for name, size in needed.items() if size}
+
+
+def metric_states(task: nn.Module) -> list[Tensor]:
+    """What the metrics of a task accumulate in, such as confusion matrices, which no checkpoint holds."""
+    metrics = (module for module in task.modules() if isinstance(module, Metric))
+    return [state for metric in metrics for state in metric.metric_state.values() if isinstance(state, Tensor)]
 
 
 def num_bytes(tensors: Sequence[Tensor]) -> int:

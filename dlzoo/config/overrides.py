@@ -161,6 +161,21 @@ def extra_dirs(flags: Sequence[str]) -> list[Path]:
     return [Path(b) for a, b in itertools.pairwise(flags) if a in ("--config-dir", "-cd")] + [Path(f) for f in joined]
 
 
+def only_config_dirs(flags: Sequence[str]) -> Sequence[str]:
+    """The flags of a command that takes none but ``--config-dir``.
+
+    Raises:
+        UserError: there is another flag, or a folder does not exist.
+    """
+    check_flags(flags)
+    for flag in flags:
+        if flag.startswith("-") and flag.partition("=")[0] not in ("--config-dir", "-cd"):
+            raise UserError(f"{short(flag)}: this command takes no flag but --config-dir")
+    if missing := next((path for path in extra_dirs(flags) if not path.is_dir()), None):
+        raise UserError(f"--config-dir={short(missing, 200)}: there is no such folder")
+    return flags
+
+
 def search_path(flags: Sequence[str]) -> list[str]:
     """The override that makes Hydra's compose search these folders."""
     folders = [quoted("", f"file://{path.resolve()}")[1:] for path in extra_dirs(flags)]

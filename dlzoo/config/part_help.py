@@ -1,135 +1,160 @@
-"""What ``--help`` says about the options of the chosen parts, read from their sources without importing torch."""
+"""Lists the options of the parts that a command line chooses: value, type, range, and what the docstring says.
+
+``dlzoo options model=vae data=mnist`` prints all of them, ``dlzoo train model=vae data=mnist --help`` those of the
+model and the data. Nothing is imported for it but classes of a package that the user trusts.
+"""
 
 from __future__ import annotations
 
-import ast
-import inspect
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlzoo.config import source
-from dlzoo.config.allowlist import is_built_in
-from dlzoo.config.schema import RUNTIME_ARGUMENTS
+from dlzoo.config import bounds, nested, options, renames, settings
+from dlzoo.config.allowlist import Trust
+from dlzoo.config.docstrings import summary
+from dlzoo.config.options import REQUIRED, Option
+from dlzoo.config.schema import NODES
+from dlzoo.config.source_types import UNKNOWN
 from dlzoo.errors import short
+from dlzoo.utils.type_checks import readable
 
-PARTS = ("net", "task", "optimizer", "scheduler", "data")
-"""The nodes whose options are listed; those of Lightning's Trainer are in its documentation."""
-WIDTH = 110
-ENTRY = re.compile(r"^\s+\**([\w, *]+?)(?: \([^)]*\))?: *(.*)$")
-"""An entry of the section Args of a docstring."""
+LEARNING = ("net", "task", "optimizer", "scheduler", "data")
+"""The nodes that ``--help`` lists."""
+SETTINGS = "settings"
+"""The settings of a run, listed like a part."""
+PARTS = (*NODES, SETTINGS)
+TYPE_COLUMN = 36
+UNWRITABLE = re.compile(r" or (Tensor|PathLike|Path|timedelta)\b")
+"""Alternatives in a type that no config can give."""
 
 
-class Option(NamedTuple):
-    """An option of a part."""
+class Listed(NamedTuple):
+    """An option as it is listed."""
 
-    name: str
-    default: str
-    """Its value in the config, or the default in the signature; empty if it has none."""
+    key: str
+    """As on the command line: ``net.hidden``."""
+    value: object
+    """In the config, or the default in the signature; `REQUIRED` if it has none."""
+    option: Option
+
+    def as_json(self) -> dict[str, object]:
+        """Of plain values; ``value`` is null and ``required`` true if it must be given."""
+        is_missing = self.value is REQUIRED or self.value == "???"
+        return {
+            "key": self.key,
+            "value": None if is_missing else self.value,
+            "required": is_missing,
+            "default": None if self.option.default is REQUIRED else self.option.default,
+            "type": type_of(self.option),
+            "about": self.option.about,
+        }
+
+
+class ListedPart(NamedTuple):
+    """A part with its options."""
+
+    node: str
+    """The node of the config, or `SETTINGS`."""
+    key: str
+    """Dotted: ``callbacks.checkpoint``."""
+    target: str
+    """Its class; empty for the settings."""
     about: str
-    """Its entry in the docstring, in one line; may be empty."""
+    options: list[Listed]
+
+    def as_json(self) -> dict[str, object]:
+        """Of plain values."""
+        return self._asdict() | {"options": [listed.as_json() for listed in self.options]}
 
 
-def lines(cfg: DictConfig) -> Iterator[str]:
-    """The options of the parts of a composed config."""
-    for node in PARTS:
-        part = _plain(cfg, node)
-        name = part.get("_target_")
-        if not isinstance(name, str) or not is_built_in(name):
-            continue
-        yield ""
-        yield f"{node}: {name}"
-        for option in options(name):
-            if option.name in RUNTIME_ARGUMENTS.get(node, set()):
-                continue
-            value = shown(part[option.name]) if option.name in part else option.default
-            yield f"  {f'{node}.{option.name}={short(value, 40)}':44} {option.about}".rstrip()
+def parts(cfg: DictConfig, nodes: Iterable[str] = PARTS, trusted: Trust | None = None) -> Iterator[ListedPart]:
+    """The parts of a composed config, with those nested in them.
 
-
-def _plain(cfg: DictConfig, node: str) -> Mapping[str, object]:
-    content = cfg._get_node(node)
-    plain = OmegaConf.to_container(content, resolve=False) if isinstance(content, DictConfig) else None
-    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
-
-
-def options(target: str) -> list[Option]:
-    """The options of a class or function in the order of its signature, then those of its base classes."""
-    found: dict[str, Option] = {}
-    about: dict[str, str] = {}
-    for located in source.lineage(target):
-        if located is None:
-            break
-        function = source.constructor(located.node)
-        about = entries(ast.get_docstring(located.node) or "") | about
-        if function is None:
-            continue
-        about = entries(ast.get_docstring(function) or "") | about
-        for name, default in defaults(function.args):
-            found.setdefault(name, Option(name, default, ""))
-        if function.args.kwarg is None:
-            break
-    return [option._replace(about=about.get(option.name, "")) for option in found.values()]
-
-
-def defaults(signature: ast.arguments) -> Iterator[tuple[str, str]]:
-    """The arguments with their defaults, as Python writes them; without ``self``."""
-    given = [*[None] * (len(signature.args) - len(signature.defaults)), *signature.defaults]
-    arguments = [*signature.args, *signature.kwonlyargs]
-    for argument, value in zip(arguments, [*given, *signature.kw_defaults], strict=True):
-        if argument.arg != "self":
-            yield argument.arg, "" if value is None else as_yaml(value)
-
-
-def as_yaml(value: ast.expr) -> str:
-    """A default as one writes it on the command line.
-
-    >>> [as_yaml(ast.parse(text, mode="eval").body) for text in ("None", "True", "(8, 4)", "'relu'", "1e-3")]
-    ['null', 'true', '[8, 4]', 'relu', '0.001']
+    Args:
+        trusted: whose classes may be imported.
     """
-    try:
-        return shown(ast.literal_eval(value))
-    except ValueError:  # a name
-        return ast.unparse(value)
+    for node in nodes:
+        if node == SETTINGS:
+            yield _settings(cfg)
+            continue
+        for key, part in nested.targets(renames.updated(_plain(cfg, node)), node):
+            known = options.read(str(part["_target_"]), trusted)
+            if known is None:
+                continue
+            is_nested = key.count(".") > (node in ("callbacks", "logger"))
+            listed = [
+                Listed(f"{key}.{option.name}", part.get(option.name, option.default), option)
+                for option in options.in_node(known, node, is_nested=is_nested)
+                if not _is_part(part.get(option.name))
+            ]
+            yield ListedPart(node, key, known.target, known.about, listed)
+
+
+def _settings(cfg: DictConfig) -> ListedPart:
+    about = settings.about()
+    listed = [
+        Listed(key, _plain(cfg, key), Option(key, hint, REQUIRED, about[key], bounds.by_name(key)))
+        for key, hint in settings.SETTINGS.items()
+        if key in about
+    ]
+    return ListedPart(SETTINGS, SETTINGS, "", "keys at the top of the config", listed)
+
+
+def lines(found: Iterable[ListedPart], width: int = 80) -> Iterator[str]:
+    """The listing of some parts, at most ``width`` columns wide."""
+    for part in found:
+        yield ""
+        yield from textwrap.wrap(f"{part.key}: {part.target or part.about}", width, subsequent_indent="    ")
+        if not part.options:
+            yield "  (no options)"
+        for listed in part.options:
+            yield from _entry(listed, width)
+
+
+def _entry(listed: Listed, width: int) -> Iterator[str]:
+    head = f"  {listed.key}={short(shown(listed.value), width - len(listed.key) - 3)}"
+    types = textwrap.wrap(type_of(listed.option), width - TYPE_COLUMN) or [""]
+    if len(head) < TYPE_COLUMN:
+        yield f"{head:{TYPE_COLUMN}}{types.pop(0)}".rstrip()
+    else:
+        yield head
+    yield from (f"{'':{TYPE_COLUMN}}{text}" for text in types if text)
+    if listed.option.about:
+        yield textwrap.indent(textwrap.shorten(summary(listed.option.about), width - 6, placeholder=" …"), " " * 6)
+
+
+def type_of(option: Option) -> str:
+    """The type and the range of an option in words; empty if unknown."""
+    words = "" if option.type is UNKNOWN else UNWRITABLE.sub("", readable(option.type))
+    return ", ".join(filter(None, [words, str(option.bounds) if option.bounds else ""]))
+
+
+def _plain(cfg: DictConfig, key: str) -> Any:
+    """The plain content of a key, with its references unresolved."""
+    node = cfg._get_node(key)
+    return OmegaConf.to_container(OmegaConf.create({key: node}), resolve=False)[key]  # type: ignore[index,call-overload]
+
+
+def _is_part(value: object) -> bool:
+    return isinstance(value, Mapping) and "_target_" in value
 
 
 def shown(value: object) -> str:
-    """A value as one writes it on the command line.
+    """A value as one writes it on the command line; empty for an option without a default.
 
-    >>> shown(None), shown((8, 4)), shown("relu")
-    ('null', '[8, 4]', 'relu')
+    >>> shown(None), shown((8, 4)), shown("relu"), shown({"a": None})
+    ('null', '[8, 4]', 'relu', '{a: null}')
     """
+    if value is REQUIRED:
+        return ""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
-    return str([*value]) if isinstance(value, tuple) else str(value)
-
-
-def entries(docstring: str) -> dict[str, str]:
-    """The section Args of a docstring: what it says about each argument, in one line.
-
-    >>> entries('''A net.
-    ...
-    ... Args:
-    ...     hidden: widths of the layers,
-    ...         the first one first.
-    ...     dropout: a probability.
-    ... ''')
-    {'hidden': 'widths of the layers, the first one first.', 'dropout': 'a probability.'}
-    """
-    _, found, section = inspect.cleandoc(docstring).partition("Args:\n")
-    texts: dict[str, str] = {}
-    names: list[str] = []
-    indent = None
-    for line in section.splitlines() if found else ():
-        depth = len(line) - len(line.lstrip())
-        if line.strip() and depth == 0:
-            break
-        indent = depth if indent is None and line.strip() else indent
-        if depth == indent and (match := ENTRY.match(line)):
-            names = match[1].replace("*", "").split(", ")
-            texts |= dict.fromkeys(names, match[2])
-        else:
-            texts |= {name: f"{texts[name]} {line.strip()}".strip() for name in names}
-    return {name: textwrap.shorten(text, WIDTH - 45, placeholder=" …") for name, text in texts.items()}
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {shown(item)}' for key, item in value.items())}}}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f"[{', '.join(map(shown, value))}]"
+    return str(value)

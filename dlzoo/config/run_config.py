@@ -9,11 +9,12 @@ import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Required, TypedDict
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
 from dlzoo.config import optional_packages, schema
+from dlzoo.config.settings import Claim
 
 Node = Mapping[str, object]
 """A part, as its ``_target_`` and its options; empty if there is none."""
@@ -29,15 +30,6 @@ def target_of(node: Node) -> str:
     'dlzoo.nets.mlp.MLP'
     """
     return str(node["_target_"])
-
-
-class Claim(TypedDict, total=False):
-    """What an experiment expects of a metric: that it is at least ``min``, or at most ``max``."""
-
-    metric: Required[str]
-    min: float
-    max: float
-    source: str | None
 
 
 @dataclass(frozen=True)
@@ -104,7 +96,9 @@ class RunConfig:
         finds_batch_size = OmegaConf.is_dict(data) and data.get("batch_size") == "auto"
         if finds_batch_size:
             cfg.data.batch_size = FIRST_BATCH_SIZE
-        optional_packages.check(cfg.get("net"), cfg.get("data"))  # first, for the next line imports torch
+        optional_packages.check(
+            cfg.get("net"), cfg.get("data"), cfg.get("logger")
+        )  # first, for the next line imports torch
         schema.check(cfg, overrides)
         return dataclasses.replace(cls.from_hydra(cfg), finds_batch_size=finds_batch_size)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from dlzoo.config import run_files
 from dlzoo.config.overrides import is_given
 from dlzoo.distributed import launch as ranks
-from dlzoo.errors import UserError, one_line, short, visible
+from dlzoo.errors import UserError, short, visible
 
 if TYPE_CHECKING:
     from dlzoo.utils.locks import Lock
@@ -80,6 +79,18 @@ def begin(folder: Path, ckpt: str | None) -> None:
     print(f"{visible(folder)} holds an earlier run: it is now {visible(target)}")
 
 
+class Refused(SystemExit):
+    """A run folder that cannot be used. Hydra turns any exception of a callback except SystemExit into a warning.
+
+    Args:
+        error: the mistake.
+    """
+
+    def __init__(self, error: UserError) -> None:
+        super().__init__(2)
+        self.error = error
+
+
 class RunFolder(Callback):
     """Creates and locks the run folder before Hydra writes to it.
 
@@ -99,9 +110,9 @@ class RunFolder(Callback):
                 folder.mkdir(parents=True, exist_ok=True)
             else:
                 folder = claim(folder)
-        except OSError as error:  # Hydra turns any exception except SystemExit into a warning
-            print(f"error: output_dir: {short(folder, 200)} cannot be created ({error.strerror})", file=sys.stderr)
-            sys.exit(2)
+        except OSError as error:
+            message = f"output_dir: {short(folder, 200)} cannot be created ({error.strerror})"
+            raise Refused(UserError(message)) from error
         with read_write(config.hydra.run):
             config.hydra.run.dir = str(folder)
         self.acquire(folder)
@@ -120,11 +131,10 @@ class RunFolder(Callback):
             run_files.check_kinds(folder)
             run_files.unshare(folder)
         except UserError as error:
-            print(f"error: {one_line(error)}", file=sys.stderr)
-            sys.exit(2)
+            raise Refused(error) from error
         except OSError as error:
-            print(f"error: output_dir: {short(folder, 200)} cannot be written ({error.strerror})", file=sys.stderr)
-            sys.exit(2)
+            message = f"output_dir: {short(folder, 200)} cannot be written ({error.strerror})"
+            raise Refused(UserError(message)) from error
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: object) -> None:
         from dlzoo.utils import locks

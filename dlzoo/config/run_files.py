@@ -6,14 +6,15 @@ outside the folder are not followed: a report on the run could leak their conten
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn, TypeGuard
+from typing import BinaryIO, NoReturn, TypeGuard
 
 from dlzoo.config import yaml_files
 from dlzoo.config.overrides import check_stored_size
@@ -48,20 +49,32 @@ def find(folder: Path, name: str) -> Path | None:
 def read_bytes(folder: Path, path: Path, max_bytes: int) -> bytes | None:
     """The content of a file that `find` would find; None if it is larger.
 
-    What is checked is the file that has been opened: a link may take its name at any time.
-
     Raises:
         UserError: it is outside the folder, or cannot be read.
     """
     try:
-        with open_regular(path) as file:
-            real = os.path.realpath(path)
-            if not is_inside(folder, path) or not os.path.samestat(os.fstat(file.fileno()), os.stat(real)):
-                raise UserError(f"{path} links outside the run folder and is not read")
+        with open_inside(folder, path) as file:
             content = file.read(max_bytes + 1)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror})") from None
     return content if len(content) <= max_bytes else None
+
+
+@contextlib.contextmanager
+def open_inside(folder: Path, path: Path) -> Iterator[BinaryIO]:
+    """A file of a folder, opened for reading.
+
+    What is checked is the file that has been opened: a link may take its name at any time.
+
+    Raises:
+        UserError: it is outside the folder, or no regular file.
+        OSError: it cannot be opened.
+    """
+    with open_regular(path) as file:
+        real = os.path.realpath(path)
+        if not is_inside(folder, path) or not os.path.samestat(os.fstat(file.fileno()), os.stat(real)):
+            raise UserError(f"{path} links outside {short(folder, 200)} and is not read: replace the link with a copy")
+        yield file
 
 
 def is_inside(folder: Path, path: Path) -> bool:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+import typing
 from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from dlzoo.config import allowlist, nested, renames, trainer_options
+from dlzoo.config import allowlist, nested, optimizer_options, renames, trainer_options
 from dlzoo.config import introspection as signatures
 from dlzoo.config.allowlist import Trust
 from dlzoo.config.locations import check_locations
 from dlzoo.config.overrides import is_given, referenced_keys
+from dlzoo.config.settings import SETTINGS, Claim
 from dlzoo.errors import UserError, ignored_option, nearest, short
 from dlzoo.utils import type_checks
 from dlzoo.utils.processes import check_processes
@@ -22,29 +24,6 @@ NODES = ("net", "task", "data", "optimizer", "scheduler", "trainer", "callbacks"
 
 REQUIRED = {"net": "model", "task": "model", "data": "data", "trainer": "trainer"}
 """The nodes that a run cannot do without, with the group that chooses each."""
-
-SETTINGS = (
-    "seed",
-    "deterministic",
-    "compile",
-    "cache_features",
-    "profile",
-    "data_dir",
-    "output_dir",
-    "ckpt",
-    "resume",
-    "quiet",
-    "test",
-    "on_nan",
-    "skip_limit",
-    "lr_find",
-    "expect",
-    "grid",
-    "sweep",
-    "trust",
-    "names",
-)
-"""The other top-level keys of a config."""
 
 PACKAGED_GROUPS = ("experiment", "model", "transfer")
 """Groups whose files set keys of the whole config."""
@@ -92,6 +71,7 @@ def check(cfg: DictConfig, overrides: Sequence[str] = (), packages: Sequence[str
     trainer = plain.get("trainer")
     check_processes("trainer.devices", trainer.get("devices") if isinstance(trainer, dict) else None)
     trainer_options.check(trainer)
+    optimizer_options.check(plain.get("optimizer"))
     trainer_options.check_monitors(plain.get("callbacks"))
     for name, group in REQUIRED.items():
         if plain.get(name) is None:
@@ -184,13 +164,12 @@ def _rename(cfg: DictConfig) -> None:
 
 
 def _check_settings(cfg: DictConfig) -> None:
-    types: dict[str, type] = {"seed": int, "data_dir": str, "output_dir": str}
-    types |= dict.fromkeys(("deterministic", "compile", "cache_features", "profile", "quiet", "test"), bool)
-    for key, hint in types.items():
-        type_checks.check_value(cfg.get(key), hint, key)
-    if cfg.get("lr_find") not in (True, False, "use"):
+    for key, hint in SETTINGS.items():
+        if hint in (int, str, bool) and key != "skip_limit":
+            type_checks.check_value(cfg.get(key), hint, key)
+    if cfg.get("lr_find") not in typing.get_args(SETTINGS["lr_find"]):
         raise UserError(f"lr_find={cfg.get('lr_find')} must be true, false or use")
-    if cfg.get("on_nan", "stop") not in ("stop", "skip"):
+    if cfg.get("on_nan", "stop") not in typing.get_args(SETTINGS["on_nan"]):
         raise UserError(f"on_nan={cfg.on_nan} must be stop or skip")
     limit = cfg.get("skip_limit", 1)
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
@@ -216,14 +195,14 @@ def check_claims(expect: object) -> None:
         raise UserError(f"expect={short(claims)} must be a list of claims: [{{metric: test/accuracy, min: 0.9}}]")
     for claim in claims:
         for key in claim:
-            if key not in ("metric", "min", "max", "source"):
-                raise UserError(f"expect.{key}: unknown key; {nearest(key, ['metric', 'min', 'max'])}")
+            if key not in Claim.__annotations__:
+                raise UserError(f"expect.{key}: unknown key; {nearest(key, ['metric', 'min', 'max', 'each'])}")
         if "metric" not in claim or ("min" in claim) == ("max" in claim):
             raise UserError(f"expect: {OmegaConf.to_container(claim)} needs a metric, and either min or max")
-        bound = claim.get("min", claim.get("max"))
-        is_number = isinstance(bound, int | float) and not isinstance(bound, bool)
+        bounds = [claim[key] for key in ("min", "max", "each") if key in claim]
+        is_number = all(isinstance(bound, int | float) and not isinstance(bound, bool) for bound in bounds)
         if not isinstance(claim.metric, str) or not is_number or not isinstance(claim.get("source", ""), str | None):
             raise UserError(
-                f"expect: {short(OmegaConf.to_container(claim))}: metric and source must be strings, and min or max a "
-                "number"
+                f"expect: {short(OmegaConf.to_container(claim))}: metric and source must be strings, and min, "
+                "max and each numbers"
             )

@@ -14,8 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-PACKAGES = ("dlzoo", "torch", "lightning")
-"""The packages whose files are read."""
+from dlzoo.config import plugins
+
+PACKAGES = ("dlzoo", "torch", "lightning", "torchmetrics")
+"""The packages whose files are read, besides those of plugins."""
 MAX_STEPS = 20
 """Imports to follow from a name to its definition."""
 
@@ -54,7 +56,7 @@ class Module:
     path: Path
 
     def statements(self) -> dict[str, ast.stmt]:
-        """What each name at the top of the file is bound to: an import, a class, a function."""
+        """What each name at the top of the file is bound to: an import, a class, a function, a value."""
         return _statements(self.path)
 
     def absolute(self, statement: ast.ImportFrom) -> str:
@@ -70,20 +72,27 @@ class Module:
 @cache
 def _statements(path: Path) -> dict[str, ast.stmt]:
     found: dict[str, ast.stmt] = {}
-    for statement in ast.parse(path.read_bytes()).body:
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (SyntaxError, ValueError):  # of a plugin: reported when it is imported
+        return found
+    for statement in body:
         if isinstance(statement, ast.Import | ast.ImportFrom):
             for alias in statement.names:
                 found[alias.asname or alias.name.partition(".")[0]] = statement
         elif isinstance(statement, ast.ClassDef | ast.FunctionDef):
             found[statement.name] = statement
+        elif isinstance(statement, ast.Assign | ast.AnnAssign):
+            places = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            found |= {place.id: statement for place in places if isinstance(place, ast.Name)}
     return found
 
 
 @cache
 def module(name: str) -> Module | None:
-    """The source of a module; None if it has none, or is not of `PACKAGES`."""
+    """The source of a module; None if it has none, or is not of `PACKAGES` or a plugin."""
     root, *parts = name.split(".")
-    spec = importlib.util.find_spec(root) if root in PACKAGES else None
+    spec = importlib.util.find_spec(root) if root in PACKAGES or root in plugins.packages() else None
     if spec is None or not spec.submodule_search_locations:
         return None
     base = Path(next(iter(spec.submodule_search_locations))).joinpath(*parts)
@@ -96,14 +105,25 @@ def module(name: str) -> Module | None:
 @cache
 def find(target: str) -> Located | None:
     """Where a dotted name is defined; None if its source cannot be followed."""
+    match binding(target):
+        case (home, ast.ClassDef() | ast.FunctionDef() as definition):
+            return Located(home, definition)
+    return None
+
+
+@cache
+def binding(target: str) -> tuple[Module, ast.stmt] | None:
+    """The statement that defines or assigns a dotted name, through imports; None if its source cannot be followed."""
     for _ in range(MAX_STEPS):
         home, _, name = target.rpartition(".")
         source = module(home)
-        statement = source.statements().get(name) if source is not None else None
-        if source is None or statement is None:
+        if source is None:
             return None
-        if isinstance(statement, ast.ClassDef | ast.FunctionDef):
-            return Located(source, statement)
+        statement = source.statements().get(name, source.statements().get("*"))
+        if statement is None:
+            return None
+        if not isinstance(statement, ast.Import | ast.ImportFrom):
+            return source, statement
         imported = _imported(source, name)
         if imported is None:
             return None
@@ -113,9 +133,11 @@ def find(target: str) -> Located | None:
 
 def _imported(source: Module, name: str) -> str | None:
     """The dotted name that an import at the top of a file binds to a name."""
-    statement = source.statements().get(name)
+    statement = source.statements().get(name, source.statements().get("*"))
     if isinstance(statement, ast.ImportFrom):
-        alias = next(alias for alias in statement.names if (alias.asname or alias.name) == name)
+        alias = next(alias for alias in statement.names if (alias.asname or alias.name) in (name, "*"))
+        if alias.name == "*":
+            return f"{source.absolute(statement)}.{name}"
         return f"{source.absolute(statement)}.{alias.name}"
     if isinstance(statement, ast.Import):
         return next(a.name if a.asname else name for a in statement.names if name in (a.asname, a.name.split(".")[0]))
@@ -132,7 +154,7 @@ def resolve(source: Module, expression: ast.expr) -> str | None:
     if not isinstance(expression, ast.Name):
         return None
     statement = source.statements().get(expression.id)
-    if isinstance(statement, ast.ClassDef | ast.FunctionDef):
+    if statement is not None and not isinstance(statement, ast.Import | ast.ImportFrom):
         return f"{source.name}.{expression.id}"
     return _imported(source, expression.id)
 

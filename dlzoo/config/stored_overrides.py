@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hydra.errors import HydraException
 
-from dlzoo.config.allowlist import Trust
+from dlzoo.config.allowlist import NETWORKED, Trust
 from dlzoo.config.locations import LOCATION_KEYS, refusal_reason
 from dlzoo.config.nested import walk
 from dlzoo.config.overrides import check_stored_size, parsed, readable
@@ -17,7 +17,8 @@ from dlzoo.errors import UserError, short
 def check(overrides: Sequence[str], source: str, trust: Trust, known: Sequence[str] = ()) -> list[str]:
     """The stored overrides that apply.
 
-    Those that set a place to write to, or an address, are dropped: the current command line or the default applies.
+    Those that set a place to write to, or an address, or choose a logger that may connect to one, are dropped: the
+    current command line or the default applies.
 
     Args:
         source: where they are stored, for messages.
@@ -36,7 +37,7 @@ def check(overrides: Sequence[str], source: str, trust: Trust, known: Sequence[s
             continue
         if top not in known or top in ("trust", "sweep", "grid", "names"):
             raise UserError(f"{prefix}, which is not an option of a run")
-        if key.split(".")[-1] in LOCATION_KEYS:
+        if key.split(".")[-1] in LOCATION_KEYS or (key == "logger" and _is_networked(value)):
             continue
         for item_key, item in walk(value, key):
             name = item_key.rpartition(".")[2]
@@ -48,6 +49,11 @@ def check(overrides: Sequence[str], source: str, trust: Trust, known: Sequence[s
                 raise UserError(f"{prefix}: {reason}; give {item_key} on the command line")
         applied.append(override)
     return applied
+
+
+def _is_networked(chosen: object) -> bool:
+    """Whether one of the chosen loggers may send results to a server."""
+    return not {*NETWORKED.values()}.isdisjoint(map(str, chosen if isinstance(chosen, list) else [chosen]))
 
 
 def check_no_references(node: object, key: str, source: str) -> None:

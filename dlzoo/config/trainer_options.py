@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
 
+from dlzoo.config.bounds import Bounds
 from dlzoo.errors import UserError, nearest, short
 
 PROFILERS = ("simple", "advanced", "pytorch")
@@ -20,35 +20,26 @@ PROCESS_STARTERS = ("spawn", "fork", "notebook")
 """Parts of the names of strategies that start processes in other ways than dlzoo does."""
 
 
-class Least(NamedTuple):
-    """The least value of a number."""
-
-    value: float
-    remedy: str = ""
-    """What to set in its place; empty if nothing else does."""
-    is_allowed: bool = True
-    """Whether it may be that value, or must be greater."""
-
-
-LEAST = {
-    "max_epochs": Least(-1, "-1 trains until trainer.max_steps or trainer.max_time"),
-    "max_steps": Least(-1, "-1 sets no limit"),
-    "min_epochs": Least(0),
-    "min_steps": Least(0),
-    "limit_train_batches": Least(0, "trainer.max_epochs=0 trains nothing", is_allowed=False),
-    "limit_val_batches": Least(0, "0 validates nothing"),
-    "limit_test_batches": Least(0, "test=false tests nothing"),
-    "limit_predict_batches": Least(0),
-    "overfit_batches": Least(0),
-    "val_check_interval": Least(0, "trainer.limit_val_batches=0 validates nothing", is_allowed=False),
-    "check_val_every_n_epoch": Least(1, "trainer.limit_val_batches=0 validates nothing"),
-    "num_sanity_val_steps": Least(-1, "-1 takes all validation batches"),
-    "log_every_n_steps": Least(0, "0 logs no single steps"),
-    "accumulate_grad_batches": Least(1, "1 accumulates nothing"),
-    "gradient_clip_val": Least(0, "null does not clip"),
-    "reload_dataloaders_every_n_epochs": Least(0),
-    "num_nodes": Least(1),
-    "fast_dev_run": Least(0, "false is a normal run"),
+TARGET = "lightning.pytorch.Trainer"
+BOUNDS = {
+    "max_epochs": Bounds(-1, remedy="-1 trains until trainer.max_steps or trainer.max_time"),
+    "max_steps": Bounds(-1, remedy="-1 sets no limit"),
+    "min_epochs": Bounds(0),
+    "min_steps": Bounds(0),
+    "limit_train_batches": Bounds(0, is_open=True, remedy="trainer.max_epochs=0 trains nothing"),
+    "limit_val_batches": Bounds(0, remedy="0 validates nothing"),
+    "limit_test_batches": Bounds(0, remedy="test=false tests nothing"),
+    "limit_predict_batches": Bounds(0),
+    "overfit_batches": Bounds(0),
+    "val_check_interval": Bounds(0, is_open=True, remedy="trainer.limit_val_batches=0 validates nothing"),
+    "check_val_every_n_epoch": Bounds(1, remedy="trainer.limit_val_batches=0 validates nothing"),
+    "num_sanity_val_steps": Bounds(-1, remedy="-1 takes all validation batches"),
+    "log_every_n_steps": Bounds(0, remedy="0 logs no single steps"),
+    "accumulate_grad_batches": Bounds(1, remedy="1 accumulates nothing"),
+    "gradient_clip_val": Bounds(0, remedy="null does not clip"),
+    "reload_dataloaders_every_n_epochs": Bounds(0),
+    "num_nodes": Bounds(1, 10_000),  # PyTorch counts the processes in 32 bits
+    "fast_dev_run": Bounds(0, remedy="false is a normal run"),
 }
 """By option of the Trainer."""
 
@@ -68,14 +59,8 @@ def check(trainer: object) -> None:
         raise UserError(f"trainer.profiler={short(profiler)} is unknown; {nearest(profiler, PROFILERS)}")
     if isinstance(accelerator, str) and accelerator not in ACCELERATORS:
         raise UserError(f"trainer.accelerator={short(accelerator)} is not supported; use {', '.join(ACCELERATORS)}")
-    for name, least in LEAST.items():
-        value = options.get(name)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            continue
-        if value < least.value or (value == least.value and not least.is_allowed):
-            bound = f"at least {least.value:g}" if least.is_allowed else f"greater than {least.value:g}"
-            remedy = f"; {least.remedy}" if least.remedy else ""
-            raise UserError(f"trainer.{name}={short(value)} must be {bound}{remedy}")
+    for name, bounds in BOUNDS.items():
+        bounds.check(f"trainer.{name}", options.get(name))
 
 
 def check_monitors(callbacks: object) -> None:

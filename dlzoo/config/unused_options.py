@@ -12,9 +12,9 @@ from typing import Any, Literal, Protocol
 
 from omegaconf import OmegaConf
 
+from dlzoo.config import plugins
 from dlzoo.config.overrides import is_given
 from dlzoo.config.run_config import Names, Node, RunConfig
-from dlzoo.config.yaml_files import CONFIG_DIR
 from dlzoo.errors import ignored_option
 
 NEEDED = (("trainer", "gradient_clip_algorithm", "gradient_clip_val"), ("optimizer", "dampening", "momentum"))
@@ -55,8 +55,8 @@ def check(config: RunConfig, parts: Mapping[str, Part], overrides: Sequence[str]
 def _defaults(node: str, names: Names) -> Node:
     """The options of a node in the file of the chosen model or data set."""
     group: Literal["data", "model"] = "data" if node == "data" else "model"
-    file = CONFIG_DIR / group / f"{names.of(group)}.yaml"
-    if not file.is_file():
+    file = plugins.config_files(group).get(f"{names.of(group)}")
+    if file is None:
         return {}
     content: Any = OmegaConf.load(file)
     return (content if group == "data" else content.get(node)) or {}

@@ -23,6 +23,7 @@ from dlzoo.utils.files import is_file_name, open_regular
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from pyarrow import ipc
 
 SAVED, STATE = "dataset_info.json", "state.json"
 """The files beside the Arrow files of a saved data set: what its columns mean, and which files it has."""
@@ -82,7 +83,7 @@ def read_saved(path: Path) -> Mapping[str, pd.Series]:
     files = [open_regular(file) for file in files_of(path)]
     try:
         size = sum(os.fstat(file.fileno()).st_size for file in files)
-        batches = _batches(files)
+        batches = _batches(files, path)
         first = next(batches, None)
         columns = {} if first is None else _columns(_chained(first, batches), first.schema, path, size)
     finally:
@@ -132,11 +133,50 @@ def _mapping(value: object, path: Path) -> dict[str, Any]:
     return value
 
 
-def _batches(files: Iterable[BinaryIO]) -> Iterator[pa.RecordBatch]:
+def _batches(files: Iterable[BinaryIO], path: Path) -> Iterator[pa.RecordBatch]:
     from pyarrow import ipc
 
     for file in files:
+        check_uncompressed(ipc.MessageReader.open_stream(file), path)
+        file.seek(0)
         yield from ipc.open_stream(file)
+
+
+def check_uncompressed(messages: Iterable[ipc.Message], path: object) -> None:
+    """`UserError` if an Arrow file has compressed parts, which pyarrow decompresses as a whole: a hundred kilobytes of
+    zeros to more than a machine's memory. The library `datasets` writes none."""
+    if any(_is_compressed(bytes(message.metadata)) for message in messages):
+        raise UserError(f"{path} is compressed: save the data set anew with save_to_disk of datasets")
+
+
+DICTIONARY, RECORDS = 2, 3
+"""The kinds of an Arrow message that hold columns."""
+
+
+def _is_compressed(message: bytes) -> bool:
+    """Whether an Arrow message, a FlatBuffer that pyarrow has verified, says that the columns behind it are."""
+    root = int.from_bytes(message[:4], "little")
+    header = _table_in(message, root, 2)
+    kind = message[_field(message, root, 1)] if _field(message, root, 1) else 0
+    if kind == DICTIONARY:
+        header, kind = _table_in(message, header, 1), RECORDS
+    is_old = b"ARROW:experimental_compression" in message  # where version 0.17 of Arrow says so
+    return kind == RECORDS and (is_old or _field(message, header, 3) > 0)
+
+
+def _field(message: bytes, table: int, number: int) -> int:
+    """Where a field of a table in a FlatBuffer is; 0 if it is absent."""
+    start = table - int.from_bytes(message[table : table + 4], "little", signed=True)
+    size = int.from_bytes(message[start : start + 2], "little")
+    place = 4 + 2 * number
+    offset = int.from_bytes(message[start + place : start + place + 2], "little") if place < size else 0
+    return table + offset if offset else 0
+
+
+def _table_in(message: bytes, table: int, number: int) -> int:
+    """Where the table that a field refers to is."""
+    place = _field(message, table, number)
+    return place + int.from_bytes(message[place : place + 4], "little")
 
 
 def _chained(first: pa.RecordBatch, others: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

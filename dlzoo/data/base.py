@@ -19,7 +19,7 @@ from dlzoo.data.fingerprint import Fingerprint, hash_rows, of_rows
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader, as_float
 from dlzoo.data.options import DataOptions
 from dlzoo.data.splits import holdout, sample_per_class
-from dlzoo.errors import UserError, at_least, between_0_and_1
+from dlzoo.errors import UserError, at_least, between
 from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.batch import Batch, TensorOrDict, map_tensors, tensors
 from dlzoo.specs.inputs import ImageSpec
@@ -46,7 +46,7 @@ class DataModule(pl.LightningDataModule):
         augment: a module (B, C, H, W), target -> the same, applied to training batches on the device.
     """
 
-    kind: ClassVar[type[ImageSpec] | type] = ImageSpec
+    kind: ClassVar[type[Spec]] = ImageSpec
     """The type of the spec, known without reading any file."""
 
     is_ordered: ClassVar[bool] = False
@@ -74,7 +74,7 @@ class DataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         at_least(1, "data", batch_size=batch_size, eval_batch_size=eval_batch_size, train_per_class=train_per_class)
-        between_0_and_1("data", val_fraction=val_fraction, exclusive=True)
+        between(0, 1, "data", val_fraction=val_fraction, exclusive=True)
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.seed = seed
@@ -87,6 +87,11 @@ class DataModule(pl.LightningDataModule):
         self.train_per_class = train_per_class
         self.standardize = standardize
         self.augment = augment
+
+    @property
+    def row_names(self) -> tuple[str, ...]:
+        """Names of rows, which `Unlabelled` targets number; empty if rows have no names."""
+        return ()
 
     def option_uses(self) -> dict[str, tuple[bool, str]]:
         """For options that depend on others: whether they take effect, and what they require."""
@@ -151,8 +156,11 @@ class DataModule(pl.LightningDataModule):
 class InMemoryData(DataModule):
     """Data that fit into memory as uint8 or float tensors, so that a batch is one gather.
 
-    Subclasses implement `declare` and `load`. ``placement`` says where the tensors are kept: on the accelerator if
-    they take less than a quarter of its free memory (auto), always (device), or never (host).
+    Subclasses implement `declare` and `load`.
+
+    Args:
+        placement: where the tensors are kept: on the accelerator if they take less than a quarter of its free memory
+            (auto), always (device), or never (host).
     """
 
     def __init__(self, *, placement: Literal["auto", "device", "host"] = "auto", **common: Unpack[DataOptions]) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SWAP_SEPARATORS = str.maketrans(",.", ".,")
 
@@ -17,26 +20,33 @@ def plain_spelling(text: str) -> str:
     >>> [plain_spelling(text) for text in ("1.0", "1.50", "01", "1.x")]
     ['1', '1.5', '01', '1.x']
     """
-    return re.sub(r"(\.\d*?)0+$", r"\1", text).removesuffix(".") if re.fullmatch(r"[+-]?\d+\.\d*0", text) else text
+    return text.rstrip("0").removesuffix(".") if re.fullmatch(r"[+-]?\d+\.\d*0", text) else text
 
 
 def merge_spellings(text: pd.Series) -> pd.Series:
     """Text with one spelling for equal numbers: ``1`` where both ``1`` and ``1.0`` occur."""
+    import pandas as pd  # a quarter of a second, which only tables are worth
+
     spellings = {cell: plain_spelling(cell) for cell in text.dropna().unique()}
     groups = pd.Series(spellings).value_counts()
     merged = {cell: plain for cell, plain in spellings.items() if groups[plain] > 1 and cell != plain}
-    return text.replace(merged) if merged else text
+    return text.map(lambda cell: merged.get(cell, cell)) if merged else text
 
 
 def category_indices(text: pd.Series, categories: Sequence[str]) -> np.ndarray:
     """(N,) int64: the index of each cell's category, by its exact spelling or as the same number; -1 if it is none."""
+    import pandas as pd
+
     indices = pd.Index(categories).get_indexer(pd.Index(text))
     if not (indices < 0).any():
         return indices
     by_spelling = {plain_spelling(name): i for i, name in reversed([*enumerate(categories)])}
-    for cell in text[indices < 0].unique():
-        index = by_spelling.get(plain_spelling(str(cell)), by_spelling.get(_other_decimal(str(cell)), -1))
-        indices[(text == cell).to_numpy()] = index
+    unknown = indices < 0
+    found = {
+        cell: by_spelling.get(plain_spelling(str(cell)), by_spelling.get(_other_decimal(str(cell)), -1))
+        for cell in text[unknown].unique()
+    }
+    indices[unknown] = [found[cell] for cell in text[unknown]]
     return indices
 
 

@@ -40,12 +40,14 @@ def check_shape(text: str, separator: str, path: object, *, quotes: bool | None)
             raise UserError(f"{path} is empty")
         if len(first) > MAX_COLUMNS:
             raise UserError(f"{path}: the first line has {len(first):,} cells, but at most {MAX_COLUMNS:,} are allowed")
-        is_checked = quotes is not None
+        lines: list[str] = []
         for start, end, row in rows:
             if len(row) != len(first):
                 raise UserError(_wrong_length(text, separator, path, first, (start, end, row), quotes))
-            if end > start and not is_checked:
-                _check_joined(text, separator, path, (start, end, row))
+            if end > start and quotes is None:
+                if not lines:  # once: in a file of long texts each row has several lines
+                    lines = _lines_with_quotes(text, separator, path, (start, end, row))
+                _check_joined(lines, separator, path, (start, end, row))
     except csv.Error as error:
         raise UserError(f"{path} cannot be read as CSV: {error}") from None
 
@@ -60,17 +62,23 @@ def _rows(text: str, separator: str, *, quotes: bool | None) -> Iterator[Row]:
         start = lines.line_num + 1
 
 
-def _check_joined(text: str, separator: str, path: object, row: Row) -> None:
-    """Reject a row of several lines if a quotation mark that belongs to a cell may have joined them."""
+def _lines_with_quotes(text: str, separator: str, path: object, row: Row) -> list[str]:
+    """The lines of a file; `UserError` if they are a table without the quotation marks that join this row's lines."""
     start, end, _ = row
     if _is_table_without_quotes(text, separator):
         raise UserError(
             f"{path}: the quotation mark in line {start} joins lines {start} to {end} into one row: if quotation marks "
             "are ordinary characters in this file, set data.quotes=false; if they enclose cells, data.quotes=true"
         )
-    lines = "\n".join(text.split("\n", end)[start - 1 : end])
+    return text.split("\n")
+
+
+def _check_joined(lines: Sequence[str], separator: str, path: object, row: Row) -> None:
+    """Reject a row of several lines if a quotation mark that belongs to a cell may have joined them."""
+    start, end, _ = row
+    joined = "\n".join(lines[start - 1 : end])
     try:
-        list(csv.reader(io.StringIO(lines), delimiter=separator, strict=True))
+        list(csv.reader(io.StringIO(joined), delimiter=separator, strict=True))
     except csv.Error:
         raise UserError(
             f"{path}: the quotation mark in line {start} joins lines {start} to {end} into one row, and the cell does "

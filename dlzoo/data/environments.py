@@ -16,12 +16,22 @@ import numpy as np
 import torch
 
 from dlzoo.data.base import DataModule
-from dlzoo.errors import UserError, at_least
+from dlzoo.errors import UserError, at_least, between, short
 from dlzoo.rl.environments import Environments, Recipe
+from dlzoo.specs.base import Spec
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 
 MAX_SIZE = 4096
 """Limit on stacked observations and on pixels per side: more would not fit into memory."""
+
+MAX_OPTIONS = 10_000
+"""Characters of all options of an environment: a map of 100 x 100 fields."""
+OWN_OPTIONS = {
+    "max_episode_steps": "set data.max_episode_steps",
+    "max_num_frames_per_episode": "set data.max_episode_steps",
+    "render_mode": "nothing is shown while an agent learns; dlzoo play video=… records it",
+}
+"""Options that decide when an episode ends, perhaps never, or that open a window."""
 
 STREAMS = {"train": 1, "val": 2, "test": 3, "statistics": 4, "film": 5}
 """Each use has its own random stream of initial states."""
@@ -63,9 +73,11 @@ class Gym(DataModule):
         reward_scale: factor on the rewards, and thus on returns.
         standardize: fit mean and standard deviation of the observations on ``statistics_steps`` steps of a random
             policy.
+        statistics_steps: environment steps for these statistics.
+        seed: of the environments.
     """
 
-    kind: ClassVar[type] = EnvSpec
+    kind: ClassVar[type[Spec]] = EnvSpec
 
     def __init__(
         self,
@@ -89,9 +101,12 @@ class Gym(DataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, seed=seed, standardize=standardize)
-        at_least(1, "data", num_envs=num_envs, steps_per_epoch=steps_per_epoch, statistics_steps=statistics_steps)
-        at_least(1, "data", val_episodes=val_episodes, test_episodes=test_episodes)
-        at_least(1, "data", frame_skip=frame_skip, frame_stack=frame_stack, max_episode_steps=max_episode_steps)
+        at_least(1, "data", steps_per_epoch=steps_per_epoch, frame_skip=frame_skip, frame_stack=frame_stack)
+        between(1, 1_000_000, "data", statistics_steps=statistics_steps)
+        between(1, 10_000, "data", val_episodes=val_episodes, test_episodes=test_episodes)
+        between(1, 4096, "data", num_envs=num_envs, eval_batch_size=eval_batch_size)
+        between(1, 200_000, "data", max_episode_steps=max_episode_steps)
+        check_options(options or {})
         if max(frame_stack, *(resize or (1, 1))) > MAX_SIZE:
             raise UserError(f"data.frame_stack={frame_stack} and data.resize={resize} must not exceed {MAX_SIZE:,}")
         if resize is not None and (len(resize) != 2 or min(resize) < 1):
@@ -174,6 +189,15 @@ class Gym(DataModule):
         self, batch: Block | Episodes, dataloader_idx: int
     ) -> Block | Episodes:
         return batch
+
+
+def check_options(options: Mapping[str, object]) -> None:
+    """`UserError` for options that a run sets in another way, or that are too large."""
+    for key, remedy in OWN_OPTIONS.items():
+        if key in options:
+            raise UserError(f"data.options={{{key}: {short(options[key])}}} is not allowed: {remedy}")
+    if (size := len(str(options))) > MAX_OPTIONS:
+        raise UserError(f"data.options has {size:,} characters; at most {MAX_OPTIONS:,}")
 
 
 class BlockLoader:

@@ -11,8 +11,8 @@ from typing import Literal, TypedDict
 
 from torch import nn
 
-from dlzoo.specs.scaling import TargetTransform
-from dlzoo.specs.tokenizer import Level
+from dlzoo.specs.scaling import FeatureScaling, TargetTransform
+from dlzoo.specs.tokenizer import Level, RunningLevel
 
 
 class SplitOptions(TypedDict, total=False):
@@ -46,6 +46,7 @@ class TableOptions(InMemoryOptions, total=False):
 
     test_fraction: float
     test_seed: int
+    scaling: FeatureScaling
     target_transform: TargetTransform | Mapping[str, TargetTransform]
 
 
@@ -109,7 +110,7 @@ class StreamBaseOptions(SplitOptions, VocabularyOptions, total=False):
 class StreamOptions(StreamBaseOptions, total=False):
     """`dlzoo.data.text.stream.StreamData`."""
 
-    level: Level
+    level: RunningLevel
     lower: bool
     num_steps: int
     eval_num_steps: int

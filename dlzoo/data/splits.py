@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from typing import Protocol
 
 import torch
@@ -56,7 +57,8 @@ def sample_per_class(rows: Rows, kept: Tensor, target: Target, per_class: int, *
         raise UserError(f"data.train_per_class requires classes, but this data gives {target.what}")
     order = kept[torch.randperm(len(kept), generator=torch.Generator().manual_seed(seed))]
     labels = rows.y[order]
-    by_class = [order[labels == k][:per_class] for k in range(target.num_outputs)]
+    counts = labels.bincount(minlength=target.num_outputs).tolist()
+    by_class = [part[:per_class] for part in order[labels.argsort(stable=True)].split(counts)]
     if scarce := [name for name, sample in zip(target.names, by_class, strict=True) if len(sample) < per_class]:
         raise UserError(
             f"data.train_per_class={per_class}: the training data have fewer rows of {', '.join(scarce)}; lower it"
@@ -71,9 +73,13 @@ def _allocate(counts: list[int], num_held: int) -> list[int]:
     least = least if sum(least) <= num_held else [0] * len(counts)
     most = most if sum(most) >= num_held else counts
     quotas = [min(max(c * num_held // n, low), high) for c, low, high in zip(counts, least, most, strict=True)]
-    while missing := num_held - sum(quotas):
-        step = 1 if missing > 0 else -1
-        limit = most if step > 0 else least
-        free = [k for k in range(len(counts)) if quotas[k] != limit[k]]
-        quotas[max(free, key=lambda k: step * (counts[k] * num_held - quotas[k] * n))] += step
+    missing = num_held - sum(quotas)
+    step, limit = (1, most) if missing > 0 else (-1, least)
+    free = [(step * (quotas[k] * n - c * num_held), k) for k, c in enumerate(counts) if quotas[k] != limit[k]]
+    heapq.heapify(free)  # the largest remainder first, of equal ones the first class
+    for _ in range(abs(missing)):
+        remainder, k = heapq.heappop(free)
+        quotas[k] += step
+        if quotas[k] != limit[k]:
+            heapq.heappush(free, (remainder + n, k))
     return quotas

@@ -22,6 +22,7 @@ from dlzoo.data.arrow_tables import SAVED, SAVED_SPLITS, splits_of
 from dlzoo.data.text_reader import content_of
 from dlzoo.errors import UserError, one_line, short
 from dlzoo.utils import files as paths
+from dlzoo.utils.archives import HEADER_FAILURES
 from dlzoo.utils.files import open_regular
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def bytes_of(path: Path) -> bytes:
 
 FAILURES = (
     TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError, OSError, EOFError, MemoryError,
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, *HEADER_FAILURES,
 )  # fmt: skip
 """The errors of the libraries for a damaged file; those of pyarrow derive from these."""
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dlzoo.errors import UserError
-from dlzoo.rl.environments import Environments, Recipe
+from dlzoo.config.introspection import check_number
+from dlzoo.errors import UserError, at_least
+from dlzoo.inference import loading
+from dlzoo.utils import extras
+from dlzoo.utils import files as paths
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from dlzoo.rl.environments import Environments, Recipe
+    from dlzoo.tasks.interfaces import Acting
 
 FRAMES_PER_SECOND = 25
 """Maximum frame rate; frames of faster environments are dropped."""
@@ -18,6 +28,7 @@ MAX_GIF_WIDTH = 320
 """In pixels, since GIFs grow fast; MP4 keeps the environment's frame size."""
 
 
+EXTENSIONS = (".gif", ".mp4")
 MAX_VIDEO_BYTES = 2**30
 """Of the frames of a video in memory, uncompressed: those of CartPole for a minute, those of Atari for five."""
 
@@ -41,6 +52,52 @@ class Take(NamedTuple):
     def seconds(self) -> float:
         """How long the frames last."""
         return len(self.frames) / self.frames_per_second
+
+
+def video_path(text: str, ckpt: Path) -> Path:
+    """Where a video is to be written, once it is known that it can be.
+
+    Raises:
+        UserError: the extension is not that of a video, or what it needs is not installed.
+    """
+    path = paths.writable(text, "video", ckpt)
+    if path.suffix.lower() not in EXTENSIONS:
+        raise UserError(f"video={text}: the extension must be {' or '.join(EXTENSIONS)}")
+    if path.suffix.lower() == ".mp4":
+        extras.require(f"video={text}", "imageio_ffmpeg")
+    return path
+
+
+def play(agent: Acting, cfg: DictConfig, ckpt: Path, num: int, seed: int, *, draw: bool) -> Iterator[Take]:
+    """Episodes of an agent in the environment of its checkpoint.
+
+    Args:
+        cfg: the config of the checkpoint.
+        num: of episodes.
+        seed: of the initial states.
+        draw: whether to record frames; all episodes together have room for `MAX_VIDEO_BYTES`.
+
+    Raises:
+        UserError: a number or a seed that cannot be, or the environment cannot be made or drawn.
+    """
+    from dlzoo.data.environments import Gym
+
+    at_least(1, episodes=num)
+    check_number("seed", seed)
+    data = loading.data_of(cfg, ckpt, seed=seed)
+    assert isinstance(data, Gym)
+    if draw and not can_draw(data.recipe):
+        raise UserError(f"{data.recipe.id} cannot render images: omit video")
+    room = MAX_VIDEO_BYTES
+    for start in data.seeds("film", num):
+        take = film(data.recipe, agent.greedy, start, draw=draw, max_bytes=room)
+        room -= take.num_bytes
+        yield take
+
+
+def video(takes: Sequence[Take], suffix: str) -> bytes:
+    """The content of a video file, .gif or .mp4."""
+    return gif(takes) if suffix.lower() == ".gif" else mp4(takes)
 
 
 def can_draw(recipe: Recipe) -> bool:
@@ -68,6 +125,8 @@ def film(
         UserError: a package that rendering needs is missing.
     """
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # else SDL fails without a display
+    from dlzoo.rl.environments import Environments
+
     environments = Environments([lambda: recipe.make(render=draw)], recipe.id)
     pace = float(environments.vector.metadata.get("render_fps") or 30) / recipe.frame_skip
     every = max(1, round(pace / FRAMES_PER_SECOND))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dlzoo.config.introspection import check_number
 from dlzoo.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Options:
     def __post_init__(self) -> None:
         if not 1 <= self.n <= 100_000:
             raise UserError(f"n={self.n} must lie between 1 and 100,000: it is the number of images to generate")
+        check_number("seed", self.seed)
 
 
 def generate(task: Generating, options: Options) -> Tensor:

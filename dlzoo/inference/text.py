@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dlzoo.config.introspection import check_number
 from dlzoo.errors import UserError, at_least
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class Options:
     prompt: str = ""
     temperature: float = 1.0
     top_k: int | None = None
+    top_p: float | None = None
     length: int = 500
     seed: int = 0
 
@@ -29,6 +31,9 @@ class Options:
         if self.temperature < 0:
             raise UserError(f"temperature={self.temperature} must be at least 0, which means greedy decoding")
         at_least(1, top_k=self.top_k, length=self.length)
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise UserError(f"top_p={self.top_p} must be above 0 and at most 1: it is a probability")
+        check_number("seed", self.seed)
 
 
 def generate(net: RecurrentNet, spec: TextSpec, options: Options) -> str:
@@ -44,7 +49,7 @@ def generate(net: RecurrentNet, spec: TextSpec, options: Options) -> str:
     prompt = torch.tensor([prompt_ids], device=device)
     with torch.inference_mode():
         generated = list(_continue(net, prompt, options))
-    if spec.tokenizer.level == "char":
+    if not spec.tokenizer.hides_characters:
         return options.prompt + spec.decode(generated)
     text = spec.decode([*prompt_ids, *generated] if options.prompt else generated)
     # keep the prompt's original case and spacing
@@ -63,13 +68,22 @@ def _continue(net: RecurrentNet, prompt: Tensor, options: Options) -> Iterator[i
     for _ in range(options.length):
         scores = logits[0, -1].float().cpu()
         scores[: len(SPECIAL)] = float("-inf")
-        token = choose(scores, options.temperature, options.top_k, draw)
+        token = choose(scores, draw, temperature=options.temperature, top_k=options.top_k, top_p=options.top_p)
         yield token
         logits, state = net.step(torch.tensor([[token]], device=prompt.device), state)
 
 
-def choose(scores: Tensor, temperature: float, top_k: int | None, draw: Generator) -> int:
-    """Sample a token id from scores (V,), restricted to the ``top_k`` highest, at a temperature (0: argmax)."""
+def choose(
+    scores: Tensor, draw: Generator, *, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+) -> int:
+    """Sample a token id from scores (V,).
+
+    Args:
+        temperature: 0: the most likely token.
+        top_k: sample from the k most likely tokens.
+        top_p: of these, from the fewest most likely ones that have this probability together, at the temperature
+            (A. Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020).
+    """
     import torch
 
     if top_k is not None:
@@ -77,4 +91,8 @@ def choose(scores: Tensor, temperature: float, top_k: int | None, draw: Generato
     if temperature == 0:
         return int(scores.argmax())
     probabilities = ((scores - scores.max()) / temperature).softmax(0)
+    if top_p is not None:
+        ordered, tokens = probabilities.sort(descending=True, stable=True)
+        before = ordered.cumsum(0) - ordered
+        probabilities = probabilities.index_fill(0, tokens[1:][before[1:] >= top_p], 0.0)
     return int(torch.multinomial(probabilities, 1, generator=draw))

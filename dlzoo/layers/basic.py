@@ -28,7 +28,9 @@ ActivationName = Literal[
     "softplus",
     "exponential",
 ]
+"""Activation function of the hidden layers."""
 NormName = Literal["none", "batch", "layer", "unit"]
+"""Normalization of the features; unit: to unit Euclidean norm."""
 InitName = Literal[
     "default",
     "glorot_uniform",
@@ -39,6 +41,7 @@ InitName = Literal[
     "lecun_normal",
     "normal",
 ]
+"""Distribution of the initial weights; default: PyTorch's, uniform."""
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -182,6 +185,13 @@ class Standardize(nn.Module):
             shape = (-1, *(1 for _ in x.shape[2:]))
             x = (x - self.mean.view(shape)) / self.std.view(shape)
         return x if self.dtype is None or not x.is_floating_point() else x.to(self.dtype)
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Standardised inputs in the units of the data."""
+        if self.mean is None or self.std is None:
+            return x
+        shape = (-1, *(1 for _ in x.shape[2:]))
+        return x * self.std.view(shape) + self.mean.view(shape)
 
 
 class StandardizeNamed(nn.Module):

@@ -10,6 +10,7 @@ from dlzoo.errors import UserError
 from dlzoo.layers import basic as layers
 from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.tokenizer import PAD, UNKNOWN
+from dlzoo.utils import word_vectors
 from dlzoo.utils.files import existing_file
 
 
@@ -24,8 +25,8 @@ class Embedding(nn.Module):
         num_units: D.
         word_dropout: fraction of the tokens replaced by ``<unk>``, so that its vector is trained and no word relied on.
         dropout: dropout rate of the vectors' values.
-        vectors: a text file of pretrained vectors, read by `load_pretrained`: a token and D values per line, as in
-            GloVe (Pennington, Socher, Manning 2014) and word2vec.
+        vectors: a file of pretrained vectors, read by `load_pretrained`: in word2vec's text or binary format, or in
+            GloVe's (Pennington, Socher, Manning 2014).
         freeze: whether the vectors are frozen.
     """
 
@@ -76,7 +77,7 @@ class Embedding(nn.Module):
 
 
 def read_vectors(file: str, wanted: dict[str, int], num_units: int) -> dict[int, np.ndarray]:
-    """The vectors (num_units,) float32 of a text file, by the ids of the wanted tokens.
+    """The vectors (num_units,) float32 of a file, by the ids of the wanted tokens.
 
     A token that the file contains only in lower case gets that vector.
     """
@@ -85,32 +86,15 @@ def read_vectors(file: str, wanted: dict[str, int], num_units: int) -> dict[int,
     lower: dict[str, list[int]] = {}
     for token, row in wanted.items():
         lower.setdefault(token.lower(), []).append(row)
-    try:
-        with path.open(encoding="utf-8", errors="replace") as lines:
-            for number, line in enumerate(lines, 1):
-                token, _, values = line.rstrip().partition(" ")
-                rows = [row for row in lower.get(token, ()) if row not in vectors]
-                if token in wanted:
-                    rows.append(wanted[token])
-                if not rows or (number == 1 and len(values.split()) == 1):  # word2vec's first line: its size
-                    continue
-                vector = _parse(values, num_units, f"net.vectors={file}, line {number}")
-                vectors |= dict.fromkeys(rows, vector)
-    except OSError as error:
-        raise UserError(f"net.vectors={file} cannot be read ({error.strerror})") from None
+    for token, vector, where in word_vectors.read(path, "net.vectors", lambda t: t in wanted or t in lower):
+        if len(vector) != num_units:
+            raise UserError(f"{where}: it has {len(vector)} values, but net.embedding={num_units}; make them equal")
+        vectors |= {row: vector for row in lower.get(token, ()) if row not in vectors}
+        if token in wanted:
+            vectors[wanted[token]] = vector
     if not vectors:
         raise UserError(f"net.vectors={file} has no vector of any of the {len(wanted):,} tokens of the vocabulary")
     return vectors
-
-
-def _parse(values: str, num_units: int, where: str) -> np.ndarray:
-    try:
-        vector = np.array(values.split(), np.float32)
-    except ValueError:
-        raise UserError(f"{where}: expected a token and numbers, separated by spaces") from None
-    if len(vector) != num_units:
-        raise UserError(f"{where}: it has {len(vector)} values, but net.embedding={num_units}; make them equal")
-    return vector
 
 
 def lengths_of(x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Load weights from a file or a library into a net, with a report of what did not match.
 
-Files: safetensors, a state dict written by `torch.save` (plain tensors only), or a dlzoo checkpoint. No code in them
-is executed.
+Files: safetensors, a state dict written by `torch.save` (plain tensors only), or a dlzoo checkpoint, also by the folder
+of its run or of a published model. No code in them is executed.
 """
 
 from __future__ import annotations
@@ -64,14 +64,16 @@ def read_weights(file: str) -> Weights:
     Raises:
         UserError: no such file, damaged, or holding more than plain tensors.
     """
-    from dlzoo.utils.files import existing_file
+    from dlzoo.utils.model_folders import checkpoint
 
-    path = existing_file(file, "net.weights")
+    path = checkpoint(file, "net.weights")
     key = f"net.weights={file}"
+    if path.is_dir():
+        return _from_checkpoint(path, key)
     if path.suffix == ".safetensors":
         return Weights(_safetensors(path, key), key)
     if durable.is_suspicious(path):
-        raise UserError(f"{key} is a compressed archive, which torch.save does not write")
+        raise UserError(f"{key} is an archive that is compressed, or has several directories: torch.save writes none")
     try:
         content = torch_files.load(path)
     except (pickle.UnpicklingError, ValueError):
@@ -96,12 +98,13 @@ def _checked(content: Any, key: str) -> dict[str, Tensor]:
 
 
 def _safetensors(path: Path, key: str) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from dlzoo.utils import safetensors_files
 
     try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+        return safetensors_files.read(path)
+    except UserError:
+        raise
+    except ValueError as error:
         raise UserError(f"{key} is damaged or not safetensors: {error}") from None
 
 

@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from dlzoo.errors import UserError, pick
 
 CellName = Literal["rnn", "lstm", "gru", "peephole_lstm"]
+"""Kind of recurrent layer."""
 State = Tensor | tuple[Tensor, ...]
 """Hidden state (layers * directions, B, H); for an LSTM also the cells', of the same shape."""
 

@@ -32,12 +32,16 @@ ClassLossName = Literal[
 ]
 ValueLossName = Literal["mse", "mae", "huber", "log_cosh", "poisson", "cosine_similarity", "kl"]
 Loss = Callable[[Tensor, Tensor], Tensor]
+ClassLoss = ClassLossName | nn.Module
+ValueLoss = ValueLossName | nn.Module
+"""By name, or a module of the user that takes (output, target) and returns one value per sample."""
 
 
-def class_loss(name: ClassLossName, *, label_smoothing: float = 0.0, gamma: float = 2.0) -> Loss:
+def class_loss(name: ClassLoss, *, label_smoothing: float = 0.0, gamma: float = 2.0) -> Loss:
     """A loss for classes.
 
     Args:
+        name: or a module, which gets logits (B, K) and probabilities (B, K).
         label_smoothing: fraction of the target that is spread evenly over all classes (Szegedy et al. 2016).
         gamma: focusing parameter of ``focal``; 0 makes it binary_cross_entropy.
     """
@@ -45,6 +49,8 @@ def class_loss(name: ClassLossName, *, label_smoothing: float = 0.0, gamma: floa
         raise UserError(f"task.label_smoothing={label_smoothing} must be at least 0 and below 1")
     if gamma < 0:
         raise UserError(f"task.gamma={gamma} must not be negative")
+    if isinstance(name, nn.Module):
+        return partial(_soften, partial(_of_rows, name), label_smoothing)
     table: dict[str, Loss] = {
         "cross_entropy": partial(_cross_entropy, label_smoothing=label_smoothing),
         "binary_cross_entropy": partial(_mean, F.binary_cross_entropy_with_logits),
@@ -60,17 +66,20 @@ def class_loss(name: ClassLossName, *, label_smoothing: float = 0.0, gamma: floa
     return loss if name == "cross_entropy" else partial(_soften, loss, label_smoothing)
 
 
-def value_loss(name: ValueLossName, *, delta: float = 1.0) -> Loss:
+def value_loss(name: ValueLoss, *, delta: float = 1.0) -> Loss:
     """A loss for values: output (B, D) and target (B, D).
 
     ``poisson`` takes the output as log-rates and ``kl`` as logits of a distribution over the D values, each row of the
     target summing to 1; `value_link` turns such outputs into predicted values.
 
     Args:
+        name: or a module, which gets (B, D) and (B, D).
         delta: threshold of ``huber`` above which errors count linearly (P. J. Huber, 1964).
     """
     if delta <= 0:
         raise UserError(f"task.delta={delta} must be above 0")
+    if isinstance(name, nn.Module):
+        return partial(_match, partial(_of_rows, name), "")
     table: dict[str, Loss] = {
         "mse": partial(_mean, F.mse_loss),
         "mae": partial(_mean, F.l1_loss),
@@ -83,10 +92,21 @@ def value_loss(name: ValueLossName, *, delta: float = 1.0) -> Loss:
     return partial(_match, pick(name, table, "task.loss"), name)
 
 
-def value_link(name: ValueLossName) -> Callable[[Tensor], Tensor]:
+def value_link(name: ValueLoss) -> Callable[[Tensor], Tensor]:
     """The map from a net's output (B, D) to the predicted values, for metrics and predictions."""
     links: dict[str, Callable[[Tensor], Tensor]] = {"poisson": torch.exp, "kl": partial(torch.softmax, dim=1)}
-    return links.get(name, nn.Identity())
+    return nn.Identity() if isinstance(name, nn.Module) else links.get(name, nn.Identity())
+
+
+def _of_rows(loss: nn.Module, output: Tensor, target: Tensor) -> Tensor:
+    """Check that a loss of the user returns one value per row: their mean is weighted by the task."""
+    losses = loss(output, target)
+    if losses.shape != output.shape[:1]:
+        raise UserError(
+            f"task.loss._target_: {type(loss).__name__} returns {tuple(losses.shape)} for {len(output)} rows; a loss "
+            f"returns one value per row, ({len(output)},): without reduction, as the mean over the rows is taken later"
+        )
+    return losses
 
 
 def _soften(loss: Loss, label_smoothing: float, output: Tensor, target: Tensor) -> Tensor:

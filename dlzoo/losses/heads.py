@@ -6,12 +6,13 @@ several outputs for the one target.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 
 from dlzoo.errors import SpecError, UserError, nearest
 from dlzoo.losses.objectives import Objective, objective_for
@@ -23,12 +24,23 @@ class Head(nn.Module):
 
     Args:
         name: of several heads; empty where there is one.
-        loss_name: as it was given; None for the usual one.
+        loss_name: as it was given; None for the usual one, and for a module of the user.
         weight: the factor of its loss.
+        metrics: further ones by name.
+
+    Raises:
+        UserError: the name of one is taken.
     """
 
     def __init__(
-        self, name: str, target: Target, objective: Objective, *, loss_name: str | None, weight: float = 1.0
+        self,
+        name: str,
+        target: Target,
+        objective: Objective,
+        *,
+        loss_name: str | None,
+        weight: float = 1.0,
+        metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -42,6 +54,10 @@ class Head(nn.Module):
         """The plain loss, which is summed over heads."""
         self.eval_in_units = MeanMetric() if objective.has_units else None
         self.eval_metrics = objective.metrics()
+        for key in metrics or {}:
+            if key in (taken := {"loss", *map(str, self.eval_metrics.keys(keep_base=True))}):
+                raise UserError(f"task.metrics.{key}: there is such a metric already ({', '.join(sorted(taken))})")
+        self.eval_metrics.add_metrics({key: copy.deepcopy(metric) for key, metric in (metrics or {}).items()})
         self.class_counts: Tensor | None = None
         """(K,), how often each class was predicted in the split, on this rank."""
         self.only_class: str | None = None
@@ -109,6 +125,7 @@ def heads_for(
     loss_weights: Mapping[str, float] | None = None,
     loss: Any = None,
     class_weights: Any = None,
+    metrics: Mapping[str, Metric] | None = None,
     **options: float,
 ) -> list[Head]:
     """A head for each target, or for each output of a net with several outputs for the one target.
@@ -118,6 +135,7 @@ def heads_for(
         output_names, training_outputs: of the net, see `Net`.
         loss_weights: by head; 1 for those that are not named.
         loss, class_weights: of several targets by their names; of one target for all heads, or by head.
+        metrics: of the user by name, for each head.
         options: of the task; each objective takes those that its constructor has.
 
     Raises:
@@ -138,8 +156,9 @@ def heads_for(
             name,
             part,
             objective_for(part, loss=losses.get(name), class_weights=factors.get(name), **options),
-            loss_name=losses.get(name),
+            loss_name=None if isinstance(losses.get(name), nn.Module) else losses.get(name),
             weight=float(weights.get(name, 1.0)),
+            metrics=metrics,
         )
         for name, part in parts.items()
     ]

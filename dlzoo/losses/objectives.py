@@ -24,7 +24,7 @@ from torchmetrics.classification import (
 )
 
 from dlzoo.errors import UserError
-from dlzoo.losses.functional import ClassLossName, ValueLossName, class_loss, value_link, value_loss
+from dlzoo.losses.functional import ClassLoss, ValueLoss, class_loss, value_link, value_loss
 from dlzoo.losses.r2 import R2
 from dlzoo.specs.base import Target
 from dlzoo.specs.targets import Classes, Labels, Values
@@ -92,11 +92,11 @@ class Objective(nn.Module):
         return {}
 
 
-def objective_for(target: Target, *, loss: str | None = None, **options: object) -> Objective:
+def objective_for(target: Target, *, loss: str | nn.Module | None = None, **options: object) -> Objective:
     """The objective of a target.
 
     Args:
-        loss: by name; None is the usual one of this kind of target.
+        loss: by name, or a module of the user; None is the usual one of this kind of target.
         options: of the task; an objective takes those that its constructor has.
 
     Raises:
@@ -125,13 +125,14 @@ class ClassObjective(Objective, target=Classes):
         self,
         target: Classes,
         *,
-        loss: ClassLossName = "cross_entropy",
+        loss: ClassLoss = "cross_entropy",
         label_smoothing: float = 0.0,
         gamma: float = 2.0,
         class_weights: Literal["balanced"] | Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.num_classes = target.num_outputs
+        self.module = loss if isinstance(loss, nn.Module) else None  # moved to the device with the objective
         self._criterion = class_loss(loss, label_smoothing=label_smoothing, gamma=gamma)
         self._plain = class_loss(loss, gamma=gamma)
         self.is_plain = label_smoothing == 0 and class_weights is None
@@ -200,25 +201,29 @@ class ValueObjective(Objective, target=Values):
 
     monitor = ("val/rmse", "min")
 
-    def __init__(self, target: Values, *, loss: ValueLossName = "mse", delta: float = 1.0) -> None:
+    def __init__(self, target: Values, *, loss: ValueLoss = "mse", delta: float = 1.0) -> None:
         super().__init__()
+        self.module = loss if isinstance(loss, nn.Module) else None
         self._criterion = value_loss(loss, delta=delta)
         self.link = value_link(loss)
         scaling = target.scaling
-        if loss not in UNIT_POWERS and scaling.log:
+        power = None if isinstance(loss, nn.Module) else UNIT_POWERS.get(loss)
+        learns_scaled = self.module is not None or power is not None
+        if not learns_scaled and scaling.log:
             raise UserError(
                 f"task.loss={loss} learns values as they are, but data.target_transform=log; set it to none, or use "
                 f"one of the losses {', '.join(UNIT_POWERS)}"
             )
         self.is_log = scaling.log
-        self.has_units = bool(scaling.std) and loss in UNIT_POWERS
+        self.is_scaled = bool(scaling.std) and learns_scaled
+        self.has_units = bool(scaling.std) and power is not None
         self.mean: Tensor
         self.std: Tensor
         self.units: Tensor  # (D,) factors of each column's loss
-        std = torch.tensor(scaling.std if self.has_units else [1.0], dtype=torch.float)
-        self.register_buffer("mean", torch.tensor(scaling.mean if self.has_units else [0.0]), persistent=False)
+        std = torch.tensor(scaling.std if self.is_scaled else [1.0], dtype=torch.float)
+        self.register_buffer("mean", torch.tensor(scaling.mean if self.is_scaled else [0.0]), persistent=False)
         self.register_buffer("std", std, persistent=False)
-        self.register_buffer("units", std ** UNIT_POWERS.get(loss, 0), persistent=False)
+        self.register_buffer("units", std ** (power or 0), persistent=False)
 
     @property
     def unit(self) -> Tensor | None:
@@ -227,7 +232,7 @@ class ValueObjective(Objective, target=Values):
     def scaled(self, target: Tensor) -> Tensor:
         """Values (B, D) as the net learns them."""
         levels = target.log() if self.is_log else target
-        return (levels - self.mean) / self.std if self.has_units else levels
+        return (levels - self.mean) / self.std if self.is_scaled else levels
 
     def criterion(self, output: Tensor, target: Tensor) -> Tensor:
         return self._criterion(output, self.scaled(target))
@@ -242,7 +247,7 @@ class ValueObjective(Objective, target=Values):
     def predictions(self, output: Tensor) -> Tensor:
         """The predicted values of an output in the units of the data; for the Poisson loss it is their logarithm."""
         levels = self.link(output.float())
-        levels = levels * self.std + self.mean if self.has_units else levels
+        levels = levels * self.std + self.mean if self.is_scaled else levels
         return levels.exp() if self.is_log else levels
 
     def measured(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -267,10 +272,11 @@ class LabelObjective(Objective, target=Labels):
         loss: the mean over the labels of the binary cross-entropy, or of its focal form.
     """
 
-    def __init__(self, target: Labels, *, loss: ClassLossName = "binary_cross_entropy", gamma: float = 2.0) -> None:
+    def __init__(self, target: Labels, *, loss: ClassLoss = "binary_cross_entropy", gamma: float = 2.0) -> None:
         super().__init__()
+        self.module = loss if isinstance(loss, nn.Module) else None
         self.names = target.names
-        if loss not in ("binary_cross_entropy", "focal"):
+        if self.module is None and loss not in ("binary_cross_entropy", "focal"):
             raise UserError(f"task.loss={loss} is not for labels; they take binary_cross_entropy or focal")
         self._criterion = class_loss(loss, gamma=gamma)
 

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlzoo.errors import SpecError, UserError
+from dlzoo.errors import SpecError, UserError, between
 from dlzoo.layers import basic as layers
 from dlzoo.layers.activation_checkpointing import recompute
 from dlzoo.layers.pretrained import Weights, assign, read_weights
@@ -100,8 +100,7 @@ class Backbone(BackboneNet):
             raise UserError(
                 f"net.head={list(head)} must give the units of each hidden layer, at least 1; [] means no hidden layer"
             )
-        if size is not None and size < 1:
-            raise UserError(f"net.size={size} must be at least 1 pixel")
+        between(1, 4096, "net", size=size)
         self.spec = spec
         self.weights = weights
         self.strict = strict

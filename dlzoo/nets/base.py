@@ -15,13 +15,15 @@ methods and annotated attributes. `dlzoo.config.instantiate` rejects a net that 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from dlzoo.layers.boltzmann import BoltzmannLayer
 from dlzoo.layers.recurrent import State
+from dlzoo.layers.unit_grid import UnitGrid
 from dlzoo.specs.base import Spec
 from dlzoo.specs.inputs import TableSpec as TableSpec
 from dlzoo.specs.resize import Preprocessing
@@ -37,7 +39,7 @@ class Net(nn.Module):
     accepts: ClassVar[tuple[type[Spec], ...]] = ()
     """The kinds of spec that the net can be built for; must not be empty."""
 
-    standardizes_inputs: ClassVar[bool] = False
+    standardizes_inputs: bool = False
     """Whether the net standardises its inputs itself; otherwise the task does."""
 
     output_names: tuple[str, ...] = ()
@@ -84,6 +86,10 @@ class Net(nn.Module):
         """The net itself if it has a scalar state with a single recurrent weight, else None."""
         return None
 
+    def as_map(self) -> MapNet | None:
+        """The net itself if its units lie on a grid, else None."""
+        return None
+
 
 class BackboneNet(Net):
     """A net with a possibly pretrained body, and a head."""
@@ -119,6 +125,27 @@ class RecurrentNet(Net):
         return self
 
 
+class WindowNet(RecurrentNet):
+    """A net that reads tokens (B, T) in windows of a limited length, and whose state is what it keeps of the tokens of
+    the window so far.
+
+    ``step`` moves the window; ``decode`` stays within it, without a choice that depends on sizes, so that it can be
+    exported.
+    """
+
+    context: int
+    """Tokens in a window."""
+
+    @abstractmethod
+    def decode(self, x: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
+        """x: (B, T) token ids, and the cache of the P tokens before, (N, B, P, D), where P + T is at most ``context``
+        -> logits (B, T, V), and the cache of all of them, (N, B, P + T, D)."""
+
+    @abstractmethod
+    def start(self, batch_size: int) -> Tensor:
+        """The cache of no token, (N, B, 0, D)."""
+
+
 class ScalarRecurrentNet(Net):
     """A net with a scalar state and a single recurrent weight."""
 
@@ -131,6 +158,35 @@ class ScalarRecurrentNet(Net):
 
     def as_scalar_recurrent(self) -> ScalarRecurrentNet:
         return self
+
+
+class MapNet(Net):
+    """A net whose units lie on a grid, each with a weight vector for the inputs that it represents."""
+
+    grid: UnitGrid
+    weights: nn.Parameter
+    """(U, F)"""
+    labels: Tensor
+    """(U, C), how often training rows of each class are represented by each unit; C is 0 without classes."""
+
+    @abstractmethod
+    def nearest(self, x: Tensor, num: int) -> tuple[Tensor, Tensor]:
+        """x: (B, …) -> the squared distances to the ``num`` nearest units, nearest first, and these units, (B, num)."""
+
+    def as_map(self) -> MapNet:
+        return self
+
+
+class WordNet(Net):
+    """A net with a vector for each token of a vocabulary."""
+
+    counts: Tensor
+    """(V,), how often each occurs in the training text; zeros before training."""
+
+    @property
+    @abstractmethod
+    def vectors(self) -> Tensor:
+        """(V, D)"""
 
 
 class LinearUnits(Net):
@@ -150,6 +206,44 @@ class ConditionalNet(Net):
         if not self.num_conditions:
             return x
         return torch.cat([x, x.new_zeros(x.shape[0], self.num_conditions) if condition is None else condition], 1)
+
+
+class AssociativeMemory(ConditionalNet):
+    """Stores patterns of N units, and recalls them from corrupted ones by dynamics that lower an energy.
+
+    ``forward`` takes images (B, C, H, W) in [0, 1] to the states (B, N) that they are recalled as.
+    """
+
+    patterns: Tensor
+    """The stored patterns, (P, N), of -1 and 1; zeros before they are stored."""
+
+    is_asynchronous: bool = False
+    """Whether recall updates one unit after the other."""
+
+    @abstractmethod
+    def store(self, patterns: Tensor) -> None:
+        """patterns: (P, N), -1 or 1."""
+
+    @abstractmethod
+    def states(self, start: Tensor, frames: int = 1) -> Iterator[Tensor]:
+        """The states (B, N) after each update of all units, ``frames`` of them during each update if units are updated
+        one by one; ends when none changes."""
+
+    @abstractmethod
+    def energy(self, state: Tensor) -> Tensor:
+        """state: (B, N) -> (B,) float64."""
+
+    @property
+    @abstractmethod
+    def capacity(self) -> int | None:
+        """How many random patterns can be recalled; None: more than can be counted."""
+
+    def recall(self, start: Tensor) -> Tensor:
+        """start: (B, N) -> the state (B, N) that the dynamics end in."""
+        state = start
+        for after in self.states(start):
+            state = after
+        return state
 
 
 class EncoderDecoder(ConditionalNet):
@@ -224,3 +318,9 @@ def missing_members(net: object, kind: type[Net]) -> list[str]:
 
 def _is_abstract(member: object) -> bool:
     return getattr(member, "__isabstractmethod__", False)
+
+
+class BoltzmannNet(ConditionalNet):
+    """A net with a layer that `dlzoo.tasks.contrastive.ContrastiveDivergence` trains."""
+
+    layer: BoltzmannLayer

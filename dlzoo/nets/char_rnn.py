@@ -32,7 +32,8 @@ class CharRNN(RecurrentNet):
 
     Args:
         embedding: embedding dimension.
-        num_units: of each recurrent layer.
+        num_units: units of each recurrent layer.
+        num_layers: number of recurrent layers.
         dropout: dropout rate of the embeddings and of each recurrent layer's outputs.
         tied: whether the output weights are the embedding matrix; None: if their sizes match.
     """
@@ -54,7 +55,7 @@ class CharRNN(RecurrentNet):
         super().__init__()
         if spec.target.next_tokens is None:
             raise SpecError(f"a language model predicts next tokens, but the data gives {spec.target.what}")
-        if spec.tokenizer.level != self.level:
+        if (spec.tokenizer.level == "char") != (self.level == "char"):
             raise SpecError(f"the data gives {spec.describe()}; set data.level={self.level}")
         if tied and embedding != num_units:
             raise UserError(f"net.tied=true needs net.embedding={embedding} and net.num_units={num_units} to be equal")

@@ -15,7 +15,7 @@ import itertools
 
 from torch import Tensor, nn
 
-from dlzoo.errors import UserError
+from dlzoo.errors import at_least
 from dlzoo.layers import basic as layers
 from dlzoo.layers.basic import ActivationName, InitName
 from dlzoo.nets.base import GaussianEncoderDecoder
@@ -46,8 +46,7 @@ class ConvVAE(GaussianEncoderDecoder):
     ) -> None:
         super().__init__()
         check_latent_dim(latent_dim)
-        if min(width, hidden) < 1:
-            raise UserError(f"net.width={width} and net.hidden={hidden} must be at least 1")
+        at_least(1, "net", width=width, hidden=hidden)
         num, sides = layers.halvings(spec.height, spec.width)
         maps = [spec.channels, *(width * 2**i for i in range(num))]
         self.size = (spec.height, spec.width)

@@ -12,28 +12,36 @@ the difficulty of training recurrent neural networks", 2013, which also proposes
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
-from dlzoo.errors import SpecError
+from dlzoo.errors import SpecError, UserError
 from dlzoo.nets.base import ScalarRecurrentNet
 from dlzoo.specs.inputs import SequenceSpec
 
 
 class CountingRNN(ScalarRecurrentNet):
-    """For sequences of scalars and a single target value. Both weights are initialized uniformly in [0, 1)."""
+    """For sequences of scalars and a single target value.
+
+    Args:
+        start: the initial U and W; None: both are drawn uniformly from [0, 1).
+    """
 
     accepts = (SequenceSpec,)
 
-    def __init__(self, spec: SequenceSpec) -> None:
+    def __init__(self, spec: SequenceSpec, *, start: tuple[float, float] | None = None) -> None:
         super().__init__()
         if spec.num_inputs != 1 or spec.target.num_outputs != 1 or spec.target.values is None:
             raise SpecError(
                 f"the counting RNN reads one value a step and predicts one value; the data gives {spec.describe()} and "
                 f"{spec.target.num_outputs} {spec.target.what}"
             )
-        self.recurrent = nn.Parameter(torch.rand(()))
-        self.input = nn.Parameter(torch.rand(()))
+        if start is not None and (len(start) != 2 or not all(map(math.isfinite, start))):
+            raise UserError(f"net.start={[*start]} must be two finite numbers, the initial U and W: net.start=[-2,1]")
+        self.recurrent = nn.Parameter(torch.rand(()) if start is None else torch.tensor(float(start[1])))
+        self.input = nn.Parameter(torch.rand(()) if start is None else torch.tensor(float(start[0])))
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T, 1) -> (B, 1), the last state."""

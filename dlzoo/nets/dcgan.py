@@ -19,7 +19,7 @@ import itertools
 
 from torch import Tensor, nn
 
-from dlzoo.errors import UserError
+from dlzoo.errors import at_least
 from dlzoo.layers import basic as layers
 from dlzoo.layers.basic import NormName
 from dlzoo.nets.base import AdversarialPair
@@ -50,8 +50,7 @@ class DCGAN(AdversarialPair):
     ) -> None:
         super().__init__()
         check_latent_dim(latent_dim)
-        if width < 1:
-            raise UserError(f"net.width={width} must be at least 1")
+        at_least(1, "net", width=width)
         num, sides = layers.halvings(spec.height, spec.width)
         maps = [width * 2**i for i in range(num)]
         self.size = (spec.height, spec.width)

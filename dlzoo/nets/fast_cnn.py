@@ -26,7 +26,13 @@ from dlzoo.specs.inputs import ImageSpec
 
 
 class FastCNN(Net):
-    """Pixel unshuffle, then blocks of convolution, BatchNorm and ReLU, then one linear layer."""
+    """Pixel unshuffle, then blocks of convolution, BatchNorm and ReLU, then one linear layer.
+
+    Args:
+        num_channels: output channels of each block.
+        kernel_sizes: kernel size of each block.
+        strides: stride of each block.
+    """
 
     accepts = (ImageSpec,)
 

@@ -121,7 +121,15 @@ class FilterBank(nn.Module):
 
 
 class Filters(Net):
-    """A fixed filter bank followed by a trainable linear layer. For images."""
+    """A fixed filter bank followed by a trainable linear layer. For images.
+
+    Args:
+        filters: names of the filters; Sobel kernels are 3x3.
+        blur_size: side of the box blur.
+        padding: how the image is padded.
+        num_padding: pixels on each side; None: "same" padding at stride 1.
+        stride: of the filters.
+    """
 
     accepts = (ImageSpec,)
 

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from dlzoo.errors import UserError, at_least
-from dlzoo.nets.base import Net
+from dlzoo.nets.base import ConditionalNet
 from dlzoo.specs.inputs import ImageSpec, TableSpec
 
 
-class KMeans(Net):
+class KMeans(ConditionalNet):
     """For images (flattened) and tables; trained by `Clustering`.
 
     Args:
@@ -41,10 +41,18 @@ class KMeans(Net):
         self.register_buffer("counts", torch.zeros(num_starts, num))
         """Number (or total weight) of the rows that each centroid was computed from."""
 
-    def squared_distances(self, x: Tensor, centroids: Tensor) -> Tensor:
-        """x: (B, …), centroids: (K, F) -> (B, K)."""
+    def squared_distances(self, x: Tensor, centroids: Tensor, *, far: bool = True) -> Tensor:
+        """x: (B, …), centroids: (K, F) -> (B, K).
+
+        Args:
+            far: whether they may lie so far from the origin that the squares would cancel, which takes longer.
+        """
         x = x.flatten(1)
-        squares = x.square().sum(1, keepdim=True) - 2 * x @ centroids.T + centroids.square().sum(1)
+        if far:
+            centre = centroids.mean(0)
+            x, centroids = x - centre, centroids - centre
+        norms = torch.linalg.vector_norm(x, dim=1, keepdim=True).square()
+        squares = norms + torch.addmm(centroids.square().sum(1), x, centroids.T, alpha=-2)
         return squares.clamp(min=0)
 
     def forward(self, x: Tensor) -> Tensor:

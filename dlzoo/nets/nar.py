@@ -29,6 +29,7 @@ class NAR(Net):
 
     Args:
         hidden: units of each hidden layer.
+        dropout: dropout rate of each hidden layer.
         skip: add a linear map of the window to the output.
     """
 

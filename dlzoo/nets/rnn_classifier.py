@@ -38,7 +38,9 @@ class RNNClassifier(Net):
 
     Args:
         embedding: embedding dimension.
-        num_units: of each recurrent layer, in each direction.
+        num_units: units of each recurrent layer, in each direction.
+        num_layers: number of recurrent layers.
+        bidirectional: a second layer reads from the end.
         hidden: units of the layer between the recurrent ones and the output; 0: none.
         pool: summary of the text: the final output of each direction, or the mean or maximum of each unit's outputs
             over the text (A. Conneau et al., 2017).
@@ -46,7 +48,7 @@ class RNNClassifier(Net):
             each recurrent layer except the first.
         embedding_dropout: dropout rate of the embeddings.
         word_dropout: fraction of the tokens replaced by ``<unk>`` in training.
-        vectors: a file of pretrained vectors to initialize the embedding from, in GloVe's text format.
+        vectors: a file of pretrained vectors to initialize the embedding from, in GloVe's or word2vec's formats.
         freeze_vectors: whether these are frozen.
     """
 

@@ -29,6 +29,8 @@ class Forecaster(RecurrentNet):
     """For series.
 
     Args:
+        num_units: units of each recurrent layer.
+        num_layers: number of recurrent layers.
         dropout: dropout rate of the outputs of each recurrent layer.
         bidirectional: always rejected; the option exists to explain why.
         stateful: carry the hidden state over from each window to the next.

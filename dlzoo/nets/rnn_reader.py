@@ -25,6 +25,8 @@ class Reader(Net):
     """For sequences and images.
 
     Args:
+        num_units: units of each recurrent layer.
+        num_layers: number of recurrent layers.
         dropout: dropout rate of the outputs of each recurrent layer.
         bidirectional: a second layer reads from the end.
     """

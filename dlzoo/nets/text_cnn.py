@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, at_least
 from dlzoo.layers.embedding import Embedding, lengths_of, num_logits
 from dlzoo.nets.base import Net
 from dlzoo.nets.mlp import hidden_layers
@@ -38,7 +38,7 @@ class TextCNN(Net):
         dropout: dropout rate of the hidden units.
         embedding_dropout: dropout rate of the embeddings.
         word_dropout: fraction of the tokens replaced by ``<unk>`` in training.
-        vectors: a file of pretrained vectors to initialize the embedding from, in GloVe's text format.
+        vectors: a file of pretrained vectors to initialize the embedding from, in GloVe's or word2vec's formats.
         freeze_vectors: whether these are frozen.
     """
 
@@ -59,6 +59,7 @@ class TextCNN(Net):
         freeze_vectors: bool = False,
     ) -> None:
         super().__init__()
+        at_least(1, "net", num_filters=num_filters, embedding=embedding, hidden=hidden)
         if not kernel_sizes or min(kernel_sizes) < 1:
             raise UserError(f"net.kernel_sizes={list(kernel_sizes)} must give filter widths in tokens, at least 1")
         self.embedding = Embedding(

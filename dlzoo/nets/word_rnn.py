@@ -22,7 +22,7 @@ from dlzoo.specs.tokenizer import Level
 
 
 class WordRNN(CharRNN):
-    """`CharRNN` for words, with other defaults."""
+    """`CharRNN` for words or pieces of words, with other defaults."""
 
     level: ClassVar[Level] = "word"
 

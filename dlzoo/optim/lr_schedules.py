@@ -43,24 +43,44 @@ class Plan(NamedTuple):
 
 
 def none(optimizer: Optimizer, plan: Plan, *, warmup: float = 0.0) -> Schedules:
-    """A constant learning rate."""
+    """A constant learning rate.
+
+    Args:
+        warmup: epochs over which the rate first rises linearly.
+    """
     return _each_step(optimizer, plan, warmup, lambda epochs: 1.0)
 
 
 def step(optimizer: Optimizer, plan: Plan, *, warmup: float = 0.0, every: float = 10, gamma: float = 0.1) -> Schedules:
-    """Multiply by ``gamma`` every ``every`` epochs."""
+    """Multiply by ``gamma`` after each ``every`` epochs.
+
+    Args:
+        warmup: epochs over which the rate first rises linearly.
+        every: epochs between the steps.
+        gamma: factor of each step.
+    """
     _check_positive(every=every, gamma=gamma)
     return _each_step(optimizer, plan, warmup, lambda epochs: _power(gamma, int(epochs / every + 1e-9)))
 
 
 def exponential(optimizer: Optimizer, plan: Plan, *, warmup: float = 0.0, gamma: float = 0.9) -> Schedules:
-    """Decay by ``gamma`` per epoch, smoothly."""
+    """Decay by ``gamma`` per epoch, smoothly.
+
+    Args:
+        warmup: epochs over which the rate first rises linearly.
+        gamma: factor of each epoch.
+    """
     _check_positive(gamma=gamma)
     return _each_step(optimizer, plan, warmup, lambda epochs: _power(gamma, epochs))
 
 
 def cosine(optimizer: Optimizer, plan: Plan, *, warmup: float = 0.0, final: float = 0.0) -> Schedules:
-    """Half a cosine from the optimizer's rate to the fraction ``final`` of it (Loshchilov & Hutter, SGDR, 2017)."""
+    """Half a cosine from the optimizer's rate to the fraction ``final`` of it (Loshchilov & Hutter, SGDR, 2017).
+
+    Args:
+        warmup: epochs over which the rate first rises linearly.
+        final: the last rate, as a fraction of the optimizer's.
+    """
     at_least(0, "scheduler", final=final)
     rest = _epochs_after_warmup(plan, warmup, "cosine")
     return _each_step(optimizer, plan, warmup, lambda epochs: _cosine(1.0, final, epochs / rest))
@@ -77,7 +97,13 @@ def onecycle(
 ) -> Schedules:
     """Up to the optimizer's rate over the fraction ``rise`` of the run, then down (Smith & Topin, 2018).
 
-    ``start`` and ``final`` are fractions of the peak rate. Momentum is not cycled.
+    Momentum is not cycled.
+
+    Args:
+        warmup: epochs over which the rate first rises linearly.
+        rise: fraction of the run after which the peak is reached.
+        start: the first rate, as a fraction of the peak.
+        final: the last rate, as a fraction of the peak.
     """
     at_least(0, "scheduler", start=start, final=final)
     rest = _epochs_after_warmup(plan, warmup, "onecycle")
@@ -94,7 +120,13 @@ def onecycle(
 def plateau(
     optimizer: Optimizer, plan: Plan, *, warmup: float = 0.0, factor: float = 0.1, patience: int = 5
 ) -> Schedules:
-    """Multiply by ``factor`` when the validation metric has not improved for ``patience`` validated epochs."""
+    """Multiply by ``factor`` when the validation metric has not improved for ``patience`` validated epochs.
+
+    Args:
+        warmup: epochs over which the rate first rises linearly.
+        factor: what the rate is multiplied by, between 0 and 1.
+        patience: validated epochs without improvement before a reduction.
+    """
     at_least(0, "scheduler", patience=patience, warmup=warmup)
     if not 0 < factor < 1:
         raise UserError(f"scheduler.factor={factor} must lie between 0 and 1: the learning rate is multiplied by it")

@@ -4,9 +4,12 @@ from dlzoo.specs.base import Port, Spec, Target
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.inputs import Column, ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
 from dlzoo.specs.named import NamedSpec, Targets
-from dlzoo.specs.targets import Actions, Classes, Labels, NextTokens, Values
+from dlzoo.specs.ratings import ItemRatings, RatingsSpec
+from dlzoo.specs.targets import Actions, Classes, Labels, NextTokens, Unlabelled, Values
 
 __all__ = [
-    "Actions", "Classes", "Column", "EnvSpec", "ImageSpec", "Labels", "NamedSpec", "NextTokens", "Port",
-    "SequenceSpec", "SeriesSpec", "Spec", "StatesSpec", "TableSpec", "Target", "Targets", "TextSpec", "Values",
+    "Actions", "Classes", "Column", "EnvSpec", "ImageSpec", "ItemRatings", "Labels", "NamedSpec", "NextTokens", "Port",
+    "RatingsSpec",
+    "SequenceSpec", "SeriesSpec", "Spec", "StatesSpec", "TableSpec", "Target", "Targets", "TextSpec", "Unlabelled",
+    "Values",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dlzoo.specs.environments import EnvSpec, StatesSpec
     from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
     from dlzoo.specs.named import NamedSpec, Targets
+    from dlzoo.specs.ratings import RatingsSpec
     from dlzoo.specs.resize import Resize
     from dlzoo.specs.targets import Actions, Classes, Labels, NextTokens, Values
 
@@ -67,6 +68,8 @@ class Target(Storable):
 
     what: ClassVar[str]
     """In the plural, for messages: "classes"."""
+    remedy: ClassVar[str] = ""
+    """For messages: how the data could give another target."""
 
     if TYPE_CHECKING:  # not at run time, where a dataclass would take a property of its base for a field's default
 
@@ -195,6 +198,11 @@ class Spec(Storable):
 
     @property
     def series(self) -> SeriesSpec | None:
+        return None
+
+    @property
+    def ratings(self) -> RatingsSpec | None:
+        """Ratings of items."""
         return None
 
     @property

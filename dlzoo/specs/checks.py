@@ -10,6 +10,8 @@ MAX_INT = 2**53
 """Limit of every integer in a spec: larger ones are not exact as floats."""
 MAX_HORIZON = 100_000
 """Of a forecast: each step is one pass through the net."""
+MAX_NUM_STEPS = 1_000_000
+"""Tokens in a piece of text: a net may have a vector for each position."""
 MAX_TOKEN_LENGTH = 10_000
 """Characters of an entry of a vocabulary."""
 MAX_SHOWN_LENGTH = 100

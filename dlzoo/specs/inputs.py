@@ -229,8 +229,10 @@ class TextSpec(Spec):
 
     @property
     def options(self) -> dict[str, object]:
-        """How a text becomes tokens, by the data's options; the vocabulary is the checkpoint's, whatever the data."""
-        return asdict(self.tokenizer) | {"max_length": self.max_length, "keep": self.keep}
+        """How a text becomes tokens, by the data's options; what is fitted is the checkpoint's, whatever the data."""
+        fitted = ("merges",)
+        settings = {key: value for key, value in asdict(self.tokenizer).items() if key not in fitted}
+        return settings | {"max_length": self.max_length, "keep": self.keep}
 
     def input_difference(self, other: Self) -> Difference:
         differ = self.options.items() - other.options.items()

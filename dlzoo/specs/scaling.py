@@ -14,6 +14,9 @@ from dlzoo.specs.base import Storable
 TargetTransform = Literal["standardize", "log", "none"]
 """How a net's target values are scaled."""
 
+FeatureScaling = Literal["standard", "minmax"]
+"""How numeric features of a table are scaled: to mean 0 and standard deviation 1, or to the range from 0 to 1."""
+
 
 @dataclass(frozen=True)
 class Scaling(Storable):

@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from dlzoo.errors import UserError
 from dlzoo.specs.base import Port, Target
-from dlzoo.specs.checks import check_length, check_range
+from dlzoo.specs.checks import MAX_NUM_STEPS, check_length, check_range
 from dlzoo.specs.scaling import AS_IS, Scaling
 
 
@@ -19,6 +20,19 @@ class Answer(Target):
     (dlzoo/losses/objectives.py)."""
 
     what: ClassVar[str] = "classes, labels or values"
+
+
+MAX_CLASSES = 4096
+"""Metrics count pairs of true and predicted classes: 64 MiB. A checkpoint of more would be refused."""
+
+
+def few_enough(num_classes: int, key: str) -> None:
+    """`UserError` for more than `MAX_CLASSES`, with the key that names the column or folder they come from."""
+    if num_classes > MAX_CLASSES:
+        raise UserError(
+            f"{key} has {num_classes:,} classes, but at most {MAX_CLASSES:,} can be counted and compared; merge rare "
+            "ones into one, or if they are values or names of rows, give another target"
+        )
 
 
 @dataclass(frozen=True)
@@ -144,17 +158,38 @@ class Values(Answer):
 
 
 @dataclass(frozen=True)
+class Unlabelled(Target):
+    """No target: a model finds structure in the inputs. In its place, (B,) int64 numbers of the rows' names in the
+    data's ``row_names``; zeros if rows have no names."""
+
+    what: ClassVar[str] = "no target"
+    remedy: ClassVar[str] = " (data.target=null)"
+
+    num_outputs: ClassVar[int] = 0
+    names: ClassVar[tuple[str, ...]] = ()
+    units: ClassVar[tuple[str, ...]] = ()
+
+    def example(self, n: int) -> Tensor:
+        return torch.zeros(n, dtype=torch.long)
+
+
+@dataclass(frozen=True)
 class NextTokens(Target):
-    """Target: for each token of a text the one that follows, (B, L) int64; 0, ``<pad>``, where there is none."""
+    """Target: for each token of a text the one that follows, (B, L) int64; 0, ``<pad>``, where there is none.
+
+    ``num_steps`` is the length of the pieces of text that are trained on.
+    """
 
     what: ClassVar[str] = "next tokens"
 
     num_outputs: int
+    num_steps: int = 64
     names: ClassVar[tuple[str, ...]] = ()  # the vocabulary is the spec's
     units: ClassVar[tuple[str, ...]] = ()
 
     def check(self) -> None:
         check_range(1, self, num_outputs=self.num_outputs)
+        check_range(1, self, MAX_NUM_STEPS, num_steps=self.num_steps)
 
     @property
     def next_tokens(self) -> NextTokens:

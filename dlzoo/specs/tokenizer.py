@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from dlzoo.errors import UserError
+from dlzoo.specs import bpe
 from dlzoo.specs.base import Storable
 
 Level = Literal["word", "char"]
+RunningLevel = Literal["word", "char", "bpe"]
+"""Of running text, which can also be split into pieces of words by byte-pair encoding."""
 
 PAD, UNKNOWN = 0, 1
 SPECIAL = ("<pad>", "<unk>")
@@ -31,16 +35,28 @@ class Tokenizer(Storable):
     """Splits text into tokens.
 
     Args:
-        level: word, or char for single characters, including spaces and line breaks.
+        level: word, or char for single characters, including spaces and line breaks, or bpe for pieces of words.
         lower: whether text is lower-cased.
         punctuation: words only: whether each punctuation character is a token, or dropped.
         line_breaks: words only: whether a line break is a token.
+        merges: pieces only: the pairs that are joined, as fitted to the training text.
     """
 
-    level: Level = "word"
+    level: RunningLevel = "word"
     lower: bool = True
     punctuation: bool = True
     line_breaks: bool = False
+    merges: bpe.Merges = field(default=(), repr=False)
+
+    def check(self) -> None:
+        for pair in self.merges:
+            if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(p, str) and p for p in pair)):
+                raise UserError("the stored spec, Tokenizer.merges: these must be pairs of texts")
+
+    @property
+    def hides_characters(self) -> bool:
+        """Whether a token may stand for several unknown characters, and spaces are not part of tokens."""
+        return self.level == "word"
 
     @property
     def what(self) -> str:
@@ -48,6 +64,8 @@ class Tokenizer(Storable):
         case = "lower-case " if self.lower else ""
         if self.level == "char":
             return f"{case}characters"
+        if self.level == "bpe":
+            return f"{case}pieces of words"
         return f"{case}words" + (" and punctuation" if self.punctuation else "") + (", by lines" * self.line_breaks)
 
     def splitter(self) -> Callable[[str], Sequence[str]]:
@@ -60,6 +78,9 @@ class Tokenizer(Storable):
         """
         if self.level == "char":
             return str.lower if self.lower else str
+        if self.level == "bpe":
+            split = bpe.splitter(self.merges)
+            return (lambda text: split(text.lower())) if self.lower else split
         parts = [_WORD, *([r"[^\w\s]"] if self.punctuation else []), *([r"\n"] if self.line_breaks else [])]
         find = re.compile("|".join(parts)).findall
         return (lambda text: find(text.lower())) if self.lower else find
@@ -70,7 +91,7 @@ class Tokenizer(Storable):
         >>> Tokenizer().join(["(", "i", "don't", ")", ",", "she", "said", "."])
         "(i don't), she said."
         """
-        if self.level == "char":
+        if self.level != "word":
             return "".join(tokens)
         text = ""
         for token in tokens:

@@ -20,4 +20,4 @@ def run(argv: Sequence[str]) -> int:
     """Run a sweep and return its exit code."""
     from dlzoo.sweep import driver
 
-    return driver.run(argv)
+    return driver.run(argv).code

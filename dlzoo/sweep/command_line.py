@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -14,9 +13,10 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from dlzoo.config import compose as config
-from dlzoo.config import early_checks
+from dlzoo.config import early_checks, groups, hydra_composition
 from dlzoo.config import overrides as config_overrides
 from dlzoo.config.allowlist import Trust
+from dlzoo.config.prepare import prepare
 from dlzoo.errors import UserError
 from dlzoo.sweep import cluster, settings
 from dlzoo.sweep.settings import Settings
@@ -81,7 +81,7 @@ def read(argv: Sequence[str]) -> CommandLine:
     sweep_overrides = [text for text, override in pairs if _key(override).split(".")[0] == "sweep"]
     others = [pair for pair in pairs if pair[0] not in sweep_overrides]
     if params := sweeper_params(flags, others):
-        return read([*flags, *texts, *config.prepare(params)])
+        return read([*flags, *texts, *prepare(params)])
     is_search = any(_key(override) == "sweep" for override in overrides)
     launcher = _launcher(overrides, is_search=is_search)
     for override in overrides:
@@ -92,18 +92,19 @@ def read(argv: Sequence[str]) -> CommandLine:
                 f"{override.input_line}: choose one method; to combine files, give a list: sweep=[hyperband,mlp_mnist]"
             )
     parsed_settings = settings.read(sweep_overrides, flags)
-    settings.check_files(parsed_settings, Trust.of(texts), config.known_keys(flags))
+    settings.check_files(parsed_settings, Trust.of(texts), groups.known_keys(flags))
     given = {_key(override) for _, override in others}
     first = [text for text in parsed_settings.words if config_overrides.key_of(text) not in given]
     own = [text for text, override in others if _is_of_the_sweep(override)]
     fixed = [text for text, override in others if not override.is_sweep_override() and text not in own]
-    shared = [*config.prepare(first), *fixed]
+    shared = [*prepare(first), *fixed]
     swept = [override for _, override in others if override.is_sweep_override()]
     if any(override.is_sweep_override() for override in overrides if _key(override) == "quiet"):
         raise UserError("quiet is an option of the whole sweep: give it one value")
-    base = compose([*shared, *own], flags)
+    files: dict[Path, str] = {}
+    base = compose([*shared, *own], flags, files)
     type_checks.check_value(base.quiet, bool, "quiet")
-    early_checks.check(base, shared, reads_user_files=bool(config_overrides.extra_dirs(flags)))
+    early_checks.check(base, shared, reads_user_files=bool(files))
     return CommandLine(flags, shared, swept, parsed_settings, is_search, base, base.quiet, launcher)
 
 
@@ -156,17 +157,20 @@ def sweeper_params(flags: Sequence[str], pairs: Sequence[tuple[str, Override]]) 
     return [f"{key}={value}" for key, value in params.items() if key not in given]
 
 
-def compose(overrides: Sequence[str], flags: Sequence[str]) -> DictConfig:
-    """The config of a run including Hydra's node, with interpolations that can be resolved."""
-    cfg = config.compose_with_hydra(overrides, flags)
+def compose(overrides: Sequence[str], flags: Sequence[str], contents: dict[Path, str] | None = None) -> DictConfig:
+    """The config of a run including Hydra's node, with interpolations that can be resolved.
+
+    Args:
+        contents: of the user's config files; those that are read are added.
+    """
+    cfg = config.compose_with_hydra(overrides, flags, contents)
     HydraConfig.instance().set_config(cfg)
     return cfg
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
     """Parse overrides as Hydra does; ``glob(*)`` is expanded from the config groups."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config.CONFIG_DIR), version_base="1.3"):
+    with hydra_composition.hydra_files({}):
         hydra = GlobalHydra.instance()
         assert hydra is not None
         return OverridesParser.create(config_loader=hydra.config_loader()).parse_overrides(list(overrides))

@@ -6,12 +6,11 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from omegaconf import OmegaConf
 
-from dlzoo.config import compose as config
-from dlzoo.config import run_files, stored_overrides
+from dlzoo.config import groups, run_files, stored_overrides
 from dlzoo.config.allowlist import Trust
 from dlzoo.config.overrides import is_given, key_of
 from dlzoo.errors import UserError
@@ -31,8 +30,16 @@ MAX_IDENTICAL_ERRORS = 3
 """A search stops if this many first trials fail with the same error: the mistake is in what they share."""
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run the sweep that the command line describes; exit code 0, or 2 if a trial failed.
+class Ended(NamedTuple):
+    """How a sweep ended."""
+
+    code: int
+    """0, or 2 if a trial failed."""
+    folder: Path
+
+
+def run(argv: Sequence[str]) -> Ended:
+    """Run the sweep that the command line describes.
 
     Raises:
         UserError: the shared overrides are invalid; no trial has been started.
@@ -43,7 +50,7 @@ def run(argv: Sequence[str]) -> int:
     return grid(line)
 
 
-def grid(line: CommandLine) -> int:
+def grid(line: CommandLine) -> Ended:
     """Run every combination, in order; with resume=auto, only those that have not completed."""
     if not all(override.is_discrete_sweep() for override in line.swept):
         raise UserError("a grid cannot enumerate an interval: search it with sweep=random, tpe, hyperband or bayes")
@@ -55,7 +62,7 @@ def grid(line: CommandLine) -> int:
         return grid_in(folder, line, points)
 
 
-def grid_in(folder: Path, line: CommandLine, points: Sequence[Sequence[str]]) -> int:
+def grid_in(folder: Path, line: CommandLine, points: Sequence[Sequence[str]]) -> Ended:
     """Run the grid in a folder whose lock this process holds."""
     with quietly(enabled=line.is_quiet):
         record = resume.record_in(folder, line, points)
@@ -71,7 +78,7 @@ def grid_in(folder: Path, line: CommandLine, points: Sequence[Sequence[str]]) ->
                 pool.run([jobs] * num_workers)
     record.trials.sort(key=lambda trial: trial.number)
     report.finish(record, folder)
-    return 2 if record.num_failed else 0
+    return Ended(2 if record.num_failed else 0, folder)
 
 
 def executor_of(line: CommandLine, folder: Path) -> cluster.Executor:
@@ -133,7 +140,7 @@ def own_files(folder: Path) -> None:
     run_files.unshare(folder)
 
 
-def search(line: CommandLine) -> int:
+def search(line: CommandLine) -> Ended:
     """Run the requested number of trials, then train and test the winner."""
     extras.require("a search", "optuna")
     settings = line.settings
@@ -172,7 +179,7 @@ def search(line: CommandLine) -> int:
         report.finish(record(), folder)
         if settings.winner != "none":
             retrain_winner(line, study, record(), pool.runners[0], folder)
-    return 2 if record().num_failed else 0
+    return Ended(2 if record().num_failed else 0, folder)
 
 
 def space_of(line: CommandLine) -> Space:
@@ -228,7 +235,7 @@ def retrain_winner(line: CommandLine, study: Search, record: Record, runner: Run
         if (run_folder / "results.json").is_file():
             metrics_table.show(results.read(run_folder), run_folder)
         return
-    known = config.known_keys(line.flags)
+    known = groups.known_keys(line.flags)
     if stored_overrides.check(best.found, f"the study in {folder}", Trust.of(line.overrides), known) != best.found:
         raise UserError(f"the study in {folder} sets where the winner writes its output; no sweep does that")
     print(f"\ntrial {best.number} won; retraining and testing it")

@@ -22,6 +22,8 @@ MIN_TRIALS = 3
 """Fewest measured trials for which a plot is drawn."""
 MAX_SETTINGS = 30
 """That are drawn."""
+MAX_NAMES = 100
+"""Hyperparameters that are drawn."""
 
 
 def draw(record: Record, folder: Path) -> None:
@@ -35,6 +37,7 @@ def draw(record: Record, folder: Path) -> None:
             plots.save(setting_bars(record), folder / "settings.png")
     if len(measured) < MIN_TRIALS or not names:
         return
+    names = names[:MAX_NAMES]
     plots.save(parallel_coordinates(record, measured, names), folder / "parallel_coordinates.png")
     plots.save(importance_bars(record, measured, names), folder / "importance.png")
 

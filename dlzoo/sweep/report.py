@@ -37,7 +37,7 @@ def announce(trials: Sequence[Trial], settings: Settings, folder: Path) -> None:
 def show_epoch(trial: Trial, epoch: EpochReport) -> None:
     """On a terminal, print a progress line that the next one overwrites."""
     if sys.stdout.isatty():
-        value = f"{epoch.metric} {format_metric(epoch.metric, epoch.value)}"
+        value = f"{visible(epoch.metric, keep='')} {format_metric(epoch.metric, epoch.value)}"
         print(f"\r\033[Ktrial {trial.number}   epoch {epoch.epoch}/{epoch.max_epochs}   {value}", end="", flush=True)
 
 

@@ -222,8 +222,10 @@ class Search:
     def _new_trial(self, source: Any) -> Trial:
         """A trial before its first epoch, ignoring anything that a process that died may have stored for it."""
         for name, value in source.params.items():
-            if name in self.space and not spaces.is_valid(self.space[name], value):
-                where = f"trial {source.number}.{name}"
+            where = f"trial {source.number}.{short(name)}"
+            if name not in self.space:  # Optuna's plots sort the names
+                refuse(self.folder / JOURNAL, where, value, f"of {short(', '.join(self.space))}")
+            if not spaces.is_valid(self.space[name], value):
                 refuse(self.folder / JOURNAL, where, value, f"one of {short(self.space[name])}")
         return Trial(
             source.number, spaces.to_overrides(self.space, source.params), spaces.rounded(self.space, source.params)

@@ -25,8 +25,7 @@ def write(record: Record, folder: Path) -> None:
     """Write a session into each run folder that exists on this machine."""
     names = record.param_names
     numeric = {name: all(as_number(trial.params.get(name)) is not None for trial in record.trials) for name in names}
-    for old in folder.glob(f"events.*{SUFFIX}"):  # of an earlier version, which fixed the columns of the table
-        old.unlink()
+    remove_events(folder)  # of an earlier version, which fixed the columns of the table
     for trial in record.trials:
         if trial.folder and Path(trial.folder).is_dir():
             numbers = {name: as_number(value) for name, value in trial.params.items() if numeric[name]}
@@ -76,13 +75,19 @@ def tag_of_best(record: Record) -> str:
     return f"{group}/best_{name}" if group else f"best_{name}"
 
 
+def remove_events(folder: Path) -> None:
+    """Remove the sweep's event files from a folder, which may hold folders of such names if it comes from elsewhere."""
+    for old in folder.glob(f"events.*{SUFFIX}"):
+        if old.is_symlink() or not old.is_dir():
+            old.unlink()
+
+
 def write_events(folder: Path, summaries: Sequence[Summary]) -> None:
     """Replace the sweep's event file in a folder."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-    for old in folder.glob(f"events.*{SUFFIX}"):
-        old.unlink()
+    remove_events(folder)
     writer = EventFileWriter(str(folder), filename_suffix=SUFFIX)
     for each in summaries:
         writer.add_event(Event(step=0, summary=each))

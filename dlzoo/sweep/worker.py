@@ -60,15 +60,12 @@ def run(overrides: Sequence[str], folder: Path) -> TrialEnd:
     port = os.environ.get("MASTER_PORT")
     with _redirect_output(folder / "log.txt"):
         try:
-            launch.main()
-        except SystemExit as exit_:
-            code = exit_.code if isinstance(exit_.code, int) else 1
+            code, reason = launch.attempt(launch.run_command)
         except BaseException as error:
             traceback.print_exc()
             return TrialEnd(" ".join(f"{type(error).__name__}: {error}".split())[:300], True, 1)
     had_ranks = os.environ.get("MASTER_PORT") != port  # Lightning launches ranks only once per process
-    reason = " ".join(launch.REPORTED_ERRORS[-1].split()) if launch.REPORTED_ERRORS else f"exit code {code}"
-    return TrialEnd("" if code == 0 else reason, had_ranks, code)
+    return TrialEnd("" if code == 0 else " ".join(reason.split()), had_ranks, code)
 
 
 def _exit_with_parent() -> None:

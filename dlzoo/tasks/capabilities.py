@@ -17,11 +17,18 @@ if TYPE_CHECKING:
     from dlzoo.specs.batch import TensorOrDict
     from dlzoo.tasks.interfaces import (
         Acting,
+        Decomposing,
         Encoding,
+        EnergyBased,
         Forecasting,
         Generating,
+        GibbsSampling,
+        Grouping,
         LanguageModel,
+        Minimizing,
         Predicting,
+        Recalling,
+        WordVectors,
     )
     from dlzoo.tasks.views import View
 
@@ -35,6 +42,10 @@ class Capabilities:
         """It predicts the target of the data."""
         return None
 
+    def as_minimizer(self) -> Minimizing | None:
+        """It learns the target of the data by a loss."""
+        return None
+
     def as_forecaster(self) -> Forecasting | None:
         """It continues series."""
         return None
@@ -44,11 +55,39 @@ class Capabilities:
         return None
 
     def as_encoder(self) -> Encoding | None:
-        """It turns images into latents."""
+        """It turns images or the rows of a table into latents, and back."""
+        return None
+
+    def as_image_encoder(self) -> Encoding | None:
+        """It turns images into latents and back, and predicts nothing else: its reconstructions are what to look at."""
+        return self.as_encoder() if self.spec.images is not None and self.predicted_target is None else None
+
+    def as_decomposition(self) -> Decomposing | None:
+        """Its latents are coordinates along components."""
+        return None
+
+    def as_clustering(self) -> Grouping | None:
+        """It groups rows around centroids."""
         return None
 
     def as_generator(self) -> Generating | None:
         """It turns latents drawn from a known distribution into new images."""
+        return None
+
+    def as_gibbs_sampler(self) -> GibbsSampling | None:
+        """It generates images by Gibbs chains."""
+        return None
+
+    def as_memory(self) -> Recalling | None:
+        """It recalls stored images from corrupted ones."""
+        return None
+
+    def as_energy_model(self) -> EnergyBased | None:
+        """It is a distribution over black-and-white images, by an energy."""
+        return None
+
+    def as_word_vectors(self) -> WordVectors | None:
+        """It has a vector for each word of its vocabulary."""
         return None
 
     def as_agent(self) -> Acting | None:
@@ -74,6 +113,9 @@ class Capabilities:
         """The exportable parts of the task by name: the first is the default.
 
         Each value builds the view (dlzoo/tasks/views.py). Empty: the task cannot be exported.
+
+        Raises:
+            UserError: it cannot, and why.
         """
         return {}
 

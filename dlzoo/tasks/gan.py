@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dlzoo.distributed.collectives import gather_rows
-from dlzoo.errors import UserError, pick
+from dlzoo.errors import UserError, at_least, between, pick
 from dlzoo.losses.functional import widen
 from dlzoo.nets.base import AdversarialPair
 from dlzoo.specs.base import Spec
@@ -62,6 +62,8 @@ class Adversarial(Generating, ManualTask):
     best checkpoint, since the two losses measure the balance of the game, not image quality.
 
     Args:
+        loss: of both nets: cross-entropy, least squares (X. Mao et al., 2017), hinge (T. Miyato et al., 2018) or the
+            Wasserstein critic's (M. Arjovsky et al., 2017).
         discriminator_lr: the discriminator's learning rate; null: the optimizer's (M. Heusel et al., NeurIPS 2017: two
             time-scales).
         discriminator_steps: discriminator steps per generator step.
@@ -93,10 +95,8 @@ class Adversarial(Generating, ManualTask):
         penalty_every: int = 1,
     ) -> None:
         super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
-        if discriminator_steps < 1:
-            raise UserError(f"task.discriminator_steps={discriminator_steps} must be at least 1")
-        if penalty_every < 1:
-            raise UserError(f"task.penalty_every={penalty_every} must be at least 1")
+        at_least(1, "task", discriminator_steps=discriminator_steps, penalty_every=penalty_every)
+        between(0, 1, "task", label_smoothing=label_smoothing)
         if label_smoothing and loss != "bce":
             raise UserError(f"task.label_smoothing requires task.loss=bce; {loss} has no labels to smooth")
         self.losses = pick(loss, LOSSES, "task.loss")

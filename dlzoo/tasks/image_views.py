@@ -51,9 +51,8 @@ class Generator(View["Decoding"]):
         labels = label_ports(task)
         one = torch.zeros(1, dtype=torch.long) if labels else None
         size = example_latents(task, torch.zeros(1, *task.spec.shape), one).shape[1]
-        meaning = (
-            "a latent of the encoder" if task.as_generator() is None else "drawn from a standard normal distribution"
-        )
+        generator = task.as_generator()
+        meaning = "a latent of the encoder" if generator is None else generator.latents
         self.inputs = (Port("code", "float32", ("batch", size), meaning), *labels)
         self.outputs = (Port("picture", "float32", ("batch", *task.spec.shape), "images in [0, 1]"),)
 

@@ -7,7 +7,7 @@ itself, and None for all others. Images are (B, C, H, W) in [0, 1]; latents are 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Unpack
 
 import numpy as np
@@ -17,8 +17,9 @@ from torch import Tensor
 
 from dlzoo.distributed.collectives import rank_and_world
 from dlzoo.distributed.noise import EvalNoise, Noise
+from dlzoo.layers.basic import Standardize
 from dlzoo.layers.recurrent import State
-from dlzoo.nets.base import ConditionalNet, RecurrentNet
+from dlzoo.nets.base import AssociativeMemory, ConditionalNet, RecurrentNet
 from dlzoo.specs.base import Spec
 from dlzoo.specs.batch import TensorOrDict
 from dlzoo.specs.environments import EnvSpec, StatesSpec
@@ -48,6 +49,21 @@ class Predicting(Task):
     @abstractmethod
     def outputs(self, inputs: Any) -> TensorOrDict:
         """(B, …) -> (B, K) logits of the classes, or (B, D) values; of several targets a dict by name."""
+
+
+class Minimizing(Predicting):
+    """Learns the target of the data by a loss, which is minimised."""
+
+    def as_minimizer(self) -> Minimizing:
+        return self
+
+    @abstractmethod
+    def loss(self, outputs: TensorOrDict, target: TensorOrDict, weight: Tensor | None = None) -> Tensor:
+        """The mean loss of a batch's outputs, as the net gives them, and targets.
+
+        Args:
+            weight: (B,), a factor on each row's loss.
+        """
 
 
 class Forecasting(Predicting):
@@ -90,7 +106,7 @@ class LanguageModel(Task):
 
 
 class Decoding(Task):
-    """A task whose net turns latents into images.
+    """A task whose net turns latents into images, or into rows of a table.
 
     The random numbers of a training epoch depend only on the run's seed and the epoch, so a resumed run draws
     the same ones.
@@ -130,9 +146,9 @@ class Decoding(Task):
 
 
 class Encoding(Decoding):
-    """Encodes images into latents, and decodes latents into images.
+    """Encodes images, or the rows of a table, into latents, and decodes latents.
 
-    ``test_step`` returns a dict with "code" (B, D) and "error" (B,), the reconstruction error of each image.
+    ``test_step`` returns a dict with "code" (B, D) and "error" (B,), the reconstruction error of each row.
     """
 
     def as_encoder(self) -> Encoding:
@@ -141,6 +157,11 @@ class Encoding(Decoding):
     @abstractmethod
     def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images -> latents (B, D)."""
+
+    def in_units(self, x: Tensor) -> Tensor:
+        """Inputs as the net sees them -> those of the data, of tasks whose net gives the former."""
+        assert isinstance(self.standardize, Standardize)
+        return self.standardize.inverse(x)
 
     def reconstruct(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images -> their reconstructions from latents."""
@@ -159,10 +180,60 @@ class Encoding(Decoding):
         return x
 
 
+class Decomposing(Encoding):
+    """Encodes by coordinates along orthogonal components."""
+
+    def as_decomposition(self) -> Decomposing:
+        return self
+
+    @property
+    @abstractmethod
+    def components(self) -> Tensor:
+        """(K, F), of inputs as the net sees them, flat."""
+
+    @property
+    @abstractmethod
+    def variances(self) -> Tensor:
+        """(F,), of the training rows along each component in descending order, those that are dropped included."""
+
+
+class Grouping(Encoding):
+    """Groups rows around centroids. Latents are the distances to them, (B, K), and are decoded as the nearest one.
+
+    ``test_step`` returns "cluster" (B,) as well.
+    """
+
+    def as_clustering(self) -> Grouping:
+        return self
+
+    @property
+    @abstractmethod
+    def centroids(self) -> Tensor:
+        """(K, F), as the net sees inputs, flat."""
+
+
+class Recalling(Encoding):
+    """Stores images, and recalls them from corrupted ones; the latent of an image is the state it is recalled as."""
+
+    net_type = AssociativeMemory
+    net: AssociativeMemory
+    flip: float
+    """The fraction of units whose sign is changed before recall in validation and test."""
+
+    def as_memory(self) -> Recalling:
+        return self
+
+
 class Generating(Decoding):
-    """Generates new images from latents with a standard normal prior."""
+    """Generates new images from latents: with a standard normal prior, unless a task draws others."""
 
     latent_dim: int
+
+    has_normal_latents: ClassVar[bool] = True
+    """Whether latents have a standard normal prior, so that one may walk between them; if not, `latents` says what
+    they are."""
+
+    latents: ClassVar[str] = "drawn from a standard normal distribution"
 
     is_adversarial: ClassVar[bool] = False
     """Whether training is adversarial, so that losses say little about image quality."""
@@ -178,6 +249,59 @@ class Generating(Decoding):
     def sample(self, num: int, seed: int, labels: Tensor | None = None) -> Tensor:
         """New images (num, C, H, W), of the classes ``labels`` (num,) where the net is conditional."""
         return self.decode(self.draw(num, seed), labels)
+
+
+class GibbsSampling(Generating):
+    """Generates images by Gibbs chains, whose hidden states are the latents."""
+
+    has_normal_latents: ClassVar[bool] = False
+    latents: ClassVar[str] = "states of the hidden units, 0 or 1, or their probabilities"
+
+    def as_gibbs_sampler(self) -> GibbsSampling:
+        return self
+
+    @abstractmethod
+    def filters(self) -> Tensor:
+        """The weights of each unit of the first hidden layer, (H, C, H, W)."""
+
+    @abstractmethod
+    def gibbs_chains(self, x: Tensor, seed: int) -> Iterator[Tensor]:
+        """Gibbs chains that start from images: their mean images after each step, without an end."""
+
+
+class EnergyBased(Generating):
+    """A distribution over black-and-white images by the energy of binary units, some of them hidden."""
+
+    has_normal_latents = False
+
+    def as_energy_model(self) -> EnergyBased:
+        return self
+
+    @abstractmethod
+    def image_probabilities(self) -> Tensor | None:
+        """P of each image (2^V,) float64, in binary order of their V pixels; None if there are too many."""
+
+    @abstractmethod
+    def image_numbers(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) -> their places (B,) in that order."""
+
+    @abstractmethod
+    def interactions(self) -> Tensor:
+        """The weights between units (N, N), visible ones first."""
+
+
+class WordVectors(Task):
+    """Has a vector for each word of a vocabulary."""
+
+    spec: TextSpec
+
+    def as_word_vectors(self) -> WordVectors:
+        return self
+
+    @property
+    @abstractmethod
+    def vectors(self) -> Tensor:
+        """(V, D), in the order of the spec's vocabulary."""
 
 
 class Acting(Task):

@@ -58,6 +58,8 @@ class Part(NamedTuple):
     """Changes to the configured optimizer's options."""
     every: int = 1
     """Training steps between steps of this optimizer."""
+    epochs: int | None = None
+    """Epochs in which it steps, by which its schedules are planned; None: all."""
 
 
 class ManualTask(Task, Generic[B]):
@@ -144,18 +146,19 @@ class ManualTask(Task, Generic[B]):
         for part in self.parts():
             optimizers.append(self.make_optimizer(part.parameters, **part.changes))
             if self.scheduler is not None:
-                for schedule in self.scheduler(optimizers[-1], self.plan(part.every)):
+                for schedule in self.scheduler(optimizers[-1], self.plan(part.every, part.epochs)):
                     schedules.append(for_manual(schedule))
         stop_searching_for_cuda()
         return optimizers, schedules
 
-    def plan(self, every: int) -> Plan:
-        """The plan of an optimizer that steps in each ``every``-th training step."""
+    def plan(self, every: int, num_epochs: int | None = None) -> Plan:
+        """The plan of an optimizer that steps in each ``every``-th training step of so many epochs, or of all."""
         trainer = self.trainer
         per_epoch = -(-count_batches(trainer) // self.accumulate)
         epochs, steps = trainer.max_epochs, trainer.max_steps
         total = min(per_epoch * epochs if epochs is not None and epochs >= 0 else UNLIMITED, UNLIMITED)
         total = min(total, steps) if steps >= 0 else total
+        total = total if num_epochs is None else min(total, max(1, per_epoch * num_epochs))
         return Plan(total if total == UNLIMITED else total // every, per_epoch / every, *self.monitor)
 
     def training_step(self, batch: B, batch_idx: int) -> None:
@@ -178,6 +181,17 @@ class ManualTask(Task, Generic[B]):
         """Context manager that reports the action to the trainer's profiler."""
         return self.trainer.profiler.profile(f"[{type(self).__name__}].{action}")  # type: ignore[attr-defined]
 
+    def gather_batch(self, rows: Tensor, batch_idx: int) -> Tensor:
+        """The rows (B, F) of all ranks in a training batch, in the order of a single process."""
+        if rank_and_world()[1] == 1:
+            return rows
+        loader: Any = self.trainer.train_dataloader
+        places, num_rows = loader.positions(batch_idx)
+        whole = rows.new_zeros(num_rows, rows.shape[1])
+        if self.rank_weight:
+            whole[places] = rows
+        return all_reduce_sum(whole)
+
     # ------------------------------------------------------------------ gradients
 
     def backward_part(self, loss: Tensor) -> None:
@@ -194,7 +208,8 @@ class ManualTask(Task, Generic[B]):
                 rows of all accumulated batches of all ranks.
         """
         if reduction == "mean":
-            gradient = gradient * (self.rank_weight * self.batch_weight / (self.accumulate * rank_and_world()[1]))
+            factor = self.rank_weight * self.batch_weight / (self.accumulate * rank_and_world()[1])
+            gradient = gradient if factor == 1 else gradient * factor  # a pass over a large matrix takes time
         elif not self.rank_weight:  # these rows count on another rank
             gradient = torch.zeros_like(gradient)
         gradient = gradient.detach().to(parameter.dtype)
@@ -231,13 +246,14 @@ class ManualTask(Task, Generic[B]):
 
     # ------------------------------------------------------------------ closed forms
 
-    def add_statistics(self, *sums: Tensor) -> None:
+    def add_statistics(self, *sums: Tensor, is_counted: bool | None = None) -> None:
         """Add a batch's sums over this rank's rows to those of the step.
 
         Args:
             sums: floating-point, in the same shapes and order in each batch.
+            is_counted: whether these rows count on this rank; None: as those of the current batch do.
         """
-        if not self.rank_weight:  # these rows count on another rank
+        if not (self.rank_weight if is_counted is None else is_counted):  # these rows count on another rank
             sums = tuple(torch.zeros_like(total) for total in sums)
         self.check_finite(sums)
         if not self.step_skipped:

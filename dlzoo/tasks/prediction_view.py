@@ -1,4 +1,4 @@
-"""Export view of supervised tasks."""
+"""Export views of what a task predicts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dlzoo.specs.batch import TensorOrDict, tensors
 from dlzoo.tasks.views import Tensors, View
 
 if TYPE_CHECKING:
+    from dlzoo.tasks.base import Task
     from dlzoo.tasks.supervised import Supervised
 
 
@@ -58,3 +59,20 @@ class Predictor(View["Supervised"]):
         if head.target.classes is not None:
             return answer.argmax(1), target
         return answer, target if head.target.labels is None else target.long()
+
+
+class Prediction(View["Task"]):
+    """Exported predictions of a task that finds its own target, such as clusters or components."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        assert task.predicted_target is not None
+        self.inputs = task.spec.ports()
+        self.outputs = task.predicted_target.ports()
+
+    def forward(self, x: Tensor) -> Tensors:  # type: ignore[override]
+        return tuple(tensors(self.task.predict(self.pixels(x))))
+
+    def expected(self, x: Tensor) -> Tensors:  # type: ignore[override]
+        with torch.inference_mode():
+            return tuple(tensors(self.trained.predict(self.pixels(x))))

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlzoo.errors import SpecError, UserError
+from dlzoo.errors import SpecError, at_least
 from dlzoo.nets.base import LayeredEncoderDecoder
 from dlzoo.specs.base import Spec
 from dlzoo.specs.batch import Batch
@@ -35,8 +35,7 @@ class StackedAutoencoding(Autoencoding):
 
     def __init__(self, net: LayeredEncoderDecoder, spec: Spec, *, pretrain_epochs: int = 3, **options: Any) -> None:
         super().__init__(net, spec, **options)
-        if pretrain_epochs < 0:
-            raise UserError(f"task.pretrain_epochs={pretrain_epochs} must not be negative")
+        at_least(0, "task", pretrain_epochs=pretrain_epochs)
         self.pretrain_epochs = pretrain_epochs
         encoder_sizes, decoder_sizes = sizes(self.net.encoder), sizes(self.net.decoder)
         if not encoder_sizes or [size[::-1] for size in reversed(decoder_sizes)] != encoder_sizes:

@@ -8,11 +8,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
+from torchmetrics import Metric
 
 from dlzoo.distributed import collectives as gathering
 from dlzoo.errors import UserError
 from dlzoo.layers.basic import ACTIVATION_TYPES
-from dlzoo.losses.functional import ClassLossName, ValueLossName
+from dlzoo.losses.functional import ClassLoss, ValueLoss
 from dlzoo.losses.heads import Head, heads_for
 from dlzoo.losses.objectives import Objective
 from dlzoo.nets.base import BackboneNet, Net
@@ -21,7 +22,7 @@ from dlzoo.specs.batch import Batch, NamedBatch, TensorOrDict, part_of
 from dlzoo.specs.named import Targets
 from dlzoo.specs.targets import Answer, Classes, Values
 from dlzoo.tasks.finetuning import Transfer
-from dlzoo.tasks.interfaces import Predicting
+from dlzoo.tasks.interfaces import Minimizing
 from dlzoo.tasks.optimization import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.prediction_view import Predictor
 from dlzoo.tasks.views import View
@@ -31,7 +32,7 @@ LossKind = Literal["minimized", "plain", "in units"]
 """With what only training adds (label smoothing, class weights); without it; without it in the units of the data."""
 
 
-class Supervised(Predicting):
+class Supervised(Minimizing):
     """Classification, multi-label classification or regression, depending on the target of the data.
 
     The loss of a batch is the mean over its samples, weighted by class and sample weights where given. The losses in
@@ -43,7 +44,10 @@ class Supervised(Predicting):
     Args:
         loss: by name (dlzoo/losses/functional.py); None is cross_entropy for classes,
             binary_cross_entropy for labels, mse for values. With several targets: by target name, {price: huber};
-            the outputs of a net for one target may have their own, {auxiliary: mae}.
+            the outputs of a net for one target may have their own, {auxiliary: mae}. Or a module of your own, by its
+            class, {_target_: mypkg.losses.MyLoss}: of outputs and targets it returns one value per row.
+        metrics: further ones for validation and test, by name: {kappa: {_target_: mypkg.metrics.Kappa}}. They are
+            `torchmetrics.Metric`s, and get predicted and true classes, the probabilities of labels, or values.
         label_smoothing: fraction of a class target that is spread over all classes; other targets have none.
         gamma: focusing parameter of the focal loss.
         delta: threshold of the Huber loss, in standard deviations of a target that is standardised.
@@ -66,7 +70,7 @@ class Supervised(Predicting):
         *,
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
-        loss: ClassLossName | ValueLossName | Mapping[str, ClassLossName | ValueLossName] | None = None,
+        loss: ClassLoss | ValueLoss | Mapping[str, ClassLoss | ValueLoss] | None = None,
         label_smoothing: float = 0.0,
         gamma: float = 2.0,
         delta: float = 1.0,
@@ -75,6 +79,7 @@ class Supervised(Predicting):
         | Mapping[str, Literal["balanced"] | Sequence[float]]
         | None = None,
         loss_weights: Mapping[str, float] | None = None,
+        metrics: Mapping[str, Metric] | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
         activity_l1: float = 0.0,
@@ -91,6 +96,7 @@ class Supervised(Predicting):
                 loss_weights=loss_weights,
                 loss=loss,
                 class_weights=class_weights,
+                metrics=metrics,
                 label_smoothing=label_smoothing,
                 gamma=gamma,
                 delta=delta,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from dlzoo.distributed.noise import Noise
-from dlzoo.errors import UserError
+from dlzoo.errors import at_least, between
 from dlzoo.losses.functional import widen
 from dlzoo.nets.base import GaussianEncoderDecoder
 from dlzoo.specs.base import Spec
@@ -64,10 +64,9 @@ class VariationalAutoencoder(Encoding, Generating):
         num_importance_samples: int = 100,
     ) -> None:
         super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
-        if beta < 0 or kl_warmup < 0:
-            raise UserError(f"task.beta={beta} and task.kl_warmup={kl_warmup} must not be negative")
-        if num_importance_samples < 1:
-            raise UserError(f"task.num_importance_samples={num_importance_samples} must be at least 1")
+        at_least(0, "task", beta=beta, kl_warmup=kl_warmup)
+        # Each is a pass through the decoder; Y. Burda et al. (2016) use 5,000.
+        between(1, 20_000, "task", num_importance_samples=num_importance_samples)
         self.beta = beta
         self.kl_warmup = kl_warmup
         self.binarize = binarize

@@ -6,9 +6,9 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,11 +19,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlzoo import __version__
 from dlzoo.config import compose as config
+from dlzoo.config import groups, help_text, hydra_composition, part_help
 from dlzoo.config import overrides as config_overrides
-from dlzoo.config import part_help
 from dlzoo.config import run_dir as run_folder
+from dlzoo.config.allowlist import Trust
 from dlzoo.config.files import as_checked
 from dlzoo.config.locations import with_absolute_paths
+from dlzoo.config.prepare import prepare
+from dlzoo.config.schema import NODES
+from dlzoo.config.yaml_files import CONFIG_DIR
 from dlzoo.distributed import launch as ranks
 from dlzoo.errors import MISTAKES, RankLost, RunFailed, UserError, one_line, visible
 from dlzoo.training import ranks as training_ranks
@@ -34,15 +38,26 @@ from dlzoo.utils.output import discard_output, visible_output
 
 if TYPE_CHECKING:
     from dlzoo.checkpoint.format import StoredCheckpoint
+    from dlzoo.training.results import RunResults
 
 # torch, lightning and everything that needs them are imported in run(), so that typos and --help are answered at once.
 
-REPORTED_ERRORS: list[str] = []
-"""The errors that the last call of `main` in this process reported."""
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    """Of the process: 0 on success, 1 if the run failed, 2 if the command line has a mistake, 128 plus the number of a
+    signal."""
+    reason: str = ""
+    """Why the run failed, or what the mistake is."""
 
 
-_exit_code = 0
-"""Exit code of what Hydra called."""
+class Finished(NamedTuple):
+    """A run that did what was asked."""
+
+    folder: Path
+    results: RunResults
 
 
 class SweepRunner(Protocol):
@@ -53,47 +68,94 @@ class SweepRunner(Protocol):
 
 
 def main(sweeps: SweepRunner | None = None) -> None:
-    """Run the command line: exit code 0 on success, 1 if the run failed, 2 if the command line has a mistake."""
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors are reported below
-    global _exit_code
-    REPORTED_ERRORS.clear()
-    _exit_code = 0
+    """Run the command line, and exit."""
+    sys.exit(attempt(lambda: run_command(sweeps)).code)
+
+
+def run_command(sweeps: SweepRunner | None = None) -> int:
+    """Run the command line of this process; its exit code."""
+    _answer_flags(sys.argv[1:])
+    resumption = resolve(sys.argv[1:])
+    if resumption.finished is not None:
+        print(f"{visible(resumption.finished)} is finished: there is nothing to resume")
+        return 0
+    sys.argv[1:] = training_ranks.argv_of_rank(resumption.argv)
+    if sweeps is not None and sweeps.is_requested(sys.argv[1:]):
+        return sweeps.run(sys.argv[1:])
+    shows = {*sys.argv} & config_overrides.SHOW_ONLY
+    with visible_output() if shows else contextlib.nullcontext():
+        run_argv(resumption.stored)
+    sys.stdout.flush()
+    return 0
+
+
+def resolve(argv: Sequence[str]) -> Resumption:
+    """The run that a command line starts or resumes, with its overrides checked as far as Hydra does not."""
+    prepared = prepare(argv)
+    return Resumption(prepared, None) if ranks.launched_by_lightning() else resolve_resume(prepared)
+
+
+def run_argv(stored: StoredCheckpoint | None = None) -> Finished | None:
+    """The run of ``sys.argv``, which `resolve` has returned; None if its flags only show something.
+
+    Args:
+        stored: the checkpoint to resume from, if it has been read already.
+
+    Raises:
+        UserError: a mistake in the overrides, or parts that do not fit together.
+        RunFailed: the run began, and failed.
+        Interrupted: a signal stopped it.
+    """
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors are reported here
+    with explained_errors(), as_checked(config.check_hydra(sys.argv[1:])):
+        if {"--help", "-h"} & {*sys.argv}:
+            _show_help(sys.argv[1:])
+            return None
+        job = _Job(stored)
+        try:
+            _hydra_main(job)
+        except run_folder.Refused as refused:
+            raise refused.error from None
+        if job.error is not None:
+            raise job.error
+        return job.finished
+
+
+@contextlib.contextmanager
+def explained_errors() -> Iterator[None]:
+    """Errors of the config and of the disk become a `UserError`."""
     try:
-        _answer_flags(sys.argv[1:])
-        argv = config.prepare(sys.argv[1:])
-        resumption = Resumption(argv, None) if ranks.launched_by_lightning() else resolve_resume(argv)
-        sys.argv[1:] = training_ranks.argv_of_rank(resumption.argv)
-        if sweeps is not None and sweeps.is_requested(sys.argv[1:]):
-            sys.exit(sweeps.run(sys.argv[1:]))
-        texts = config.check_hydra(sys.argv[1:])
-        job = _Job(resumption)
-        shows = {*sys.argv} & config_overrides.SHOW_ONLY
-        with as_checked(texts), visible_output() if shows else contextlib.nullcontext():
-            try:
-                _hydra_main(job)
-            finally:
-                if {"--help", "-h"} & {*sys.argv}:  # Hydra exits
-                    _show_options(sys.argv[1:])
-        sys.stdout.flush()
-        if job.stopped is not None:
-            raise job.stopped
-    except UserError as error:
-        sys.exit(_report_error(str(error)))
+        yield
+    except UserError:
+        raise
     except (HydraException, OmegaConfBaseException) as error:
         if isinstance(error.__cause__, UserError):
-            sys.exit(_report_error(str(error.__cause__)))
-        sys.exit(_report_error(config.explain(error)))
+            raise error.__cause__ from None
+        raise UserError(hydra_composition.explain(error)) from error
     except BrokenPipeError:
-        discard_output()
-        sys.exit(1)
+        raise
     except OSError as error:
         if error.errno not in durable.DISK_FULL | durable.NO_PERMISSION:
             raise
         message = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
-        sys.exit(_report_error(f"{message}; output_dir sets where runs are written, data_dir where data is stored"))
+        raise UserError(f"{message}; output_dir sets where runs are written, data_dir where data is stored") from error
+
+
+def attempt(body: Callable[[], int]) -> Ended:
+    """Call ``body``, which returns an exit code, and print why it failed, if it did."""
+    try:
+        with explained_errors():
+            return Ended(body())
+    except UserError as error:
+        return _report_error(one_line(error))
+    except RunFailed as error:
+        return _report_error(visible(error), error.reason, code=1, on_all_ranks=isinstance(error, RankLost))
+    except BrokenPipeError:
+        discard_output()
+        return Ended(1, "its output was closed")
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
-        sys.exit(130)
+        return Ended(130, "interrupted")
     except Exception as error:
         signum = getattr(error, "signum", None)  # Interrupted, whose module needs torch
         if signum is None:
@@ -101,8 +163,13 @@ def main(sweeps: SweepRunner | None = None) -> None:
         if ranks.rank() == 0:
             print(f"\n{error}; the same command with resume=auto resumes from there", file=sys.stderr)
         # Lightning kills all ranks, rank zero included, if one that it started reports a failure
-        sys.exit(0 if ranks.launched_by_lightning() else 128 + signum)
-    sys.exit(_exit_code)
+        return Ended(0 if ranks.launched_by_lightning() else 128 + signum, f"{error}")
+
+
+def _report_error(message: str, reason: str = "", code: int = 2, *, on_all_ranks: bool = False) -> Ended:
+    if on_all_ranks or not ranks.launched_by_lightning():  # rank zero prints it too, unless torchrun kills it first
+        print(f"error: {message}", file=sys.stderr, flush=True)
+    return Ended(code, reason or message)
 
 
 def _answer_flags(argv: Sequence[str]) -> None:
@@ -121,42 +188,46 @@ def _answer_flags(argv: Sequence[str]) -> None:
         sys.exit(0)
 
 
-def _show_options(argv: Sequence[str]) -> None:
-    """Print the options of the parts that a command line chooses, if it chooses any."""
+def _show_help(argv: Sequence[str]) -> None:
+    """Print the screen of help, or the options of the model and the data that a command line chooses."""
     flags, overrides = config_overrides.split(argv)
-    if not overrides:
+    folders = groups.search_dirs(flags)
+    first = {config_overrides.key_of(override).lstrip("~").partition(".")[0] for override in overrides}
+    if not first & {*NODES, *groups.names(folders)}:
+        print("\n".join(help_text.lines(folders)))
         return
-    cfg = config.compose_with_hydra(overrides, flags)
-    print("The options of its parts, with their values:")
-    print("\n".join(part_help.lines(cfg)))
+    parts = part_help.parts(config.compose_with_hydra(overrides, flags), part_help.LEARNING, Trust.of(overrides))
+    print("The options of the chosen parts, with their values; dlzoo options lists all.")
+    print("\n".join(part_help.lines(parts)))
 
 
 def _hydra_main(job: TaskFunction) -> None:
-    hydra.main(config_path=str(config.CONFIG_DIR), config_name="train", version_base="1.3")(job)()
+    hydra.main(config_path=str(CONFIG_DIR), config_name="train", version_base="1.3")(job)()
 
 
 class _Job:
-    """What Hydra calls."""
+    """What Hydra calls. Errors are kept, since Hydra would announce them in its own words."""
 
-    def __init__(self, resumption: Resumption) -> None:
-        self.stored = resumption.stored
-        self.stopped: Exception | None = None
-        """What ended the run and is no error of it, a signal or a closed pipe: Hydra would announce it as one."""
+    def __init__(self, stored: StoredCheckpoint | None) -> None:
+        self.stored = stored
+        self.finished: Finished | None = None
+        self.error: Exception | None = None
 
     def __call__(self, cfg: DictConfig) -> None:
         try:
-            job(cfg, self.stored)
+            self.finished = job(cfg, self.stored)
         except Exception as error:
-            if not (hasattr(error, "signum") or isinstance(error, BrokenPipeError)):
-                raise
-            self.stopped = error
+            self.error = error
 
 
-def job(cfg: DictConfig, stored: StoredCheckpoint | None = None) -> None:
-    """Run training and report how it ended.
+def job(cfg: DictConfig, stored: StoredCheckpoint | None = None) -> Finished:
+    """Run training, in the folder and with the overrides that Hydra has recorded.
 
     Args:
         stored: the checkpoint ``cfg.ckpt``, if it has been read already.
+
+    Raises:
+        UserError: a mistake, before anything has been run; the run folder is as it was before.
     """
     hydra_cfg = HydraConfig.get()
     cfg = config.with_names(cfg, hydra_cfg.runtime.choices)
@@ -164,34 +235,28 @@ def job(cfg: DictConfig, stored: StoredCheckpoint | None = None) -> None:
     if hydra_cfg.job.chdir:
         cfg = with_absolute_paths(cfg, Path(hydra_cfg.runtime.cwd))
     try:
-        run(cfg, run_dir, list(hydra_cfg.overrides.task), stored)
-    except RunFailed as error:
-        _report_error(str(error), error.reason, code=1, on_all_ranks=isinstance(error, RankLost))
+        return Finished(run_dir, run(cfg, run_dir, list(hydra_cfg.overrides.task), stored))
     except (UserError, OmegaConfBaseException, InstantiationException) as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         if not isinstance(cause, (UserError, OmegaConfBaseException, *MISTAKES)):
             raise
-        _report_error(str(cause))
-        from dlzoo.utils import locks
-
-        if ranks.rank() == 0:
-            run_folder.restore_config(run_dir)
-        if ranks.rank() == 0 and {path.name for path in run_dir.iterdir()} <= {".hydra", locks.NAME}:
-            shutil.rmtree(run_dir)  # nothing has been run
+        _undo(run_dir)
+        raise UserError(str(cause)) from error
     except (MemoryError, RuntimeError) as error:
         from dlzoo.training import out_of_memory as memory
         from dlzoo.utils.memory import is_out_of_memory
 
         if not is_out_of_memory(error):
             raise
-        _report_error(memory.explain_before_training(error), code=1)
+        raise RunFailed(one_line(memory.explain_before_training(error))) from error
 
 
-def _report_error(message: str, reason: str = "", code: int = 2, *, on_all_ranks: bool = False) -> int:
-    global _exit_code
-    message = visible(message) if reason else one_line(message)
-    REPORTED_ERRORS.append(reason or message)
-    _exit_code = code
-    if on_all_ranks or not ranks.launched_by_lightning():  # rank zero prints it too, unless torchrun kills it first
-        print(f"error: {message}", file=sys.stderr, flush=True)
-    return code
+def _undo(run_dir: Path) -> None:
+    """Leave a run folder as it was before a run that did not begin."""
+    from dlzoo.utils import locks
+
+    if ranks.rank() != 0:
+        return
+    run_folder.restore_config(run_dir)
+    if {path.name for path in run_dir.iterdir()} <= {".hydra", locks.NAME}:
+        shutil.rmtree(run_dir)

@@ -132,6 +132,7 @@ def _claim(claim: Verdict | None) -> tuple[str, str]:
     if claim is None:
         return "", ""
     sign, bound = (">=", claim["min"]) if "min" in claim else ("<=", claim["max"])
+    bound = claim.get("each", bound)  # a run is one seed
     mark = {True: "[green]met[/green]", False: "[red]missed[/red]", None: "?"}[claim["met"]]
     return f"{sign} {format_metric(claim['metric'], bound)} {mark}", _cell(claim.get("source", ""))
 

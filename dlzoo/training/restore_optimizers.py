@@ -11,8 +11,12 @@ import torch
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
+from dlzoo.config.optimizer_options import LINE_SEARCHES
 from dlzoo.errors import UserError, one_line, short
 from dlzoo.utils.state_checks import FAILURES, counter, describe, fits, mapping, number, refuse, sequence
+
+EFFORT = ("history_size", "max_iter", "max_eval", "ns_steps")
+"""Options that bound the memory and the time of a single step: of a stranger's they could be without end."""
 
 
 def check_optimizer(stored: object, optimizer: Optimizer, place: str) -> None:
@@ -45,6 +49,10 @@ def check_group(stored: object, expected: Mapping[str, object], place: str) -> N
     for name, value in expected.items():
         if name != "params" and name in group:
             fits(group[name], value, f"{place}.{name}")
+    for name in EFFORT:
+        most = expected.get(name)
+        if isinstance(most, int) and counter(group.get(name, most), f"{place}.{name}") > most:
+            refuse(f"{place}.{name}", short(group[name]), f"at most {most} (or give optimizer.{name}=…)")
     if "lr" not in group:
         refuse(place, "no lr", "the learning rate")
 
@@ -127,6 +135,9 @@ def check_lbfgs(
     place: str,
 ) -> None:
     """L-BFGS has a single state, for all parameters as one vector, with lists of the latest directions."""
+    for i, group in enumerate(groups):
+        if (given := group.get("line_search_fn")) not in LINE_SEARCHES:
+            refuse(f"{place}.param_groups[{i}].line_search_fn", describe(given), "strong_wolfe, or nothing")
     if not states:
         return
     if states.keys() != {0}:

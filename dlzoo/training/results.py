@@ -64,7 +64,8 @@ class RunResults(TypedDict, total=False):
 
 
 def judge(expect: Sequence[Claim], metrics: Mapping[str, float]) -> list[Verdict]:
-    """Each claim with the value that was reached; ``met`` is None if the metric was not measured.
+    """Each claim with the value that was reached; ``met`` is None if the metric was not measured. A run is one seed, so
+    that a claim's ``each`` takes the place of its goal for the mean.
 
     >>> judge([{"metric": "test/accuracy", "min": 0.9}], {"test/accuracy": 0.95})
     [{'metric': 'test/accuracy', 'min': 0.9, 'reached': 0.95, 'met': True}]
@@ -74,7 +75,9 @@ def judge(expect: Sequence[Claim], metrics: Mapping[str, float]) -> list[Verdict
         reached = metrics.get(claim["metric"])
         met = None
         if reached is not None:
-            met = reached >= claim["min"] if "min" in claim else reached <= claim["max"]
+            goal = claim.get("each", claim.get("min", claim.get("max")))
+            assert goal is not None
+            met = reached >= goal if "min" in claim else reached <= goal
         verdicts.append({**claim, "reached": reached, "met": met})
     return verdicts
 

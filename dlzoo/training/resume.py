@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dlzoo.checkpoint import run_paths
-from dlzoo.config import compose as config
+from dlzoo.config import groups, renames, run_files, stored_overrides
 from dlzoo.config import overrides as config_overrides
-from dlzoo.config import renames, run_files, stored_overrides
 from dlzoo.config.allowlist import Trust
 from dlzoo.config.overrides import key_of, value_of
+from dlzoo.config.prepare import prepare
 from dlzoo.distributed import launch as ranks
 from dlzoo.errors import UserError, one_line, short, visible
 from dlzoo.training import results
@@ -36,6 +36,8 @@ class Resumption(NamedTuple):
     """The command line; for a resumed run, with that run's overrides and in its folder."""
     stored: StoredCheckpoint | None
     """The checkpoint to resume from; None: a new run starts."""
+    finished: Path | None = None
+    """The folder of the run, if it is complete: there is nothing to resume."""
 
 
 def resolve_resume(argv: Sequence[str]) -> Resumption:
@@ -52,8 +54,7 @@ def resolve_resume(argv: Sequence[str]) -> Resumption:
         )
     if ckpt == "last" or (mode == "auto" and ckpt in ("", "null")):
         if mode == "auto" and "hydra.run.dir" in given and status(Path(value_of(given["hydra.run.dir"]))) == "finished":
-            print(f"{visible(value_of(given['hydra.run.dir']))} is finished: there is nothing to resume")
-            sys.exit(0)
+            return Resumption(list(argv), None, Path(value_of(given["hydra.run.dir"])))
         path = newest(argv, given, unfinished=mode == "auto")
         if path is None and ckpt == "last":
             raise UserError("ckpt=last: no run with these overrides has a checkpoint; start a new one without ckpt")
@@ -65,7 +66,13 @@ def resolve_resume(argv: Sequence[str]) -> Resumption:
     if ckpt in ("null", ""):
         return Resumption(list(argv), None)
     from dlzoo.checkpoint.format import read_whole
+    from dlzoo.utils.model_folders import is_published
 
+    if is_published(Path(ckpt).expanduser()):
+        raise UserError(
+            f"ckpt={ckpt} is a published model, which holds its weights but no state of its training: it cannot be "
+            "resumed; give a checkpoint of its run"
+        )
     stored = read_whole(Path(ckpt).expanduser())
     given["ckpt"] = config_overrides.quoted("ckpt", stored.path)
     overrides = [*(override for override in argv if key_of(override) != "ckpt"), given["ckpt"]]
@@ -79,7 +86,7 @@ def with_stored_overrides(checkpoint: StoredCheckpoint, argv: Sequence[str], giv
     ckpt = str(checkpoint.path)
     overrides = [renames.updated_override(override) for override in manifest_in(checkpoint.content)["overrides"]]
     flags, typed = config_overrides.split(argv)
-    known = config.known_keys(flags)
+    known = groups.known_keys(flags)
     inherited = [override for override in overrides if key_of(override) not in given]
     accepted = stored_overrides.check(inherited, f"ckpt={ckpt}", Trust.of(typed), known)
     for override in inherited:
@@ -100,7 +107,7 @@ def with_stored_overrides(checkpoint: StoredCheckpoint, argv: Sequence[str], giv
     if folder.name == "checkpoints" and "hydra.run.dir" not in given:
         typed = [*typed, config_overrides.quoted("hydra.run.dir", folder.parent)]
     try:
-        return [*config.prepare([*flags, *kept]), *typed]
+        return [*prepare([*flags, *kept]), *typed]
     except UserError as error:
         if config_overrides.extra_dirs(flags):
             raise

@@ -34,7 +34,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str], stored: StoredChec
     started = time.perf_counter()
     config = RunConfig.checked(cfg, overrides)
     if cfg.get("sweep"):
-        raise UserError("sweep is an option of several runs: add -m")
+        raise UserError("sweep is an option of several runs: add -m, or in Python use dlzoo.search")
 
     from dlzoo.training import stages  # imports torch: mistakes in the config are reported before
 

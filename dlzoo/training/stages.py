@@ -10,6 +10,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 
+from dlzoo.callbacks import sinks
 from dlzoo.checkpoint import data_changes
 from dlzoo.checkpoint.format import StoredCheckpoint, make_manifest, read_stored
 from dlzoo.checkpoint.load import restore
@@ -100,7 +101,7 @@ def build(config: RunConfig, run_dir: Path, overrides: list[str], stored: Stored
     manifest = make_manifest(config.to_plain(), overrides, data.spec, rows)
     trainer = training_trainer.build_trainer(config, task, run_dir, manifest, overrides, stored)
     summary.print_summary(config.names, task, trainer, data.notes())
-    summary.log_text(config, given, trainer)
+    summary.log_start(config, given, trainer)
     if stored is not None:
         restore(task, stored.content, stored.path)  # fit() does this too, but features are computed earlier
     else:
@@ -145,7 +146,7 @@ def report(session: Session) -> RunResults:
     if config.on_nan == "skip":
         outcome["skipped_steps"] = session.task.skipped_steps
     if trainer.is_global_zero:
-        summary.log_hyperparameters(config, trainer, session.metrics)
+        summary.log_end(config, trainer, session.metrics)
         results.write(session.run_dir, outcome)
         metrics_table.show(outcome, session.run_dir)
     return outcome
@@ -162,6 +163,7 @@ def handling_failures(session: Session) -> Iterator[None]:
             failure = failures.explain(error, session.config, trainer, session.run_dir)
             if trainer.is_global_zero and (trainer.global_step > 0 or isinstance(failure, Interrupted | RunFailed)):
                 _write_results_so_far(session, failure)
+            sinks.close(trainer, "failed")
             if failure is error:
                 raise
             raise failure from None

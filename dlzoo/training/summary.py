@@ -11,9 +11,9 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import yaml
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
+from dlzoo.callbacks import sinks
 from dlzoo.callbacks.model_checkpoint import ModelCheckpoint
 from dlzoo.config import instantiate as build
 from dlzoo.config.nested import flatten
@@ -116,12 +116,12 @@ def _device_name(trainer: pl.Trainer) -> str:
     return f"{trainer.num_devices} x {name}" if trainer.num_devices > 1 else name
 
 
-def log_hyperparameters(config: RunConfig, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
-    """Log the config together with the final metrics, so that TensorBoard's HPARAMS tab compares runs."""
+def hyperparameters(config: RunConfig) -> dict[str, object]:
+    """What TensorBoard's HPARAMS tab and experiment trackers compare runs by: options by dotted key."""
     logged = ("seed", "net", "task", "data", "optimizer", "scheduler", "trainer")
     flat = flatten(config.to_plain())
     omitted = ("_target_", "data_dir", "data.seed", "deterministic", "log_every_n_steps", "summary", "sanity_val_steps")
-    params = {
+    params: dict[str, object] = {
         k: v if isinstance(v, int | float | str | bool) else str(v)
         for k, v in flat.items()
         if k.split(".")[0] in logged and not k.endswith(omitted)
@@ -129,24 +129,22 @@ def log_hyperparameters(config: RunConfig, trainer: pl.Trainer, metrics: dict[st
     params |= {f"{group}": f"{name}" for group, name in dataclasses.asdict(config.names).items()}
     params["optimizer"] = _class_name(config.optimizer)
     params["scheduler"] = _class_name(config.scheduler)
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            final = {k: v for k, v in metrics.items() if k.startswith(("test/", "val/"))}
-            logger.log_hyperparams(params, final, step=trainer.global_step)
-        else:
-            logger.log_hyperparams(params)
-        logger.save()
-        logger.finalize("success")
+    return params
 
 
-def log_text(config: RunConfig, overrides: Sequence[str], trainer: pl.Trainer) -> None:
-    """Write the command and the config to TensorBoard's TEXT tab."""
-    command = shlex.join(["python", "train.py", *overrides])
-    whole = yaml.safe_dump(config.to_plain(), sort_keys=False, allow_unicode=True)
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
-            for name, content in {"command": command, "config": whole}.items():
-                logger.experiment.add_text(name, textwrap.indent(visible(content), " " * 4))  # Markdown's code
+def log_start(config: RunConfig, overrides: Sequence[str], trainer: pl.Trainer) -> None:
+    """Log the command, the config and the hyperparameters."""
+    texts = {
+        "command": shlex.join(["dlzoo", "train", *overrides]),
+        "config": yaml.safe_dump(config.to_plain(), sort_keys=False, allow_unicode=True),
+    }
+    sinks.log_start(trainer, hyperparameters(config), texts)
+
+
+def log_end(config: RunConfig, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
+    """Log the final metrics with the hyperparameters."""
+    final = {name: value for name, value in metrics.items() if name.startswith(("test/", "val/"))}
+    sinks.log_end(trainer, hyperparameters(config), final)
 
 
 def _class_name(node: Node) -> str:

@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import struct
+import tokenize
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,10 +24,18 @@ from dlzoo.errors import UserError
 
 END = b"PK\x05\x06"
 """Magic number of the last record of an archive: 22 bytes, of which the last two are the length of the comment."""
+LAST_RECORD = struct.Struct("<4s8xIIH")
+"""Magic number, the directory's size and its offset, the length of the comment."""
+END_64, END_64_LOCATOR = b"PK\x06\x06", b"PK\x06\x07"
+"""The same with 64 bits, in front of the last record, and the record between both that says where it is."""
+LAST_RECORD_64, LOCATOR = struct.Struct("<4s36xQQ"), struct.Struct("<4s4xQ4x")
 MAGIC = b"PK\x03\x04"
 """The first bytes of an archive; PyTorch reads any other file in its old format."""
 DIGEST = b"sha256:%s"
 DIGEST_LENGTH = len(DIGEST % (b"0" * 64))
+
+HEADER_FAILURES = (tokenize.TokenError, SyntaxError)
+"""What NumPy raises for the header of an array that is no Python, besides `ValueError`."""
 
 DISK_FULL = {errno.ENOSPC, errno.EFBIG} | ({errno.EDQUOT} if hasattr(errno, "EDQUOT") else set())  # not on Windows
 NEW_FILE = (
@@ -201,7 +210,13 @@ def suspicious_entry(archive: zipfile.ZipFile, path: Path) -> str | None:
     """An entry that neither PyTorch nor NumPy writes: compressed, a folder, or claiming more bytes than the file has.
 
     Such a zip bomb of a megabyte can expand to more than a machine's memory.
+
+    Raises:
+        zipfile.BadZipFile: other readers may find other entries.
     """
+    with path.open("rb") as file:
+        if not has_one_directory(file):
+            raise zipfile.BadZipFile
     entries, size = archive.infolist(), path.stat().st_size
     for e in entries:
         if e.compress_type or e.external_attr & 0x10 or e.file_size != e.compress_size:
@@ -210,12 +225,39 @@ def suspicious_entry(archive: zipfile.ZipFile, path: Path) -> str | None:
 
 
 def is_suspicious(path: Path) -> bool:
-    """Whether a file is an archive with such an entry; False if it is not an archive."""
+    """Whether a file is an archive with such an entry, or with several directories; False if it is not an archive."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return suspicious_entry(archive, path) is not None
+        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+            return not has_one_directory(file) or suspicious_entry(archive, path) is not None
     except (zipfile.BadZipFile, OSError, ValueError, RuntimeError):
         return False
+
+
+def has_one_directory(file: BinaryIO) -> bool:
+    """Whether an archive's directory ends where its last records begin, and they end the file, but for the digest.
+
+    Python reads the directory in front of the last records, and PyTorch the one at the offset that they name. So one
+    archive can hold a harmless directory for Python's checks, and another, of compressed entries, for PyTorch.
+    """
+    end = (stored_digest(file)[0] or file.seek(0, os.SEEK_END)) - LAST_RECORD.size
+    if end < 0:
+        return False
+    magic, size, offset, _ = LAST_RECORD.unpack(_bytes_at(file, end, LAST_RECORD.size))
+    if magic != END:
+        return False
+    if end >= LOCATOR.size + LAST_RECORD_64.size:  # those of 64 bits, which PyTorch always writes
+        magic, position = LOCATOR.unpack(_bytes_at(file, end - LOCATOR.size, LOCATOR.size))
+        if magic == END_64_LOCATOR:
+            end -= LOCATOR.size + LAST_RECORD_64.size
+            magic, size, offset = LAST_RECORD_64.unpack(_bytes_at(file, end, LAST_RECORD_64.size))
+            if (magic, position) != (END_64, end):
+                return False
+    return offset + size == end
+
+
+def _bytes_at(file: BinaryIO, position: int, size: int) -> bytes:
+    file.seek(position)
+    return file.read(size)
 
 
 def stored_digest(file: BinaryIO) -> tuple[int, bytes]:

@@ -11,7 +11,7 @@ from torch.serialization import MAP_LOCATION
 
 from dlzoo.errors import UserError, first_line
 from dlzoo.utils import archives as durable
-from dlzoo.utils import torch_files, untrusted
+from dlzoo.utils import model_folders, safetensors_files, torch_files, untrusted
 from dlzoo.utils.archives import Damaged, previous_path
 
 FORMAT = 1
@@ -31,13 +31,16 @@ class Manifest(TypedDict):
 
 
 def read(path: str | Path, map_location: MAP_LOCATION = "cpu") -> dict[str, object]:
-    """The content of a dlzoo checkpoint.
+    """The content of a dlzoo checkpoint, or of the folder of a published model, which holds no more than its manifest
+    and its weights.
 
     Raises:
         UserError: there is no such file, or it is not a checkpoint, was written by another program or version, or
             contains more than plain data; `Damaged` if it is truncated or corrupted.
     """
     path = Path(path).expanduser()
+    if model_folders.is_published(path):
+        return _checked(_read_folder(path), path)
     if not path.is_file():
         if previous_path(path).is_file():
             raise Damaged(path, "missing")
@@ -49,6 +52,29 @@ def read(path: str | Path, map_location: MAP_LOCATION = "cpu") -> dict[str, obje
         raise UserError(f"ckpt={path} contains more than plain data and is not loaded: {first_line(error)}") from None
     except ValueError as error:
         raise Damaged(path, f"damaged or not a checkpoint: {first_line(error)}") from None
+    return _checked(content, path)
+
+
+def _read_folder(folder: Path) -> object:
+    """What the files of a published model hold, in the layout of a checkpoint."""
+    missing = [name for name in model_folders.FILES if not (folder / name).is_file()]
+    if missing:
+        raise UserError(f"ckpt={folder} is no published model: it has no file {missing[0]}")
+    manifest = untrusted.read_json(folder / model_folders.MANIFEST)
+    if not isinstance(manifest, dict):
+        raise UserError(f"ckpt={folder} was not written by dlzoo: its {model_folders.MANIFEST} is not a mapping")
+    config = untrusted.read_text(folder / model_folders.CONFIG)
+    try:
+        weights = safetensors_files.read(folder / model_folders.WEIGHTS)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise Damaged(folder, f"damaged: {model_folders.WEIGHTS} cannot be read: {first_line(error)}") from None
+    return {"state_dict": weights, "dlzoo": {**manifest, "config": config}}
+
+
+def _checked(content: object, path: Path) -> dict[str, object]:
+    """The content, if it is that of a checkpoint of this version."""
     untrusted.check_nested(content, f"ckpt={path}")
     manifest = content.get("dlzoo") if isinstance(content, dict) else None
     if not isinstance(content, dict) or not isinstance(manifest, dict) or "state_dict" not in content:

@@ -10,6 +10,7 @@ from dlzoo.errors import UserError
 EXTRAS = {
     "timm": "timm",
     "statsmodels": "forecast",
+    "tokenizers": "bpe",
     "pyarrow": "parquet",
     "onnx": "export",
     "onnxscript": "export",
@@ -20,6 +21,12 @@ EXTRAS = {
     "imageio_ffmpeg": "video",
     "Box2D": "box2d",
     "ale_py": "atari",
+    "huggingface_hub": "hub",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
+    "sqlalchemy": "mlflow",
+    "alembic": "mlflow",
+    "trackio": "trackio",
 }
 """The optional packages, as they are imported, with the extra of pyproject.toml that installs each."""
 

@@ -15,7 +15,7 @@ def format_metric(name: str, value: float | None) -> str:
     if value is None:
         return "-"
     if is_fraction(name):
-        return f"{100 * value:.2f}%"
+        return f"{100.0 * value:.2f}%"  # an integer of a stranger's may be almost as large as a float can be
     return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
@@ -59,5 +59,14 @@ def finite(value: object) -> object:
 
 def size_of(path: Path) -> str:
     """The size of a file in kB or MB (powers of 1000)."""
-    num = path.stat().st_size
-    return f"{num / 1e3:,.1f} kB" if num < 1e6 else f"{num / 1e6:,.1f} MB"
+    return size_in_bytes(path.stat().st_size)
+
+
+def size_in_bytes(num: int) -> str:
+    """A size in kB, MB or GB (powers of 1000).
+
+    >>> size_in_bytes(1200), size_in_bytes(3_456_000), size_in_bytes(7_890_000_000)
+    ('1.2 kB', '3.5 MB', '7.9 GB')
+    """
+    unit, name = next((pair for pair in ((1e9, "GB"), (1e6, "MB")) if num >= pair[0]), (1e3, "kB"))
+    return f"{num / unit:,.1f} {name}"

@@ -158,7 +158,8 @@ class Transfer:
         limits = (self.policy.connect, self.policy.stall)
         try:
             resolve_host(self.url, self.policy.connect)
-            get = partial(requests.get, self.url, headers=headers, stream=True, timeout=limits)
+            hooks = {"response": close_redirection}
+            get = partial(requests.get, self.url, headers=headers, stream=True, timeout=limits, hooks=hooks)
             with within(self.policy.answer, get) as response:
                 self.has_responded = True
                 self.receive(response, start)
@@ -252,6 +253,12 @@ class Transfer:
     def discard(self) -> None:
         self.validator = ""
         self.part.unlink(missing_ok=True)
+
+
+def close_redirection(response: Response, *_: object, **__: object) -> None:
+    """Close a response that leads elsewhere: `requests` would read all that the server sends with it into memory."""
+    if response.is_redirect:
+        response.close()
 
 
 def open_without_links(path: str, flags: int) -> int:

@@ -63,6 +63,22 @@ def unlock(acquired: Lock | None) -> None:
         acquired.release()
 
 
+def is_held(folder: Path, name: str = NAME) -> bool:
+    """Whether another process holds the lock of a folder; a lock file that a killed process left is removed."""
+    path = folder / name
+    if path.is_symlink() or not path.is_file():
+        return False
+    probe = filelock.FileLock(path)
+    try:
+        probe.acquire(timeout=0)
+    except filelock.Timeout:
+        return True
+    except (OSError, NotImplementedError):  # a folder that may not be written to, or without locks
+        return False
+    unlock(probe)
+    return False
+
+
 @contextlib.contextmanager
 def locked(folder: Path, name: str = NAME, timeout: float = TIMEOUT) -> Iterator[None]:
     """Hold the lock of a folder, which is created if missing; see `lock`."""

@@ -62,6 +62,13 @@ def terminal_width(otherwise: int = 80) -> int:
     return max(shutil.get_terminal_size((otherwise, 24)).columns, 40)
 
 
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
 def is_quiet() -> bool:
     """Whether notes are discarded, see `quietly`."""
     return _is_quiet.get()

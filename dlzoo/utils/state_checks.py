@@ -83,7 +83,7 @@ def fits(value: object, like: object, place: str, *, unlimited: bool = False) ->
 
 def check_tensor(value: Tensor, like: Tensor, place: str) -> None:
     """Check shape, kind of dtype and a dense memory layout, which an optimizer's kernels rely on."""
-    is_plain = value.layout == torch.strided and value.device.type != "meta" and not value.is_quantized
+    is_plain = is_in_memory(value) and not value.is_quantized
     same_kind = value.is_floating_point() == like.is_floating_point() and value.is_complex() == like.is_complex()
     if (
         not is_plain
@@ -94,6 +94,15 @@ def check_tensor(value: Tensor, like: Tensor, place: str) -> None:
         refuse(place, describe(value), describe(like))
     if not is_dense(value):
         refuse(place, f"{describe(value)} with elements that share memory", describe(like))
+
+
+def is_in_memory(value: Tensor) -> bool:
+    """Whether the elements are in memory as they are: few kernels read a view that negates or conjugates them.
+
+    >>> is_in_memory(torch.zeros(3)), is_in_memory(torch._neg_view(torch.zeros(3)))
+    (True, False)
+    """
+    return value.layout == torch.strided and value.device.type != "meta" and not value.is_neg() and not value.is_conj()
 
 
 def is_dense(value: Tensor) -> bool:
@@ -117,7 +126,7 @@ def tensors(value: object, place: str) -> None:
             tensors(part, f"{place}[{i}]")
     elif value is not None and not (isinstance(value, Tensor) and value.is_floating_point()):
         refuse(place, describe(value), "a tensor")
-    elif isinstance(value, Tensor) and (value.layout != torch.strided or value.device.type == "meta"):
+    elif isinstance(value, Tensor) and not is_in_memory(value):
         refuse(place, describe(value), "a dense tensor")
     elif isinstance(value, Tensor) and torch.finfo(value.dtype).bits < 16:
         refuse(place, describe(value), "a tensor of a kind that can be added to others")
@@ -131,9 +140,11 @@ def score(value: object, place: str) -> None:
         number(value, place)
 
 
-def counter(value: object, place: str) -> None:
+def counter(value: object, place: str) -> int:
+    """The value, if it is a count; `UserError` otherwise."""
     if type(value) is not int or not 0 <= value < MAX_COUNT:
         refuse(place, describe(value), "an integer, 0 or more")
+    return value
 
 
 def number(value: object, place: str) -> int | float:
@@ -164,6 +175,7 @@ def sequence(value: object, place: str, length: int | None = None) -> Sequence[A
 def describe(value: object) -> str:
     if isinstance(value, Tensor):
         kind = "" if value.layout == torch.strided else f"{str(value.layout).removeprefix('torch.')} "
+        kind = "negated " if value.is_neg() else "conjugated " if value.is_conj() else kind
         return f"a {kind}tensor {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
     if value is None:
         return "nothing"

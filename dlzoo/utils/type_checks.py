@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dlzoo.errors import UserError, nearest, short
 
@@ -18,8 +18,10 @@ def check_value(value: object, hint: object, key: str) -> None:
 def has_type(value: object, hint: object) -> bool:
     """Whether a value, with every item in it, is of a type.
 
-    >>> has_type([8, 8], Sequence[int]), has_type([8, "a"], Sequence[int])
-    (True, False)
+    Unlike in Python, true and false are no numbers.
+
+    >>> has_type([8, 8], Sequence[int]), has_type([8, "a"], Sequence[int]), has_type(True, int)
+    (True, False, False)
     """
     import typeguard
 
@@ -27,7 +29,27 @@ def has_type(value: object, hint: object) -> bool:
         typeguard.check_type(value, hint, collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS)
     except typeguard.TypeCheckError:
         return False
-    return True
+    return not (_has_bool(value) and _leaves(hint) <= NUMBERS_AND_TEXTS)
+
+
+NUMBERS_AND_TEXTS = {int, float, str, type(None)}
+
+
+def _has_bool(value: object) -> bool:
+    """Whether a value, or an item in it, is true or false."""
+    if isinstance(value, Mapping):
+        return any(map(_has_bool, value.values()))
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return any(map(_has_bool, value))
+    return isinstance(value, bool)
+
+
+def _leaves(hint: object) -> set[object]:
+    """The types without arguments in an annotation; of a choice of values, the values' types."""
+    if typing.get_origin(hint) is typing.Literal:
+        return {type(value) for value in typing.get_args(hint)}
+    args = [arg for arg in typing.get_args(hint) if arg is not Ellipsis]
+    return {leaf for arg in args for leaf in _leaves(arg)} if args else {hint}
 
 
 def mismatch(value: object, hint: object) -> str:
@@ -59,7 +81,8 @@ def readable(hint: object) -> str:
         return names[hint]
     args, origin = typing.get_args(hint), typing.get_origin(hint)
     if origin is typing.Literal:
-        return f"one of {', '.join(dict.fromkeys(repr(a) for a in args))}"
+        choices = ", ".join(dict.fromkeys(repr(a) for a in args))
+        return choices if len(args) == 1 else f"one of {choices}"
     if origin is not None and inspect.isclass(origin) and issubclass(origin, Sequence):
         return f"a list, each {readable(args[0])}" if args else "a list"
     if (args and not inspect.isclass(origin)) or str(origin) == "<class 'types.UnionType'>":

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +39,12 @@ def new_figure(width: float, height: float, **options: Any) -> Figure:
     that of a shared run, says so.
     """
     import matplotlib
-    from matplotlib.figure import Figure
+
+    from dlzoo.visualization.figures import NotebookFigure
 
     matplotlib.rcParams["text.usetex"] = False
     matplotlib.rcParams["font.family"] = list(font_families())
-    return Figure(figsize=(width, height), dpi=DPI, facecolor="white", **options)
+    return NotebookFigure(figsize=(width, height), dpi=DPI, facecolor="white", **options)
 
 
 @cache
@@ -55,6 +54,15 @@ def font_families() -> tuple[str, ...]:
 
     known = {*get_font_names()}
     return ("DejaVu Sans", *(name for name in FALLBACK_FONTS if name in known))
+
+
+MAX_PANELS = 30
+"""Values that have a panel each: no renderer takes an image of 65,536 pixels, and nobody reads it."""
+
+
+def heading_of(num: int, what: str) -> str:
+    """Says that of many values only `MAX_PANELS` have a panel; empty if all have."""
+    return f"the first {MAX_PANELS} of {num:,} {what}" if num > MAX_PANELS else ""
 
 
 def new_panels(
@@ -182,19 +190,13 @@ def measured(figure: Figure, artist: Artist) -> tuple[float, float]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
 
+    from dlzoo.visualization.figures import missing_glyphs_as_boxes
+
     for text in artist.findobj(Text):
-        text.set_parse_math(False)  # as in `plots.as_plain_text`: the formula in a name may be none
+        text.set_parse_math(False)  # as in `figures.as_plain_text`: the formula in a name may be none
     with missing_glyphs_as_boxes():
         extent = artist.get_window_extent(FigureCanvasAgg(figure).get_renderer())
     return extent.width / figure.dpi, extent.height / figure.dpi
-
-
-@contextmanager
-def missing_glyphs_as_boxes() -> Iterator[None]:
-    """Without matplotlib's warning for each character that its font lacks: names are arbitrary text."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from")
-        yield
 
 
 def figure_of(ax: Axes) -> Figure:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -19,11 +19,12 @@ from dlzoo.utils import files
 from dlzoo.visualization.layout import (
     DPI,
     INK,
+    MAX_PANELS,
     RIGHT,
     TRAIN,
     VAL,
     WRONG,
-    missing_glyphs_as_boxes,
+    heading_of,
     new_figure,
     new_panels,
     note_above,
@@ -45,35 +46,10 @@ MAX_WIDTH = 1600
 
 def save(fig: Figure, path: str | Path) -> None:
     """Write a figure in the format of the path's suffix; a link of that name is replaced, not written through."""
+    from dlzoo.visualization import figures
+
     with files.replaced(Path(path)) as temporary:
-        render(fig, temporary, Path(path).suffix[1:].lower())
-
-
-def render(fig: Figure, file: Path | BinaryIO, file_format: str) -> None:
-    """Draw a figure into a file; all its text is plain."""
-    as_plain_text(fig)
-    with missing_glyphs_as_boxes():
-        fig.savefig(file, dpi=fig.dpi, format=file_format)
-
-
-def as_plain_text(fig: Figure) -> None:
-    """Turn off math parsing: matplotlib parses text between two $ as a formula, and raises if it is not one.
-
-    Names of classes and columns, and values of a config, are arbitrary text. Only the powers of ten on a logarithmic
-    axis are formulas.
-    """
-    from matplotlib.text import Text
-    from matplotlib.ticker import LogFormatter
-
-    for text in fig.findobj(Text):
-        text.set_parse_math(False)
-    for axis in (axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)):
-        for formatter, labels in (
-            (axis.get_major_formatter(), axis.get_majorticklabels()),
-            (axis.get_minor_formatter(), axis.get_minorticklabels()),
-        ):
-            for label in labels:
-                label.set_parse_math(isinstance(formatter, LogFormatter))
+        figures.render(fig, temporary, Path(path).suffix[1:].lower())
 
 
 # ------------------------------------------------------------------------------------------------ images
@@ -243,7 +219,7 @@ def write_counts(ax: Axes, counts: Tensor, row_fractions: Tensor) -> None:
 
 
 def predicted_against_true(pred: Tensor, true: Tensor, names: Sequence[str], units: Sequence[str] = ()) -> Figure:
-    """A panel for each value: predicted against true values, the identity line, RMSE, MAE and R².
+    """A panel for each value, of many for the first: predicted against true values, the identity line, RMSE, MAE, R².
 
     Args:
         pred: (N, D), as ``true``.
@@ -251,7 +227,8 @@ def predicted_against_true(pred: Tensor, true: Tensor, names: Sequence[str], uni
         units: of the D values, or empty.
     """
     pred, true = pred.detach().cpu().double().view(len(pred), -1), true.detach().cpu().double().view(len(true), -1)
-    fig, panels = new_panels(len(names), width=4.65, height=4.9, left=0.9)
+    heading = heading_of(len(names), "values")
+    fig, panels = new_panels(min(len(names), MAX_PANELS), width=4.65, height=4.9, left=0.9, heading=heading)
     for i, (ax, name) in enumerate(zip(panels, names, strict=False)):
         draw_predicted_against_true(ax, pred[:, i], true[:, i], name, units[i] if units else "")
     return fig

@@ -12,8 +12,10 @@ from torch import Tensor
 from dlzoo.visualization.layout import (
     FAINT,
     INK,
+    MAX_PANELS,
     WRONG,
     class_colours,
+    heading_of,
     legend_above,
     legend_text,
     new_panels,
@@ -33,25 +35,29 @@ class Plane(NamedTuple):
     """Points on a regular grid over the plane of two features."""
 
     across: Tensor
-    """(SIDE,) values of the first feature."""
+    """(S,) values of the first feature."""
     up: Tensor
-    """(SIDE,) values of the second."""
+    """(S,) values of the second."""
 
     @classmethod
-    def around(cls, points: Tensor) -> Plane:
-        """The plane around points (N, 2), with a margin."""
+    def around(cls, points: Tensor, side: int = SIDE) -> Plane:
+        """The plane around points (N, 2), with a margin.
+
+        Args:
+            side: points of the grid along each feature.
+        """
         low, high = points.double().amin(0), points.double().amax(0)
         margin = torch.where(high > low, 0.08 * (high - low), 0.5)
         first, second = (
-            torch.linspace(float(a), float(b), SIDE) for a, b in zip(low - margin, high + margin, strict=True)
+            torch.linspace(float(a), float(b), side) for a, b in zip(low - margin, high + margin, strict=True)
         )
         return cls(first, second)
 
     def predictions(self, predict: Callable[[Tensor], Tensor]) -> Tensor:
-        """What a model predicts at the points of the grid: (SIDE, SIDE, …), the second feature first."""
+        """What a model predicts at the points of the grid: (S, S, …), the second feature first."""
         up, across = torch.meshgrid(self.up, self.across, indexing="ij")
         rows = torch.stack([across.flatten(), up.flatten()], 1)
-        return torch.cat([predict(part) for part in rows.split(4096)]).unflatten(0, (SIDE, SIDE))
+        return torch.cat([predict(part) for part in rows.split(4096)]).unflatten(0, (len(up), len(across)))
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
@@ -122,7 +128,8 @@ def draw_points(
 def value_surfaces(
     plane: Plane, predictions: Tensor, points: Tensor, truth: Tensor, *, features: Sequence[str], names: Sequence[str]
 ) -> Figure:
-    """A panel for each value: the prediction as colour, and test points in the colour of their true value.
+    """A panel for each value, of many for the first ones: the prediction as colour, and test points in the colour of
+    their true value.
 
     Args:
         predictions: (SIDE, SIDE, D), from `Plane.predictions`.
@@ -131,9 +138,10 @@ def value_surfaces(
         features: the names of both.
         names: of the D values.
     """
-    fig, panels = new_panels(len(names), width=6.0, height=5.2, left=0.9)
+    heading = heading_of(len(names), "values")
+    fig, panels = new_panels(min(len(names), MAX_PANELS), width=6.0, height=5.2, left=0.9, heading=heading)
     across, up = points.double().cpu().T.numpy()
-    for d, (ax, name) in enumerate(zip(panels, names, strict=True)):
+    for d, (ax, name) in enumerate(zip(panels, names, strict=False)):
         title = f"{shorten(name, 30)}: predicted, and {len(points):,} test points"
         style(ax, title=title, x=features[0], y=features[1])
         surface, true = predictions[..., d].double().cpu().numpy(), truth[:, d].double().cpu().numpy()

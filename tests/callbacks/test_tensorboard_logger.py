@@ -46,7 +46,7 @@ def test_each_metric_has_a_point_an_epoch_and_the_command_is_text(outputs: Path)
         name: found.Tensors(f"{name}/text_summary")[0].tensor_proto.string_val[0].decode()
         for name in ("command", "config")
     }
-    assert texts["command"].startswith("    python train.py model=mlp trainer=cpu")
+    assert texts["command"].startswith("    dlzoo train model=mlp trainer=cpu")
     assert "\n      dropout: 0.2\n" in texts["config"]
     assert found.Scalars("train/lr")
 

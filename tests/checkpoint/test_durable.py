@@ -187,9 +187,9 @@ def test_the_previous_checkpoint_replaces_a_corrupted_one(
         assert f"using the previous one, {previous_path(path)}" in said
         assert step_of(previous_path(path)) == 1
         tally["a checkpoint or its arrays cut off"] += Counter(injected=1, noticed=1)
-    (tmp_path / name).write_bytes(content[:-1])  # nothing but the digest is cut
-    assert step_of(format.read_whole(path).path) == 2
-    assert capsys.readouterr().err == ""
+    (tmp_path / name).write_bytes(content[:-1])  # nothing but the digest is cut: it cannot be told what else is
+    assert step_of(format.read_whole(path).path) == 1
+    assert capsys.readouterr().err.startswith(f"warning: {path} is ")
 
 
 def test_corrupted_arrays_are_not_used(tmp_path: Path) -> None:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import io
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from dlzoo.checkpoint import load, run_paths, sidecar
 from dlzoo.config.introspection import check_number
 from dlzoo.errors import UserError
 from dlzoo.layers.pretrained import read_weights
+from dlzoo.specs.base import Spec
+from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.plain import to_plain
+from dlzoo.specs.targets import Classes
 from dlzoo.utils import archives, checkpoint_files, untrusted
 
 
@@ -159,16 +167,107 @@ def test_layers_without_end_are_not_built() -> None:
         check_number("net.hidden", [8] * 5_000)
 
 
-def test_a_sealed_checkpoint_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
-    stored, packed = tmp_path / "stored.pt", tmp_path / "packed.ckpt"
-    torch.save({"state_dict": {"a": torch.zeros(10_000_000)}, "dlzoo": {}}, stored)
-    with zipfile.ZipFile(stored) as source, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
-        for entry in source.infolist():
-            target.writestr(entry.filename, source.read(entry))
-    with packed.open("r+b") as file:
+def zeros(path: Path) -> Path:
+    """A checkpoint whose weights take 40 megabytes, and compressed a few kilobytes."""
+    torch.save({"state_dict": {"a": torch.zeros(10_000_000)}, "dlzoo": {}}, path)
+    return path
+
+
+def pack(source: Path, to: Path | io.BytesIO) -> None:
+    """Write the entries of an archive into another one, compressed."""
+    with zipfile.ZipFile(source) as stored, zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as target:
+        for entry in stored.infolist():
+            target.writestr(entry.filename, stored.read(entry))
+
+
+def refused_though_sealed(path: Path, as_checkpoint: str, as_weights: str) -> None:
+    """A small file, whose digest is right, is refused by everything that reads weights."""
+    with path.open("r+b") as file:
         archives.append_digest(file)
-    assert packed.stat().st_size < 100_000
-    with pytest.raises(UserError, match="is corrupted"):
-        checkpoint_files.read(packed)
-    with pytest.raises(UserError, match="compressed"):
-        read_weights(str(packed))
+    assert path.stat().st_size < 100_000
+    with pytest.raises(UserError, match=as_checkpoint):
+        checkpoint_files.read(path)
+    with pytest.raises(UserError, match=as_weights):
+        read_weights(str(path))
+
+
+def test_a_sealed_checkpoint_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
+    packed = tmp_path / "packed.ckpt"
+    pack(zeros(tmp_path / "a.pt"), packed)
+    refused_though_sealed(packed, "is corrupted", "compressed")
+
+
+def two_faced(path: Path, source: Path) -> None:
+    """An archive in which Python finds the entries of another one, and PyTorch, at the offset that its last record
+    names, the same ones, compressed: what they unpack to is limited by nothing."""
+    packed = io.BytesIO()
+    pack(source, packed)
+    content = packed.getvalue()
+    size, offset = struct.unpack("<II", content[-10:-2])
+    directory = bytearray(content[offset : offset + size])
+    place = 0
+    while place < size:  # the same entries, as if what is there were stored
+        compressed = directory[place + 20 : place + 24]
+        directory[place + 10 : place + 12], directory[place + 24 : place + 28] = b"\0\0", compressed
+        place += 46 + int.from_bytes(directory[place + 28 : place + 30], "little")
+    path.write_bytes(content[: offset + size] + directory + content[offset + size :])
+
+
+def test_an_archive_with_a_second_directory_is_refused(tmp_path: Path) -> None:
+    faced = tmp_path / "faced.ckpt"
+    two_faced(faced, zeros(tmp_path / "a.pt"))
+    with zipfile.ZipFile(faced) as archive:
+        assert not any(entry.compress_type for entry in archive.infolist()), "Python finds none compressed"
+    assert torch.load(faced)["state_dict"]["a"].numel() == 10_000_000, "PyTorch unpacks it"
+    refused_though_sealed(faced, "damaged or not a checkpoint", "several directories")
+
+
+@pytest.mark.parametrize("saved_by", ["torch", "numpy"])
+def test_archives_of_pytorch_and_numpy_have_one_directory(saved_by: str, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    archives.write(path, (lambda f: torch.save([1], f)) if saved_by == "torch" else (lambda f: np.savez(f, a=[1])))
+    archives.check(path)
+
+
+@pytest.mark.parametrize("header", ["((((", "{'a': [", "  x\n y"])
+def test_arrays_beside_a_checkpoint_whose_header_is_no_python(header: str, tmp_path: Path) -> None:
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode()
+    with zipfile.ZipFile(tmp_path / "last.replay.npz", "w") as archive:
+        archive.writestr("a.npy", content)
+    with pytest.raises(UserError, match="is damaged"):
+        sidecar.read(tmp_path / "last.ckpt", {})
+
+
+def content_of(net: str, spec: Spec, metrics: Any = None, **options: Any) -> dict[str, Any]:
+    """A checkpoint with more weights than its net has."""
+    task = {"_target_": "dlzoo.tasks.supervised.Supervised", "metrics": metrics}
+    config = {"net": {"_target_": f"dlzoo.nets.{net}", **options}, "task": task}
+    return {
+        "dlzoo": {"config": yaml.safe_dump(config), "overrides": [], "spec": to_plain(spec)},
+        "state_dict": {"w": torch.zeros(10_000)},
+    }
+
+
+TEN = Classes(tuple("0123456789"))
+CONFUSION = {"kappa": {"_target_": "torchmetrics.classification.MulticlassCohenKappa", "num_classes": 60_000}}
+PICTURE = ImageSpec(1, 8, 8, TEN)
+UNSTORED = {
+    "a picture for a net of tables": (
+        lambda: content_of("wide_deep.WideDeep", ImageSpec(10**6, 8, 8, TEN)), "WideDeep does not take",
+    ),
+    "a constant": (lambda: content_of("filters.Filters", PICTURE, blur_size=10**9 + 1), "numbers besides its"),
+    "a metric": (lambda: content_of("linear.Linear", PICTURE, CONFUSION), r"need 3,600,\d+,\d+ numbers besides its"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNSTORED)
+def test_what_no_checkpoint_stores_takes_no_memory_without_end(name: str) -> None:
+    content, message = UNSTORED[name][0](), UNSTORED[name][1]
+    with pytest.raises(UserError, match=message):
+        load.build(content)
+
+
+def test_a_net_with_a_metric_of_its_size_is_built() -> None:
+    metrics = {"kappa": {**CONFUSION["kappa"], "num_classes": 10}}
+    task, _ = load.build(content_of("linear.Linear", PICTURE, metrics))
+    assert sum(p.numel() for p in task.parameters()) == 650

@@ -11,8 +11,9 @@ from figure_texts import check_layout
 from small_runs import Terminal
 from sweep_runs import run_trials_here
 
-from dlzoo import train
-from dlzoo.commands import compare
+from dlzoo.api import compared, comparison
+from dlzoo.api.run import Run
+from dlzoo.commands import compare, train
 from dlzoo.visualization import curves
 
 
@@ -53,8 +54,8 @@ def test_only_differences_are_shown(sweep: Path, terminal: Terminal, tmp_path: P
 
 
 def test_the_curves_are_those_of_metrics_csv(sweep: Path) -> None:
-    runs = [compare.read_run(folder) for folder in compare.runs_under(str(sweep))[:2]]
-    figure = compare.overlaid(runs)
+    runs = [Run(folder) for folder in comparison.runs_under(str(sweep))[:2]]
+    figure = comparison.overlaid(runs)
     assert figure is not None
     loss = figure.axes[0]
     drawn = [[float(y) for y in line.get_ydata()] for line in loss.get_lines()]  # type: ignore[union-attr]
@@ -70,7 +71,7 @@ def test_runs_of_other_groups(tmp_path: Path) -> None:
     """A class that a choice implies is not listed; callbacks that only some runs have are listed by name alone."""
     a = {"model": "mlp", "net._target_": "MLP", "net.hidden": [8], "callbacks.film._target_": "Film", "seed": 1}
     b = {"model": "lenet", "net._target_": "LeNet", "seed": True, "data.data_dir": "/a"}
-    assert compare.differences([a, b]) == {
+    assert compared.differences([a, b]) == {
         "model": ["mlp", "lenet"],
         "net.hidden": ["[8]", "-"],
         "seed": ["1", "true"],
@@ -100,4 +101,4 @@ def test_folders_of_runs_are_in_the_order_of_their_numbers(tmp_path: Path) -> No
     for name in names:
         (tmp_path / name / ".hydra").mkdir(parents=True)
         (tmp_path / name / ".hydra" / "config.yaml").touch()
-    assert [path.name for path in compare.runs_under(str(tmp_path))] == ["a", "run1²2", "run2", "run٣", "run10", "²"]
+    assert [path.name for path in comparison.runs_under(str(tmp_path))] == ["a", "run1²2", "run2", "run٣", "run10", "²"]

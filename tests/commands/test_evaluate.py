@@ -225,7 +225,7 @@ def test_of_many_classes_those_that_differ_are_named() -> None:
 MISTAKES = {
     "ckpt=nothing.ckpt": "there is no such file",
     "ckpt=": "ckpt is empty",
-    "ckpt=.": "this is a folder",
+    "ckpt=.": "has no checkpoint",
     "data=wien": "did you mean 'wine'",
     "dta.path=3": "did you mean 'data",
     "data.batch_sise=3": "did you mean 'batch_size'",

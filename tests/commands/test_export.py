@@ -15,12 +15,13 @@ from safetensors import safe_open
 from small_runs import Terminal, run, table_words
 
 from dlzoo.checkpoint import load as checkpoint
-from dlzoo.commands import cli
 from dlzoo.commands import export as command
 from dlzoo.config import compose as config
+from dlzoo.config import groups
 from dlzoo.errors import UserError
 from dlzoo.export import formats, quantize
 from dlzoo.export.views import View, view_of
+from dlzoo.inference import loading
 from dlzoo.inference.predict import predict
 from dlzoo.utils import checkpoint_files
 from scripts import export_matrix as matrix
@@ -90,7 +91,7 @@ def test_every_format_of_a_table(
     code, out, err = terminal(command.main, f"ckpt={ckpt_of('wine')}", f"format={format}", f"output={path}")
     assert (code, err) == (0, "")
     assert out.startswith(f"{path}   ")
-    task, _ = cli.load(ckpt_of("wine"))
+    task, _ = loading.load(ckpt_of("wine"))
     x = 100 * torch.rand(5, 13)
     if format == "onnx":
         found = torch.from_numpy(session(path).run(None, {"x": x.numpy()})[0])
@@ -137,7 +138,7 @@ class Wrong(View):
 def test_a_file_that_answers_otherwise_is_not_left(
     format: Any, ckpt_of: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task, cfg = cli.load(ckpt_of("wine"))
+    task, cfg = loading.load(ckpt_of("wine"))
     source = command.data_of(cfg, task, None, [])
     options = command.Options(ckpt="", format=format)
     right = view_of(task)
@@ -151,7 +152,7 @@ def test_a_file_for_one_batch_size_is_not_left(
     ckpt_of: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A view that copies the size of its example into the file."""
-    task, cfg = cli.load(ckpt_of("wine"))
+    task, cfg = loading.load(ckpt_of("wine"))
     source = command.data_of(cfg, task, None, [])
     forward = type(view_of(task)).forward
     monkeypatch.setattr(type(view_of(task)), "forward", lambda self, x: forward(self, x.view(len(x), -1)))
@@ -203,7 +204,7 @@ def test_int8_is_smaller_and_costs_little(
 def test_accuracy_before_is_that_of_the_run(ckpt_of: Callable[[str], Path], tmp_path: Path) -> None:
     from dlzoo.training import results
 
-    task, cfg = cli.load(ckpt_of("digits"))
+    task, cfg = loading.load(ckpt_of("digits"))
     source, path = command.data_of(cfg, task, None, []), tmp_path / "m.onnx"
     view, _ = command.export(task, cfg, source, path, command.Options(ckpt=""))
     name, value, *_ = quantize.measured(formats.read_onnx(path, view)[0], view, source)  # type: ignore[arg-type]
@@ -212,7 +213,7 @@ def test_accuracy_before_is_that_of_the_run(ckpt_of: Callable[[str], Path], tmp_
 
 
 def test_calibration_sees_training_rows_only(ckpt_of: Callable[[str], Path]) -> None:
-    task, cfg = cli.load(ckpt_of("digits"))
+    task, cfg = loading.load(ckpt_of("digits"))
     source = command.data_of(cfg, task, None, [])
     rows = np.concatenate([batch["pixels"] for batch in quantize.calibration(view_of(task), source)])  # type: ignore[arg-type]
     train = {row.numpy().tobytes() for row in source.arrays("train").x}
@@ -244,12 +245,15 @@ SMALL: dict[str, list[str]] = {
     "autoencoder": ["net.encoder=[16,8]", "net.decoder=[16]"],
     "bilstm": ["net.embedding=8", "net.num_units=8", "net.hidden=8"],
     "char_rnn": ["net.embedding=8", "net.num_units=8", "data.num_steps=8"],
+    "fasttext": ["net.num_buckets=500"],
+    "transformer_classifier": ["net.num_units=8", "net.num_heads=2"],
+    "gpt": ["net.num_units=8", "net.num_layers=2", "net.num_heads=2", "data.num_steps=8"],
     "word_rnn": ["net.embedding=8", "net.num_units=8", "data.num_steps=8"],
 }
 """Tiny nets where the defaults take long."""
 
 LIBRARY = ("dlzoo.nets.torchvision_net.TorchvisionNet", "dlzoo.nets.timm_net.TimmNet")
-MODELS = [name for name in config.groups()["model"] if name not in matrix.NOT_EXPORTED]
+MODELS = [name for name in groups.names()["model"] if name not in matrix.NOT_EXPORTED]
 LARGE = {name for name in MODELS if config.compose([f"model={name}"]).net._target_ in LIBRARY} - {"resnet20"}
 ALIKE = {"denoising_autoencoder", "contractive_autoencoder", "sparse_autoencoder", "stacked_autoencoder", "rnn"}
 ALIKE |= {
@@ -268,14 +272,21 @@ ALIKE |= {"cnn", "cnn_pool", "fast_cnn", "conv_autoencoder", "counting_rnn"}
 """Models with the net and the task of others, or with layers that others have as well."""
 
 
+REFUSED = {
+    "random": "a random agent has no trained net: there is nothing to export",
+    "boltzmann_machine": "samples of a chain that draws random numbers in each step, which an exported file cannot",
+}
+"""Models that cannot be exported, and why. Asynchronous recall of model=hopfield is refused in the test of its task."""
+
+
 @pytest.mark.parametrize(
     "model", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE | ALIKE else []) for name in MODELS]
 )
 def test_every_model_can_be_exported(model: str, stand_in_data: Path) -> None:
     words = [f"data_dir={stand_in_data}", *SMALL.get(model, [])]
-    if model == "random":
-        ((_, row),) = matrix.rows_of(model, ("onnx",), words)
-        assert "nothing to export" in row["onnx"]["reason"]
+    if model in REFUSED:
+        ((_, row),) = matrix.rows_of(model, ("onnx", "torch_export"), words)
+        assert all(REFUSED[model] in row[format]["reason"] for format in ("onnx", "torch_export")), row
         return
     for key, row in matrix.rows_of(model, ("onnx", "torch_export"), words):
         for format in ("onnx", "torch_export"):
@@ -286,7 +297,7 @@ def test_every_model_can_be_exported(model: str, stand_in_data: Path) -> None:
 def test_a_stateful_forecaster_reads_a_history_of_any_length(tmp_path: Path) -> None:
     """And raw values: the logarithm, the differences and the standardisation are in the file."""
     words = ["net.stateful=true", "data.log=true", "data.differences=[1,12]", "data.batch_size=1"]
-    task, cfg = cli.load(matrix.train_briefly("gru", tmp_path, words))
+    task, cfg = loading.load(matrix.train_briefly("gru", tmp_path, words))
     source, path = command.data_of(cfg, task, None, []), tmp_path / "m.onnx"
     command.export(task, cfg, source, path, command.Options(ckpt=""))
     history = next(iter(source.test_dataloader()))[0][0]

@@ -14,9 +14,10 @@ import torch
 from small_runs import Terminal, pair_words, run, table_words
 
 from dlzoo.checkpoint import load as checkpoint
-from dlzoo.commands import cli, predict
 from dlzoo.commands import export as command
+from dlzoo.commands import predict
 from dlzoo.export import formats, quantize
+from dlzoo.inference import loading
 from dlzoo.specs.batch import tensors
 from dlzoo.training import results
 from dlzoo.utils import checkpoint_files
@@ -134,7 +135,7 @@ def test_the_cost_of_int8_is_measured_by_the_first_output(
 ) -> None:
     """By the file and the rows that it is calibrated on; before, it is that of the run."""
     ckpt = request.getfixturevalue(name)
-    task, cfg = cli.load(ckpt)
+    task, cfg = loading.load(ckpt)
     source, path = command.data_of(cfg, task, None, []), tmp_path / "m.onnx"
     view, _ = command.export(task, cfg, source, path, command.Options(ckpt=""))
     found, value, *_ = quantize.measured(formats.read_onnx(path, view)[0], view, source)

@@ -16,6 +16,7 @@ from PIL import Image
 from small_runs import Terminal, changed, diverge, run, table_words
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from dlzoo.api import evidence
 from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import inspect_model as inspection
 from dlzoo.config import compose as config
@@ -210,8 +211,7 @@ def test_a_class_without_evidence_says_so(ckpt: Path, monkeypatch: pytest.Monkey
     heat = torch.stack([torch.zeros(x.shape[2:]), torch.ones(x.shape[2:])])[None]
     layer = SimpleNamespace(name="conv")
     monkeypatch.setattr(trace, "grad_cam", lambda *_: SimpleNamespace(maps=heat, layer=layer))
-    options = inspection.Options(ckpt="", top_k=2)
-    figure = inspection.draw_evidence(task, inspection.Subjects(x, ["a"], None), options)
+    figure = evidence.figure(task, evidence.Subjects(x, ["a"], None), top_k=2)
     assert words_in(figure).count("no evidence") == 1
 
 

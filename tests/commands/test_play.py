@@ -15,9 +15,10 @@ from omegaconf import OmegaConf
 from PIL import Image, ImageSequence
 from small_runs import Terminal, run, table_words
 
-from dlzoo.commands import cli, evaluate, play, predict
+from dlzoo.commands import evaluate, play, predict
 from dlzoo.errors import UserError
 from dlzoo.inference import episodes as filming
+from dlzoo.inference import loading
 from dlzoo.rl.environments import Recipe
 from dlzoo.visualization import returns as return_plots
 
@@ -181,5 +182,5 @@ def test_predicting_with_an_agent_names_the_right_command(ckpt: Path, terminal: 
 def test_an_environment_of_a_stranger_is_a_sentence(options: dict[str, Any], message: str, tmp_path: Path) -> None:
     node = {"_target_": "dlzoo.data.environments.Gym", "id": "CartPole-v1", **options}
     with pytest.raises(UserError) as caught:
-        cli.data_of(OmegaConf.create({"data": node}), tmp_path / "a.ckpt", seed=0).recipe.make()
+        loading.data_of(OmegaConf.create({"data": node}), tmp_path / "a.ckpt", seed=0).recipe.make()
     assert message in str(caught.value)

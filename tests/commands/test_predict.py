@@ -20,8 +20,8 @@ from torch import Tensor
 
 from dlzoo.checkpoint.load import load_task
 from dlzoo.commands import predict
-from dlzoo.config import compose as config
 from dlzoo.config.instantiate import build_data
+from dlzoo.config.yaml_files import CONFIG_DIR
 from dlzoo.data.images.decode import Decode
 from dlzoo.specs.resize import Resize
 
@@ -107,7 +107,7 @@ def test_batches(
 ) -> None:  # fmt: skip
     words = [f"ckpt={ckpt_of(name)}", f"input={digits[0] if name == 'digits' else '-'}", "format=json", "top_k=1"]
     whole = terminal(predict.main, *words, stdin=wines[0].encode())
-    monkeypatch.setattr("dlzoo.commands.inputs.BATCH_SIZE", 3)
+    monkeypatch.setattr("dlzoo.inference.inputs.BATCH_SIZE", 3)
     batched = terminal(predict.main, *words, stdin=wines[0].encode())
     inputs = [[record["input"] for record in json.loads(answer.out)] for answer in (whole, batched)]
     assert inputs[0] == inputs[1]
@@ -130,7 +130,7 @@ def test_any_image_becomes_what_the_net_wants(
 ) -> None:
     def as_from_a_folder(content: dict[str, Any]) -> None:
         cfg = OmegaConf.create(content["dlzoo"]["config"])
-        folder = OmegaConf.load(config.CONFIG_DIR / "data" / "image_folder.yaml")
+        folder = OmegaConf.load(CONFIG_DIR / "data" / "image_folder.yaml")
         cfg.data = OmegaConf.merge(folder, {"path": "photos", "size": 8, "channels": 1, "fit": trained, "seed": 0})
         content["dlzoo"]["config"] = OmegaConf.to_yaml(cfg)
 

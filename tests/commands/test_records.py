@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from dlzoo.commands import records
+from dlzoo.inference.records import to_records
 from dlzoo.specs.targets import Classes, Values
 
 
@@ -24,7 +25,7 @@ def test_a_class_name_is_no_formula_and_no_command_of_the_terminal() -> None:
 
 def test_units() -> None:
     target = Values(("price", "input"), ("100,000 $", ""))
-    found = records.to_records(["x"], torch.tensor([[1.25, -3.0]]), target, 3)
+    found = to_records(["x"], torch.tensor([[1.25, -3.0]]), target, 3)
     assert found == [
         {"input": "x", "values": {"price": 1.25, "input": -3.0}, "units": {"price": "100,000 $", "input": ""}}
     ]
@@ -34,5 +35,5 @@ def test_units() -> None:
 
 def test_a_long_name_is_not_cut() -> None:
     name = "long/" * 60 + "x.png"
-    found = records.to_records([name], torch.tensor([[0.75, 0.25]]), Classes(("yes", "no")), 1)
+    found = to_records([name], torch.tensor([[0.75, 0.25]]), Classes(("yes", "no")), 1)
     assert records.render(found, "table").splitlines()[1].split() == [name, "yes", "75.00%"]

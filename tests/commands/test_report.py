@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from small_runs import Terminal
 
-from dlzoo.commands import page_parts, report
+from dlzoo.api import page_parts
+from dlzoo.commands import report
 from dlzoo.sweep.record import Record, Trial
 
 

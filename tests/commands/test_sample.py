@@ -13,7 +13,9 @@ from small_runs import Outcome, Terminal, run
 from dlzoo.commands import sample
 from dlzoo.errors import UserError
 from dlzoo.inference.text import Options, choose, generate
+from dlzoo.nets.base import RecurrentNet
 from dlzoo.nets.char_rnn import CharRNN
+from dlzoo.nets.gpt import GPT
 from dlzoo.nets.word_rnn import WordRNN
 from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.targets import NextTokens
@@ -33,8 +35,8 @@ def ckpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(run(folder, *words, *small)["checkpoints"]["best"])
 
 
-@pytest.mark.parametrize(("net", "spec"), [(CharRNN(CHARS), CHARS), (WordRNN(WORDS), WORDS)])
-def test_a_text_is_a_function_of_the_options(net: CharRNN, spec: TextSpec) -> None:
+@pytest.mark.parametrize(("net", "spec"), [(CharRNN(CHARS), CHARS), (WordRNN(WORDS), WORDS), (GPT(CHARS), CHARS)])
+def test_a_text_is_a_function_of_the_options(net: RecurrentNet, spec: TextSpec) -> None:
     def text(**options: Any) -> str:
         return generate(net.eval(), spec, Options(**{"length": 40, "prompt": "good"} | options))
 
@@ -47,6 +49,8 @@ def test_a_text_is_a_function_of_the_options(net: CharRNN, spec: TextSpec) -> No
     assert text(length=10) == first[: len(text(length=10))]
     greedy = text(temperature=0.0)
     assert greedy == text(temperature=0.0, seed=1) == text(top_k=1) == text(temperature=1e-6, seed=3)
+    assert greedy == text(top_p=1e-6)
+    assert text(top_p=1.0) == first
 
 
 def test_the_length_is_in_tokens() -> None:
@@ -85,23 +89,31 @@ def test_a_prompt_counts() -> None:
     assert generate(Next(), CHARS, Options(prompt="f", length=2)) == "fg\n"
 
 
-def test_a_temperature_sharpens_and_top_k_cuts() -> None:
+def test_a_temperature_sharpens_and_top_k_and_top_p_cut() -> None:
     scores = torch.tensor([0.0, 1.0, 2.0, 3.0])
 
     def shares(**options: Any) -> list[float]:
         draw = torch.Generator().manual_seed(0)
-        found = [choose(scores, options.get("temperature", 1.0), options.get("top_k"), draw) for _ in range(4000)]
+        found = [choose(scores, draw, **options) for _ in range(4000)]
         return [found.count(i) / 4000 for i in range(4)]
 
     assert shares() == pytest.approx(scores.softmax(0).tolist(), abs=0.03)
     assert shares(temperature=2.0) == pytest.approx((scores / 2).softmax(0).tolist(), abs=0.03)
     assert shares(top_k=2) == pytest.approx([0, 0, *scores[2:].softmax(0).tolist()], abs=0.03)
-    assert shares(top_k=99) == shares()
+    assert shares(top_k=99) == shares() == shares(top_p=1.0)
+    # the shares are 0.032, 0.087, 0.237 and 0.644
+    assert shares(top_p=0.7) == shares(top_p=0.85) == shares(top_k=2)
+    assert shares(top_p=0.9) == shares(top_k=3)
+    assert shares(top_p=0.5) == [0, 0, 0, 1]
+    assert shares(top_k=3, top_p=0.66) == [0, 0, 0, 1], "of the three, the first has 0.665"
+    assert shares(temperature=4.0, top_p=0.6) == pytest.approx([0, 0, *(scores[2:] / 4).softmax(0).tolist()], abs=0.03)
+    ties = torch.zeros(4)
+    assert {choose(ties, torch.Generator().manual_seed(i), top_p=0.5) for i in range(50)} == {0, 1}
     assert shares(temperature=0) == shares(top_k=1) == [0, 0, 0, 1]
 
 
 def test_the_command(ckpt: Path, terminal: Terminal, tmp_path: Path) -> None:
-    words = ["prompt=the cat", "temperature=0.3", "top_k=5", "length=60", "seed=2"]
+    words = ["prompt=the cat", "temperature=0.3", "top_k=5", "top_p=0.9", "length=60", "seed=2"]
     code, out, err = terminal(sample.main, f"ckpt={ckpt}", *words)
     assert (code, err) == (0, "")
     assert out.startswith("the cat sat on")
@@ -118,6 +130,8 @@ def test_the_command(ckpt: Path, terminal: Terminal, tmp_path: Path) -> None:
         (["temprature=1"], "there is no such option; did you mean 'temperature'?"),
         (["temperature=-1"], "temperature=-1.0 must be at least 0"),
         (["top_k=0"], "top_k=0 is too small"),
+        (["top_p=0"], "top_p=0.0 must be above 0 and at most 1"),
+        (["top_p=90"], "top_p=90.0 must be above 0 and at most 1"),
         (["length=0"], "length=0 is too small"),
         (["length=x"], "length=x must be an integer"),
         (["output=."], "this is a folder"),

@@ -244,7 +244,7 @@ def test_codes_as_a_table(ckpt_of: Callable[[str], Path], terminal: Terminal) ->
 
 def test_mistakes_of_encoding(ckpt_of: Callable[[str], Path], terminal: Terminal) -> None:
     says = {
-        ("gan", "split=test"): "its model (Adversarial) does not encode images",
+        ("gan", "split=test"): "its model (Adversarial) does not encode; give",
         ("vae", "output=codes.txt"): "the extension must be .npz or .csv",
         ("vae", "split=all"): "split=all is unknown",
         ("vae", "data=wine"): "data=wine does not fit this checkpoint",

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from small_runs import Outcome
 
-from dlzoo.config import aliases
-from dlzoo.config import compose as config
+from dlzoo.config import aliases, groups
+from dlzoo.config.prepare import prepare
 from dlzoo.errors import UserError
 
 MEANT = {
@@ -30,14 +30,14 @@ MEANT = {
 
 @pytest.mark.parametrize("word", MEANT)
 def test_what_a_word_means_is_said(word: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert config.prepare([word]) == MEANT[word]
+    assert prepare([word]) == MEANT[word]
     assert f"notice: {word} means " in capsys.readouterr().err
-    assert config.prepare(MEANT[word]) == MEANT[word]
+    assert prepare(MEANT[word]) == MEANT[word]
     assert capsys.readouterr().err == ""
 
 
 def test_a_name_of_several_runs_is_that_of_the_sweep() -> None:
-    assert config.prepare(["-m", "name=first"]) == ["-m", "hydra.sweep.dir=${output_dir}/first"]
+    assert prepare(["-m", "name=first"]) == ["-m", "hydra.sweep.dir=${output_dir}/first"]
 
 
 def test_a_run_is_stored_with_what_was_meant(train: Callable[..., Outcome], tmp_path: Path) -> None:
@@ -72,10 +72,10 @@ def test_a_run_is_stored_with_what_was_meant(train: Callable[..., Outcome], tmp_
 )
 def test_a_sentence_with_the_nearest_name(words: list[str], said: str) -> None:
     with pytest.raises(UserError) as caught:
-        config.prepare(words)
+        prepare(words)
     assert said in str(caught.value)
 
 
 def test_a_checkpoint_has_no_short_keys() -> None:
     """A stored override is what it means: none in a stranger's checkpoint is expanded."""
-    assert not {*aliases.SHORT} & {*config.known_keys()}
+    assert not {*aliases.SHORT} & {*groups.known_keys()}

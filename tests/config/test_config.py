@@ -12,7 +12,9 @@ from omegaconf import OmegaConf
 from small_runs import Outcome, with_experiment
 
 from dlzoo.config import compose as config
-from dlzoo.config import schema
+from dlzoo.config import groups, schema
+from dlzoo.config.prepare import prepare
+from dlzoo.config.yaml_files import CONFIG_DIR
 from dlzoo.errors import UserError
 
 TYPOS = {
@@ -32,6 +34,9 @@ WRONG = {
     "net.hiden=[3]": "did you mean 'hidden'",
     "net.activation=rleu": "did you mean 'relu'",
     "net.hidden=three": "net.hidden=three must be a list, each an integer",
+    "optimizer.lr=1e300": "optimizer.lr=1e+300 is too large for a number of single precision; at most 3.4e+38",
+    "net.hidden=[true]": "net.hidden=[True] must be a list, each an integer",
+    "data.batch_size=true": "data.batch_size=True must be an integer",
     "net.spec=1": "has no such option",
     "trainer.max_epochs=abc": "must be an integer or null",
     "trainer.max_epoch=3": "did you mean 'max_epochs'",
@@ -43,16 +48,17 @@ WRONG = {
     "net._target_=dlzoo.nets.mpl.MLP": "did you mean 'mlp'",
     "net._target_=nosuchpackage.Net": "no module nosuchpackage",
     "seed=a": "seed=a must be an integer",
-    "seed=-1": "must be from 0 to 4294967295",
+    "seed=-1": "must be 0 to 4,294,967,295",
     "+expect=[{metrik: x, min: 0}]": "did you mean 'metric'",
     "+expect=[{metric: x}]": "either min or max",
+    "+expect=[{metric: x, min: 1, each: low}]": "max and each numbers",
 }
 
 
 @pytest.mark.parametrize(("word", "message"), TYPOS.items())
 def test_typos_of_groups_and_keys(word: str, message: str) -> None:
     with pytest.raises(UserError, match=message.replace("[", r"\[")):
-        config.prepare([word])
+        prepare([word])
 
 
 @pytest.mark.parametrize(("word", "message"), WRONG.items())
@@ -114,10 +120,10 @@ def test_a_list_on_the_command_line_replaces_that_of_an_experiment(
     assert "cutmix" not in chosen
 
 
-@pytest.mark.parametrize("group", sorted(set(config.groups()) - {"experiment"}))
+@pytest.mark.parametrize("group", sorted(set(groups.names()) - {"experiment"}))
 def test_every_file_of_a_group_composes_and_passes_the_check(group: str) -> None:
-    for name in config.groups()[group]:
-        nodes = OmegaConf.to_container(OmegaConf.load(config.CONFIG_DIR / group / f"{name}.yaml"))
+    for name in groups.names()[group]:
+        nodes = OmegaConf.to_container(OmegaConf.load(CONFIG_DIR / group / f"{name}.yaml"))
         nodes = nodes if group == "model" else {group: nodes}
         left_open = [  # for the user to give
             f"{node}.{key}=something"
@@ -126,13 +132,14 @@ def test_every_file_of_a_group_composes_and_passes_the_check(group: str) -> None
             for key, value in options.items()
             if value == "???"
         ]
-        schema.check(config.compose([f"{group}={name}", *left_open]))
+        words = [f"{group}={name}", *left_open]
+        schema.check(config.compose(words), words)
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["model=mpl"], ["--cfg", "job"]])
 def test_help_and_group_typos_do_not_import_torch(argv: list[str]) -> None:
     code = (
-        "import sys\nfrom dlzoo.train import main\nsys.argv = ['train.py', *sys.argv[1:]]\n"
+        "import sys\nfrom dlzoo.commands.train import main\nsys.argv = ['train.py', *sys.argv[1:]]\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "sys.exit(42 if {'torch', 'lightning', 'sklearn'} & set(sys.modules) else 0)"
     )
@@ -141,7 +148,7 @@ def test_help_and_group_typos_do_not_import_torch(argv: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("optimizer", sorted(set(config.groups()["optimizer"]) - {"lbfgs", "none"}))
+@pytest.mark.parametrize("optimizer", sorted(set(groups.names()["optimizer"]) - {"lbfgs", "none"}))
 def test_an_agent_learns_by_any_optimizer(optimizer: str) -> None:
     """What model=dqn says of its optimizer is no option of one kind only."""
     schema.check(config.compose(["model=dqn", "data=cartpole", f"optimizer={optimizer}"]))

@@ -16,6 +16,8 @@ from dlzoo.config import early_checks, nested, source
 from dlzoo.config.allowlist import ALLOWED_TARGETS
 from dlzoo.config.instantiate import build_data
 from dlzoo.config.introspection import arguments, locate
+from dlzoo.config.prepare import prepare
+from dlzoo.config.yaml_files import CONFIG_DIR
 from dlzoo.errors import SpecError, UserError
 
 MISTAKES = {
@@ -33,7 +35,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("words", [*MISTAKES][:3], ids=" ".join)
 def test_a_mistake_is_found_without_torch(words: tuple[str, ...]) -> None:
-    program = imported("dlzoo.train", words)
+    program = imported("dlzoo.commands.train", words)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "2\n", "torch and lightning are not imported"
     assert (done.stderr.count("\n"), done.stderr[:7]) == (1, "error: ")
@@ -43,7 +45,7 @@ def test_a_mistake_is_found_without_torch(words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("words", [*MISTAKES][3:], ids=" ".join)
 def test_a_mistake_is_found_as_the_config_is_composed(words: tuple[str, ...]) -> None:
     with pytest.raises(UserError) as caught:
-        config.check_hydra(config.prepare(words))
+        config.check_hydra(prepare(words))
     assert MISTAKES[words] in str(caught.value)
 
 
@@ -56,7 +58,7 @@ def test_a_sweep_says_so_before_its_first_trial(train: Callable[..., Outcome], t
 
 def targets() -> list[str]:
     names = {*ALLOWED_TARGETS}
-    for file in config.CONFIG_DIR.glob("*/*.yaml"):
+    for file in CONFIG_DIR.glob("*/*.yaml"):
         names |= {str(part["_target_"]) for _, part in nested.targets(yaml.safe_load(file.read_text()), "")}
     return sorted(names)
 
@@ -85,10 +87,10 @@ def test_an_option_under_its_old_name_is_no_mistake(train: Callable[..., Outcome
 
 @pytest.mark.parametrize("data", ["digits", "iris", "gates", "air_passengers", "counting", "cartpole", "frozen_lake"])
 def test_a_model_is_refused_early_only_if_it_does_not_fit(data: str) -> None:
-    node = yaml.safe_load((config.CONFIG_DIR / "data" / f"{data}.yaml").read_text())
+    node = yaml.safe_load((CONFIG_DIR / "data" / f"{data}.yaml").read_text())
     spec = build_data({key: value for key, value in node.items() if "${" not in str(value)}).declare()
     refused = []
-    for file in (config.CONFIG_DIR / "model").glob("*.yaml"):
+    for file in (CONFIG_DIR / "model").glob("*.yaml"):
         net = yaml.safe_load(file.read_text())["net"]
         fits = isinstance(spec, locate(net["_target_"], "net").accepts)  # type: ignore[attr-defined]
         try:

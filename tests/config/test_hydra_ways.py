@@ -9,6 +9,9 @@ import pytest
 from small_runs import Train, with_experiment
 
 from dlzoo.config import compose as config
+from dlzoo.config import yaml_files
+from dlzoo.config.prepare import prepare
+from dlzoo.config.yaml_files import CONFIG_DIR
 from dlzoo.errors import UserError
 from dlzoo.sweep import command_line
 
@@ -17,7 +20,7 @@ QUICK = ("trainer=smoke", "trainer.accelerator=cpu", "data=iris", "callbacks=che
 
 def swept(*words: str) -> dict[str, list[str]]:
     """The parameters of a grid with their values."""
-    line = command_line.read(config.prepare(words))
+    line = command_line.read(prepare(words))
     return {o.get_key_element(): [*o.sweep_string_iterator()] for o in line.swept}
 
 
@@ -30,19 +33,19 @@ def swept(*words: str) -> dict[str, list[str]]:
 )
 def test_parameters_of_the_sweeper(params: tuple[str, ...]) -> None:
     assert swept("-m", *params) == {"seed": ["0", "1"], "model": ["mlp", "lenet"]}
-    assert config.prepare(["hydra.mode=MULTIRUN", "seed=0,1"]) == ["-m", "seed=0,1"]
+    assert prepare(["hydra.mode=MULTIRUN", "seed=0,1"]) == ["-m", "seed=0,1"]
     with pytest.raises(UserError, match=r"hydra.sweeper.params.* would be ignored: it has an effect only with -m"):
-        config.prepare(params)
+        prepare(params)
 
 
 def test_an_experiment_of_dlzoo_says_what_to_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "experiment").mkdir()
     text = "# @package _global_\nhydra: {sweeper: {params: {seed: '0,1', optimizer.lr: '0.1,0.2'}}}\n"
     (tmp_path / "experiment" / "swept.yaml").write_text(text)
-    for entry in config.CONFIG_DIR.iterdir():
+    for entry in CONFIG_DIR.iterdir():
         if entry.name != "experiment":
             (tmp_path / entry.name).symlink_to(entry)
-    monkeypatch.setattr(config, "CONFIG_DIR", tmp_path)
+    monkeypatch.setattr(yaml_files, "CONFIG_DIR", tmp_path)
     assert swept("-m", "experiment=swept") == {"seed": ["0", "1"], "++optimizer.lr": ["0.1", "0.2"]}
     assert swept("-m", "experiment=swept", "seed=7,8")["seed"] == ["7", "8"]
 
@@ -56,7 +59,7 @@ def test_a_file_of_a_stranger_does_not_sweep(tmp_path: Path, train: Train) -> No
 def test_a_pattern_stands_for_the_names_that_it_matches() -> None:
     assert swept("-m", "model=glob(*cnn*,exclude=text*)") == {"model": ["cnn", "cnn_pool", "fast_cnn"]}
     with pytest.raises(UserError, match=r"model=glob\(zz\*\) matches no model; choose from: adaline"):
-        config.prepare(["-m", "model=glob(zz*)"])
+        prepare(["-m", "model=glob(zz*)"])
     assert config.check_hydra(["--cfg", "job", "-m", "model=glob(lin*)"]) is None
     assert config.check_hydra(["-m", "model=glob(lin*)", "data=iris"]) == {}
 

@@ -10,6 +10,7 @@ from small_runs import Outcome
 from trust_runs import experiment, refused
 
 from dlzoo.config import compose as config
+from dlzoo.config.prepare import prepare
 from dlzoo.errors import UserError
 
 
@@ -17,18 +18,18 @@ from dlzoo.errors import UserError
 @pytest.mark.parametrize("value", ["null", "[null]", "[null,null]"])
 def test_null_is_the_name_of_nothing(group: str, value: str) -> None:
     with pytest.raises(UserError, match=f"{group}=null: there is no such"):
-        config.prepare([f"{group}={value}"])
+        prepare([f"{group}={value}"])
 
 
 def test_a_group_may_be_left_out() -> None:
-    assert config.prepare(["~scheduler"]) == ["~scheduler"]
+    assert prepare(["~scheduler"]) == ["~scheduler"]
     assert config.compose(["~scheduler"]).get("scheduler") is None
 
 
 @pytest.mark.parametrize("word", ["hydra=null", "hydra=default", "~hydra", "+hydra=[a]"])
 def test_hydras_settings_are_set_one_by_one(word: str) -> None:
     with pytest.raises(UserError, match=r"set one by one, as hydra\.<name>="):
-        config.prepare([word])
+        prepare([word])
 
 
 @pytest.mark.parametrize("value", ["null", "5", "[]", "x"])

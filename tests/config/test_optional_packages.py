@@ -70,7 +70,7 @@ def test_missing_packages_are_named_before_torch_is_imported(tmp_path: Path) -> 
     program = f"""
 import sys
 sys.modules.update(dict.fromkeys({[*extras.EXTRAS]}))
-from dlzoo.train import main
+from dlzoo.commands.train import main
 for line in {lines}:
     sys.argv = ["train.py", *line]
     try:

@@ -76,10 +76,7 @@ def trained(lab: Path) -> Path:
         assert done.returncode == 0, done.stderr
     done = call(lab, "train", "-m", *own_package.words(NAME)["classifier"], "hydra.sweep.dir=grid", "seed=0,1", TRUST)
     assert done.returncode == 0, done.stderr
-    info = lab / "installed" / "own_dist-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-dist\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[dlzoo.plugins]\nmine = {NAME}\n")
+    own_package.install(lab / "installed", NAME)
     return lab
 
 

@@ -140,3 +140,8 @@ def test_the_error_is_the_user_s(monkeypatch: pytest.MonkeyPatch) -> None:
     cfg.trainer.strategy = "auto"
     with pytest.raises(UserError, match="needs at least"):
         build.check_fit(RunConfig.from_hydra(cfg), build.build_data(cfg.data))
+
+
+def test_metrics_count() -> None:
+    metric = "{_target_: torchmetrics.classification.MulticlassCohenKappa, num_classes: 60000}"
+    assert needed(f"+task.metrics.kappa={metric}")["metrics"] > 60_000**2 * 8

@@ -12,7 +12,7 @@ from trust_runs import experiment, refused, yaml
 
 from dlzoo.config import allowlist as trust
 from dlzoo.config import compose as config
-from dlzoo.config import hydra_settings, schema, stored_overrides
+from dlzoo.config import groups, hydra_composition, hydra_settings, schema, stored_overrides, user_files
 from dlzoo.config import introspection as signatures
 from dlzoo.config import overrides as config_overrides
 from dlzoo.errors import UserError
@@ -97,7 +97,7 @@ def test_these_would_be_called_without_the_checks(
 ) -> None:
     """Else the tests above would pass for a wrong reason: Hydra refuses os.system itself, but not all that writes."""
     node = yaml(TARGETS["zipfile.ZipFile"], canary)
-    monkeypatch.setattr(config, "_check_user_files", lambda *_: None)
+    monkeypatch.setattr(user_files, "check", lambda *_: None)
     monkeypatch.setattr(hydra_settings, "check", lambda node: None)
     train(*experiment(tmp_path, PLACES["Hydra's callbacks"] % node), "seed=-1")
     assert canary.exists()
@@ -126,8 +126,8 @@ def test_hydra_reads_its_files_through_ours(tmp_path: Path) -> None:
     """`dlzoo.config.files` takes the place of a part that is internal to Hydra: this says when it has moved."""
     experiment(tmp_path, "seed: 3")
     flags = ["--config-dir", str(tmp_path)]
-    assert config._composed(["experiment=mine", *config_overrides.search_path(flags)], flags, {})[1]
-    assert not config._composed(["experiment=lenet_mnist"], [], {})[1]
+    assert hydra_composition.composed(["experiment=mine", *config_overrides.search_path(flags)], flags, {})[1]
+    assert not hydra_composition.composed(["experiment=lenet_mnist"], [], {})[1]
 
 
 def test_a_file_that_changes_after_the_check_is_not_read_again(
@@ -154,7 +154,7 @@ def test_a_file_that_changes_after_the_check_is_not_read_again(
 def test_a_number_of_thousands_of_digits_is_no_override(train: Callable[..., Outcome]) -> None:
     word = f"seed={'9' * 6000}"
     stored_overrides.check(
-        [word], "ckpt=x", trust.Trust.of([word]), config.known_keys()
+        [word], "ckpt=x", trust.Trust.of([word]), groups.known_keys()
     )  # as text, which seed= refuses
     assert config_overrides.value_of(word) == "9" * 6000
     done = train(word)

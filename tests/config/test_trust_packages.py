@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import own_package
 import pytest
 from small_runs import Outcome, Terminal
 from trust_runs import PARTS, experiment, refused
@@ -99,11 +100,9 @@ def test_not_every_package_can_be_trusted(name: str, canary: Path, train: Callab
 
 def test_a_plug_in_is_trusted(my_parts: Path, canary: Path, tmp_path: Path, train: Callable[..., Outcome]) -> None:
     words = experiment(tmp_path, "net: {_target_: my_parts.Net}")
-    info = tmp_path / "my_dist-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-dist\nVersion: 1.0\n")
+    own_package.install(tmp_path, "my_parts", group="console_scripts")
     refused(train(*words), canary, "add trust=my_parts")
-    (info / "entry_points.txt").write_text("[dlzoo.plugins]\nmine = my_parts\n")
+    own_package.install(tmp_path, "my_parts")
     importlib.invalidate_caches()
     words += ["trainer=smoke", "trainer.accelerator=cpu", "callbacks=checkpoint", "data=digits"]
     assert train(*words).code == 0

@@ -11,7 +11,7 @@ import pytest
 from small_runs import Outcome
 from trust_runs import experiment, refused
 
-from dlzoo import train
+from dlzoo.commands import train
 from dlzoo.data.images.folder import ImageFolder
 from dlzoo.errors import UserError
 

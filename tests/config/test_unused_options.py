@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dlzoo.config import compose as config
 from dlzoo.config import unused_options
 from dlzoo.config.run_config import RunConfig
+from dlzoo.config.yaml_files import CONFIG_DIR
 from dlzoo.errors import UserError
 from dlzoo.losses.functional import ClassLossName, ValueLossName
 from dlzoo.nets.autoencoder import Autoencoder
@@ -85,7 +86,7 @@ SUPERVISED = [
 
 
 def test_all_options_of_supervised_tasks_are_looked_at() -> None:
-    assert options_of(Supervised) == {*CHANGED, "loss", "transfer"}
+    assert options_of(Supervised) == {*CHANGED, "loss", "transfer", "metrics"}
 
 
 @pytest.mark.parametrize(("kind", "loss", "net", "key"), SUPERVISED)
@@ -197,7 +198,7 @@ def test_a_part_says_what_its_options_need() -> None:
     unused_options.check(RunConfig.from_hydra(cfg), {"net": Mine()})
 
 
-@pytest.mark.parametrize("name", sorted(file.stem for file in (config.CONFIG_DIR / "experiment").glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(file.stem for file in (CONFIG_DIR / "experiment").glob("*.yaml")))
 def test_no_experiment_has_an_option_without_effect(name: str) -> None:
     """Of those whose parts can be built without data."""
     from dlzoo.config import instantiate

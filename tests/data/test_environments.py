@@ -150,6 +150,16 @@ def test_statistics_are_those_of_random_play() -> None:
         ({"id": "CartPole-v1", "num_envs": 0}, r"data\.num_envs=0"),
         ({"id": "CartPole-v1", "resize": (8,)}, r"data\.resize=\[8\]"),
         ({"id": "CartPole-v1", "reward_scale": 0.0}, r"data\.reward_scale=0"),
+        ({"id": "CartPole-v1", "num_envs": 10**9}, r"data\.num_envs=1000000000 must lie between 1 and 4,096"),
+        ({"id": "CartPole-v1", "eval_batch_size": 10**9}, r"data\.eval_batch_size=1000000000 must lie"),
+        ({"id": "CartPole-v1", "test_episodes": 2**31}, r"data\.test_episodes=2147483648 must lie"),
+        ({"id": "CartPole-v1", "val_episodes": 2**31}, r"data\.val_episodes=2147483648 must lie"),
+        ({"id": "CartPole-v1", "statistics_steps": 10**9}, r"data\.statistics_steps=1000000000 must lie"),
+        ({"id": "CartPole-v1", "max_episode_steps": 10**12}, r"data\.max_episode_steps=1000000000000 must lie"),
+        ({"id": "FrozenLake-v1", "options": {"max_episode_steps": 10**12}}, r"set data\.max_episode_steps"),
+        ({"id": "ALE/Pong-v5", "options": {"max_num_frames_per_episode": 0}}, r"set data\.max_episode_steps"),
+        ({"id": "FrozenLake-v1", "options": {"render_mode": "human"}}, r"\{render_mode: human\} is not allowed"),
+        ({"id": "FrozenLake-v1", "options": {"desc": ["S" * 20_000]}}, r"data\.options has 20,\d+ characters"),
     ],
 )
 def test_mistakes_are_answered(options: dict[str, Any], said: str) -> None:

@@ -13,9 +13,8 @@ from changing_data import CHANGES, COMMON, READERS, call, first_rows, path_of, s
 from photo_folders import CLASSES
 from small_runs import changed
 
-from dlzoo import train
 from dlzoo.checkpoint.load import load_task
-from dlzoo.commands import evaluate
+from dlzoo.commands import evaluate, train
 from dlzoo.config import compose as config
 from dlzoo.data import fingerprint
 from dlzoo.data.csv_reader import read_table

@@ -20,6 +20,7 @@ from dlzoo.data.tables.synthetic import Synthetic
 from dlzoo.data.text.base import TextData, TokenData
 from dlzoo.data.text.csv import TextCsv
 from dlzoo.data.text.published import PublishedText, SentimentSentences
+from dlzoo.data.text.shakespeare import TinyShakespeare
 from dlzoo.data.text.stream import SentencesStream, StreamData, TextFile
 
 OPTIONS: dict[type, type] = {
@@ -36,7 +37,7 @@ OPTIONS: dict[type, type] = {
 DERIVED = (
     *(InMemoryData, TableData, TokenData, TextData, StreamData, PublishedTable, PublishedText, Published),
     *(Digits, ImageFolder, ClassTable, CaliforniaHousing, CsvTable, Synthetic, CsvSeries, TextCsv, SentimentSentences),
-    *(TextFile, SentencesStream),
+    *(TextFile, SentencesStream, TinyShakespeare),
 )
 
 

@@ -14,7 +14,7 @@ from photo_folders import make_folder
 from small_images import PLAIN, SmallMNIST
 from text_stand_ins import write_imdb
 
-from dlzoo import train
+from dlzoo.commands import train
 from dlzoo.data.base import DataModule
 from dlzoo.data.images.folder import ImageFolder
 from dlzoo.data.images.published import CIFAR10

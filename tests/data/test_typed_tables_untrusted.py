@@ -131,11 +131,15 @@ def test_a_type_of_an_extension(name: bytes, tmp_path: Path) -> None:
 
 
 def saved(
-    folder: Path, batch: pa.RecordBatch, features: Mapping[str, object] | None = None, state: object = None
+    folder: Path,
+    batch: pa.RecordBatch,
+    features: Mapping[str, object] | None = None,
+    state: object = None,
+    options: object = None,
 ) -> Path:
     """As ``Dataset.save_to_disk`` writes it."""
     folder.mkdir()
-    with ipc.new_stream(folder / "data.arrow", batch.schema) as stream:
+    with ipc.new_stream(folder / "data.arrow", batch.schema, options=options) as stream:
         stream.write(batch)
     state = {"_data_files": [{"filename": "data.arrow"}]} if state is None else state
     (folder / "state.json").write_text(json.dumps(state))
@@ -218,4 +222,29 @@ def test_arrays_that_lead_out_of_their_file(kind: str, tmp_path: Path) -> None:
     }
     path = saved(tmp_path / "set", pa.RecordBatch.from_arrays([broken[kind]()], names=["y"]))
     with pytest.raises(UserError, match=r"cannot be read as a saved data set|contains run_end"):
+        typed_tables.read(path)
+
+
+@pytest.mark.parametrize("kind", ["numbers", "dictionary"])
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+def test_a_saved_data_set_that_unpacks_to_more_than_memory(compression: str, kind: str, tmp_path: Path) -> None:
+    """pyarrow unpacks all columns of a batch before anything of it is known."""
+    column = pa.array(np.zeros(10_000_000))
+    if kind == "dictionary":
+        column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(3, np.int8)), pa.array(["x" * 1_000_000]))
+    batch = pa.RecordBatch.from_arrays([column], ["a"])
+    path = saved(tmp_path / "set", batch, options=ipc.IpcWriteOptions(compression=compression))
+    assert (path / "data.arrow").stat().st_size < 1_000_000
+    before = pa.total_allocated_bytes()
+    with pytest.raises(UserError, match="set is compressed: save the data set anew"):
+        typed_tables.read(path)
+    assert pa.total_allocated_bytes() - before < 10_000_000
+
+
+@pytest.mark.parametrize("header", ["((((", "{'a': [", "  x\n y"])
+def test_a_header_that_is_no_python(header: str, tmp_path: Path) -> None:
+    path = npz(tmp_path, "'<f8'", "(3,)", b"\0" * 24)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("y.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode())
+    with pytest.raises(UserError, match=r"a\.npz cannot be read as arrays of NumPy"):
         typed_tables.read(path)

@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor, nn
 
-from dlzoo.config import compose as config
 from dlzoo.config import introspection as signatures
+from dlzoo.config.yaml_files import CONFIG_DIR
 from dlzoo.errors import SpecError, UserError
 from dlzoo.layers.basic import num_parameters
 from dlzoo.nets.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
@@ -49,7 +49,7 @@ SLOW = {
 
 def library_nets() -> Iterator[tuple[str, type[Backbone], str]]:
     """(model, class, name) of every config whose net is a backbone."""
-    for file in sorted((config.CONFIG_DIR / "model").glob("*.yaml")):
+    for file in sorted((CONFIG_DIR / "model").glob("*.yaml")):
         net: Any = OmegaConf.load(file).net  # type: ignore[union-attr]
         cls = signatures.locate(net._target_, "net._target_")
         if issubclass(cls, Backbone) and not OmegaConf.is_missing(net, "name"):

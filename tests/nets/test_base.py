@@ -27,6 +27,7 @@ from dlzoo.nets.base import (
     Net,
     RecurrentNet,
     ScalarRecurrentNet,
+    WindowNet,
     missing_members,
 )
 from dlzoo.nets.char_rnn import CharRNN
@@ -68,6 +69,7 @@ KINDS: dict[type[Net], set[str]] = {
     Net: set(),
     BackboneNet: {"freeze", "features", "stages", "weights"},
     RecurrentNet: {"step"},
+    WindowNet: {"step", "decode", "start", "context"},
     ScalarRecurrentNet: {"states", "recurrent"},
     EncoderDecoder: {"encode", "decode"},
     LayeredEncoderDecoder: {"encode", "decode", "encoder", "decoder"},

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import pkgutil
 from typing import Any
 
 import pytest
 import torch
+from net_classes import GENERATIVE as NETS
 from torch import Tensor, nn
 
-import dlzoo.nets
 from dlzoo.errors import UserError
 from dlzoo.nets.autoencoder import Autoencoder
-from dlzoo.nets.base import AdversarialPair, ConditionalNet
+from dlzoo.nets.base import AdversarialPair
 from dlzoo.nets.cgan import CGAN
 from dlzoo.nets.conv_autoencoder import ConvAutoencoder
 from dlzoo.nets.conv_vae import ConvVAE
@@ -35,15 +32,6 @@ SPECS = {
     "odd": ImageSpec(2, 13, 22, TEN),
     "tiny": ImageSpec(1, 3, 3, TEN),
 }
-NETS = sorted(
-    {
-        cls
-        for module in pkgutil.iter_modules(dlzoo.nets.__path__, "dlzoo.nets.")
-        for _, cls in inspect.getmembers(importlib.import_module(module.name), inspect.isclass)
-        if cls.__module__ == module.name and issubclass(cls, ConditionalNet) and cls.accepts
-    },
-    key=lambda cls: cls.__name__,
-)
 every_net = pytest.mark.parametrize("cls", NETS)
 every_size = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 

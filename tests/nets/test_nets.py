@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
-from collections.abc import Iterator
 from typing import Any, get_args
 
 import pytest
 import torch
 import torch.nn.functional as F
+from net_classes import FITTED_KINDS
+from net_classes import PREDICTORS as NETS
 from net_specs import MNIST, SPECS, STREAMS, TEN, make
 from torch import Tensor, nn
 
-import dlzoo.nets
 from dlzoo.layers.basic import ActivationName, InitName, NormName, num_parameters
+from dlzoo.layers.positions import PositionName
 from dlzoo.layers.recurrent import CellName
-from dlzoo.nets.backbone import Backbone
-from dlzoo.nets.base import ConditionalNet, Net
+from dlzoo.nets.base import WindowNet
 from dlzoo.nets.char_rnn import CharRNN
 from dlzoo.nets.cnn import CNN
 from dlzoo.nets.cnn_pool import CNNPool
@@ -30,37 +28,38 @@ from dlzoo.nets.perceptron import Perceptron
 from dlzoo.nets.rnn_classifier import RNNClassifier
 from dlzoo.nets.rnn_forecaster import Forecaster
 from dlzoo.nets.text_cnn import TextCNN
-from dlzoo.nets.uniform_policy import UniformPolicy
+from dlzoo.nets.transformer_classifier import TransformerClassifier
 from dlzoo.nets.wide_deep import WideDeep
 from dlzoo.specs.base import Spec
 from dlzoo.specs.batch import tensors
 from dlzoo.specs.inputs import ImageSpec, TextSpec
 from dlzoo.specs.targets import Classes, NextTokens
 
-REFUSED = {(name, spec) for name in ("Adaline", "KMeans", "Perceptron") for spec in ("angles", "california")}
+REFUSED = {(name, spec) for name in ("Adaline", "Perceptron") for spec in ("angles", "california")}
 
 
-def all_nets() -> Iterator[type[nn.Module]]:
-    for module in pkgutil.iter_modules(dlzoo.nets.__path__, "dlzoo.nets."):
-        for _, cls in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
-            if cls.__module__ != module.name or not issubclass(cls, Net) or not cls.accepts:
-                continue
-            has_other_tests = issubclass(cls, ConditionalNet | Backbone) or cls is UniformPolicy
-            if not has_other_tests:
-                yield cls
+def is_language_model(cls: type[nn.Module]) -> bool:
+    return issubclass(cls, CharRNN | WindowNet)
 
 
-NETS = list(all_nets())
+def stream_of(cls: type[nn.Module]) -> TextSpec:
+    return STREAMS[getattr(cls, "level", "char")]
+
+
 CASES = [
     pytest.param(cls, spec, id=f"{cls.__name__}-{name}")
     for cls in NETS
     for name, spec in SPECS.items()
-    if isinstance(spec, cls.accepts) and (cls.__name__, name) not in REFUSED and not issubclass(cls, CharRNN)
+    if isinstance(spec, cls.accepts) and (cls.__name__, name) not in REFUSED and not is_language_model(cls)
 ]
-CASES += [  # language models
-    pytest.param(cls, STREAMS[cls.level], id=f"{cls.__name__}-{cls.level}") for cls in NETS if issubclass(cls, CharRNN)
+CASES += [
+    pytest.param(cls, stream_of(cls), id=f"{cls.__name__}-{stream_of(cls).tokenizer.level}")
+    for cls in NETS
+    if is_language_model(cls)
 ]
 every_net = pytest.mark.parametrize(("cls", "spec"), CASES)
+TRAINED = [case for case in CASES if not issubclass(case.values[0], FITTED_KINDS)]
+"""Nets that gradients train."""
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -99,7 +98,7 @@ def test_output_has_one_column_per_class_or_value(cls: type[nn.Module], spec: Sp
     torch.testing.assert_close([o[:1] for o in evaluated], tensors(net(first)))
 
 
-@every_net
+@pytest.mark.parametrize(("cls", "spec"), TRAINED)
 def test_every_parameter_gets_a_gradient(cls: type[nn.Module], spec: Spec) -> None:
     net, (x, y) = make(cls, spec).train(), spec.example(31)
     batch_loss(net(x), y).backward()
@@ -124,7 +123,7 @@ SMALL = ("grey8", "wine", "california", "reviews")
 
 @pytest.mark.parametrize(
     ("cls", "spec"),
-    [c for c in CASES if c.id.split("-")[1] in SMALL and c.id != "Linear-california"],  # which has its own test
+    [c for c in TRAINED if c.id.split("-")[1] in SMALL and c.id != "Linear-california"],  # which has its own test
 )
 def test_a_net_learns_sixteen_samples(cls: type[nn.Module], spec: Spec) -> None:
     """Overfit noise: all classes correct, or values to a hundredth of their variance."""
@@ -184,13 +183,17 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "word_dropout": (0.0, 0.5),
     "cell": get_args(CellName),
     "bidirectional": (False, True),
+    "positions": get_args(PositionName),
 }
-FORBIDDEN = {(Forecaster, "bidirectional")}  # it would read the future
+FORBIDDEN = {
+    (Forecaster, "bidirectional"),  # it would read the future
+    (TransformerClassifier, "positions"),  # some need a limited length: its own tests
+}
 
 
 @pytest.mark.parametrize("cls", NETS)
 def test_every_named_option_works_and_changes_the_net(cls: type[nn.Module]) -> None:
-    specs = [STREAMS[cls.level]] if issubclass(cls, CharRNN) else SPECS.values()
+    specs = [stream_of(cls)] if is_language_model(cls) else SPECS.values()
     spec = next(s for s in specs if isinstance(s, cls.accepts))
     x, _ = spec.example(8)
     known = inspect.signature(cls).parameters
@@ -227,7 +230,8 @@ TEXT_OPTIONS: dict[str, list[dict[str, Any]]] = {
 def test_padding_does_not_change_outputs(cls: type[nn.Module], spec: TextSpec, options: dict[str, Any]) -> None:
     net = make(cls, spec, **options).eval()
     with torch.no_grad():
-        net.embedding.table.weight.mul_(20)  # type: ignore[union-attr, operator]  # else all texts are much alike
+        # else all texts are much alike
+        getattr(net, "embedding", net).table.weight.mul_(20)  # type: ignore[union-attr, operator]
     texts = [torch.randint(1, spec.num_tokens, (length,)) for length in (1, 2, 3, 7, 30, 150)]
     batch = nn.utils.rnn.pad_sequence(texts, batch_first=True)
     together = net(batch)

@@ -24,11 +24,10 @@ from attacks import CANARY_MODULE, TERMINAL, Attack, drawn, payloads, shown, unb
 from audit import audited
 from small_runs import changed, run
 
-from dlzoo import train
 from dlzoo.checkpoint import load as checkpoint
-from dlzoo.commands import evaluate, rerun_step
+from dlzoo.commands import evaluate, rerun_step, train
 from dlzoo.config import allowlist as trust
-from dlzoo.config import compose as config
+from dlzoo.config import user_files
 from dlzoo.errors import UserError
 
 FEW, MANY = 30, 500
@@ -182,7 +181,7 @@ def test_without_the_checks_they_would_harm(victim: Victim, monkeypatch: pytest.
     assert [*broken_by(victim, attacks)] == []
     monkeypatch.setattr(trust.Trust, "check_target", lambda _, target, key: target)
     monkeypatch.setattr(trust.Trust, "covers", lambda *_: True)
-    monkeypatch.setattr(config, "_check_user_files", lambda *_: None)
+    monkeypatch.setattr(user_files, "check", lambda *_: None)
     monkeypatch.setattr(checkpoint, "ALLOWED", dict.fromkeys(checkpoint.ALLOWED, ("",)))
     results = [victim.uses(attack) for attack in attacks]
     assert [bool(result.violations) for result in results] == [True] * 4, results
@@ -282,7 +281,7 @@ def test_a_card_that_cannot_be_built(name: str, victim: Victim, tmp_path: Path) 
 
 def test_layers_without_end_are_not_counted() -> None:
     card = {"config": "net: {_target_: dlzoo.nets.char_rnn.CharRNN, num_layers: 1000000000}", "overrides": []}
-    with pytest.raises(UserError, match="is too large; at most 1000"):
+    with pytest.raises(UserError, match="num_layers=1000000000 must be 1,000 or less"):
         checkpoint.config_of({"dlzoo": card})
 
 

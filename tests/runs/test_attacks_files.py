@@ -63,7 +63,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[
             words = [*COMMON.split(), *FAMILIES[family].split(), "trainer.max_epochs=1", "hydra.run.dir=run"]
             # a key given twice: the family's own counts
             words = list({word.partition("=")[0]: word for word in words}.values())
-            ending = call(work, "dlzoo.train", words)
+            ending = call(work, "dlzoo.commands.train", words)
             assert ending.code == 0, ending
             fresh(work, stored)
             made[family] = work, stored
@@ -102,7 +102,7 @@ def count(tally: Tally, what: str, endings: list[tuple[str, Ending]]) -> None:
 
 
 def continued(work: Path) -> Ending:
-    return call(work, "dlzoo.train", [f"ckpt={LAST}", "trainer.max_epochs=2"])
+    return call(work, "dlzoo.commands.train", [f"ckpt={LAST}", "trainer.max_epochs=2"])
 
 
 def tried(mutation: Mutation, work: Path, stored: Path, content: dict[str, Any], evaluates: bool) -> Ending:

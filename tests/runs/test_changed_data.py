@@ -18,9 +18,8 @@ import reliability_tables
 import torch
 from changing_data import CHANGES, COMMON, OPTIONS, READERS, call, first_rows, has, path_of, share_seen
 
-from dlzoo import train
 from dlzoo.checkpoint.load import load_task
-from dlzoo.commands import evaluate
+from dlzoo.commands import evaluate, train
 from dlzoo.data.fingerprint import MAX_OVERLAP
 
 pytestmark = pytest.mark.reliability

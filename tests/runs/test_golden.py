@@ -22,6 +22,7 @@ from test_experiments import EXPERIMENTS, stand_in_weights
 from torch import Tensor
 
 from dlzoo.config import compose as config
+from dlzoo.config.yaml_files import CONFIG_DIR
 
 golden = importlib.import_module("scripts.golden")
 
@@ -42,13 +43,19 @@ def overrides_of(name: str, data_dir: Path) -> list[str]:
         changes += ["data.batch_size=4", "data.eval_batch_size=4"]
     if "torchvision" in cfg.net._target_:  # so few rows diverge at the rate of a full batch
         changes += ["optimizer.lr=0.001"]
+    if "Shakespeare" in cfg.data._target_:
+        changes += ["data.batch_size=4", "data.num_steps=16"]
+    if "num_buckets" in cfg.net:
+        changes += ["net.num_buckets=1000"]
+    if "pca" in cfg.net._target_:  # a closed form, which is the same in each epoch
+        changes += ["trainer.max_epochs=1", "trainer.max_steps=1"]
     if "learning_starts" in cfg.task:
         changes += ["data.steps_per_epoch=400", "task.learning_starts=200", "trainer.max_steps=400"]
     elif "val_episodes" in cfg.data:  # a table, which is corrected at each step
         changes += ["data.steps_per_epoch=100", "trainer.max_steps=2000"]
     if "val_episodes" in cfg.data:
         changes += ["data.val_episodes=1", "data.test_episodes=1"]
-    own = OmegaConf.load(config.CONFIG_DIR / "experiment" / f"{name}.yaml").get("callbacks", {})
+    own = OmegaConf.load(CONFIG_DIR / "experiment" / f"{name}.yaml").get("callbacks", {})
     return [f"experiment={name}", *changes, f"callbacks=[{','.join(['history', 'checkpoint', *own])}]"]
 
 
@@ -72,7 +79,8 @@ def test_the_first_steps(name: str, stand_in_data: Path, tmp_path: Path, monkeyp
     run = golden.run([*overrides_of(name, stand_in_data), *weights], tmp_path / "run")
     losses = {key: values[:NUM_STEPS] for key, values in run["losses"].items()}
     recorded: dict[str, Any] = {"platform": golden.platform_of_run(), "losses": losses, "weights": run["weights"]}
-    assert any(len(set(values)) > 1 for values in losses.values()), "nothing that changes was recorded"
+    is_one_step = {len(values) for values in losses.values()} == {1}  # of a closed form
+    assert is_one_step or any(len(set(values)) > 1 for values in losses.values()), "nothing that changes was recorded"
     path = FOLDER / f"{name}.json"
     if "DLZOO_WRITE_GOLDEN" in os.environ:
         FOLDER.mkdir(exist_ok=True)

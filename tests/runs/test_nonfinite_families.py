@@ -33,6 +33,8 @@ FAMILIES = {
     "critic": ("model=wgan_gp", "net.width=4", "task.discriminator_steps=2"),
     "perceptron": ("model=perceptron", "trainer.accumulate_grad_batches=2"),
     "kmeans": ("model=kmeans", "task.update=batch", "task.init_rows=32"),
+    "som": ("model=som", "data.batch_size=16"),
+    "som, online": ("model=som", "task.algorithm=online", "data.batch_size=16"),
     "lstm": ("model=lstm", "data=air_passengers", "data.batch_size=8"),
     "stateful": ("model=gru", "data=air_passengers", "net.stateful=true", "data.window=8", "data.batch_size=2"),
     "text": ("model=char_rnn", *TEXT),

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from small_runs import TABLE, Outcome
 
-from dlzoo.config import compose as config
 from dlzoo.config import overrides
 from dlzoo.config.overrides import value_of
+from dlzoo.config.prepare import prepare
 from dlzoo.errors import UserError
 from dlzoo.training.resume import comparable
 
@@ -48,7 +48,7 @@ def test_hydra_and_omegaconf_read_what_was_quoted(name: str) -> None:
     assert value == name
     assert OmegaConf.create({"path": value}).path == name
     assert value_of(word) == name
-    assert config.prepare([word]) == [f"++{word}"]
+    assert prepare([word]) == [f"++{word}"]
 
 
 @settings(max_examples=200, deadline=None)

@@ -11,14 +11,15 @@ from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
 from dlzoo.specs.plain import from_plain, spec_from_plain, to_plain
 from dlzoo.specs.series_transform import Transform
-from dlzoo.specs.targets import Actions, Classes, Values
-from dlzoo.specs.tokenizer import SPECIAL
+from dlzoo.specs.targets import Actions, Classes, NextTokens, Values
+from dlzoo.specs.tokenizer import SPECIAL, Tokenizer
 
 TWO = Classes(("a", "b"), (3, 4))
 GOOD = {
     "image": ImageSpec(1, 8, 8, TWO, (0.5,), (1.0,)),
     "table": TableSpec((), TWO),
     "text": TextSpec(TWO, vocabulary=(*SPECIAL, "word")),
+    "pieces": TextSpec(NextTokens(5, 8), Tokenizer("bpe", merges=(("a", "b"),)), vocabulary=(*SPECIAL, "a", "b", "ab")),
     "sequence": SequenceSpec(4, 1, TWO),
     "series": SeriesSpec(
         Values(("sales",)), 12, 12, transform=Transform(differences=(12,), mean=(0.0,), std=(1.0,)), scales=(2.0,)
@@ -31,6 +32,9 @@ BAD: list[tuple[str, str, Any]] = [
     ("image", "std", []), ("image", "target.names", []), ("image", "target.counts", [1]),
     ("image", "target.counts", [-1, 2]), ("image", "target.counts", [1, "x"]), ("table", "mean", [1.0]),
     ("text", "vocabulary", []), ("text", "max_length", 0), ("text", "max_length", -5),
+    ("pieces", "target.num_steps", 0), ("pieces", "target.num_steps", 2**40), ("pieces", "tokenizer.merges", [["a"]]),
+    ("pieces", "tokenizer.merges", [["a", 1]]), ("pieces", "tokenizer.merges", ["ab"]),
+    ("pieces", "tokenizer.merges", [["a", ""]]),
     ("text", "vocabulary", [*SPECIAL, "x" * 10**6]), ("sequence", "length", 0), ("series", "window", 0),
     ("series", "horizon", 0), ("series", "horizon", -4), ("series", "horizon", 10**7), ("series", "period", 0),
     ("series", "transform.differences", [0]), ("series", "transform.differences", [12, -3]),

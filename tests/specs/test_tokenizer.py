@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlzoo.specs import bpe
 from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.plain import from_plain, to_plain
 from dlzoo.specs.targets import Classes
@@ -41,6 +44,40 @@ def test_joining_words_is_reversible(text: str, lower: bool, punctuation: bool, 
     tokens = list(tokenizer.splitter()(text))
     if "'" not in tokens and "\u2019" not in tokens:  # a lone apostrophe may join two words
         assert list(tokenizer.splitter()(tokenizer.join(tokens))) == tokens
+
+
+MERGES = bpe.fit("the cat sat on the mat. The dog's log, the dogs' logs!\n" * 3, 40)
+
+
+@given(text=st.text(max_size=60) | st.text("the catsdogl.' \n", max_size=60))
+def test_joined_pieces_are_the_text(text: str) -> None:
+    tokenizer = Tokenizer("bpe", lower=False, merges=MERGES)
+    assert tokenizer.join(tokenizer.splitter()(text)) == text
+
+
+def test_pieces_are_joined_in_the_order_of_the_merges() -> None:
+    """By hand: the pair of the earliest merge is joined first, everywhere in a word."""
+
+    def by_hand(word: str) -> list[str]:
+        parts = list(word)
+        while pairs := [pair for pair in itertools.pairwise(parts) if pair in MERGES]:
+            best = min(pairs, key=MERGES.index)
+            at = 0
+            while at < len(parts) - 1:
+                if (parts[at], parts[at + 1]) == best:
+                    parts[at : at + 2] = ["".join(best)]
+                at += 1
+        return parts
+
+    assert ("t", "h") in MERGES or ("h", "e") in MERGES
+    for word in ("the", "that", "catalogs", "xthe", "dog"):
+        assert list(Tokenizer("bpe", merges=MERGES).splitter()(word)) == by_hand(word)
+
+
+def test_no_piece_extends_over_words() -> None:
+    pieces = bpe.pieces(bpe.fit("to be or not to be\n" * 100, 60))
+    assert " be" in pieces
+    assert not any(" " in piece[1:] for piece in pieces)
 
 
 @given(text=st.text(max_size=60))
@@ -82,7 +119,7 @@ def test_a_spec_is_plain_data() -> None:
     one = spec(tokenizer=Tokenizer("char", lower=False), max_length=7, keep="last")
     plain = to_plain(one)
     assert from_plain(plain) == one
-    assert set(plain["tokenizer"]) == {"type", "level", "lower", "punctuation", "line_breaks"}
+    assert set(plain["tokenizer"]) == {"type", "level", "lower", "punctuation", "line_breaks", "merges"}
 
 
 def test_examples_of_different_lengths_are_padded() -> None:

@@ -23,6 +23,7 @@ from dlzoo.commands import best
 from dlzoo.errors import UserError
 from dlzoo.sweep import record as records
 from dlzoo.sweep import report as sweep_report
+from dlzoo.sweep.channel import EpochReport
 from dlzoo.sweep.record import Record, Trial
 
 
@@ -169,12 +170,16 @@ def test_other_ranks_do_not_start_the_sweep_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["[/x]", "\x1b[2J", "a[red]b"])
-def test_names_in_a_stored_record_are_shown_as_text(name: str, tmp_path: Path, capsys: Any) -> None:
+def test_names_in_a_stored_record_are_shown_as_text(
+    name: str, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trial = Trial(0, ["a=1"], {"a": 1}, state="complete", value=1.0, metrics={f"test/{name}": 1.0})
     again = Trial(1, ["a=1", "seed=1"], {"a": 1}, state="complete", value=1.0, metrics={f"test/{name}": 1.0})
     sweep_report.finish(Record([], name, "min", [trial]), tmp_path)
     sweep_report.finish(Record([], name, "min", [trial, again]), tmp_path)
     sweep_report.show_trial(trial, name)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    sweep_report.show_epoch(trial, EpochReport(1, 1, name, "min", 1.0))  # of a job of a cluster, from its file
     told = "".join(capsys.readouterr())
     assert "\x1b[2J" not in told
     assert name.replace("\x1b", "\\x1b") in told

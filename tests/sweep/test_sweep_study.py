@@ -84,6 +84,18 @@ def test_a_study_with_values_of_the_wrong_type_is_a_user_error(name: str, value:
         open_study(tmp_path, "random").trials()
 
 
+@pytest.mark.parametrize("name", [0.37, "net.hidden", None])
+def test_a_hyperparameter_that_no_search_has_is_a_user_error(name: Any, tmp_path: Path) -> None:
+    write_study(tmp_path)
+    path = tmp_path / "study.journal"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        line |= {"param_name": name} if "param_name" in line else {}
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    with pytest.raises(UserError, match=r"study\.journal: trial 0\."):
+        open_study(tmp_path, "random").trials()
+
+
 @pytest.mark.parametrize("worker", [5, [1], {"a": 1}])
 def test_a_worker_that_is_no_name_is_a_user_error(worker: Any, tmp_path: Path) -> None:
     open_study(tmp_path, "random").claim()  # by a process that has ended

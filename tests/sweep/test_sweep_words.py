@@ -9,7 +9,7 @@ import pytest
 from small_runs import Train
 from sweep_runs import SEARCH
 
-from dlzoo.config import compose as config
+from dlzoo.config.prepare import prepare
 from dlzoo.sweep import command_line, driver
 from dlzoo.sweep import space as spaces
 from dlzoo.sweep.space import Choice, Range
@@ -78,9 +78,7 @@ def test_command_line_sweeps_become_ranges_and_choices(text: str, entry: Range |
 
 def test_the_command_line_takes_precedence_over_files() -> None:
     line = command_line.read(
-        config.prepare(
-            ["-m", "sweep=[random,mlp_mnist]", "optimizer=sgd", "net.hidden.length=range(1,3)", "data=digits"]
-        )
+        prepare(["-m", "sweep=[random,mlp_mnist]", "optimizer=sgd", "net.hidden.length=range(1,3)", "data=digits"])
     )
     space = driver.space_of(line)
     assert set(space) == {"net.hidden.length", "net.hidden.each", "optimizer.lr"}

@@ -10,18 +10,24 @@ from omegaconf import OmegaConf
 from dlzoo.callbacks.agent_report import AgentReport
 from dlzoo.callbacks.base import Report
 from dlzoo.callbacks.classification_report import ClassificationReport
+from dlzoo.callbacks.cluster_report import ClusterReport
+from dlzoo.callbacks.components_report import ComponentsReport
+from dlzoo.callbacks.energy_report import EnergyReport
 from dlzoo.callbacks.forecast_report import ForecastReport
 from dlzoo.callbacks.gan_curves import GANCurves
+from dlzoo.callbacks.gibbs_report import GibbsReport
 from dlzoo.callbacks.gradient_flow import GradientFlow
 from dlzoo.callbacks.latent_report import LatentReport
 from dlzoo.callbacks.linear_probe import LinearProbe
 from dlzoo.callbacks.prediction_grid import PredictionGrid
+from dlzoo.callbacks.recall_report import RecallReport
 from dlzoo.callbacks.regression_report import RegressionReport
 from dlzoo.callbacks.sample_animation import SampleAnimation
 from dlzoo.callbacks.sample_quality import SampleQuality
 from dlzoo.callbacks.text_baselines import NgramBaseline, TrigramBaseline
 from dlzoo.callbacks.text_mistakes import TextMistakes
 from dlzoo.callbacks.text_samples import TextSamples
+from dlzoo.callbacks.word_report import WordReport
 from dlzoo.config import compose as config
 from dlzoo.config import instantiate as build
 from dlzoo.config.run_config import RunConfig
@@ -47,11 +53,15 @@ AB = Classes(("a", "b"))
 IMAGES = ImageSpec(1, 28, 28, AB)
 TEXTS = TextSpec(AB, vocabulary=("<pad>", "<unk>", "x", "y"))
 BOOK = TextSpec(NextTokens(4), Tokenizer("char"), vocabulary=("<pad>", "<unk>", "x", "y"))
+WORDS = TextSpec(NextTokens(4), vocabulary=("<pad>", "<unk>", "x", "y"))
 SERIES = SeriesSpec(Values(("v",)), window=4, horizon=3, scales=(1.0,))
 CARTPOLE = EnvSpec("CartPole-v1", (4,), Actions(("left", "right")))
-CAPABILITIES = ("predictor", "forecaster", "language_model", "encoder", "generator", "agent")
+CAPABILITIES = (
+    "predictor", "forecaster", "language_model", "encoder", "image_encoder", "decomposition", "clustering", "generator",
+    "memory", "energy_model", "gibbs_sampler", "word_vectors", "agent",
+)  # fmt: skip
 
-CAN: dict[str, tuple[Spec, str, str, set[type[Report]]]] = {
+CAN: dict[str, tuple[Spec, str, str | None, set[type[Report]]]] = {
     "mlp": (
         TableSpec((Column("x"),), AB), "predictor", "model",
         {ClassificationReport},
@@ -62,16 +72,47 @@ CAN: dict[str, tuple[Spec, str, str, set[type[Report]]]] = {
     ),
     "lenet": (IMAGES, "predictor", "model", {ClassificationReport, PredictionGrid}),
     "perceptron": (TableSpec((Column("x"),), AB), "predictor", "model", {ClassificationReport}),
+    "kmeans": (TableSpec((Column("x"), Column("y")), AB), "encoder clustering", "model", {ClusterReport}),
+    "pca": (
+        IMAGES, "encoder image_encoder decomposition", "model decoder",
+        {LatentReport, LinearProbe, SampleAnimation, PredictionGrid, ComponentsReport},
+    ),
+    "rbf": (IMAGES, "predictor", "model", {ClassificationReport, PredictionGrid}),
     "bilstm": (TEXTS, "predictor", "model", {ClassificationReport, TextMistakes}),
+    "glove": (WORDS, "word_vectors", "model", {WordReport}),
+    "word2vec": (WORDS, "word_vectors", "model", {WordReport}),
+    "fasttext": (TEXTS, "predictor", "model", {ClassificationReport, TextMistakes}),
+    "transformer_classifier": (TEXTS, "predictor", "model", {ClassificationReport, TextMistakes}),
     "char_rnn": (BOOK, "language_model", "model", {TextSamples}),
+    "gpt": (BOOK, "language_model", "model", {TextSamples}),
     "lstm": (SERIES, "predictor forecaster", "model", {ForecastReport, RegressionReport}),
     "autoencoder": (
-        IMAGES, "encoder", "model decoder",
+        IMAGES, "encoder image_encoder", "model decoder",
         {LatentReport, LinearProbe, SampleAnimation, PredictionGrid},
     ),
     "vae": (
-        IMAGES, "encoder generator", "model decoder",
+        IMAGES, "encoder image_encoder generator", "model decoder",
         {LatentReport, LinearProbe, SampleAnimation, PredictionGrid},
+    ),
+    "hopfield": (
+        IMAGES, "encoder image_encoder memory", "model",
+        {LatentReport, PredictionGrid, RecallReport},
+    ),
+    "modern_hopfield": (
+        IMAGES, "encoder image_encoder memory", "model",
+        {LatentReport, PredictionGrid, RecallReport},
+    ),
+    "boltzmann_machine": (
+        ImageSpec(1, 3, 3, AB), "generator energy_model", None,
+        {EnergyReport, LatentReport, PredictionGrid, SampleAnimation},
+    ),
+    "rbm": (
+        IMAGES, "encoder image_encoder generator gibbs_sampler", "model decoder",
+        {LatentReport, LinearProbe, SampleAnimation, PredictionGrid, GibbsReport},
+    ),
+    "dbn": (
+        IMAGES, "predictor generator gibbs_sampler", "model decoder",
+        {LatentReport, SampleAnimation, PredictionGrid, ClassificationReport, GibbsReport},
     ),
     "gan": (
         IMAGES, "generator", "decoder",
@@ -79,11 +120,13 @@ CAN: dict[str, tuple[Spec, str, str, set[type[Report]]]] = {
     ),
     "dqn": (CARTPOLE, "agent", "model", {AgentReport}),
 }  # fmt: skip
-"""By model: the data's spec, what its task can do, the parts of an export, and the reports that apply."""
+"""By model: the data's spec, what its task can do, the parts of an export or None, and the reports that apply."""
 
 REPORTS = (
-    AgentReport, ClassificationReport, RegressionReport, ForecastReport, GANCurves, LatentReport, LinearProbe,
+    AgentReport, ClassificationReport, ClusterReport, ComponentsReport, RegressionReport, ForecastReport, GANCurves,
+    GibbsReport, LatentReport, LinearProbe, RecallReport, EnergyReport,
     PredictionGrid, SampleAnimation, SampleQuality, TextMistakes, TextSamples,
+    WordReport,
 )  # fmt: skip
 
 
@@ -98,7 +141,11 @@ def test_what_each_task_can_do(model: str) -> None:
     answers = {name: getattr(task, f"as_{name}")() for name in CAPABILITIES}
     assert {name for name, answer in answers.items() if answer is not None} == {*can.split()}
     assert all(answer is task for answer in answers.values() if answer is not None)
-    assert list(task.export_views()) == parts.split()
+    if parts is None:
+        with pytest.raises(UserError, match="there is nothing to export"):
+            task.export_views()
+    else:
+        assert list(task.export_views()) == parts.split()
     assert {kind for kind in REPORTS if kind().applies_to(task)} == reports
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from picture_runs import content, resume, run, same
+from picture_runs import content, resume, run, run_until, same
 from sklearn.cluster import KMeans as Reference
-from sklearn.metrics import normalized_mutual_info_score
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
 from torch import Tensor
 
 from dlzoo.checkpoint import load as checkpoint
@@ -21,10 +21,12 @@ from dlzoo.commands import predict
 from dlzoo.config import compose as config
 from dlzoo.config import instantiate as build
 from dlzoo.errors import UserError
+from dlzoo.metrics.clustering import adjusted_rand_index, matching_accuracy, normalized_mutual_information, purity
 from dlzoo.nets.kmeans import KMeans
 from dlzoo.specs.inputs import Column, TableSpec
 from dlzoo.specs.targets import Classes, Values
-from dlzoo.tasks.kmeans import Clustering, matching_accuracy, normalized_mutual_information, plus_plus
+from dlzoo.tasks.centroids import plus_plus
+from dlzoo.tasks.kmeans import Clustering
 
 SPEC = TableSpec((Column("a"), Column("b")), Classes(("p", "q")))
 
@@ -109,9 +111,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(overrides: tuple[str, ...], t
 
 
 @pytest.mark.parametrize("init_rows", [20, 10_000])
-def test_a_mid_epoch_checkpoint_holds_pending_statistics(
-    init_rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mid_epoch_checkpoint_holds_pending_statistics(init_rows: int, tmp_path: Path) -> None:
     """The sums so far; or, before there are centroids, the buffered rows."""
     overrides = (
         "model=kmeans",
@@ -121,17 +121,7 @@ def test_a_mid_epoch_checkpoint_holds_pending_statistics(
         "trainer.max_epochs=3",
     )
     run(tmp_path / "whole", *overrides)
-    learn = Clustering.learn_batch
-
-    def stopped(task: Clustering, batch: Any, batch_idx: int) -> None:
-        if batch_idx == 4:
-            raise RuntimeError("stopped")
-        learn(task, batch, batch_idx)
-
-    monkeypatch.setattr(Clustering, "learn_batch", stopped)
-    with pytest.raises(RuntimeError, match="stopped"):
-        run(tmp_path / "parts", *overrides, "callbacks.last_checkpoint.every_minutes=1e-9")
-    monkeypatch.setattr(Clustering, "learn_batch", learn)
+    run_until(Clustering, (0, 4), tmp_path / "parts", *overrides)
     carried = content(tmp_path / "parts")["continuation"]["ranks"][0]["carried"]
     assert bool(carried["waiting"]) == (init_rows > 100) != (carried["statistics"] is not None)
     resume(tmp_path / "parts")
@@ -176,7 +166,8 @@ def test_centroids_are_means_of_their_rows_by_weight() -> None:
         with torch.no_grad():
             task.net.centroids[0] = start
             for rows in ([[1.0, 0.0, 1.0], [4.0, 0.0, 2.0], [9.0, 3.0, 1.0]], [[3.0, 6.0, 3.0]]):
-                task.add_rows(torch.tensor(rows))
+                part = torch.tensor(rows)
+                task.add_rows(part[:, :-1], part[:, -1])
                 task.move_centroids()
         second = [(9 + 9) / 6, 18 / 6] if update == "batch" else [3.0, 6.0]
         assert task.net.centroids[0].tolist() == [second, [9.0, 3.0], [0.0, 99.0]]
@@ -215,6 +206,10 @@ def test_cluster_metrics_match_their_definitions() -> None:
         table[cluster, label] += 1
     expected = normalized_mutual_info_score(classes, clusters)
     assert float(normalized_mutual_information(table)) == pytest.approx(expected)
+    assert float(adjusted_rand_index(table)) == pytest.approx(adjusted_rand_score(classes, clusters))
+    assert float(purity(table)) == pytest.approx(sum(table.max(1).values.tolist()) / 200)
+    assert float(adjusted_rand_index(torch.eye(3) * 4)) == float(purity(torch.eye(3))) == 1
+    assert float(adjusted_rand_index(torch.tensor([[9.0]]))) == 1
     assert float(matching_accuracy(torch.tensor([[0.0, 5.0], [3.0, 2.0], [4.0, 0.0]]))) == pytest.approx(9 / 14)
     assert float(matching_accuracy(torch.eye(3)[[2, 0, 1]])) == float(normalized_mutual_information(torch.eye(3))) == 1
 
@@ -236,7 +231,7 @@ def test_invalid_options(tmp_path: Path) -> None:
 
 def test_values_are_clustered_too(tmp_path: Path) -> None:
     results = run(tmp_path, "model=kmeans", "data=synthetic", "data.kind=friedman", "net.num_clusters=4")
-    assert {name for name in results["metrics"] if name.startswith("test/")} == {"test/loss"}
+    assert {name for name in results["metrics"] if name.startswith("test/")} == {"test/loss", "test/explained_variance"}
 
 
 @pytest.mark.parametrize(
@@ -260,3 +255,60 @@ def test_what_a_checkpoint_carries_must_be_of_these_centroids(name: str, value: 
     for key in good:
         assert [task.carried_state_mismatch(key, stored) for stored in (good[key], None, ())] == [None] * 3
     assert task.carried_state_mismatch(name, value) is not None
+
+
+@pytest.mark.parametrize(("data", "clusters"), [("iris", 3), ("digits", 10)])
+def test_the_centroids_are_those_of_scikit_learn(data: str, clusters: int, tmp_path: Path) -> None:
+    """From the same first centroids, until no row changes its cluster."""
+    overrides = (f"data={data}", "net.num_starts=1", "trainer.max_epochs=40", "callbacks=[checkpoint,history,clusters]")
+    task, rows = trained(tmp_path, *overrides)
+    starts = plus_plus(rows, torch.ones(len(rows)), clusters, torch.Generator().manual_seed(0)).numpy()
+    learnt: Any = Clustering(KMeans(task.spec, num_starts=1), task.spec)
+    learnt.log_step = lambda *_, **__: None
+    with torch.no_grad():
+        learnt.net.centroids[0] = torch.from_numpy(starts)
+        for _ in range(60):
+            for part in rows.split(100):
+                learnt.add_rows(part, torch.ones(len(part)))
+            learnt.move_centroids()
+    reference = Reference(clusters, init=starts.astype(np.float64), n_init=1, tol=0, max_iter=60, algorithm="lloyd")
+    reference.fit(rows.double().numpy())
+    np.testing.assert_allclose(learnt.centroids, reference.cluster_centers_, atol=1e-5)
+    assert {path.name for path in tmp_path.glob("*.png")} >= {"centroids.png", "silhouette.png", "clusters.png"}
+
+
+def test_the_silhouette_is_that_of_the_test_rows(tmp_path: Path) -> None:
+    overrides = ("model=kmeans", "data=iris", "trainer.max_epochs=5")
+    results = run(tmp_path, *overrides, "callbacks=[checkpoint,clusters]")
+    task: Any = checkpoint.load_task(tmp_path / "checkpoints" / "best.ckpt")[0]
+    data = build.build_data(config.compose([*overrides]).data)
+    data.setup()
+    x = data.arrays("test").x
+    expected = silhouette_score(task.standardize(x).double().numpy(), task.predict(x).argmax(1).numpy())
+    assert results["metrics"]["test/silhouette"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_codes_are_distances_and_are_decoded_as_the_nearest_centroid(tmp_path: Path) -> None:
+    task, rows = trained(tmp_path, "data=iris", "trainer.max_epochs=5")
+    raw = task.standardize.inverse(rows)
+    with torch.no_grad():
+        codes = task.encode(raw)
+        torch.testing.assert_close(codes, torch.cdist(rows, task.centroids), atol=1e-3, rtol=1e-3)
+        nearest = task.centroids[codes.argmin(1)]
+        torch.testing.assert_close(task.standardize(task.reconstruct(raw)), nearest, atol=1e-5, rtol=1e-5)
+
+
+def test_rows_far_from_the_origin_are_told_apart() -> None:
+    """Their squares would cancel: 2020 squared leaves single precision a quarter of a unit."""
+    task: Any = Clustering(KMeans(SPEC, num_clusters=2, num_starts=1), SPEC)
+    with torch.no_grad():
+        task.net.centroids[0] = torch.tensor([[2020.0, 0.0], [2020.0, 0.1]])
+    assert task.predict(torch.tensor([[2020.0, 0.04], [2020.0, 0.06]])).argmax(1).tolist() == [0, 1]
+
+
+def test_the_table_of_clusters_and_classes_is_bounded() -> None:
+    """A file of 100 kB may name so many of both that their table takes gigabytes."""
+    spec = TableSpec((Column("a"),), Classes(tuple(map(str, range(8000)))))
+    with pytest.raises(UserError, match=r"net.num_clusters=8000 times 8,000 classes must be 16,777,216 or less"):
+        Clustering(KMeans(spec, num_clusters=8000, num_starts=1), spec)
+    Clustering(KMeans(spec, num_clusters=1000, num_starts=1), spec)

@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 import torch.nn.functional as F
+from picture_runs import same, whole_and_parts
 from small_runs import Outcome
 from torch import Tensor
 
@@ -23,11 +24,12 @@ from dlzoo.errors import SpecError, UserError
 from dlzoo.layers.basic import num_parameters
 from dlzoo.layers.recurrent import CellName
 from dlzoo.nets.char_rnn import CharRNN
+from dlzoo.nets.gpt import GPT
 from dlzoo.nets.word_rnn import WordRNN
 from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.targets import Classes, NextTokens
-from dlzoo.specs.tokenizer import SPECIAL, Tokenizer
-from dlzoo.tasks.language import Language, measures
+from dlzoo.specs.tokenizer import PAD, SPECIAL, Tokenizer
+from dlzoo.tasks.language import Language, WindowLanguage, measures
 
 CHARS = TextSpec(NextTokens(9), Tokenizer("char"), vocabulary=(*SPECIAL, *"abcdefg"))
 WORDS = TextSpec(NextTokens(9), vocabulary=(*SPECIAL, *"abcdefg"))
@@ -188,7 +190,69 @@ def test_some_rows_are_reset(forget: float, tmp_path: Path) -> None:
         make(tmp_path, forget=2.0)
 
 
+def test_pieces_have_bits_per_character(tmp_path: Path) -> None:
+    """The nats of all pieces, per character of the text."""
+    data = TextFile(path=book(tmp_path), level="bpe", max_vocab=30, num_steps=8, eval_num_steps=40)
+    data.setup()
+    task = WindowLanguage(GPT(data.spec, num_units=8, num_heads=2), data.spec).eval()
+    for batch in data.val_dataloader():
+        task.measure(batch)
+    nats, chars = 0.0, 0
+    for x, y, _ in data.val_dataloader():
+        with torch.no_grad():
+            logits = task.net(x)
+        for row in range(len(x)):
+            real = y[row] != PAD
+            nats += float(F.cross_entropy(logits[row][real], y[row][real], reduction="sum"))
+            chars += len(data.spec.decode(y[row][real].tolist()))
+    logged: dict[str, float] = {}
+    task.log_dict = logged.update  # type: ignore[assignment, method-assign]
+    task.log_split("val")
+    assert logged["val/bits_per_char"] == pytest.approx(nats / chars / math.log(2), rel=1e-5)
+    assert chars == len(data.spec.decode(data.arrays("val").tolist()[1:]))
+    assert measures(2.0, data.spec, 4.0)["bits_per_char"] == pytest.approx(0.5 / math.log(2))
+
+
+# Windows
+
+
+def test_windows_are_read_from_their_beginning(tmp_path: Path) -> None:
+    data = TextFile(path=book(tmp_path), num_steps=10, batch_size=4)
+    data.setup()
+    task = WindowLanguage(GPT(data.spec, num_units=8, num_heads=2, dropout=0.0), data.spec)
+    task.log_step = lambda *_, **__: None  # type: ignore[method-assign, assignment]
+    x, y, _ = list(data.train_dataloader())[1]
+    assert x.shape == (4, task.net.context)
+    loss = task.training_step((x, y, None), 1)
+    with torch.no_grad():
+        torch.testing.assert_close(loss, F.cross_entropy(task.net(x).flatten(0, 1), y.flatten()))
+    assert task.carried_state == ()
+
+
+@pytest.mark.parametrize("model", ["char_rnn", "gpt"])
+def test_a_resumed_run_equals_an_uninterrupted_one(model: str, tmp_path: Path) -> None:
+    words = (f"model={model}", "data=text_file", f"data.path={book(tmp_path)}", "data.batch_size=8", "net.dropout=0.1")
+    small = ("net.num_units=16", "data.num_steps=16", "net.num_layers=2")
+    whole, parts = whole_and_parts(tmp_path, *words, *small)
+    assert same(whole["state_dict"], parts["state_dict"])
+    assert same(whole["optimizer_states"], parts["optimizer_states"])
+
+
 # Whole runs
+
+
+def test_a_transformer_learns_pieces_of_words(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    words = ("model=gpt", "data=text_file", f"data.path={book(tmp_path)}", "data.level=bpe", "data.max_vocab=30")
+    small = ("net.num_units=32", "net.num_layers=2", "net.num_heads=2", "data.batch_size=8", "data.num_steps=16")
+    done = train(*words, *small, "trainer.max_epochs=8", "optimizer.lr=0.01", "trainer=cpu")
+    assert done.code == 0, done.err
+    (file,) = tmp_path.glob("outputs/*/*/results.json")
+    metrics = json.loads(file.read_text())["metrics"]
+    assert metrics["test/bits_per_char"] < 0.6
+    assert " the " in (file.parent / "samples.txt").read_text().partition("--- epoch 8 ---")[2]
+    ckpt = file.parent / "checkpoints" / "best.ckpt"
+    again = evaluate.evaluate(ckpt)["metrics"]
+    assert again["test/bits_per_char"] == pytest.approx(metrics["test/bits_per_char"], rel=1e-5)
 
 
 def test_a_run_trains_generates_and_reports_a_trigram_baseline(train: Callable[..., Outcome], tmp_path: Path) -> None:

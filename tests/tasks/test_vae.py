@@ -181,7 +181,7 @@ def test_a_conditional_vae_accepts_soft_labels() -> None:
     [
         ({"beta": -1}, "task.beta=-1"),
         ({"kl_warmup": -1}, "task.kl_warmup=-1"),
-        ({"num_importance_samples": 0}, "at least 1"),
+        ({"num_importance_samples": 0}, "between 1 and 20,000"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], message: str) -> None:

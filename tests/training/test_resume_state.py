@@ -78,6 +78,8 @@ def test_a_state_of_the_same_net_fits(name: str, steps: int) -> None:
         lambda t: t.new_zeros(1).expand(t.shape) if t.numel() > 1 else t.expand(2),  # in one place of memory
         lambda t: torch.empty_like(t, device="meta"),
         lambda t: t.float().to_sparse(),
+        lambda t: torch._neg_view(t.float()),
+        lambda t: t.to(torch.complex64).conj(),
         lambda t: t.to(torch.complex64),
         lambda t: t.to(torch.int16) if t.is_floating_point() else t.float(),
         lambda t: "no tensor",
@@ -140,6 +142,22 @@ def test_lbfgs_whose_schedule_has_ended_can_be_resumed() -> None:
     state["param_groups"][0] |= {"lr": 0.0, "line_search_fn": "strong_wolfe"}
     optimizer = torch.optim.LBFGS(net().parameters(), history_size=3, line_search_fn="strong_wolfe")
     restore_optimizers.check_optimizer(state, optimizer, "optimizer_states[0]")
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [("lbfgs", name, value) for name in ("history_size", "max_iter", "max_eval") for value in (2**40, -1, 7.0, None)]
+    + [("muon", "ns_steps", 2**40), ("lbfgs", "line_search_fn", "x")],
+)
+def test_options_that_bound_a_step_are_at_most_those_of_the_run(name: str, option: str, value: Any) -> None:
+    matrices = [nn.Parameter(torch.zeros(3, 4))]
+    optimizer = torch.optim.Muon(matrices) if name == "muon" else OPTIMIZERS[name](matrices)
+    state = optimizer.state_dict()
+    if name == "lbfgs":
+        state["state"] = {}  # no step would try the options
+    state["param_groups"][0][option] = value
+    with pytest.raises(UserError, match=rf"param_groups\[0\]\.{option} does not match"):
+        restore_optimizers.check_optimizer(state, optimizer, "optimizer_states[0]")
 
 
 def test_a_schedule_takes_no_attribute_that_is_no_state_of_it() -> None:

@@ -16,8 +16,8 @@ from rich.console import Console
 from small_runs import Train, newest_run
 
 from dlzoo.config import compose as config
+from dlzoo.config import groups, schema
 from dlzoo.config import instantiate as build
-from dlzoo.config import schema
 from dlzoo.config.run_config import RunConfig
 from dlzoo.errors import SpecError
 from dlzoo.sweep.record import Record, Trial
@@ -131,7 +131,7 @@ class RuinTheLastEpoch(__import__("lightning").pytorch.Callback):  # type: ignor
                 p.data.zero_()
 
 
-@pytest.mark.parametrize("optimizer", sorted({*config.groups()["optimizer"]} - {"none"}))
+@pytest.mark.parametrize("optimizer", sorted({*groups.names()["optimizer"]} - {"none"}))
 def test_every_optimizer_lowers_the_loss(optimizer: str, train: Train, tmp_path: Path) -> None:
     batch = "data.batch_size=5000" if optimizer == "lbfgs" else "data.batch_size=32"
     words = ("trainer.max_epochs=3", f"optimizer={optimizer}", "trainer.limit_train_batches=20", batch)
@@ -151,7 +151,7 @@ def test_lbfgs_follows_a_schedule_down_to_zero(train: Train, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("warmup", [0, 0.5])
-@pytest.mark.parametrize("scheduler", config.groups()["scheduler"])
+@pytest.mark.parametrize("scheduler", groups.names()["scheduler"])
 def test_every_scheduler_after_a_warm_up(scheduler: str, warmup: float, train: Train, tmp_path: Path) -> None:
     words = (f"scheduler={scheduler}", f"scheduler.warmup={warmup}", "optimizer.lr=0.01", "trainer.max_epochs=3")
     assert train(*QUICK, *words).code == 0
@@ -209,7 +209,7 @@ def test_a_multirun_goes_on_after_a_pair_that_does_not_fit(train: Train, tmp_pat
     assert len(list(tmp_path.glob("outputs/multirun/*/*/*/results.json"))) == 1
 
 
-MODELS, DATA = config.groups()["model"], config.groups()["data"]
+MODELS, DATA = groups.names()["model"], groups.names()["data"]
 FITTING = {
     ("dqn", "cartpole"),
     ("q_table", "taxi"),
@@ -235,13 +235,15 @@ def test_every_pair_builds_or_says_what_would_fit(model: str, data: str, tmp_pat
         words.append("net.name=resnet18")
     if model == "kmeans":
         words.append("net.num_clusters=3")
+    if model == "boltzmann_machine":
+        words.append("task.statistics=sampled")  # of more than 16 units
     if data == "text_csv":
         table = tmp_path / "reviews.csv"
         table.write_text("review,label\n" + "".join(f"text {i},{'xy'[i % 2]}\n" for i in range(40)))
         words += [f"data.path={table}", "data.text=review", "data.target=label"]
     if data == "text_file":
         words += [f"data.path={tmp_path / 'book.txt'}"]  # not read
-    if model == "word_rnn" and data in ("text_file", "sentences_stream"):
+    if model in ("word_rnn", "word2vec", "glove") and data in ("text_file", "sentences_stream", "tiny_shakespeare"):
         words += ["data.level=word"]
     if data == "series":
         (tmp_path / "series.csv").write_text("day,sales\n" + "".join(f"{i},{i % 7}\n" for i in range(80)))

@@ -45,7 +45,7 @@ def symlink(*names, **options):
     raise OSError(22, "Windows lets only administrators make links", *names)
 
 os.open, os.kill, os.symlink, os.link = open_file, kill, symlink, symlink
-from dlzoo.train import main
+from dlzoo.commands.train import main
 main()
 """
 

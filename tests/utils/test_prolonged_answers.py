@@ -137,6 +137,27 @@ def test_a_server_that_restarts_once_is_followed_to_the_end(tmp_path: Path, monk
     assert (tmp_path / "a.bin").read_bytes() == large
 
 
+def test_what_comes_with_a_redirection_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be kept in memory, however much it is."""
+    sent = []
+
+    def answer(request: bytes, number: int) -> Iterator[bytes]:
+        if b"GET /there" in request:
+            yield head(f"Content-Length: {len(CONTENT)}") + CONTENT
+            return
+        yield head("Location: /there", "Content-Length: 99999999999", status="302 Found")
+        for _ in range(1000):
+            sent.append(100_000)
+            yield bytes(100_000)
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(files, "RETRY_POLICY", QUICK)
+    with serving(answer) as url:
+        files.download("a.bin", sha256=hashlib.sha256(CONTENT).hexdigest(), folder=tmp_path, mirrors=[url])
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    assert sum(sent) < 20_000_000  # what the connection itself buffers
+
+
 def test_a_call_within_a_time_limit() -> None:
     assert within(5, lambda: 7) == 7
     with pytest.raises(KeyError):

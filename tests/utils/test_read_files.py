@@ -115,8 +115,8 @@ def test_a_text_file_is_continued_or_begun_anew(tmp_path: Path) -> None:
 
 
 def test_files_of_a_run_are_opened_without_links() -> None:
-    """Whatever else writes does so to a file that is new and has a name that nobody can predict."""
-    writes = re.compile(r"""\bopen\((?=[^)\n]*["'][wax]b?\+?["'])|\.write_(text|bytes)\(""")
+    """Whatever else writes does so to a file that is new (mode x), or has a name that nobody can predict."""
+    writes = re.compile(r"""\bopen\((?=[^)\n]*["'][wa]b?\+?["'])|\.write_(text|bytes)\(""")
     elsewhere = ("dlzoo/utils/", "dlzoo/export/formats.py")  # the latter writes where `dlzoo.commands.export` tells it
     package = Path(files.__file__).parents[1]
     found = [

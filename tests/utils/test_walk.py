@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dlzoo.commands import compare
+from dlzoo.api import comparison
 from dlzoo.config import run_files
 from dlzoo.data.images.tree import FolderTree, ZipTree
 from dlzoo.errors import UserError
@@ -44,7 +44,7 @@ def test_a_run_folder_of_folders_without_end(deep: Path) -> None:
     with pytest.raises(UserError, match="nested more than 100 levels deep"):
         run_files.check_kinds(deep)
     with pytest.raises(UserError, match="nested more than 100 levels deep"):
-        compare.runs_under(str(deep))
+        comparison.runs_under(str(deep))
 
 
 def test_images_in_folders_without_end(deep: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from dlzoo.specs.inputs import SeriesSpec
 from dlzoo.specs.targets import Values
-from dlzoo.visualization import curves, layout, plots
+from dlzoo.visualization import curves, figures, layout, plots
 from dlzoo.visualization import latent as latent_plots
 from dlzoo.visualization import returns as return_plots
 from dlzoo.visualization import series as series_plots
@@ -117,7 +117,7 @@ def test_names_are_no_formulas_when_a_legend_is_measured() -> None:
     ax.plot([0, 1], [0, 1], label=layout.legend_text("_hidden"))
     layout.legend_above(ax)
     assert {"$\\frac{$", " _hidden"} <= {text.get_text() for text in ax.get_legend().get_texts()}
-    FigureCanvasAgg(plots.as_plain_text(figure)).draw()
+    FigureCanvasAgg(figures.as_plain_text(figure)).draw()
 
 
 def test_a_figure_without_labels_has_no_legend() -> None:

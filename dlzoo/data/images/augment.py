@@ -23,7 +23,9 @@ from torch import Tensor, nn
 from torch.distributions import Beta
 
 from dlzoo.data.images import augment_policies as policies
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, between
+
+NODE = "data.augment"
 
 
 class Augment(nn.Module):
@@ -67,12 +69,15 @@ class Augment(nn.Module):
         cutmix: float = 0.0,
     ) -> None:
         super().__init__()
-        check(1.0, flip=flip, flip_vertical=flip_vertical, shift=shift, erase=erase)
-        check(180.0, rotate=rotate)
-        check(89.0, shear=shear)
-        check(0.99, zoom=zoom)
-        check(policies.MAX_MAGNITUDE, magnitude=magnitude)
-        check(None, crop=crop, num_ops=num_ops, mixup=mixup, cutmix=cutmix)
+        between(0, 1, NODE, flip=flip, flip_vertical=flip_vertical, shift=shift, erase=erase)
+        between(0, 180, NODE, rotate=rotate)
+        between(0, 89, NODE, shear=shear)
+        between(0, 0.99, NODE, zoom=zoom)
+        between(0, policies.MAX_MAGNITUDE, NODE, magnitude=magnitude)
+        between(0, 256, NODE, crop=crop)  # takes memory of its square
+        between(0, 20, NODE, num_ops=num_ops)  # RandAugment has 14 different ones
+        # 0 is off; from other Beta distributions single precision cannot draw.
+        between(0.001, 1000, NODE, mixup=mixup or None, cutmix=cutmix or None)
         self.crop = crop
         self.mixup = mixup
         self.cutmix = cutmix
@@ -124,14 +129,6 @@ class Augment(nn.Module):
         weights, other = weights.to(x.device, x.dtype), torch.randperm(num).to(x.device)
         fractions = weights.mean((1, 2, 3)).view(-1, *[1] * (y.ndim - 1)).to(y.dtype)
         return x[other].lerp(x, weights), y[other].lerp(y, fractions)
-
-
-def check(maximum: float | None, **options: float) -> None:
-    """`UserError` for an option below 0 or above ``maximum``."""
-    for name, value in options.items():
-        if value < 0 or (maximum is not None and value > maximum):
-            allowed = "at least 0" if maximum is None else f"from 0 to {maximum:g}"
-            raise UserError(f"data.augment.{name}={value} is out of range; it must be {allowed}")
 
 
 def random_crop(x: Tensor, padding: int) -> Tensor:

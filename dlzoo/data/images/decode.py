@@ -8,7 +8,7 @@ import os
 import stat
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlzoo.data.images.files import File, opened
+from dlzoo.data.images.files import File, StoredImage, ZipMember, opened
 from dlzoo.errors import UserError
 from dlzoo.specs.resize import Resize
 
@@ -37,7 +37,10 @@ MAX_PROBED_IMAGES = 64
 MAX_MEASURED_IMAGES = 2000
 """Number of 16-bit files whose brightest pixel is measured."""
 
-_large_image_lock = threading.Lock()
+LARGE_BYTES = 64 << 20
+"""Likewise for larger files in archives, which are decompressed as a whole."""
+
+_large_image_lock = threading.RLock()
 
 
 FORMATS = (
@@ -63,28 +66,34 @@ class Decode:
 
     def __call__(self, path: File | io.BytesIO) -> np.ndarray:
         """Raise `UserError` if the file cannot be read as an image."""
-        mode, longest = "L" if self.channels == 1 else "RGB", max(self.width, self.height)
+        longest = max(self.width, self.height)
         try:
-            with open_image(path) as file:
+            with _alone_if_large(path), open_image(path) as file:
                 # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size: twice the target size loses nothing visible, but
                 # differs from the preprocessing of published weights.
                 if self.resize.resize_size is None:
-                    file.draft(mode, (2 * longest, 2 * longest))
-                with _large_image_lock if file.width * file.height > LARGE_PIXELS else contextlib.nullcontext():
-                    image = self._fitted(file, mode)
+                    file.draft(self._mode, (2 * longest, 2 * longest))
+                with _one_at_a_time(file.width * file.height > LARGE_PIXELS):
+                    return self.fitted(file)
         except Exception as error:  # Pillow's many decoders raise many kinds of errors for corrupt files
             raise UserError(f"{path} cannot be read as an image ({_reason(error)})") from None
-        return np.asarray(image).reshape(self.height, self.width, self.channels).transpose(2, 0, 1)
 
-    def _fitted(self, file: Image, mode: str) -> Image:
+    @property
+    def _mode(self) -> str:
+        return "L" if self.channels == 1 else "RGB"
+
+    def fitted(self, image: Image) -> np.ndarray:
+        """An image of any size and mode -> (C, H, W) uint8."""
         from PIL import Image, ImageOps
 
         how, size = self.resize, (self.width, self.height)
         filter = Image.Resampling[how.interpolation.upper()]
-        image = to_8_bits(ImageOps.exif_transpose(file), mode, self.bits)
+        image = to_8_bits(ImageOps.exif_transpose(image), self._mode, self.bits)
         if how.resize_size is not None:
-            return _resized_and_cropped(image, how.cover(*image.size), size, filter)
-        return ImageOps.fit(image, size, filter) if how.fit == "crop" else image.resize(size, filter)
+            image = _resized_and_cropped(image, how.cover(*image.size), size, filter)
+        else:
+            image = ImageOps.fit(image, size, filter) if how.fit == "crop" else image.resize(size, filter)
+        return np.asarray(image).reshape(self.height, self.width, self.channels).transpose(2, 0, 1)
 
 
 def _resized_and_cropped(image: Image, cover: tuple[int, int], size: tuple[int, int], filter: Resampling) -> Image:
@@ -101,6 +110,18 @@ def _resized_and_cropped(image: Image, cover: tuple[int, int], size: tuple[int, 
     x, y = (a / b for a, b in zip(image.size, cover, strict=True))
     ends = (min(box[2] * x, image.width), min(box[3] * y, image.height))
     return image.resize(size, filter, (box[0] * x, box[1] * y, *ends))
+
+
+@contextlib.contextmanager
+def _one_at_a_time(is_large: bool) -> Iterator[None]:
+    """Only one thread at a time is in the block if what it handles is large."""
+    with _large_image_lock if is_large else contextlib.nullcontext():
+        yield
+
+
+def _alone_if_large(file: File | io.BytesIO) -> contextlib.AbstractContextManager[None]:
+    """For the time in which a file of an archive is in memory."""
+    return _one_at_a_time(isinstance(file, ZipMember | StoredImage) and file.size > LARGE_BYTES)
 
 
 def open_image(file: File | io.BytesIO) -> Image:
@@ -170,7 +191,7 @@ def significant_bits(files: Sequence[File], map: Callable[..., Iterable[int]] = 
 
     def brightest(file: File) -> int:
         try:
-            with open_image(file) as image:
+            with _alone_if_large(file), open_image(file) as image:
                 return int(np.asarray(image).max()) if image.mode.startswith("I") else 0
         except Exception:  # as in `Decode`
             return 0
@@ -185,7 +206,7 @@ def significant_bits(files: Sequence[File], map: Callable[..., Iterable[int]] = 
 
 
 def read_images(
-    decode: Decode, paths: Sequence[File], map: Callable[..., Iterable[None]] = map
+    decode: Decode, paths: Sequence[File | io.BytesIO], map: Callable[..., Iterable[None]] = map
 ) -> tuple[Tensor, dict[int, str]]:
     """The readable images in order, (N, C, H, W) uint8, and the error messages of the others by index.
 

@@ -19,7 +19,12 @@ from dlzoo.specs.targets import Classes
 
 
 class Digits(InMemoryData):
-    """8x8 greyscale digits, shipped with scikit-learn: no download."""
+    """8x8 greyscale digits, shipped with scikit-learn: no download.
+
+    Args:
+        test_fraction: fraction of the rows held out for testing, stratified by class.
+        test_seed: selects these rows; independent of the run's seed, so that runs are comparable.
+    """
 
     def __init__(self, *, test_fraction: float = 0.2, test_seed: int = 0, **common: Unpack[InMemoryOptions]) -> None:
         super().__init__(**common)

@@ -30,7 +30,7 @@ from dlzoo.data.loaders import Arrays, Loader, WorkerLoader
 from dlzoo.data.options import DataOptions
 from dlzoo.data.splits import holdout
 from dlzoo.distributed.launch import rank
-from dlzoo.errors import UserError, between_0_and_1, visible
+from dlzoo.errors import UserError, at_least, between, visible
 from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.batch import Batch
 from dlzoo.specs.inputs import ImageSpec
@@ -96,16 +96,14 @@ class ImageFolder(InMemoryData):
             raise UserError(f"data.size={size} must be one number of pixels, or height and width as in [64, 96]")
         if channels not in (1, 3):
             raise UserError(f"data.channels={channels} must be 1 (grey) or 3 (colour)")
-        if num_workers is not None and num_workers < 0:
-            raise UserError(f"data.num_workers={num_workers} must not be negative")
+        at_least(0, "data", num_workers=num_workers)
         check_processes("data.num_workers", num_workers)
-        between_0_and_1("data", test_fraction=test_fraction, exclusive=True)
+        between(0, 1, "data", test_fraction=test_fraction, exclusive=True)
         self.path = folder_of(path)
         self.channels = channels
         self.size = None if size is None else (sizes[0], sizes[1])
         self.fit = fit
-        if bits is not None and not 8 <= bits <= 16:
-            raise UserError(f"data.bits={bits} must lie between 8 and 16")
+        between(8, 16, "data", bits=bits)
         self.bits = bits
         self.memory_mb = memory_mb
         self.always_workers = placement == "workers"
@@ -187,7 +185,7 @@ class ImageFolder(InMemoryData):
         if others := unreadable_kinds(file for folder in folders for file in self._tree.files(folder)):
             notes.append(f"skipped files that cannot be read as images: {others}")
         if notes and rank() == 0:
-            print(f"warning: data.path={self.path}: {'; '.join(notes)}", file=sys.stderr)
+            print(f"warning: data.path={self.path}: {visible('; '.join(notes))}", file=sys.stderr)
 
     @property
     def in_workers(self) -> bool:
@@ -226,7 +224,7 @@ class ImageFolder(InMemoryData):
     def ids_of(self, rows: Arrays) -> np.ndarray:
         """An image is identified by its class and `identity_of`, independent of its split; none is decoded."""
         paths, classes, folders = self._files[0], self._layout.classes, self._layout.folders.values()
-        roots = [[os.path.join(folder, name, "") for folder in folders] for name in classes]
+        roots = [[os.path.join(folder / name, "") for folder in folders] for name in classes]
         names = []
         for i, label in zip(rows.x.tolist(), rows.y.tolist(), strict=True):
             path = str(paths[i])

@@ -11,6 +11,7 @@ from typing import Literal
 from dlzoo.data.images.decode import EXTENSIONS
 from dlzoo.data.images.tree import Tree, is_image, unreadable_kinds
 from dlzoo.errors import UserError
+from dlzoo.specs.targets import few_enough
 
 Split = Literal["train", "val", "test"]
 
@@ -67,6 +68,7 @@ def find_layout(tree: Tree, path: Path) -> Layout:
     if len(classes) < 2:
         has = f"only {classes[0]}" if classes else "none"
         raise UserError(f"{folders['train']} must contain at least two folders, one per class; it has {has}")
+    few_enough(len(classes), f"data.path={root}")
     _check_not_splits(tree, folders["train"], classes)
     for folder in folders.values():
         if (names := tree.folders(folder)) != classes:

@@ -22,6 +22,7 @@ from dlzoo.data.images.files import StoredImage
 from dlzoo.data.images.tree import MAX_MEMBER_BYTES, IndexedTree
 from dlzoo.data.typed_tables import FAILURES
 from dlzoo.errors import UserError, one_line, short
+from dlzoo.specs.targets import few_enough
 from dlzoo.utils import extras
 from dlzoo.utils.files import open_regular
 
@@ -79,6 +80,7 @@ class SavedTree(IndexedTree):
 
     def _split(self, folder: Path) -> dict[Path, tuple[list[str], list[StoredImage]]]:
         columns = self._columns(folder)
+        few_enough(len(columns.classes), f"{self.key}={folder}")
         files: dict[Path, list[StoredImage]] = {folder / name: [] for name in columns.classes}
         odd = [name for name in columns.classes if name.startswith("/") or folder / name == folder]
         if odd or len(files) < len(columns.classes):
@@ -127,6 +129,7 @@ class SavedTree(IndexedTree):
         for path in arrow_tables.files_of(folder):
             with open_regular(path) as file:
                 content = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            arrow_tables.check_uncompressed(ipc.MessageReader.open_stream(pa.BufferReader(content)), path)
             for batch in ipc.open_stream(content):
                 batch.validate(full=True)  # pyarrow reads beyond what it has otherwise
                 yield from _rows_of(batch, columns, path, content, number)

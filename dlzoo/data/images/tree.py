@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from dlzoo.data.images.decode import EXTENSIONS
 from dlzoo.data.images.files import File, StoredImage, ZipMember
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, short
 from dlzoo.utils.files import SYSTEM, check_levels, walk
 
 MAX_MEMBER_BYTES = 2**30
@@ -124,14 +124,15 @@ class ZipTree(IndexedTree):
         return [self._member(info) for info in infos]
 
     def _member(self, info: zipfile.ZipInfo) -> ZipMember:
-        place = f"{self.key}={self.archive}: {info.filename}"
+        name = "/".join(filter(None, info.filename.split("/")))  # /a//b.png is in the folder a
+        place = f"{self.key}={self.archive}: {short(name, 200)}"
         if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             what = "encrypted" if info.flag_bits & 1 else f"compressed by method {info.compress_type}"
             raise UserError(f"{place} is {what}: extract the archive and give its folder")
         if info.file_size > MAX_MEMBER_BYTES:
             raise UserError(f"{place} has {info.file_size:,} bytes, too many to read")
         sizes = (info.compress_size, info.file_size)
-        return ZipMember(str(self.archive), info.filename, info.header_offset, *sizes, info.compress_type, info.CRC)
+        return ZipMember(str(self.archive), name, info.header_offset, *sizes, info.compress_type, info.CRC)
 
     @cached_property
     def index(self) -> dict[Path, tuple[list[str], list[ZipMember]]]:
@@ -169,7 +170,7 @@ def unreadable_kinds(files: Iterable[File]) -> str:
     for known in SIDECAR_EXTENSIONS:
         counts.pop(known, None)
     listed = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{num:,} {extension or 'without extension'}" for extension, num in listed[:5])
+    return ", ".join(f"{num:,} {short(extension) or 'without extension'}" for extension, num in listed[:5])
 
 
 def _refuse(error: OSError) -> None:

@@ -7,8 +7,10 @@ from typing import ClassVar, Literal
 import torch
 
 from dlzoo.data.base import InMemoryData
+from dlzoo.data.generated import check_size
 from dlzoo.data.loaders import Arrays
 from dlzoo.errors import at_least
+from dlzoo.specs.base import Spec
 from dlzoo.specs.inputs import SequenceSpec
 from dlzoo.specs.targets import Values
 
@@ -22,7 +24,7 @@ class Counting(InMemoryData):
         sample_seed: draws the sequences; independent of the run's seed, so that runs are comparable.
     """
 
-    kind: ClassVar[type] = SequenceSpec
+    kind: ClassVar[type[Spec]] = SequenceSpec
 
     def __init__(
         self,
@@ -37,6 +39,7 @@ class Counting(InMemoryData):
         super().__init__(batch_size=batch_size, seed=seed, placement=placement)
         at_least(1, "data", length=length)
         at_least(10, "data", num_samples=num_samples)
+        check_size(num_samples=num_samples, length=length)
         self.length = length
         self.num_samples = num_samples
         self.sample_seed = sample_seed

@@ -21,6 +21,7 @@ from dlzoo.data.base import InMemoryData
 from dlzoo.data.fingerprint import hash_rows
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader
 from dlzoo.errors import UserError, at_least
+from dlzoo.specs.base import Spec
 from dlzoo.specs.batch import Batch
 from dlzoo.specs.frequency import Step, label
 from dlzoo.specs.inputs import SeriesSpec
@@ -60,7 +61,7 @@ class SeriesData(InMemoryData):
             of parts of the series read in parallel.
     """
 
-    kind: ClassVar[type] = SeriesSpec
+    kind: ClassVar[type[Spec]] = SeriesSpec
     units: tuple[str, ...] = ()
     """Units of the columns, if known."""
 
@@ -81,8 +82,7 @@ class SeriesData(InMemoryData):
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, placement=placement, standardize=standardize)
         at_least(1, "data", window=window, horizon=horizon, period=period)
-        if drop_last < 0:
-            raise UserError(f"data.drop_last={drop_last} must not be negative")
+        at_least(0, "data", drop_last=drop_last)
         if differences is not None and any(lag < 1 for lag in differences):
             raise UserError(f"data.differences={list(differences)} must contain lags of at least 1, or be empty")
         self.window = window

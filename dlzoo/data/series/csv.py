@@ -95,12 +95,36 @@ def read_series(
             missing.
     """
     source = path if not isinstance(path, Path) else path.name
-    step = None if frequency == "auto" else parse(frequency)
+    if frequency != "auto":
+        parse(frequency)  # a mistake in it is answered before the file is read
     frame = read_table(path, **csv_format)
     columns = [str(name) for name in frame.columns]
     if csv_format.get("header", True) and all(parse_number(name) or is_date(name) for name in columns):
         raise UserError(f"{source}: its first line ({short(', '.join(columns))}) does not name the columns; if the "
                         "file has no header, set data.header=false")  # fmt: skip
+    return series_of(frame, source, time=time, values=values, frequency=frequency, date_format=date_format)
+
+
+def series_of(
+    frame: pd.DataFrame,
+    source: object,
+    *,
+    time: str | None = None,
+    values: Sequence[str] | None = None,
+    frequency: str = "auto",
+    date_format: str | None = None,
+) -> Series:
+    """Columns of a table over time.
+
+    Args:
+        frame: cells of text, or typed values.
+        source: what it comes from, for messages.
+
+    Raises:
+        UserError: as `read_series`.
+    """
+    step = None if frequency == "auto" else parse(frequency)
+    columns = [str(name) for name in frame.columns]
     time = columns[0] if time is None else time
     selected = [name for name in columns if name != time] if values is None else list(values)
     for key, name in [("time", time), *(("values", name) for name in selected)]:

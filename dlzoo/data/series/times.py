@@ -41,6 +41,8 @@ UNIX_DIGITS: dict[int, Literal["s", "ms", "us", "ns"]] = {
 """The unit of times since 1970, by their number of digits."""
 MAX_YEARS_AHEAD = 10
 """Years of two digits are of the 20th century if some would be later than this."""
+MAX_LENGTH = 100
+"""Characters of a cell that can be a time; on long ones the patterns take quadratic time."""
 TIME = re.compile(r"[T ]+\d\d?:\d\d.*$")
 
 
@@ -67,6 +69,9 @@ def read_times(cells: pd.Series, *, date_format: str | None = None, step: Step |
         raise UserError(f"row {_first(cells.isna()) + 1} has no {cells.name}: give every row a time")
     if date_format is not None:
         return _parse(cells, date_format)
+    is_row = step is not None and step.unit == "row"
+    if (is_long := cells.str.len() > MAX_LENGTH).any():
+        return _without_times(cells, is_long, is_row=is_row)
     if cells.str.fullmatch(r"[+-]?[0-9]{1,19}").all():
         return _from_integers(cells, step)
     if cells.str.fullmatch(r"[0-9]{9,10}\.[0-9]+").all():
@@ -76,7 +81,7 @@ def read_times(cells: pd.Series, *, date_format: str | None = None, step: Step |
         return iso
     if readings := [*_readings(cells)]:
         return _with_equal_steps(readings, step)
-    return _guessed(cells, is_row=step is not None and step.unit == "row")
+    return _guessed(cells, is_row=is_row)
 
 
 def _parse(cells: pd.Series, date_format: str) -> pd.Series:
@@ -284,8 +289,11 @@ def _guessed(cells: pd.Series, *, is_row: bool) -> pd.Series:
         except ValueError:
             times = pd.to_datetime(cells, errors="coerce", utc=True)
     wrong = times.isna() | ~cells.str.contains(r"\d{4}")
-    if not wrong.any():
-        return times
+    return _without_times(cells, wrong, is_row=is_row) if wrong.any() else times
+
+
+def _without_times(cells: pd.Series, wrong: pd.Series, *, is_row: bool) -> pd.Series:
+    """The cells as labels, if they need not be times; else `UserError`, which names the first that is none."""
     if is_row:
         return cells
     row = _first(wrong)

@@ -74,12 +74,14 @@ class ColumnRules:
         numeric: columns of numbers, even if they look like ids.
         impute: whether columns have a fill value.
         max_categories: of a column.
+        may_have_names: whether a column may name the rows.
     """
 
     categorical: Sequence[str] = ()
     numeric: Sequence[str] = ()
     impute: bool = False
     max_categories: int = 100
+    may_have_names: bool = False
 
     def ids(self, train: pd.DataFrame, names: Sequence[str]) -> dict[str, str]:
         """The columns that number the rows, and why they are taken for that; rows have their number as index."""
@@ -128,9 +130,10 @@ class ColumnRules:
         name, text = str(present.name), merge_spellings(as_text(present))
         categories = sorted(set(text))
         if len(categories) > self.max_categories or (len(categories) == len(text) > 10):
+            names = f"if it names the rows, set data.names={name}; else " if self.may_have_names else ""
             raise UserError(
                 f"column {name} is text with {len(categories)} different values in {len(text)} training rows, like an "
-                f"id: drop it with data.drop=[{name}], or raise data.max_categories={self.max_categories}"
+                f"id: {names}drop it with data.drop=[{name}], or raise data.max_categories={self.max_categories}"
             )
         return Column(name, categories=tuple(categories), fill=text.mode()[0] if self.impute else None)
 

@@ -32,12 +32,13 @@ from dlzoo.data.tables.base import TableData
 from dlzoo.data.tables.columns import ColumnRules, FittedColumns, id_reason, listed
 from dlzoo.data.tables.csv_targets import Problem, TargetReader, columns_by_target, finite_numbers
 from dlzoo.data.tables.encoding import encode_inputs, tables_by_name
+from dlzoo.data.tables.row_names import RowNames
 from dlzoo.errors import UserError, nearest, short
 from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.batch import part_of
 from dlzoo.specs.inputs import TableSpec
 from dlzoo.specs.named import NamedSpec, Targets, check_names
-from dlzoo.specs.targets import Classes
+from dlzoo.specs.targets import Classes, Unlabelled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +52,7 @@ class CsvTable(TableData):
             folder that Hugging Face's Dataset.save_to_disk has written, whose columns keep their types.
         target: the column to predict, or several columns, either all yes/no labels or all numbers. Several targets of
             any kind are given by name, each with its column or columns: {price: median_price, tags: [old, new]}.
+            null: none, for models that find structure without one.
         inputs: several inputs of the net by name, each with its columns: {left: [a, b], right: [c, d]}. A column may
             be in several inputs; others are ignored. None: a single input with all columns.
         problem: auto treats text as classes, and integers too if they have at most 20 distinct values and at most
@@ -61,6 +63,7 @@ class CsvTable(TableData):
         categorical: numeric columns to encode as categories (codes), like text: one feature per category.
         numeric: columns of numbers to keep although they look like ids, such as the number of the row.
         weight: a column of sample weights, factors on the loss.
+        names: a column that names the rows of a table without a target, for pictures; it is no feature.
         missing: refuse, impute (the median of a numeric column, the most frequent category of another), or drop the
             rows.
         missing_marks: cells that mark a missing value, besides empty ones.
@@ -79,13 +82,14 @@ class CsvTable(TableData):
         self,
         *,
         path: str,
-        target: str | Sequence[str] | Mapping[str, str | Sequence[str]],
+        target: str | Sequence[str] | Mapping[str, str | Sequence[str]] | None,
         inputs: Mapping[str, Sequence[str]] | None = None,
         problem: Problem | Mapping[str, Problem] = "auto",
         drop: Sequence[str] = (),
         categorical: Sequence[str] = (),
         numeric: Sequence[str] = (),
         weight: str | None = None,
+        names: str | None = None,
         missing: Literal["refuse", "impute", "drop"] = "refuse",
         missing_marks: Sequence[str] = MISSING_MARKS,
         max_categories: int = 100,
@@ -99,15 +103,20 @@ class CsvTable(TableData):
     ) -> None:
         super().__init__(**common)
         self.path = path
-        self.target_columns = columns_by_target(target)
+        self.target_columns = {} if target is None else columns_by_target(target)
         """The columns of each target by name, or of a single target under the empty name."""
-        self.named_targets = "" not in self.target_columns
+        self.named_targets = target is not None and "" not in self.target_columns
         self.inputs = None if inputs is None else {name: list(columns) for name, columns in inputs.items()}
         self.targets = [column for columns in self.target_columns.values() for column in columns]
         self.problems = self._problems(problem)
         self.drop = list(drop)
-        self.rules = ColumnRules(list(categorical), list(numeric), missing == "impute", max_categories)
+        may_have_names = target is None and names is None
+        self.rules = ColumnRules(
+            list(categorical), list(numeric), missing == "impute", max_categories, may_have_names=may_have_names
+        )
         self.weight = weight
+        self.names = names
+        self._row_names = RowNames()
         self.missing = missing
         self.test_path = test_path
         self.format: CsvFormat = {
@@ -120,7 +129,7 @@ class CsvTable(TableData):
         }
         self._adopted: TableSpec | NamedSpec | None = None
         self._notes: list[str] = []
-        if not self.targets or not all(self.target_columns.values()):
+        if target is not None and not (self.targets and all(self.target_columns.values())):
             raise UserError(f"data.target={target} is empty; give the column to predict")
         if self.named_targets:
             check_names("data.target", tuple(self.target_columns), len(self.target_columns))
@@ -167,8 +176,12 @@ class CsvTable(TableData):
 
     @property
     def _answers(self) -> list[str]:
-        """The columns of the targets and of the weights."""
-        return [*self.targets, *([self.weight] if self.weight else [])]
+        """The columns of the targets, the weights and the names."""
+        return [*self.targets, *(name for name in (self.weight, self.names) if name is not None)]
+
+    @property
+    def row_names(self) -> tuple[str, ...]:
+        return self._row_names.known
 
     def _named_columns(self, frame: pd.DataFrame) -> pd.DataFrame:
         """A frame without columns that have no name and no content, or count the rows, as pandas writes them.
@@ -193,7 +206,8 @@ class CsvTable(TableData):
 
     def option_uses(self) -> dict[str, tuple[bool, str]]:
         splits = (self.test_path is None, "data.test_path=null")
-        return super().option_uses() | {"test_fraction": splits, "test_seed": splits}
+        names = (not self.target_columns, "data.target=null")
+        return super().option_uses() | {"test_fraction": splits, "test_seed": splits, "names": names}
 
     def _check_header(self, test_path: str) -> None:
         """Reject a file of test rows that does not exist or lacks columns, without reading its rows."""
@@ -247,7 +261,7 @@ class CsvTable(TableData):
         return self._notes
 
     def _summary(self, frame: pd.DataFrame, target: Target, fitted: FittedColumns) -> list[str]:
-        readers = [self._reader(name).describe(frame, target.by_name[name]) for name in self.target_columns]
+        readers = [self._reader(name).describe(frame, target.by_name[name]) for name in self.target_columns] or ["none"]
         dropped = fitted.dropped | dict.fromkeys(self.drop, "data.drop")
         lines = dataclasses.replace(fitted, dropped=dropped).summary()
         num_rows = f"{len(frame):,} rows" + ", others with missing values are dropped" * (self.missing == "drop")
@@ -257,7 +271,7 @@ class CsvTable(TableData):
         """The input columns of the net."""
         if self.inputs is not None:
             return list(dict.fromkeys(column for columns in self.inputs.values() for column in columns))
-        return [name for name in frame.columns if name not in (*self.targets, self.weight)]
+        return [name for name in frame.columns if name not in self._answers]
 
     def _encoded(self, frame: pd.DataFrame, spec: Spec) -> Arrays:
         """Rows encoded for a model with this spec."""
@@ -267,13 +281,19 @@ class CsvTable(TableData):
 
     def _target(self, frame: pd.DataFrame) -> Target:
         """The target of the rows of ``path``."""
+        if not self.target_columns:
+            return Unlabelled()
         known = self._adopted.target.by_name if self._adopted is not None else {}
         readers = {name: self._reader(name) for name in self.target_columns}
         targets = {name: reader.target(frame, known.get(name)) for name, reader in readers.items()}
         return Targets.of(targets) if self.named_targets else targets[""]
 
     def _encoded_target(self, frame: pd.DataFrame, target: Target) -> Tensor | dict[str, Tensor]:
-        """(N,) int64 labels, or (N, D) float32 values; for several targets a dict of these by name."""
+        """(N,) int64 labels, or (N, D) float32 values; for several targets a dict of these by name; without a target
+        (N,) int64 numbers of the rows' names."""
+        if not self.target_columns:
+            no_names = torch.zeros(len(frame), dtype=torch.long)
+            return no_names if self.names is None else self._row_names.numbers(frame[self.names])
         encoded = {
             name: self._reader(name).encoded(frame, part)
             for name, part in target.by_name.items()
@@ -311,7 +331,7 @@ class CsvTable(TableData):
         names = list(frame.columns)
         keys = {"target": self.targets, "drop": self.drop, "categorical": self.rules.categorical}
         keys["numeric"] = self.rules.numeric
-        keys["weight"] = [] if self.weight is None else [self.weight]
+        keys |= {key: [] if name is None else [name] for key, name in (("weight", self.weight), ("names", self.names))}
         keys |= {f"inputs.{name}": columns for name, columns in (self.inputs or {}).items()}
         for key, columns in keys.items():
             for name in columns:
@@ -319,17 +339,17 @@ class CsvTable(TableData):
                     hint = "" if len(names) > 1 else f"; if {names[0]!r} is several columns, change data.separator"
                     hint += missing_header_hint(names) if self.format["header"] else ""
                     raise UserError(f"data.{key}={name}: {self.path} has no such column; {nearest(name, names)}{hint}")
-        used = [*self.targets, *keys["weight"], *self.drop]
+        used = [*self._answers, *self.drop]
         repeated = sorted({name for name in used if used.count(name) > 1})
         if repeated:
             raise UserError(
-                f"column {repeated[0]} occurs twice in data.target, data.weight and data.drop: give it once"
+                f"column {repeated[0]} occurs twice in data.target, data.weight, data.names and data.drop: give it once"
             )
         for key, columns in (self.inputs or {}).items():
             if not columns or len({*columns}) < len(columns) or {*columns} & {*used}:
                 raise UserError(
                     f"data.inputs.{key}={columns} must name at least one column, none twice and none of data.target, "
-                    "data.weight or data.drop"
+                    "data.weight, data.names or data.drop"
                 )
         features = self._features(frame.drop(columns=self.drop)) if self.inputs else [n for n in names if n not in used]
         if not features:

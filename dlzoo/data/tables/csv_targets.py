@@ -14,7 +14,7 @@ from dlzoo.data.categories import category_indices, merge_spellings
 from dlzoo.data.numbers import as_numbers, finite_float32, parse_numbers, same_unit
 from dlzoo.errors import UserError, short
 from dlzoo.specs.base import Target
-from dlzoo.specs.targets import Classes, Labels, Values
+from dlzoo.specs.targets import Classes, Labels, Values, few_enough
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,6 +114,7 @@ class TargetReader:
         names = sorted(counts.index, key=by_value.__getitem__ if numbers.notna().all() else None)
         if len(names) == 1:
             raise UserError(f"{self.key}={text.name} has only one class, {names[0]!r}: there is nothing to learn")
+        few_enough(len(names), f"{self.key}={text.name}")
         singletons = [name for name in names if counts[name] == 1]
         if singletons:
             raise UserError(

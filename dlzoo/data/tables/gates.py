@@ -16,8 +16,8 @@ from torch import Tensor
 
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.loaders import Arrays
-from dlzoo.errors import at_least, pick
-from dlzoo.specs.base import Target
+from dlzoo.errors import between, pick
+from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.inputs import Column, TableSpec
 from dlzoo.specs.targets import Classes
 
@@ -42,10 +42,11 @@ class Gates(InMemoryData):
     """A gate's inputs (B, 2) or (B, 1), 0.0 or 1.0, and its output as the class "0" or "1".
 
     Args:
+        gate: name of the gate.
         repeats: occurrences of each row in a training epoch; once in validation and test.
     """
 
-    kind: ClassVar[type] = TableSpec
+    kind: ClassVar[type[Spec]] = TableSpec
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class Gates(InMemoryData):
         placement: Literal["auto", "device", "host"] = "auto",
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, placement=placement)
-        at_least(1, "data", repeats=repeats)
+        between(1, 1_000_000, "data", repeats=repeats)
         self.output = pick(gate.lower(), GATES, "data.gate")
         self.num_inputs = 1 if gate.lower() in ONE_INPUT else 2
         self.repeats = repeats

@@ -13,10 +13,11 @@ from typing import Literal, Unpack
 import numpy as np
 import torch
 
+from dlzoo.data.generated import check_size
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.options import TableOptions
 from dlzoo.data.tables.base import TableData
-from dlzoo.errors import UserError, pick
+from dlzoo.errors import UserError, between, pick
 from dlzoo.specs.inputs import Column, TableSpec
 from dlzoo.specs.targets import Classes, Values
 
@@ -132,6 +133,8 @@ class Synthetic(TableData):
             raise UserError(f"data.num_classes={num_classes} does not fit data.kind={kind}: {allowed}")
         if num_samples < 10 or noise < 0:
             raise UserError(f"data.num_samples={num_samples} must be at least 10, and data.noise={noise} at least 0")
+        between(2, 10_000, "data", num_classes=num_classes)
+        check_size(num_samples=num_samples, num_features=num_features or generator.num_features)
         self.num_samples = num_samples
         self.noise = noise
         self.num_features = num_features or generator.num_features

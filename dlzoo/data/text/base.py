@@ -39,7 +39,7 @@ class TokenData(InMemoryData):
         min_count: tokens that are less frequent in the training rows become ``<unk>``.
     """
 
-    kind: ClassVar[type] = TextSpec
+    kind: ClassVar[type[Spec]] = TextSpec
     spec: TextSpec
 
     def __init__(
@@ -72,6 +72,10 @@ class TokenData(InMemoryData):
     def read_texts(self, part: str) -> tuple[list[str], list[int]]:
         """The texts and labels of one part of the source (such as a file), in a fixed order."""
 
+    def labels(self, part: str) -> list[int]:
+        """The labels of one part; subclasses that know them need not read the texts."""
+        return self.read_texts(part)[1]
+
     @abstractmethod
     def fingerprint(self, part: str) -> str:
         """A string that changes whenever the result of `read_texts` does: a hash of its files, and its options."""
@@ -84,12 +88,22 @@ class TokenData(InMemoryData):
 
     def corpus(self, part: str) -> Corpus:
         """The tokenised texts of a part, cached on disk."""
-        path = text_cache.path_of(self.fingerprint(part), self.tokenizer)
-        corpus = text_cache.load(path)
+        tokenizer, labels = self.corpus_tokenizer, self.labels(part)
+        path = text_cache.path_of(self.fingerprint(part), tokenizer)
+        corpus = text_cache.load(path, labels, self.num_texts(labels))
         if corpus is None:
-            corpus = text_cache.tokenise(*self.read_texts(part), self.tokenizer)
+            corpus = text_cache.tokenise(*self.read_texts(part), tokenizer)
             text_cache.save(path, corpus)
         return corpus
+
+    def num_texts(self, labels: list[int]) -> int:
+        """The number of texts of a part with these labels."""
+        return len(labels)
+
+    @property
+    def corpus_tokenizer(self) -> Tokenizer:
+        """What `corpus` is split by, whatever the training rows."""
+        return self.tokenizer
 
     def fit_vocabulary(self, distinct_tokens: list[str], train: Tensor) -> tuple[str, ...]:
         """The vocabulary of the training tokens, (T,) indices into ``distinct_tokens``."""

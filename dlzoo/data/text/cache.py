@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -67,33 +67,47 @@ def path_of(fingerprint: str, tokenizer: Tokenizer) -> Path:
     return folder() / f"{name}.npz"
 
 
-def load(path: Path) -> Corpus | None:
+def load(path: Path, labels: Sequence[int], num_texts: int) -> Corpus | None:
     """The corpus stored by `save`, or None if there is none or the file is not a valid corpus.
 
     A folder may be shared by several users, so the file may come from anyone with write access.
+
+    Args:
+        labels: of the source; a corpus with others is not its own.
+        num_texts: of the source.
     """
     if not zipfile.is_zipfile(path) or archives.is_suspicious(path):
         return None
     try:
         with np.load(path, allow_pickle=False) as stored:  # verifies the checksums of the zip file
-            tokens, starts, labels = stored["tokens"], stored["starts"], stored["labels"]
             distinct_tokens = json.loads(stored["words"].tobytes())
-    except (OSError, EOFError, ValueError, KeyError, MemoryError, RecursionError, zipfile.BadZipFile, zlib.error):
+            corpus = Corpus(distinct_tokens, stored["tokens"], stored["starts"], stored["labels"])
+    except (
+        OSError, EOFError, ValueError, KeyError, MemoryError, RecursionError, zipfile.BadZipFile, zlib.error,
+        *archives.HEADER_FAILURES,
+    ):  # fmt: skip
         return None
-    corpus = Corpus(distinct_tokens, tokens, starts, labels)
-    return corpus if is_valid(corpus) else None
+    is_of_source = is_valid(corpus) and len(corpus.starts) == num_texts + 1 and np.array_equal(corpus.labels, labels)
+    return corpus if is_of_source else None
 
 
 def is_valid(corpus: Corpus) -> bool:
     """Whether types and shapes are those of `tokenise`, and all indices are in range."""
-    distinct, tokens, starts, labels = corpus
+    distinct, tokens, starts, _ = corpus
     if [(array.dtype, array.ndim) for array in corpus[1:]] != [(np.int32, 1), (np.int64, 1), (np.int64, 1)]:
         return False
-    if not isinstance(distinct, list) or not all(isinstance(token, str) for token in distinct):
+    if not isinstance(distinct, list) or not all(isinstance(token, str) and is_token(token) for token in distinct):
         return False
-    if len(starts) != len(labels) + 1 or starts[0] != 0 or starts[-1] != len(tokens) or (np.diff(starts) < 0).any():
+    if len({*distinct}) < len(distinct):
+        return False
+    if not len(starts) or starts[0] != 0 or starts[-1] != len(tokens) or (np.diff(starts) < 0).any():
         return False
     return not len(tokens) or bool(tokens.min() >= 0 and tokens.max() < len(distinct))
+
+
+def is_token(text: str) -> bool:
+    """Whether a tokeniser can have returned this: not an empty text, nor half of a character, which JSON can hold."""
+    return bool(text) and (text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text))
 
 
 def save(path: Path, corpus: Corpus) -> None:

@@ -22,10 +22,10 @@ from dlzoo.data.options import TextOptions
 from dlzoo.data.splits import holdout
 from dlzoo.data.text.base import TextData
 from dlzoo.data.text.loaders import Texts
-from dlzoo.errors import UserError, between_0_and_1, nearest, short
+from dlzoo.errors import UserError, between, nearest, short
 from dlzoo.specs.base import Spec
 from dlzoo.specs.inputs import TextSpec
-from dlzoo.specs.targets import Classes
+from dlzoo.specs.targets import Classes, few_enough
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ class TextCsv(TextData):
         **common: Unpack[TextOptions],
     ) -> None:
         super().__init__(**common)
-        between_0_and_1("data", test_fraction=test_fraction, exclusive=True)
+        between(0, 1, "data", test_fraction=test_fraction, exclusive=True)
         if text == target:
             raise UserError(f"data.text={text} and data.target={target} must be different columns")
         self.paths = {"path": path} | ({"test_path": test_path} if test_path else {})
@@ -140,6 +140,7 @@ class TextCsv(TextData):
         key = f"data.target={self.columns['target']}"
         if len(names) == 1:
             raise UserError(f"{key} has only one class, {names[0]!r}: there is nothing to learn")
+        few_enough(len(names), key)
         singletons = [name for name in names if counts[name] == 1]
         if singletons:
             few = f"{len(singletons)} of {len(names)} classes have a single row, such as {singletons[0]!r}"

@@ -21,7 +21,7 @@ from dlzoo.data.options import PublishedTextOptions, TextOptions
 from dlzoo.data.splits import holdout
 from dlzoo.data.text.base import TextData
 from dlzoo.data.text.loaders import Texts
-from dlzoo.errors import UserError, between_0_and_1
+from dlzoo.errors import UserError, between
 from dlzoo.specs.targets import Classes
 from dlzoo.utils.download import LimitedGzip, damaged, download, find, folder_of, mirrors_of, read_bytes
 
@@ -79,7 +79,7 @@ class SentimentSentences(PublishedText):
         self, *, test_fraction: float = 1 / 3, test_seed: int = 0, **common: Unpack[PublishedTextOptions]
     ) -> None:
         super().__init__(**common)
-        between_0_and_1("data", test_fraction=test_fraction, exclusive=True)
+        between(0, 1, "data", test_fraction=test_fraction, exclusive=True)
         self.test_fraction = test_fraction
         self.test_seed = test_seed
 
@@ -170,6 +170,9 @@ class Imdb(PublishedText):
 
     def locate(self, split: Literal["train", "test"]) -> tuple[str, Tensor]:
         return split, torch.arange(self.num_reviews)
+
+    def labels(self, part: str) -> list[int]:
+        return [0] * (self.num_reviews // 2) + [1] * (self.num_reviews // 2)
 
     def fingerprint(self, part: str) -> str:
         if self._archive is not None:

@@ -22,10 +22,11 @@ from dlzoo.data.text.base import Split, TokenData
 from dlzoo.data.text.loaders import PassageLoader, StreamLoader
 from dlzoo.data.text.published import SentimentSentences, prepare_sentences, read_sentences, sentence_files
 from dlzoo.data.text_reader import content_of, read_text, with_line_feeds
-from dlzoo.errors import UserError, at_least, between_0_and_1
+from dlzoo.errors import UserError, at_least, between
+from dlzoo.specs import bpe
 from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.targets import NextTokens
-from dlzoo.specs.tokenizer import UNKNOWN, Level
+from dlzoo.specs.tokenizer import SPECIAL, UNKNOWN, RunningLevel, Tokenizer
 from dlzoo.utils import files as paths
 from dlzoo.utils.download import folder_of, mirrors_of
 
@@ -35,6 +36,9 @@ class StreamData(TokenData):
 
     The first part is for training, the next for validation, the last for testing: adjacent passages are similar, so
     random splits would leak.
+
+    Pieces of words (``level=bpe``) are fitted to the characters of the training text, the same split for all levels, so
+    that their losses per character can be compared; ``max_vocab`` is their number, with all characters.
 
     Args:
         num_steps: tokens per training batch in each of its ``batch_size`` streams, the length of truncated BPTT.
@@ -48,7 +52,7 @@ class StreamData(TokenData):
     def __init__(
         self,
         *,
-        level: Level = "char",
+        level: RunningLevel = "char",
         lower: bool = False,
         num_steps: int = 64,
         eval_num_steps: int = 1024,
@@ -57,11 +61,13 @@ class StreamData(TokenData):
         line_breaks: bool = True,
         **common: Unpack[StreamBaseOptions],
     ) -> None:
-        super().__init__(level=level, lower=lower, eval_batch_size=eval_batch_size, **common)
+        super().__init__(lower=lower, eval_batch_size=eval_batch_size, **common)
+        if level == "bpe" and self.max_vocab is None:
+            raise UserError("data.level=bpe needs data.max_vocab, the number of pieces, such as 1000")
         at_least(1, "data", num_steps=num_steps, eval_num_steps=eval_num_steps)
-        between_0_and_1("data", test_fraction=test_fraction, exclusive=True)
-        if level == "word":
-            self.tokenizer = dataclasses.replace(self.tokenizer, line_breaks=line_breaks)
+        between(0, 1, "data", test_fraction=test_fraction, exclusive=True)
+        has_breaks = line_breaks and level == "word"
+        self.tokenizer = dataclasses.replace(self.tokenizer, level=level, line_breaks=has_breaks)
         self.num_steps = num_steps
         self.eval_num_steps = eval_num_steps
         self.test_fraction = test_fraction
@@ -74,24 +80,60 @@ class StreamData(TokenData):
     def read_texts(self, part: str) -> tuple[list[str], list[int]]:
         return [self.text()], []
 
+    def labels(self, part: str) -> list[int]:
+        return []
+
+    def num_texts(self, labels: list[int]) -> int:
+        return 1
+
     def declare(self) -> TextSpec:
-        return TextSpec(NextTokens(2), self.tokenizer)
+        return TextSpec(NextTokens(2, self.num_steps), self.tokenizer)
+
+    @property
+    def corpus_tokenizer(self) -> Tokenizer:
+        return Tokenizer("char", self.tokenizer.lower) if self.tokenizer.level == "bpe" else self.tokenizer
+
+    def option_uses(self) -> dict[str, tuple[bool, str]]:
+        return super().option_uses() | {"min_count": (self.tokenizer.level != "bpe", "data.level=word or char")}
 
     def setup(self, stage: str | None = None) -> None:
         if self._streams:
             return
         corpus = self.corpus("all")
         tokens = torch.from_numpy(corpus.tokens)
-        sizes = self._sizes(len(tokens))
-        train, val, test = tokens.split(sizes)
+        parts = dict(zip(("train", "val", "test"), tokens.split(self._sizes(len(tokens))), strict=True))
         if not self._adopted:
-            vocabulary = self.fit_vocabulary(corpus.distinct_tokens, train)
-            target = NextTokens(len(vocabulary))
-            self.spec = dataclasses.replace(self.declare(), vocabulary=vocabulary, target=target)
-        assert self.spec.texts is not None
-        ids = {token: i for i, token in enumerate(self.spec.texts.vocabulary)}
+            self._fit(corpus.distinct_tokens, parts["train"])
+        ids = {token: i for i, token in enumerate(self.spec.vocabulary)}
+        if self.tokenizer.level == "bpe":
+            split = bpe.splitter(self.spec.tokenizer.merges)
+            pieces = {name: split(_text(corpus.distinct_tokens, part)) for name, part in parts.items()}
+            self._streams = {
+                name: torch.tensor([ids.get(piece, UNKNOWN) for piece in part]) for name, part in pieces.items()
+            }
+            return
         table = torch.tensor([ids.get(token, UNKNOWN) for token in corpus.distinct_tokens])
-        self._streams = {"train": table[train], "val": table[val], "test": table[test]}
+        self._streams = {name: table[part] for name, part in parts.items()}
+
+    def _fit(self, distinct_tokens: list[str], train: Tensor) -> None:
+        """The vocabulary of the training text, and the merges of its pieces."""
+        spec = self.declare()
+        if self.tokenizer.level == "bpe":
+            text = _text(distinct_tokens, train)
+            characters = sorted({*text})
+            assert self.max_vocab is not None
+            if self.max_vocab < len(SPECIAL) + len(characters):
+                raise UserError(
+                    f"data.max_vocab={self.max_vocab} is too small: the training text has {len(characters)} different "
+                    f"characters, which with {' and '.join(SPECIAL)} need {len(SPECIAL) + len(characters)}"
+                )
+            merges = bpe.fit(text, self.max_vocab - len(SPECIAL))
+            spec = dataclasses.replace(spec, tokenizer=dataclasses.replace(self.tokenizer, merges=merges))
+            vocabulary = (*SPECIAL, *dict.fromkeys((*characters, *bpe.pieces(merges))))
+        else:
+            vocabulary = self.fit_vocabulary(distinct_tokens, train)
+        target = NextTokens(len(vocabulary), self.num_steps)
+        self.spec = dataclasses.replace(spec, vocabulary=vocabulary, target=target)
 
     def arrays(self, split: Split) -> Tensor:  # type: ignore[override]  # a stream has no rows
         """The tokens (N,) int64 of a split."""
@@ -133,6 +175,11 @@ class StreamData(TokenData):
         if shuffle:
             return StreamLoader(tokens, batch_size, num_steps=self.num_steps, seed=self.seed)
         return PassageLoader(tokens, batch_size, num_steps=self.eval_num_steps)
+
+
+def _text(distinct_tokens: list[str], characters: Tensor) -> str:
+    """The text of these indices of characters."""
+    return "".join(map(distinct_tokens.__getitem__, characters.tolist()))
 
 
 class TextFile(StreamData):

@@ -179,7 +179,7 @@ class Agent(Acting, ManualTask[Block]):
             )
         super().setup_trainer(trainer)
 
-    def plan(self, every: int) -> Plan:
+    def plan(self, every: int, num_epochs: int | None = None) -> Plan:
         """The plan in blocks of environment steps."""
         trainer = self.trainer
         per_epoch, epochs = count_batches(trainer), trainer.max_epochs

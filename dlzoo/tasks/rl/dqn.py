@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
-from dlzoo.errors import UserError, at_least, between_0_and_1
+from dlzoo.errors import UserError, at_least, between
 from dlzoo.nets.base import Net
 from dlzoo.rl.environments import Environments, Transitions
 from dlzoo.rl.replay_buffer import MultiStep, PrioritizedBuffer, ReplayBuffer, Rows, Sample
@@ -57,6 +57,7 @@ class DQN(EpsilonGreedyAgent):
         prioritized: prioritized replay: sample transitions with a large temporal difference more often.
         alpha: priority exponent (0: uniform sampling).
         beta_start: initial importance-sampling exponent; annealed to 1 over ``beta_steps`` steps.
+        beta_steps: environment steps over which that exponent is annealed.
         keep_replay: store the buffer alongside each checkpoint, so that a run can be resumed exactly.
     """
 
@@ -89,11 +90,11 @@ class DQN(EpsilonGreedyAgent):
             batch_size=batch_size,
             buffer_size=buffer_size,
             learning_starts=learning_starts,
-            gradient_steps=gradient_steps,
         )
         at_least(1, "task", train_freq=train_freq, target_update_interval=target_update_interval, beta_steps=beta_steps)
         at_least(1, "task", num_steps_return=num_steps_return)
-        between_0_and_1("task", tau=tau, alpha=alpha, beta_start=beta_start)
+        between(1, 10_000, "task", gradient_steps=gradient_steps)  # no signal interrupts an update
+        between(0, 1, "task", tau=tau, alpha=alpha, beta_start=beta_start)
         self.batch_size = batch_size
         self.buffer_size = buffer_size
         self.learning_starts = learning_starts

@@ -6,7 +6,7 @@ from typing import Unpack
 
 import numpy as np
 
-from dlzoo.errors import at_least, between_0_and_1
+from dlzoo.errors import at_least, between
 from dlzoo.nets.base import Net
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.tasks.optimization import TaskOptions
@@ -44,7 +44,7 @@ class EpsilonGreedyAgent(Agent):
         **options: Unpack[TaskOptions],
     ) -> None:
         super().__init__(net, spec, **options)
-        between_0_and_1("task", gamma=gamma, epsilon_start=epsilon_start, epsilon_end=epsilon_end)
+        between(0, 1, "task", gamma=gamma, epsilon_start=epsilon_start, epsilon_end=epsilon_end)
         at_least(1, "task", epsilon_steps=epsilon_steps)
         self.gamma = gamma
         self.epsilon_start = epsilon_start

@@ -5,8 +5,8 @@ import torch
 from lightning.pytorch.plugins.precision import Precision
 
 from dlzoo.config import compose as config
+from dlzoo.config import groups, schema
 from dlzoo.config import instantiate as build
-from dlzoo.config import schema
 from dlzoo.data.images import augment_policies as policies
 from dlzoo.data.images.augment import Augment, cutmix_masks, random_crop
 from dlzoo.data.images.digits import Digits
@@ -254,7 +254,7 @@ def test_policies_need_grey_or_colour():
         augment(trivial=True)(*pictures(channels=2))
 
 
-@pytest.mark.parametrize("name", config.groups()["augment"])
+@pytest.mark.parametrize("name", groups.names()["augment"])
 def test_every_policy_by_name_and_with_mixup(name):
     for choice in (name, f"[{name},mixup]"):
         cfg = config.compose(["data=digits", f"augment={choice}"])
@@ -279,7 +279,19 @@ def test_mixing_labels_needs_their_number():
 
 @pytest.mark.parametrize(
     "options",
-    [{"flip": 1.5}, {"magnitude": 31}, {"num_ops": -1}, {"rotate": -1}, {"zoom": 1.0}, {"crop": -1}, {"mixup": -0.1}],
+    [
+        {"flip": 1.5},
+        {"magnitude": 31},
+        {"num_ops": -1},
+        {"rotate": -1},
+        {"zoom": 1.0},
+        {"crop": -1},
+        {"mixup": -0.1},
+        {"num_ops": 10**12},
+        {"crop": 10**12},
+        {"mixup": 1e-300},
+        {"cutmix": 1e300},
+    ],
 )
 def test_out_of_range_names_the_key(options):
     with pytest.raises(UserError, match=f"data.augment.{next(iter(options))}="):

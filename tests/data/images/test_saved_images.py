@@ -107,6 +107,20 @@ def compressed(folder: Path) -> Path:
     return save(folder, [cell(png(0, 0) * 50)] * 9, LABELS, options=options)
 
 
+def unpacks_to_more(folder: Path) -> Path:
+    """Nothing of it is read, since pyarrow would unpack all columns."""
+    zeros = pa.array([bytes(1_000_000)] * 9)
+    batch = pa.RecordBatch.from_arrays(
+        [pa.array([cell(png(0, 0))] * 9), pa.array(LABELS), zeros], ["image", "label", "z"]
+    )
+    save_painted(folder, 3)
+    with pa.ipc.new_stream(
+        folder / "data-00000-of-00002.arrow", batch.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")
+    ) as stream:
+        stream.write_batch(batch)
+    return folder
+
+
 def with_features(**changed: Any) -> Callable[[Path], Path]:
     def made(folder: Path) -> Path:
         features = {name: feature for name, feature in {**FEATURES, **changed}.items() if feature is not None}
@@ -129,6 +143,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "too few names": (with_features(label={"_type": "ClassLabel", "names": ["a"]}), "holds class 1, but names only 1"),
     "no such column": (with_features(image=None, picture={"_type": "Image"}), "cannot be read as a saved data set"),
     "compressed": (compressed, "is compressed"),
+    "compressed in another column": (unpacks_to_more, r"data-00000-of-00002\.arrow is compressed"),
     "other bytes": (
         lambda folder: save(folder, [1] * 9, LABELS, image=pa.int64()), "column image contains int64, not images",
     ),

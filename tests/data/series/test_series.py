@@ -75,7 +75,7 @@ def test_earlier_origins() -> None:
     data = AirPassengers(window=12, drop_last=15)
     assert column(data.arrays("test").y) == list(PASSENGERS[117:129])
     assert column(data.arrays("val").x) == list(PASSENGERS[:105])
-    with pytest.raises(UserError, match=r"data\.drop_last=-1 must not be negative"):
+    with pytest.raises(UserError, match=r"data\.drop_last=-1 is too small"):
         AirPassengers(drop_last=-1)
     with pytest.raises(UserError, match="has 1 rows, but 49 are required"):
         AirPassengers(window=12, drop_last=200).declare()

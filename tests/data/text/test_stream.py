@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from text_stand_ins import write_sentences
 
+from dlzoo.data.text.shakespeare import TinyShakespeare
 from dlzoo.data.text.stream import SentencesStream, TextFile
 from dlzoo.errors import UserError
 from dlzoo.specs.inputs import TextSpec
@@ -75,6 +77,64 @@ def test_the_loaders_are_streams(tmp_path: Path) -> None:
     assert x.shape == y.shape == (4, 20)
     assert torch.equal(x[0, 1:], y[0, :-1])
     assert {x.shape[1] for x, _, _ in data.val_dataloader()} == {min(50, -(-(len(data.arrays("val")) - 1) // 16))}
+
+
+def test_pieces_of_words(tmp_path: Path) -> None:
+    """They are fitted to the training text alone, which is the same as with characters."""
+    data, chars = file(tmp_path, level="bpe", max_vocab=40), file(tmp_path)
+    data.setup()
+    chars.setup()
+    for split in ("train", "val", "test"):
+        assert written(data, split) == written(chars, split)
+    assert len(data.spec.vocabulary) <= 40
+    assert "line" in data.spec.vocabulary
+    assert UNKNOWN not in data.arrays("train")
+    assert int((data.arrays("test") == UNKNOWN).sum()) == int((chars.arrays("test") == UNKNOWN).sum()) > 0
+    assert len(data.arrays("train")) < len(chars.arrays("train")) * 0.6
+    other = file(tmp_path, TEXT[:1500] + "zzzz zzzz zzzz " * 20, level="bpe", max_vocab=40, val_fraction=0.1)
+    other.setup()
+    assert not any("zz" in piece for piece in other.spec.vocabulary), "the end is not trained on"
+
+
+def test_a_trained_model_splits_new_text_by_its_own_pieces(tmp_path: Path) -> None:
+    data = file(tmp_path, level="bpe", max_vocab=40)
+    data.setup()
+    new = file(tmp_path, TEXT.upper() + TEXT, level="bpe", max_vocab=40)
+    new.adopt(data.spec)
+    new.setup()
+    assert new.spec.tokenizer.merges == data.spec.tokenizer.merges
+    assert new.spec.vocabulary == data.spec.vocabulary
+    assert data.spec.decode(data.spec.encode("line 7: a b c\n")) == "line 7: a b c\n"
+
+
+def test_mistakes_about_pieces(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.level=bpe needs data\.max_vocab"):
+        file(tmp_path, level="bpe")
+    with pytest.raises(UserError, match=r"data\.max_vocab=9 is too small: the training text has 20 different char"):
+        file(tmp_path, level="bpe", max_vocab=9).setup()
+
+
+def test_shakespeare_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = TinyShakespeare(data_dir=tmp_path)
+    with pytest.raises(UserError, match=r"tiny_shakespeare/input\.txt is not in .*prepare_data"):
+        data.text()
+    (tmp_path / "tiny_shakespeare").mkdir()
+    (tmp_path / "tiny_shakespeare" / "input.txt").write_text(TEXT)
+    with pytest.raises(UserError, match=r"input\.txt is damaged: it has [\d,]+ bytes, not 1,115,394"):
+        data.text()
+    monkeypatch.setattr(TinyShakespeare, "num_bytes", len(TEXT.encode()))
+    data.prepare_data()
+    assert data.text() == TEXT
+
+
+@pytest.mark.realdata
+def test_shakespeare(real_data_dir: Path) -> None:
+    data = TinyShakespeare(data_dir=real_data_dir)
+    assert data.text().startswith("First Citizen:\nBefore we proceed")
+    assert len(data.text()) == 1_115_394
+    assert hashlib.sha256(data.text().encode()).hexdigest() == TinyShakespeare.sha256
+    assert len(data.arrays("train")) == 903_469
+    assert data.spec.num_tokens == 65 + len(SPECIAL)
 
 
 @pytest.mark.parametrize(

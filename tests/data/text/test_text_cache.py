@@ -10,7 +10,9 @@ from text_stand_ins import texts, write_sentences
 
 from dlzoo.data.text import cache as text_cache
 from dlzoo.data.text.cache import Corpus, path_of, tokenise
+from dlzoo.data.text.csv import TextCsv
 from dlzoo.data.text.published import SentimentSentences
+from dlzoo.data.text.stream import TextFile
 from dlzoo.specs.tokenizer import Tokenizer
 
 
@@ -37,7 +39,7 @@ def test_tokens_are_those_of_the_tokenizer() -> None:
         assert corpus.labels.tolist() == labels
         path = path_of("x", tokenizer)
         text_cache.save(path, corpus)
-        assert same(text_cache.load(path), corpus)
+        assert same(text_cache.load(path, labels, 3), corpus)
 
 
 def test_each_source_and_setting_has_a_file_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +70,7 @@ def test_a_damaged_file_is_as_good_as_none(damage: str, tmp_path: Path) -> None:
     else:
         path.unlink()
         path.mkdir()
-    assert text_cache.load(path) is None
+    assert text_cache.load(path, corpus.labels.tolist(), 50) is None
 
 
 STRANGE = {
@@ -81,6 +83,14 @@ STRANGE = {
     "starts that go back": {"starts": np.array([0, 5, 3])},
     "no starts": {"starts": np.array([], np.int64)},
     "too few labels": {"labels": np.array([], np.int64)},
+    "negative labels": {"labels": np.array([0, -1])},
+    "labels beyond all classes": {"labels": np.array([0, 10**9])},
+    "labels of other rows": {"labels": np.array([1, 0])},
+    "too few rows": {"labels": np.array([0]), "starts": np.array([0, 3])},
+    "too many rows": {"labels": np.array([0, 1, 1]), "starts": np.array([0, 1, 3, 3])},
+    "an empty token": {"words": np.frombuffer(b'["a", ""]', np.uint8)},
+    "a token twice": {"words": np.frombuffer(b'["a", "a"]', np.uint8)},
+    "half of a character": {"words": np.frombuffer(b'["a", "\\ud800"]', np.uint8)},
 }
 
 
@@ -91,17 +101,40 @@ def test_a_file_that_another_wrote_is_as_good_as_none(what: str, tmp_path: Path)
         "starts": np.array([0, 1, 3]), "labels": np.array([0, 1]),
     }  # fmt: skip
     np.savez(tmp_path / "x.npz", **good)
-    assert text_cache.load(tmp_path / "x.npz") is not None
+    assert text_cache.load(tmp_path / "x.npz", [0, 1], 2) is not None
     np.savez(tmp_path / "x.npz", **(good | STRANGE[what]))
-    assert text_cache.load(tmp_path / "x.npz") is None
+    assert text_cache.load(tmp_path / "x.npz", [0, 1], 2) is None
 
 
 def test_an_array_alone_and_a_compressed_file_are_as_good_as_none(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros(3))
     (tmp_path / "x.npy").rename(tmp_path / "x.npz")
-    assert text_cache.load(tmp_path / "x.npz") is None
+    assert text_cache.load(tmp_path / "x.npz", [0, 1], 2) is None
     np.savez_compressed(tmp_path / "x.npz", words=np.zeros(10**6, np.uint8))  # it could unpack to any size
-    assert text_cache.load(tmp_path / "x.npz") is None
+    assert text_cache.load(tmp_path / "x.npz", [0, 1], 2) is None
+
+
+def test_a_running_text_has_no_labels_and_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.txt").write_text("the quick brown fox\n" * 50)
+    first = TextFile(path=str(tmp_path / "x.txt")).corpus("all")
+    monkeypatch.setattr(text_cache, "tokenise", lambda *_: pytest.fail("cut again"))
+    assert same(TextFile(path=str(tmp_path / "x.txt")).corpus("all"), first)
+
+
+def test_rows_that_another_removed_from_the_cache_are_tokenised_again(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("text,label\n" + "".join(f"a film {i},{'bad' if i % 2 else 'good'}\n" for i in range(20)))
+
+    def data() -> TextCsv:
+        return TextCsv(path=str(path), text="text", target="label")
+
+    first = data().corpus("path")
+    (stored,) = text_cache.folder().glob("*.npz")
+    end = int(first.starts[2])
+    text_cache.save(stored, Corpus(first.distinct_tokens, first.tokens[:end], first.starts[:3], first.labels[:2]))
+    assert same(data().corpus("path"), first)
+    text_cache.save(stored, first._replace(labels=first.labels + 10**9))
+    assert same(data().corpus("path"), first)
 
 
 def test_data_find_their_tokens_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +150,7 @@ def test_data_find_their_tokens_again(tmp_path: Path, monkeypatch: pytest.Monkey
         assert same(corpus(), first)
     stored.write_bytes(stored.read_bytes()[:-100])
     assert same(corpus(), first)
-    assert same(text_cache.load(stored), first)  # mended
+    assert same(text_cache.load(stored, first.labels.tolist(), 120), first)  # mended
     assert not same(corpus(punctuation=False), first)
     file = tmp_path / "data" / SentimentSentences.folder / "imdb_labelled.txt"
     file.write_text(file.read_text().replace("film", "filth"))

@@ -102,7 +102,7 @@ def test_a_long_evaluation_ends_on_sigterm(
 
     monkeypatch.setattr(made.Endless, "step", step)
     monkeypatch.setattr("dlzoo.training.interruption.PATIENCE", 0.0)
-    words = ("model=dqn", "data=gym", "data.max_episode_steps=100000000", "data.steps_per_epoch=20", "logger=none")
+    words = ("model=dqn", "data=gym", "data.max_episode_steps=200000", "data.steps_per_epoch=20", "logger=none")
     shown = ("data.id=Endless-v0", "callbacks=checkpoint")
     if stage == "film":
         shown = ("data.id=Slow-v0", "callbacks=[checkpoint,agents]", "trainer.limit_val_batches=0")

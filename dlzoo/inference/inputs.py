@@ -1,0 +1,158 @@
+"""Images, rows, texts and series as batches that a trained net takes, encoded as its spec says."""
+
+from __future__ import annotations
+
+import io
+import sys
+import zipfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dlzoo.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from omegaconf import DictConfig
+
+    from dlzoo.data.images.decode import Decode
+    from dlzoo.data.images.files import File
+    from dlzoo.data.series.base import Series
+    from dlzoo.specs.base import Spec
+    from dlzoo.specs.inputs import ImageSpec, SeriesSpec, TextSpec
+
+BATCH_SIZE = 256
+"""Of the inputs."""
+
+CSV_OPTIONS = ("separator", "decimal", "encoding", "header", "quotes")
+"""Options that say how a CSV file is written."""
+
+Batches = Iterator[tuple[list[Any], Any]]
+"""The names of the inputs, and x as the net takes it: a tensor, or a dict by name if the net has several inputs."""
+
+
+def decoder_of(spec: ImageSpec, cfg: DictConfig, fit: Literal["crop", "squash"] | None = None) -> Decode:
+    """What decodes images as in training.
+
+    Args:
+        cfg: the config of the checkpoint.
+        fit: how images are brought to the size; None: as in training.
+
+    Raises:
+        UserError: no image file has as many channels.
+    """
+    from dlzoo.data.images.decode import Decode
+    from dlzoo.specs.resize import Resize
+
+    if spec.channels not in (1, 3):
+        raise UserError(f"this checkpoint takes {spec.describe()}; an image file has 1 channel or 3")
+    resize = spec.resize or Resize(cfg.data.get("fit") or "crop")  # checkpoints of earlier versions do not record it
+    if fit:
+        resize = Resize(fit, resize.interpolation)
+    return Decode(spec.channels, spec.height, spec.width, resize, spec.bits or 16)
+
+
+def csv_style_of(cfg: DictConfig) -> dict[str, Any]:
+    """How the CSV file of the training was read, for `read_table`.
+
+    Args:
+        cfg: the config of the checkpoint.
+    """
+    style: dict[str, Any] = {key: cfg.data[key] for key in CSV_OPTIONS if key in cfg.data}
+    if "missing_marks" in cfg.data:
+        style["missing_marks"] = [str(mark) for mark in cfg.data["missing_marks"]]
+    return style
+
+
+def image_batches(
+    images: Sequence[File | io.BytesIO], decode: Decode, problems: list[str], *, invert: bool = False
+) -> Batches:
+    """Images (B, C, H, W) in [0, 1] by name; why some cannot be read is appended to ``problems``.
+
+    Args:
+        invert: whether bright and dark are swapped.
+    """
+    from dlzoo.data.images.decode import read_images
+    from dlzoo.data.images.folder import num_processors
+
+    with ThreadPoolExecutor(num_processors()) as pool:
+        for start in range(0, len(images), BATCH_SIZE):
+            part = images[start : start + BATCH_SIZE]
+            x, unreadable = read_images(decode, part, pool.map)
+            problems += unreadable.values()
+            names = [str(path) for i, path in enumerate(part) if i not in unreadable]
+            if names:
+                yield names, (255 - x if invert else x).float().mul_(1 / 255)
+
+
+def check_readable(problems: Sequence[str]) -> None:
+    """`UserError` with the first of the ``problems`` of `image_batches`, if there is one."""
+    if problems:
+        more = f" (and {len(problems) - 1} more that cannot be read)" if len(problems) > 1 else ""
+        raise UserError(f"{problems[0]}{more}")
+
+
+def image_files(source: Path, key: str) -> list[File]:
+    """An image file, or the images in a folder, a zip archive or a saved data set; ``key`` names it in messages."""
+    from dlzoo.data.images.decode import EXTENSIONS
+    from dlzoo.data.images.sources import tree_of
+    from dlzoo.data.images.tree import unreadable_kinds
+
+    if not source.is_dir() and not zipfile.is_zipfile(source):
+        return [str(source)]
+    tree = tree_of(source, key)
+    files = sorted(tree.images(source), key=str)
+    others = unreadable_kinds(tree.files(source))
+    if not files:
+        found = f"; it contains {others}, which cannot be read: convert them to .jpg or .png" if others else ""
+        raise UserError(f"{key}={source} contains no image ({' '.join(EXTENSIONS)}){found}")
+    if others:
+        print(f"warning: {key}={source}: skipped files that cannot be read as images: {others}", file=sys.stderr)
+    return files
+
+
+def row_batches(frame: pd.DataFrame, spec: Spec) -> Batches:
+    """Rows of a table; they are named by their number, from 1."""
+    from dlzoo.data.tables.encoding import encode_inputs
+    from dlzoo.specs.batch import first_tensor, map_tensors
+
+    x = encode_inputs(frame, spec)
+    num_rows = len(first_tensor(x))
+    for start in range(0, num_rows, BATCH_SIZE):
+        end = min(start + BATCH_SIZE, num_rows)
+        yield [*range(start + 1, end + 1)], map_tensors(itemgetter(slice(start, end)), x)
+
+
+def text_batches(texts: Sequence[str], spec: TextSpec) -> Batches:
+    """Texts as token ids (B, T), padded; each is its own name."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    for start in range(0, len(texts), BATCH_SIZE):
+        part = [*texts[start : start + BATCH_SIZE]]
+        yield part, pad_sequence([torch.tensor(spec.encode(text)) for text in part], batch_first=True)
+
+
+def check_history(series: Series, spec: SeriesSpec, source: object) -> None:
+    """`UserError` if a series cannot be continued: too few values, or some that the transform does not take.
+
+    Args:
+        source: what it was read from, for messages.
+    """
+    from dlzoo.data.series.base import check_sign
+
+    check_sign(series, spec)
+    if len(series.values) < spec.num_needed:
+        raise UserError(
+            f"{source} has {len(series.values)} rows, but this checkpoint needs at least {spec.num_needed}: a window "
+            f"of {spec.window}, and {spec.transform.num_lost} for differencing"
+        )
+
+
+def labels(known: Series, horizon: int) -> list[str]:
+    """The labels of the times after the known ones."""
+    from dlzoo.specs import frequency
+
+    return [*frequency.following(known.times, known.step, horizon)]

@@ -1,0 +1,99 @@
+"""Archives of images of a stranger: names of their members, and what they unpack to."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from photo_folders import RED, make_folder, paint, ways
+
+from dlzoo.data.images import decode
+from dlzoo.data.images.decode import Decode
+from dlzoo.data.images.files import ZipMember
+from dlzoo.data.images.folder import ImageFolder
+from dlzoo.data.images.tree import ZipTree
+from dlzoo.errors import UserError
+
+TITLE = "\x1b]0;owned\x07"
+"""Sets the title of a terminal."""
+
+
+@ways
+@pytest.mark.parametrize("start", ["train//", "/", "//", "/train//", ""])
+def test_slashes_without_a_folder_between_them(start: str, way: dict[str, Any], tmp_path: Path) -> None:
+    make_folder(tmp_path / "photos", num=6)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in sorted((tmp_path / "photos").rglob("*.png")):
+            member = zipfile.ZipInfo("x")
+            name = path.relative_to(tmp_path / "photos").as_posix().replace("/", "//")
+            member.filename = f"{start}{name}"  # `ZipInfo` may change what it is given
+            archive.writestr(member, path.read_bytes())
+    data = ImageFolder(path=tmp_path / "a.zip", size=8, **way)
+    data.setup()
+    assert sum(map(len, data.fit_ids())) == data.arrays("train").num_rows + data.arrays("val").num_rows
+
+
+@ways
+def test_names_of_classes_that_are_no_paths_as_written(way: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    from saved_images import FEATURES, save_painted
+
+    features = {**FEATURES, "label": {"_type": "ClassLabel", "names": ["a//b", "c/", "./d"]}}
+    data = ImageFolder(path=save_painted(tmp_path / "set", features=features), size=8, **way)
+    data.setup()
+    assert len({*data.fit_ids()[0].tolist()}) == data.arrays("train").num_rows
+
+
+def test_the_end_of_a_name_does_not_command_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_folder(tmp_path, num=6)
+    (next(tmp_path.iterdir()) / f"a.{TITLE}").touch()
+    ImageFolder(path=tmp_path, size=8).setup()
+    err = capsys.readouterr().err
+    assert "skipped files" in err
+    assert "\x1b" not in err
+
+
+class Lock:
+    """Stands for a lock, and says whether a thread is in its block."""
+
+    is_held = False
+
+    def __enter__(self) -> None:
+        self.is_held = True
+
+    def __exit__(self, *error: object) -> None:
+        self.is_held = False
+
+
+def test_large_members_are_unpacked_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thread would hold as much as the limit of a member: a megabyte can unpack to a gigabyte."""
+    paint(tmp_path / "a.png", RED)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "a.png", "a.png")
+    (member,) = ZipTree(tmp_path / "a.zip").members
+    lock, held = Lock(), []
+    read = ZipMember.read
+
+    def watched(self: ZipMember) -> bytes:
+        held.append(lock.is_held)
+        return read(self)
+
+    monkeypatch.setattr(decode, "_large_image_lock", lock)
+    monkeypatch.setattr(ZipMember, "read", watched)
+    for limit in (member.size - 1, member.size):
+        monkeypatch.setattr(decode, "LARGE_BYTES", limit)
+        assert Decode(3, 4, 4)(member).shape == (3, 4, 4)
+    assert held == [True, False], "small ones are unpacked by all threads at once"
+
+
+def test_a_member_that_is_too_large_is_named_without_commands(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(f"cat/{'x' * 5000}.png", b"")
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[content.index(b"PK\1\2") + 8] |= 1
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(UserError, match="is encrypted") as refused:
+        _ = ZipTree(tmp_path / "a.zip").members
+    assert len(str(refused.value)) < 1000

@@ -1,0 +1,86 @@
+"""A folder with what the documentation's commands speak of, small: a digit, a photo, tables, texts, pictures."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+FENCE = re.compile(
+    r"(?P<parse><!-- parse only -->\n)?^```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```$",
+    re.DOTALL | re.MULTILINE,
+)
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    language: str
+    title: str
+    text: str
+    is_parsed_only: bool
+    """Whether its commands cannot run here: they need a cluster, a download, a GPU."""
+
+
+def blocks(page: str) -> list[Block]:
+    """The fenced blocks of a page.
+
+    >>> [block.is_parsed_only for block in blocks("<!-- parse only -->\\n```bash\\nls\\n```\\n```bash\\nls\\n```\\n")]
+    [True, False]
+    """
+    return [
+        Block(found["language"], found["title"] or "", found["text"], found["parse"] is not None)
+        for found in FENCE.finditer(page)
+    ]
+
+
+def commands(page: str) -> list[tuple[str, bool]]:
+    """The command lines of a page, and whether they can run here."""
+    return [
+        (line, not block.is_parsed_only)
+        for block in blocks(page)
+        if block.language == "bash"
+        for line in block.text.replace("\\\n", " ").strip().splitlines()
+        if line and not line.startswith("#")
+    ]
+
+
+def write_titled(page: str, folder: Path) -> None:
+    """Write the blocks with a title as files; packages among them get an ``__init__.py``."""
+    for block in blocks(page):
+        if block.title and not (ROOT / block.title).exists():
+            path = folder / block.title
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text)
+            if path.suffix == ".py":
+                (path.parent / "__init__.py").touch()
+
+
+def fill(folder: Path) -> None:
+    """Write the files that the commands read."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    for name in ("train.py", "scripts"):
+        (folder / name).symlink_to(ROOT / name)
+    images = (load_digits().images * 15).astype(np.uint8)
+    Image.fromarray(images[0]).resize((40, 40)).save(folder / "digit.png")
+    Image.fromarray(images[0]).convert("RGB").resize((240, 240)).save(folder / "photo.jpg")
+    rows = "".join(f"{40 + i},{('north', 'south')[i % 2]},{100 + 3 * i + i % 2}.5\n" for i in range(80))
+    (folder / "houses.csv").write_text("size,side,price\n" + rows)
+    (folder / "more.csv").write_text("size,side,price\n200,north,570\n210,south,600\n")
+    days = np.datetime64("2024-01-01") + np.arange(200)
+    sales = "".join(f"{day},{100 + i + 20 * (i % 7)}\n" for i, day in enumerate(days))
+    (folder / "sales.csv").write_text("day,sold\n" + sales)
+    words = ("the food was awful", "a very good meal")
+    (folder / "reviews.csv").write_text(
+        "review,label\n" + "".join(f"{words[i % 2]} {i},{('bad', 'good')[i % 2]}\n" for i in range(80))
+    )
+    (folder / "book.txt").write_text("\n".join(f"{words[i % 2]} on day {i}" for i in range(300)))
+    for k in (0, 1):
+        (folder / "photos" / f"class{k}").mkdir(parents=True)
+        for i in range(30):
+            Image.fromarray(images[i * 10 + k]).resize((70, 64)).save(folder / "photos" / f"class{k}" / f"{i}.png")

@@ -1,0 +1,89 @@
+"""Files of word vectors: what is written is read again, also by gensim, and damaged files are refused in a sentence."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlzoo.errors import UserError
+from dlzoo.utils import word_vectors
+
+WORDS = ["the", "naïve", "東京", "10", "a-b"]
+VECTORS = np.random.default_rng(0).standard_normal((5, 12)).astype(np.float32)
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    return {word: vector for word, vector, _ in word_vectors.read(path, "vectors", lambda word: True)}
+
+
+@pytest.mark.parametrize("name", ["v.txt", "v.vec", "v.bin", "v.glove"])
+def test_what_is_written_is_read(name: str, tmp_path: Path) -> None:
+    word_vectors.save(tmp_path / name, WORDS, VECTORS)
+    found = read(tmp_path / name)
+    assert list(found) == WORDS
+    np.testing.assert_array_equal(np.stack([*found.values()]), VECTORS)  # 9 digits are enough for float32
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_gensim_reads_our_files_and_we_read_its(binary: bool, tmp_path: Path) -> None:
+    models = pytest.importorskip("gensim.models")
+    path = tmp_path / ("ours.bin" if binary else "ours.txt")
+    word_vectors.save(path, WORDS, VECTORS)
+    theirs = models.KeyedVectors.load_word2vec_format(str(path), binary=binary)
+    assert theirs.index_to_key == WORDS
+    np.testing.assert_array_equal(theirs.vectors, VECTORS)
+    theirs.save_word2vec_format(str(tmp_path / "theirs"), binary=binary)
+    found = read(tmp_path / "theirs")
+    assert list(found) == WORDS
+    np.testing.assert_allclose(np.stack([*found.values()]), VECTORS, rtol=1e-6)
+
+
+def test_binary_files_without_line_ends_are_read(tmp_path: Path) -> None:
+    """As word2vec's own program reads them; GoogleNews' has none."""
+    pairs = zip(WORDS, VECTORS, strict=True)
+    (tmp_path / "v.bin").write_bytes(b"5 12\n" + b"".join(w.encode() + b" " + v.tobytes() for w, v in pairs))
+    assert list(read(tmp_path / "v.bin")) == WORDS
+
+
+def test_a_header_that_is_a_number_and_its_only_value_is_no_word(tmp_path: Path) -> None:
+    (tmp_path / "v.txt").write_text("2 3\ngood 1 2 3\n2 4 5 6\n")
+    assert list(read(tmp_path / "v.txt")) == ["good", "2"]
+
+
+def damaged(change: str) -> bytes:
+    whole = io.BytesIO()
+    whole.write(b"5 12\n")
+    for word, vector in zip(WORDS, VECTORS, strict=True):
+        whole.write(word.encode() + b" " + vector.tobytes())
+    content = whole.getvalue()
+    return {
+        "short": content[:-3],
+        "more words": content.replace(b"5 12", b"9 12"),
+        "no vectors": content.replace(b"5 12", b"5 0"),
+        "wide": content.replace(b"5 12", b"5 999999999"),
+        "gzip": b"\x1f\x8b" + content,
+    }[change]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("short", r"word 5: the file ends"),
+        ("more words", r"word 6: the file ends"),
+        ("wide", r"vectors of 999,999,999 values; a dimension"),
+        ("gzip", r"is compressed: unpack it first"),
+    ],
+)
+def test_damaged_files(change: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "v.bin"
+    path.write_bytes(damaged(change))
+    with pytest.raises(UserError, match=message):
+        read(path)
+
+
+def test_words_with_spaces_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has a space"):
+        word_vectors.save(tmp_path / "v.txt", ["new york"], VECTORS[:1])
