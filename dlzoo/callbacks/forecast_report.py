@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 
 from dlzoo.callbacks.base import Report, Step
 from dlzoo.callbacks.sinks import publish, run_folder
@@ -17,27 +18,33 @@ from dlzoo.visualization import series as series_plots
 
 
 class ForecastReport(Report):
-    """After a test of a forecasting task: forecast.png, and forecast.csv with truth, forecast and baselines."""
+    """After a test of a forecasting task: forecast.png, and forecast.csv with truth, forecast and baselines.
+
+    Forecasts from several origins follow one another.
+    """
 
     def __init__(self) -> None:
-        self.outputs: Mapping[str, Any] = {}
-        """Of the last batch, which holds one forecast."""
+        self.outputs: list[Mapping[str, Any]] = []
+        """Of each origin."""
 
     def applies_to(self, task: Task) -> bool:
         return task.as_forecaster() is not None
 
     def begin_test(self, trainer: pl.Trainer, task: Task) -> None:
-        self.outputs = {}
+        self.outputs = []
 
     def collect(self, trainer: pl.Trainer, task: Task, step: Step) -> None:
-        self.outputs = step.outputs
+        self.outputs.append(step.outputs)
 
     def write(self, trainer: pl.Trainer, task: Task) -> None:
         spec = task.spec.series
         if spec is None or not self.outputs:
             return
-        history, output, truth, baselines = (self.outputs[key] for key in ("history", "output", "target", "baselines"))
-        self.outputs = {}
+        origins, self.outputs = self.outputs, []
+        history = origins[0]["history"]
+        output, truth = (torch.cat([origin[key] for origin in origins]) for key in ("output", "target"))
+        methods = [name for name in origins[0]["baselines"] if all(name in origin["baselines"] for origin in origins)]
+        baselines = {name: torch.cat([origin["baselines"][name] for origin in origins]) for name in methods}
         publish(trainer, "forecast", series_plots.forecast(spec, history, output, truth=truth, baselines=baselines))
         kinds = {"true": truth, "forecast": output, **baselines}
         times = frequency.times(spec.start, spec.frequency, len(history) + len(output))[len(history) :]

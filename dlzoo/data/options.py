@@ -70,6 +70,8 @@ class SeriesOptions(TypedDict, total=False):
     differences: Sequence[int] | None
     drop_last: int
     consecutive: bool
+    steps: int | None
+    origins: int
 
 
 class VocabularyOptions(TypedDict, total=False):

@@ -49,12 +49,13 @@ class NAR(Net):
         super().__init__()
         num_lags = spec.num_features
         self.hidden = hidden_layers(num_lags, hidden, activation=activation, norm=norm, dropout=dropout)
-        self.output = nn.Linear([num_lags, *hidden][-1], spec.num_columns)
-        self.skip = nn.Linear(num_lags, spec.num_columns, bias=False) if skip else None
+        self.output_shape = spec.output_shape
+        self.output = nn.Linear([num_lags, *hidden][-1], spec.num_predicted)
+        self.skip = nn.Linear(num_lags, spec.num_predicted, bias=False) if skip else None
         layers.initialise(self, init)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, W, D) -> (B, D), the next value."""
+        """x: (B, W, D) -> (B, D), the next value, or (B, S, D), the next S."""
         lags = x.flatten(1)
         y = self.output(self.hidden(lags))
-        return y if self.skip is None else y + self.skip(lags)
+        return (y if self.skip is None else y + self.skip(lags)).unflatten(1, self.output_shape)

@@ -60,13 +60,14 @@ class Forecaster(RecurrentNet):
         between = dropout if num_layers > 1 else 0.0
         self.recurrent = Recurrent(cell, spec.num_columns, num_units, num_layers=num_layers, dropout=between)
         self.dropout = layers.dropout(dropout)
-        self.output = nn.Linear(num_units, spec.num_columns)
-        self.skip = nn.Linear(spec.num_features, spec.num_columns, bias=False) if skip else None
+        self.output_shape = spec.output_shape
+        self.output = nn.Linear(num_units, spec.num_predicted)
+        self.skip = nn.Linear(spec.num_features, spec.num_predicted, bias=False) if skip else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, W, D) -> (B, D), the next value."""
+        """x: (B, W, D) -> (B, D), the next value, or (B, S, D), the next S."""
         y = self.output(self.dropout(self.recurrent(x)[0][:, -1]))
-        return y if self.skip is None else y + self.skip(x.flatten(1))
+        return (y if self.skip is None else y + self.skip(x.flatten(1))).unflatten(1, self.output_shape)
 
     def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """x: (B, T, D), the state before it -> the next value at each step (B, T, D), the state after it."""

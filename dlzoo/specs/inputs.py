@@ -11,6 +11,7 @@ A batch is a tuple ``(inputs, target)`` or ``(inputs, target, weight)``, weight:
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar, Literal, Self
@@ -314,7 +315,8 @@ class SeriesSpec(Spec):
     A training batch holds windows (B, W, D) of past values, as ``transform`` leaves them, and the next value (B, D).
     With ``consecutive`` windows, row i of a batch goes on where row i of the batch before ended, and the target is the
     next value at each step, (B, W, D). A validation or test batch is one forecast: all raw values before its origin
-    (1, N, D) float64, and those after it (1, H, D).
+    (1, N, D) float64, and those after it (1, H, D). A net that predicts several ``steps`` at once has a target of
+    (B, S, D).
 
     ``frequency`` is the step of time (dlzoo/specs/frequency.py), ``start`` the time of the first row. ``scales`` are
     the errors of the seasonal naive forecast in the training rows, per column, which MASE divides by.
@@ -333,9 +335,11 @@ class SeriesSpec(Spec):
     consecutive: bool = False
     transform: Transform = field(default_factory=Transform)
     scales: tuple[float, ...] = ()
+    steps: int = 1
 
     def check(self) -> None:
         check_range(1, self, window=self.window, period=self.period, differences=self.transform.differences)
+        check_range(1, self, MAX_HORIZON, steps=self.steps)
         check_range(1, self, MAX_HORIZON, horizon=self.horizon)
         check_statistics(self, self.num_columns, self.transform.mean, self.transform.std)
         check_length(self, self.num_columns, scales=self.scales)
@@ -351,6 +355,16 @@ class SeriesSpec(Spec):
     @property
     def num_features(self) -> int:
         return self.window * self.num_columns
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Of what a net predicts from one window."""
+        return (self.num_columns,) if self.steps == 1 else (self.steps, self.num_columns)
+
+    @property
+    def num_predicted(self) -> int:
+        """Numbers that a net predicts from one window."""
+        return math.prod(self.output_shape)
 
     @property
     def num_needed(self) -> int:
@@ -376,4 +390,6 @@ class SeriesSpec(Spec):
 
     def example(self, n: int) -> tuple[Tensor, TensorOrDict]:
         x = torch.randn(n, *self.shape, generator=torch.Generator().manual_seed(0))
-        return x, torch.cat([x[:, 1:], x[:, :1]], dim=1) if self.consecutive else self.target.example(n)
+        if self.consecutive:
+            return x, torch.cat([x[:, 1:], x[:, :1]], dim=1)
+        return x, self.target.example(n * self.steps).view(n, *self.output_shape)

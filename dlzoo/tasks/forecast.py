@@ -1,7 +1,9 @@
-"""Training one-step-ahead forecasters, and multi-step forecasting by feeding outputs back.
+"""Training forecasters of one or several steps, and forecasting further by feeding outputs back.
 
-Training predicts one step ahead from true values. Validation and test forecast from a single origin, given only the
-past, and are evaluated in the units of the data.
+Training predicts one step ahead from true values, or several steps at once: the recursive and the direct strategy of
+S. Ben Taieb, G. Bontempi, A. F. Atiya, A. Sorjamaa, "A review and comparison of strategies for multi-step ahead time
+series forecasting", 2012. Validation and test forecast from an origin, given only the past, and are evaluated in the
+units of the data.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ class Forecast(Forecasting):
     Args:
         loss: loss of the next value, after the transform.
         delta: threshold of the Huber loss.
+        steps: values that the net predicts at once, each fed back for those after it; None is the data's horizon.
     """
 
     targets = (Values,)
@@ -66,6 +69,7 @@ class Forecast(Forecasting):
         scheduler: SchedulerFactory | None = None,
         loss: ValueLossName = "mse",
         delta: float = 1.0,
+        steps: int | None = 1,
     ) -> None:
         if spec.series is None:
             raise SpecError(f"this task forecasts series, but the data gives {spec.describe()}")
@@ -77,6 +81,7 @@ class Forecast(Forecasting):
                 f"net.stateful={self.stateful} needs data.consecutive={self.stateful}: only windows that follow one "
                 "another can carry over a state"
             )
+        check_steps(spec, steps)
         self.loss_name = loss
         self.criterion = value_loss(loss, delta=delta)
         self.link = value_link(loss)
@@ -97,9 +102,9 @@ class Forecast(Forecasting):
         if self.stateful:
             output, state = self.recurrent.step(x, self.state)
             self.state = detached(state)
-            loss = self.criterion(output.flatten(0, 1), target.flatten(0, 1)).mean()
         else:
-            loss = self.criterion(self(x), target).mean()
+            output = self(x)
+        loss = self.criterion(output.flatten(0, -2), target.flatten(0, -2)).mean()
         self.log_step(len(target), loss=loss)
         return loss
 
@@ -146,10 +151,11 @@ class Forecast(Forecasting):
         return {"model": lambda: Forecaster(self)}
 
     def feed_back(self, window: Tensor, horizon: int) -> Tensor:
-        """window: (B, W, D) -> the next (B, H, D), each predicted from the window before it."""
-        for _ in range(horizon):
-            window = torch.cat([window, self.link(self(window[:, -self.spec.window :]))[:, None]], dim=1)
-        return window[:, self.spec.window :]
+        """window: (B, W, D) -> the next (B, H, D), as many at once as the net predicts from the window before them."""
+        for _ in range(0, horizon, self.spec.steps):
+            output = self.link(self(window[:, -self.spec.window :]).flatten(0, -2))
+            window = torch.cat([window, output.view(len(window), self.spec.steps, -1)], dim=1)
+        return window[:, self.spec.window :][:, :horizon]
 
     def continue_from(self, known: Tensor, horizon: int) -> Tensor:
         """known: (B, N, D) -> the next (B, H, D), continuing from the state after reading them."""
@@ -162,15 +168,28 @@ class Forecast(Forecasting):
 
     @torch.no_grad()
     def one_step_loss(self, history: Tensor, future: Tensor) -> float:
-        """The one-step-ahead loss on the future values, comparable with train/loss."""
+        """The loss of the net's outputs on the future values, comparable with train/loss."""
         spec, horizon = self.spec, len(future)
         known = spec.transform.apply(torch.cat([history, future])).to(next(self.parameters()))
         if self.stateful:
-            output = self.recurrent.step(known[None])[0][0, -horizon - 1 : -1]
+            output, true = self.recurrent.step(known[None])[0][0, -horizon - 1 : -1], known[-horizon:]
         else:
-            windows = known[-horizon - spec.window : -1].unfold(0, spec.window, 1).transpose(1, 2)
-            output = self(windows)
-        return float(self.criterion(output, known[-horizon:]).mean())
+            steps = min(spec.steps, horizon)
+            windows = known[-horizon - spec.window : len(known) - steps].unfold(0, spec.window, 1).transpose(1, 2)
+            output = self(windows).view(len(windows), spec.steps, -1)[:, :steps].flatten(0, 1)
+            true = known[-horizon:].unfold(0, steps, 1).transpose(1, 2).flatten(0, 1)
+        return float(self.criterion(output, true).mean())
+
+
+def check_steps(spec: SeriesSpec, steps: int | None) -> None:
+    """`SpecError` if the data's targets are not the ``steps`` of the task."""
+    wanted = spec.horizon if steps is None else steps
+    if wanted != spec.steps:
+        raise SpecError(
+            f"task.steps={wanted} needs data.steps={wanted}, but the data give {spec.steps}: set one of them"
+        )
+    if spec.consecutive and spec.steps > 1:
+        raise SpecError(f"net.stateful=true reads value by value, but task.steps={spec.steps}: set it to 1")
 
 
 def detached(state: State) -> State:

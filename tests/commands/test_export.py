@@ -258,6 +258,7 @@ LARGE = {name for name in MODELS if config.compose([f"model={name}"]).net._targe
 ALIKE = {"denoising_autoencoder", "contractive_autoencoder", "sparse_autoencoder", "stacked_autoencoder", "rnn"}
 ALIKE |= {
     "peephole_lstm",
+    "jordan",
     "gru",
     "rnn_classifier",
     "softmax",

@@ -21,8 +21,11 @@ from dlzoo.config import compose as config
 from dlzoo.config import instantiate as build
 from dlzoo.data.series.air_passengers import PASSENGERS, AirPassengers
 from dlzoo.errors import SpecError
+from dlzoo.nets.jordan import Jordan
 from dlzoo.nets.nar import NAR
+from dlzoo.nets.nbeats import NBEATS
 from dlzoo.nets.rnn_forecaster import Forecaster
+from dlzoo.nets.tcn import TCN
 from dlzoo.specs.inputs import SeriesSpec
 from dlzoo.specs.series_transform import Transform
 from dlzoo.specs.targets import Values
@@ -35,11 +38,15 @@ NETS: dict[str, Callable[[SeriesSpec], nn.Module]] = {
     "lstm": lambda spec: Forecaster(spec),
     "gru skip": lambda spec: Forecaster(spec, cell="gru", skip=True),
     "peephole": lambda spec: Forecaster(spec, cell="peephole_lstm", num_layers=2),
+    "tcn": lambda spec: TCN(spec, num_filters=4),
+    "jordan": lambda spec: Jordan(spec, decay=0.5, skip=True),
+    "nbeats": lambda spec: NBEATS(spec, num_units=8),
 }
 STATEFUL: dict[str, Callable[[SeriesSpec], nn.Module]] = {
     "rnn": lambda spec: Forecaster(spec, cell="rnn", stateful=True),
     "lstm": lambda spec: Forecaster(spec, stateful=True, num_layers=2),
     "peephole": lambda spec: Forecaster(spec, cell="peephole_lstm", stateful=True),
+    "jordan": lambda spec: Jordan(spec, decay=0.5, stateful=True),
 }
 
 
@@ -75,6 +82,36 @@ def test_a_forecast_is_a_hand_loop(name: str, lag: int) -> None:
             steps.append(task.net(window.view(1, 6, 1)).item())
     expected = torch.tensor(undo(steps, VALUES, spec.transform, lag), dtype=torch.double)[:, None]
     torch.testing.assert_close(task.forecast(VALUES, 9), expected, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("steps", [2, 5, 7])
+@pytest.mark.parametrize("name", ["nar", "gru skip", "tcn", "jordan", "nbeats"])
+def test_several_steps_at_once_are_fed_back_together(name: str, steps: int) -> None:
+    spec = spec_of((12,), steps=steps)
+    task = Forecast(NETS[name](spec), spec, steps=steps).eval()
+    known = spec.transform.apply(VALUES).float()
+    with torch.no_grad():
+        while len(known) < 132 + 9:
+            known = torch.cat([known, task.net(known[None, -6:])[0]])
+    expected = torch.tensor(undo(known[132 : 132 + 9, 0].tolist(), VALUES, spec.transform, 12), dtype=torch.double)
+    torch.testing.assert_close(task.forecast(VALUES, 9)[:, 0], expected, rtol=1e-5, atol=1e-3)
+
+
+def test_the_targets_of_several_steps_follow_the_window() -> None:
+    train = AirPassengers(window=12, steps=3, differences=[], standardize=False).arrays("train")
+    assert train.x.shape == (120 - 14, 12, 1)
+    assert train.y[-1].flatten().tolist() == [*PASSENGERS[117:120]]
+    assert train.x[-1].flatten().tolist() == [*PASSENGERS[105:117]]
+
+
+def test_forecasts_from_several_origins_follow_training_and_validation() -> None:
+    data = AirPassengers(window=12, origins=3, horizon=6, standardize=False, differences=[])
+    batches = [*data.test_dataloader()]
+    assert [len(x[0]) for x, _, _ in batches] == [126, 132, 138]
+    assert torch.cat([y[0] for _, y, _ in batches]).flatten().tolist() == [*PASSENGERS[126:]]
+    assert data.arrays("val").y.flatten().tolist() == [*PASSENGERS[120:126]]
+    assert data.arrays("train").y[-1].item() == PASSENGERS[119]
+    assert len(data.test_ids()) == 18
 
 
 @pytest.mark.parametrize("name", STATEFUL)
@@ -164,6 +201,8 @@ def test_what_does_not_fit_is_refused() -> None:
         Forecaster(spec, stateful=True, skip=True)
     with pytest.raises(SpecError, match=r"net\.stateful=True needs data\.consecutive=True"):
         Forecast(Forecaster(spec, stateful=True), spec)
+    with pytest.raises(SpecError, match=r"task\.steps=5 needs data\.steps=5, but the data give 1"):
+        Forecast(NAR(spec), spec, steps=None)
     with pytest.raises(SpecError, match=r"net\.stateful=False needs data\.consecutive=False"):
         Forecast(NAR(spec), dataclasses.replace(spec, consecutive=True))
 
@@ -198,7 +237,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [*ckpts, path]
 
 
-@pytest.mark.parametrize("model", ["nar", "rnn", "lstm", "gru", "peephole_lstm"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(name, marks=[] if name in ("nar", "nbeats") else pytest.mark.slow)
+        for name in ("nar", "nbeats", "tcn", "jordan", "rnn", "lstm", "gru", "peephole_lstm")
+    ],
+)
 def test_every_forecaster_trains_on_ones_own_file_with_one_command(
     model: str, train: Callable[..., Outcome], tmp_path: Path
 ) -> None:
@@ -246,7 +291,10 @@ def test_a_stateful_run(batch_size: int, train: Callable[..., Outcome], tmp_path
             ["model=mlp", "data=air_passengers"],
             "mlp takes images and tables, but data=air_passengers gives series; models for",
         ),
-        (["model=mlp", "data=air_passengers"], "models for series: gru, lstm, nar, peephole_lstm, rnn"),
+        (
+            ["model=mlp", "data=air_passengers"],
+            "for series: gru, jordan, lstm, nar, nbeats, peephole_lstm, rnn, tcn",
+        ),
         (["model=lstm", "data=digits"], "lstm takes series, but data=digits gives images; models for images"),
         (["model=lstm", "data=digits"], "reader"),
         (["model=lstm", "data=air_passengers", "net.bidirectional=true"], "would read the future"),

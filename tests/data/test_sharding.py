@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dlzoo.data.loaders import Arrays, Loader, TensorLoader, WorkerLoader, shard
-from dlzoo.data.series.base import ReplicatedLoader, SequentialLoader
+from dlzoo.data.series.base import OriginLoader, SequentialLoader
 from dlzoo.data.text.loaders import BucketLoader, StreamLoader, Texts
 from dlzoo.errors import UserError
 from dlzoo.specs.tokenizer import PAD
@@ -145,8 +145,8 @@ def test_parts_of_a_consecutive_series_stay_on_their_rank() -> None:
 
 
 def test_a_forecast_is_made_on_every_rank() -> None:
-    parts = [epoch_of(lambda: ReplicatedLoader(arrays(1), 4), rank, 3, 0)[0] for rank in range(3)]
-    assert parts == [[[0]]] * 3
+    parts = [epoch_of(lambda: OriginLoader([arrays(1), arrays(2)]), rank, 3, 0)[0] for rank in range(3)]
+    assert parts == [[[0], [0, 1]]] * 3
 
 
 def test_a_rank_without_rows_computes_with_those_of_others() -> None:

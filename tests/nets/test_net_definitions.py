@@ -14,13 +14,16 @@ from dlzoo.errors import SpecError, UserError
 from dlzoo.nets.cnn import CNN
 from dlzoo.nets.cnn_pool import CNNPool
 from dlzoo.nets.filters import FilterBank, Filters
+from dlzoo.nets.jordan import Jordan
 from dlzoo.nets.lenet import LeNet
 from dlzoo.nets.linear import Linear
 from dlzoo.nets.mlp import MLP
+from dlzoo.nets.nbeats import NBEATS
 from dlzoo.nets.perceptron import Perceptron
+from dlzoo.nets.tcn import TCN
 from dlzoo.nets.text_cnn import TextCNN
 from dlzoo.nets.wide_deep import WideDeep
-from dlzoo.specs.inputs import ImageSpec
+from dlzoo.specs.inputs import ImageSpec, SeriesSpec
 from dlzoo.specs.targets import Values
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -263,3 +266,73 @@ def test_text_cnn_matches_its_definition() -> None:
 def test_text_cnn_rejects_empty_kernels(options: dict[str, Any], key: str) -> None:
     with pytest.raises(UserError, match=key):
         TextCNN(SPECS["reviews"], **options)  # type: ignore[arg-type]
+
+
+# Nets for series
+
+
+def series(window: int = 12, steps: int = 6) -> SeriesSpec:
+    return SeriesSpec(Values(("sales", "visits")), window=window, horizon=steps, steps=steps)
+
+
+def test_nbeats_adds_up_forecasts_of_what_the_blocks_before_left() -> None:
+    spec = series()
+    net = make(NBEATS, spec, stacks=["trend", "generic"], num_blocks=2, num_units=8)
+    x, _ = spec.example(3)
+    rest, total = x[:, :, 1], torch.zeros(3, 6)
+    for number in (0, 0, 1, 2):  # the trend's blocks are one
+        block = net.blocks[number]
+        h = block.hidden(rest)
+        total = total + block.forecast(h)
+        rest = rest if block.backcast is None else rest - block.backcast(h)
+    torch.testing.assert_close(net(x)[:, :, 1], total)
+
+
+def test_a_trend_is_a_polynomial_and_a_season_has_no_mean_beyond_its_constant() -> None:
+    parts = make(NBEATS, series(), degree=1).parts(series().example(2)[0])
+    trend, season = parts["trend"], parts["seasonality"]
+    torch.testing.assert_close(trend.diff(dim=1).diff(dim=1), torch.zeros(2, 4, 2), atol=1e-6, rtol=0)
+    wanted = torch.fft.rfft(season, dim=1)
+    torch.testing.assert_close(wanted[:, 3], torch.zeros_like(wanted[:, 3]), atol=1e-6, rtol=0)  # 0, 1 and 2 waves
+
+
+def test_a_tcn_sees_the_whole_window_and_nothing_ahead() -> None:
+    spec = series(window=20, steps=1)
+    net = make(TCN, spec, num_filters=16)
+    x = spec.example(8)[0].requires_grad_()
+    net(x).sum().backward()
+    assert x.grad is not None
+    assert x.grad[:, 0].any()
+    hidden = net.blocks(x.transpose(1, 2))
+    later = x.detach().clone()
+    later[:, 13:] += 1
+    assert torch.equal(hidden[:, :, :13], net.blocks(later.transpose(1, 2))[:, :, :13])
+
+
+def test_a_jordan_net_by_hand() -> None:
+    spec = series(window=3, steps=1)
+    net = make(Jordan, spec, num_units=5, decay=0.5)
+    x, _ = spec.example(2)
+    state = y = torch.zeros(2, 2)
+    for t in range(3):
+        state = 0.5 * state + y
+        y = net.output(torch.tanh(net.inputs(x[:, t]) + state @ net.feedback.weight.T))
+    torch.testing.assert_close(net(x), y)
+
+
+@pytest.mark.parametrize(
+    ("cls", "options", "message"),
+    [
+        (NBEATS, {"stacks": []}, r"net\.stacks=\[\] must name"),
+        (NBEATS, {"stacks": ["season"]}, r"net\.stacks=season is unknown"),
+        (NBEATS, {"degree": -1}, r"net\.degree=-1"),
+        (TCN, {"num_filters": [4, 0]}, r"net\.num_filters=\[4, 0\] must be at least 1"),
+        (TCN, {"num_filters": [4, 4], "num_blocks": 3}, r"are 2 blocks, but net\.num_blocks=3"),
+        (TCN, {"kernel_size": 1}, r"net\.kernel_size=1"),
+        (Jordan, {"decay": 1.0}, r"net\.decay=1\.0 must be"),
+        (Jordan, {"stateful": True, "skip": True}, r"choose one"),
+    ],
+)
+def test_options_that_nets_for_series_refuse(cls: type[nn.Module], options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make(cls, series(), **options)

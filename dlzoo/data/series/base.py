@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
@@ -59,6 +59,9 @@ class SeriesData(InMemoryData):
         drop_last: number of final rows to omit; a sweep over it forecasts from earlier origins.
         consecutive: use consecutive windows, for nets that carry their state over; ``batch_size`` is then the number
             of parts of the series read in parallel.
+        steps: values in the target of a training window, which the net predicts at once; None is the horizon.
+        origins: forecasts in the test, each of ``horizon`` steps and starting where the one before it ends; all of
+            them follow training and validation.
     """
 
     kind: ClassVar[type[Spec]] = SeriesSpec
@@ -79,9 +82,11 @@ class SeriesData(InMemoryData):
         differences: Sequence[int] | None = None,
         drop_last: int = 0,
         consecutive: bool = False,
+        steps: int | None = 1,
+        origins: int = 1,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, placement=placement, standardize=standardize)
-        at_least(1, "data", window=window, horizon=horizon, period=period)
+        at_least(1, "data", window=window, horizon=horizon, period=period, steps=steps, origins=origins)
         at_least(0, "data", drop_last=drop_last)
         if differences is not None and any(lag < 1 for lag in differences):
             raise UserError(f"data.differences={list(differences)} must contain lags of at least 1, or be empty")
@@ -92,6 +97,8 @@ class SeriesData(InMemoryData):
         self.differences = differences
         self.drop_last = drop_last
         self.consecutive = consecutive
+        self.steps = steps
+        self.origins = origins
 
     @abstractmethod
     def series(self) -> Series:
@@ -106,14 +113,22 @@ class SeriesData(InMemoryData):
         spec = self._spec_of(series)
         check_sign(series, spec)
         num_lost = spec.transform.num_lost
-        min_rows = spec.num_needed + 1 + 2 * spec.horizon
+        min_rows = spec.num_needed + spec.steps + self._num_held_out(spec)
         if len(series.values) < min_rows:
             raise UserError(
                 f"the series has {len(series.values)} rows, but {min_rows} are required: data.window={spec.window}, "
-                f"{num_lost} for data.differences={list(spec.transform.differences)}, 1 to train on, and data.horizon="
-                f"{spec.horizon} each for validation and test; lower these options"
+                f"{num_lost} for data.differences={list(spec.transform.differences)}, {spec.steps} to train on, and "
+                f"data.horizon={spec.horizon} each for validation and {self._tests}; lower these options"
             )
         return series
+
+    @property
+    def _tests(self) -> str:
+        return "test" if self.origins == 1 else f"data.origins={self.origins} tests"
+
+    def _num_held_out(self, spec: SeriesSpec) -> int:
+        """Rows of validation and test."""
+        return (1 + self.origins) * spec.horizon
 
     def declare(self) -> SeriesSpec:
         return self._spec_of(self.whole)
@@ -131,25 +146,28 @@ class SeriesData(InMemoryData):
             start=label(series.times.iloc[0]),
             consecutive=self.consecutive,
             transform=Transform(log=self.log, differences=lags),
+            steps=self.steps or self.horizon or season,
         )
 
     def setup(self, stage: str | None = None) -> None:
         if stage in (None, "fit", "validate") and "train" not in self._arrays:
-            self._arrays |= {"train": self.load("train"), "val": self._forecast(self.declare().horizon)}
+            horizon = self.declare().horizon
+            self._arrays |= {"train": self.load("train"), "val": self._forecast(self.origins * horizon)}
         if stage in (None, "test", "predict") and "test" not in self._arrays:
             self._arrays["test"] = self.load("test")
 
     def load(self, split: Split) -> Arrays:
-        """The training windows, or the single forecast of the test."""
+        """The training windows, or the forecast from the last origin of the test."""
         spec = self.declare()
         if split == "test":
             return self._forecast(0)
-        known = self.whole.values[: len(self.whole.values) - 2 * spec.horizon]
+        known = self.whole.values[: len(self.whole.values) - self._num_held_out(spec)]
         self.spec = self.fit_to(known)
         steps = self.spec.transform.apply(known).float()
         if not self.consecutive:
-            windows = steps.unfold(0, spec.window + 1, 1).transpose(1, 2)  # (N, W + 1, D): a view, not a copy
-            return Arrays(windows[:, :-1], windows[:, -1])
+            windows = steps.unfold(0, spec.window + spec.steps, 1).transpose(1, 2)  # a view, not a copy
+            x, y = windows[:, : spec.window], windows[:, spec.window :]
+            return Arrays(x, y[:, 0] if spec.steps == 1 else y)
         windows = consecutive_windows(steps, spec.window, self.batch_size)
         return Arrays(windows[:, :-1], windows[:, 1:])
 
@@ -162,12 +180,12 @@ class SeriesData(InMemoryData):
         return dataclasses.replace(spec, transform=transform, scales=tuple(scales.tolist()))
 
     def fit_ids(self) -> tuple[np.ndarray, np.ndarray]:
-        horizon = self.declare().horizon
+        horizon, num_tests = self.declare().horizon, self.origins * self.declare().horizon
         steps = self._step_ids()
-        return steps[: -2 * horizon], steps[-2 * horizon : -horizon]
+        return steps[: -horizon - num_tests], steps[-horizon - num_tests : -num_tests]
 
     def test_ids(self) -> np.ndarray:
-        return self._step_ids()[-self.declare().horizon :]
+        return self._step_ids()[-self.origins * self.declare().horizon :]
 
     def _step_ids(self) -> np.ndarray:
         """A step is identified by its values and those of the preceding steps, independent of their dates."""
@@ -182,8 +200,12 @@ class SeriesData(InMemoryData):
         return Arrays(values[None, :-horizon], values[None, -horizon:])
 
     def _loader(self, split: Literal["train", "val", "test"], batch_size: int, shuffle: bool = False) -> Loader:
-        if split != "train":
-            return ReplicatedLoader(self.arrays(split), batch_size)
+        if split == "val":
+            return OriginLoader([self.arrays(split)])
+        if split == "test":
+            self.setup("test")
+            horizon = self.declare().horizon
+            return OriginLoader([self._forecast(i * horizon) for i in reversed(range(self.origins))])
         loader = super()._loader(split, batch_size, shuffle=shuffle)
         return SequentialLoader(loader.arrays, batch_size) if self.consecutive else loader  # type: ignore[attr-defined]
 
@@ -193,16 +215,20 @@ class SeriesData(InMemoryData):
         return super().transfer_batch_to_device(batch, torch.device("cpu") if raw else device, dataloader_idx)
 
 
-class ReplicatedLoader(TensorLoader):
-    """The same batches on all ranks: a single forecast cannot be distributed."""
+class OriginLoader(Loader):
+    """One batch for each forecast, the same on all ranks: a single forecast cannot be distributed."""
 
     shards_rows = False
 
-    def eval_rows(self) -> Tensor:
-        return torch.arange(self.num_rows)
+    def __init__(self, origins: Sequence[Arrays]) -> None:
+        super().__init__(len(origins), 1)
+        self.origins = origins
+
+    def iterate(self, start: int) -> Iterator[Batch]:
+        yield from (Batch(*arrays) for arrays in self.origins[start:])
 
     def __len__(self) -> int:
-        return -(-self.num_rows // self.batch_size)
+        return len(self.origins)
 
 
 class SequentialLoader(TensorLoader):
