@@ -18,16 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlzoo.errors import SpecError, UserError, nearest, pick
+from dlzoo.errors import UserError, at_least, nearest, pick
 from dlzoo.layers import basic as layers
 from dlzoo.layers.basic import InitName
+from dlzoo.layers.windows import PaddingName, Window, convolve
 from dlzoo.nets.base import Net
 from dlzoo.specs.inputs import ImageSpec
 
 FilterName = Literal["sobel_x", "sobel_y", "sobel_magnitude", "box_blur"]
-PaddingName = Literal["zeros", "replicate", "reflect", "none"]
-
-_PAD_MODES = {"zeros": "constant", "replicate": "replicate", "reflect": "reflect", "none": ""}
 
 
 class FilterBank(nn.Module):
@@ -56,51 +54,33 @@ class FilterBank(nn.Module):
         stride: int = 1,
     ) -> None:
         super().__init__()
+        at_least(1, "net", blur_size=blur_size)
         sizes = {"sobel_x": 3, "sobel_y": 3, "sobel_magnitude": 3, "box_blur": blur_size}
         self.filters = tuple(filters)
         self.sizes = sorted({pick(name, sizes, "net.filters") for name in self.filters})
-        self.mode = pick(padding, _PAD_MODES, "net.padding")
-        self.num_padding = 0 if padding == "none" else num_padding
-        self.stride = stride
-        for key, value, least in (("blur_size", blur_size, 1), ("stride", stride, 1), ("num_padding", num_padding, 0)):
-            if value is not None and value < least:
-                raise UserError(f"net.{key}={value} must be at least {least}")
+        self.windows = {size: Window((size, size), stride, padding, num_padding) for size in self.sizes}
         if not self.filters:
             raise UserError(f"net.filters is empty; {nearest('', sizes)}")
-        if padding == "none" and num_padding:
-            raise UserError(f"net.num_padding={num_padding} needs net.padding=zeros, replicate or reflect, not none")
-        if len(self.sizes) > 1 and self.num_padding is not None:
+        if len(self.sizes) > 1 and (padding == "none" or num_padding is not None):
             raise UserError(
                 f"filters of sizes {self.sizes} give images of different sizes with net.padding={padding} and "
                 f"net.num_padding={num_padding}; omit net.num_padding, or choose net.filters of one size"
             )
         right = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
-        self.register_buffer("sobel", torch.stack([right, right.T]).unsqueeze(1), persistent=False)
+        self.register_buffer("sobel", torch.stack([right, right.T]), persistent=False)
         self.register_buffer("box_row", torch.full((1, 1, 1, blur_size), 1 / blur_size), persistent=False)
-
-    def margins(self, size: int) -> tuple[int, int]:
-        """Padding in pixels before and after a side, for a kernel of this size."""
-        return (self.num_padding, self.num_padding) if self.num_padding is not None else ((size - 1) // 2, size // 2)
 
     def output_side(self, side: int) -> int:
         """Side length after the filters; `SpecError` if the side is too small for them."""
         size = self.sizes[-1]
-        before, after = self.margins(size)
-        if side + before + after < size:
-            raise SpecError(f"a {size}x{size} kernel exceeds {side} pixels; change net.padding or net.blur_size")
-        if self.mode == "reflect" and after >= side:
-            raise SpecError(
-                f"{side} pixels cannot be reflected by {after} pixels; choose net.padding=replicate or zeros, or a "
-                f"smaller net.blur_size or net.num_padding"
-            )
-        return (side + before + after - size) // self.stride + 1
+        return self.windows[size].output_shape((side, side))[0]
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W) -> (B, C * N, H', W')."""
         planes = x.flatten(0, 1).unsqueeze(1)  # (B*C, 1, H, W): every channel becomes a separate image
         maps: dict[str, Tensor] = {}
         if any(name != "box_blur" for name in self.filters):
-            gradients = F.conv2d(self._pad(planes, 3), self.sobel, stride=self.stride)
+            gradients = convolve(planes, self.sobel, self.windows[3])
             right, down = gradients[:, :1], gradients[:, 1:]
             maps["sobel_x"], maps["sobel_y"] = right, down
             if "sobel_magnitude" in self.filters:
@@ -108,16 +88,11 @@ class FilterBank(nn.Module):
                 squares = right.square() + down.square()
                 maps["sobel_magnitude"] = squares.clamp_min(torch.finfo(squares.dtype).tiny).sqrt()
         if "box_blur" in self.filters:  # a mean of rows, then of columns: 2f products a pixel instead of f * f
-            rows = F.conv2d(self._pad(planes, self.box_row.shape[3]), self.box_row, stride=(1, self.stride))
-            maps["box_blur"] = F.conv2d(rows, self.box_row.mT, stride=(self.stride, 1))
+            window = self.windows[self.box_row.shape[3]]
+            rows = F.conv2d(window.padded(planes), self.box_row, stride=(1, window.stride))
+            maps["box_blur"] = F.conv2d(rows, self.box_row.mT, stride=(window.stride, 1))
         out = torch.cat([maps[name] for name in self.filters], 1)  # (B*C, N, H', W')
         return out.view(x.shape[0], -1, *out.shape[2:])
-
-    def _pad(self, planes: Tensor, size: int) -> Tensor:
-        before, after = self.margins(size)
-        if not before and not after:
-            return planes
-        return F.pad(planes, (before, after, before, after), mode=self.mode)
 
 
 class Filters(Net):

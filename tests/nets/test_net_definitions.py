@@ -76,7 +76,7 @@ def test_lenet_scales_and_pads_small_images_to_32(size: int, scale: int, margin:
         (CNN, 8, {"padding": 0}, r"at least 10x10.*images of 1x8x8.*net\.padding=1"),
         (CNN, 1, {}, "at least 2x2"),
         (CNNPool, 8, {"num_filters": [4, 4, 4, 4]}, r"shorten net\.num_filters"),
-        (Filters, 8, {"filters": ["box_blur"], "padding": "none"}, r"10x10 kernel exceeds 8 pixels"),
+        (Filters, 8, {"filters": ["box_blur"], "padding": "none"}, r"10x10 exceeds 8 values"),
         (Filters, 4, {"padding": "reflect"}, r"cannot be reflected.*net\.padding=replicate"),
     ],
 )
