@@ -81,6 +81,7 @@ RUNS = {
     "nbeats": "model=nbeats data=air_passengers data.origins=2 net.num_units=16",
     "tcn": "model=tcn data=air_passengers net.num_filters=8",
     "jordan": "model=jordan data=air_passengers",
+    "sequence_cnn": "model=sequence_cnn data=counting",
     "counting_rnn": "model=counting_rnn data=counting",
     "bilstm": f"model=bilstm {REVIEWS}",
     "rnn_classifier": f"model=rnn_classifier {REVIEWS}",

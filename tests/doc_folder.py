@@ -75,6 +75,12 @@ def fill(folder: Path) -> None:
     days = np.datetime64("2024-01-01") + np.arange(200)
     sales = "".join(f"{day},{100 + i + 20 * (i % 7)}\n" for i, day in enumerate(days))
     (folder / "sales.csv").write_text("day,sold\n" + sales)
+    steps = "".join(
+        f"{i},{t},{(t * (1 + i % 2)) % 5},{(t + i) % 3},{('left', 'right')[i % 2]}\n"
+        for i in range(40)
+        for t in range(8 + i % 4)
+    )
+    (folder / "gestures.csv").write_text("trial,step,x,y,gesture\n" + steps)
     words = ("the food was awful", "a very good meal")
     (folder / "reviews.csv").write_text(
         "review,label\n" + "".join(f"{words[i % 2]} {i},{('bad', 'good')[i % 2]}\n" for i in range(80))

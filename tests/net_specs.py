@@ -31,6 +31,7 @@ SPECS: dict[str, Spec] = {
     "bits": table(2, Classes(("false", "true"))),
     "california": table(8, Values(("price",))),
     "sequences": SequenceSpec(10, 1, Values(("ones",))),
+    "gestures": SequenceSpec(9, 3, Classes(("a", "b", "c")), is_padded=True),
     "series": SeriesSpec(Values(("sales", "visits")), window=12, horizon=3),
     "reviews": TextSpec(Classes(("negative", "positive")), vocabulary=(*SPECIAL, *"abcdefghijklmnopqr")),
     "pole": EnvSpec("CartPole-v1", (4,), Actions(("left", "right"))),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dlzoo.data.series.base import Series
     from dlzoo.inference.inputs import Batches
     from dlzoo.specs.base import Spec
-    from dlzoo.specs.inputs import ImageSpec, SeriesSpec, TextSpec
+    from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, TextSpec
 
 
 class CsvOptions(Protocol):
@@ -67,7 +67,7 @@ def options_for(spec: Spec) -> tuple[str, ...]:
     """The options that apply to the inputs of a spec."""
     if spec.images is not None:
         return OF_IMAGES
-    if spec.table is not None or spec.series is not None or spec.named is not None:
+    if any(part is not None for part in (spec.table, spec.series, spec.sequences, spec.named)):
         return CSV_OPTIONS
     return OF_TEXTS if spec.texts is not None else ()
 
@@ -86,6 +86,8 @@ def batches(options: Options, spec: Spec, cfg: DictConfig, source: Path | None, 
         return _texts(options, spec.texts, cfg, source)
     if spec.series is not None:
         return _series(options, spec.series, cfg, source)
+    if spec.sequences is not None:
+        return _sequences(options, spec.sequences, cfg, source)
     if spec.images is not None:
         return _images(options, spec.images, cfg, source, problems)
     if tables_by_name(spec):
@@ -132,6 +134,16 @@ def _series(options: Options, spec: SeriesSpec, cfg: DictConfig, source: Path | 
     path = cli.standard_input() if source is None else source
     known = recent(path, spec, cfg, csv_style(options, cfg))
     yield inputs.labels(known, spec.horizon), known.values
+
+
+def _sequences(options: Options, spec: SequenceSpec, cfg: DictConfig, source: Path | None) -> Batches:
+    """Sequences by the names in their file, or by their number, from 1; labels in the file are not read."""
+    from dlzoo.inference import inputs
+
+    if "path" not in cfg.data:
+        raise UserError(f"this checkpoint takes {spec.describe()} of generated data, which cannot be read from a file")
+    file = cli.standard_input() if source is None else source
+    yield from inputs.sequence_batches(file, spec, cfg, csv_style(options, cfg))
 
 
 def csv_style(options: CsvOptions, cfg: DictConfig | None = None) -> dict[str, Any]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dlzoo.data.images.files import File
     from dlzoo.data.series.base import Series
     from dlzoo.specs.base import Spec
-    from dlzoo.specs.inputs import ImageSpec, SeriesSpec, TextSpec
+    from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, TextSpec
 
 BATCH_SIZE = 256
 """Of the inputs."""
@@ -133,6 +133,40 @@ def text_batches(texts: Sequence[str], spec: TextSpec) -> Batches:
     for start in range(0, len(texts), BATCH_SIZE):
         part = [*texts[start : start + BATCH_SIZE]]
         yield part, pad_sequence([torch.tensor(spec.encode(text)) for text in part], batch_first=True)
+
+
+def sequence_batches(source: Any, spec: SequenceSpec, cfg: DictConfig, style: dict[str, Any]) -> Batches:
+    """Sequences (B, T, D) of a CSV file, NaN behind their ends, by name.
+
+    Args:
+        cfg: the config of the checkpoint.
+        style: as for `read_table`.
+
+    Raises:
+        UserError: as `read_sequences`, or the lengths do not fit.
+    """
+    from dlzoo.data.csv_reader import read_table
+    from dlzoo.data.sequences.csv import of_frame
+
+    options = cfg.data
+    frame = read_table(source, **style)
+    values = options.get("values") and [*options["values"]]
+    if options.get("id") is not None:
+        values = [*spec.names]
+    elif values is None:  # the label may be there or not
+        label = options.get("target")
+        values = [str(name) for name in frame.columns if name != label]
+        values = values[:-1] if label is None and len(values) == spec.length + 1 else values
+    name = source.name if isinstance(source, Path) else source
+    found = of_frame(frame, name, style, target=None, key=options.get("id"), time=options.get("time"), values=values)
+    for key, steps in zip(found.keys, found.values, strict=True):
+        if not spec.is_padded and len(steps) != spec.length:
+            raise UserError(
+                f"{name}: sequence {key} has {len(steps)} steps, but this checkpoint takes {spec.describe()}"
+            )
+    for start in range(0, len(found.keys), BATCH_SIZE):
+        part = slice(start, start + BATCH_SIZE)
+        yield found.keys[part], found._replace(values=found.values[part]).padded()
 
 
 def check_history(series: Series, spec: SeriesSpec, source: object) -> None:

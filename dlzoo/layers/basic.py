@@ -164,7 +164,8 @@ def initialise(module: M, name: InitName) -> M:
 
 
 class Standardize(nn.Module):
-    """(x - mean) / std, per feature of (B, F) or per channel of (B, C, H, W); an identity when both are empty."""
+    """(x - mean) / std, per feature of (B, F), channel of (B, C, H, W) or value of (B, T, D); an identity when both are
+    empty."""
 
     mean: Tensor | None
     std: Tensor | None
@@ -182,7 +183,7 @@ class Standardize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.mean is not None and self.std is not None:
-            shape = (-1, *(1 for _ in x.shape[2:]))
+            shape = _over(x)
             x = (x - self.mean.view(shape)) / self.std.view(shape)
         return x if self.dtype is None or not x.is_floating_point() else x.to(self.dtype)
 
@@ -190,8 +191,13 @@ class Standardize(nn.Module):
         """Standardised inputs in the units of the data."""
         if self.mean is None or self.std is None:
             return x
-        shape = (-1, *(1 for _ in x.shape[2:]))
+        shape = _over(x)
         return x * self.std.view(shape) + self.mean.view(shape)
+
+
+def _over(x: Tensor) -> tuple[int, ...]:
+    """The shape of statistics that broadcast over x: sequences hold their values last, all others second."""
+    return (-1,) if x.ndim == 3 else (-1, *(1 for _ in x.shape[2:]))
 
 
 class StandardizeNamed(nn.Module):

@@ -33,7 +33,7 @@ class CountingRNN(ScalarRecurrentNet):
 
     def __init__(self, spec: SequenceSpec, *, start: tuple[float, float] | None = None) -> None:
         super().__init__()
-        if spec.num_inputs != 1 or spec.target.num_outputs != 1 or spec.target.values is None:
+        if spec.num_inputs != 1 or spec.is_padded or spec.target.num_outputs != 1 or spec.target.values is None:
             raise SpecError(
                 f"the counting RNN reads one value a step and predicts one value; the data gives {spec.describe()} and "
                 f"{spec.target.num_outputs} {spec.target.what}"

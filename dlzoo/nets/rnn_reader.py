@@ -16,6 +16,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from dlzoo.layers import basic as layers
+from dlzoo.layers.padding import lengths_of
 from dlzoo.layers.recurrent import CellName, Recurrent
 from dlzoo.nets.base import Net
 from dlzoo.specs.inputs import ImageSpec, SequenceSpec
@@ -45,6 +46,7 @@ class Reader(Net):
     ) -> None:
         super().__init__()
         images, sequences = spec.images, spec.sequences
+        self.is_padded = sequences is not None and sequences.is_padded
         num_inputs = images.channels * images.width if images else sequences.num_inputs if sequences else 0
         between = dropout if num_layers > 1 else 0.0
         self.recurrent = Recurrent(
@@ -54,8 +56,11 @@ class Reader(Net):
         self.output = nn.Linear(self.recurrent.num_outputs, spec.target.num_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, T, D), or (B, C, H, W) as H steps -> (B, K) logits or values."""
+        """x: (B, T, D), NaN behind a sequence's end, or (B, C, H, W) as H steps -> (B, K) logits or values."""
         if x.ndim == 4:
             x = x.transpose(1, 2).flatten(2)
-        outputs, _ = self.recurrent(x)
-        return self.output(self.dropout(self.recurrent.last(outputs)))
+        lengths = None
+        if self.is_padded:
+            lengths, x = lengths_of(x), x.nan_to_num(0.0)
+        outputs, _ = self.recurrent(x, lengths=lengths)
+        return self.output(self.dropout(self.recurrent.last(outputs, lengths)))

@@ -275,18 +275,26 @@ class TextSpec(Spec):
 
 @dataclass(frozen=True)
 class SequenceSpec(Spec):
-    """Sequences of equal length: (B, T, D) float32. ``target`` is what is asked about the whole."""
+    """Sequences of values: (B, T, D) float32. ``target`` is what is asked about the whole.
+
+    With ``is_padded`` they have several lengths, at most ``length`` in training, and are filled up with NaN behind each
+    sequence's end. ``mean`` and ``std`` are per value, fitted on train, or empty; ``names`` those of the values.
+    """
 
     what: ClassVar[str] = "sequences"
-    mean: ClassVar[tuple[float, ...]] = ()
-    std: ClassVar[tuple[float, ...]] = ()
 
     length: int
     num_inputs: int
     target: Target
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    names: tuple[str, ...] = ()
+    is_padded: bool = False
 
     def check(self) -> None:
         check_range(1, self, length=self.length, num_inputs=self.num_inputs)
+        check_statistics(self, self.num_inputs, self.mean, self.std)
+        check_length(self, self.num_inputs, names=self.names)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -301,10 +309,28 @@ class SequenceSpec(Spec):
         return self
 
     def describe(self) -> str:
-        return f"sequences of {self.length}x{self.num_inputs}"
+        most = "at most " if self.is_padded else ""
+        return f"sequences of {most}{self.length}x{self.num_inputs}"
+
+    def ports(self) -> tuple[Port, ...]:
+        if not self.is_padded:
+            return super().ports()
+        return (Port("x", "float32", ("batch", "length", self.num_inputs), "values, NaN behind a sequence's end"),)
+
+    def metadata(self) -> dict[str, object]:
+        return super().metadata() | ({"inputs": list(self.names)} if self.names else {})
+
+    def input_difference(self, other: Self) -> Difference:
+        if self.is_padded and other.num_inputs == self.num_inputs:
+            return None if self.names == other.names else (f"values of {listed(self.names)}", listed(other.names))
+        return super().input_difference(other)
 
     def example(self, n: int) -> tuple[Tensor, TensorOrDict]:
-        x = torch.randn(n, *self.shape, generator=torch.Generator().manual_seed(0))
+        draw = torch.Generator().manual_seed(0)
+        x = torch.randn(n, *self.shape, generator=draw)
+        if self.is_padded:
+            ends = torch.randint(1, self.length + 1, (n, 1), generator=draw)
+            x[torch.arange(self.length) >= ends] = torch.nan
         return x, self.target.example(n)
 
 

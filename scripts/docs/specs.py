@@ -35,6 +35,7 @@ def named_specs() -> dict[str, Spec]:
         "cifar10": ImageSpec(3, 32, 32, DIGITS),
         "photos": ImageSpec(3, 224, 224, DIGITS),
         "photos299": ImageSpec(3, 299, 299, DIGITS),
+        "gestures": SequenceSpec(100, 3, SPECIES, is_padded=True),
         "counting": SequenceSpec(10, 1, Values(("ones",))),
         "passengers": SeriesSpec(Values(("passengers",)), window=48, horizon=12),
         "sentences": TextSpec(Classes(("negative", "positive")), vocabulary=vocabulary(5000)),

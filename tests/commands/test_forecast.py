@@ -302,7 +302,7 @@ def test_a_stateful_run(batch_size: int, train: Callable[..., Outcome], tmp_path
         (["model=nar", "data=air_passengers", "net.stateful=true"], "net.stateful: dlzoo.nets.nar.NAR has no such"),
         (["model=nar", "data=series"], "data.path is missing"),
         (["model=nar", "data=series", "data.path=nowhere.csv"], "data.path=nowhere.csv"),
-        (["model=lstm", "data=counting"], "models for sequences: counting_rnn, reader"),
+        (["model=lstm", "data=counting"], "models for sequences: counting_rnn, reader, sequence_cnn"),
     ],
 )
 def test_a_mistake_is_one_line(words: list[str], message: str, train: Callable[..., Outcome]) -> None:

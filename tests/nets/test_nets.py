@@ -36,6 +36,7 @@ from dlzoo.specs.inputs import ImageSpec, TextSpec
 from dlzoo.specs.targets import Classes, NextTokens
 
 REFUSED = {(name, spec) for name in ("Adaline", "Perceptron") for spec in ("angles", "california")}
+REFUSED.add(("CountingRNN", "gestures"))
 
 
 def is_language_model(cls: type[nn.Module]) -> bool:

@@ -94,6 +94,7 @@ FAMILIES = {
     "nbeats": f"model=nbeats {SERIES}",
     "tcn": f"model=tcn {SERIES}",
     "jordan": f"model=jordan {SERIES}",
+    "sequence_cnn": "model=sequence_cnn data=counting data.batch_size=19 net.num_filters=[8,8] net.kernel_sizes=[5,3]",
     "counting_rnn": "model=counting_rnn data=counting data.batch_size=19 data.length=3",
     "char_rnn": f"model=char_rnn {BOOK} net.num_units=32",
     "word_rnn": f"model=word_rnn {BOOK} data.level=word net.dropout=0",
