@@ -101,8 +101,9 @@ class Model:
             top_k: number of classes to list, the most probable first.
 
         Returns:
-            For one class ``class`` and ``probability``, for several ``class_1``, ``probability_1``, …; else a column
-            for each value. The index names the inputs: the paths, the texts, or the row numbers.
+            For one class ``class`` and ``probability``, for several ``class_1``, ``probability_1``, …; for sentences
+            ``words`` and ``tags``, between spaces; else a column for each value. The index names the inputs: the paths,
+            the texts, or the row numbers.
 
         Raises:
             UserError: inputs that the model does not take, or a model that predicts nothing of this kind.
@@ -131,7 +132,7 @@ class Model:
 
         target = self._target()
         parts = ((names, predict(self.task, x)) for names, x in self._batches(inputs))
-        return [record for names, result in parts for record in to_records(names, result, target, top_k)]
+        return [record for names, result in parts for record in to_records(names, result, target, top_k, self.spec)]
 
     def predict_proba(self, inputs: Any) -> pd.DataFrame:
         """The probability of each class, (N, K): a row for each input, a column for each class.

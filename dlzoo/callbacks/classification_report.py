@@ -11,6 +11,7 @@ from dlzoo.callbacks.sinks import publish, run_folder, tensorboard
 from dlzoo.errors import visible
 from dlzoo.metrics.examples import class_labels
 from dlzoo.specs.batch import part_of
+from dlzoo.specs.sentences import Tags
 from dlzoo.specs.targets import Classes
 from dlzoo.tasks.base import Task
 from dlzoo.utils import csv_writer as csv_files
@@ -21,8 +22,9 @@ from dlzoo.visualization import plots
 class ClassificationReport(Report):
     """After a test: confusion_matrix.png, and precision, recall, F1 and support of each class in report.txt and .csv.
 
-    For tasks that predict the data's classes; targets may be classes (B,) or, after mixing, probabilities (B, K). The
-    counts of all ranks are summed. Each of several predictions has its own files, confusion_matrix_<name>.png.
+    For tasks that predict the data's classes, or a tag for each word; targets may be classes (B,) or, after mixing,
+    probabilities (B, K). The counts of all ranks are summed. Each of several predictions has its own files,
+    confusion_matrix_<name>.png.
     """
 
     def __init__(self) -> None:
@@ -55,10 +57,11 @@ class ClassificationReport(Report):
         self.counts = {}
 
 
-def classes_of(task: Task) -> dict[str, Classes]:
-    """The classes that a task predicts, by name."""
+def classes_of(task: Task) -> dict[str, Classes | Tags]:
+    """The classes that a task predicts, of rows or of words, by name."""
     target = task.predicted_target
-    return {} if target is None else {name: part.classes for name, part in target.by_name.items() if part.classes}
+    parts = {} if target is None else {name: part.classes or part.tags for name, part in target.by_name.items()}
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 def write_report(trainer: pl.Trainer, counts: Tensor, names: tuple[str, ...], file_name: str) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dlzoo.data.series.base import Series
     from dlzoo.inference.inputs import Batches
     from dlzoo.specs.base import Spec
-    from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, TextSpec
+    from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, VocabularySpec
 
 
 class CsvOptions(Protocol):
@@ -158,7 +158,7 @@ def as_table(source: Any, style: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     return (source, style) if rows is None else (json_rows.as_csv(rows, source), style | json_rows.CSV_STYLE)
 
 
-def _texts(options: Options, spec: TextSpec, cfg: DictConfig, source: Path | None) -> Batches:
+def _texts(options: Options, spec: VocabularySpec, cfg: DictConfig, source: Path | None) -> Batches:
     """Each text is its own name."""
     from dlzoo.inference import inputs
 

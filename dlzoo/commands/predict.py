@@ -1,5 +1,5 @@
-"""Predict with a checkpoint: classes or values of images, table rows or texts, the next values of a series, or images
-as an autoencoder reconstructs or denoises them.
+"""Predict with a checkpoint: classes or values of images, table rows or texts, tags of words, the next values of a
+series, or images as an autoencoder reconstructs or denoises them.
 
     dlzoo predict ckpt=<run>/checkpoints/best.ckpt input=photo.png
     dlzoo predict <run>/checkpoints/best.ckpt photo.png             the same
@@ -99,7 +99,8 @@ def command(argv: Sequence[str]) -> None:
             raise UserError(
                 f"ckpt={ckpt}: its model ({type(task).__name__}) predicts neither classes nor values; see dlzoo sample"
             )
-        records = [record for names, x in inputs for record in to_records(names, predict(task, x), target, top_k)]
+        parts = ((names, predict(task, x)) for names, x in inputs)
+        records = [record for names, result in parts for record in to_records(names, result, target, top_k, task.spec)]
     if records:
         if task.spec.texts is not None and format == "table":
             records = [

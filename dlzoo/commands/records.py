@@ -47,6 +47,8 @@ def _csv(records: Sequence[Record]) -> str:
 
 
 def _table_headings(target: str, part: Record) -> list[str]:
+    if "words" in part:
+        return ["words/tags"]
     if "predictions" in part and "probability" not in part["predictions"][0]:
         return [titled(target, "class")]
     if "predictions" in part:
@@ -57,6 +59,8 @@ def _table_headings(target: str, part: Record) -> list[str]:
 
 
 def _table_cells(part: Record) -> list[str]:
+    if "words" in part:
+        return [" ".join(f"{each['word']}/{each['tag']}" for each in part["words"])]
     if "values" in part:
         return [f"{value:.6g}" for value in part["values"].values()]
     if "labels" in part:

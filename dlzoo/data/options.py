@@ -103,6 +103,20 @@ class PublishedTextOptions(TextOptions, total=False):
     mirrors: str | Sequence[str] | None
 
 
+class TaggedOptions(TypedDict, total=False):
+    """`dlzoo.data.text.tagged.TaggedData`."""
+
+    batch_size: int
+    eval_batch_size: int
+    seed: int
+    placement: Literal["auto", "device", "host"]
+    lower: bool
+    min_count: int
+    max_vocab: int | None
+    max_characters: int
+    unseen_tags: Literal["refuse", "wrong"]
+
+
 class StreamBaseOptions(SplitOptions, VocabularyOptions, total=False):
     """What `dlzoo.data.text.stream.StreamData` passes on unchanged."""
 

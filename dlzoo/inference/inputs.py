@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dlzoo.data.images.files import File
     from dlzoo.data.series.base import Series
     from dlzoo.specs.base import Spec
-    from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, TextSpec
+    from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, VocabularySpec
 
 BATCH_SIZE = 256
 """Of the inputs."""
@@ -125,7 +125,7 @@ def row_batches(frame: pd.DataFrame, spec: Spec) -> Batches:
         yield [*range(start + 1, end + 1)], map_tensors(itemgetter(slice(start, end)), x)
 
 
-def text_batches(texts: Sequence[str], spec: TextSpec) -> Batches:
+def text_batches(texts: Sequence[str], spec: VocabularySpec) -> Batches:
     """Texts as token ids (B, T), padded; each is its own name."""
     import torch
     from torch.nn.utils.rnn import pad_sequence

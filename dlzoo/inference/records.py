@@ -8,15 +8,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dlzoo.specs.base import Target
+    from dlzoo.specs.base import Spec, Target
+    from dlzoo.specs.sentences import Tags
 
 
 Record = dict[str, Any]
 
 
-def to_records(names: Sequence[object], result: Any, target: Target, top_k: int) -> list[Record]:
-    """The results of a batch as they go into JSON. result: (B, K) or a dict of these, as from `predict`."""
-    if target.named is None:
+def to_records(names: Sequence[Any], result: Any, target: Target, top_k: int, spec: Spec | None = None) -> list[Record]:
+    """The results of a batch as they go into JSON. result: (B, K) or a dict of these, as from `predict`.
+
+    Args:
+        spec: of the inputs, where parts of them have results of their own, as the words of a sentence.
+    """
+    if target.tags is not None:
+        assert spec is not None
+        assert spec.texts is not None
+        results = [tagged(spec.texts.words(name), row, target.tags) for name, row in zip(names, result, strict=True)]
+    elif target.named is None:
         results = answers(result, target, top_k)
     else:
         heads = {head: answers(result[head], part, top_k) for head, part in target.named.by_name.items()}
@@ -44,6 +53,16 @@ def answers(result: Tensor, target: Target, top_k: int) -> list[Record]:
     return [{"values": dict(zip(target.names, row, strict=True)), **units} for row in result.tolist()]
 
 
+def tagged(words: Sequence[str], result: Tensor, target: Tags) -> Record:
+    """The tag of each word. result: (L, K)"""
+    found = []
+    for word, scores in zip(words, result, strict=False):  # the result is as long as the longest of the batch
+        k = int(scores.argmax())
+        probability = {"probability": float(scores[k])} if target.has_probabilities else {}
+        found.append({"word": word, "tag": target.names[k], **probability})
+    return {"words": found}
+
+
 def parts_of(record: Record) -> dict[str, Record]:
     """The results of each target by its name, or of the one target by an empty name."""
     return record.get("targets", {"": record})
@@ -59,6 +78,8 @@ def titled(target: str, column: str) -> str:
 
 
 def headings_of(target: str, part: Record) -> list[str]:
+    if "words" in part:
+        return ["words", "tags"]
     if key := next((key for key in ("values", "labels") if key in part), None):
         return [titled(target, name) for name in part[key]]
     if "probability" not in part["predictions"][0]:
@@ -67,6 +88,8 @@ def headings_of(target: str, part: Record) -> list[str]:
 
 
 def cells_of(part: Record) -> list[Any]:
+    if "words" in part:
+        return [" ".join(each[what] for each in part["words"]) for what in ("word", "tag")]
     if key := next((key for key in ("values", "labels") if key in part), None):
         return list(part[key].values())
     return [cell for prediction in part["predictions"] for cell in prediction.values()]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dlzoo.errors import UserError
 from dlzoo.layers import basic as layers
-from dlzoo.specs.inputs import TextSpec
+from dlzoo.specs.inputs import TextSpec, VocabularySpec
 from dlzoo.specs.tokenizer import PAD, UNKNOWN
 from dlzoo.utils import word_vectors
 from dlzoo.utils.files import existing_file
@@ -32,7 +32,7 @@ class Embedding(nn.Module):
 
     def __init__(
         self,
-        spec: TextSpec,
+        spec: VocabularySpec,
         num_units: int,
         *,
         word_dropout: float = 0.0,

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from dlzoo.layers.boltzmann import BoltzmannLayer
+from dlzoo.layers.crf import CRF
 from dlzoo.layers.recurrent import State
 from dlzoo.layers.unit_grid import UnitGrid
 from dlzoo.specs.base import Spec
@@ -187,6 +188,13 @@ class WordNet(Net):
     @abstractmethod
     def vectors(self) -> Tensor:
         """(V, D)"""
+
+
+class TaggingNet(Net):
+    """A net that scores the tags of each word of a sentence, (B, L, 1 + C) -> (B, L, K)."""
+
+    crf: CRF | None
+    """What scores sequences of tags; None: each word's tag is chosen on its own."""
 
 
 class LinearUnits(Net):

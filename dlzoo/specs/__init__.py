@@ -5,11 +5,12 @@ from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.inputs import Column, ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
 from dlzoo.specs.named import NamedSpec, Targets
 from dlzoo.specs.ratings import ItemRatings, RatingsSpec
+from dlzoo.specs.sentences import SentenceSpec, Tags
 from dlzoo.specs.targets import Actions, Classes, Labels, NextTokens, Unlabelled, Values
 
 __all__ = [
     "Actions", "Classes", "Column", "EnvSpec", "ImageSpec", "ItemRatings", "Labels", "NamedSpec", "NextTokens", "Port",
     "RatingsSpec",
-    "SequenceSpec", "SeriesSpec", "Spec", "StatesSpec", "TableSpec", "Target", "Targets", "TextSpec", "Unlabelled",
-    "Values",
+    "SentenceSpec", "SequenceSpec", "SeriesSpec", "Spec", "StatesSpec", "TableSpec", "Tags", "Target", "Targets",
+    "TextSpec", "Unlabelled", "Values",
 ]  # fmt: skip

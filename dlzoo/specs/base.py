@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
     from dlzoo.specs.batch import TensorOrDict
     from dlzoo.specs.environments import EnvSpec, StatesSpec
-    from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
+    from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, TableSpec, VocabularySpec
     from dlzoo.specs.named import NamedSpec, Targets
     from dlzoo.specs.ratings import RatingsSpec
     from dlzoo.specs.resize import Resize
+    from dlzoo.specs.sentences import Tags
     from dlzoo.specs.targets import Actions, Classes, Labels, NextTokens, Values
 
 Difference = tuple[str, str] | None
@@ -106,6 +107,11 @@ class Target(Storable):
         return None
 
     @property
+    def tags(self) -> Tags | None:
+        """One tag for each word."""
+        return None
+
+    @property
     def actions(self) -> Actions | None:
         """Of an agent."""
         return None
@@ -189,7 +195,7 @@ class Spec(Storable):
         return None
 
     @property
-    def texts(self) -> TextSpec | None:
+    def texts(self) -> VocabularySpec | None:
         return None
 
     @property

@@ -14,7 +14,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -183,7 +183,53 @@ class TableSpec(Spec):
 
 
 @dataclass(frozen=True)
-class TextSpec(Spec):
+class VocabularySpec(Spec):
+    """Texts, whose tokens have numbers in a vocabulary that is fitted on train."""
+
+    mean: ClassVar[tuple[float, ...]] = ()  # numbers of tokens are not standardised
+    std: ClassVar[tuple[float, ...]] = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def vocabulary(self) -> tuple[str, ...]:
+            """Starts with the special tokens; before fitting it holds them alone."""
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.vocabulary)
+
+    @property
+    def texts(self) -> VocabularySpec:
+        return self
+
+    def words(self, text: str) -> list[str]:
+        """The tokens of a text, known or not."""
+        raise NotImplementedError
+
+    def encode(self, text: str) -> list[Any]:
+        """What a net is given of each token of a text; a text without any is one unknown token."""
+        raise NotImplementedError
+
+    @property
+    def options(self) -> dict[str, object]:
+        """How a text becomes tokens, by the data's options; what is fitted is the checkpoint's, whatever the data."""
+        raise NotImplementedError
+
+    def input_difference(self, other: Self) -> Difference:
+        differ = self.options.items() - other.options.items()
+        if not differ:
+            return None
+        words = " ".join(f"data.{key}={json.dumps(value)}" for key, value in sorted(differ)).replace('"', "")
+        return self.describe(), f"{other.describe()}; set {words}"
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {token: i for i, token in enumerate(self.vocabulary)}
+
+
+@dataclass(frozen=True)
+class TextSpec(VocabularySpec):
     """Texts: (B, L) int64, the tokens' numbers in the vocabulary, filled up with 0, ``<pad>``, behind each text's end.
 
     ``vocabulary`` is fitted on train; before, it holds the special tokens alone. Of a longer text the ``keep``
@@ -191,9 +237,6 @@ class TextSpec(Spec):
     """
 
     what: ClassVar[str] = "texts"
-    mean: ClassVar[tuple[float, ...]] = ()  # numbers of tokens are not standardised
-    std: ClassVar[tuple[float, ...]] = ()
-
     target: Target
     tokenizer: Tokenizer = field(default_factory=Tokenizer)
     max_length: int | None = None
@@ -204,14 +247,6 @@ class TextSpec(Spec):
         check_range(1, self, max_length=self.max_length)
         check_range(len(SPECIAL), self, vocabulary=len(self.vocabulary))
         check_range(0, self, MAX_TOKEN_LENGTH, vocabulary=max(map(len, self.vocabulary)))
-
-    @property
-    def num_tokens(self) -> int:
-        return len(self.vocabulary)
-
-    @property
-    def texts(self) -> TextSpec:
-        return self
 
     def describe(self) -> str:
         length = "" if self.max_length is None else f", at most {self.max_length}"
@@ -230,23 +265,18 @@ class TextSpec(Spec):
 
     @property
     def options(self) -> dict[str, object]:
-        """How a text becomes tokens, by the data's options; what is fitted is the checkpoint's, whatever the data."""
         fitted = ("merges",)
         settings = {key: value for key, value in asdict(self.tokenizer).items() if key not in fitted}
         return settings | {"max_length": self.max_length, "keep": self.keep}
-
-    def input_difference(self, other: Self) -> Difference:
-        differ = self.options.items() - other.options.items()
-        if not differ:
-            return None
-        words = " ".join(f"data.{key}={json.dumps(value)}" for key, value in sorted(differ)).replace('"', "")
-        return self.describe(), f"{other.describe()}; set {words}"
 
     def encode(self, text: str) -> list[int]:
         """The numbers of a text's tokens; a text without any is one unknown token."""
         tokens = self.tokenizer.splitter()(text) or SPECIAL[UNKNOWN : UNKNOWN + 1]
         kept = slice(self.max_length) if self.keep == "first" else slice(-(self.max_length or 0), None)
         return [self._numbers.get(token, UNKNOWN) for token in tokens][kept]
+
+    def words(self, text: str) -> list[str]:
+        return [*self.tokenizer.splitter()(text)]
 
     def decode(self, numbers: list[int]) -> str:
         """The text of these tokens; of a token of hundreds of characters, only its beginning and an ellipsis.
@@ -267,10 +297,6 @@ class TextSpec(Spec):
             return x, x.roll(-1, 1)
         ends = torch.randint(1, length + 1, (n, 1), generator=draw)
         return torch.where(torch.arange(length) < ends, x, PAD)[:, : ends.max()], self.target.example(n)
-
-    @cached_property
-    def _numbers(self) -> dict[str, int]:
-        return {token: i for i, token in enumerate(self.vocabulary)}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.inputs import Column, ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
 from dlzoo.specs.named import NamedSpec
 from dlzoo.specs.ratings import ItemRatings, RatingsSpec
+from dlzoo.specs.sentences import SentenceSpec, Tags
 from dlzoo.specs.targets import Actions, Classes, NextTokens, Values
 from dlzoo.specs.tokenizer import SPECIAL, Tokenizer
 
@@ -40,6 +41,9 @@ def named_specs() -> dict[str, Spec]:
         "passengers": SeriesSpec(Values(("passengers",)), window=48, horizon=12),
         "sentences": TextSpec(Classes(("negative", "positive")), vocabulary=vocabulary(5000)),
         "reviews": TextSpec(Classes(("negative", "positive")), vocabulary=vocabulary(10000)),
+        "tagged": SentenceSpec(
+            Tags(tuple(f"tag {i}" for i in range(17))), vocabulary=vocabulary(16_656), characters=vocabulary(110)
+        ),
         "characters": TextSpec(NextTokens(90), Tokenizer("char"), vocabulary=vocabulary(90)),
         "words": TextSpec(NextTokens(5000), Tokenizer("word"), vocabulary=vocabulary(5000)),
         "cartpole": EnvSpec("CartPole-v1", (4,), Actions(("left", "right"))),

@@ -82,8 +82,8 @@ class TokenData(InMemoryData):
 
     def adopt(self, spec: Spec) -> None:
         """Use the vocabulary and the maximum length of a trained model."""
-        if spec.texts is not None:
-            self.spec = spec.texts
+        if isinstance(spec, TextSpec):
+            self.spec = spec
             self._adopted = True
 
     def corpus(self, part: str) -> Corpus:

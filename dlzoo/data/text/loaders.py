@@ -67,17 +67,19 @@ class Texts:
         return self.tokens[indices].long().masked_fill_(steps >= lengths[:, None], PAD)
 
 
-class BucketLoader(Loader):
-    """Batches (x, y) of texts of similar length, each padded only to its longest text.
+class LengthLoader(Loader):
+    """Batches of rows of similar length.
 
     In training, shuffled rows are sorted by length within pools of `POOL_BATCHES` batches, and the batches are
     shuffled; otherwise all rows are sorted by length.
+
+    Args:
+        lengths: (N,)
     """
 
-    def __init__(self, texts: Texts, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> None:
-        super().__init__(texts.num_rows, batch_size, shuffle=shuffle, seed=seed)
-        self.texts = texts
-        self.lengths = texts.lengths.cpu()
+    def __init__(self, lengths: Tensor, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> None:
+        super().__init__(len(lengths), batch_size, shuffle=shuffle, seed=seed)
+        self.lengths = lengths.cpu()
 
     def global_batches(self, order: Tensor) -> list[Tensor]:
         pools = [self.by_length(pool) for pool in order.split(self.batch_size * POOL_BATCHES)]
@@ -90,6 +92,14 @@ class BucketLoader(Loader):
 
     def by_length(self, rows: Tensor) -> Tensor:
         return rows[self.lengths[rows.cpu()].argsort(stable=True).to(rows.device)]
+
+
+class BucketLoader(LengthLoader):
+    """Batches (x, y) of texts of similar length, each padded only to its longest text."""
+
+    def __init__(self, texts: Texts, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> None:
+        super().__init__(texts.lengths, batch_size, shuffle=shuffle, seed=seed)
+        self.texts = texts
 
     def iterate(self, start: int) -> Iterator[Batch]:
         for rows in self.batches(self.texts.y.device)[start:]:
