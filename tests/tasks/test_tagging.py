@@ -1,0 +1,191 @@
+"""Sequence tagging: what it learns, what it predicts, and that it resumes and exports as other families do."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tagged_stand_ins as stand_ins
+import torch
+import torch.nn.functional as F
+from picture_runs import content, resume, run, same
+
+import dlzoo
+from dlzoo.commands import export, predict
+from dlzoo.errors import UserError
+from dlzoo.nets.tagger import Tagger
+from dlzoo.specs.sentences import NO_WORD, UNSEEN_TAG, SentenceSpec, Tags
+from dlzoo.specs.tokenizer import SPECIAL
+from dlzoo.tasks.tagging import Tagging
+
+SPEC = SentenceSpec(
+    Tags(("DET", "NOUN", "VERB")), vocabulary=(*SPECIAL, "the", "dog", "barks"), characters=(*SPECIAL, *"abdeghkorst")
+)
+SMALL = ("net.num_units=16", "net.embedding=8", "net.character_embedding=8", "net.character_filters=16")
+QUICK = ("model=tagger", *SMALL, "net.dropout=0.1", "net.embedding_dropout=0.1", "data.batch_size=8")
+
+
+def task(**options: Any) -> Tagging:
+    torch.manual_seed(0)
+    return Tagging(Tagger(SPEC, num_units=8, embedding=6, **options), SPEC).eval()
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_padding_and_company_change_neither_loss_nor_tags(crf: bool) -> None:
+    tagging = task(crf=crf)
+    x, target = SPEC.example(6)
+    padded = F.pad(x, (0, 0, 0, 3)), F.pad(target, (0, 3), value=NO_WORD)
+    torch.testing.assert_close(tagging.loss(tagging(padded[0]), padded[1]), tagging.loss(tagging(x), target))
+    together = tagging.predict(x)
+    torch.testing.assert_close(tagging.predict(padded[0])[:, : x.shape[1]], together)
+    assert not tagging.predict(padded[0])[:, x.shape[1] :].any()
+    total = torch.zeros(())
+    for row, tags, found in zip(x, target, together, strict=True):
+        length = int((tags != NO_WORD).sum())
+        alone = row[None, :length]
+        torch.testing.assert_close(tagging.predict(alone)[0], found[:length])
+        total = total + tagging.loss(tagging(alone), tags[None, :length]) * length
+    torch.testing.assert_close(total / (target != NO_WORD).sum(), tagging.loss(tagging(x), target))
+
+
+def test_the_loss_is_the_mean_over_words() -> None:
+    tagging, (x, target) = task(), SPEC.example(4)
+    scores = tagging(x)
+    each = [
+        -scores[i, t].log_softmax(0)[target[i, t]]
+        for i in range(4)
+        for t in range(target.shape[1])
+        if target[i, t] != NO_WORD
+    ]
+    torch.testing.assert_close(tagging.loss(scores, target), torch.stack(each).mean())
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_an_unseen_tag_is_a_mistake_without_a_loss(crf: bool) -> None:
+    tagging = task(crf=crf)
+    x = torch.tensor([SPEC.encode("the dog barks"), SPEC.encode("the dog dog")])
+    target = torch.tensor([[0, 1, 2], [0, 1, UNSEEN_TAG]])
+    known = tagging.loss(tagging(x)[:1], target[:1]) if crf else tagging.loss(tagging(x), target.clamp(min=NO_WORD))
+    torch.testing.assert_close(tagging.loss(tagging(x), target), known)
+    tagging.measure((x, target))
+    assert float(tagging.counts["words"].compute()) == 6
+    assert float(tagging.counts["right"].compute()) <= 5
+
+
+def test_sentences_are_encoded_as_their_words() -> None:
+    x = SPEC.encode("The dog groks")
+    assert [row[0] for row in x] == [2, 3, 1], "lower-case words, and <unk>"
+    characters = ["".join(SPEC.characters[i] for i in row[1:] if i) for row in x]
+    assert characters == ["<unk>he", "dog", "groks"], "characters keep their case"
+    assert all(len(row) == 1 + SPEC.max_characters for row in x)
+    assert SPEC.encode("") == [[1] + [0] * SPEC.max_characters]
+    long = "".join(SPEC.characters[i] for i in SPEC.encode("dog" * 20 + "bark")[0][1:])
+    assert long == "dogdogdogd" + "gdogdogbark"[-10:], "the first and the last ones"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("tagger")
+    words = (*QUICK, *stand_ins.write_conllu(folder / "data", 200), "trainer.max_epochs=8", "optimizer.lr=0.01")
+    words = (*words, "callbacks=[history,checkpoint,tags,classification]")
+    return folder / "run", run(folder / "run", *words)
+
+
+def test_it_learns_from_context_and_from_characters(trained: tuple[Path, dict[str, Any]]) -> None:
+    metrics = trained[1]["metrics"]
+    assert metrics["test/accuracy"] > 0.97, "the tag of an ambiguous word depends on the one before"
+    assert metrics["test/accuracy_unknown"] > 0.9, "that of an unknown one on its ending"
+    assert metrics["baseline/accuracy_frequent_tags"] < 0.95
+    assert metrics["baseline/accuracy_unknown_frequent_tags"] < 0.6
+    assert "test/f1" not in metrics, "these tags mark no spans"
+
+
+def test_reports(trained: tuple[Path, dict[str, Any]]) -> None:
+    folder, results = trained
+    assert (folder / "confusion_matrix.png").is_file()
+    with (folder / "report.csv").open() as file:
+        assert {row["class"] for row in csv.DictReader(file)} > {"DET", "NOUN", "ADV", "PUNCT"}
+    with (folder / "confused_words.csv").open() as file:
+        wrong = sum(int(row["count"]) for row in csv.DictReader(file))
+    test = stand_ins.sentences(66, 2)
+    num = sum(map(len, test))
+    assert wrong == round(num * (1 - results["metrics"]["test/accuracy"]))
+    assert "words of 66 sentences are tagged wrong" in (folder / "confused_words.txt").read_text()
+
+
+def test_a_sentence_is_tagged(
+    trained: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    ckpt = trained[0] / "checkpoints" / "best.ckpt"
+    model = dlzoo.load(ckpt)
+    frame = model.predict(["The walk .", "walk zatlly ."])
+    assert frame["words"].tolist() == ["The walk .", "walk zatlly ."]
+    assert frame["tags"].tolist() == ["DET NOUN PUNCT", "VERB ADV PUNCT"]
+    (record,) = model.records("The walk.")
+    assert [each["word"] for each in record["words"]] == ["The", "walk", "."], "punctuation is split off"
+    assert all(0 <= each["probability"] <= 1 for each in record["words"])
+    assert model.records([""])[0]["words"] == []
+    predict.command([f"ckpt={ckpt}", "input=The walk."])
+    assert "The/DET walk/NOUN ./PUNCT" in capsys.readouterr().out
+    (tmp_path / "texts.txt").write_text("The walk .\nwalk .\n")
+    predict.command([f"ckpt={ckpt}", f"input={tmp_path / 'texts.txt'}", "format=json"])
+    assert [len(each["words"]) for each in json.loads(capsys.readouterr().out)] == [3, 2]
+    with pytest.raises(UserError, match="predicts tags of words, not classes"):
+        model.predict_proba(["The walk ."])
+
+
+def test_spans_are_scored(tmp_path: Path) -> None:
+    for seed, name in enumerate(("train", "dev", "test")):
+        (tmp_path / f"{name}.txt").write_text(stand_ins.columns(stand_ins.named_sentences(60, seed)))
+    data = (
+        "data=conll",
+        *(
+            f"data.{key}={tmp_path}/{name}.txt"
+            for key, name in (("path", "train"), ("val_path", "dev"), ("test_path", "test"))
+        ),
+    )
+    words = (*QUICK, *data, "net.crf=true", "trainer.max_epochs=8", "optimizer.lr=0.02")
+    metrics = run(tmp_path / "run", *words)["metrics"]
+    assert metrics["test/f1"] > 0.95
+    assert {"test/precision", "test/recall", "val/f1"} <= metrics.keys()
+
+
+@pytest.mark.parametrize("crf", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, crf: bool) -> None:
+    """Stopped in the middle of an epoch."""
+    words = (*QUICK, f"net.crf={crf}", *stand_ins.write_conllu(tmp_path / "data", 60), "net.word_dropout=0.2")
+    run(tmp_path / "whole", *words)
+    step = Tagging.training_step
+
+    def stopped(self: Tagging, batch: Any, batch_idx: int) -> torch.Tensor:
+        if (self.current_epoch, batch_idx) == (1, 3):
+            raise RuntimeError("stopped")
+        return step(self, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tagging, "training_step", stopped)
+        with pytest.raises(RuntimeError, match="stopped"):
+            run(tmp_path / "parts", *words, "callbacks.last_checkpoint.every_minutes=1e-9")
+    resume(tmp_path / "parts")
+    assert same(content(tmp_path / "whole")["state_dict"], content(tmp_path / "parts")["state_dict"])
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_an_export_is_verified(tmp_path: Path, crf: bool) -> None:
+    run(tmp_path, *QUICK, f"net.crf={crf}", *stand_ins.write_conllu(tmp_path / "data", 40), "trainer.max_epochs=1")
+    export.command([f"ckpt={tmp_path / 'checkpoints' / 'last.ckpt'}", f"output={tmp_path / 'net.onnx'}"])
+    assert (tmp_path / "net.onnx").is_file()
+
+
+def test_mistakes_are_sentences(tmp_path: Path) -> None:
+    data = stand_ins.write_conllu(tmp_path / "data", 20)
+    for words, message in (
+        (("model=tagger", "data=iris"), "tagger takes sentences of words, but data=iris gives a table"),
+        (("model=text_cnn", *data), "text_cnn takes texts, but data=conll gives sentences of lower-case words"),
+        (("model=tagger", *data, "net.character_widths=[]"), r"net\.character_widths=\[\] must give filter widths"),
+    ):
+        with pytest.raises(UserError, match=message):
+            run(tmp_path, *words)
