@@ -31,7 +31,7 @@ class Tags(Target):
     a word and no more, given as one-hot rows: the best sequence of tags has no probability for each word.
     """
 
-    what: ClassVar[str] = "tags of words"
+    what: ClassVar[str] = "tags"
     units: ClassVar[tuple[str, ...]] = ()
 
     names: tuple[str, ...]

@@ -133,7 +133,7 @@ def test_a_sentence_is_tagged(
     (tmp_path / "texts.txt").write_text("The walk .\nwalk .\n")
     predict.command([f"ckpt={ckpt}", f"input={tmp_path / 'texts.txt'}", "format=json"])
     assert [len(each["words"]) for each in json.loads(capsys.readouterr().out)] == [3, 2]
-    with pytest.raises(UserError, match="predicts tags of words, not classes"):
+    with pytest.raises(UserError, match="predicts tags, not classes"):
         model.predict_proba(["The walk ."])
 
 

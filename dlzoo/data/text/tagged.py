@@ -164,7 +164,7 @@ class TaggedData(InMemoryData):
         return "data.tag"
 
     def tags(self) -> Tags:
-        """As far as they are known without reading a file: those of a trained model, or else one that stands for all."""
+        """As far as they are known without reading a file: those of a trained model, else one that stands for all."""
         return self.spec.target if self._adopted else Tags(("_",))
 
     def declare(self) -> SentenceSpec:
