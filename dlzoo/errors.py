@@ -14,6 +14,12 @@ MISTAKES = (ValueError, TypeError, RuntimeError, ArithmeticError, ImportError)
 MAX_NAMES = 100
 """Maximum number of names that a message lists."""
 
+MAX_COMPARED = 200
+"""Characters of a name that is compared with another, which takes quadratic time."""
+
+MAX_COMPARISONS = 10_000_000
+"""Of a character with a character, in search of a similar name: a second or two."""
+
 
 class UserError(ValueError):
     """A mistake that the user can fix; the message names what was given, what is allowed and what to change.
@@ -126,15 +132,30 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     >>> nearest("qqq", ["relu", "tanh"])
     'choose from: relu, tanh'
     """
-    import difflib
-
-    names = sorted(name for name in allowed if len(name) < 200)  # comparing takes quadratic time
-    given = str(word)[:200]
-    close = difflib.get_close_matches(given, names, n=1) or difflib.get_close_matches(given.lower(), names, n=1)
+    names = sorted(name for name in allowed if len(name) < MAX_COMPARED)
+    close = closest(str(word), names) or closest(str(word).lower(), names)
     if close:
-        return f"did you mean '{short(close[0])}'?"
+        return f"did you mean '{short(close)}'?"
     more = ", …" if len(names) > MAX_NAMES else ""
     return f"choose from: {', '.join(map(short, names[:MAX_NAMES])) or '(nothing)'}{more}"
+
+
+def closest(word: str, names: Iterable[str]) -> str | None:
+    """The most similarly spelt name; None if none is similar. Of long names, only the first ones are compared.
+
+    >>> closest("rleu", ["relu", "tanh"]), closest("qqq", ["relu", "tanh"])
+    ('relu', None)
+    """
+    import difflib
+
+    given, room, compared = word[:MAX_COMPARED], MAX_COMPARISONS, []
+    for name in names:
+        if len(name) < MAX_COMPARED:
+            room -= len(given) * len(name)
+            if room < 0:
+                break
+            compared.append(name)
+    return next(iter(difflib.get_close_matches(given, compared, n=1)), None)
 
 
 def pick(name: str, table: Mapping[str, T], key: str) -> T:

@@ -182,9 +182,13 @@ def _write(files: Mapping[Path, str], root: Path) -> None:
     if existing := next((path for path in files if os.path.lexists(path)), None):
         raise UserError(f"{_shown(existing)} exists already: choose another name, or remove it")
     for path, text in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("x", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+        except OSError as error:  # such as a file in place of a folder
+            place = _shown(Path(error.filename or path))
+            raise UserError(f"{_shown(path)} cannot be written: {place}: {error.strerror}") from None
         print(f"wrote {_shown(path)}")
 
 

@@ -15,7 +15,9 @@ from dlzoo.errors import UserError, one_line, short
 from dlzoo.utils import files, untrusted
 
 MAX_BYTES = 100_000
-"""Of a pyproject.toml; the time to read a dotted key grows with the square of its length."""
+"""Of a pyproject.toml."""
+MAX_DOTS = 300
+"""In a line of it: time and memory to read a dotted key grow with the square of its length."""
 NO_NAMES = {"null", "true", "false", "yes", "no", "on", "off", "none", "default"}
 """What YAML or a group of configs reads as something else."""
 
@@ -72,11 +74,12 @@ def find(start: Path) -> Project:
 
 def _declared(file: Path) -> str:
     """What the entry point in a pyproject.toml names."""
+    text = untrusted.read_text(file, MAX_BYTES)
+    if any(line.count(".") > MAX_DOTS for line in text.splitlines()):
+        raise UserError(f"{file} has a line with more than {MAX_DOTS} dots, which is not read; break the line")
     try:
-        content: object = tomllib.loads(untrusted.read_text(file, MAX_BYTES))
+        content: object = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also of numbers of thousands of digits
-        if isinstance(error, UserError):
-            raise
         raise UserError(f"{file} is not TOML: {one_line(error, 200)}") from None
     points = _at(content, "project", "entry-points", plugins.GROUP)
     module = str(next(iter(points.values()), "") if isinstance(points, dict) else "").partition(":")[0].strip()

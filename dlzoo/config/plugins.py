@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dlzoo.config.yaml_files import CONFIG_DIR
+from dlzoo.errors import short, visible
 
 GROUP = "dlzoo.plugins"
 
@@ -94,8 +95,31 @@ def _installed(search_path: tuple[tuple[str, int], ...]) -> tuple[Plugin, ...]:
     Args:
         search_path: ``sys.path`` with the time of each folder, on which the result depends.
     """
-    modules = sorted({point.module for point in metadata.entry_points(group=GROUP)})
+    modules = sorted(set(filter(None, map(_module_of, _entry_points()))))
     return tuple(Plugin(module.partition(".")[0], _config_dir(module)) for module in modules)
+
+
+def _entry_points() -> Iterator[metadata.EntryPoint]:
+    """Those of the group. Distributions whose entry points cannot be read are skipped with a warning."""
+    try:
+        yield from metadata.entry_points(group=GROUP)
+    except (TypeError, ValueError):  # one of them is damaged, perhaps of a package that has nothing to do with dlzoo
+        for distribution in metadata.distributions():
+            try:
+                yield from distribution.entry_points.select(group=GROUP)
+            except (TypeError, ValueError):
+                name = visible(getattr(distribution, "_path", "a distribution"), keep="")
+                print(f"warning: the entry points in {name} cannot be read and are ignored", file=sys.stderr)
+
+
+def _module_of(point: metadata.EntryPoint) -> str | None:
+    """What an entry point names; None, with a warning, if it is not the name of a module."""
+    match = point.pattern.match(point.value)
+    if match is not None and all(map(str.isidentifier, match["module"].split("."))):
+        return str(match["module"])
+    shown = f"{short(point.name)} = {short(point.value)}"
+    print(f"warning: the entry point {shown} in {GROUP} names no package and is ignored", file=sys.stderr)
+    return None
 
 
 def _config_dir(module: str) -> Path | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -11,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dlzoo.errors import UserError, at_least, pick, short
+from dlzoo.errors import UserError, at_least, closest, pick, short
 from dlzoo.specs.tokenizer import UNKNOWN
 from dlzoo.tasks.interfaces import WordVectors
 from dlzoo.utils import word_vectors
@@ -47,20 +46,22 @@ class Words:
 
     @classmethod
     def read(cls, path: Path, key: str) -> Words:
-        """A file in word2vec's text or binary format, or in GloVe's."""
+        """A file in word2vec's text or binary format, or in GloVe's; of a repeated word, the first vector counts."""
         import numpy as np
 
-        found = list(word_vectors.read(path, key, lambda word: True))
-        if not found:
+        words: dict[str, None] = {}
+        values = bytearray()
+        dimension = 0
+        for word, vector, where in word_vectors.read(path, key, lambda word: True):
+            dimension = dimension or len(vector)
+            if len(vector) != dimension:
+                raise UserError(f"{where}: it has {len(vector)} values, but the first word has {dimension}")
+            if word not in words:
+                words[word] = None
+                values += vector.tobytes()
+        if not words:
             raise UserError(f"{key}={path} contains no vectors")
-        first = len(found[0][1])
-        for _, vector, where in found:
-            if len(vector) != first or not first:
-                raise UserError(f"{where}: it has {len(vector)} values, but the first word has {first}")
-        vectors = torch.from_numpy(np.stack([vector for _, vector, _ in found]))
-        if not vectors.isfinite().all():
-            raise UserError(f"{key}={path}: a value is not finite")
-        return cls([word for word, _, _ in found], vectors)
+        return cls(list(words), torch.from_numpy(np.frombuffer(values, np.float32).reshape(len(words), dimension)))
 
     def __len__(self) -> int:
         return len(self.words)
@@ -76,9 +77,8 @@ class Words:
         """
         number = self._numbers.get(self._normalized(word))
         if number is None:
-            candidates = [known for known in self.words[:MAX_SUGGESTIONS] if len(known) < 100]
-            close = difflib.get_close_matches(self._normalized(word)[:100], candidates, n=1)
-            hint = f"; did you mean '{short(close[0])}'?" if close else ""
+            close = closest(self._normalized(word), self.words[:MAX_SUGGESTIONS])
+            hint = f"; did you mean '{short(close)}'?" if close else ""
             raise UserError(f"'{short(word)}' is not among the {len(self):,} words{hint}")
         return number
 

@@ -79,9 +79,10 @@ class Embedding(nn.Module):
 def read_vectors(file: str, wanted: dict[str, int], num_units: int) -> dict[int, np.ndarray]:
     """The vectors (num_units,) float32 of a file, by the ids of the wanted tokens.
 
-    A token that the file contains only in lower case gets that vector.
+    A token that the file contains only in lower case gets that vector. Of a repeated token, the first vector counts.
     """
     path = existing_file(file, "net.vectors")
+    exact: dict[int, np.ndarray] = {}
     vectors: dict[int, np.ndarray] = {}
     lower: dict[str, list[int]] = {}
     for token, row in wanted.items():
@@ -91,7 +92,8 @@ def read_vectors(file: str, wanted: dict[str, int], num_units: int) -> dict[int,
             raise UserError(f"{where}: it has {len(vector)} values, but net.embedding={num_units}; make them equal")
         vectors |= {row: vector for row in lower.get(token, ()) if row not in vectors}
         if token in wanted:
-            vectors[wanted[token]] = vector
+            exact.setdefault(wanted[token], vector)
+    vectors |= exact
     if not vectors:
         raise UserError(f"net.vectors={file} has no vector of any of the {len(wanted):,} tokens of the vocabulary")
     return vectors

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 Merges = tuple[tuple[str, str], ...]
 """Pairs of pieces to be joined, most important first."""
 
-WORDS = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+MAX_WORD = 200
+"""Characters: longer words are cut, as fitting merges takes quadratic time in the length of a word."""
+_MANY = f"{{1,{MAX_WORD}}}"
+WORDS = (
+    rf"'(?:[sdmt]|ll|ve|re)| ?\p{{L}}{_MANY}| ?\p{{N}}{_MANY}| ?[^\s\p{{L}}\p{{N}}]{_MANY}|\s{_MANY}(?!\S)|\s{_MANY}"
+)
 
 
 def fit(text: str, num_tokens: int) -> Merges:

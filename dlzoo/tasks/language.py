@@ -26,7 +26,8 @@ from dlzoo.tasks.optimization import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.views import Tensors, View, first_batch
 
 EVAL_STEPS = 256
-"""Chunk length in validation and test: affects memory only."""
+EVAL_LOGITS = 1 << 25
+"""Largest length of a chunk in validation and test, and its largest number of logits: affects memory only."""
 
 
 class NextTokenLoss(LanguageModel):
@@ -74,7 +75,8 @@ class NextTokenLoss(LanguageModel):
 
     def measure(self, batch: Batch) -> None:
         state: State | None = None
-        for x, y in zip(*(part.split(EVAL_STEPS, 1) for part in batch[:2]), strict=True):
+        steps = min(EVAL_STEPS, max(EVAL_LOGITS // (len(batch[0]) * self.spec.num_tokens), 1))
+        for x, y in zip(*(part.split(steps, 1) for part in batch[:2]), strict=True):
             logits, state = self.advance(x, state)
             is_token = (y != PAD).float()
             self.eval_loss.update(cross_entropy(logits, y), is_token)

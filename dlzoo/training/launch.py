@@ -29,7 +29,7 @@ from dlzoo.config.prepare import prepare
 from dlzoo.config.schema import NODES
 from dlzoo.config.yaml_files import CONFIG_DIR
 from dlzoo.distributed import launch as ranks
-from dlzoo.errors import MISTAKES, RankLost, RunFailed, UserError, one_line, visible
+from dlzoo.errors import MISTAKES, RankLost, RunFailed, UserError, one_line, short, visible
 from dlzoo.training import ranks as training_ranks
 from dlzoo.training.resume import Resumption, resolve_resume
 from dlzoo.training.run import run
@@ -116,6 +116,9 @@ def run_argv(stored: StoredCheckpoint | None = None) -> Finished | None:
             _hydra_main(job)
         except run_folder.Refused as refused:
             raise refused.error from None
+        except RecursionError:  # of Hydra: those of the job are in `job.error`
+            chosen = " ".join(arg for arg in sys.argv[1:] if not arg.startswith("-"))
+            raise UserError(f"{short(chosen)}: the defaults list of a file includes the file itself") from None
         if job.error is not None:
             raise job.error
         return job.finished

@@ -143,6 +143,7 @@ DAMAGED = {
     "nested arrays": "x = " + "[" * 50_000,
     "a number of thousands of digits": "x = " + "9" * 6_000,
     "a dotted key without end": "[" + ".".join(["a"] * 200_000) + "]",
+    "a dotted key of many parts": ".".join(["a"] * 40_000) + " = 1",  # took minutes and gigabytes
     "a long name": f'[project.entry-points."dlzoo.plugins"]\nx = "{"a" * 300}"',
     "packages in packages": f'[project.entry-points."dlzoo.plugins"]\nx = "{".".join(["a"] * 300)}"',
 }
@@ -152,6 +153,16 @@ DAMAGED = {
 def test_a_strangers_project_that_is_damaged(what: str, here: Path, terminal: Terminal) -> None:
     (here / "pyproject.toml").write_text(DAMAGED[what])
     assert "pyproject.toml" in terminal.mistake(new.main, "net", "their_net")
+
+
+@pytest.mark.parametrize("place", ["nets", "configs", "configs/model"])
+def test_a_file_in_place_of_a_folder_of_a_project(place: str, here: Path, terminal: Terminal) -> None:
+    (here / "src" / "lab" / place).parent.mkdir(parents=True)
+    (here / "src" / "lab" / place).write_text("")
+    (here / "pyproject.toml").write_text('[project.entry-points."dlzoo.plugins"]\nx = "lab"')
+    done = terminal(new.main, "net", "their_net")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "cannot be written" in done.err
 
 
 @pytest.mark.parametrize("link", ["src/lab", "src/lab/nets", "src/lab/configs", "src/lab/configs/model"])

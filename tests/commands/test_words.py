@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +92,21 @@ def test_analogies_are_counted_if_all_words_are_known(tmp_path: Path) -> None:
     path.write_text(": royal\nman king\n")
     with pytest.raises(UserError, match="line 2: expected"):
         analogies.read_questions(path)
+
+
+def test_of_a_repeated_word_the_first_vector_counts(tmp_path: Path) -> None:
+    path = tmp_path / "v.txt"
+    path.write_text("king 1 0\nqueen 0 1\nking 0 2\napple 1 1\n")
+    words = Words.read(path, "vectors")
+    assert (words.words, words.vector("king").tolist()) == (["king", "queen", "apple"], [1, 0])
+    assert "king" not in dict(words.most_similar("king"))
+    assert read_vectors(str(path), {"king": 2}, 2)[2].tolist() == [1, 0]
+
+
+def test_an_unknown_word_is_not_compared_with_long_ones_for_minutes(tmp_path: Path) -> None:
+    names = [f"{'abcdefghij' * 9}{i}" for i in range(20_000)]
+    words = Words(names, torch.ones(len(names), 1))
+    start = time.monotonic()
+    with pytest.raises(UserError, match="did you mean"):
+        words.number("abcdefghji" * 10)
+    assert time.monotonic() - start < 6  # it took 18 seconds

@@ -188,6 +188,27 @@ def test_a_package_that_cannot_be_found_or_read_does_not_disturb_others(
         check_kinds("dlzoo.data.tables.published.Wine", "dlzoo.nets.lenet.LeNet")
 
 
+@pytest.mark.parametrize("line", ["a", "a =", "a = ..x", "a = /etc", "=", "a = \x1b[2J"])
+def test_an_entry_point_that_names_nothing_does_not_disturb_others(
+    line: str, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    own_package.install(tmp_path / "more", "third_lab")
+    (file,) = (tmp_path / "more").glob("*.dist-info/entry_points.txt")
+    file.write_text(f"[dlzoo.plugins]\n{line}\n")
+    monkeypatch.syspath_prepend(tmp_path / "more")
+    assert "other_lab" in plugins.packages()
+    assert "ignored" in (said := capsys.readouterr().err)
+    assert "\x1b" not in said
+
+
+@pytest.mark.parametrize("flags", [[], ["--cfg", "job"]])
+def test_a_file_that_includes_itself(flags: list[str], other: Path, train: Train) -> None:
+    (other / "experiment" / "bad.yaml").write_text("# @package _global_\ndefaults:\n  - /experiment/bad\n")
+    done = train("experiment=bad", *flags)
+    assert (done.code, done.err.count("\n")) == (2, 1), done.err
+    assert "includes the file itself" in done.err
+
+
 def check_kinds(data: str, net: str) -> None:
     early_checks.check_kinds({"data": {"_target_": data}, "net": {"_target_": net}}, {"model": "m", "data": "x"})
 

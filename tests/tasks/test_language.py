@@ -29,6 +29,7 @@ from dlzoo.nets.word_rnn import WordRNN
 from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.targets import Classes, NextTokens
 from dlzoo.specs.tokenizer import PAD, SPECIAL, Tokenizer
+from dlzoo.tasks import language
 from dlzoo.tasks.language import Language, WindowLanguage, measures
 
 CHARS = TextSpec(NextTokens(9), Tokenizer("char"), vocabulary=(*SPECIAL, *"abcdefg"))
@@ -155,6 +156,22 @@ def test_the_perplexity_is_that_of_the_whole_text(batch_size: int, tmp_path: Pat
     assert float(metrics["val/loss"]) == pytest.approx(loss, rel=1e-5)
     assert float(metrics["val/perplexity"]) == pytest.approx(math.exp(loss), rel=1e-5)
     assert float(metrics["val/bits_per_char"]) == pytest.approx(loss / math.log(2), rel=1e-5)
+
+
+def test_logits_of_many_tokens_are_computed_in_short_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text of all characters took five gigabytes."""
+    task, data = make(tmp_path)
+    batch = next(iter(data.val_dataloader()))
+    task.measure(batch)
+    whole = task.eval_loss.compute()
+    sizes = []
+    advance = task.advance
+    monkeypatch.setattr(language, "EVAL_LOGITS", 3 * len(batch[0]) * task.spec.num_tokens)
+    monkeypatch.setattr(task, "advance", lambda x, state: (sizes.append(x.shape[1]), advance(x, state))[1])
+    task.eval_loss.reset()
+    task.measure(batch)
+    assert max(sizes) == 3
+    torch.testing.assert_close(task.eval_loss.compute(), whole)
 
 
 def test_padding_is_not_a_target(tmp_path: Path) -> None:

@@ -30,6 +30,9 @@ from dlzoo.specs.tokenizer import SPECIAL, UNKNOWN, RunningLevel, Tokenizer
 from dlzoo.utils import files as paths
 from dlzoo.utils.download import folder_of, mirrors_of
 
+NAMES = {"train": "training", "val": "validation", "test": "test"}
+"""Of the splits, in messages."""
+
 
 class StreamData(TokenData):
     """One long text, of which each token is predicted from the preceding ones.
@@ -108,6 +111,11 @@ class StreamData(TokenData):
         if self.tokenizer.level == "bpe":
             split = bpe.splitter(self.spec.tokenizer.merges)
             pieces = {name: split(_text(corpus.distinct_tokens, part)) for name, part in parts.items()}
+            if short := next((name for name, part in pieces.items() if len(part) < 2), None):
+                raise UserError(
+                    f"the {NAMES[short]} part of the text is a single piece of a word: give more text, or lower "
+                    "data.max_vocab"
+                )
             self._streams = {
                 name: torch.tensor([ids.get(piece, UNKNOWN) for piece in part]) for name, part in pieces.items()
             }

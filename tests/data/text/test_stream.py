@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from text_stand_ins import write_sentences
 from dlzoo.data.text.shakespeare import TinyShakespeare
 from dlzoo.data.text.stream import SentencesStream, TextFile
 from dlzoo.errors import UserError
+from dlzoo.specs import bpe
 from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.targets import NextTokens
 from dlzoo.specs.tokenizer import PAD, SPECIAL, UNKNOWN
@@ -112,6 +114,18 @@ def test_mistakes_about_pieces(tmp_path: Path) -> None:
         file(tmp_path, level="bpe")
     with pytest.raises(UserError, match=r"data\.max_vocab=9 is too small: the training text has 20 different char"):
         file(tmp_path, level="bpe", max_vocab=9).setup()
+    with pytest.raises(UserError, match="the training part of the text is a single piece of a word"):
+        file(tmp_path, "ab" * 120, level="bpe", max_vocab=40, val_size=2, test_fraction=0.5).setup()
+
+
+@pytest.mark.parametrize("text", ["ab" * 200_000, " " * 100_000], ids=["one word", "spaces"])
+def test_pieces_of_a_word_without_end_take_no_minutes(text: str) -> None:
+    start = time.monotonic()
+    merges = bpe.fit(text, 100)
+    pieces = bpe.splitter(merges)(text)
+    assert time.monotonic() - start < 5
+    assert "".join(pieces) == text
+    assert max(map(len, pieces)) <= bpe.MAX_WORD
 
 
 def test_shakespeare_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
