@@ -80,6 +80,8 @@ RUNS = {
     "peephole_lstm": "model=peephole_lstm data=air_passengers",
     "nbeats": "model=nbeats data=air_passengers data.origins=2 net.num_units=16",
     "tcn": "model=tcn data=air_passengers net.num_filters=8",
+    "anomaly_forecast": "model=anomaly_forecast data=anomalies data.horizon=100",
+    "anomaly_autoencoder": "model=anomaly_autoencoder data=anomalies data.horizon=100",
     "jordan": "model=jordan data=air_passengers",
     "sequence_cnn": "model=sequence_cnn data=counting",
     "counting_rnn": "model=counting_rnn data=counting",

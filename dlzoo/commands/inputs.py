@@ -143,7 +143,8 @@ def _sequences(options: Options, spec: SequenceSpec, cfg: DictConfig, source: Pa
     if "path" not in cfg.data:
         raise UserError(f"this checkpoint takes {spec.describe()} of generated data, which cannot be read from a file")
     file = cli.standard_input() if source is None else source
-    yield from inputs.sequence_batches(file, spec, cfg, csv_style(options, cfg))
+    style: Any = csv_style(options, cfg)
+    yield from inputs.sequence_batches(file, spec, cfg, style)
 
 
 def csv_style(options: CsvOptions, cfg: DictConfig | None = None) -> dict[str, Any]:

@@ -43,7 +43,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from dlzoo.commands import cli, reconstruct
+from dlzoo.commands import anomalies, cli, reconstruct
 from dlzoo.commands.inputs import Options, _source, batches
 from dlzoo.commands.records import format_of, write_records
 from dlzoo.errors import UserError, at_least
@@ -91,6 +91,9 @@ def command(argv: Sequence[str]) -> None:
         paths.existing(options.input, "input")  # raises: it does not exist
     problems: list[str] = []
     top_k = options.top_k or (TOP_K if ckpt is not None else TOP_K_OF_MANY)
+    if (detector := task.as_detector()) is not None:
+        write_records(anomalies.records(detector, options, cfg, source), format, output)
+        return
     inputs, target = batches(options, task.spec, cfg, source, problems), task.predicted_target
     if (encoder := reconstruct.encoder_of(task, options.pictures, options.top_k)) is not None:
         records = reconstruct.reconstruct(encoder, inputs, options.pictures, ckpt)

@@ -9,6 +9,7 @@ from dlzoo.config.group_files import File
 
 INTERFACES = {
     "dlzoo.tasks.interfaces.Acting": "agents",
+    "dlzoo.tasks.interfaces.Detecting": "anomalies",
     "dlzoo.tasks.interfaces.LanguageModel": "text generation",
     "dlzoo.tasks.interfaces.Forecasting": "forecasts",
     "dlzoo.tasks.interfaces.Decoding": "generative",

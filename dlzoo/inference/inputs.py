@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from omegaconf import DictConfig
 
+    from dlzoo.data.csv_reader import CsvFormat
     from dlzoo.data.images.decode import Decode
     from dlzoo.data.images.files import File
     from dlzoo.data.series.base import Series
@@ -135,7 +136,7 @@ def text_batches(texts: Sequence[str], spec: VocabularySpec) -> Batches:
         yield part, pad_sequence([torch.tensor(spec.encode(text)) for text in part], batch_first=True)
 
 
-def sequence_batches(source: Any, spec: SequenceSpec, cfg: DictConfig, style: dict[str, Any]) -> Batches:
+def sequence_batches(source: Any, spec: SequenceSpec, cfg: DictConfig, style: CsvFormat) -> Batches:
     """Sequences (B, T, D) of a CSV file, NaN behind their ends, by name.
 
     Args:

@@ -65,6 +65,6 @@ class SequenceCNN(Net):
         real = is_real(x)[:, None].to(x.dtype)  # (B, 1, T)
         h = x.nan_to_num(0.0).transpose(1, 2)
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            width = conv.kernel_size[0] - 1  # type: ignore[index, operator]
+            width = conv.weight.shape[2] - 1  # type: ignore[union-attr, index, operator]
             h = norm(conv(F.pad(h, (width // 2, width - width // 2)))).relu() * real
         return self.output(self.dropout(h.sum(2) / real.sum(2)))

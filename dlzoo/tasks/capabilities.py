@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dlzoo.tasks.interfaces import (
         Acting,
         Decomposing,
+        Detecting,
         Encoding,
         EnergyBased,
         Forecasting,
@@ -48,6 +49,10 @@ class Capabilities:
 
     def as_forecaster(self) -> Forecasting | None:
         """It continues series."""
+        return None
+
+    def as_detector(self) -> Detecting | None:
+        """It finds anomalies in series."""
         return None
 
     def as_language_model(self) -> LanguageModel | None:

@@ -86,6 +86,30 @@ class Forecasting(Predicting):
         return self.predict(inputs)
 
 
+class Detecting(Task):
+    """Finds anomalies in series. ``test_step`` returns "history", "target", "error" and, where they are known,
+    "marks"."""
+
+    spec: SeriesSpec
+
+    def as_detector(self) -> Detecting:
+        return self
+
+    @property
+    @abstractmethod
+    def threshold(self) -> float:
+        """The error above which a step is an anomaly; NaN before the first validation."""
+
+    @abstractmethod
+    def step_errors(self, values: Tensor) -> Tensor:
+        """(N, D) raw values -> (N - num_needed,), the errors of all but the first ones."""
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        """(N, D) raw values -> (N - num_needed, 2): the error of each step, and 1 for an anomaly, else 0."""
+        error = self.step_errors(inputs).double()
+        return torch.stack([error, (error > self.threshold).double()], dim=1)
+
+
 class LanguageModel(Task):
     """Predicts the next token."""
 

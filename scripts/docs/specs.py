@@ -36,6 +36,7 @@ def named_specs() -> dict[str, Spec]:
         "cifar10": ImageSpec(3, 32, 32, DIGITS),
         "photos": ImageSpec(3, 224, 224, DIGITS),
         "photos299": ImageSpec(3, 299, 299, DIGITS),
+        "load": SeriesSpec(Values(("load",)), window=48, horizon=1200),
         "gestures": SequenceSpec(100, 3, SPECIES, is_padded=True),
         "counting": SequenceSpec(10, 1, Values(("ones",))),
         "passengers": SeriesSpec(Values(("passengers",)), window=48, horizon=12),

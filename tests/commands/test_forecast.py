@@ -293,7 +293,7 @@ def test_a_stateful_run(batch_size: int, train: Callable[..., Outcome], tmp_path
         ),
         (
             ["model=mlp", "data=air_passengers"],
-            "for series: gru, jordan, lstm, nar, nbeats, peephole_lstm, rnn, tcn",
+            "anomaly_autoencoder, anomaly_forecast, gru, jordan, lstm, nar, nbeats, peephole_lstm, rnn, tcn",
         ),
         (["model=lstm", "data=digits"], "lstm takes series, but data=digits gives images; models for images"),
         (["model=lstm", "data=digits"], "reader"),

@@ -13,6 +13,7 @@ import dlzoo.tasks
 from dlzoo.nets.backbone import Backbone
 from dlzoo.nets.base import ConditionalNet, EncoderDecoder, LatentGenerator, MapNet, Net, WordNet
 from dlzoo.nets.uniform_policy import UniformPolicy
+from dlzoo.specs.inputs import SeriesSpec
 from dlzoo.tasks.base import Task
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ FITTED_KINDS = tuple(
 )
 """The kinds of net that tasks without an optimizer require: closed forms set their weights, no gradient."""
 
-GENERATIVE = [cls for cls in ALL if issubclass(cls, EncoderDecoder | LatentGenerator)]
+GENERATIVE = [cls for cls in ALL if issubclass(cls, EncoderDecoder | LatentGenerator) and SeriesSpec not in cls.accepts]
 """Encode inputs to latents or make inputs of latents, by backpropagation."""
 PREDICTORS = [
     cls

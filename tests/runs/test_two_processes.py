@@ -91,6 +91,8 @@ FAMILIES = {
     "gru, stateful": f"model=gru {SERIES} net.stateful=true data.batch_size=3",
     "peephole_lstm": f"model=peephole_lstm {SERIES}",
     "nar": f"model=nar {SERIES}",
+    "anomaly_forecast": "model=anomaly_forecast data=anomalies data.horizon=100 data.batch_size=37",
+    "anomaly_autoencoder": "model=anomaly_autoencoder data=anomalies data.horizon=100 data.batch_size=37",
     "nbeats": f"model=nbeats {SERIES}",
     "tcn": f"model=tcn {SERIES}",
     "jordan": f"model=jordan {SERIES}",

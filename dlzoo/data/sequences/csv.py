@@ -64,10 +64,10 @@ class SequenceCsv(InMemoryData):
         missing_marks: Sequence[str] = MISSING_MARKS,
         header: bool = True,
         quotes: bool | None = None,
-        standardize: bool = True,
         **common: Unpack[InMemoryOptions],
     ) -> None:
-        super().__init__(**{"standardize": standardize, **common})
+        common.setdefault("standardize", True)
+        super().__init__(**common)
         between(0, 1, "data", test_fraction=test_fraction, exclusive=True)
         if time is not None and id is None:
             raise UserError(f"data.time={time} orders the rows of a sequence: give data.id, the column that names it")

@@ -39,12 +39,13 @@ DEFAULT_SEASON = 12
 
 
 class Series(NamedTuple):
-    """values: (N, D) float64; times: (N,) dates or integers, one step apart."""
+    """values: (N, D) float64; times: (N,) dates or integers, one step apart; marks: (N,) bool, of known anomalies."""
 
     names: tuple[str, ...]
     values: Tensor
     times: pd.Series
     step: Step
+    marks: Tensor | None = None
 
 
 class SeriesData(InMemoryData):
@@ -109,7 +110,8 @@ class SeriesData(InMemoryData):
         """The series without the dropped rows, after checking its length and sign."""
         series = self.series()
         num = max(len(series.values) - self.drop_last, 1)
-        series = series._replace(values=series.values[:num], times=series.times.iloc[:num])
+        marks = None if series.marks is None else series.marks[:num]
+        series = series._replace(values=series.values[:num], times=series.times.iloc[:num], marks=marks)
         spec = self._spec_of(series)
         check_sign(series, spec)
         num_lost = spec.transform.num_lost
@@ -194,10 +196,14 @@ class SeriesData(InMemoryData):
         return hash_rows(values, *before)
 
     def _forecast(self, num_after: int) -> Arrays:
-        """A forecast ending ``num_after`` steps before the end: raw values before its origin, and ``horizon`` after."""
-        values = self.whole.values[: len(self.whole.values) - num_after]
-        horizon = self.declare().horizon
-        return Arrays(values[None, :-horizon], values[None, -horizon:])
+        """A forecast ending ``num_after`` steps before the end: raw values before its origin, and ``horizon`` after.
+
+        Marks of the latter stand in the place of a weight, (1, H).
+        """
+        end, horizon = len(self.whole.values) - num_after, self.declare().horizon
+        values, marks = self.whole.values[:end], self.whole.marks
+        weight = None if marks is None else marks[None, end - horizon : end].double()
+        return Arrays(values[None, :-horizon], values[None, -horizon:], weight)
 
     def _loader(self, split: Literal["train", "val", "test"], batch_size: int, shuffle: bool = False) -> Loader:
         if split == "val":

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from dlzoo.data import typed_tables
+from dlzoo.data.categories import plain_spelling
 from dlzoo.data.csv_reader import MISSING_MARKS, CsvFormat, check_unique, read_table
 from dlzoo.data.numbers import as_numbers, is_date, parse_number, parse_numbers
 from dlzoo.data.options import SeriesOptions
@@ -30,6 +31,7 @@ class CsvSeries(SeriesData):
         path: the file, which may be compressed as .gz, .bz2 or .xz.
         time: the column of times (dates or integers); None is the first.
         values: the column to forecast, or several, which are then inputs of the net together; None is all others.
+        marks: the column of known anomalies, with 1 or true where there is one, and 0, false or nothing elsewhere.
         frequency: the step between rows, such as month, day or ``15 minutes``; auto infers it, and row treats rows as
             equal steps, regardless of their times.
         date_format: of the times, such as %d/%m/%Y, as for ``strptime``; None infers it from the whole column.
@@ -42,6 +44,7 @@ class CsvSeries(SeriesData):
         path: str,
         time: str | None = None,
         values: str | Sequence[str] | None = None,
+        marks: str | None = None,
         frequency: str = "auto",
         date_format: str | None = None,
         separator: str = ",",
@@ -56,6 +59,7 @@ class CsvSeries(SeriesData):
         self.path = path
         self.time = time
         self.values = [values] if isinstance(values, str) else values
+        self.marks = marks
         self.frequency = frequency
         self.date_format = date_format
         self.format: CsvFormat = {
@@ -73,6 +77,7 @@ class CsvSeries(SeriesData):
             path,
             time=self.time,
             values=self.values,
+            marks=self.marks,
             frequency=self.frequency,
             date_format=self.date_format,
             **self.format,
@@ -84,6 +89,7 @@ def read_series(
     *,
     time: str | None = None,
     values: Sequence[str] | None = None,
+    marks: str | None = None,
     frequency: str = "auto",
     date_format: str | None = None,
     **csv_format: Unpack[CsvFormat],
@@ -102,7 +108,7 @@ def read_series(
     if csv_format.get("header", True) and all(parse_number(name) or is_date(name) for name in columns):
         raise UserError(f"{source}: its first line ({short(', '.join(columns))}) does not name the columns; if the "
                         "file has no header, set data.header=false")  # fmt: skip
-    return series_of(frame, source, time=time, values=values, frequency=frequency, date_format=date_format)
+    return series_of(frame, source, time=time, values=values, marks=marks, frequency=frequency, date_format=date_format)
 
 
 def series_of(
@@ -111,6 +117,7 @@ def series_of(
     *,
     time: str | None = None,
     values: Sequence[str] | None = None,
+    marks: str | None = None,
     frequency: str = "auto",
     date_format: str | None = None,
 ) -> Series:
@@ -126,8 +133,8 @@ def series_of(
     step = None if frequency == "auto" else parse(frequency)
     columns = [str(name) for name in frame.columns]
     time = columns[0] if time is None else time
-    selected = [name for name in columns if name != time] if values is None else list(values)
-    for key, name in [("time", time), *(("values", name) for name in selected)]:
+    selected = [name for name in columns if name not in (time, marks)] if values is None else list(values)
+    for key, name in [("time", time), *(("values", name) for name in selected), *([("marks", marks)] if marks else [])]:
         if name not in columns:
             raise UserError(f"data.{key}={name}: {source} has no such column; {nearest(name, columns)}")
     if not selected or time in selected or len(set(selected)) < len(selected):
@@ -140,7 +147,20 @@ def series_of(
     numbers = np.stack([_numbers(frame[name], times) for name in selected], axis=1)
     step = step or find_step(times)
     check_regular(times, step, str(source))
-    return Series(tuple(selected), torch.from_numpy(numbers), times, step)
+    marked = None if marks is None else _marks(frame[marks], times)
+    return Series(tuple(selected), torch.from_numpy(numbers), times, step, marked)
+
+
+def _marks(cells: pd.Series, times: pd.Series) -> torch.Tensor:
+    """(N,) bool; `UserError` for the first cell that is neither yes nor no."""
+    known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
+    text = cells.fillna("").map(lambda cell: plain_spelling(str(cell)).lower())
+    for row in np.flatnonzero(~text.isin(list(known)))[:1]:
+        raise UserError(
+            f"column {cells.name}, row {row + 1} ({label(times.iloc[row])}): {short(cells.iloc[row])!r} is no mark; "
+            "write 1 or true for an anomaly, and 0, false or nothing elsewhere, or set data.marks"
+        )
+    return torch.tensor([known[cell] for cell in text])
 
 
 def _numbers(cells: pd.Series, times: pd.Series) -> np.ndarray:
