@@ -85,6 +85,7 @@ def stand_in_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data_dir with generated files in the formats of the published ones, a few rows each."""
     import numpy as np
     from cifar_files import batch
+    from sound_stand_ins import write_spoken_digits
     from text_stand_ins import write_imdb, write_sentences, write_shakespeare
 
     from dlzoo.data.images.published import CIFAR10, MNIST
@@ -117,6 +118,7 @@ def stand_in_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(CaliforniaHousing, "num_rows", 200)
     write_sentences(folder, 60, monkeypatch)
     write_shakespeare(folder, 400, monkeypatch)
+    write_spoken_digits(folder, monkeypatch)
     write_imdb(folder, 120, monkeypatch)
     monkeypatch.setenv("DLZOO_DATA_DIR", str(folder))  # no folder that a checkpoint names is followed
     return folder

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dlzoo.specs.audio import AudioSpec
 from dlzoo.specs.base import Spec
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.inputs import Column, ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
@@ -30,6 +31,7 @@ SPECS: dict[str, Spec] = {
     "wine": table(13, Classes(("a", "b", "c"))),
     "bits": table(2, Classes(("false", "true"))),
     "california": table(8, Values(("price",))),
+    "recordings": AudioSpec(4000, 2000, TEN),
     "sequences": SequenceSpec(10, 1, Values(("ones",))),
     "gestures": SequenceSpec(9, 3, Classes(("a", "b", "c")), is_padded=True),
     "series": SeriesSpec(Values(("sales", "visits")), window=12, horizon=3),

@@ -31,6 +31,7 @@ DATA = {
     "dlzoo.specs.environments.StatesSpec": "frozen_lake",
     "dlzoo.specs.named.NamedSpec": "csv",
     "dlzoo.specs.ratings.RatingsSpec": "ratings",
+    "dlzoo.specs.audio.AudioSpec": "tones",
 }
 """Data of each kind that need no download."""
 MODELS = {
@@ -41,6 +42,7 @@ MODELS = {
     "dlzoo.specs.inputs.SequenceSpec": "counting_rnn",
     "dlzoo.specs.environments.EnvSpec": "random",
     "dlzoo.specs.ratings.RatingsSpec": "ratings_rbm",
+    "dlzoo.specs.audio.AudioSpec": "audio_cnn",
 }
 """A small model for each kind of data."""
 LEARNERS = {"text_file": "char_rnn", "patterns": "hopfield", "colors": "som"}
@@ -57,6 +59,8 @@ SKIPPED_DATA = {"mnist", "fashion_mnist", "cifar10", "california_housing", "imdb
     "sentences_stream",
     "tiny_shakespeare",
     "image_folder",
+    "spoken_digits",
+    "audio_folder",
 }
 """They are downloaded, or the options are those of `InMemoryData` and of readers that other tests feed."""
 SMALL_BACKBONES = ("resnet18", "timm")

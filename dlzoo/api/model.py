@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from dlzoo.api.evaluation import Evaluation
     from dlzoo.api.images import Images
+    from dlzoo.api.sounds import Sounds
     from dlzoo.inference.records import Record
     from dlzoo.inference.words import Words
     from dlzoo.nets.base import Net
@@ -233,6 +234,40 @@ class Model:
         )
         return text.generate(model.net, model.spec, options)
 
+    def sample_sound(
+        self,
+        num: int = 10,
+        *,
+        seconds: float | None = None,
+        label: str | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+    ) -> Sounds:
+        """New recordings of a model that generates sound: a function of the weights and the arguments alone.
+
+        Args:
+            num: how many.
+            seconds: length of each; None: as in training.
+            label: the class, of a model that is given classes; None: all in turn.
+            temperature, top_k, top_p: as for `generate`, of the 256 levels of a sample.
+            seed: of the sampling.
+
+        Raises:
+            UserError: the model generates no sound, or has no such class.
+        """
+        from dlzoo.api.sounds import sounds_of
+        from dlzoo.inference.sound import Options
+
+        model = self.task.as_sound_model()
+        if model is None:
+            self._cannot("generate sound")
+        options = Options(
+            n=num, class_name=label, seconds=seconds, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+        )
+        return sounds_of(model, options)
+
     @property
     def words(self) -> Words:
         """The words of a model of word vectors, with what can be asked of them: ``model.words.most_similar("king")``.
@@ -387,6 +422,7 @@ class Model:
             "reconstruct": self.spec.images is not None and task.as_encoder() is not None,
             "sample": task.as_generator() is not None,
             "generate": task.as_language_model() is not None,
+            "sample_sound": task.as_sound_model() is not None,
             "words": task.as_word_vectors() is not None,
             "forecast": task.as_forecaster() is not None,
             "play": task.as_agent() is not None,

@@ -1,13 +1,14 @@
-"""Sample from a checkpoint: text from a language model, images from a generative net.
+"""Sample from a checkpoint: text from a language model, images from a generative net, sound from WaveNet.
 
     dlzoo sample ckpt=<run>/checkpoints/best.ckpt prompt="The food" temperature=0.8 top_k=40 length=500
     dlzoo sample ckpt=<run>/checkpoints/best.ckpt n=64 class=7 seed=3 output=sevens
+    dlzoo sample ckpt=<run>/checkpoints/best.ckpt n=4 class=7 seconds=0.5 temperature=0.9
 
 Options:
     ckpt         the checkpoint, whose run is not needed, or the folder of a run or of a published model
     trust        a package of your own that the checkpoint uses
-    output       a file for text (default: the terminal), a folder for images (default: samples/ in the run's folder, or
-                 in the current one if the checkpoint lies in no run)
+    output       a file for text (default: the terminal), a folder for images and sound (default: samples/ in the run's
+                 folder, or in the current one if the checkpoint lies in no run)
   for text:
     prompt       the text to continue (empty)
     temperature  below 1 favours likely tokens, 0 always picks the most likely, above 1 is more random (1)
@@ -19,6 +20,12 @@ Options:
     n            number of images: grid.png shows all, 00000.png and so on one each (64)
     class        the name of the class, for class-conditional models (all in turn)
     seed         of the random latents (0)
+  for sound:
+    n            number of recordings: samples.png shows the first twelve, 00000.wav and so on hold one each (10)
+    class        the name of the class, for models that are given classes (all in turn)
+    seconds      length of each (as in training)
+    temperature, top_k, top_p     as for text, of the 256 levels of a sample
+    seed         of the sampling (0)
 
 Exit code 0 on success, 2 on an error.
 """
@@ -38,7 +45,7 @@ from dlzoo.inference import loading
 from dlzoo.utils import files as paths
 from dlzoo.utils import model_folders
 
-SAMPLERS = ("dlzoo.commands.sample_text", "dlzoo.commands.sample_images")
+SAMPLERS = ("dlzoo.commands.sample_text", "dlzoo.commands.sample_sound", "dlzoo.commands.sample_images")
 """Modules that sample: each has ``Options``, ``samples(task)``, and ``sample(task, options)``, which returns the
 bytes of one file, or a dict of several files by name for a folder."""
 

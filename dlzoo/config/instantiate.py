@@ -16,6 +16,7 @@ from dlzoo.config.allowlist import Trust
 from dlzoo.config.introspection import locate
 from dlzoo.config.run_config import Node, RunConfig
 from dlzoo.config.yaml_files import ERRORS
+from dlzoo.data.augmentation import Augmentation
 from dlzoo.data.base import DataModule
 from dlzoo.errors import MISTAKES, SpecError, UserError
 from dlzoo.nets.base import Net, missing_members
@@ -147,8 +148,11 @@ def check_fit(config: RunConfig, data: DataModule, overrides: Sequence[str] = ()
         learns = " or ".join(kind.what for kind in task_cls.targets)
         given = spec.target.what + spec.target.remedy
         raise SpecError(f"{model} learns {learns}, but data={data_name} gives {given}; {_fitting(spec)}")
-    if data.augment is not None and not isinstance(spec, ImageSpec):
-        raise SpecError(f"data.augment changes images, but data={data_name} gives {spec.describe()}; use augment=none")
+    changed = data.augment.accepts if isinstance(data.augment, Augmentation) else (ImageSpec,)
+    if data.augment is not None and not isinstance(spec, changed):
+        raise SpecError(
+            f"data.augment changes {changed[0].what}, but data={data_name} gives {spec.describe()}; use augment=none"
+        )
     spec = spec.with_target(_counted(spec.target))
     try:
         with torch.device("meta"):

@@ -41,6 +41,14 @@ class InMemoryOptions(DataOptions, total=False):
     placement: Literal["auto", "device", "host"]
 
 
+class AudioOptions(InMemoryOptions, total=False):
+    """`dlzoo.data.audio.base.AudioData`."""
+
+    sample_rate: int | None
+    seconds: float | None
+    normalize: bool | None
+
+
 class TableOptions(InMemoryOptions, total=False):
     """`dlzoo.data.tables.base.TableData`."""
 

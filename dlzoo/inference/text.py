@@ -76,10 +76,22 @@ def _continue(net: RecurrentNet, prompt: Tensor, options: Options) -> Iterator[i
 def choose(
     scores: Tensor, draw: Generator, *, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
 ) -> int:
-    """Sample a token id from scores (V,).
+    """Sample a token id from scores (V,); options as in `distribution`."""
+    import torch
+
+    probabilities = distribution(scores, temperature=temperature, top_k=top_k, top_p=top_p)
+    if temperature == 0:
+        return int(probabilities.argmax())
+    return int(torch.multinomial(probabilities, 1, generator=draw))
+
+
+def distribution(
+    scores: Tensor, *, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+) -> Tensor:
+    """The probabilities to sample with, of scores (…, V).
 
     Args:
-        temperature: 0: the most likely token.
+        temperature: 0: all on the most likely token.
         top_k: sample from the k most likely tokens.
         top_p: of these, from the fewest most likely ones that have this probability together, at the temperature
             (A. Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020).
@@ -87,12 +99,14 @@ def choose(
     import torch
 
     if top_k is not None:
-        scores = scores.where(scores >= scores.topk(min(top_k, len(scores))).values[-1], float("-inf"))
+        least = scores.topk(min(top_k, scores.shape[-1])).values[..., -1:]
+        scores = scores.where(scores >= least, float("-inf"))
     if temperature == 0:
-        return int(scores.argmax())
-    probabilities = ((scores - scores.max()) / temperature).softmax(0)
+        return torch.zeros_like(scores).scatter(-1, scores.argmax(-1, keepdim=True), 1.0)
+    probabilities = ((scores - scores.amax(-1, keepdim=True)) / temperature).softmax(-1)
     if top_p is not None:
         ordered, tokens = probabilities.sort(descending=True, stable=True)
-        before = ordered.cumsum(0) - ordered
-        probabilities = probabilities.index_fill(0, tokens[1:][before[1:] >= top_p], 0.0)
-    return int(torch.multinomial(probabilities, 1, generator=draw))
+        before = ordered.cumsum(-1) - ordered
+        before[..., 0] = 0.0  # the most likely one is always among them
+        probabilities = probabilities.scatter(-1, tokens, ordered.where(before < top_p, 0.0))
+    return probabilities

@@ -21,6 +21,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from dlzoo.layers import mu_law
 from dlzoo.layers.boltzmann import BoltzmannLayer
 from dlzoo.layers.crf import CRF
 from dlzoo.layers.recurrent import State
@@ -145,6 +146,28 @@ class WindowNet(RecurrentNet):
     @abstractmethod
     def start(self, batch_size: int) -> Tensor:
         """The cache of no token, (N, B, 0, D)."""
+
+
+class SampleNet(RecurrentNet):
+    """A net that predicts the level of each sample of a recording from those before it, perhaps given its class.
+
+    ``step`` takes levels (B, T) int64 to logits (B, T, V) of the level that follows each.
+    """
+
+    num_conditions: int = 0
+    """Number of classes; 0: unconditional."""
+
+    @abstractmethod
+    def start(self, batch_size: int, condition: Tensor | None = None) -> State:
+        """The state before the first sample of recordings of these classes."""
+
+    def read(self, levels: Tensor, condition: Tensor | None = None) -> Tensor:
+        """levels: (B, T), condition: the classes (B, K), or None -> logits (B, T, V) of the levels that follow."""
+        return self.step(levels, self.start(len(levels), condition))[0]
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """x: (B, 1, L) samples -> logits (B, L, V) of the level of each, given those before it."""
+        return self.read(mu_law.previous(mu_law.encode(x[:, 0])), condition)
 
 
 class ScalarRecurrentNet(Net):

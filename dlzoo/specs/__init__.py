@@ -1,5 +1,6 @@
 """Specs: what data promise about their batches, and nets are built from."""
 
+from dlzoo.specs.audio import AudioSpec
 from dlzoo.specs.base import Port, Spec, Target
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.inputs import Column, ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
@@ -9,8 +10,7 @@ from dlzoo.specs.sentences import SentenceSpec, Tags
 from dlzoo.specs.targets import Actions, Classes, Labels, NextTokens, Unlabelled, Values
 
 __all__ = [
-    "Actions", "Classes", "Column", "EnvSpec", "ImageSpec", "ItemRatings", "Labels", "NamedSpec", "NextTokens", "Port",
-    "RatingsSpec",
-    "SentenceSpec", "SequenceSpec", "SeriesSpec", "Spec", "StatesSpec", "TableSpec", "Tags", "Target", "Targets",
-    "TextSpec", "Unlabelled", "Values",
+    "Actions", "AudioSpec", "Classes", "Column", "EnvSpec", "ImageSpec", "ItemRatings", "Labels", "NamedSpec",
+    "NextTokens", "Port", "RatingsSpec", "SentenceSpec", "SequenceSpec", "SeriesSpec", "Spec", "StatesSpec",
+    "TableSpec", "Tags", "Target", "Targets", "TextSpec", "Unlabelled", "Values",
 ]  # fmt: skip

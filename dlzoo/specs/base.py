@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dlzoo.specs.audio import AudioSpec
     from dlzoo.specs.batch import TensorOrDict
     from dlzoo.specs.environments import EnvSpec, StatesSpec
     from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, TableSpec, VocabularySpec
@@ -209,6 +210,11 @@ class Spec(Storable):
     @property
     def ratings(self) -> RatingsSpec | None:
         """Ratings of items."""
+        return None
+
+    @property
+    def audio(self) -> AudioSpec | None:
+        """Recordings of sound."""
         return None
 
     @property

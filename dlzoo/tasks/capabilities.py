@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Minimizing,
         Predicting,
         Recalling,
+        SoundModel,
         WordVectors,
     )
     from dlzoo.tasks.views import View
@@ -57,6 +58,10 @@ class Capabilities:
 
     def as_language_model(self) -> LanguageModel | None:
         """It continues texts."""
+        return None
+
+    def as_sound_model(self) -> SoundModel | None:
+        """It generates sound, sample by sample."""
         return None
 
     def as_encoder(self) -> Encoding | None:

@@ -19,7 +19,8 @@ from dlzoo.distributed.collectives import rank_and_world
 from dlzoo.distributed.noise import EvalNoise, Noise
 from dlzoo.layers.basic import Standardize
 from dlzoo.layers.recurrent import State
-from dlzoo.nets.base import AssociativeMemory, ConditionalNet, RecurrentNet
+from dlzoo.nets.base import AssociativeMemory, ConditionalNet, RecurrentNet, SampleNet
+from dlzoo.specs.audio import AudioSpec
 from dlzoo.specs.base import Spec
 from dlzoo.specs.batch import TensorOrDict
 from dlzoo.specs.environments import EnvSpec, StatesSpec
@@ -127,6 +128,23 @@ class LanguageModel(Task):
     def predict(self, inputs: Tensor) -> Tensor:
         """(B, T) token ids -> (B, T, V) probabilities of the token after each."""
         return self.advance(inputs)[0].softmax(-1)
+
+
+class SoundModel(Task):
+    """Predicts the level of each sample of a recording from those before it, so that it can generate sound."""
+
+    net_type = SampleNet
+    spec: AudioSpec
+    net: SampleNet
+
+    def as_sound_model(self) -> SoundModel:
+        return self
+
+    def condition(self, labels: Tensor) -> Tensor | None:
+        """Labels (B,) -> the condition (B, K) of a net that is given classes; None for others."""
+        if not self.net.num_conditions:
+            return None
+        return F.one_hot(labels, self.net.num_conditions).float()
 
 
 class Decoding(Task):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dlzoo.specs.audio import AudioSpec
 from dlzoo.specs.base import Spec
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.inputs import Column, ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
@@ -38,6 +39,7 @@ def named_specs() -> dict[str, Spec]:
         "photos299": ImageSpec(3, 299, 299, DIGITS),
         "load": SeriesSpec(Values(("load",)), window=48, horizon=1200),
         "gestures": SequenceSpec(100, 3, SPECIES, is_padded=True),
+        "spoken_digits": AudioSpec(8000, 8000, DIGITS),
         "counting": SequenceSpec(10, 1, Values(("ones",))),
         "passengers": SeriesSpec(Values(("passengers",)), window=48, horizon=12),
         "sentences": TextSpec(Classes(("negative", "positive")), vocabulary=vocabulary(5000)),

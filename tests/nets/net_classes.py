@@ -11,7 +11,7 @@ from typing import TypeVar
 import dlzoo.nets
 import dlzoo.tasks
 from dlzoo.nets.backbone import Backbone
-from dlzoo.nets.base import ConditionalNet, EncoderDecoder, LatentGenerator, MapNet, Net, WordNet
+from dlzoo.nets.base import ConditionalNet, EncoderDecoder, LatentGenerator, MapNet, Net, SampleNet, WordNet
 from dlzoo.nets.uniform_policy import UniformPolicy
 from dlzoo.specs.inputs import SeriesSpec
 from dlzoo.tasks.base import Task
@@ -44,7 +44,7 @@ GENERATIVE = [cls for cls in ALL if issubclass(cls, EncoderDecoder | LatentGener
 PREDICTORS = [
     cls
     for cls in ALL
-    if not issubclass(cls, ConditionalNet | Backbone | MapNet | WordNet)
+    if not issubclass(cls, ConditionalNet | Backbone | MapNet | WordNet | SampleNet)
     and cls is not UniformPolicy  # which has no weights
 ]
 """Their output is a prediction of the target."""

@@ -75,6 +75,8 @@ def test_an_experiment_runs_on_data_of_the_same_form(
     smaller += ["task.learning_starts=200"] if "learning_starts" in cfg.task else []
     # what is chosen from the two batches of trainer=smoke, which is refused where they hold fewer
     smaller += [f"data.num_patterns={min(100, cfg.data.num_patterns)}"] if cfg.data.get("num_patterns") else []
+    if "data.audio" in cfg.data._target_:
+        smaller += ["data.batch_size=4", "data.eval_batch_size=4", "data.seconds=0.2"]
     smaller += [f"net.num_centers={min(20, cfg.net.num_centers)}"] if "num_centers" in cfg.net else []
     weights = stand_in_weights(name, tmp_path, monkeypatch)
     own = OmegaConf.load(CONFIG_DIR / "experiment" / f"{name}.yaml").get("callbacks", {})  # it has options for

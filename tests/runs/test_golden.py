@@ -45,6 +45,10 @@ def overrides_of(name: str, data_dir: Path) -> list[str]:
         changes += ["optimizer.lr=0.001"]
     if "Shakespeare" in cfg.data._target_:
         changes += ["data.batch_size=4", "data.num_steps=16"]
+    if "tasks.sound" in cfg.task._target_:
+        changes += ["data.batch_size=2", "data.eval_batch_size=2", "task.window=64"]
+    elif "data.audio" in cfg.data._target_:
+        changes += ["data.seconds=0.2", "data.batch_size=16"]
     if "num_buckets" in cfg.net:
         changes += ["net.num_buckets=1000"]
     if "pca" in cfg.net._target_:  # a closed form, which is the same in each epoch

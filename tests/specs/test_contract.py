@@ -9,6 +9,7 @@ import torch
 
 from dlzoo.specs import (
     Actions,
+    AudioSpec,
     Classes,
     Column,
     EnvSpec,
@@ -31,12 +32,13 @@ SPECS: list[Spec] = [
     TableSpec((Column("size"), Column("kind", categories=("x", "y"))), LABELS),
     TextSpec(LABELS, vocabulary=("<pad>", "<unk>", "hello")),
     SequenceSpec(5, 2, LABELS),
+    AudioSpec(8000, 100, LABELS),
     SeriesSpec(VALUES, window=4, horizon=2),
     EnvSpec("CartPole-v1", (4,), Actions(("left", "right"))),
     StatesSpec("Taxi-v3", 500, Actions(("left", "right"))),
 ]
 KINDS = ("classes", "labels", "values", "next_tokens", "actions")
-READ_AS = ("images", "table", "texts", "sequences", "series", "states")
+READ_AS = ("images", "table", "texts", "sequences", "series", "states", "audio")
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: type(spec).__name__)

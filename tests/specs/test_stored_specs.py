@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dlzoo.errors import UserError
+from dlzoo.specs.audio import AudioSpec
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
 from dlzoo.specs.plain import from_plain, spec_from_plain, to_plain
@@ -21,6 +22,7 @@ GOOD = {
     "text": TextSpec(TWO, vocabulary=(*SPECIAL, "word")),
     "pieces": TextSpec(NextTokens(5, 8), Tokenizer("bpe", merges=(("a", "b"),)), vocabulary=(*SPECIAL, "a", "b", "ab")),
     "sequence": SequenceSpec(4, 1, TWO),
+    "audio": AudioSpec(8000, 100, TWO),
     "series": SeriesSpec(
         Values(("sales",)), 12, 12, transform=Transform(differences=(12,), mean=(0.0,), std=(1.0,)), scales=(2.0,)
     ),
@@ -35,7 +37,8 @@ BAD: list[tuple[str, str, Any]] = [
     ("pieces", "target.num_steps", 0), ("pieces", "target.num_steps", 2**40), ("pieces", "tokenizer.merges", [["a"]]),
     ("pieces", "tokenizer.merges", [["a", 1]]), ("pieces", "tokenizer.merges", ["ab"]),
     ("pieces", "tokenizer.merges", [["a", ""]]),
-    ("text", "vocabulary", [*SPECIAL, "x" * 10**6]), ("sequence", "length", 0), ("series", "window", 0),
+    ("text", "vocabulary", [*SPECIAL, "x" * 10**6]), ("sequence", "length", 0), ("audio", "length", 0),
+    ("audio", "length", 2**40), ("audio", "sample_rate", 0), ("audio", "sample_rate", 2**40), ("series", "window", 0),
     ("series", "horizon", 0), ("series", "horizon", -4), ("series", "horizon", 10**7), ("series", "period", 0),
     ("series", "transform.differences", [0]), ("series", "transform.differences", [12, -3]),
     ("series", "transform.mean", [1.0, 2.0]), ("series", "scales", [1.0, 2.0]), ("series", "target.units", ["a", "b"]),

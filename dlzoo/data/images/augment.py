@@ -22,13 +22,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Beta
 
+from dlzoo.data.augmentation import Augmentation
 from dlzoo.data.images import augment_policies as policies
 from dlzoo.errors import UserError, between
+from dlzoo.specs.inputs import ImageSpec
 
 NODE = "data.augment"
 
 
-class Augment(nn.Module):
+class Augment(Augmentation):
     """Random, label-preserving transforms. All are off by default; those enabled are applied in the order listed here.
 
     Args:
@@ -47,6 +49,8 @@ class Augment(nn.Module):
         cutmix: alpha of the area of a rectangle pasted from another image (usually 1.0). If ``mixup`` is enabled too,
             each image undergoes one of them, with probability 1/2 each.
     """
+
+    accepts = (ImageSpec,)
 
     num_classes: int | None = None
     """Number of classes, to one-hot encode integer labels for mixing; set by the data module."""

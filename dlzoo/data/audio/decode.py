@@ -1,0 +1,214 @@
+"""Decoding sound files of any rate, sample width and number of channels into recordings of one rate and length.
+
+libsndfile decodes them (soundfile); it accepts a file that was cut off, which is why the lengths that headers announce
+are compared with those of the files.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlzoo.data.images.files import File, ZipMember
+from dlzoo.errors import UserError, short, visible
+from dlzoo.specs.audio import MAX_SAMPLE_RATE, AudioSpec
+from dlzoo.utils.files import open_regular
+
+EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au")
+"""What libsndfile reads without being told the format."""
+MAX_BYTES = 2**30
+"""Of a file."""
+BLOCK = 1 << 16
+"""Frames that are read at a time: a header may announce far more than the file holds."""
+LOUDEST = 4.0
+"""Floating-point files may exceed 1 a little, and are clipped; beyond this their samples have another unit."""
+STREAMED = (0, 0xFFFFFFFF, 0x7FFFF000)
+"""Lengths in the headers of files that were written without knowing their end."""
+
+Source = File | io.BytesIO
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a file stores its sound."""
+
+    sample_rate: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Decode a file to (L,) float32 in [-1, 1]: channels averaged, resampled, cut to the length or filled with zeros.
+
+    Args:
+        sample_rate: samples per second; files of other rates are resampled by a polyphase filter.
+        length: samples to keep, from the beginning.
+        is_normalized: whether the loudest of these samples becomes 1 or -1.
+    """
+
+    sample_rate: int
+    length: int
+    is_normalized: bool = False
+
+    @classmethod
+    def of(cls, spec: AudioSpec) -> Decode:
+        return cls(spec.sample_rate, spec.length, spec.is_normalized)
+
+    def __call__(self, source: Source) -> tuple[np.ndarray, Form]:
+        """The samples, and how the file stores them; `UserError` if it cannot be read as sound."""
+        try:
+            frames, form = read_frames(content_of(source), self._frames)
+            return self.fitted(frames.mean(1), form.sample_rate), form
+        except (ValueError, OSError, RuntimeError, struct.error) as error:
+            name = "the input" if isinstance(source, io.BytesIO) else str(source)
+            raise UserError(f"{visible(name)} cannot be read as sound ({reason(error)})") from None
+
+    def _frames(self, rate: int) -> int:
+        """Frames of a file that are enough, with what the resampling filter reaches beyond the end."""
+        return math.ceil(self.length * rate / self.sample_rate) + 20 * max(1, math.ceil(rate / self.sample_rate))
+
+    def fitted(self, x: np.ndarray, rate: int) -> np.ndarray:
+        """One channel (N,) of any rate -> (L,) float32.
+
+        Raises:
+            ValueError: samples that are not finite, or in another unit.
+        """
+        if not np.isfinite(x).all():
+            raise ValueError("it has samples that are not finite numbers")
+        loudest = float(np.abs(x).max(initial=0))
+        if loudest > LOUDEST and not self.is_normalized:
+            raise ValueError(
+                f"its loudest sample is {loudest:,.6g}, but floating-point samples lie between -1 and 1: scale it, or "
+                "set data.normalize=true"
+            )
+        if rate != self.sample_rate:
+            from scipy.signal import resample_poly
+
+            common = math.gcd(rate, self.sample_rate)
+            x = resample_poly(x, self.sample_rate // common, rate // common)
+        x = x[: self.length]
+        if self.is_normalized and (peak := float(np.abs(x).max(initial=0))) > 0:
+            x = x / peak
+        return np.pad(x, (0, self.length - len(x))).clip(-1, 1).astype(np.float32)
+
+
+def content_of(source: Source) -> bytes:
+    """The bytes of a file; `ValueError` or `OSError` if they cannot be read."""
+    if isinstance(source, io.BytesIO):
+        content = source.getvalue()
+    elif isinstance(source, ZipMember):
+        content = source.read()
+    else:
+        with open_regular(Path(str(source))) as file:
+            content = file.read(MAX_BYTES + 1)
+    if not content:
+        raise ValueError("it is empty")
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
+    return content
+
+
+def read_frames(content: bytes, num_frames: Callable[[int], int]) -> tuple[np.ndarray, Form]:
+    """The first frames (N, C) of a file, float64 in [-1, 1].
+
+    Args:
+        num_frames: how many are enough, by the rate.
+
+    Raises:
+        ValueError: no sound file, one without a sample, or one that was cut off.
+    """
+    import soundfile
+
+    check_complete(content)
+    try:
+        file: Any = soundfile.SoundFile(io.BytesIO(content))
+    except soundfile.LibsndfileError as error:
+        raise ValueError(str(error.error_string).rstrip(".")) from None
+    with file:
+        if not 0 < file.samplerate <= MAX_SAMPLE_RATE:
+            raise ValueError(f"its header says {file.samplerate:,} Hz; at most {MAX_SAMPLE_RATE:,} are read")
+        blocks, num_left = [], min(file.frames, num_frames(file.samplerate))
+        while num_left > 0:
+            try:
+                block = file.read(min(BLOCK, num_left), dtype="float64", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                raise ValueError(str(error.error_string).rstrip(".")) from None
+            if not len(block):
+                raise ValueError("it is cut off: it holds fewer samples than its header announces")
+            blocks.append(block)
+            num_left -= len(block)
+        if not blocks:
+            raise ValueError("it has no sample")
+        return np.concatenate(blocks), Form(file.samplerate, file.channels)
+
+
+def check_complete(content: bytes) -> None:
+    """`ValueError` for a WAV file that ends before its samples do."""
+    if content[:4] not in (b"RIFF", b"RIFX") or content[8:12] != b"WAVE":
+        return
+    order, place = "<" if content[:4] == b"RIFF" else ">", 12
+    while place + 8 <= len(content):
+        name, (size,) = content[place : place + 4], struct.unpack_from(f"{order}I", content, place + 4)
+        left = len(content) - place - 8
+        if name == b"data":
+            if size > left and size not in STREAMED:
+                raise ValueError(f"it is cut off: its header announces {size:,} bytes of sound, but {left:,} follow")
+            return
+        place += 8 + size + size % 2
+    raise ValueError("it is cut off: it ends before its samples begin")
+
+
+def reason(error: Exception) -> str:
+    """Why a file cannot be read, for a message."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return short(str(error), 200) or type(error).__name__
+
+
+def read_recordings(
+    decode: Decode, sources: Sequence[Source], map_: Callable[..., Iterable[Any]] = map
+) -> tuple[Tensor, dict[int, str], list[Form]]:
+    """Recordings (N, 1, L) of the files that can be read, why the others cannot, by index, and how each is stored.
+
+    Args:
+        map_: in place of ``map``, such as that of a pool of threads.
+    """
+
+    def attempt(source: Source) -> tuple[np.ndarray, Form] | str:
+        try:
+            return decode(source)
+        except UserError as error:
+            return str(error)
+
+    results = [*map_(attempt, sources)]
+    problems = {i: result for i, result in enumerate(results) if isinstance(result, str)}
+    good = [result for result in results if not isinstance(result, str)]
+    x = np.stack([samples for samples, _ in good]) if good else np.empty((0, decode.length), np.float32)
+    return torch.from_numpy(x)[:, None], problems, [form for _, form in good]
+
+
+def forms_in_words(forms: Iterable[Form], sample_rate: int) -> list[str]:
+    """What was changed in files of other rates or several channels, for the start of a run.
+
+    >>> forms_in_words([Form(8000, 1), Form(44100, 2), Form(44100, 2)], 8000)
+    ['2 of 3 recordings have several channels, which are averaged', '2 of 3 recordings were resampled from 44,100 Hz']
+    """
+    forms = [*forms]
+    lines = []
+    if num := sum(form.channels > 1 for form in forms):
+        lines.append(f"{num:,} of {len(forms):,} recordings have several channels, which are averaged")
+    rates = sorted({form.sample_rate for form in forms} - {sample_rate})
+    if rates:
+        num = sum(form.sample_rate != sample_rate for form in forms)
+        listed = " and ".join([", ".join(f"{r:,}" for r in rates[:-1]), f"{rates[-1]:,}"][len(rates) == 1 :])
+        lines.append(f"{num:,} of {len(forms):,} recordings were resampled from {listed} Hz")
+    return lines

@@ -1,0 +1,132 @@
+"""Sound files of every kind are read alike, and what cannot be read is a sentence that names the file."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from sound_stand_ins import tone, write
+
+from dlzoo.data.audio.decode import Decode, forms_in_words, read_recordings
+from dlzoo.errors import UserError
+
+DECODE = Decode(8000, 1200)
+
+
+@pytest.mark.parametrize(
+    ("subtype", "tolerance"),
+    [("PCM_U8", 1 / 127), ("PCM_16", 1e-4), ("PCM_24", 1e-6), ("PCM_32", 1e-6), ("FLOAT", 1e-6), ("DOUBLE", 1e-6)],
+)
+def test_every_sample_width_gives_the_same_sound(subtype: str, tolerance: float, tmp_path: Path) -> None:
+    x, form = DECODE(str(write(tmp_path / "a.wav", tone(440), subtype=subtype)))
+    assert x.dtype == np.float32
+    np.testing.assert_allclose(x, tone(440), atol=tolerance)
+    assert (form.sample_rate, form.channels) == (8000, 1)
+
+
+def test_channels_are_averaged(tmp_path: Path) -> None:
+    both = np.stack([tone(440), 0.5 * tone(440)], 1)
+    x, form = DECODE(str(write(tmp_path / "a.wav", both, subtype="FLOAT")))
+    np.testing.assert_allclose(x, 0.75 * tone(440), atol=1e-6)
+    assert forms_in_words([form], 8000) == ["1 of 1 recordings have several channels, which are averaged"]
+
+
+@pytest.mark.parametrize("rate", [4000, 11025, 16000, 44100, 48000, 44101])
+def test_other_rates_are_resampled(rate: int, tmp_path: Path) -> None:
+    samples = np.sin(2 * np.pi * 440 * np.arange(round(0.2 * rate)) / rate) / 2
+    x, _ = DECODE(str(write(tmp_path / "a.wav", samples, rate)))
+    expected = np.sin(2 * np.pi * 440 * np.arange(1200) / 8000) / 2
+    inside = slice(50, 1150)
+    np.testing.assert_allclose(x[inside], expected[inside], atol=0.01)
+
+
+def test_short_recordings_are_filled_up_and_long_ones_cut(tmp_path: Path) -> None:
+    short, _ = DECODE(str(write(tmp_path / "a.wav", tone(440, 0.05))))
+    assert short.shape == (1200,)
+    assert short[:400].any()
+    assert not short[400:].any()
+    long, _ = DECODE(str(write(tmp_path / "b.wav", tone(440, 3.0))))
+    np.testing.assert_allclose(long, tone(440, 3.0)[:1200], atol=1e-4)
+
+
+def test_silence_stays_silence(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", np.zeros(500))
+    for decode in (DECODE, Decode(8000, 1200, is_normalized=True)):
+        assert not decode(str(path))[0].any()
+
+
+def test_loudness_is_equal_if_asked_for(tmp_path: Path) -> None:
+    x, _ = Decode(8000, 1200, is_normalized=True)(str(write(tmp_path / "a.wav", tone(440, amplitude=0.1))))
+    assert abs(x).max() == 1
+
+
+def damaged(kind: str, folder: Path) -> Path:
+    """A file that cannot be read."""
+    path = write(folder / "good.wav", tone(440), subtype="FLOAT" if kind in ("nan", "loud") else "PCM_16")
+    content = path.read_bytes()
+    if kind in ("nan", "loud"):
+        soundfile.write(path, tone(440) * (np.nan if kind == "nan" else 1000), 8000, subtype="FLOAT")
+        return path
+    contents = {
+        "empty": b"", "header": content[:20], "no samples": content[:36], "cut off": content[:1000],
+        "zero-length": content[:40] + bytes(4), "text": b"this is no sound\n" * 50,
+        "rate": content[:24] + (2**31 - 1).to_bytes(4, "little") + content[28:],
+    }  # fmt: skip
+    path.write_bytes(contents[kind])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("empty", "it is empty"), ("header", "it is cut off: it ends before its samples begin"),
+        ("no samples", "it is cut off"), ("cut off", "its header announces 2,400 bytes of sound, but 956 follow"),
+        ("zero-length", "it has no sample"), ("text", "Format not recognised"), ("nan", "not finite"),
+        ("loud", "data.normalize=true"), ("rate", "Hz"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_is_a_sentence(kind: str, reason: str, tmp_path: Path) -> None:
+    path = damaged(kind, tmp_path)
+    with pytest.raises(UserError, match="cannot be read as sound") as error:
+        DECODE(str(path))
+    assert str(path) in str(error.value)
+    assert reason in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_cut_off_flac_file_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.random.default_rng(0).uniform(-1, 1, 8000), 8000)
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(UserError, match="cannot be read as sound"):
+        Decode(8000, 8000)(str(path))
+
+
+@pytest.mark.parametrize("name", ["missing.wav", "."])
+def test_what_is_no_file_is_a_sentence(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError):
+        DECODE(str(tmp_path / name))
+
+
+def test_a_header_that_announces_gigabytes_takes_no_memory(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", tone(440))
+    content = bytearray(path.read_bytes())
+    content[40:44] = (0xFFFFFFFF).to_bytes(4, "little")  # as programs write that do not know the end
+    path.write_bytes(content)
+    np.testing.assert_allclose(DECODE(str(path))[0], tone(440), atol=1e-4)
+
+
+def test_files_that_can_be_read_are_read_beside_others(tmp_path: Path) -> None:
+    good: list[Any] = [str(write(tmp_path / f"{i}.wav", tone(440))) for i in range(2)]
+    x, problems, forms = read_recordings(DECODE, [good[0], str(damaged("empty", tmp_path)), good[1]])
+    assert x.shape == (2, 1, 1200)
+    assert x.dtype == torch.float32
+    assert [*problems] == [1]
+    assert len(forms) == 2
+    content = io.BytesIO(Path(good[0]).read_bytes())
+    assert torch.equal(read_recordings(DECODE, [content])[0][0], x[0])
