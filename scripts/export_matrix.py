@@ -38,6 +38,7 @@ DATA = (
     ("data=cartpole", "data.val_episodes=1", "data.test_episodes=1"),
     ("data=frozen_lake", "data.val_episodes=1", "data.test_episodes=1"),
     ("data=ratings",),
+    ("data=digit_sequences", "data.num_samples=200"),
 )
 """One per kind of input and target; a model is trained on the first that suits it."""
 

@@ -33,6 +33,7 @@ from scripts.machine import cpu_name
 COMMON = "trainer=cpu deterministic=true logger=none callbacks=[checkpoint,history]"
 RL = "data.steps_per_epoch=300 data.val_episodes=2 data.test_episodes=2"
 REVIEWS = "data=text_csv data.path={texts} data.text=text data.target=label"
+PAIRS = "data=text_pairs data.path={pairs}"
 BOOK = "data=text_file data.path={book} data.num_steps=16"
 
 RUNS = {
@@ -95,6 +96,9 @@ RUNS = {
     "gpt": f"model=gpt {BOOK} net.num_units=32 net.num_layers=2",
     "gpt_pieces": f"model=gpt {BOOK} net.num_units=32 net.num_layers=2 net.positions=rotary "
     "data.level=bpe data.max_vocab=60",
+    "seq2seq": "model=seq2seq data=digit_sequences data.num_samples=300 net.num_units=16",
+    "seq2seq_attention": f"model=seq2seq_attention {PAIRS} net.num_units=16 task.scheduled_sampling=0.5",
+    "transformer": f"model=transformer {PAIRS} net.num_units=16 task.label_smoothing=0.1",
     "glove": f"model=glove {BOOK} data.level=word",
     "word2vec": f"model=word2vec {BOOK} data.level=word",
     "word2vec_cbow": f"model=word2vec {BOOK} data.level=word task.architecture=cbow net.output=hierarchical_softmax",
@@ -134,6 +138,7 @@ def write_data(folder: Path) -> dict[str, str]:
         f"{line} {('bad', 'good')[i % 2]},{('no', 'yes')[i % 2]}\n" for i, line in enumerate(lines)
     )
     files = {"table": ("table.csv", table), "texts": ("texts.csv", texts), "book": ("book.txt", "\n".join(lines * 3))}
+    files["pairs"] = ("pairs.tsv", "".join(f"{line}\t{' '.join(reversed(line.split()))}\n" for line in lines))
     for name, content in files.values():
         (folder / name).write_text(content, encoding="utf-8")
     return {key: str(folder / name) for key, (name, _) in files.items()}

@@ -85,6 +85,7 @@ def fill(folder: Path) -> None:
     (folder / "reviews.csv").write_text(
         "review,label\n" + "".join(f"{words[i % 2]} {i},{('bad', 'good')[i % 2]}\n" for i in range(80))
     )
+    (folder / "pairs.tsv").write_text("".join(f"the food {i} was good\tla comida {i} era buena\n" for i in range(80)))
     (folder / "book.txt").write_text("\n".join(f"{words[i % 2]} on day {i}" for i in range(300)))
     for k in (0, 1):
         (folder / "photos" / f"class{k}").mkdir(parents=True)

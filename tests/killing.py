@@ -28,6 +28,8 @@ FAMILIES = {
     "stateful": "model=gru data=air_passengers net.stateful=true data.window=8 data.batch_size=2",
     "vae": "model=vae optimizer=adamw scheduler=onecycle",
     "gan": "model=dcgan net.width=4 callbacks.sample_quality.num_samples=20 trainer.gradient_clip_val=1",
+    "transducer": "model=seq2seq_attention data=digit_sequences data.num_samples=300 net.num_units=16 net.dropout=0.1 "
+    "task.scheduled_sampling=0.5",
     "dqn": "model=dqn data=cartpole data.steps_per_epoch=600 data.val_episodes=2 data.test_episodes=2 "
     "task.learning_starts=200 trainer.log_every_n_steps=1000 ~callbacks.agents",
     "q_table": "model=q_table data=frozen_lake data.steps_per_epoch=600 data.val_episodes=2 data.test_episodes=2 "

@@ -45,7 +45,9 @@ MODELS = {
     "dlzoo.specs.audio.AudioSpec": "audio_cnn",
 }
 """A small model for each kind of data."""
-LEARNERS = {"text_file": "char_rnn", "patterns": "hopfield", "colors": "som"}
+LEARNERS = {"text_file": "char_rnn", "patterns": "hopfield", "colors": "som"} | dict.fromkeys(
+    ("digit_sequences", "text_pairs"), "seq2seq"
+)
 """The model of data that others of their kind cannot learn."""
 LEARNS = {
     "boltzmann_machine": "patterns",
@@ -53,10 +55,12 @@ LEARNS = {
     "char_rnn": "text_file",
     "word_rnn": "text_file",
     "gpt": "text_file",
+    **dict.fromkeys(("seq2seq", "seq2seq_attention", "transformer"), "digit_sequences"),
 }
 """The data of models that learn other targets than those of `DATA`."""
 SKIPPED_DATA = {"mnist", "fashion_mnist", "cifar10", "california_housing", "imdb", "sentiment_sentences"} | {
     "sentences_stream",
+    "spa_eng",
     "tiny_shakespeare",
     "image_folder",
     "spoken_digits",
@@ -98,6 +102,9 @@ def write_files(folder: Path) -> None:
         "t,y\n" + "".join(f"{'good' if i % 2 else 'bad'} film {i},{i % 2}\n" for i in range(40))
     )
     (folder / "book.txt").write_text("the quick brown fox jumps over the lazy dog\n" * 60)
+    (folder / "pairs.tsv").write_text(
+        "".join(f"word{i} and word{i + 1}\tWort{i} und Wort{i + 1}\n" for i in range(0, 90, 2))
+    )
     (folder / "series.csv").write_text(
         "month,v\n" + "".join(f"{1990 + i // 12}-{i % 12 + 1:02},{i % 7 + 10}\n" for i in range(90))
     )
@@ -108,6 +115,7 @@ FILES = {
     "text_csv": ("data.path=FILES/texts.csv", "data.text=t", "data.target=y"),
     "text_file": ("data.path=FILES/book.txt",),
     "series": ("data.path=FILES/series.csv",),
+    "text_pairs": ("data.path=FILES/pairs.tsv",),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import random
 import tarfile
@@ -46,6 +47,19 @@ def write_sentences(data_dir: Path, num_each: int, monkeypatch: pytest.MonkeyPat
         pairs = zip(*texts(num_each, seed=i), strict=True)
         (folder / name).write_text("".join(f"{sentence}  \t{label}\n" for sentence, label in pairs))
     monkeypatch.setattr(SentimentSentences, "num_sentences", num_each)
+
+
+def write_pairs(data_dir: Path, num_pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file of English and Spanish sentences, with fewer pairs."""
+    from dlzoo.data.pairs.spa_eng import SpaEng
+
+    folder = data_dir / SpaEng.folder
+    folder.mkdir(parents=True)
+    english, _ = texts(num_pairs, seed=20, longest=8)
+    content = "".join(f"{text}\t{text.swapcase()[::-1]}\n" for text in english).encode()
+    (folder / SpaEng.file).write_bytes(content)
+    monkeypatch.setattr(SpaEng, "sha256", hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(SpaEng, "num_bytes", len(content))
 
 
 def write_imdb(data_dir: Path, num_reviews: int, monkeypatch: pytest.MonkeyPatch | None = None) -> None:

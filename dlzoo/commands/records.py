@@ -53,6 +53,8 @@ def _table_headings(target: str, part: Record) -> list[str]:
         return [titled(target, "class")]
     if "predictions" in part:
         return [titled(target, f"#{i + 1}") for i in range(len(part["predictions"]))]
+    if "output" in part:
+        return [titled(target, "output")]
     units = part.get("units", {})
     names = part["values"] if "values" in part else part["labels"]
     return [titled(target, name) + (f" ({units[name]})" if units.get(name) else "") for name in names]
@@ -61,6 +63,8 @@ def _table_headings(target: str, part: Record) -> list[str]:
 def _table_cells(part: Record) -> list[str]:
     if "words" in part:
         return [" ".join(f"{each['word']}/{each['tag']}" for each in part["words"])]
+    if "output" in part:
+        return [part["output"]]
     if "values" in part:
         return [f"{value:.6g}" for value in part["values"].values()]
     if "labels" in part:

@@ -125,6 +125,26 @@ class TaggedOptions(TypedDict, total=False):
     unseen_tags: Literal["refuse", "wrong"]
 
 
+class PairBaseOptions(InMemoryOptions, VocabularyOptions, total=False):
+    """What `dlzoo.data.pairs.base.PairData` passes on unchanged."""
+
+
+class PairOptions(PairBaseOptions, total=False):
+    """`dlzoo.data.pairs.base.PairData`."""
+
+    level: RunningLevel
+    lower: bool
+    max_length: int
+    shared_vocabulary: bool
+
+
+class PairFileOptions(PairOptions, total=False):
+    """`dlzoo.data.pairs.files.PairFile`."""
+
+    test_fraction: float
+    test_seed: int
+
+
 class StreamBaseOptions(SplitOptions, VocabularyOptions, total=False):
     """What `dlzoo.data.text.stream.StreamData` passes on unchanged."""
 

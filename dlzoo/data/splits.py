@@ -51,6 +51,32 @@ def holdout(rows: Rows, target: Target, size: int | float, *, seed: int, last: b
     return (~mask).nonzero().flatten(), mask.nonzero().flatten()
 
 
+def holdout_groups(groups: Tensor, size: int | float, *, seed: int) -> tuple[Tensor, Tensor]:
+    """Row indices (kept, held out), each sorted, with all rows of a group on the same side.
+
+    Groups are held out in random order; one with more rows than are still wanted is kept.
+
+    Args:
+        groups: (N,) int64, the group of each row.
+        size: number of rows to hold out (int), or their fraction (float); fewer if the groups do not add up to it.
+    """
+    n = len(groups)
+    num_held = round(n * size) if isinstance(size, float) else size
+    counts = groups.bincount()
+    held, left = torch.zeros(len(counts), dtype=torch.bool), num_held
+    for group in torch.randperm(len(counts), generator=torch.Generator().manual_seed(seed)).tolist():
+        if 0 < counts[group] <= left:
+            held[group] = True
+            left -= int(counts[group])
+    mask = held[groups]
+    if mask.all() or not mask.any():
+        raise UserError(
+            f"{num_held} of {n} rows in {int((counts > 0).sum())} groups cannot be held out: change data.val_size, "
+            "data.val_fraction or data.test_fraction"
+        )
+    return (~mask).nonzero().flatten(), mask.nonzero().flatten()
+
+
 def sample_per_class(rows: Rows, kept: Tensor, target: Target, per_class: int, *, seed: int) -> Tensor:
     """``per_class`` random row indices of each class out of ``kept``, sorted."""
     if target.classes is None:

@@ -47,6 +47,8 @@ def answers(result: Tensor, target: Target, top_k: int) -> list[Record]:
             }
             for ks, probabilities in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
+    if (sequences := target.token_sequences) is not None:
+        return [{"output": sequences.decode(row)} for row in result.tolist()]
     if target.labels is not None:
         return [{"labels": dict(zip(target.names, row, strict=True))} for row in result.tolist()]
     units = {"units": dict(zip(target.names, target.units, strict=False))} if any(target.units) else {}
@@ -80,6 +82,8 @@ def titled(target: str, column: str) -> str:
 def headings_of(target: str, part: Record) -> list[str]:
     if "words" in part:
         return ["words", "tags"]
+    if "output" in part:
+        return [titled(target, "output")]
     if key := next((key for key in ("values", "labels") if key in part), None):
         return [titled(target, name) for name in part[key]]
     if "probability" not in part["predictions"][0]:
@@ -90,6 +94,8 @@ def headings_of(target: str, part: Record) -> list[str]:
 def cells_of(part: Record) -> list[Any]:
     if "words" in part:
         return [" ".join(each[what] for each in part["words"]) for what in ("word", "tag")]
+    if "output" in part:
+        return [part["output"]]
     if key := next((key for key in ("values", "labels") if key in part), None):
         return list(part[key].values())
     return [cell for prediction in part["predictions"] for cell in prediction.values()]

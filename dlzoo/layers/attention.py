@@ -1,7 +1,8 @@
 """Self-attention and the blocks of Transformers.
 
 A. Vaswani et al., "Attention Is All You Need", 2017. Blocks normalise their inputs ("pre-norm": R. Xiong et al., "On
-Layer Normalization in the Transformer Architecture", 2020), so that they train without a long warm-up.
+Layer Normalization in the Transformer Architecture", 2020), so that they train without a long warm-up, or their sums
+("post-norm"), as published first. Attention to another sequence is in dlzoo/layers/cross_attention.py.
 """
 
 from __future__ import annotations
@@ -23,6 +24,17 @@ STD = 0.02
 """Of initial weights, as in GPT-2."""
 
 
+def check_heads(num_units: int, num_heads: int) -> None:
+    """`UserError` unless each head gets the same number of units."""
+    if num_heads < 1 or num_units % num_heads:
+        raise UserError(f"net.num_units={num_units} must be a multiple of net.num_heads={num_heads}")
+
+
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """(B, T, D) -> (B, H, T, D / H)"""
+    return x.unflatten(2, (num_heads, -1)).transpose(1, 2)
+
+
 class SelfAttention(nn.Module):
     """Scaled dot-product attention of several heads, by `torch.nn.functional.scaled_dot_product_attention`.
 
@@ -31,8 +43,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, num_units: int, num_heads: int, *, rotary: bool = False) -> None:
         super().__init__()
-        if num_heads < 1 or num_units % num_heads:
-            raise UserError(f"net.num_units={num_units} must be a multiple of net.num_heads={num_heads}")
+        check_heads(num_units, num_heads)
         self.num_heads = num_heads
         self.to_qkv = nn.Linear(num_units, 3 * num_units)
         self.output = nn.Linear(num_units, num_units)
@@ -53,15 +64,12 @@ class SelfAttention(nn.Module):
         q, k = self._rotated(q, start), self._rotated(k, start).transpose(1, 2).flatten(2)
         if cache is not None:
             k, v = torch.cat([cache[0], k], dim=1), torch.cat([cache[1], v], dim=1)
-        heads = F.scaled_dot_product_attention(q, self._heads(k), self._heads(v), attn_mask=mask, is_causal=causal)
+        k_heads, v_heads = split_heads(k, self.num_heads), split_heads(v, self.num_heads)
+        heads = F.scaled_dot_product_attention(q, k_heads, v_heads, attn_mask=mask, is_causal=causal)
         return self.output(heads.transpose(1, 2).flatten(2)), (k, v)
 
-    def _heads(self, x: Tensor) -> Tensor:
-        """(B, T, D) -> (B, H, T, D / H)"""
-        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-
     def _rotated(self, x: Tensor, start: int) -> Tensor:
-        heads = self._heads(x)
+        heads = split_heads(x, self.num_heads)
         return heads if self.rotary is None else self.rotary(heads, start)
 
 
@@ -70,10 +78,14 @@ class Block(nn.Module):
 
     Args:
         dropout: dropout rate of what is added in each of the two.
+        post_norm: norm(x + attention(x)), then norm(x + MLP(x)).
     """
 
-    def __init__(self, num_units: int, num_heads: int, *, dropout: float = 0.0, rotary: bool = False) -> None:
+    def __init__(
+        self, num_units: int, num_heads: int, *, dropout: float = 0.0, rotary: bool = False, post_norm: bool = False
+    ) -> None:
         super().__init__()
+        self.post_norm = post_norm
         self.attention_norm = nn.LayerNorm(num_units)
         self.attention = SelfAttention(num_units, num_heads, rotary=rotary)
         self.mlp_norm = nn.LayerNorm(num_units)
@@ -84,17 +96,35 @@ class Block(nn.Module):
         self, x: Tensor, cache: Cache | None = None, mask: Tensor | None = None, *, causal: bool = False
     ) -> tuple[Tensor, Cache]:
         """As `SelfAttention.forward`."""
-        attended, cache = self.attention(self.attention_norm(x), cache, mask, causal=causal)
-        x = x + self.dropout(attended)
-        return x + self.dropout(self.mlp(self.mlp_norm(x))), cache
+        attended, cache = self.attention(self.before(self.attention_norm, x), cache, mask, causal=causal)
+        x = self.added(self.attention_norm, x, attended)
+        return self.added(self.mlp_norm, x, self.mlp(self.before(self.mlp_norm, x))), cache
+
+    def before(self, norm: nn.Module, x: Tensor) -> Tensor:
+        """What a part of the block sees of x."""
+        return x if self.post_norm else norm(x)
+
+    def added(self, norm: nn.Module, x: Tensor, part: Tensor) -> Tensor:
+        """x with what the part adds to it."""
+        x = x + self.dropout(part)
+        return norm(x) if self.post_norm else x
 
 
 class Blocks(nn.Module):
-    """Several blocks and a final norm, initialised as in GPT-2: weights of standard deviation `STD`, and those of what
-    each of n blocks adds to the sum smaller by sqrt(2 n)."""
+    """Several blocks and, unless they end with one, a final norm, initialised as in GPT-2: weights of standard
+    deviation `STD`, and those of what each of n blocks adds to the sum smaller by sqrt(2 n)."""
+
+    block: type[Block] = Block
 
     def __init__(
-        self, num_layers: int, num_units: int, num_heads: int, *, dropout: float = 0.0, rotary: bool = False
+        self,
+        num_layers: int,
+        num_units: int,
+        num_heads: int,
+        *,
+        dropout: float = 0.0,
+        rotary: bool = False,
+        post_norm: bool = False,
     ) -> None:
         super().__init__()
         for key, value in {"num_layers": num_layers, "num_units": num_units}.items():
@@ -102,9 +132,10 @@ class Blocks(nn.Module):
                 raise UserError(f"net.{key}={value} must be at least 1")
         self.num_units = num_units
         self.layers = nn.ModuleList(
-            Block(num_units, num_heads, dropout=dropout, rotary=rotary) for _ in range(num_layers)
+            self.block(num_units, num_heads, dropout=dropout, rotary=rotary, post_norm=post_norm)
+            for _ in range(num_layers)
         )
-        self.norm = nn.LayerNorm(num_units)
+        self.norm: nn.Module = nn.Identity() if post_norm else nn.LayerNorm(num_units)
         for name, weight in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(weight)

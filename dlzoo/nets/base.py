@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ from dlzoo.layers.unit_grid import UnitGrid
 from dlzoo.specs.base import Spec
 from dlzoo.specs.inputs import TableSpec as TableSpec
 from dlzoo.specs.resize import Preprocessing
+from dlzoo.specs.token_sequences import START
 
 
 class Net(nn.Module):
@@ -168,6 +169,45 @@ class SampleNet(RecurrentNet):
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """x: (B, 1, L) samples -> logits (B, L, V) of the level of each, given those before it."""
         return self.read(mu_law.previous(mu_law.encode(x[:, 0])), condition)
+
+
+class Encoded(NamedTuple):
+    """What a decoder knows: of the input, and of the output so far. The batch is the second axis of each tensor."""
+
+    memory: tuple[Tensor, ...]
+    """Of each input token, (N, B, S, D) each; empty for a decoder that sees the encoder's last state alone."""
+    state: tuple[Tensor, ...]
+    """Of the output so far: (N, B, D), or (N, B, P, D) with values of each of the P tokens so far."""
+    is_token: Tensor
+    """(1, B, S), false at padding."""
+
+    def take(self, rows: Tensor) -> Encoded:
+        """The same with these rows of the batch, (n,)."""
+        memory, state = (tuple(t.index_select(1, rows) for t in part) for part in (self.memory, self.state))
+        return Encoded(memory, state, self.is_token.index_select(1, rows))
+
+
+class TransducerNet(Net):
+    """A net that reads a sequence of tokens and writes another one, token by token."""
+
+    attends: bool
+    """Whether its decoder attends to the input's tokens, so that `decode` has weights."""
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Encoded:
+        """x: (B, S) token ids, padded with 0 -> what the decoder starts from."""
+
+    @abstractmethod
+    def decode(self, y: Tensor, encoded: Encoded, *, weights: bool = False) -> tuple[Tensor, Encoded, Tensor | None]:
+        """y: (B, T) token ids that follow those that ``encoded`` knows -> logits (B, T, V) of the token after each,
+        and what is known after the last.
+
+        With ``weights`` also those of attention, (N, B, T, S), of each of N layers, if the decoder `attends`.
+        """
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """x: (B, S), y: (B, T) -> logits (B, T, V) of the token after each of y; by default of the first token."""
+        return self.decode(x.new_full((len(x), 1), START) if y is None else y, self.encode(x))[0]
 
 
 class ScalarRecurrentNet(Net):

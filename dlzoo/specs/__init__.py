@@ -8,9 +8,10 @@ from dlzoo.specs.named import NamedSpec, Targets
 from dlzoo.specs.ratings import ItemRatings, RatingsSpec
 from dlzoo.specs.sentences import SentenceSpec, Tags
 from dlzoo.specs.targets import Actions, Classes, Labels, NextTokens, Unlabelled, Values
+from dlzoo.specs.token_sequences import TokenSequences
 
 __all__ = [
     "Actions", "AudioSpec", "Classes", "Column", "EnvSpec", "ImageSpec", "ItemRatings", "Labels", "NamedSpec",
     "NextTokens", "Port", "RatingsSpec", "SentenceSpec", "SequenceSpec", "SeriesSpec", "Spec", "StatesSpec",
-    "TableSpec", "Tags", "Target", "Targets", "TextSpec", "Unlabelled", "Values",
+    "TableSpec", "Tags", "Target", "Targets", "TextSpec", "TokenSequences", "Unlabelled", "Values",
 ]  # fmt: skip

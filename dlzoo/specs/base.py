@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dlzoo.specs.resize import Resize
     from dlzoo.specs.sentences import Tags
     from dlzoo.specs.targets import Actions, Classes, Labels, NextTokens, Values
+    from dlzoo.specs.token_sequences import TokenSequences
 
 Difference = tuple[str, str] | None
 """How two specs differ: what this one describes and what the other one does; None if a model takes both."""
@@ -110,6 +111,11 @@ class Target(Storable):
     @property
     def tags(self) -> Tags | None:
         """One tag for each word."""
+        return None
+
+    @property
+    def token_sequences(self) -> TokenSequences | None:
+        """A sequence of tokens for each row."""
         return None
 
     @property

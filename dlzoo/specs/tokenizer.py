@@ -27,7 +27,7 @@ VERSION = 1
 """Incremented when the same text and settings give different tokens than before, which invalidates cached tokens."""
 
 _WORD = r"\w+(?:['\u2019]\w+)*"  # don't is one word, with either apostrophe
-_CLOSING, _OPENING = frozenset(".,;:!?)]}%'\u2019\u2026"), frozenset("([{$#@")
+_CLOSING, _OPENING = frozenset(".,;:!?)]}%'\u2019\u2026"), frozenset("([{$#@¿¡")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Predicting,
         Recalling,
         SoundModel,
+        Transducing,
         WordVectors,
     )
     from dlzoo.tasks.views import View
@@ -62,6 +63,10 @@ class Capabilities:
 
     def as_sound_model(self) -> SoundModel | None:
         """It generates sound, sample by sample."""
+        return None
+
+    def as_transducer(self) -> Transducing | None:
+        """It turns a sequence of tokens into another one."""
         return None
 
     def as_encoder(self) -> Encoding | None:

@@ -19,12 +19,13 @@ from dlzoo.distributed.collectives import rank_and_world
 from dlzoo.distributed.noise import EvalNoise, Noise
 from dlzoo.layers.basic import Standardize
 from dlzoo.layers.recurrent import State
-from dlzoo.nets.base import AssociativeMemory, ConditionalNet, RecurrentNet, SampleNet
+from dlzoo.nets.base import AssociativeMemory, ConditionalNet, RecurrentNet, SampleNet, TransducerNet
 from dlzoo.specs.audio import AudioSpec
-from dlzoo.specs.base import Spec
+from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.batch import TensorOrDict
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.inputs import ImageSpec, SeriesSpec, TextSpec
+from dlzoo.specs.token_sequences import TokenSequences
 from dlzoo.tasks.base import Task
 from dlzoo.tasks.image_views import Generator, Reconstructor
 from dlzoo.tasks.optimization import TaskOptions
@@ -145,6 +146,35 @@ class SoundModel(Task):
         if not self.net.num_conditions:
             return None
         return F.one_hot(labels, self.net.num_conditions).float()
+
+
+class Transducing(Task):
+    """Reads a sequence of tokens and writes another one.
+
+    ``test_step`` returns a dict with "output", as `predict` gives it, and "target", both (B, T) token ids.
+    """
+
+    net_type = TransducerNet
+    spec: TextSpec
+    net: TransducerNet
+
+    def as_transducer(self) -> Transducing:
+        return self
+
+    @property
+    def target(self) -> TokenSequences:
+        """What it writes."""
+        sequences = self.spec.target.token_sequences
+        assert sequences is not None
+        return sequences
+
+    @property
+    def predicted_target(self) -> Target:
+        return self.target
+
+    @abstractmethod
+    def predict(self, inputs: Tensor) -> Tensor:
+        """(B, S) token ids -> (B, T) token ids of the target's vocabulary, each row up to its end, then padding."""
 
 
 class Decoding(Task):

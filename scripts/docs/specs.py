@@ -10,6 +10,7 @@ from dlzoo.specs.named import NamedSpec
 from dlzoo.specs.ratings import ItemRatings, RatingsSpec
 from dlzoo.specs.sentences import SentenceSpec, Tags
 from dlzoo.specs.targets import Actions, Classes, NextTokens, Values
+from dlzoo.specs.token_sequences import TokenSequences
 from dlzoo.specs.tokenizer import SPECIAL, Tokenizer
 
 DIGITS = Classes(tuple("0123456789"))
@@ -49,6 +50,9 @@ def named_specs() -> dict[str, Spec]:
         ),
         "characters": TextSpec(NextTokens(90), Tokenizer("char"), vocabulary=vocabulary(90)),
         "words": TextSpec(NextTokens(5000), Tokenizer("word"), vocabulary=vocabulary(5000)),
+        "translation": TextSpec(
+            TokenSequences(vocabulary=vocabulary(10_000), max_length=20), vocabulary=vocabulary(10_000)
+        ),
         "cartpole": EnvSpec("CartPole-v1", (4,), Actions(("left", "right"))),
         "ratings": RatingsSpec(ItemRatings(tuple(f"item {i}" for i in range(100))), (1.0, 2.0, 3.0, 4.0, 5.0)),
         "frozen_lake": StatesSpec("FrozenLake-v1", 16, Actions(("left", "down", "right", "up"))),

@@ -248,6 +248,9 @@ SMALL: dict[str, list[str]] = {
     "fasttext": ["net.num_buckets=500"],
     "transformer_classifier": ["net.num_units=8", "net.num_heads=2"],
     "gpt": ["net.num_units=8", "net.num_layers=2", "net.num_heads=2", "data.num_steps=8"],
+    "seq2seq": ["net.embedding=8", "net.num_units=8"],
+    "seq2seq_attention": ["net.embedding=8", "net.num_units=8"],
+    "transformer": ["net.num_units=8", "net.num_heads=2"],
     "word_rnn": ["net.embedding=8", "net.num_units=8", "data.num_steps=8"],
 }
 """Tiny nets where the defaults take long."""

@@ -11,7 +11,16 @@ from typing import TypeVar
 import dlzoo.nets
 import dlzoo.tasks
 from dlzoo.nets.backbone import Backbone
-from dlzoo.nets.base import ConditionalNet, EncoderDecoder, LatentGenerator, MapNet, Net, SampleNet, WordNet
+from dlzoo.nets.base import (
+    ConditionalNet,
+    EncoderDecoder,
+    LatentGenerator,
+    MapNet,
+    Net,
+    SampleNet,
+    TransducerNet,
+    WordNet,
+)
 from dlzoo.nets.uniform_policy import UniformPolicy
 from dlzoo.specs.inputs import SeriesSpec
 from dlzoo.tasks.base import Task
@@ -44,10 +53,10 @@ GENERATIVE = [cls for cls in ALL if issubclass(cls, EncoderDecoder | LatentGener
 PREDICTORS = [
     cls
     for cls in ALL
-    if not issubclass(cls, ConditionalNet | Backbone | MapNet | WordNet | SampleNet)
+    if not issubclass(cls, ConditionalNet | Backbone | MapNet | WordNet | SampleNet | TransducerNet)
     and cls is not UniformPolicy  # which has no weights
 ]
-"""Their output is a prediction of the target."""
+"""Their output is a prediction of the target; nets that write token sequences are tested in test_transducers.py."""
 OTHER_RULES = [
     cls for cls in ALL if issubclass(cls, FITTED_KINDS) or (issubclass(cls, ConditionalNet) and cls not in GENERATIVE)
 ]

@@ -27,6 +27,7 @@ from dlzoo.nets.base import (
     Net,
     RecurrentNet,
     ScalarRecurrentNet,
+    TransducerNet,
     WindowNet,
     missing_members,
 )
@@ -70,6 +71,7 @@ KINDS: dict[type[Net], set[str]] = {
     BackboneNet: {"freeze", "features", "stages", "weights"},
     RecurrentNet: {"step"},
     WindowNet: {"step", "decode", "start", "context"},
+    TransducerNet: {"encode", "decode", "attends"},
     ScalarRecurrentNet: {"states", "recurrent"},
     EncoderDecoder: {"encode", "decode"},
     LayeredEncoderDecoder: {"encode", "decode", "encoder", "decoder"},

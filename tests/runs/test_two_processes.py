@@ -26,6 +26,7 @@ from dlzoo.config.groups import names as names_in_groups
 IMAGES = "data.val_size=1200 data.batch_size=47"  # 237 rows of train: the last two are one rank's, the other has none
 BOOK = "data=text_file data.path={folder}/book.txt data.batch_size=6 data.num_steps=12 data.val_fraction=0.2"
 REVIEWS = "data=text_csv data.path={folder}/reviews.csv data.text=text data.target=label data.batch_size=17"
+PAIRS = "data=digit_sequences data.num_samples=300 data.max_digits=4 data.batch_size=47"
 SERIES = "data=air_passengers data.window=8 data.batch_size=13"
 VALUES = "data=synthetic data.kind=friedman data.batch_size=47"
 TRAINED = "net.weights={folder}/trained/checkpoints/last.ckpt"
@@ -101,6 +102,10 @@ FAMILIES = {
     "char_rnn": f"model=char_rnn {BOOK} net.num_units=32",
     "word_rnn": f"model=word_rnn {BOOK} data.level=word net.dropout=0",
     "gpt": f"model=gpt {BOOK} net.num_units=32 net.dropout=0",
+    "seq2seq": f"model=seq2seq {PAIRS} net.num_units=16 net.embedding=8",
+    "seq2seq_attention": f"model=seq2seq_attention {PAIRS} net.num_units=16 net.embedding=8 "
+    "task.scheduled_sampling=0.5 trainer.max_epochs=3",
+    "transformer": f"model=transformer {PAIRS} net.num_units=16 net.dropout=0 task.label_smoothing=0.1",
     "text_cnn": f"model=text_cnn {REVIEWS} net.dropout=0 net.embedding_dropout=0",
     "fasttext": f"model=fasttext {REVIEWS} net.num_buckets=500",
     "transformer_classifier": f"model=transformer_classifier {REVIEWS} net.num_units=16 net.dropout=0 "
@@ -170,6 +175,8 @@ THIN = [
     ("mlp, penalties", "lbfgs", "plain"),
     ("char_rnn", "adam", "clipping"),
     ("gpt", "adam", "clipping"),
+    ("seq2seq_attention", "sgd", "accumulation"),
+    ("transformer", "adam", "plain"),
     ("fasttext", "sgd", "plain"),
     ("transformer_classifier", "adam", "accumulation"),
     ("gan", "adam", "accumulation"),

@@ -22,6 +22,7 @@ from dlzoo.specs import (
     TableSpec,
     Target,
     TextSpec,
+    TokenSequences,
     Values,
 )
 from dlzoo.specs.plain import from_plain, to_plain
@@ -34,6 +35,7 @@ SPECS: list[Spec] = [
     SequenceSpec(5, 2, LABELS),
     AudioSpec(8000, 100, LABELS),
     SeriesSpec(VALUES, window=4, horizon=2),
+    TextSpec(TokenSequences(), vocabulary=("<pad>", "<unk>", "hello")),
     EnvSpec("CartPole-v1", (4,), Actions(("left", "right"))),
     StatesSpec("Taxi-v3", 500, Actions(("left", "right"))),
 ]

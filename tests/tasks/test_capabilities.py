@@ -27,6 +27,7 @@ from dlzoo.callbacks.sample_quality import SampleQuality
 from dlzoo.callbacks.text_baselines import NgramBaseline, TrigramBaseline
 from dlzoo.callbacks.text_mistakes import TextMistakes
 from dlzoo.callbacks.text_samples import TextSamples
+from dlzoo.callbacks.translation_report import TranslationReport
 from dlzoo.callbacks.word_report import WordReport
 from dlzoo.config import compose as config
 from dlzoo.config import instantiate as build
@@ -46,6 +47,7 @@ from dlzoo.specs import (
     TextSpec,
     Values,
 )  # fmt: skip
+from dlzoo.specs.token_sequences import TokenSequences
 from dlzoo.specs.tokenizer import Tokenizer
 from dlzoo.tasks.base import Task
 
@@ -54,11 +56,12 @@ IMAGES = ImageSpec(1, 28, 28, AB)
 TEXTS = TextSpec(AB, vocabulary=("<pad>", "<unk>", "x", "y"))
 BOOK = TextSpec(NextTokens(4), Tokenizer("char"), vocabulary=("<pad>", "<unk>", "x", "y"))
 WORDS = TextSpec(NextTokens(4), vocabulary=("<pad>", "<unk>", "x", "y"))
+PAIRS = TextSpec(TokenSequences(), vocabulary=("<pad>", "<unk>", "x", "y"))
 SERIES = SeriesSpec(Values(("v",)), window=4, horizon=3, scales=(1.0,))
 CARTPOLE = EnvSpec("CartPole-v1", (4,), Actions(("left", "right")))
 CAPABILITIES = (
     "predictor", "forecaster", "language_model", "encoder", "image_encoder", "decomposition", "clustering", "generator",
-    "memory", "energy_model", "gibbs_sampler", "word_vectors", "agent",
+    "memory", "energy_model", "gibbs_sampler", "word_vectors", "transducer", "agent",
 )  # fmt: skip
 
 CAN: dict[str, tuple[Spec, str, str | None, set[type[Report]]]] = {
@@ -85,6 +88,9 @@ CAN: dict[str, tuple[Spec, str, str | None, set[type[Report]]]] = {
     "transformer_classifier": (TEXTS, "predictor", "model", {ClassificationReport, TextMistakes}),
     "char_rnn": (BOOK, "language_model", "model", {TextSamples}),
     "gpt": (BOOK, "language_model", "model", {TextSamples}),
+    "seq2seq": (PAIRS, "transducer", "encoder decoder", {TranslationReport}),
+    "seq2seq_attention": (PAIRS, "transducer", "encoder decoder", {TranslationReport}),
+    "transformer": (PAIRS, "transducer", "encoder decoder", {TranslationReport}),
     "lstm": (SERIES, "predictor forecaster", "model", {ForecastReport, RegressionReport}),
     "autoencoder": (
         IMAGES, "encoder image_encoder", "model decoder",
@@ -126,7 +132,7 @@ REPORTS = (
     AgentReport, ClassificationReport, ClusterReport, ComponentsReport, RegressionReport, ForecastReport, GANCurves,
     GibbsReport, LatentReport, LinearProbe, RecallReport, EnergyReport,
     PredictionGrid, SampleAnimation, SampleQuality, TextMistakes, TextSamples,
-    WordReport,
+    TranslationReport, WordReport,
 )  # fmt: skip
 
 

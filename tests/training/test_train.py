@@ -215,6 +215,7 @@ FITTING = {
     ("q_table", "taxi"),
     ("text_cnn", "imdb"),
     ("counting_rnn", "counting"),
+    ("transformer", "text_pairs"),
     ("lstm", "series"),
 }
 PAIRS = [  # in the usual run each model once, each data set, and pairs of each kind that fit
@@ -241,7 +242,7 @@ def test_every_pair_builds_or_says_what_would_fit(model: str, data: str, tmp_pat
         table = tmp_path / "reviews.csv"
         table.write_text("review,label\n" + "".join(f"text {i},{'xy'[i % 2]}\n" for i in range(40)))
         words += [f"data.path={table}", "data.text=review", "data.target=label"]
-    if data == "text_file":
+    if data in ("text_file", "text_pairs"):
         words += [f"data.path={tmp_path / 'book.txt'}"]  # not read
     if model in ("word_rnn", "word2vec", "glove") and data in ("text_file", "sentences_stream", "tiny_shakespeare"):
         words += ["data.level=word"]

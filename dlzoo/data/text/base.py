@@ -169,7 +169,7 @@ class TextData(TokenData):
     def load(self, split: Literal["train", "test"]) -> Texts:  # type: ignore[override]  # texts are ragged
         """The texts of an official split, as indices into the corpus' distinct tokens."""
         part, rows = self.locate(split)
-        return _as_texts(self.corpus(part)).take(rows)
+        return as_texts(self.corpus(part)).take(rows)
 
     def encode(self, corpus: Corpus, rows: Tensor) -> Texts:
         """Rows of a corpus as truncated token ids; an empty text becomes a single unknown token."""
@@ -178,7 +178,7 @@ class TextData(TokenData):
         table = torch.tensor(
             [*(ids.get(token, UNKNOWN) for token in corpus.distinct_tokens), UNKNOWN], dtype=torch.int32
         )
-        texts = _as_texts(corpus).take(rows, spec.max_length, spec.keep)
+        texts = as_texts(corpus).take(rows, spec.max_length, spec.keep)
         return dataclasses.replace(texts, tokens=table[texts.tokens])
 
     def fit_ids(self) -> tuple[np.ndarray, np.ndarray]:
@@ -206,7 +206,7 @@ class TextData(TokenData):
         corpus = self.corpus(part)
         self._locations |= zip(("train", "val"), self._split_train(part, rows, corpus), strict=True)
         if not self._adopted:
-            train = _as_texts(corpus).take(self._locations["train"][1])
+            train = as_texts(corpus).take(self._locations["train"][1])
             vocabulary = self.fit_vocabulary(corpus.distinct_tokens, train.tokens)
             spec = dataclasses.replace(self.declare(), vocabulary=vocabulary)
             self.spec = spec.with_target(spec.target.fit(train.y))
@@ -221,7 +221,7 @@ class TextData(TokenData):
         return BucketLoader(texts.to(self._home(texts.num_bytes)), batch_size, shuffle=shuffle, seed=self.seed)
 
 
-def _as_texts(corpus: Corpus) -> Texts:
+def as_texts(corpus: Corpus) -> Texts:
     """A corpus as tensors, where an empty text has one token with the index after the last distinct token."""
     tokens, starts = corpus.tokens, corpus.starts
     empty = np.flatnonzero(np.diff(starts) == 0)

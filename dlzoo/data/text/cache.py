@@ -42,11 +42,16 @@ class Corpus(NamedTuple):
 def tokenise(texts: Iterable[str], labels: Iterable[int], tokenizer: Tokenizer) -> Corpus:
     """Tokenise texts; 25,000 reviews of 230 words take about four seconds on one core."""
     split = tokenizer.splitter()
+    return corpus_of(map(split, texts), labels)
+
+
+def corpus_of(texts: Iterable[Sequence[str]], labels: Iterable[int]) -> Corpus:
+    """Texts that are given as tokens."""
     indices: defaultdict[str, int] = defaultdict()
     indices.default_factory = indices.__len__  # a new token gets the next index
     tokens, starts = array("i"), array("q", [0])
     for text in texts:
-        tokens.extend(map(indices.__getitem__, split(text)))
+        tokens.extend(map(indices.__getitem__, text))
         starts.append(len(tokens))
     return Corpus(list(indices), np.array(tokens, np.int32), np.array(starts), np.array([*labels], np.int64))
 
