@@ -63,11 +63,14 @@ def write(argv: Sequence[str]) -> None:
     out = Path(options.out if options.out is not None else (own[0] if own else Path()) / "schema")
     schemas = schema_files.Schemas(folders, Trust(packages_in(options.trust)))
     names = schemas.names if options.group is None else [schemas.name_of(options.group)]
-    if out.exists() and not out.is_dir():
+    if os.path.exists(out) and not out.is_dir():
         raise UserError(f"out={out} is a file: give a folder")
     if options.out is None and own and not run_files.is_inside(own[0], out):
         raise UserError(f"{out} links outside the folder of --config-dir and is not written to: give out=…")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"out={out} cannot be created ({error.strerror}): give another folder") from None
     for name in names:
         path = out / f"{name}.json"
         if path.is_symlink():

@@ -83,7 +83,7 @@ def os_error(error: BaseException | None) -> OSError | None:
 
 def previous_path(path: Path) -> Path:
     """``last.previous.ckpt`` for ``last.ckpt``."""
-    return path.with_name(f"{path.stem}.previous{path.suffix}")
+    return path.parent / f"{path.stem}.previous{path.suffix}"
 
 
 def write(path: Path, save: Callable[[BinaryIO], object], *, keep: bool = False) -> None:

@@ -50,3 +50,11 @@ def test_files_of_unknown_parts_and_folders_are_no_traceback(theirs: Path, termi
     (theirs / "schema" / "config.json").unlink()
     (theirs / "schema" / "config.json").mkdir()
     assert "cannot be written" in terminal.mistake(schema.main, "--config-dir", str(theirs))
+
+
+@pytest.mark.parametrize("out", ["/proc/x", "/dev/null/x", "x" * 300])
+def test_a_folder_that_cannot_be_created(
+    out: str, tmp_path: Path, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "cannot be created" in terminal.mistake(schema.main, f"out={out}", "group=optimizer")

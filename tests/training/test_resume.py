@@ -129,6 +129,7 @@ def test_resume_auto_begins_where_nothing_is_to_be_continued_and_ends_where_all_
     [
         (["ckpt=last"], "no run with these overrides has a checkpoint"),
         (["resume=yes"], "resume=yes must be auto"),
+        (["ckpt=."], r"ckpt=\.: no such file"),
     ],
 )
 def test_mistakes(words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
