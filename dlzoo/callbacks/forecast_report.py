@@ -45,8 +45,12 @@ class ForecastReport(Report):
         output, truth = (torch.cat([origin[key] for origin in origins]) for key in ("output", "target"))
         methods = [name for name in origins[0]["baselines"] if all(name in origin["baselines"] for origin in origins)]
         baselines = {name: torch.cat([origin["baselines"][name] for origin in origins]) for name in methods}
-        publish(trainer, "forecast", series_plots.forecast(spec, history, output, truth=truth, baselines=baselines))
+        quantiles = torch.cat([origin["quantiles"] for origin in origins]) if spec.quantiles else None
+        figure = series_plots.forecast(spec, history, output, truth=truth, baselines=baselines, quantiles=quantiles)
+        publish(trainer, "forecast", figure)
         kinds = {"true": truth, "forecast": output, **baselines}
+        if quantiles is not None:
+            kinds |= {f"quantile {level:g}": quantiles[..., i] for i, level in enumerate(spec.quantiles)}
         times = frequency.times(spec.start, spec.frequency, len(history) + len(output))[len(history) :]
         with open_text(run_folder(trainer) / "forecast.csv", "w") as file:
             writer = csv_files.Writer(file)

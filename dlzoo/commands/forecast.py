@@ -15,7 +15,8 @@ Options:
     trust      a package of your own that the checkpoint uses
     separator, decimal, encoding, header, quotes     of the CSV file; default: as in training
 
-With several checkpoints the table holds their mean and standard deviation (n - 1). Exit code 0 on success, 2 on an
+With several checkpoints the table holds their mean and standard deviation (n - 1). Of a net that forecasts quantiles it
+holds these as well. Exit code 0 on success, 2 on an
 error.
 """
 
@@ -91,9 +92,10 @@ def command(argv: Sequence[str]) -> None:
         )
         truth = truth[:horizon] if horizon <= len(truth) else None
     forecasts = _forecasts([task for task, _ in loaded], history.values, horizon)
-    _write_table(options, task.spec, history, forecasts, output)
+    quantiles = _quantiles([task for task, _ in loaded], history.values, horizon) if task.quantiles else None
+    _write_table(options, task.spec, history, forecasts, quantiles, output)
     if picture is not None:
-        _draw(picture, task.spec, history, forecasts, truth)
+        _draw(picture, task.spec, history, forecasts, truth, quantiles)
         print(f"picture       {picture}")
 
 
@@ -112,6 +114,7 @@ def _check_compatible(specs: Sequence[SeriesSpec], ckpts: Sequence[Path]) -> Non
             ("columns", spec.target.names, specs[0].target.names),
             ("frequency", spec.frequency, specs[0].frequency),
             ("horizon", spec.horizon, specs[0].horizon),
+            ("quantiles", spec.quantiles, specs[0].quantiles),
         ):
             if value != first:
                 raise UserError(
@@ -138,7 +141,21 @@ def _forecasts(tasks: Sequence[Forecasting], history: Tensor, horizon: int) -> T
     return torch.stack([forecast(task, history, horizon) for task in tasks])
 
 
-def _write_table(options: Options, spec: SeriesSpec, history: Series, forecasts: Tensor, output: Path | None) -> None:
+def _quantiles(tasks: Sequence[Forecasting], history: Tensor, horizon: int) -> Tensor:
+    """(H, D, Q), the means of those of the tasks."""
+    import torch
+
+    return torch.stack([task.forecast_quantiles(history, horizon) for task in tasks]).mean(0)
+
+
+def _write_table(
+    options: Options,
+    spec: SeriesSpec,
+    history: Series,
+    forecasts: Tensor,
+    quantiles: Tensor | None,
+    output: Path | None,
+) -> None:
     import torch
 
     from dlzoo.specs.targets import Values
@@ -149,11 +166,25 @@ def _write_table(options: Options, spec: SeriesSpec, history: Series, forecasts:
         units = [unit for unit in target.units for _ in range(2)]
         target = Values(tuple(names), tuple(units))
         values = torch.stack([values, forecasts.std(0)], dim=2).flatten(1)
+    if quantiles is not None:
+        others = [i for i, level in enumerate(spec.quantiles) if level != 0.5]  # the median is the forecast
+        quantiles = quantiles[..., others]
+        names = [f"{name} quantile {spec.quantiles[i]:g}" for name in spec.target.names for i in others]
+        units = [unit for unit in spec.target.units for _ in others]
+        target = Values((*target.names, *names), (*target.units, *units))
+        values = torch.cat([values, quantiles.flatten(1)], dim=1)
     records = to_records(labels(history, len(values)), values, target, 0)
     write_records(records, format_of(options.format, output), output)
 
 
-def _draw(picture: Path, spec: SeriesSpec, history: Series, forecasts: Tensor, truth: Tensor | None) -> None:
+def _draw(
+    picture: Path,
+    spec: SeriesSpec,
+    history: Series,
+    forecasts: Tensor,
+    truth: Tensor | None,
+    quantiles: Tensor | None,
+) -> None:
     from dlzoo.specs import frequency
     from dlzoo.visualization import plots
     from dlzoo.visualization import series as series_plots
@@ -162,5 +193,5 @@ def _draw(picture: Path, spec: SeriesSpec, history: Series, forecasts: Tensor, t
     if len(forecasts) > 1:
         forecast = series_plots.Band(forecasts.mean(0), forecasts.std(0), len(forecasts))
     start = frequency.label(history.times.iloc[0])
-    figure = series_plots.forecast(spec, history.values, forecast, truth=truth, start=start)
+    figure = series_plots.forecast(spec, history.values, forecast, truth=truth, start=start, quantiles=quantiles)
     plots.save(figure, picture)

@@ -80,6 +80,7 @@ class SeriesOptions(TypedDict, total=False):
     consecutive: bool
     steps: int | None
     origins: int
+    quantiles: Sequence[float] | None
 
 
 class VocabularyOptions(TypedDict, total=False):

@@ -9,7 +9,7 @@ in Keras, so that published learning rates apply; `cross_entropy` and `kl` are s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -179,3 +179,14 @@ def _log_cosh(output: Tensor, target: Tensor) -> Tensor:
     """log(cosh(error)), without the overflow of cosh."""
     error = output - target
     return (torch.logaddexp(error, -error) - math.log(2)).mean(1)
+
+
+def pinball(quantiles: Tensor, target: Tensor, levels: Sequence[float]) -> Tensor:
+    """The mean pinball loss of quantiles (…, Q) for a target (…): R. Koenker, G. Bassett, "Regression Quantiles", 1978.
+
+    >>> round(pinball(torch.tensor([[1.0, 3.0]]), torch.tensor([2.0]), (0.1, 0.9)).item(), 3)
+    0.1
+    """
+    error = target[..., None] - widen(quantiles)
+    level = error.new_tensor(levels)
+    return torch.maximum(level * error, (level - 1) * error).mean()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dlzoo.losses.functional import pinball
 from dlzoo.utils import extras
 
 MAX_ROWS = 2_000
@@ -30,6 +31,17 @@ def errors(forecast: Tensor, truth: Tensor, scales: Sequence[float]) -> dict[str
     if scales and all(scale > 0 for scale in scales):
         metrics["mase"] = (difference / difference.new_tensor(scales)).mean()
     return {name: float(value) for name, value in metrics.items()}
+
+
+def interval_metrics(quantiles: Tensor, truth: Tensor, levels: Sequence[float]) -> dict[str, float]:
+    """Of quantiles (H, D, Q) for true values (H, D): the pinball loss in the units of the data, and of the interval
+    between the outermost quantiles its coverage, the fraction of values within, and its mean width."""
+    low, high = quantiles[..., 0], quantiles[..., -1]
+    return {
+        "pinball": float(pinball(quantiles, truth, levels)),
+        "coverage": float(((low <= truth) & (truth <= high)).double().mean()),
+        "interval_width": float((high - low).mean()),
+    }
 
 
 def baselines(history: Tensor, horizon: int, period: int) -> dict[str, Tensor]:

@@ -63,7 +63,7 @@ class Jordan(RecurrentNet):
         self.skip = nn.Linear(spec.num_features, self.num_outputs, bias=False) if skip else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, W, D) -> (B, D), the next value, or (B, S, D), the next S."""
+        """x: (B, W, D) -> (B, D), the next value, or (B, S, D), the next S; (B, S, D, Q) of quantiles."""
         y = self.step(x)[0][:, -1]
         return (y if self.skip is None else y + self.skip(x.flatten(1))).unflatten(1, self.output_shape)
 

@@ -55,7 +55,7 @@ class NAR(Net):
         layers.initialise(self, init)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, W, D) -> (B, D), the next value, or (B, S, D), the next S."""
+        """x: (B, W, D) -> (B, D), the next value, or (B, S, D), the next S; (B, S, D, Q) of quantiles."""
         lags = x.flatten(1)
         y = self.output(self.hidden(lags))
         return (y if self.skip is None else y + self.skip(lags)).unflatten(1, self.output_shape)

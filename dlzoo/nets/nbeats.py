@@ -89,7 +89,7 @@ class NBEATS(Net):
                 self.blocks.append(block)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, W, D) -> (B, D), the next value, or (B, S, D), the next S."""
+        """x: (B, W, D) -> (B, D), the next value, or (B, S, D), the next S; (B, S, D, Q) of quantiles."""
         return torch.stack(list(self.parts(x).values())).sum(0)
 
     def parts(self, x: Tensor) -> dict[str, Tensor]:
@@ -103,8 +103,8 @@ class NBEATS(Net):
         return {name: self.arranged(part, len(x)) for name, part in parts.items()}
 
     def arranged(self, forecast: Tensor, num_rows: int) -> Tensor:
-        """(B * D, S) -> (B, D) or (B, S, D)."""
-        columns = forecast.view(num_rows, self.num_columns, -1).transpose(1, 2)
+        """(B * D, Q, S) -> (B, D), (B, S, D) or (B, S, D, Q)."""
+        columns = forecast.unflatten(0, (num_rows, self.num_columns)).permute(0, 3, 1, 2)
         return columns.reshape(num_rows, *self.output_shape)
 
 
@@ -128,29 +128,30 @@ class Block(nn.Module):
         super().__init__()
         back, ahead = bases or (None, None)
         self.hidden = hidden_layers(spec.window, [num_units] * num_layers, dropout=dropout)
-        self.forecast = Expansion(num_units, spec.steps, ahead)
+        self.forecast = Expansion(num_units, spec.steps, ahead, num_sets=max(len(spec.quantiles), 1))
         self.backcast = Expansion(num_units, spec.window, back) if has_backcast else None
 
     def forward(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
-        """x: (B, W) -> (B, W), (B, S)"""
+        """x: (B, W) -> (B, W), (B, Q, S), where Q is 1 without quantiles."""
         h = self.hidden(x)
-        return None if self.backcast is None else self.backcast(h), self.forecast(h)
+        return None if self.backcast is None else self.backcast(h)[:, 0], self.forecast(h)
 
 
 class Expansion(nn.Module):
-    """Coefficients of a basis (P, T), times the basis; without one, T linear outputs."""
+    """Sets of coefficients of a basis (P, T), times the basis; without one, T linear outputs for each set."""
 
     basis: Tensor | None
 
-    def __init__(self, num_units: int, num_steps: int, basis: Tensor | None) -> None:
+    def __init__(self, num_units: int, num_steps: int, basis: Tensor | None, num_sets: int = 1) -> None:
         super().__init__()
         self.register_buffer("basis", basis, persistent=False)
+        self.num_sets = num_sets
         num = num_steps if basis is None else len(basis)
-        self.coefficients = nn.Linear(num_units, num, bias=basis is None)
+        self.coefficients = nn.Linear(num_units, num_sets * num, bias=basis is None)
 
     def forward(self, h: Tensor) -> Tensor:
-        """h: (B, U) -> (B, T)"""
-        theta = self.coefficients(h)
+        """h: (B, U) -> (B, sets, T)"""
+        theta = self.coefficients(h).unflatten(1, (self.num_sets, -1))
         return theta if self.basis is None else theta @ self.basis
 
 

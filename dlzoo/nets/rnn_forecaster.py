@@ -65,7 +65,7 @@ class Forecaster(RecurrentNet):
         self.skip = nn.Linear(spec.num_features, spec.num_predicted, bias=False) if skip else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, W, D) -> (B, D), the next value, or (B, S, D), the next S."""
+        """x: (B, W, D) -> (B, D), the next value, or (B, S, D), the next S; (B, S, D, Q) of quantiles."""
         y = self.output(self.dropout(self.recurrent(x)[0][:, -1]))
         return (y if self.skip is None else y + self.skip(x.flatten(1))).unflatten(1, self.output_shape)
 

@@ -68,7 +68,7 @@ class TCN(Net):
         self.skip = nn.Linear(spec.num_features, spec.num_predicted, bias=False) if skip else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, W, D) -> (B, D), the next value, or (B, S, D), the next S."""
+        """x: (B, W, D) -> (B, D), the next value, or (B, S, D), the next S; (B, S, D, Q) of quantiles."""
         y = self.output(self.blocks(x.transpose(1, 2))[:, :, -1])
         return (y if self.skip is None else y + self.skip(x.flatten(1))).unflatten(1, self.output_shape)
 

@@ -368,7 +368,7 @@ class SeriesSpec(Spec):
     With ``consecutive`` windows, row i of a batch goes on where row i of the batch before ended, and the target is the
     next value at each step, (B, W, D). A validation or test batch is one forecast: all raw values before its origin
     (1, N, D) float64, and those after it (1, H, D). A net that predicts several ``steps`` at once has a target of
-    (B, S, D).
+    (B, S, D); of ``quantiles`` it predicts (B, S, D, Q).
 
     ``frequency`` is the step of time (dlzoo/specs/frequency.py), ``start`` the time of the first row. ``scales`` are
     the errors of the seasonal naive forecast in the training rows, per column, which MASE divides by.
@@ -388,6 +388,7 @@ class SeriesSpec(Spec):
     transform: Transform = field(default_factory=Transform)
     scales: tuple[float, ...] = ()
     steps: int = 1
+    quantiles: tuple[float, ...] = ()
 
     def check(self) -> None:
         check_range(1, self, window=self.window, period=self.period, differences=self.transform.differences)
@@ -411,6 +412,8 @@ class SeriesSpec(Spec):
     @property
     def output_shape(self) -> tuple[int, ...]:
         """Of what a net predicts from one window."""
+        if self.quantiles:
+            return (self.steps, self.num_columns, len(self.quantiles))
         return (self.num_columns,) if self.steps == 1 else (self.steps, self.num_columns)
 
     @property
@@ -444,4 +447,5 @@ class SeriesSpec(Spec):
         x = torch.randn(n, *self.shape, generator=torch.Generator().manual_seed(0))
         if self.consecutive:
             return x, torch.cat([x[:, 1:], x[:, :1]], dim=1)
-        return x, self.target.example(n * self.steps).view(n, *self.output_shape)
+        shape = (self.num_columns,) if self.steps == 1 else (self.steps, self.num_columns)
+        return x, self.target.example(n * self.steps).view(n, *shape)

@@ -9,17 +9,18 @@ units of the data.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NotRequired, TypedDict
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dlzoo.data.base import DataModule
-from dlzoo.errors import SpecError
+from dlzoo.errors import SpecError, UserError
 from dlzoo.layers.recurrent import State
-from dlzoo.losses.functional import ValueLossName, value_link, value_loss
-from dlzoo.metrics.forecasting import baselines, errors
+from dlzoo.losses.functional import ValueLossName, pinball, value_link, value_loss
+from dlzoo.metrics.forecasting import baselines, errors, interval_metrics
 from dlzoo.nets.base import Net, RecurrentNet
 from dlzoo.specs.base import Port
 from dlzoo.specs.batch import Batch
@@ -42,6 +43,8 @@ class ForecastResult(TypedDict):
     """(H, D), the true values."""
     history: Tensor
     """(N, D), the values before it."""
+    quantiles: NotRequired[Tensor]
+    """(H, D, Q), in ascending order."""
     baselines: NotRequired[dict[str, Tensor]]
     """In a test: the forecasts (H, D) of simple methods."""
 
@@ -53,6 +56,8 @@ class Forecast(Forecasting):
         loss: loss of the next value, after the transform.
         delta: threshold of the Huber loss.
         steps: values that the net predicts at once, each fed back for those after it; None is the data's horizon.
+        quantiles: levels of which the net predicts a quantile each, by the pinball loss, such as [0.1, 0.5, 0.9]; the
+            median is the forecast. All are forecast at once (``steps`` null), since what is fed back has no quantiles.
     """
 
     targets = (Values,)
@@ -70,6 +75,7 @@ class Forecast(Forecasting):
         loss: ValueLossName = "mse",
         delta: float = 1.0,
         steps: int | None = 1,
+        quantiles: Sequence[float] | None = None,
     ) -> None:
         if spec.series is None:
             raise SpecError(f"this task forecasts series, but the data gives {spec.describe()}")
@@ -82,6 +88,7 @@ class Forecast(Forecasting):
                 "another can carry over a state"
             )
         check_steps(spec, steps)
+        self.quantiles = check_quantiles(spec, quantiles)
         self.loss_name = loss
         self.criterion = value_loss(loss, delta=delta)
         self.link = value_link(loss)
@@ -95,7 +102,10 @@ class Forecast(Forecasting):
         return net
 
     def option_uses(self) -> dict[str, tuple[bool, str]]:
-        return super().option_uses() | {"delta": (self.loss_name == "huber", "task.loss=huber")}
+        return super().option_uses() | {
+            "delta": (self.loss_name == "huber" and not self.quantiles, "task.loss=huber"),
+            "loss": (not self.quantiles or self.loss_name == "mse", "task.quantiles=null"),
+        }
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target, _ = Batch(*batch)
@@ -104,9 +114,15 @@ class Forecast(Forecasting):
             self.state = detached(state)
         else:
             output = self(x)
-        loss = self.criterion(output.flatten(0, -2), target.flatten(0, -2)).mean()
+        loss = self.loss_of(output, target)
         self.log_step(len(target), loss=loss)
         return loss
+
+    def loss_of(self, output: Tensor, target: Tensor) -> Tensor:
+        """The mean loss of what the net gives, (B, …, D) or (B, S, D, Q), for targets of (B, …, D)."""
+        if self.quantiles:
+            return pinball(in_order(output), target, self.quantiles)
+        return self.criterion(output.flatten(0, -2), target.flatten(0, -2)).mean()
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
@@ -129,10 +145,29 @@ class Forecast(Forecasting):
     def measure(self, batch: Batch, split: str) -> ForecastResult:
         """The forecast of a batch, which is one origin: history (1, N, D), future (1, H, D), raw."""
         history, future = batch[0][0], batch[1][0]
-        forecast = self.forecast(history, len(future))
-        metrics = {"loss": self.one_step_loss(history, future), **errors(forecast, future, self.spec.scales)}
+        metrics = {"loss": self.one_step_loss(history, future)}
+        result: ForecastResult = {"output": torch.empty(0), "target": future, "history": history}
+        if self.quantiles:
+            result["quantiles"] = self.forecast_quantiles(history, len(future))
+            metrics |= interval_metrics(result["quantiles"], future, self.quantiles)
+        result["output"] = self.median(result["quantiles"]) if self.quantiles else self.forecast(history, len(future))
+        metrics |= errors(result["output"], future, self.spec.scales)
         self.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, batch_size=1)
-        return {"output": forecast, "target": future, "history": history}
+        return result
+
+    def median(self, quantiles: Tensor) -> Tensor:
+        """(…, Q) -> (…), the forecast."""
+        return quantiles[..., self.quantiles.index(0.5)]
+
+    @torch.no_grad()
+    def forecast_quantiles(self, history: Tensor, horizon: int) -> Tensor:
+        if horizon > self.spec.steps:
+            raise UserError(f"horizon={horizon}: quantiles are forecast {self.spec.steps} steps ahead, as in training; "
+                            "lower it")  # fmt: skip
+        spec = self.spec
+        known = spec.transform.apply(history)[None, -spec.window :].to(next(self.parameters()))
+        steps = in_order(self(known))[0, :horizon].to(history)  # (H, D, Q)
+        return torch.stack([spec.transform.invert(level, history) for level in steps.unbind(-1)], dim=-1)
 
     @torch.no_grad()
     def forecast(self, history: Tensor, horizon: int) -> Tensor:
@@ -140,6 +175,8 @@ class Forecast(Forecasting):
 
         A stateful net reads the whole history first; others see only its last window.
         """
+        if self.quantiles:
+            return self.median(self.forecast_quantiles(history, horizon))
         spec = self.spec
         known = spec.transform.apply(history)[None].to(next(self.parameters()))  # (1, N - lost, D)
         steps = (
@@ -176,9 +213,10 @@ class Forecast(Forecasting):
         else:
             steps = min(spec.steps, horizon)
             windows = known[-horizon - spec.window : len(known) - steps].unfold(0, spec.window, 1).transpose(1, 2)
-            output = self(windows).view(len(windows), spec.steps, -1)[:, :steps].flatten(0, 1)
-            true = known[-horizon:].unfold(0, steps, 1).transpose(1, 2).flatten(0, 1)
-        return float(self.criterion(output, true).mean())
+            shape = (len(windows), spec.steps, *spec.output_shape[1 if spec.steps > 1 else 0 :])
+            output = self(windows).view(shape)[:, :steps]
+            true = known[-horizon:].unfold(0, steps, 1).transpose(1, 2)
+        return float(self.loss_of(output, true))
 
 
 def check_steps(spec: SeriesSpec, steps: int | None) -> None:
@@ -190,6 +228,30 @@ def check_steps(spec: SeriesSpec, steps: int | None) -> None:
         )
     if spec.consecutive and spec.steps > 1:
         raise SpecError(f"net.stateful=true reads value by value, but task.steps={spec.steps}: set it to 1")
+
+
+def check_quantiles(spec: SeriesSpec, quantiles: Sequence[float] | None) -> tuple[float, ...]:
+    """The levels; `UserError` if they are none, or not those of the data, or the steps cannot have intervals."""
+    levels = tuple(quantiles or ())
+    if levels != spec.quantiles:
+        raise SpecError(f"task.quantiles={[*levels]} are not data.quantiles={[*spec.quantiles]}: omit one")
+    if not levels:
+        return ()
+    if any(not 0 < level < 1 for level in levels) or sorted({*levels}) != [*levels] or 0.5 not in levels:
+        raise UserError(f"task.quantiles={[*levels]} must ascend between 0 and 1 and contain 0.5, the forecast")
+    if spec.steps != spec.horizon or spec.consecutive:
+        raise SpecError(f"task.quantiles={[*levels]} are forecast at once: set task.steps=null and net.stateful=false")
+    if any(lag < spec.horizon for lag in spec.transform.differences):
+        raise SpecError(
+            f"quantiles of sums of changes are not sums of their quantiles: data.differences="
+            f"{[*spec.transform.differences]} must be lags of at least data.horizon={spec.horizon}, or []"
+        )
+    return levels
+
+
+def in_order(outputs: Tensor) -> Tensor:
+    """(…, Q) -> quantiles (…, Q) that cannot cross: the first, and positive steps to the others."""
+    return torch.cat([outputs[..., :1], F.softplus(outputs[..., 1:])], dim=-1).cumsum(-1)
 
 
 def detached(state: State) -> State:
@@ -207,7 +269,12 @@ class Forecaster(View[Forecast]):
         known = "all raw values until now" if task.stateful else "the last raw values until now"
         shape = ("batch", length, spec.num_columns)
         self.inputs = (Port("history", "float64", shape, known, least=spec.num_needed),)
-        self.outputs = (Port("forecast", "float64", ("batch", spec.horizon, spec.num_columns), "the next raw values"),)
+        values = ("batch", spec.horizon, spec.num_columns)
+        self.outputs = (Port("forecast", "float64", values, "the next raw values"),)
+        if task.quantiles:
+            levels = ", ".join(f"{level:g}" for level in task.quantiles)
+            meaning = f"quantiles of them: {levels}"
+            self.outputs += (Port("quantiles", "float64", (*values, len(task.quantiles)), meaning),)
 
     def real_inputs(self, data: DataModule, num: int) -> Tensors:
         """Histories that end at or shortly before the last known value."""
@@ -220,6 +287,10 @@ class Forecaster(View[Forecast]):
         task, spec = self.task, self.trained.spec
         raw = history.transpose(0, 1)  # (N, B, D): the transform works along the first dimension
         known = spec.transform.apply(raw).float().transpose(0, 1)
+        if task.quantiles:
+            levels = in_order(task(known[:, -spec.window :])).transpose(0, 1).double().unbind(-1)  # of (H, B, D)
+            quantiles = torch.stack([spec.transform.invert(level, raw).transpose(0, 1) for level in levels], dim=-1)
+            return task.median(quantiles), quantiles
         if task.stateful:
             steps = task.continue_from(known, spec.horizon)
         else:
@@ -227,4 +298,7 @@ class Forecaster(View[Forecast]):
         return (spec.transform.invert(steps.transpose(0, 1).double(), raw).transpose(0, 1),)
 
     def expected(self, history: Tensor) -> Tensors:  # type: ignore[override]
+        if self.trained.quantiles:
+            quantiles = torch.stack([self.trained.forecast_quantiles(h, self.trained.spec.horizon) for h in history])
+            return self.trained.median(quantiles), quantiles
         return (torch.stack([self.trained.predict(one) for one in history]),)

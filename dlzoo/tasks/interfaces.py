@@ -80,6 +80,13 @@ class Forecasting(Predicting):
     def forecast(self, history: Tensor, horizon: int) -> Tensor:
         """(N, D) raw values so far -> (horizon, D), the next ones."""
 
+    quantiles: tuple[float, ...] = ()
+    """The levels of the quantiles that it forecasts, in ascending order; empty: it forecasts values alone."""
+
+    def forecast_quantiles(self, history: Tensor, horizon: int) -> Tensor:
+        """(N, D) raw values so far -> (horizon, D, Q), the quantiles of the next ones."""
+        raise NotImplementedError
+
     def predict(self, inputs: Tensor) -> Tensor:
         """(N, D) raw values so far -> (H, D), the next ones, up to the spec's horizon."""
         return self.forecast(inputs, self.spec.horizon)

@@ -34,6 +34,7 @@ class Band(NamedTuple):
 def forecast(
     spec: SeriesSpec, history: Tensor, predicted: Tensor | Band, *,
     truth: Tensor | None = None, baselines: Mapping[str, Tensor] | None = None, start: str | None = None,
+    quantiles: Tensor | None = None,
 ) -> Figure:  # fmt: skip
     """A panel for each column: the last seasons, the true values if known, the forecast and the baselines.
 
@@ -43,6 +44,7 @@ def forecast(
         truth: (H, D).
         baselines: (H, D) by method.
         start: the time of the first row; None: that of the spec.
+        quantiles: (H, D, Q), at the levels of the spec.
     """
     mean = predicted.mean if isinstance(predicted, Band) else predicted
     num_known, horizon = len(history), len(mean)
@@ -60,6 +62,8 @@ def forecast(
         if isinstance(predicted, Band):
             low, high = (predicted.mean - predicted.std)[:, d], (predicted.mean + predicted.std)[:, d]
             ax.fill_between(after, low, high, color=TRAIN, alpha=0.2, linewidth=0, label="± 1 standard deviation")
+        if quantiles is not None:
+            _draw_intervals(ax, after, quantiles[:, d], spec.quantiles)
         name = (f"mean of {predicted.num} forecasts" if isinstance(predicted, Band) else "forecast") + _error(
             mean, truth, d
         )
@@ -68,6 +72,14 @@ def forecast(
         ax.axvline(times[num_known - 1], color=FAINT, linewidth=1)
         legend_above(ax)
     return fig
+
+
+def _draw_intervals(ax: Any, times: Any, quantiles: Tensor, levels: Sequence[float]) -> None:
+    """Bands between the outermost quantiles (H, Q), and between each pair within."""
+    for i in range(len(levels) // 2):
+        low, high = levels[i], levels[-1 - i]
+        label = f"quantiles {low:g} to {high:g}"
+        ax.fill_between(times, quantiles[:, i], quantiles[:, -1 - i], color=TRAIN, alpha=0.18, linewidth=0, label=label)
 
 
 def _error(values: Tensor, truth: Tensor | None, column: int) -> str:

@@ -20,7 +20,8 @@ from dlzoo.commands import forecast, predict
 from dlzoo.config import compose as config
 from dlzoo.config import instantiate as build
 from dlzoo.data.series.air_passengers import PASSENGERS, AirPassengers
-from dlzoo.errors import SpecError
+from dlzoo.errors import SpecError, UserError
+from dlzoo.metrics.forecasting import interval_metrics
 from dlzoo.nets.jordan import Jordan
 from dlzoo.nets.nar import NAR
 from dlzoo.nets.nbeats import NBEATS
@@ -29,7 +30,7 @@ from dlzoo.nets.tcn import TCN
 from dlzoo.specs.inputs import SeriesSpec
 from dlzoo.specs.series_transform import Transform
 from dlzoo.specs.targets import Values
-from dlzoo.tasks.forecast import Forecast
+from dlzoo.tasks.forecast import Forecast, in_order
 from dlzoo.training import results
 
 VALUES = torch.tensor(PASSENGERS, dtype=torch.double)[:, None]
@@ -95,6 +96,58 @@ def test_several_steps_at_once_are_fed_back_together(name: str, steps: int) -> N
             known = torch.cat([known, task.net(known[None, -6:])[0]])
     expected = torch.tensor(undo(known[132 : 132 + 9, 0].tolist(), VALUES, spec.transform, 12), dtype=torch.double)
     torch.testing.assert_close(task.forecast(VALUES, 9)[:, 0], expected, rtol=1e-5, atol=1e-3)
+
+
+LEVELS = (0.1, 0.5, 0.8)
+
+
+@pytest.mark.parametrize("name", ["nar", "gru skip", "tcn", "jordan", "nbeats"])
+def test_quantiles_do_not_cross_and_their_loss_is_the_pinball_loss(name: str) -> None:
+    spec = spec_of((12,), steps=5, quantiles=LEVELS)
+    task = Forecast(NETS[name](spec), spec, steps=None, quantiles=LEVELS).eval()
+    x, y = spec.example(6)
+    assert task.net(x).shape == (6, 5, 1, 3)
+    task.log_step = lambda *args, **means: None  # type: ignore[method-assign]
+    levels = in_order(task.net(x))
+    parts = [
+        torch.where(y >= q, tau * (y - q), (1 - tau) * (q - y))
+        for tau, q in zip(LEVELS, levels.unbind(-1), strict=True)
+    ]
+    torch.testing.assert_close(task.training_step((x, y), 0), torch.stack(parts).mean())
+    quantiles = task.forecast_quantiles(VALUES, 4)
+    assert quantiles.shape == (4, 1, 3)
+    assert (quantiles.diff(dim=-1) > 0).all()
+    assert torch.equal(task.forecast(VALUES, 4), quantiles[..., 1])
+    view = task.export_views()["model"]()
+    forecast, exported = view(VALUES[None, -spec.num_needed :])
+    torch.testing.assert_close(exported[0, :4], quantiles)
+    assert torch.equal(forecast, exported[..., 1])
+    with pytest.raises(UserError, match="horizon=6: quantiles are forecast 5 steps ahead"):
+        task.forecast(VALUES, 6)
+
+
+def test_coverage_and_width_of_an_interval() -> None:
+    quantiles = torch.tensor([[[0.0, 1.0, 3.0]], [[0.0, 1.0, 3.0]]])
+    metrics = interval_metrics(quantiles, torch.tensor([[3.0], [4.0]]), LEVELS)
+    assert (metrics["coverage"], metrics["interval_width"]) == (0.5, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("levels", "lags", "steps", "message"),
+    [
+        ((0.1, 0.9), (12,), 5, r"must ascend between 0 and 1 and contain 0\.5"),
+        ((0.9, 0.5), (12,), 5, "must ascend"),
+        ((0.5, 1.0), (12,), 5, "must ascend"),
+        ((0.1, 0.5), (1,), 5, r"data\.differences=\[1\] must be lags of at least data\.horizon=5"),
+        ((0.1, 0.5), (12,), 1, r"set task\.steps=null"),
+    ],
+)
+def test_quantiles_that_cannot_be(levels: tuple[float, ...], lags: tuple[int, ...], steps: int, message: str) -> None:
+    spec = spec_of(lags, steps=steps, quantiles=levels)
+    with pytest.raises(UserError, match=message):
+        Forecast(NAR(spec), spec, steps=steps, quantiles=levels)
+    with pytest.raises(SpecError, match=r"are not data\.quantiles"):
+        Forecast(NAR(spec), spec, steps=steps, quantiles=None)
 
 
 def test_the_targets_of_several_steps_follow_the_window() -> None:
@@ -311,6 +364,23 @@ def test_a_mistake_is_one_line(words: list[str], message: str, train: Callable[.
     assert done.err.startswith("error: ")
     assert done.err.count("\n") == 1
     assert message in done.err
+
+
+def test_quantiles_of_a_run_are_written_and_drawn(
+    train: Callable[..., Outcome], terminal: Terminal, tmp_path: Path
+) -> None:
+    words = ["model=nar", "data=series", f"data.path={wave_file(tmp_path)}", "task.quantiles=[0.1,0.5,0.9]"]
+    done = train(*words, "task.steps=null", "callbacks=[checkpoint,forecast]", "logger=none", "trainer=cpu",
+                 "trainer.max_epochs=3")  # fmt: skip
+    assert done.code == 0, done.err
+    (folder,) = tmp_path.glob("outputs/*/*")
+    rows = list(csv.DictReader((folder / "forecast.csv").open()))
+    inside = [float(r["sales quantile 0.1"]) <= float(r["sales true"]) <= float(r["sales quantile 0.9"]) for r in rows]
+    assert results.read(folder)["metrics"]["test/coverage"] == pytest.approx(sum(inside) / 12)
+    answer = terminal(forecast.main, f"ckpt={folder}/checkpoints/best.ckpt", "format=json", f"picture={tmp_path}/q.png")
+    told = json.loads(answer.out.partition("picture ")[0])
+    assert told[0]["values"]["sales quantile 0.9"] == pytest.approx(float(rows[0]["sales quantile 0.9"]), rel=1e-5)
+    assert told[0]["values"]["sales"] == pytest.approx(float(rows[0]["sales forecast"]), rel=1e-5)
 
 
 # Checkpoints

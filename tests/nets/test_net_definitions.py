@@ -283,8 +283,8 @@ def test_nbeats_adds_up_forecasts_of_what_the_blocks_before_left() -> None:
     for number in (0, 0, 1, 2):  # the trend's blocks are one
         block = net.blocks[number]
         h = block.hidden(rest)
-        total = total + block.forecast(h)
-        rest = rest if block.backcast is None else rest - block.backcast(h)
+        total = total + block.forecast(h)[:, 0]
+        rest = rest if block.backcast is None else rest - block.backcast(h)[:, 0]
     torch.testing.assert_close(net(x)[:, :, 1], total)
 
 

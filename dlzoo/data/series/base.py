@@ -63,6 +63,7 @@ class SeriesData(InMemoryData):
         steps: values in the target of a training window, which the net predicts at once; None is the horizon.
         origins: forecasts in the test, each of ``horizon`` steps and starting where the one before it ends; all of
             them follow training and validation.
+        quantiles: levels that the net predicts of each value; None: it predicts the value.
     """
 
     kind: ClassVar[type[Spec]] = SeriesSpec
@@ -85,6 +86,7 @@ class SeriesData(InMemoryData):
         consecutive: bool = False,
         steps: int | None = 1,
         origins: int = 1,
+        quantiles: Sequence[float] | None = None,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, placement=placement, standardize=standardize)
         at_least(1, "data", window=window, horizon=horizon, period=period, steps=steps, origins=origins)
@@ -100,6 +102,7 @@ class SeriesData(InMemoryData):
         self.consecutive = consecutive
         self.steps = steps
         self.origins = origins
+        self.quantiles = quantiles
 
     @abstractmethod
     def series(self) -> Series:
@@ -149,6 +152,7 @@ class SeriesData(InMemoryData):
             consecutive=self.consecutive,
             transform=Transform(log=self.log, differences=lags),
             steps=self.steps or self.horizon or season,
+            quantiles=tuple(self.quantiles or ()),
         )
 
     def setup(self, stage: str | None = None) -> None:
