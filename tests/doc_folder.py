@@ -81,6 +81,10 @@ def fill(folder: Path) -> None:
         for t in range(8 + i % 4)
     )
     (folder / "gestures.csv").write_text("trial,step,x,y,gesture\n" + steps)
+    shop = [f"{day},{50 + i % 7 + 30 * (i % 5 == 0)},{int(i % 5 == 0)}\n" for i, day in enumerate(days)]
+    (folder / "shop.csv").write_text("day,sold,promotion\n" + "".join(shop))
+    coming = [f"{days[-1] + i},,{i % 2}\n" for i in range(1, 8)]
+    (folder / "coming.csv").write_text("day,sold,promotion\n" + "".join(shop + coming))
     words = ("the food was awful", "a very good meal")
     (folder / "reviews.csv").write_text(
         "review,label\n" + "".join(f"{words[i % 2]} {i},{('bad', 'good')[i % 2]}\n" for i in range(80))

@@ -168,6 +168,7 @@ def history(given: Any, spec: SeriesSpec, cfg: DictConfig) -> Series:
         source,
         time=time,
         values=spec.target.names,
+        known=spec.known,
         frequency=spec.frequency,
         date_format=cfg.data.get("date_format") if _is_path(given) else None,
     )

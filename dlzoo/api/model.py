@@ -304,13 +304,16 @@ class Model:
         if forecaster is None:
             self._cannot("forecast series")
         at_least(1, horizon=horizon)
+        from dlzoo.data.series.base import with_known
+
         if history is None:
             data = loading.data_of(self.config, self.checkpoint())
             assert isinstance(data, SeriesData)
             known = data.whole
         else:
             known = inputs.history(history, forecaster.spec, self.config)
-        values = predict.forecast(forecaster, known.values, horizon or forecaster.spec.horizon)
+        rows = with_known(known, forecaster.spec, len(known.values))
+        values = predict.forecast(forecaster, rows, horizon or forecaster.spec.horizon)
         return pd.DataFrame(
             values.tolist(), index=labels(known, len(values)), columns=[*map(visible, forecaster.spec.target.names)]
         )

@@ -6,7 +6,8 @@
 Options:
     ckpt       one checkpoint (or the folder of a run or of a published model), or several for the same data,
                separated by commas
-    input      a CSV file of the most recent values, with the columns of the training file; - reads standard input;
+    input      a CSV file of the most recent values, with the columns of the training file, and rows after the last
+               value with what data.known_ahead names; - reads standard input;
                default: forecast the test split of the run's data, and compare with the truth
     horizon    steps to forecast; default: as in training
     picture    a file for the figure: history, truth if it is known, forecast with one standard deviation
@@ -80,6 +81,8 @@ def command(argv: Sequence[str]) -> None:
     if picture is not None and picture.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"picture={options.picture}: the extension must be .png, .pdf or .svg")
 
+    from dlzoo.data.series.base import with_known
+
     loaded = [_load(ckpt, options.trust) for ckpt in ckpts]
     _check_compatible([task.spec for task, _ in loaded], ckpts)
     task, cfg = loaded[0]
@@ -91,8 +94,9 @@ def command(argv: Sequence[str]) -> None:
             values=history.values[: -task.spec.horizon], times=history.times.iloc[: -task.spec.horizon]
         )
         truth = truth[:horizon] if horizon <= len(truth) else None
-    forecasts = _forecasts([task for task, _ in loaded], history.values, horizon)
-    quantiles = _quantiles([task for task, _ in loaded], history.values, horizon) if task.quantiles else None
+    known = with_known(history, task.spec, len(history.values))
+    forecasts = _forecasts([task for task, _ in loaded], known, horizon)
+    quantiles = _quantiles([task for task, _ in loaded], known, horizon) if task.quantiles else None
     _write_table(options, task.spec, history, forecasts, quantiles, output)
     if picture is not None:
         _draw(picture, task.spec, history, forecasts, truth, quantiles)

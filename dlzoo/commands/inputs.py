@@ -131,9 +131,11 @@ def _series(options: Options, spec: SeriesSpec, cfg: DictConfig, source: Path | 
 
     if source is not None and source.is_dir():
         raise UserError(f"input={options.input}: this is a folder, but the checkpoint takes {spec.describe()}")
+    from dlzoo.data.series.base import with_known
+
     path = cli.standard_input() if source is None else source
     known = recent(path, spec, cfg, csv_style(options, cfg))
-    yield inputs.labels(known, spec.horizon), known.values
+    yield inputs.labels(known, spec.horizon), with_known(known, spec, len(known.values))
 
 
 def _sequences(options: Options, spec: SequenceSpec, cfg: DictConfig, source: Path | None) -> Batches:
@@ -189,6 +191,6 @@ def recent(source: Any, spec: SeriesSpec, cfg: DictConfig, style: dict[str, Any]
 
     source, style = as_table(source, style)
     times = {key: cfg.data.get(key) for key in ("time", "date_format")}
-    series = read_series(source, values=spec.target.names, frequency=spec.frequency, **times, **style)
+    series = read_series(source, values=spec.target.names, known=spec.known, frequency=spec.frequency, **times, **style)
     check_history(series, spec, source.name if isinstance(source, Path) else source)
     return series

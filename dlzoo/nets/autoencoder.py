@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from dlzoo.errors import UserError
 from dlzoo.layers import basic as layers
 from dlzoo.layers.basic import ActivationName, InitName, NormName
 from dlzoo.nets.base import LayeredEncoderDecoder
+from dlzoo.specs.base import Spec
 from dlzoo.specs.inputs import ImageSpec
 
 
@@ -32,7 +34,7 @@ class Autoencoder(LayeredEncoderDecoder):
         code_activation: activation of the latent; null uses ``activation``.
     """
 
-    accepts = (ImageSpec,)
+    accepts: ClassVar[tuple[type[Spec], ...]] = (ImageSpec,)
 
     def __init__(
         self,

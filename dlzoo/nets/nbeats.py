@@ -4,7 +4,8 @@ B. N. Oreshkin, D. Carpov, N. Chapados, Y. Bengio, "N-BEATS: Neural basis expans
 series forecasting", ICLR 2020. A block is a perceptron whose outputs are coefficients of two bases: the backcast is
 subtracted from the input of the next block, the forecast is added to those of the other blocks. A trend stack has
 polynomials as its basis, a seasonality stack sines and cosines, a generic stack the identity.
-The paper's net for one series is applied to each column, with the same weights. Differs in smaller layers by default:
+The paper's net for one series is applied to each column, with the same weights; columns that are known ahead are inputs
+of each block. Differs in smaller layers by default:
 256 and 2,048 units were for 100,000 series. The last backcast, which nothing reads, is omitted.
 
 >>> from dlzoo.layers.basic import num_parameters
@@ -94,10 +95,11 @@ class NBEATS(Net):
 
     def parts(self, x: Tensor) -> dict[str, Tensor]:
         """x: (B, W, D) -> what each kind of stack adds to the forecast, of its shape."""
-        residual = x.transpose(1, 2).flatten(0, 1)  # (B * D, W)
+        residual = x[..., : self.num_columns].transpose(1, 2).flatten(0, 1)  # (B * D, W)
+        ahead = x[..., self.num_columns :].flatten(1).repeat_interleave(self.num_columns, dim=0)  # (B * D, W * K)
         parts: dict[str, Tensor] = {}
         for number, name in zip(self.order, self.names, strict=True):
-            backcast, forecast = self.blocks[number](residual)
+            backcast, forecast = self.blocks[number](torch.cat([residual, ahead], dim=1))
             residual = residual if backcast is None else residual - backcast
             parts[name] = parts[name] + forecast if name in parts else forecast
         return {name: self.arranged(part, len(x)) for name, part in parts.items()}
@@ -127,12 +129,12 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         back, ahead = bases or (None, None)
-        self.hidden = hidden_layers(spec.window, [num_units] * num_layers, dropout=dropout)
+        self.hidden = hidden_layers(spec.window * (1 + len(spec.known)), [num_units] * num_layers, dropout=dropout)
         self.forecast = Expansion(num_units, spec.steps, ahead, num_sets=max(len(spec.quantiles), 1))
         self.backcast = Expansion(num_units, spec.window, back) if has_backcast else None
 
     def forward(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
-        """x: (B, W) -> (B, W), (B, Q, S), where Q is 1 without quantiles."""
+        """x: (B, W + K W), known columns behind the window -> (B, W), (B, Q, S), where Q is 1 without quantiles."""
         h = self.hidden(x)
         return None if self.backcast is None else self.backcast(h)[:, 0], self.forecast(h)
 

@@ -58,7 +58,7 @@ class Forecaster(RecurrentNet):
             raise SpecError("net.skip=true maps a whole window, but net.stateful=true reads value by value: choose one")
         self.is_stateful = stateful
         between = dropout if num_layers > 1 else 0.0
-        self.recurrent = Recurrent(cell, spec.num_columns, num_units, num_layers=num_layers, dropout=between)
+        self.recurrent = Recurrent(cell, spec.shape[1], num_units, num_layers=num_layers, dropout=between)
         self.dropout = layers.dropout(dropout)
         self.output_shape = spec.output_shape
         self.output = nn.Linear(num_units, spec.num_predicted)

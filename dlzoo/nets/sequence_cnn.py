@@ -56,6 +56,7 @@ class SequenceCNN(Net):
             nn.Conv1d(size, num, kernel, bias=False)
             for size, num, kernel in zip(sizes, num_filters, kernel_sizes, strict=False)
         )
+        self.margins = [margins(kernel) for kernel in kernel_sizes]
         self.norms = nn.ModuleList(nn.BatchNorm1d(num) for num in num_filters)
         self.dropout = layers.dropout(dropout)
         self.output = nn.Linear(sizes[-1], spec.target.num_outputs)
@@ -64,7 +65,11 @@ class SequenceCNN(Net):
         """x: (B, T, D), NaN behind a sequence's end -> (B, K) logits or values."""
         real = is_real(x)[:, None].to(x.dtype)  # (B, 1, T)
         h = x.nan_to_num(0.0).transpose(1, 2)
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            width = conv.weight.shape[2] - 1  # type: ignore[union-attr, index, operator]
-            h = norm(conv(F.pad(h, (width // 2, width - width // 2)))).relu() * real
+        for conv, norm, margin in zip(self.convs, self.norms, self.margins, strict=True):
+            h = norm(conv(F.pad(h, margin))).relu() * real
         return self.output(self.dropout(h.sum(2) / real.sum(2)))
+
+
+def margins(kernel_size: int) -> tuple[int, int]:
+    """Zeros before and after a sequence, so that a convolution keeps its length; one more behind for an even size."""
+    return (kernel_size - 1) // 2, kernel_size // 2

@@ -12,11 +12,13 @@ windows that differ from those of the training are reconstructed badly.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
 from dlzoo.layers.basic import ActivationName, InitName, NormName
 from dlzoo.nets.autoencoder import Autoencoder
+from dlzoo.specs.base import Spec
 from dlzoo.specs.inputs import SeriesSpec
 
 
@@ -29,7 +31,7 @@ class WindowAutoencoder(Autoencoder):
         code_activation: activation of the code; null uses ``activation``.
     """
 
-    accepts = (SeriesSpec,)
+    accepts: ClassVar[tuple[type[Spec], ...]] = (SeriesSpec,)
 
     def __init__(
         self,

@@ -370,6 +370,9 @@ class SeriesSpec(Spec):
     (1, N, D) float64, and those after it (1, H, D). A net that predicts several ``steps`` at once has a target of
     (B, S, D); of ``quantiles`` it predicts (B, S, D, Q).
 
+    With ``known`` columns, which are known ahead, an input holds these behind the D others, ``steps`` later than they:
+    the last row of a window has those of the last step to predict. ``known_scaling`` standardises them.
+
     ``frequency`` is the step of time (dlzoo/specs/frequency.py), ``start`` the time of the first row. ``scales`` are
     the errors of the seasonal naive forecast in the training rows, per column, which MASE divides by.
     """
@@ -389,6 +392,8 @@ class SeriesSpec(Spec):
     scales: tuple[float, ...] = ()
     steps: int = 1
     quantiles: tuple[float, ...] = ()
+    known: tuple[str, ...] = ()
+    known_scaling: Transform = field(default_factory=Transform)
 
     def check(self) -> None:
         check_range(1, self, window=self.window, period=self.period, differences=self.transform.differences)
@@ -396,6 +401,7 @@ class SeriesSpec(Spec):
         check_range(1, self, MAX_HORIZON, horizon=self.horizon)
         check_statistics(self, self.num_columns, self.transform.mean, self.transform.std)
         check_length(self, self.num_columns, scales=self.scales)
+        check_statistics(self, len(self.known), self.known_scaling.mean, self.known_scaling.std)
 
     @property
     def num_columns(self) -> int:
@@ -403,11 +409,11 @@ class SeriesSpec(Spec):
 
     @property
     def shape(self) -> tuple[int, int]:
-        return (self.window, self.num_columns)
+        return (self.window, self.num_columns + len(self.known))
 
     @property
     def num_features(self) -> int:
-        return self.window * self.num_columns
+        return math.prod(self.shape)
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -426,6 +432,18 @@ class SeriesSpec(Spec):
         """Raw values that a forecast needs to start from."""
         return self.window + self.transform.num_lost
 
+    def inputs(self, history: Tensor) -> Tensor:
+        """Raw rows (N, …, D + K), known columns behind the others -> those of a net, (N - num_lost, …, D + K)."""
+        steps = self.transform.apply(history[..., : self.num_columns])
+        if not self.known:
+            return steps
+        ahead = self.known_scaling.apply(history[..., self.num_columns :])
+        return torch.cat([steps, ahead[self.transform.num_lost :]], dim=-1)
+
+    def invert(self, steps: Tensor, history: Tensor) -> Tensor:
+        """Outputs (H, …, D) of a net -> raw values (H, …, D), given the raw rows (N, …, D + K) before."""
+        return self.transform.invert(steps, history[..., : self.num_columns])
+
     @property
     def series(self) -> SeriesSpec:
         return self
@@ -439,6 +457,8 @@ class SeriesSpec(Spec):
     def input_difference(self, other: Self) -> Difference:
         if sizes := super().input_difference(other):
             return sizes
+        if self.known != other.known:
+            return f"known columns: {listed(self.known) or 'none'}", listed(other.known) or "none"
         if self.frequency != other.frequency:
             return f"values by the {self.frequency}", f"values by the {other.frequency}"
         return None
@@ -446,6 +466,6 @@ class SeriesSpec(Spec):
     def example(self, n: int) -> tuple[Tensor, TensorOrDict]:
         x = torch.randn(n, *self.shape, generator=torch.Generator().manual_seed(0))
         if self.consecutive:
-            return x, torch.cat([x[:, 1:], x[:, :1]], dim=1)
+            return x, torch.cat([x[:, 1:], x[:, :1]], dim=1)[..., : self.num_columns]
         shape = (self.num_columns,) if self.steps == 1 else (self.steps, self.num_columns)
         return x, self.target.example(n * self.steps).view(n, *shape)

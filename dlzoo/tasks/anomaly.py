@@ -73,6 +73,8 @@ class AnomalyDetection(Detecting):
         if self.reconstructs != isinstance(net, EncoderDecoder):
             kind = "an autoencoder" if self.reconstructs else "a net that forecasts"
             raise SpecError(f"task.errors={errors} needs {kind}, not {type(net).__name__}: choose another model")
+        if spec.known:
+            raise SpecError(f"data.known_ahead={[*spec.known]} is for forecasts alone: use data.values")
         if spec.steps > 1 or spec.consecutive:
             raise SpecError("anomalies are found step by step: set task.steps=1 and net.stateful=false")
         self.quantile = quantile
@@ -90,7 +92,7 @@ class AnomalyDetection(Detecting):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         error, _ = self.measure(batch)
-        self._threshold.fill_(float(error.quantile(self.quantile)))  # type: ignore[operator, union-attr]
+        self._threshold.fill_(float(error.quantile(self.quantile)))  # type: ignore[operator]
         self.log_dict({"val/loss": error.mean(), "val/threshold": self.threshold}, batch_size=1)
 
     def test_step(self, batch: Batch, batch_idx: int) -> DetectionResult:

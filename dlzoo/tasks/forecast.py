@@ -146,7 +146,8 @@ class Forecast(Forecasting):
         """The forecast of a batch, which is one origin: history (1, N, D), future (1, H, D), raw."""
         history, future = batch[0][0], batch[1][0]
         metrics = {"loss": self.one_step_loss(history, future)}
-        result: ForecastResult = {"output": torch.empty(0), "target": future, "history": history}
+        values = history[:, : self.spec.num_columns]
+        result: ForecastResult = {"output": torch.empty(0), "target": future, "history": values}
         if self.quantiles:
             result["quantiles"] = self.forecast_quantiles(history, len(future))
             metrics |= interval_metrics(result["quantiles"], future, self.quantiles)
@@ -165,9 +166,9 @@ class Forecast(Forecasting):
             raise UserError(f"horizon={horizon}: quantiles are forecast {self.spec.steps} steps ahead, as in training; "
                             "lower it")  # fmt: skip
         spec = self.spec
-        known = spec.transform.apply(history)[None, -spec.window :].to(next(self.parameters()))
+        known = spec.inputs(history)[None, -spec.window :].to(next(self.parameters()))
         steps = in_order(self(known))[0, :horizon].to(history)  # (H, D, Q)
-        return torch.stack([spec.transform.invert(level, history) for level in steps.unbind(-1)], dim=-1)
+        return torch.stack([spec.invert(level, history) for level in steps.unbind(-1)], dim=-1)
 
     @torch.no_grad()
     def forecast(self, history: Tensor, horizon: int) -> Tensor:
@@ -178,11 +179,13 @@ class Forecast(Forecasting):
         if self.quantiles:
             return self.median(self.forecast_quantiles(history, horizon))
         spec = self.spec
-        known = spec.transform.apply(history)[None].to(next(self.parameters()))  # (1, N - lost, D)
+        if spec.known and horizon > spec.steps:
+            raise UserError(f"horizon={horizon}: columns are known {spec.steps} steps ahead, as in training; lower it")
+        known = spec.inputs(history)[None].to(next(self.parameters()))  # (1, N - lost, D + K)
         steps = (
             self.continue_from(known, horizon) if self.stateful else self.feed_back(known[:, -spec.window :], horizon)
         )
-        return spec.transform.invert(steps[0].to(history), history)
+        return spec.invert(steps[0].to(history), history)
 
     def export_views(self) -> Mapping[str, Callable[[], View]]:
         return {"model": lambda: Forecaster(self)}
@@ -191,7 +194,10 @@ class Forecast(Forecasting):
         """window: (B, W, D) -> the next (B, H, D), as many at once as the net predicts from the window before them."""
         for _ in range(0, horizon, self.spec.steps):
             output = self.link(self(window[:, -self.spec.window :]).flatten(0, -2))
-            window = torch.cat([window, output.view(len(window), self.spec.steps, -1)], dim=1)
+            output = output.view(len(window), self.spec.steps, -1)
+            if self.spec.known:  # forecast at once: nothing is fed back
+                return output[:, :horizon]
+            window = torch.cat([window, output], dim=1)
         return window[:, self.spec.window :][:, :horizon]
 
     def continue_from(self, known: Tensor, horizon: int) -> Tensor:
@@ -207,7 +213,9 @@ class Forecast(Forecasting):
     def one_step_loss(self, history: Tensor, future: Tensor) -> float:
         """The loss of the net's outputs on the future values, comparable with train/loss."""
         spec, horizon = self.spec, len(future)
-        known = spec.transform.apply(torch.cat([history, future])).to(next(self.parameters()))
+        if spec.known:  # nothing follows the future, so it has no known columns of later steps
+            future = torch.cat([future, future.new_zeros(horizon, len(spec.known))], dim=1)
+        known = spec.inputs(torch.cat([history, future])).to(next(self.parameters()))
         if self.stateful:
             output, true = self.recurrent.step(known[None])[0][0, -horizon - 1 : -1], known[-horizon:]
         else:
@@ -215,7 +223,7 @@ class Forecast(Forecasting):
             windows = known[-horizon - spec.window : len(known) - steps].unfold(0, spec.window, 1).transpose(1, 2)
             shape = (len(windows), spec.steps, *spec.output_shape[1 if spec.steps > 1 else 0 :])
             output = self(windows).view(shape)[:, :steps]
-            true = known[-horizon:].unfold(0, steps, 1).transpose(1, 2)
+            true = known[-horizon:, : spec.num_columns].unfold(0, steps, 1).transpose(1, 2)
         return float(self.loss_of(output, true))
 
 
@@ -225,6 +233,11 @@ def check_steps(spec: SeriesSpec, steps: int | None) -> None:
     if wanted != spec.steps:
         raise SpecError(
             f"task.steps={wanted} needs data.steps={wanted}, but the data give {spec.steps}: set one of them"
+        )
+    if spec.known and (spec.steps != spec.horizon or spec.consecutive):
+        raise SpecError(
+            f"data.known_ahead={[*spec.known]} is read for the whole horizon at once: set task.steps=null and "
+            "net.stateful=false"
         )
     if spec.consecutive and spec.steps > 1:
         raise SpecError(f"net.stateful=true reads value by value, but task.steps={spec.steps}: set it to 1")
@@ -267,7 +280,9 @@ class Forecaster(View[Forecast]):
         spec = task.spec
         length: int | str = "length" if task.stateful else spec.num_needed
         known = "all raw values until now" if task.stateful else "the last raw values until now"
-        shape = ("batch", length, spec.num_columns)
+        shape = ("batch", length, spec.shape[1])
+        if spec.known:
+            known += f", and behind them {', '.join(spec.known)} of {spec.steps} steps later"
         self.inputs = (Port("history", "float64", shape, known, least=spec.num_needed),)
         values = ("batch", spec.horizon, spec.num_columns)
         self.outputs = (Port("forecast", "float64", values, "the next raw values"),)
@@ -286,16 +301,16 @@ class Forecaster(View[Forecast]):
     def forward(self, history: Tensor) -> Tensors:  # type: ignore[override]
         task, spec = self.task, self.trained.spec
         raw = history.transpose(0, 1)  # (N, B, D): the transform works along the first dimension
-        known = spec.transform.apply(raw).float().transpose(0, 1)
+        known = spec.inputs(raw).float().transpose(0, 1)
         if task.quantiles:
             levels = in_order(task(known[:, -spec.window :])).transpose(0, 1).double().unbind(-1)  # of (H, B, D)
-            quantiles = torch.stack([spec.transform.invert(level, raw).transpose(0, 1) for level in levels], dim=-1)
+            quantiles = torch.stack([spec.invert(level, raw).transpose(0, 1) for level in levels], dim=-1)
             return task.median(quantiles), quantiles
         if task.stateful:
             steps = task.continue_from(known, spec.horizon)
         else:
             steps = task.feed_back(known[:, -spec.window :], spec.horizon)
-        return (spec.transform.invert(steps.transpose(0, 1).double(), raw).transpose(0, 1),)
+        return (spec.invert(steps.transpose(0, 1).double(), raw).transpose(0, 1),)
 
     def expected(self, history: Tensor) -> Tensors:  # type: ignore[override]
         if self.trained.quantiles:

@@ -20,6 +20,7 @@ from dlzoo.commands import forecast, predict
 from dlzoo.config import compose as config
 from dlzoo.config import instantiate as build
 from dlzoo.data.series.air_passengers import PASSENGERS, AirPassengers
+from dlzoo.data.series.csv import CsvSeries
 from dlzoo.errors import SpecError, UserError
 from dlzoo.metrics.forecasting import interval_metrics
 from dlzoo.nets.jordan import Jordan
@@ -381,6 +382,74 @@ def test_quantiles_of_a_run_are_written_and_drawn(
     told = json.loads(answer.out.partition("picture ")[0])
     assert told[0]["values"]["sales quantile 0.9"] == pytest.approx(float(rows[0]["sales quantile 0.9"]), rel=1e-5)
     assert told[0]["values"]["sales"] == pytest.approx(float(rows[0]["sales forecast"]), rel=1e-5)
+
+
+def promotions(folder: Path, num: int = 90, num_future: int = 0) -> Path:
+    """Days whose sales jump by 30 on promotions, which nothing but their column announces."""
+    draw = torch.Generator().manual_seed(0)
+    on = (torch.rand(num + num_future, generator=draw) < 0.3).int().tolist()
+    lines = [
+        f"2024-{1 + t // 28:02}-{1 + t % 28:02},{'' if t >= num else 50 + t % 7 + 30 * on[t]},{on[t]}"
+        for t in range(num + num_future)
+    ]
+    path = folder / "promotions.csv"
+    path.write_text("\n".join(["day,sold,promotion", *lines]) + "\n")
+    return path
+
+
+KNOWN = ["data=series", "data.known_ahead=promotion", "data.frequency=row", "data.horizon=7", "data.window=14"]
+
+
+def test_columns_known_ahead_are_those_of_the_steps_to_predict(tmp_path: Path) -> None:
+    path = promotions(tmp_path)
+    data = CsvSeries(path=str(path), known_ahead="promotion", frequency="row", horizon=7, window=14, steps=None,
+                     differences=[], standardize=False)  # fmt: skip
+    train = data.arrays("train")
+    sold = [float(line.split(",")[1]) for line in path.read_text().splitlines()[1:]]
+    on = [float(line.split(",")[2]) for line in path.read_text().splitlines()[1:]]
+    assert train.x.shape[1:] == (14, 2)
+    assert train.x[3, :, 0].tolist() == sold[3:17]
+    assert train.x[3, :, 1].tolist() == on[10:24]
+    assert train.y[3, :, 0].tolist() == sold[17:24]
+    assert train.y[-1, -1, 0] == sold[-15]
+    (batch,) = data.test_dataloader()
+    assert batch[0][0, -1].tolist() == [sold[-8], on[-1]]
+
+
+def test_a_net_uses_what_is_known_ahead(train: Callable[..., Outcome], terminal: Terminal, tmp_path: Path) -> None:
+    words = ["model=nar", *KNOWN, f"data.path={promotions(tmp_path)}", "data.differences=[]", "task.steps=null"]
+    done = train(*words, "net.skip=true", "callbacks=checkpoint", "logger=none", "trainer=cpu", "optimizer.lr=1e-2",
+                 "data.batch_size=8", "data.period=7", "trainer.max_epochs=60")  # fmt: skip
+    assert done.code == 0, done.err
+    (folder,) = tmp_path.glob("outputs/*/*")
+    metrics = results.read(folder)["metrics"]
+    assert metrics["test/rmse"] < metrics["baseline/rmse_seasonal_naive"] / 2
+    ckpt = f"ckpt={folder}/checkpoints/best.ckpt"
+    coming = promotions(tmp_path, 90, 7)
+    told = json.loads(terminal(forecast.main, ckpt, f"input={coming}", "format=json").out)
+    on = [line.endswith(",1") for line in coming.read_text().splitlines()[-7:]]
+    assert [record["values"]["sold"] > 68 for record in told] == on
+    message = terminal.mistake(forecast.main, ckpt, f"input={promotions(tmp_path, 90, 3)}")
+    assert "needs promotion of all of them, but only 3 rows follow the last value" in message
+
+
+def test_what_is_known_ahead_is_read_at_once(tmp_path: Path, train: Callable[..., Outcome]) -> None:
+    done = train("model=nar", *KNOWN, f"data.path={promotions(tmp_path)}")
+    assert "data.known_ahead=['promotion'] is read for the whole horizon at once: set task.steps=null" in done.err
+    done = train("model=nar", *KNOWN, f"data.path={promotions(tmp_path)}", "data.known_ahead=promotions")
+    assert "data.known_ahead=promotions: promotions.csv has no such column; did you mean 'promotion'" in done.err
+
+
+@pytest.mark.parametrize("name", [*NETS])
+def test_every_net_takes_known_columns(name: str) -> None:
+    spec = spec_of((12,), steps=5, known=("a", "b"))
+    task = Forecast(NETS[name](spec), spec, steps=None).eval()
+    rows = torch.cat([VALUES, torch.rand(len(VALUES), 2, dtype=torch.double)], dim=1)
+    forecast, changed = task.forecast(rows, 5), rows.clone()
+    changed[-1, 2] += 1
+    assert not torch.equal(task.forecast(changed, 5), forecast)
+    view = task.export_views()["model"]()
+    torch.testing.assert_close(view(rows[None, -spec.num_needed :])[0][0], forecast)
 
 
 # Checkpoints

@@ -134,7 +134,9 @@ def times_of(cells: pd.Series, source: Source) -> np.ndarray:
     if numbers.notna().all():
         return numbers_of(cells, source)
     times = pd.to_datetime(cells, errors="coerce", format="ISO8601")
-    for row in np.flatnonzero(times.isna() & (numbers.isna() | times.notna().any()))[:1]:
+    for row in np.flatnonzero(times.isna().to_numpy() & (numbers.isna().to_numpy() | times.notna().to_numpy().any()))[
+        :1
+    ]:
         raise UserError(
             f"{source.line(row)}: {short(cells.iloc[row])!r} in {cells.name} is neither a number nor a date such as "
             "2024-01-31 18:00"

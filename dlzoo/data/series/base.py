@@ -39,13 +39,16 @@ DEFAULT_SEASON = 12
 
 
 class Series(NamedTuple):
-    """values: (N, D) float64; times: (N,) dates or integers, one step apart; marks: (N,) bool, of known anomalies."""
+    """values: (N, D) float64; times: (N,) dates or integers, one step apart; marks: (N,) bool, of known anomalies;
+    known: (N', K) float64, columns known ahead, at the same times and possibly later ones."""
 
     names: tuple[str, ...]
     values: Tensor
     times: pd.Series
     step: Step
     marks: Tensor | None = None
+    known_names: tuple[str, ...] = ()
+    known: Tensor | None = None
 
 
 class SeriesData(InMemoryData):
@@ -114,7 +117,8 @@ class SeriesData(InMemoryData):
         series = self.series()
         num = max(len(series.values) - self.drop_last, 1)
         marks = None if series.marks is None else series.marks[:num]
-        series = series._replace(values=series.values[:num], times=series.times.iloc[:num], marks=marks)
+        known = None if series.known is None else series.known[: len(series.known) - self.drop_last]
+        series = series._replace(values=series.values[:num], times=series.times.iloc[:num], marks=marks, known=known)
         spec = self._spec_of(series)
         check_sign(series, spec)
         num_lost = spec.transform.num_lost
@@ -153,6 +157,7 @@ class SeriesData(InMemoryData):
             transform=Transform(log=self.log, differences=lags),
             steps=self.steps or self.horizon or season,
             quantiles=tuple(self.quantiles or ()),
+            known=series.known_names,
         )
 
     def setup(self, stage: str | None = None) -> None:
@@ -167,12 +172,12 @@ class SeriesData(InMemoryData):
         spec = self.declare()
         if split == "test":
             return self._forecast(0)
-        known = self.whole.values[: len(self.whole.values) - self._num_held_out(spec)]
-        self.spec = self.fit_to(known)
-        steps = self.spec.transform.apply(known).float()
+        num = len(self.whole.values) - self._num_held_out(spec)
+        self.spec = self.fit_to(self.whole.values[:num])
+        steps = self.spec.inputs(with_known(self.whole, spec, num)).float()
         if not self.consecutive:
             windows = steps.unfold(0, spec.window + spec.steps, 1).transpose(1, 2)  # a view, not a copy
-            x, y = windows[:, : spec.window], windows[:, spec.window :]
+            x, y = windows[:, : spec.window], windows[:, spec.window :, : spec.num_columns]
             return Arrays(x, y[:, 0] if spec.steps == 1 else y)
         windows = consecutive_windows(steps, spec.window, self.batch_size)
         return Arrays(windows[:, :-1], windows[:, 1:])
@@ -183,7 +188,10 @@ class SeriesData(InMemoryData):
         transform = spec.transform.fit(known) if self.standardize else spec.transform
         lag = spec.period if len(known) > spec.period else 1
         scales = (known[lag:] - known[:-lag]).abs().mean(0)
-        return dataclasses.replace(spec, transform=transform, scales=tuple(scales.tolist()))
+        scaling = spec.known_scaling
+        if self.whole.known is not None and self.standardize:
+            scaling = scaling.fit(self.whole.known[: len(known)])
+        return dataclasses.replace(spec, transform=transform, scales=tuple(scales.tolist()), known_scaling=scaling)
 
     def fit_ids(self) -> tuple[np.ndarray, np.ndarray]:
         horizon, num_tests = self.declare().horizon, self.origins * self.declare().horizon
@@ -196,6 +204,8 @@ class SeriesData(InMemoryData):
     def _step_ids(self) -> np.ndarray:
         """A step is identified by its values and those of the preceding steps, independent of their dates."""
         values = self.whole.values
+        if self.whole.known is not None:
+            values = torch.cat([values, self.whole.known[: len(values)]], dim=1)
         before = [torch.cat([values[:1].expand(lag, -1), values[:-lag]]) for lag in range(1, NUM_LEADING + 1)]
         return hash_rows(values, *before)
 
@@ -207,7 +217,8 @@ class SeriesData(InMemoryData):
         end, horizon = len(self.whole.values) - num_after, self.declare().horizon
         values, marks = self.whole.values[:end], self.whole.marks
         weight = None if marks is None else marks[None, end - horizon : end].double()
-        return Arrays(values[None, :-horizon], values[None, -horizon:], weight)
+        history = with_known(self.whole, self.declare(), end - horizon)
+        return Arrays(history[None], values[None, -horizon:], weight)
 
     def _loader(self, split: Literal["train", "val", "test"], batch_size: int, shuffle: bool = False) -> Loader:
         if split == "val":
@@ -268,6 +279,22 @@ def consecutive_windows(steps: Tensor, window: int, num_parts: int) -> Tensor:
     part, index = torch.arange(num_parts), torch.arange(per_part)
     starts = first + (part[None, :] * per_part + index[:, None]) * window  # (K, num_parts)
     return steps[starts.flatten()[:, None] + torch.arange(window + 1)]
+
+
+def with_known(series: Series, spec: SeriesSpec, num: int) -> Tensor:
+    """The first ``num`` rows (num, D + K): behind the values the known columns of ``steps`` later.
+
+    Raises:
+        UserError: the known columns end too early.
+    """
+    if series.known is None:
+        return series.values[:num]
+    if len(series.known) < num + spec.steps:
+        raise UserError(
+            f"a forecast of {spec.steps} steps needs {', '.join(spec.known)} of all of them, but only "
+            f"{len(series.known) - num} rows follow the last value: give more, with the columns to forecast left empty"
+        )
+    return torch.cat([series.values[:num], series.known[spec.steps : spec.steps + num]], dim=1)
 
 
 def check_sign(series: Series, spec: SeriesSpec) -> None:

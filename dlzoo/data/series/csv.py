@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ class CsvSeries(SeriesData):
         path: the file, which may be compressed as .gz, .bz2 or .xz.
         time: the column of times (dates or integers); None is the first.
         values: the column to forecast, or several, which are then inputs of the net together; None is all others.
+        known_ahead: columns that are known in advance, such as holidays or prices, and are inputs, not forecast; rows
+            after the last value may hold them alone. It needs ``task.steps`` null.
         marks: the column of known anomalies, with 1 or true where there is one, and 0, false or nothing elsewhere.
         frequency: the step between rows, such as month, day or ``15 minutes``; auto infers it, and row treats rows as
             equal steps, regardless of their times.
@@ -45,6 +47,7 @@ class CsvSeries(SeriesData):
         time: str | None = None,
         values: str | Sequence[str] | None = None,
         marks: str | None = None,
+        known_ahead: str | Sequence[str] | None = None,
         frequency: str = "auto",
         date_format: str | None = None,
         separator: str = ",",
@@ -60,6 +63,7 @@ class CsvSeries(SeriesData):
         self.time = time
         self.values = [values] if isinstance(values, str) else values
         self.marks = marks
+        self.known_ahead = [known_ahead] if isinstance(known_ahead, str) else known_ahead
         self.frequency = frequency
         self.date_format = date_format
         self.format: CsvFormat = {
@@ -78,6 +82,7 @@ class CsvSeries(SeriesData):
             time=self.time,
             values=self.values,
             marks=self.marks,
+            known=self.known_ahead,
             frequency=self.frequency,
             date_format=self.date_format,
             **self.format,
@@ -90,6 +95,7 @@ def read_series(
     time: str | None = None,
     values: Sequence[str] | None = None,
     marks: str | None = None,
+    known: Sequence[str] | None = None,
     frequency: str = "auto",
     date_format: str | None = None,
     **csv_format: Unpack[CsvFormat],
@@ -108,7 +114,8 @@ def read_series(
     if csv_format.get("header", True) and all(parse_number(name) or is_date(name) for name in columns):
         raise UserError(f"{source}: its first line ({short(', '.join(columns))}) does not name the columns; if the "
                         "file has no header, set data.header=false")  # fmt: skip
-    return series_of(frame, source, time=time, values=values, marks=marks, frequency=frequency, date_format=date_format)
+    options: dict[str, Any] = {"frequency": frequency, "date_format": date_format}
+    return series_of(frame, source, time=time, values=values, marks=marks, known=known, **options)
 
 
 def series_of(
@@ -118,6 +125,7 @@ def series_of(
     time: str | None = None,
     values: Sequence[str] | None = None,
     marks: str | None = None,
+    known: Sequence[str] | None = None,
     frequency: str = "auto",
     date_format: str | None = None,
 ) -> Series:
@@ -133,8 +141,12 @@ def series_of(
     step = None if frequency == "auto" else parse(frequency)
     columns = [str(name) for name in frame.columns]
     time = columns[0] if time is None else time
-    selected = [name for name in columns if name not in (time, marks)] if values is None else list(values)
-    for key, name in [("time", time), *(("values", name) for name in selected), *([("marks", marks)] if marks else [])]:
+    ahead_of = tuple(known or ())
+    taken = (time, marks, *ahead_of)
+    selected = [name for name in columns if name not in taken] if values is None else list(values)
+    others = [("marks", marks)] if marks else []
+    others += [("known_ahead", name) for name in ahead_of]
+    for key, name in [("time", time), *(("values", name) for name in selected), *others]:
         if name not in columns:
             raise UserError(f"data.{key}={name}: {source} has no such column; {nearest(name, columns)}")
     if not selected or time in selected or len(set(selected)) < len(selected):
@@ -143,12 +155,22 @@ def series_of(
             f"twice; the columns are: {', '.join(columns)}"
         )
     check_unique(columns, [time, *selected], source)
+    if {*ahead_of} & {time, marks, *selected}:
+        raise UserError(f"data.known_ahead={[*ahead_of]} must name columns other than those of times, values and marks")
     times = read_times(frame[time], date_format=date_format, step=step)
-    numbers = np.stack([_numbers(frame[name], times) for name in selected], axis=1)
     step = step or find_step(times)
     check_regular(times, step, str(source))
+    ahead = None
+    if ahead_of:
+        ahead = torch.from_numpy(np.stack([_numbers(frame[name], times) for name in ahead_of], axis=1))
+        is_future = frame[selected].isna().all(axis=1).to_numpy()
+        num = len(frame) - int(np.argmin(is_future[::-1])) if not is_future.all() else 0
+        frame, times = frame.iloc[:num], times.iloc[:num]
+        if not num:
+            raise UserError(f"{source}: all rows of {', '.join(selected)} are empty: there is nothing to forecast from")
+    numbers = np.stack([_numbers(frame[name], times) for name in selected], axis=1)
     marked = None if marks is None else _marks(frame[marks], times)
-    return Series(tuple(selected), torch.from_numpy(numbers), times, step, marked)
+    return Series(tuple(selected), torch.from_numpy(numbers), times, step, marked, ahead_of, ahead)
 
 
 def _marks(cells: pd.Series, times: pd.Series) -> torch.Tensor:
