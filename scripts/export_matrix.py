@@ -32,6 +32,7 @@ DATA = (
     ("data=wine",),
     ("data=synthetic", "data.kind=line"),
     ("data=sentiment_sentences",),
+    ("data=conllu",),
     ("data=sentences_stream",),
     ("data=counting",),
     ("data=air_passengers",),

@@ -34,6 +34,7 @@ COMMON = "trainer=cpu deterministic=true logger=none callbacks=[checkpoint,histo
 RL = "data.steps_per_epoch=300 data.val_episodes=2 data.test_episodes=2"
 REVIEWS = "data=text_csv data.path={texts} data.text=text data.target=label"
 PAIRS = "data=text_pairs data.path={pairs}"
+TAGGED = "data=conll data.path={tagged} data.val_fraction=0.2"
 BOOK = "data=text_file data.path={book} data.num_steps=16"
 
 RUNS = {
@@ -91,6 +92,9 @@ RUNS = {
     "text_cnn": f"model=text_cnn {REVIEWS}",
     "fasttext": f"model=fasttext {REVIEWS} net.num_buckets=500 net.dropout=0.2",
     "transformer_classifier": f"model=transformer_classifier {REVIEWS} net.num_units=16",
+    "tagger": f"model=tagger {TAGGED} net.num_units=16",
+    "tagger_crf": f"model=tagger {TAGGED} net.num_units=16 net.crf=true",
+    "transformer_tagger": f"model=transformer_tagger {TAGGED} net.num_units=16",
     "char_rnn": f"model=char_rnn {BOOK}",
     "word_rnn": f"model=word_rnn {BOOK} data.level=word",
     "gpt": f"model=gpt {BOOK} net.num_units=32 net.num_layers=2",
@@ -139,6 +143,8 @@ def write_data(folder: Path) -> dict[str, str]:
     )
     files = {"table": ("table.csv", table), "texts": ("texts.csv", texts), "book": ("book.txt", "\n".join(lines * 3))}
     files["pairs"] = ("pairs.tsv", "".join(f"{line}\t{' '.join(reversed(line.split()))}\n" for line in lines))
+    tagged = "\n\n".join("\n".join(f"{word} T{len(word) % 4}" for word in line.split()) for line in lines)
+    files["tagged"] = ("tagged.txt", tagged)
     for name, content in files.values():
         (folder / name).write_text(content, encoding="utf-8")
     return {key: str(folder / name) for key, (name, _) in files.items()}

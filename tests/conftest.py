@@ -87,6 +87,7 @@ def stand_in_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from cifar_files import batch
     from sound_stand_ins import write_spoken_digits
     from text_stand_ins import write_imdb, write_pairs, write_sentences, write_shakespeare
+    from tagged_stand_ins import write_treebank
 
     from dlzoo.data.images.published import CIFAR10, MNIST
     from dlzoo.data.tables.published import CaliforniaHousing
@@ -121,6 +122,7 @@ def stand_in_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_spoken_digits(folder, monkeypatch)
     write_imdb(folder, 120, monkeypatch)
     write_pairs(folder, 200, monkeypatch)
+    write_treebank(folder, 40, monkeypatch)
     monkeypatch.setenv("DLZOO_DATA_DIR", str(folder))  # no folder that a checkpoint names is followed
     return folder
 

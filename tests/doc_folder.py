@@ -72,6 +72,11 @@ def fill(folder: Path) -> None:
     rows = "".join(f"{40 + i},{('north', 'south')[i % 2]},{100 + 3 * i + i % 2}.5\n" for i in range(80))
     (folder / "houses.csv").write_text("size,side,price\n" + rows)
     (folder / "more.csv").write_text("size,side,price\n200,north,570\n210,south,600\n")
+    words = (("The", "DET"), ("dog", "NOUN"), ("barks", "VERB"), (".", "PUNCT"))
+    tagged = "\n".join(f"{i}\t{word}\t_\t{tag}" + "\t_" * 6 for i, (word, tag) in enumerate(words, 1))
+    for name in ("train", "test"):
+        (folder / f"{name}.conllu").write_text(f"{tagged}\n\n" * 20)
+    (folder / "names.txt").write_text("Ada B-PER\nLovelace I-PER\nwrites O\n\nWe O\nread O\n\n" * 20)
     days = np.datetime64("2024-01-01") + np.arange(200)
     sales = "".join(f"{day},{100 + i + 20 * (i % 7)}\n" for i, day in enumerate(days))
     (folder / "sales.csv").write_text("day,sold\n" + sales)

@@ -13,6 +13,7 @@ from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.inputs import Column, ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
 from dlzoo.specs.named import NamedSpec
 from dlzoo.specs.ratings import ItemRatings, RatingsSpec
+from dlzoo.specs.sentences import SentenceSpec, Tags
 from dlzoo.specs.targets import Actions, Classes, NextTokens, Values
 from dlzoo.specs.tokenizer import SPECIAL, Tokenizer
 
@@ -36,6 +37,7 @@ SPECS: dict[str, Spec] = {
     "gestures": SequenceSpec(9, 3, Classes(("a", "b", "c")), is_padded=True),
     "series": SeriesSpec(Values(("sales", "visits")), window=12, horizon=3),
     "reviews": TextSpec(Classes(("negative", "positive")), vocabulary=(*SPECIAL, *"abcdefghijklmnopqr")),
+    "tagged": SentenceSpec(Tags(tuple("abcd")), vocabulary=(*SPECIAL, *"abcdefgh"), characters=(*SPECIAL, *"abcdefgh")),
     "pole": EnvSpec("CartPole-v1", (4,), Actions(("left", "right"))),
     "screen": EnvSpec("Breakout", (4, 44, 40), Actions(tuple("0123"))),
     "lake": StatesSpec("FrozenLake-v1", 16, Actions(tuple("0123"))),

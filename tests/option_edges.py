@@ -25,6 +25,7 @@ DATA = {
     "dlzoo.specs.inputs.ImageSpec": "digits",
     "dlzoo.specs.inputs.TableSpec": "iris",
     "dlzoo.specs.inputs.TextSpec": "text_csv",
+    "dlzoo.specs.sentences.SentenceSpec": "conll",
     "dlzoo.specs.inputs.SeriesSpec": "air_passengers",
     "dlzoo.specs.inputs.SequenceSpec": "counting",
     "dlzoo.specs.environments.EnvSpec": "cartpole",
@@ -38,6 +39,7 @@ MODELS = {
     "dlzoo.specs.inputs.ImageSpec": "softmax",
     "dlzoo.specs.inputs.TableSpec": "mlp",
     "dlzoo.specs.inputs.TextSpec": "text_cnn",
+    "dlzoo.specs.sentences.SentenceSpec": "tagger",
     "dlzoo.specs.inputs.SeriesSpec": "nar",
     "dlzoo.specs.inputs.SequenceSpec": "counting_rnn",
     "dlzoo.specs.environments.EnvSpec": "random",
@@ -58,7 +60,7 @@ LEARNS = {
     **dict.fromkeys(("seq2seq", "seq2seq_attention", "transformer"), "digit_sequences"),
 }
 """The data of models that learn other targets than those of `DATA`."""
-SKIPPED_DATA = {"mnist", "fashion_mnist", "cifar10", "california_housing", "imdb", "sentiment_sentences"} | {
+SKIPPED_DATA = {"mnist", "fashion_mnist", "cifar10", "california_housing", "imdb", "sentiment_sentences", "conllu"} | {
     "sentences_stream",
     "spa_eng",
     "tiny_shakespeare",
@@ -101,6 +103,7 @@ def write_files(folder: Path) -> None:
     (folder / "texts.csv").write_text(
         "t,y\n" + "".join(f"{'good' if i % 2 else 'bad'} film {i},{i % 2}\n" for i in range(40))
     )
+    (folder / "words.txt").write_text("".join(f"a{i} X\nb Y\n\n" for i in range(40)))
     (folder / "book.txt").write_text("the quick brown fox jumps over the lazy dog\n" * 60)
     (folder / "pairs.tsv").write_text(
         "".join(f"word{i} and word{i + 1}\tWort{i} und Wort{i + 1}\n" for i in range(0, 90, 2))
@@ -113,6 +116,7 @@ def write_files(folder: Path) -> None:
 FILES = {
     "csv": ("data.path=FILES/table.csv", "data.target=y"),
     "text_csv": ("data.path=FILES/texts.csv", "data.text=t", "data.target=y"),
+    "conll": ("data.path=FILES/words.txt",),
     "text_file": ("data.path=FILES/book.txt",),
     "series": ("data.path=FILES/series.csv",),
     "text_pairs": ("data.path=FILES/pairs.tsv",),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
+
 STEMS = ("gar", "mol", "tis", "ren", "bod", "kel", "fum", "lart", "sep", "vin")
 ENDINGS = {"NOUN": "ok", "VERB": "ize", "ADV": "ly", "ADJ": "ous"}
 AMBIGUOUS = "walk"
@@ -63,6 +65,17 @@ def write_conllu(folder: Path, num: int = 120) -> tuple[str, ...]:
         path.write_text(conllu(sentences(size, seed)))
         words.append(f"data.{key}={path}")
     return tuple(words)
+
+
+def write_treebank(data_dir: Path, num: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The three files of the published treebank, with fewer sentences, whose tags are universal ones."""
+    from dlzoo.data.text.treebank import EnglishTreebank
+
+    folder = data_dir / EnglishTreebank.folder
+    folder.mkdir(parents=True)
+    for seed, (split, name) in enumerate(EnglishTreebank.files.items()):
+        (folder / name).write_text(conllu(sentences(num, seed)))
+        monkeypatch.setitem(EnglishTreebank.num_sentences, split, num)
 
 
 NAMES = ("Ada", "Alan", "Grace", "Kurt", "Emmy")

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dlzoo.export.scan_crf import ScannedCRF
+from dlzoo.layers.crf import CRF
 from dlzoo.layers.recurrent import PeepholeLSTM, Recurrent, State
 
 M = TypeVar("M", bound=nn.Module)
@@ -24,13 +26,16 @@ Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def scanned(module: M) -> M:
-    """A copy of a module with scanned recurrent layers, for evaluation; it shares the module's weights."""
+    """A copy of a module with scanned recurrent layers and random fields, for evaluation; it shares the module's
+    weights."""
     memo = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
     clone = copy.deepcopy(module, memo)
     for parent in list(clone.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, Recurrent):
                 setattr(parent, name, ScannedRecurrent(child))
+            elif isinstance(child, CRF):
+                setattr(parent, name, ScannedCRF(child))
     return clone
 
 

@@ -33,6 +33,7 @@ from dlzoo.nets.wide_deep import WideDeep
 from dlzoo.specs.base import Spec
 from dlzoo.specs.batch import tensors
 from dlzoo.specs.inputs import ImageSpec, TextSpec
+from dlzoo.specs.sentences import Tags
 from dlzoo.specs.targets import Classes, NextTokens
 
 REFUSED = {(name, spec) for name in ("Adaline", "Perceptron") for spec in ("angles", "california")}
@@ -75,8 +76,8 @@ def batch_loss(output: Tensor | dict[str, Tensor], target: Tensor) -> Tensor:
 
 def output_shape(spec: Spec, x: Tensor) -> tuple[int, ...]:
     """One column for each class or value; one logit does for the two classes of texts; one row for each token."""
-    if isinstance(spec.target, NextTokens):
-        return (*x.shape, spec.target.num_outputs)
+    if isinstance(spec.target, NextTokens | Tags):
+        return (*x.shape[:2], spec.target.num_outputs)
     return (len(x), 1 if isinstance(spec, TextSpec) and spec.target.num_outputs == 2 else spec.target.num_outputs)
 
 

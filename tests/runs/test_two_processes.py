@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import reliability_tables
 from rank_pairs import Group, distances, left_in
+from tagged_stand_ins import conllu, sentences
 
 from dlzoo.config.groups import names as names_in_groups
 
@@ -27,6 +28,7 @@ IMAGES = "data.val_size=1200 data.batch_size=47"  # 237 rows of train: the last 
 BOOK = "data=text_file data.path={folder}/book.txt data.batch_size=6 data.num_steps=12 data.val_fraction=0.2"
 REVIEWS = "data=text_csv data.path={folder}/reviews.csv data.text=text data.target=label data.batch_size=17"
 PAIRS = "data=digit_sequences data.num_samples=300 data.max_digits=4 data.batch_size=47"
+TAGGED = "data=conll data.path={folder}/words.conllu data.batch_size=7"
 SERIES = "data=air_passengers data.window=8 data.batch_size=13"
 VALUES = "data=synthetic data.kind=friedman data.batch_size=47"
 TRAINED = "net.weights={folder}/trained/checkpoints/last.ckpt"
@@ -110,6 +112,11 @@ FAMILIES = {
     "fasttext": f"model=fasttext {REVIEWS} net.num_buckets=500",
     "transformer_classifier": f"model=transformer_classifier {REVIEWS} net.num_units=16 net.dropout=0 "
     "net.embedding_dropout=0",
+    "tagger": f"model=tagger {TAGGED} net.num_units=16 net.dropout=0 net.embedding_dropout=0 net.word_dropout=0",
+    "tagger, crf": f"model=tagger {TAGGED} net.num_units=16 net.dropout=0 net.embedding_dropout=0 net.word_dropout=0 "
+    "net.crf=true",
+    "transformer_tagger": f"model=transformer_tagger {TAGGED} net.num_units=16 net.dropout=0 net.embedding_dropout=0 "
+    "net.word_dropout=0",
     "bilstm": f"model=bilstm {REVIEWS} net.dropout=0",
     "rnn_classifier": f"model=rnn_classifier {REVIEWS} net.dropout=0",
 }
@@ -179,6 +186,7 @@ THIN = [
     ("transformer", "adam", "plain"),
     ("fasttext", "sgd", "plain"),
     ("transformer_classifier", "adam", "accumulation"),
+    ("tagger", "adam", "accumulation"),
     ("gan", "adam", "accumulation"),
     ("siamese", "sgd", "plain"),
     ("siamese", "adam", "accumulation"),
@@ -205,6 +213,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return [draw.choice(words) for _ in range(draw.randint(least, most))]
 
     (made / "book.txt").write_text("\n".join(" ".join(sentence(4, 12)) for _ in range(120)))
+    (made / "words.conllu").write_text(conllu(sentences(90)))
     with (made / "reviews.csv").open("w") as file:
         texts = [
             (" ".join(word + "s" * (i % 2) for word in sentence(2, 14)), ("bad", "good")[i % 2]) for i in range(150)

@@ -15,11 +15,13 @@ from dlzoo.specs import (
     EnvSpec,
     ImageSpec,
     Labels,
+    SentenceSpec,
     SequenceSpec,
     SeriesSpec,
     Spec,
     StatesSpec,
     TableSpec,
+    Tags,
     Target,
     TextSpec,
     TokenSequences,
@@ -32,6 +34,7 @@ SPECS: list[Spec] = [
     ImageSpec(1, 4, 4, LABELS),
     TableSpec((Column("size"), Column("kind", categories=("x", "y"))), LABELS),
     TextSpec(LABELS, vocabulary=("<pad>", "<unk>", "hello")),
+    SentenceSpec(Tags(("NOUN", "VERB")), vocabulary=("<pad>", "<unk>", "hello"), characters=("<pad>", "<unk>", "h")),
     SequenceSpec(5, 2, LABELS),
     AudioSpec(8000, 100, LABELS),
     SeriesSpec(VALUES, window=4, horizon=2),
@@ -39,7 +42,7 @@ SPECS: list[Spec] = [
     EnvSpec("CartPole-v1", (4,), Actions(("left", "right"))),
     StatesSpec("Taxi-v3", 500, Actions(("left", "right"))),
 ]
-KINDS = ("classes", "labels", "values", "next_tokens", "actions")
+KINDS = ("classes", "labels", "values", "next_tokens", "tags", "actions")
 READ_AS = ("images", "table", "texts", "sequences", "series", "states", "audio")
 
 

@@ -11,6 +11,7 @@ from dlzoo.specs.audio import AudioSpec
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
 from dlzoo.specs.plain import from_plain, spec_from_plain, to_plain
+from dlzoo.specs.sentences import SentenceSpec, Tags
 from dlzoo.specs.series_transform import Transform
 from dlzoo.specs.targets import Actions, Classes, NextTokens, Values
 from dlzoo.specs.tokenizer import SPECIAL, Tokenizer
@@ -21,6 +22,9 @@ GOOD = {
     "table": TableSpec((), TWO),
     "text": TextSpec(TWO, vocabulary=(*SPECIAL, "word")),
     "pieces": TextSpec(NextTokens(5, 8), Tokenizer("bpe", merges=(("a", "b"),)), vocabulary=(*SPECIAL, "a", "b", "ab")),
+    "sentences": SentenceSpec(
+        Tags(("a", "b"), (3, 4)), vocabulary=(*SPECIAL, "word"), characters=(*SPECIAL, "w"), max_characters=5
+    ),
     "sequence": SequenceSpec(4, 1, TWO),
     "audio": AudioSpec(8000, 100, TWO),
     "series": SeriesSpec(
@@ -33,6 +37,9 @@ BAD: list[tuple[str, str, Any]] = [
     ("image", "height", 0), ("image", "channels", -1), ("image", "width", 2**60), ("image", "mean", [0.5, 0.5]),
     ("image", "std", []), ("image", "target.names", []), ("image", "target.counts", [1]),
     ("image", "target.counts", [-1, 2]), ("image", "target.counts", [1, "x"]), ("table", "mean", [1.0]),
+    ("sentences", "max_characters", 1), ("sentences", "max_characters", 10**6), ("sentences", "vocabulary", []),
+    ("sentences", "characters", []), ("sentences", "characters", [*SPECIAL, "too long"]),
+    ("sentences", "target.names", []), ("sentences", "target.counts", [1]),
     ("text", "vocabulary", []), ("text", "max_length", 0), ("text", "max_length", -5),
     ("pieces", "target.num_steps", 0), ("pieces", "target.num_steps", 2**40), ("pieces", "tokenizer.merges", [["a"]]),
     ("pieces", "tokenizer.merges", [["a", 1]]), ("pieces", "tokenizer.merges", ["ab"]),

@@ -24,6 +24,7 @@ from dlzoo.callbacks.recall_report import RecallReport
 from dlzoo.callbacks.regression_report import RegressionReport
 from dlzoo.callbacks.sample_animation import SampleAnimation
 from dlzoo.callbacks.sample_quality import SampleQuality
+from dlzoo.callbacks.tag_report import TagReport
 from dlzoo.callbacks.text_baselines import NgramBaseline, TrigramBaseline
 from dlzoo.callbacks.text_mistakes import TextMistakes
 from dlzoo.callbacks.text_samples import TextSamples
@@ -41,9 +42,11 @@ from dlzoo.specs import (
     EnvSpec,
     ImageSpec,
     NextTokens,
+    SentenceSpec,
     SeriesSpec,
     Spec,
     TableSpec,
+    Tags,
     TextSpec,
     Values,
 )  # fmt: skip
@@ -57,6 +60,7 @@ TEXTS = TextSpec(AB, vocabulary=("<pad>", "<unk>", "x", "y"))
 BOOK = TextSpec(NextTokens(4), Tokenizer("char"), vocabulary=("<pad>", "<unk>", "x", "y"))
 WORDS = TextSpec(NextTokens(4), vocabulary=("<pad>", "<unk>", "x", "y"))
 PAIRS = TextSpec(TokenSequences(), vocabulary=("<pad>", "<unk>", "x", "y"))
+SENTENCES = SentenceSpec(Tags(("a", "b")), vocabulary=("<pad>", "<unk>", "x"), characters=("<pad>", "<unk>", "x"))
 SERIES = SeriesSpec(Values(("v",)), window=4, horizon=3, scales=(1.0,))
 CARTPOLE = EnvSpec("CartPole-v1", (4,), Actions(("left", "right")))
 CAPABILITIES = (
@@ -86,6 +90,8 @@ CAN: dict[str, tuple[Spec, str, str | None, set[type[Report]]]] = {
     "word2vec": (WORDS, "word_vectors", "model", {WordReport}),
     "fasttext": (TEXTS, "predictor", "model", {ClassificationReport, TextMistakes}),
     "transformer_classifier": (TEXTS, "predictor", "model", {ClassificationReport, TextMistakes}),
+    "tagger": (SENTENCES, "predictor", "model", {ClassificationReport, TagReport}),
+    "transformer_tagger": (SENTENCES, "predictor", "model", {ClassificationReport, TagReport}),
     "char_rnn": (BOOK, "language_model", "model", {TextSamples}),
     "gpt": (BOOK, "language_model", "model", {TextSamples}),
     "seq2seq": (PAIRS, "transducer", "encoder decoder", {TranslationReport}),
@@ -132,7 +138,7 @@ REPORTS = (
     AgentReport, ClassificationReport, ClusterReport, ComponentsReport, RegressionReport, ForecastReport, GANCurves,
     GibbsReport, LatentReport, LinearProbe, RecallReport, EnergyReport,
     PredictionGrid, SampleAnimation, SampleQuality, TextMistakes, TextSamples,
-    TranslationReport, WordReport,
+    TagReport, TranslationReport, WordReport,
 )  # fmt: skip
 
 
