@@ -86,8 +86,8 @@ def stand_in_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     import numpy as np
     from cifar_files import batch
     from sound_stand_ins import write_spoken_digits
-    from text_stand_ins import write_imdb, write_pairs, write_sentences, write_shakespeare
     from tagged_stand_ins import write_treebank
+    from text_stand_ins import write_imdb, write_pairs, write_sentences, write_shakespeare
 
     from dlzoo.data.images.published import CIFAR10, MNIST
     from dlzoo.data.tables.published import CaliforniaHousing
