@@ -18,7 +18,7 @@ from dlzoo.config.files import CheckedFiles
 from dlzoo.config.overrides import search_path
 from dlzoo.config.schema import NODES
 from dlzoo.config.settings import SETTINGS
-from dlzoo.errors import UserError, nearest
+from dlzoo.errors import UserError, nearest, one_line
 
 
 @contextlib.contextmanager
@@ -40,6 +40,10 @@ def composed(overrides: Sequence[str], flags: Sequence[str], contents: dict[Path
             cfg = hydra_compose("train", [*overrides, *search_path(flags)], return_hydra_config=True)
         except HydraException as error:
             raise UserError(explain(error)) from None
+        except UserError:
+            raise
+        except ValueError as error:  # OmegaConf's, for a key below a list that is no number
+            raise UserError(f"an override does not fit the config: {one_line(error, 200)}; omit it") from None
         except RecursionError:
             names = ", ".join(dict.fromkeys(files.user_files))
             raise UserError(f"{names}: the defaults list of this file includes the file itself") from None

@@ -47,6 +47,8 @@ def resolve_resume(argv: Sequence[str]) -> Resumption:
         UserError: there is no such run, or the overrides contradict it.
     """
     given = {key_of(override): override for override in argv if not override.startswith("-")}
+    if below := next((key for key in given if key.startswith(("ckpt.", "resume."))), None):
+        raise UserError(f"{short(below)}: there is no such option; {below.partition('.')[0]} has none below it")
     ckpt, mode = value_of(given.get("ckpt")), value_of(given.get("resume"))
     if mode not in ("", "null", "auto"):
         raise UserError(

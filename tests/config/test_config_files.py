@@ -12,6 +12,7 @@ import pytest
 from small_runs import Outcome
 from trust_runs import experiment
 
+from dlzoo.config import compose
 from dlzoo.config import files as config_files
 from dlzoo.config import overrides as config_overrides
 from dlzoo.config.prepare import prepare
@@ -136,3 +137,9 @@ def test_the_flags_that_a_run_takes_are_those_of_hydra(tmp_path: Path) -> None:
         prepare(["--config-name=x"])
     assert prepare(["--config-dir", str(tmp_path), "-m", "model=mlp"])[-1] == "model=mlp"
     assert "dlzoo.config.files" in sys.modules
+
+
+@pytest.mark.parametrize("word", ["expect.a=1"])
+def test_a_key_below_a_list_is_a_number(word: str) -> None:
+    with pytest.raises(UserError, match="does not fit the config"):
+        compose.compose(["model=mlp", "data=iris", word])

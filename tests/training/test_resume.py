@@ -129,6 +129,8 @@ def test_resume_auto_begins_where_nothing_is_to_be_continued_and_ends_where_all_
     [
         (["ckpt=last"], "no run with these overrides has a checkpoint"),
         (["resume=yes"], "resume=yes must be auto"),
+        (["ckpt.a=1"], r"ckpt\.a: there is no such option"),
+        (["resume.a=1"], r"resume\.a: there is no such option"),
         (["ckpt=."], r"ckpt=\.: no such file"),
     ],
 )
