@@ -69,7 +69,7 @@ class Jordan(RecurrentNet):
 
     def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """x: (B, T, D), the state before it (B, D) -> the next value at each step (B, T, D), the state after it."""
-        s = x.new_zeros(len(x), self.num_outputs) if state is None else self.checked(state, len(x))
+        s = x.new_zeros(x.shape[0], self.num_outputs) if state is None else self.checked(state, x.shape[0])
         from_x, outputs = self.inputs(x), []
         for t in range(x.shape[1]):
             outputs.append(self.output(self.dropout(torch.tanh(from_x[:, t] + self.feedback(s)))))

@@ -102,7 +102,7 @@ class NBEATS(Net):
             backcast, forecast = self.blocks[number](torch.cat([residual, ahead], dim=1))
             residual = residual if backcast is None else residual - backcast
             parts[name] = parts[name] + forecast if name in parts else forecast
-        return {name: self.arranged(part, len(x)) for name, part in parts.items()}
+        return {name: self.arranged(part, x.shape[0]) for name, part in parts.items()}
 
     def arranged(self, forecast: Tensor, num_rows: int) -> Tensor:
         """(B * D, Q, S) -> (B, D), (B, S, D) or (B, S, D, Q)."""

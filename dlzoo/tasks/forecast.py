@@ -194,7 +194,7 @@ class Forecast(Forecasting):
         """window: (B, W, D) -> the next (B, H, D), as many at once as the net predicts from the window before them."""
         for _ in range(0, horizon, self.spec.steps):
             output = self.link(self(window[:, -self.spec.window :]).flatten(0, -2))
-            output = output.view(len(window), self.spec.steps, -1)
+            output = output.view(window.shape[0], self.spec.steps, -1)
             if self.spec.known:  # forecast at once: nothing is fed back
                 return output[:, :horizon]
             window = torch.cat([window, output], dim=1)
