@@ -189,3 +189,34 @@ def test_mistakes_are_sentences(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=message):
             run(tmp_path, *words)
+
+
+def test_half_precision_and_vectors_of_words(tmp_path: Path) -> None:
+    """bf16: the conditional random field stays in single precision; vectors of a file are those of the net."""
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("the 1 2 3 4 5 6 7 8\nwalk 8 7 6 5 4 3 2 1\n")
+    words = (*QUICK, *stand_ins.write_conllu(tmp_path / "data", 40), "net.crf=true", "trainer.precision=bf16-mixed")
+    words = (*words, f"net.vectors={vectors}", "net.freeze_vectors=true")
+    metrics = run(tmp_path / "run", *words)["metrics"]
+    assert 0 < metrics["test/loss"] < 10
+    assert 0 <= metrics["test/accuracy"] <= 1
+    net = dlzoo.load(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    spec: Any = net.spec
+    table: Any = net.net.inputs.words.table.weight  # type: ignore[union-attr]
+    assert table[spec.vocabulary.index("the")].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_transformer_learns_too(tmp_path: Path) -> None:
+    small = ("net.num_units=16", "net.num_heads=2", "net.embedding=8", "net.character_filters=16")
+    words = ("model=transformer_tagger", *small, *stand_ins.write_conllu(tmp_path / "data", 200), "data.batch_size=8")
+    metrics = run(tmp_path / "run", *words, "trainer.max_epochs=8", "optimizer.lr=0.01")["metrics"]
+    assert metrics["test/accuracy"] > 0.95
+
+
+def test_a_net_without_characters_knows_words_by_number_alone() -> None:
+    tagging = Tagging(Tagger(SPEC, num_units=8, character_filters=0), SPEC).eval()
+    x = SPEC.example(3)[0]
+    other = x.clone()
+    other[..., 1:] = x[..., 1:].flip(2)
+    assert torch.equal(tagging.predict(x), tagging.predict(other))
+    assert not torch.equal(task().predict(x), task().predict(other))
