@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from sound_stand_ins import write_folder
 
 ROOT = Path(__file__).parents[1]
 FENCE = re.compile(
@@ -70,6 +71,7 @@ def fill(folder: Path) -> None:
     Image.fromarray(images[0]).resize((40, 40)).save(folder / "digit.png")
     Image.fromarray(images[0]).convert("RGB").resize((240, 240)).save(folder / "photo.jpg")
     rows = "".join(f"{40 + i},{('north', 'south')[i % 2]},{100 + 3 * i + i % 2}.5\n" for i in range(80))
+    write_folder(folder / "calls")
     (folder / "houses.csv").write_text("size,side,price\n" + rows)
     (folder / "more.csv").write_text("size,side,price\n200,north,570\n210,south,600\n")
     words = (("The", "DET"), ("dog", "NOUN"), ("barks", "VERB"), (".", "PUNCT"))

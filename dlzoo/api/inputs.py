@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dlzoo.data.series.base import Series
+    from dlzoo.specs.audio import AudioSpec
     from dlzoo.specs.base import Spec
     from dlzoo.specs.inputs import ImageSpec, SeriesSpec
 
@@ -38,6 +39,8 @@ def batches(given: Any, spec: Spec, cfg: DictConfig) -> Batches:
         return batching.text_batches(_texts(given), spec.texts)
     if spec.images is not None:
         return images(given, spec.images, cfg)
+    if spec.audio is not None:
+        return recordings(given, spec.audio)
     if spec.environment is not None:
         return _numbered(observations(given))
     if spec.series is not None:
@@ -53,6 +56,32 @@ def images(given: Any, spec: ImageSpec, cfg: DictConfig) -> Batches:
     if not len(parts):
         raise UserError("there are no images: give at least one")
     return _numbered(np.concatenate([_pixels(part, spec, cfg) for part in parts]))
+
+
+def recordings(given: Any, spec: AudioSpec) -> Batches:
+    """Recordings (B, 1, L): of files or folders, or of arrays of samples at the rate of the model."""
+    if _is_path(given) or (isinstance(given, Sequence) and len(given) > 0 and all(map(_is_path, given))):
+        return _sound_files([given] if _is_path(given) else given, spec)
+    from dlzoo.data.audio.decode import Decode
+
+    x, _ = _array(given, "a recording")
+    if x.dtype.kind != "f" or x.ndim > 3 or (x.ndim == 3 and x.shape[1] != 1):
+        raise UserError(
+            f"an array of {x.dtype} of shape {x.shape} is no recording: give floating-point samples from -1 to 1 at "
+            f"{spec.sample_rate:,} Hz, (L,) or (N, L), or files"
+        )
+    rows = x.reshape(-1, x.shape[-1]).astype(np.float64)
+    try:
+        return _numbered(np.stack([Decode.of(spec).fitted(row, spec.sample_rate) for row in rows])[:, None])
+    except ValueError as error:
+        raise UserError(f"a recording cannot be used: {error}") from None
+
+
+def _sound_files(given: Sequence[str | Path], spec: AudioSpec) -> Batches:
+    files = [file for path in given for file in batching.audio_files(paths.existing(str(path), "inputs"), "inputs")]
+    problems: list[str] = []
+    yield from batching.audio_batches(files, spec, problems)
+    batching.check_readable(problems)
 
 
 def _files(given: Sequence[str | Path], spec: ImageSpec, cfg: DictConfig) -> Batches:

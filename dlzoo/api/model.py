@@ -96,8 +96,9 @@ class Model:
         """Predictions, one row for each input.
 
         Args:
-            inputs: for images, paths, folders, PIL images, arrays or tensors, uint8 or in [0, 1]; for tables, a
-                DataFrame, dicts, an array or a CSV file; for texts, strings, or a file as ``pathlib.Path``; for
+            inputs: for images, paths, folders, PIL images, arrays or tensors, uint8 or in [0, 1]; for sound, paths,
+                folders or arrays of samples at the rate of the model; for tables, a DataFrame, dicts, an array or a
+                CSV file; for texts, strings, or a file as ``pathlib.Path``; for
                 agents, observations.
             top_k: number of classes to list, the most probable first.
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from dlzoo.data.series.base import Series
     from dlzoo.inference.inputs import Batches
+    from dlzoo.specs.audio import AudioSpec
     from dlzoo.specs.base import Spec
     from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, VocabularySpec
 
@@ -90,6 +91,8 @@ def batches(options: Options, spec: Spec, cfg: DictConfig, source: Path | None, 
         return _sequences(options, spec.sequences, cfg, source)
     if spec.images is not None:
         return _images(options, spec.images, cfg, source, problems)
+    if spec.audio is not None:
+        return _audio(spec.audio, source, problems)
     if tables_by_name(spec):
         return _rows(options, spec, cfg, source)
     raise UserError(f"this checkpoint takes {spec.describe()}, which cannot be read from a file")
@@ -109,6 +112,14 @@ def _images(options: Options, spec: ImageSpec, cfg: DictConfig, source: Path | N
     decode = inputs.decoder_of(spec, cfg, options.fit)
     images = [cli.standard_input()] if source is None else inputs.image_files(source, "input")
     for names, x in inputs.image_batches(images, decode, problems, invert=options.invert):
+        yield ["-"] if source is None else names, x
+
+
+def _audio(spec: AudioSpec, source: Path | None, problems: list[str]) -> Batches:
+    from dlzoo.inference import inputs
+
+    files = [cli.standard_input()] if source is None else inputs.audio_files(source, "input")
+    for names, x in inputs.audio_batches(files, spec, problems):
         yield ["-"] if source is None else names, x
 
 

@@ -1,9 +1,10 @@
-"""Predict with a checkpoint: classes or values of images, table rows or texts, tags of words, the next values of a
-series, or images as an autoencoder reconstructs or denoises them.
+"""Predict with a checkpoint: classes or values of images, recordings, table rows or texts, tags of words, the next
+values of a series, or images as an autoencoder reconstructs or denoises them.
 
     dlzoo predict ckpt=<run>/checkpoints/best.ckpt input=photo.png
     dlzoo predict <run>/checkpoints/best.ckpt photo.png             the same
     dlzoo predict ckpt=… input=<folder of images> format=json output=predictions.json
+    dlzoo predict ckpt=… input=seven.wav
     dlzoo predict ckpt=… input=rows.csv
     dlzoo predict ckpt=… input=recent.csv                          the most recent values of a series
     cat photo.png | dlzoo predict ckpt=… input=-
@@ -16,10 +17,10 @@ Options:
     ckpt       the checkpoint, whose run is not needed, or the folder of a run or of a published model
     model      instead of ckpt: a library's net with its published weights and classes, without training here;
                net.weights=imagenet or a file, and other options of the net, net.<option>=…
-    input      an image, a folder of images, a CSV file whose header names the columns, a file with one text per line
-               (blank lines are skipped), or a text itself, such as a word without a dot or slash that names no file;
-               - reads standard input. Rows and texts may also be JSON: a list of objects, or an object in each line
-               (.json, .jsonl, or -)
+    input      an image or a recording, a folder of these, a CSV file whose header names the columns, a file with one
+               text per line (blank lines are skipped), or a text itself, such as a word without a dot or slash that
+               names no file; - reads standard input. Rows and texts may also be JSON: a list of objects, or an object
+               in each line (.json, .jsonl, or -)
     text       of a CSV file of texts, the column that contains them; default: as in training
     top_k      number of classes to list, the most probable first (3; with model 5)
     format     table, json, jsonl or csv; default: by the extension of output, or a table

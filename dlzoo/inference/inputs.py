@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dlzoo.data.images.decode import Decode
     from dlzoo.data.images.files import File
     from dlzoo.data.series.base import Series
+    from dlzoo.specs.audio import AudioSpec
     from dlzoo.specs.base import Spec
     from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, VocabularySpec
 
@@ -88,8 +89,35 @@ def image_batches(
                 yield names, (255 - x if invert else x).float().mul_(1 / 255)
 
 
+def audio_batches(sources: Sequence[File | io.BytesIO], spec: AudioSpec, problems: list[str]) -> Batches:
+    """Recordings (B, 1, L) by name, prepared as in training; why some cannot be read is appended to ``problems``."""
+    from dlzoo.data.audio.decode import Decode, read_recordings
+
+    for start in range(0, len(sources), BATCH_SIZE):
+        part = sources[start : start + BATCH_SIZE]
+        x, unreadable, _ = read_recordings(Decode.of(spec), part)
+        problems += unreadable.values()
+        names = [str(path) for i, path in enumerate(part) if i not in unreadable]
+        if names:
+            yield names, x
+
+
+def audio_files(source: Path, key: str) -> list[File]:
+    """A sound file, or those in a folder or a zip archive; ``key`` names it in messages."""
+    from dlzoo.data.audio.decode import EXTENSIONS
+    from dlzoo.data.audio.layout import recordings_in
+    from dlzoo.data.images.sources import tree_of
+
+    if not source.is_dir() and not zipfile.is_zipfile(source):
+        return [str(source)]
+    files = recordings_in(tree_of(source, key), source)
+    if not files:
+        raise UserError(f"{key}={source} contains no recording ({' '.join(EXTENSIONS)})")
+    return files
+
+
 def check_readable(problems: Sequence[str]) -> None:
-    """`UserError` with the first of the ``problems`` of `image_batches`, if there is one."""
+    """`UserError` with the first of the ``problems`` of `image_batches` or `audio_batches`, if there is one."""
     if problems:
         more = f" (and {len(problems) - 1} more that cannot be read)" if len(problems) > 1 else ""
         raise UserError(f"{problems[0]}{more}")

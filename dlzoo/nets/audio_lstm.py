@@ -59,7 +59,7 @@ class AudioLSTM(SampleNet):
 
     def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """x: (B, T) levels -> logits (B, T, 256) of the level after each, and the state to continue with."""
-        condition, *parts = self.start(len(x)) if state is None else state
+        condition, *parts = self.start(x.shape[0]) if state is None else state
         before = None if not parts else parts[0] if len(parts) == 1 else tuple(parts)
         inputs = torch.cat([self.embedding(x), condition[:, None].expand(-1, x.shape[1], -1)], -1)
         outputs, after = self.recurrent(inputs, before)

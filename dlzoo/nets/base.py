@@ -164,7 +164,7 @@ class SampleNet(RecurrentNet):
 
     def read(self, levels: Tensor, condition: Tensor | None = None) -> Tensor:
         """levels: (B, T), condition: the classes (B, K), or None -> logits (B, T, V) of the levels that follow."""
-        return self.step(levels, self.start(len(levels), condition))[0]
+        return self.step(levels, self.start(levels.shape[0], condition))[0]
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """x: (B, 1, L) samples -> logits (B, L, V) of the level of each, given those before it."""

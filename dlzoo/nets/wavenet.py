@@ -84,7 +84,7 @@ class WaveNet(SampleNet):
 
     def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """x: (B, T) levels -> logits (B, T, 256) of the level after each, and the state to continue with."""
-        added, *pasts = self.start(len(x)) if state is None else state
+        added, *pasts = self.start(x.shape[0]) if state is None else state
         hidden, units, after = self.embedding(x), [], []
         for layer, past, condition in zip(self.gated, pasts, added, strict=True):
             hidden, unit, past = layer(hidden, past, condition)
