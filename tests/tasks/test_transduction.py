@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from continuing import Undisturbed
 from small_runs import Outcome
 
 import dlzoo
@@ -31,6 +32,8 @@ SMALL = {
     "transformer": ["net.num_units=16", "net.num_heads=2"],
 }
 DIGITS = ["data=digit_sequences", "data.num_samples=200", "data.max_digits=4", "data.test_max_digits=6"]
+DETERMINISTIC = ["trainer=cpu", "deterministic=true", "logger=none", "trainer.max_epochs=3"]
+DETERMINISTIC += ["callbacks=[history,checkpoint]", "callbacks.last_checkpoint.every_n_steps=2"]
 Y = torch.tensor([[5, 6, END], [4, END, PAD]])
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -231,6 +234,17 @@ def test_encoder_and_decoder_in_onnx_write_what_the_checkpoint_writes(
     task = loaded.task
     task.beam_size = 1  # type: ignore[attr-defined]
     assert task.predict(torch.tensor(x))[0].tolist() == written  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", SMALL)
+def test_a_run_that_is_killed_within_an_epoch_continues_bit_for_bit(model: str, tmp_path: Path) -> None:
+    words = [f"model={model}", *DIGITS, *SMALL[model], "data.batch_size=32", "net.dropout=0.2", *DETERMINISTIC]
+    words += ["task.scheduled_sampling=0.5", *(["net.num_layers=2"] if model != "transformer" else [])]
+    whole = Undisturbed(tmp_path, words)
+    within = [number for number, (name, _) in enumerate(whole.copies) if "within" in name]
+    for moment in (within[0], within[-1]):
+        assert not whole.broken_by_kill(moment)
 
 
 @pytest.mark.slow
