@@ -15,6 +15,8 @@ from dlzoo.specs.tokenizer import UNKNOWN
 
 MIN_RATE = 1e-4
 """Of the learning rate at the end, as a fraction of that at the start."""
+EPOCHS = 5
+"""gensim's default."""
 
 
 def sentences(data: Any) -> list[list[str]]:
@@ -51,12 +53,17 @@ def trained(cfg: Any, texts: Sequence[list[str]], seed: int, workers: int = 1) -
 
 
 def accuracy(name: str, seed: int) -> float:
-    """Right answers to the analogies of which all words are known, as in the test of an experiment's run."""
+    """Right answers to the analogies of which all words are known, as in the test of an experiment's run.
+
+    The settings are the experiment's if it is of word2vec, else those of ``model=word2vec`` and gensim's five epochs.
+    """
     from dlzoo.callbacks.word_report import QUESTIONS
     from dlzoo.utils.download import find
     from scripts.rivals import config_of, data_of
 
     cfg = config_of(name, seed)
+    if cfg.names.model != "word2vec":
+        cfg = config_of(name, seed, "model=word2vec", f"trainer.max_epochs={EPOCHS}")
     path = find(data_of(name, seed).data_dir, QUESTIONS)
     if path is None:
         raise UserError(f"data_dir={cfg.data_dir}: {QUESTIONS} is not there")

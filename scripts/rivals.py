@@ -9,7 +9,8 @@ tf-idf with logistic regression, NB-SVM; tags of words: logistic regression on t
 Series: exponential smoothing, ARIMA and complex exponential smoothing (statsforecast; Holt-Winters is in the runs);
 sequences: least squares. Agents: chance, value iteration, a rule written by hand. Clusters: scikit-learn's k-means and
 Gaussian mixture. Self-organising maps without labels: MiniSom with equal settings. word2vec: gensim with equal
-settings. Tables have theirs in the runs. Only the metrics that an experiment claims are measured.
+settings; GloVe: gensim's word2vec. Tables have theirs in the runs. Only the metrics that an experiment claims are
+measured.
 The values go into ``results/rivals/<experiment>.json``; methods that are stored are not measured again.
 """
 
@@ -98,8 +99,8 @@ def data_of(name: str, seed: int) -> Any:
     return data
 
 
-def config_of(name: str, seed: int) -> Any:
-    return config.compose([f"experiment={name}", f"seed={seed}"])
+def config_of(name: str, seed: int, *more: str) -> Any:
+    return config.compose([f"experiment={name}", f"seed={seed}", *more])
 
 
 def methods_for(name: str, seed: int) -> Methods:
@@ -109,7 +110,7 @@ def methods_for(name: str, seed: int) -> Methods:
     if cfg.names.model == "som" and cfg.names.data == "colors":
         metrics = ("test/quantization_error", "test/topographic_error")
         return {metric: {"minisom": lambda metric=metric: rival_maps.errors(name, seed)[metric]} for metric in metrics}  # type: ignore[misc]
-    if cfg.names.model == "word2vec":
+    if cfg.names.model in ("word2vec", "glove"):
         return {"test/analogies": {"gensim": lambda: rival_words.accuracy(name, seed)}}
     data = data_of(name, seed)
     spec = data.spec
