@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from dlzoo.commands import cli, json_rows
 from dlzoo.commands.records import FormatName
-from dlzoo.commands.text_inputs import read_texts
+from dlzoo.commands.text_inputs import read_texts, sources
 from dlzoo.errors import UserError
 from dlzoo.inference.inputs import CSV_OPTIONS, csv_style_of
 from dlzoo.utils import files as paths
@@ -166,6 +166,11 @@ def csv_style(options: CsvOptions, cfg: DictConfig | None = None) -> dict[str, A
     return style | {key: value for key in CSV_OPTIONS if (value := getattr(options, key)) is not None}
 
 
+def csv_only(options: CsvOptions) -> bool:
+    """Whether an option is given that no other text file has."""
+    return any(value is not None for value in (options.separator, options.header, options.quotes))
+
+
 def as_table(source: Any, style: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """What `read_table` reads, and its ``style``: rows in JSON are CSV in a style of their own."""
     rows = json_rows.read(source)
@@ -183,6 +188,9 @@ def _texts(options: Options, spec: VocabularySpec, cfg: DictConfig, source: Path
     if file is not None and (rows := json_rows.read(file, may_be_text=True)) is not None:
         names = [options.text] if options.text else [str(cfg.data.get("text") or "text"), "text"]
         texts = json_rows.texts_of(rows, names, file)
+    elif file is not None and spec.target.token_sequences is not None and not (options.text or csv_only(options)):
+        encoding = options.encoding or str(cfg.data.get("encoding", "utf-8-sig"))
+        texts = sources(file, int(cfg.data.get("source", 1)), encoding)
     elif file is not None:
         style = csv_style(options, cfg) if "text" in cfg.data else csv_style(options)
         texts = read_texts(options, file, style, cfg.data.get("text"))

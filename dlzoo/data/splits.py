@@ -51,7 +51,7 @@ def holdout(rows: Rows, target: Target, size: int | float, *, seed: int, last: b
     return (~mask).nonzero().flatten(), mask.nonzero().flatten()
 
 
-def holdout_groups(groups: Tensor, size: int | float, *, seed: int) -> tuple[Tensor, Tensor]:
+def holdout_groups(groups: Tensor, size: int | float, *, seed: int, rule: str) -> tuple[Tensor, Tensor]:
     """Row indices (kept, held out), each sorted, with all rows of a group on the same side.
 
     Groups are held out in random order; one with more rows than are still wanted is kept.
@@ -59,6 +59,7 @@ def holdout_groups(groups: Tensor, size: int | float, *, seed: int) -> tuple[Ten
     Args:
         groups: (N,) int64, the group of each row.
         size: number of rows to hold out (int), or their fraction (float); fewer if the groups do not add up to it.
+        rule: which rows form a group, for the message.
     """
     n = len(groups)
     num_held = round(n * size) if isinstance(size, float) else size
@@ -71,8 +72,8 @@ def holdout_groups(groups: Tensor, size: int | float, *, seed: int) -> tuple[Ten
     mask = held[groups]
     if mask.all() or not mask.any():
         raise UserError(
-            f"{num_held} of {n} rows in {int((counts > 0).sum())} groups cannot be held out: change data.val_size, "
-            "data.val_fraction or data.test_fraction"
+            f"{num_held} of {n} rows cannot be held out: {rule}, in groups of up to {int(counts.max())} rows here; "
+            "give more data, or change data.val_size, data.val_fraction or data.test_fraction"
         )
     return (~mask).nonzero().flatten(), mask.nonzero().flatten()
 

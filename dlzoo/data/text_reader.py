@@ -59,6 +59,10 @@ def decode(content: bytes, encoding: str, source: object, key: str = "data.encod
     except UnicodeDecodeError as error:
         before, byte = content[: error.start], content[error.start]
         where = f"line {before.count(10) + 1}, byte {error.start} is {byte:#04x}"
+        if name in ("utf-8", "utf8") and _is_mixed(content):
+            raise UserError(
+                f"{source} mixes encodings ({where}, which is not utf-8, but other lines are): save it all as utf-8"
+            ) from None
         raise UserError(f"{source} is not {name} text ({where}); set {key}={_likely(content)}") from None
     except LookupError:
         raise UserError(f"{key}={encoding}: unknown to Python; common encodings are utf-8, latin-1") from None
@@ -83,6 +87,17 @@ def with_line_feeds(text: str) -> str:
     'a\\nb\\nc\\n'
     """
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _is_mixed(content: bytes) -> bool:
+    """Whether some letters beyond ASCII are UTF-8 and no more bytes are not: no other encoding looks like that.
+
+    >>> _is_mixed("é".encode() + b" \\xf1"), _is_mixed("é ñ".encode("latin-1"))
+    (True, False)
+    """
+    text = content.decode("utf-8", "surrogateescape")
+    num_invalid = len(re.findall("[\udc80-\udcff]", text))
+    return len(re.findall("[^\0-\x7f\udc80-\udcff]", text)) >= num_invalid > 0
 
 
 def _likely(content: bytes) -> str:

@@ -155,10 +155,15 @@ def row_batches(frame: pd.DataFrame, spec: Spec) -> Batches:
 
 
 def text_batches(texts: Sequence[str], spec: VocabularySpec) -> Batches:
-    """Texts as token ids (B, T), padded; each is its own name."""
+    """Texts as token ids (B, T), padded; each is its own name.
+
+    What a net that writes a sequence for each text does not read of it is a warning.
+    """
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
+    for line in spec.unread(texts):
+        print(f"warning: {line}", file=sys.stderr)
     for start in range(0, len(texts), BATCH_SIZE):
         part = [*texts[start : start + BATCH_SIZE]]
         yield part, pad_sequence([torch.tensor(spec.encode(text)) for text in part], batch_first=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
+from dlzoo.errors import short
 from dlzoo.specs.base import Difference, Port, Spec, Storable, Target, listed, units_differ
 from dlzoo.specs.batch import TensorOrDict
 from dlzoo.specs.checks import (
@@ -211,6 +213,10 @@ class VocabularySpec(Spec):
         """What a net is given of each token of a text; a text without any is one unknown token."""
         raise NotImplementedError
 
+    def unread(self, texts: Sequence[str]) -> list[str]:
+        """What a net that writes a sequence for each text does not see of these texts, in sentences."""
+        return []
+
     @property
     def options(self) -> dict[str, object]:
         """How a text becomes tokens, by the data's options; what is fitted is the checkpoint's, whatever the data."""
@@ -277,6 +283,22 @@ class TextSpec(VocabularySpec):
 
     def words(self, text: str) -> list[str]:
         return [*self.tokenizer.splitter()(text)]
+
+    def unread(self, texts: Sequence[str]) -> list[str]:
+        """Tokens beyond the maximum length, and unknown ones."""
+        if self.target.token_sequences is None:
+            return []
+        tokens, most = [self.words(text) for text in texts], self.max_length
+        lines = []
+        if num := sum(len(part) > (most or len(part)) for part in tokens):
+            lines.append(f"{num:,} of {len(texts):,} inputs have more than {most} tokens: the rest is not read")
+        unknown = [token for part in tokens for token in part[:most] if token not in self._numbers]
+        if unknown:
+            total = sum(map(len, tokens))
+            lines.append(
+                f"{len(unknown):,} of {total:,} tokens are unknown to the model, such as '{short(unknown[0])}'"
+            )
+        return lines
 
     def decode(self, numbers: list[int]) -> str:
         """The text of these tokens; of a token of hundreds of characters, only its beginning and an ellipsis.

@@ -47,7 +47,8 @@ def print_summary(names: Names, task: Task, trainer: pl.Trainer, notes: Sequence
 
 
 def layer_table(net: nn.Module, width: int) -> list[str]:
-    """Each layer with parameters: its name, its class and options, its number of parameters.
+    """Each layer with parameters: its name, its class and options, its number of parameters; those that layers share
+    are counted once, in the first.
 
     Args:
         width: maximum number of characters of a line; names and options are shortened to it.
@@ -58,11 +59,14 @@ def layer_table(net: nn.Module, width: int) -> list[str]:
     while len(names) > MAX_ROWS and depth > 0:
         depth -= 1
         names = {".".join(name.split(".")[: depth + 1]) for name in leaves}
-    rows = []
+    rows: list[tuple[str, str, int]] = []
+    counted: set[nn.Parameter] = set()
     for name, module in net.named_modules():
         if name in names:
             kind = " ".join(str(module).split()) if name in leaves else type(module).__name__
-            rows.append((name, kind, sum(p.numel() for p in module.parameters(recurse=name not in leaves))))
+            parameters = [p for p in module.parameters(recurse=name not in leaves) if p not in counted]
+            counted.update(parameters)
+            rows.append((name, kind, sum(p.numel() for p in parameters)))
     rows.append(("", "parameters", sum(num for _, _, num in rows)))
     numbers = max(10, *(len(f"{num:,}") for _, _, num in rows))
     left = min(max(len(name) for name, _, _ in rows), width // 2 - 2)

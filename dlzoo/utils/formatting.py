@@ -34,9 +34,13 @@ def is_fraction(name: str) -> bool:
 
     >>> [is_fraction(name) for name in ("test/accuracy", "baseline/accuracy_pca", "baseline/f1_mean", "test/loss")]
     [True, True, True, False]
+    >>> [is_fraction(name) for name in ("test/precision", "val/recall", "test/coverage")]
+    [True, True, True]
     """
     base = name.rsplit("/", 1)[-1]
-    return base.partition("_")[0] == "f1" or any(part in base for part in ("accuracy", "share", "mape", "exact_match"))
+    return base.partition("_")[0] in ("f1", "precision", "recall", "coverage") or any(
+        part in base for part in ("accuracy", "share", "mape", "exact_match")
+    )
 
 
 def counted(num: int, noun: str) -> str:

@@ -183,12 +183,17 @@ def test_prediction_and_evaluation_by_command(
     assert train(*words).code == 0
     ckpt = f"ckpt={run / 'checkpoints' / 'best.ckpt'}"
     code, out, err = terminal(predict.main, ckpt, "input=31x4", "format=json")  # x is no token of the training rows
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert err == "warning: 1 of 4 tokens are unknown to the model, such as 'x'\n"
     (record,) = json.loads(out)
     assert record["input"] == "31x4"
     assert isinstance(record["output"], str)
     code, out, err = terminal(predict.main, ckpt, "input=3 1 4")
     assert (code, out.split("\n")[0].split()) == (0, ["input", "output"])
+    (tmp_path / "pairs.tsv").write_text("31\t13\n\n" + "1" * 9 + "\t" + "1" * 9 + "\n4\n")
+    code, out, err = terminal(predict.main, ckpt, f"input={tmp_path / 'pairs.tsv'}", "format=json")
+    assert [record["input"] for record in json.loads(out)] == ["31", "1" * 9, "4"], "the first column, without a header"
+    assert err == "warning: 1 of 3 inputs have more than 6 tokens: the rest is not read\n"
     code, _, err = terminal(predict.main, ckpt, "input=314", "top_k=2")
     assert "top_k does not apply: this checkpoint predicts token sequences" in err
     before = json.loads((run / "results.json").read_text())["metrics"]

@@ -31,6 +31,12 @@ def test_layers_fit_the_terminal() -> None:
     assert max(map(len, layer_table(nn.Linear(2, 2), 80))) < 80
 
 
+def test_shared_parameters_are_counted_once() -> None:
+    first, second = nn.Linear(4, 3), nn.Linear(4, 3)
+    second.weight = first.weight
+    assert [line.split()[-1] for line in layer_table(nn.Sequential(first, second), 80)] == ["15", "3", "18"]
+
+
 def test_a_run_prints_lines_of_80_columns(train: Callable[..., Any], tmp_path: Path) -> None:
     """Every line but those with paths."""
     words = ("model=lstm", "data=air_passengers", "data.window=12")

@@ -27,6 +27,8 @@ from dlzoo.specs.token_sequences import END, TARGET_SPECIAL, TokenSequences
 from dlzoo.specs.tokenizer import SPECIAL, UNKNOWN, RunningLevel, Tokenizer, build_vocabulary
 
 SIDES = ("source", "target")
+TOGETHER = "pairs that share a sentence stay together"
+"""Why pairs are held out in groups, for messages."""
 
 
 class Table(NamedTuple):
@@ -126,7 +128,7 @@ class PairData(TokenData):
             every = Texts(torch.empty(0), torch.empty(0), rest)
             kept, held_out = holdout(every, self.declare().target, size, seed=self.seed)
         else:
-            kept, held_out = holdout_groups(groups[rest], size, seed=self.seed)
+            kept, held_out = holdout_groups(groups[rest], size, seed=self.seed, rule=TOGETHER)
         return {"train": rest[self.training_rows(kept, held_out)], "val": rest[held_out], "test": test}
 
     def _tokenizers(self, train: Tensor) -> tuple[Tokenizer, Tokenizer]:

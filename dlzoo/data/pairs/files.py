@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dlzoo.data.options import PairFileOptions, PairOptions
-from dlzoo.data.pairs.base import PairData, Table
+from dlzoo.data.pairs.base import TOGETHER, PairData, Table
 from dlzoo.data.splits import holdout_groups
 from dlzoo.data.text_reader import content_of, decode, with_line_feeds
 from dlzoo.errors import UserError, at_least, between, short
@@ -59,7 +59,7 @@ class PairFile(PairData):
         return connected(self.table())
 
     def test_rows(self) -> Tensor:
-        return holdout_groups(self._groups, self.test_fraction, seed=self.test_seed)[1]
+        return holdout_groups(self._groups, self.test_fraction, seed=self.test_seed, rule=TOGETHER)[1]
 
 
 class TextPairs(PairFile):
@@ -122,7 +122,7 @@ def parse(text: str, columns: tuple[int, int], source: str, *, drop: bool = Fals
             _check_width(width, columns, where, line)
         if len(cells) != width:
             raise UserError(
-                f"{where} has {len(cells)} columns, but line {first} has {width}: {short(line)!r}; one pair a line, "
+                f"{where} has {len(cells)} columns, but line {first} has {width}: '{short(line)}'; one pair a line, "
                 "separated by a tab, and no tab within a sentence"
             )
         pair = tuple(cells[column - 1] for column in columns)
@@ -134,7 +134,7 @@ def parse(text: str, columns: tuple[int, int], source: str, *, drop: bool = Fals
         else:
             side = "target" if pair[0] else "source"
             raise UserError(
-                f"{where}: the {side} is empty: {short(line)!r}; complete the line, or set data.missing=drop"
+                f"{where}: the {side} is empty: '{short(line)}'; complete the line, or set data.missing=drop"
             )
     if not table.sources:
         raise UserError(f"{source} contains no pair of sentences")
@@ -143,7 +143,7 @@ def parse(text: str, columns: tuple[int, int], source: str, *, drop: bool = Fals
 
 def _check_width(width: int, columns: tuple[int, int], where: str, line: str) -> None:
     if width == 1:
-        raise UserError(f"{where} has no tab between the two sentences: {short(line)!r}; write one pair a line")
+        raise UserError(f"{where} has no tab between the two sentences: '{short(line)}'; write one pair a line")
     for key, column in zip(("source", "target"), columns, strict=True):
         if column > width:
             raise UserError(f"data.{key}={column}: {where} has only {width} columns")

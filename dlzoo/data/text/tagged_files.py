@@ -12,7 +12,7 @@ from dlzoo.data.options import TaggedOptions
 from dlzoo.data.splits import holdout
 from dlzoo.data.text.conll import FormatName, Sentence, SeparatorName, layout_of, read_sentences
 from dlzoo.data.text.tagged import Split, TaggedData
-from dlzoo.errors import between
+from dlzoo.errors import UserError, between
 from dlzoo.specs.targets import Unlabelled
 
 KEYS: dict[Split, str] = {"train": "path", "val": "val_path", "test": "test_path"}
@@ -91,6 +91,11 @@ class TaggedFiles(TaggedData):
         if self.paths[split] is not None and split != "train":
             return self._read(split)
         sentences = self._read("train")
+        if len(sentences) < 3 and None in self.paths.values():
+            raise UserError(
+                f"{self.place('train')} has too few sentences ({len(sentences)}) to hold some of them out: is there a "
+                "blank line after each sentence? Else give data.val_path and data.test_path"
+            )
         rest = torch.arange(len(sentences))
         held: dict[Split, Tensor] = {}
         for part, fraction, seed in (

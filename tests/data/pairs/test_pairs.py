@@ -52,7 +52,11 @@ def test_columns_may_be_swapped_and_others_are_ignored(tmp_path: Path) -> None:
     [
         ("Go. Ve.\n", {}, r"pairs\.tsv, line 1 has no tab between the two sentences: 'Go\. Ve\.'"),
         (GOOD + "Go. Ve.\n", {}, r"pairs\.tsv, line 61 has 1 columns, but line 1 has 2: 'Go\. Ve\.'; one pair a line"),
-        (GOOD + "\n\nA\tb\tc\n", {}, r"line 63 has 3 columns, but line 1 has 2: .* no tab within a sentence"),
+        (
+            GOOD + "\n\nA\tb\tc\n",
+            {},
+            r"line 63 has 3 columns, but line 1 has 2: 'A\\tb\\tc'; .* no tab within a sentence",
+        ),
         (GOOD + "Go.\t \n", {}, r"line 61: the target is empty: .*data\.missing=drop"),
         (GOOD + "\tVe.\n", {}, r"line 61: the source is empty: .*data\.missing=drop"),
         (GOOD, {"target": 3}, r"data\.target=3: .*pairs\.tsv, line 1 has only 2 columns"),
@@ -60,7 +64,11 @@ def test_columns_may_be_swapped_and_others_are_ignored(tmp_path: Path) -> None:
         ("\n \n", {}, "contains no pair of sentences"),
         ("", {}, "contains no pair of sentences"),
         (GOOD.encode("latin-1"), {}, r"is not utf-8 text \(line 1, byte .*\); set data\.encoding=latin-1"),
-        (GOOD.encode() + "día\tday\n".encode("latin-1"), {}, r"is not utf-8 text \(line 61, byte"),
+        (
+            GOOD.encode() + "día\tday\n".encode("latin-1"),
+            {},
+            r"mixes encodings \(line 61, byte .* save it all as utf-8",
+        ),
         (GOOD.encode() + b"a\0\tb\n", {}, "contains a null byte in line 61"),
         (
             GOOD,
@@ -72,7 +80,7 @@ def test_columns_may_be_swapped_and_others_are_ignored(tmp_path: Path) -> None:
         (GOOD, {"level": "bpe", "max_vocab": 9}, r"data\.max_vocab is too small: the training texts have"),
         (GOOD, {"val_last": True}, r"data\.val_last=True would be ignored"),
         (GOOD, {"train_per_class": 3}, r"data\.train_per_class=3 would be ignored"),
-        ("a\tb\n", {}, r"rows in 1 groups cannot be held out: change data\.val_size"),
+        ("a\tb\n" * 9, {}, r"rows cannot be held out: pairs that share a sentence .* groups of up to 9 rows here"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(
@@ -122,13 +130,13 @@ def test_no_sentence_of_either_side_stands_in_two_splits(tmp_path: Path) -> None
 
 def test_groups_are_held_out_whole() -> None:
     groups = torch.tensor([0] * 50 + [1] * 3 + [2] * 3 + [5, 6, 7, 8])
-    kept, held = holdout_groups(groups, 5, seed=0)
+    kept, held = holdout_groups(groups, 5, seed=0, rule="")
     assert sorted([*kept.tolist(), *held.tolist()]) == [*range(60)]
     assert not {*groups[kept].tolist()} & {*groups[held].tolist()}
     assert len(held) == 5
     assert 0 not in held, "a group larger than the split is kept"
     with pytest.raises(UserError, match="cannot be held out"):
-        holdout_groups(torch.zeros(9, dtype=torch.long), 0.5, seed=0)
+        holdout_groups(torch.zeros(9, dtype=torch.long), 0.5, seed=0, rule="")
 
 
 # tokens
