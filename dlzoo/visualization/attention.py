@@ -29,7 +29,7 @@ class Map(NamedTuple):
 
 
 def maps(examples: Sequence[Map], *, heading: str = "") -> Figure:
-    """A row for each example and a column for each layer: dark where the output token looked."""
+    """A row for each example and a column for each layer: dark where the output token, at the left, looked."""
     cut = [
         Map(each.sources[:MAX_TOKENS], each.outputs[:MAX_TOKENS], each.weights[:, :MAX_TOKENS, :MAX_TOKENS])
         for each in examples
@@ -37,21 +37,22 @@ def maps(examples: Sequence[Map], *, heading: str = "") -> Figure:
     num_layers = max(len(each.weights) for each in cut)
     left = _room([token for each in cut for token in each.outputs])
     wide = max(max(len(each.sources) for each in cut) * CELL, 1.4) + left + 0.15
-    tops = [_room(each.sources) for each in cut]
+    turns = [max(len(_label(token)) for token in each.sources) > 2 for each in cut]
+    tops = [_room(each.sources if turned else [""]) for each, turned in zip(cut, turns, strict=True)]
     heights = [len(each.outputs) * CELL + above + 0.2 for each, above in zip(cut, tops, strict=True)]
     head = 0.6 if num_layers > 1 else 0.4
     across, down = max(wide * num_layers, 4.0), sum(heights) + head
     fig = new_figure(across, down)
     fig.text(0.12 / across, 1 - 0.12 / down, shorten(heading, int(11 * across)), va="top", fontsize=10.5, color=INK)
     top = down - head
-    for each, height, above in zip(cut, heights, tops, strict=True):
+    for each, height, above, turned in zip(cut, heights, tops, turns, strict=True):
         for layer, weights in enumerate(each.weights):
             width, tall = len(each.sources) * CELL, len(each.outputs) * CELL
             corner = ((wide * layer + left) / across, (top - above - tall) / down)
             ax = fig.add_axes((*corner, width / across, tall / down))
             ax.imshow(weights.numpy(), cmap="Greys", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
             ax.xaxis.tick_top()
-            ax.set_xticks(range(len(each.sources)), [_label(token) for token in each.sources], rotation=90)
+            ax.set_xticks(range(len(each.sources)), [_label(token) for token in each.sources], rotation=90 * turned)
             ax.set_yticks(range(len(each.outputs)), [_label(token) for token in each.outputs])
             ax.tick_params(length=0, labelsize=8, labelcolor=INK, pad=2)
             ax.spines[:].set_color("#C0C0C0")
