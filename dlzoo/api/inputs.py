@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dlzoo.data.series.base import Series
     from dlzoo.specs.audio import AudioSpec
     from dlzoo.specs.base import Spec
-    from dlzoo.specs.inputs import ImageSpec, SeriesSpec
+    from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec
 
 
 def batches(given: Any, spec: Spec, cfg: DictConfig) -> Batches:
@@ -45,6 +45,8 @@ def batches(given: Any, spec: Spec, cfg: DictConfig) -> Batches:
         return _numbered(observations(given))
     if spec.series is not None:
         raise UserError(f"this model takes {spec.describe()}: use forecast()")
+    if spec.sequences is not None:
+        return sequences(given, spec.sequences, cfg)
     return batching.row_batches(table(given, spec, cfg), spec)
 
 
@@ -137,6 +139,33 @@ def _channels_first(x: np.ndarray, channels: int, is_tensor: bool) -> np.ndarray
         f"an array of shape {x.shape} holds no images of {channels} channel{'s' * (channels > 1)}: give (H, W), "
         "(H, W, C), (C, H, W) or several of these"
     )
+
+
+def sequences(given: Any, spec: SequenceSpec, cfg: DictConfig) -> Batches:
+    """Sequences (B, T, D): of a CSV file or a frame as in training, or arrays (T, D), (N, T, D) or a list of (T, D)."""
+    import pandas as pd
+
+    from dlzoo.data.csv_reader import read_table
+
+    style: Any = batching.csv_style_of(cfg)
+    if isinstance(given, pd.DataFrame):
+        frame = given.set_axis([str(name) for name in given.columns], axis=1)
+        return batching.sequence_batches(frame, "the table", spec, cfg, style)
+    if _is_path(given):
+        path = paths.existing_file(str(given), "inputs")
+        return batching.sequence_batches(read_table(path, **style), path.name, spec, cfg, style)
+    parts = given if isinstance(given, list | tuple) else [given]
+    if not len(parts):
+        raise UserError("there are no sequences: give at least one")
+    arrays = [_array(part, "a sequence")[0] for part in parts]
+    for x in arrays:
+        if x.ndim not in (2, 3) or x.shape[-1] != spec.num_inputs or not (spec.is_padded or x.shape[-2] == spec.length):
+            raise UserError(f"an array of shape {x.shape} does not fit: the model takes {spec.describe()}")
+    rows = [row for x in arrays for row in x.reshape(-1, *x.shape[-2:]).astype(np.float32)]
+    filled = np.full((len(rows), max(map(len, rows)), spec.num_inputs), np.nan, np.float32)
+    for place, row in zip(filled, rows, strict=True):
+        place[: len(row)] = row
+    return _numbered(filled)
 
 
 def table(given: Any, spec: Spec, cfg: DictConfig) -> pd.DataFrame:

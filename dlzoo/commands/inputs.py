@@ -151,13 +151,15 @@ def _series(options: Options, spec: SeriesSpec, cfg: DictConfig, source: Path | 
 
 def _sequences(options: Options, spec: SequenceSpec, cfg: DictConfig, source: Path | None) -> Batches:
     """Sequences by the names in their file, or by their number, from 1; labels in the file are not read."""
+    from dlzoo.data.csv_reader import read_table
     from dlzoo.inference import inputs
 
     if "path" not in cfg.data:
         raise UserError(f"this checkpoint takes {spec.describe()} of generated data, which cannot be read from a file")
     file = cli.standard_input() if source is None else source
     style: Any = csv_style(options, cfg)
-    yield from inputs.sequence_batches(file, spec, cfg, style)
+    name = file.name if isinstance(file, Path) else file
+    yield from inputs.sequence_batches(read_table(file, **style), name, spec, cfg, style)
 
 
 def csv_style(options: CsvOptions, cfg: DictConfig | None = None) -> dict[str, Any]:

@@ -169,21 +169,22 @@ def text_batches(texts: Sequence[str], spec: VocabularySpec) -> Batches:
         yield part, pad_sequence([torch.tensor(spec.encode(text)) for text in part], batch_first=True)
 
 
-def sequence_batches(source: Any, spec: SequenceSpec, cfg: DictConfig, style: CsvFormat) -> Batches:
-    """Sequences (B, T, D) of a CSV file, NaN behind their ends, by name.
+def sequence_batches(
+    frame: pd.DataFrame, name: object, spec: SequenceSpec, cfg: DictConfig, style: CsvFormat
+) -> Batches:
+    """Sequences (B, T, D) of a table, NaN behind their ends, by name.
 
     Args:
+        name: of the table, for messages.
         cfg: the config of the checkpoint.
         style: as for `read_table`.
 
     Raises:
         UserError: as `read_sequences`, or the lengths do not fit.
     """
-    from dlzoo.data.csv_reader import read_table
     from dlzoo.data.sequences.csv import of_frame
 
     options = cfg.data
-    frame = read_table(source, **style)
     values = options.get("values") and [*options["values"]]
     if options.get("id") is not None:
         values = [*spec.names]
@@ -191,7 +192,6 @@ def sequence_batches(source: Any, spec: SequenceSpec, cfg: DictConfig, style: Cs
         label = options.get("target")
         values = [str(name) for name in frame.columns if name != label]
         values = values[:-1] if label is None and len(values) == spec.length + 1 else values
-    name = source.name if isinstance(source, Path) else source
     found = of_frame(frame, name, style, target=None, key=options.get("id"), time=options.get("time"), values=values)
     for key, steps in zip(found.keys, found.values, strict=True):
         if not spec.is_padded and len(steps) != spec.length:

@@ -34,11 +34,12 @@ def is_fraction(name: str) -> bool:
 
     >>> [is_fraction(name) for name in ("test/accuracy", "baseline/accuracy_pca", "baseline/f1_mean", "test/loss")]
     [True, True, True, False]
-    >>> [is_fraction(name) for name in ("test/precision", "val/recall", "test/coverage")]
+    >>> [is_fraction(name) for name in ("test/precision", "val/event_recall", "test/coverage")]
     [True, True, True]
     """
     base = name.rsplit("/", 1)[-1]
-    return base.partition("_")[0] in ("f1", "precision", "recall", "coverage") or any(
+    words = ("f1", "precision", "recall", "coverage")
+    return any(word in words for word in base.split("_")) or any(
         part in base for part in ("accuracy", "share", "mape", "exact_match")
     )
 

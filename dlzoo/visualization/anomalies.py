@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dlzoo.metrics.anomalies import event_numbers
 from dlzoo.specs.inputs import SeriesSpec
-from dlzoo.visualization.layout import INK, TRAIN, VAL, WRONG, legend_above, new_panels, style
+from dlzoo.visualization.layout import INK, TRAIN, VAL, WRONG, legend_above, new_panels, style, time_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,11 +41,13 @@ def errors(
                 steps = np.flatnonzero((numbers == number) & marks.numpy())
                 ends = times[steps[0]] - half, times[steps[-1]] + half  # half a step to both sides: it may be one alone
                 ax.axvspan(*ends, color=VAL, alpha=0.35, linewidth=0, label="marked" if number == 1 else None)
+        time_ticks(ax)
         ax.plot(times[found], column[found], "o", color=WRONG, markersize=4, label=f"found: {found.sum():,}")
         legend_above(ax)
     ax = panels[num]
     style(ax, title="error of each step")
     ax.plot(times, np.maximum(e, 1e-12), color=TRAIN, linewidth=1.0)
+    time_ticks(ax)
     ax.axhline(threshold, color=WRONG, linewidth=1.2, label=f"threshold {threshold:.3g}")
     ax.set_yscale("log")
     ax.set_ylim(bottom=max(float(np.quantile(e, 0.02)), 1e-12))

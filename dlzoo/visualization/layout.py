@@ -102,6 +102,15 @@ def style(ax: Axes, *, title: str, x: str = "", y: str = "") -> None:
     ax.set_axisbelow(True)
 
 
+def time_ticks(ax: Axes) -> None:
+    """Ticks of dates that do not overlap where a month begins, as every fourth day does: 29 and 1. After plotting."""
+    from matplotlib.dates import DAILY, AutoDateLocator
+
+    locator = ax.xaxis.get_major_locator()
+    if isinstance(locator, AutoDateLocator):
+        locator.intervald[DAILY] = [1, 7, 14]
+
+
 def legend_above(ax: Axes, handles: Sequence[Artist] = (), labels: Sequence[str] = (), *, size: float = 8.5) -> float:
     """A legend between the title and the axes, in as many columns as fit; the axes become lower by its height.
 

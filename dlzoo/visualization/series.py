@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dlzoo.specs import frequency
 from dlzoo.specs.inputs import SeriesSpec
-from dlzoo.visualization.layout import FAINT, INK, TRAIN, VAL, WRONG, legend_above, new_panels, style
+from dlzoo.visualization.layout import FAINT, INK, TRAIN, VAL, WRONG, legend_above, new_panels, style, time_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,6 +70,7 @@ def forecast(
         dots: Any = {"marker": "o", "markersize": 3.5} if horizon <= 60 else {}
         ax.plot(after, mean[:, d], color=TRAIN, linewidth=2, label=name, **dots)
         ax.axvline(times[num_known - 1], color=FAINT, linewidth=1)
+        time_ticks(ax)
         legend_above(ax)
     return fig
 

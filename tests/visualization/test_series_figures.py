@@ -31,6 +31,14 @@ def test_a_panel_for_each_column_with_truth_forecast_and_baselines() -> None:
     assert [str(x)[:7] for x in line.get_xdata()] == ["2020-11", "2020-12"]
 
 
+def test_dates_do_not_overlap_where_a_month_begins() -> None:
+    spec = SeriesSpec(Values(("sales",)), 3, 2, "day", 7, start="2022-09-23")
+    figure = series_plots.forecast(spec, torch.rand(28, 1), torch.rand(7, 1))
+    ticks = figure.axes[0].get_xticks()
+    assert 3 <= len(ticks) <= 9
+    assert np.diff(ticks).min() >= 7
+
+
 def test_a_band_of_several_forecasts() -> None:
     figure = series_plots.forecast(SPEC, HISTORY, Band(AFTER, AFTER * 0 + 2, 5))
     assert lines(figure)["mean of 5 forecasts"].tolist() == [21, 25]

@@ -48,7 +48,11 @@ class AudioData(InMemoryData):
         self.seconds = seconds
         self.normalize = normalize
         self._adopted: AudioSpec | None = None
-        between(1, MAX_LENGTH, "data.seconds * data.sample_rate,", length=self.decode.length)
+        if (length := self.decode.length) > MAX_LENGTH:
+            raise UserError(
+                f"data.seconds={seconds} at {self.decode.sample_rate:,} Hz are {length:,} samples, but "
+                f"{MAX_LENGTH:,} at most are possible: lower data.seconds or data.sample_rate"
+            )
 
     def adopt(self, spec: Spec) -> None:
         super().adopt(spec)

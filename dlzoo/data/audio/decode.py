@@ -43,6 +43,7 @@ class Form:
 
     sample_rate: int
     channels: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def read_frames(content: bytes, num_frames: Callable[[int], int]) -> tuple[np.nd
             num_left -= len(block)
         if not blocks:
             raise ValueError("it has no sample")
-        return np.concatenate(blocks), Form(file.samplerate, file.channels)
+        return np.concatenate(blocks), Form(file.samplerate, file.channels, file.frames / file.samplerate)
 
 
 def check_complete(content: bytes) -> None:
@@ -196,19 +197,28 @@ def read_recordings(
     return torch.from_numpy(x)[:, None], problems, [form for _, form in good]
 
 
-def forms_in_words(forms: Iterable[Form], sample_rate: int) -> list[str]:
-    """What was changed in files of other rates or several channels, for the start of a run.
+def forms_in_words(forms: Iterable[Form], decode: Decode) -> list[str]:
+    """What was changed in files of other rates, of several channels or too long, for the start of a run.
 
-    >>> forms_in_words([Form(8000, 1), Form(44100, 2), Form(44100, 2)], 8000)
-    ['2 of 3 recordings have several channels, which are averaged', '2 of 3 recordings were resampled from 44,100 Hz']
+    >>> forms = [Form(8000, 1, 0.5), Form(44100, 2, 1), Form(44100, 2, 1.5)]
+    >>> print(*forms_in_words(forms, Decode(8000, 8000)), sep="\\n")
+    2 of 3 recordings have several channels, which are averaged
+    2 of 3 recordings were resampled from 44,100 Hz
+    1 of 3 recordings last longer than 1 s, up to 1.5 s: only their beginnings are used (data.seconds)
     """
     forms = [*forms]
     lines = []
     if num := sum(form.channels > 1 for form in forms):
         lines.append(f"{num:,} of {len(forms):,} recordings have several channels, which are averaged")
-    rates = sorted({form.sample_rate for form in forms} - {sample_rate})
+    rates = sorted({form.sample_rate for form in forms} - {decode.sample_rate})
     if rates:
-        num = sum(form.sample_rate != sample_rate for form in forms)
+        num = sum(form.sample_rate != decode.sample_rate for form in forms)
         listed = " and ".join([", ".join(f"{r:,}" for r in rates[:-1]), f"{rates[-1]:,}"][len(rates) == 1 :])
         lines.append(f"{num:,} of {len(forms):,} recordings were resampled from {listed} Hz")
+    if num := sum(round(form.seconds * decode.sample_rate) > decode.length for form in forms):
+        longest, kept = max(form.seconds for form in forms), decode.length / decode.sample_rate
+        lines.append(
+            f"{num:,} of {len(forms):,} recordings last longer than {kept:.4g} s, up to {longest:.4g} s: only their "
+            "beginnings are used (data.seconds)"
+        )
     return lines

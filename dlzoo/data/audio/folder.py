@@ -27,6 +27,7 @@ from dlzoo.specs.audio import AudioSpec
 from dlzoo.specs.base import Target
 from dlzoo.specs.targets import Classes, Unlabelled
 from dlzoo.utils.download import folder_of
+from dlzoo.utils.formatting import counted
 from dlzoo.utils.memory import free_megabytes
 
 
@@ -66,7 +67,7 @@ class AudioFolder(AudioData):
         return self.spec_of(Classes(classes) if classes else Unlabelled())
 
     def notes(self) -> list[str]:
-        return forms_in_words(self._forms, self.decode.sample_rate)
+        return forms_in_words(self._forms, self.decode)
 
     @cached_property
     def _tree(self) -> Tree:
@@ -135,4 +136,4 @@ class AudioFolder(AudioData):
             raise UserError(f"{problems[0]}{more}: repair or remove it, or skip such files with data.on_error=skip")
         if not num_good:
             raise UserError(f"{problems[0]}{more}: none of these {len(problems)} files can be read")
-        print(f"warning: {visible(problems[0])}; {len(problems)} files skipped", file=sys.stderr)
+        print(f"warning: {visible(problems[0])}; {counted(len(problems), 'file')} skipped", file=sys.stderr)

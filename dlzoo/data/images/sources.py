@@ -22,5 +22,5 @@ def tree_of(path: Path, key: str = "data.path") -> Tree:
     if path.is_file() and zipfile.is_zipfile(path):
         return ZipTree(path, key)
     if path.is_file():
-        raise UserError(f"{key}={path}: this is a file; give a folder of images, or a zip archive of one")
+        raise UserError(f"{key}={path}: this is a file; give a folder, or a zip archive of one")
     raise UserError(f"{key}={path}: there is no such folder")

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from dlzoo.data.csv_reader import check_unique
-from dlzoo.data.numbers import as_numbers, parse_numbers
+from dlzoo.data.numbers import as_numbers, parse_number, parse_numbers
 from dlzoo.errors import UserError, nearest, short
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def read_wide(frame: pd.DataFrame, source: Source, *, target: str | None, values
     """
     columns = [str(name) for name in frame.columns]
     steps = _selected(columns, [target], values, source)
+    if source.num_header_lines and values is None:
+        _check_header(steps, source)
     cells = np.stack([numbers_of(frame[name], source) for name in steps], axis=1)
     known = ~np.isnan(cells)
     lengths = known.sum(1)
@@ -68,6 +70,16 @@ def read_wide(frame: pd.DataFrame, source: Source, *, target: str | None, values
     sequences = [torch.from_numpy(row[:n, None]).float() for row, n in zip(cells, lengths, strict=True)]
     labels = None if target is None else _labels(frame[target], source)
     return Sequences(("value",), sequences, [str(i + 1) for i in range(len(frame))], labels)
+
+
+def _check_header(steps: Sequence[str], source: Source) -> None:
+    """`UserError` if the names of the steps are values: numbers that do not rise, as those of steps or times would."""
+    numbers = [number[0] for name in steps if (number := parse_number(name)) is not None]
+    if len(numbers) == len(steps) and any(a >= b for a, b in itertools.pairwise(numbers)):
+        raise UserError(
+            f"{source.name}: its first line ({short(', '.join(steps))}) does not name the columns; if the file has no "
+            "header, set data.header=false"
+        )
 
 
 def read_long(

@@ -63,6 +63,7 @@ def test_what_was_changed_is_said_once(tmp_path: Path) -> None:
     data.arrays("test")
     assert [line.partition(" recordings ")[2] for line in data.notes()] == [
         "have several channels, which are averaged", "were resampled from 44,100 Hz",
+        "last longer than 0.1 s, up to 0.15 s: only their beginnings are used (data.seconds)",
     ]  # fmt: skip
 
 

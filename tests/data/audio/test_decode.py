@@ -33,7 +33,7 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
     both = np.stack([tone(440), 0.5 * tone(440)], 1)
     x, form = DECODE(str(write(tmp_path / "a.wav", both, subtype="FLOAT")))
     np.testing.assert_allclose(x, 0.75 * tone(440), atol=1e-6)
-    assert forms_in_words([form], 8000) == ["1 of 1 recordings have several channels, which are averaged"]
+    assert forms_in_words([form], DECODE) == ["1 of 1 recordings have several channels, which are averaged"]
 
 
 @pytest.mark.parametrize("rate", [4000, 11025, 16000, 44100, 48000, 44101])

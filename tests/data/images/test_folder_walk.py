@@ -251,7 +251,7 @@ def test_a_damaged_archive_is_named(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"photos\.zip/.*\.png cannot be read as an image \(the archive is damaged"):
         ImageFolder(path=archive, size=8).setup()
     archive.write_bytes(content[: len(content) // 2])
-    with pytest.raises(UserError, match="this is a file; give a folder of images, or a zip archive"):
+    with pytest.raises(UserError, match="this is a file; give a folder, or a zip archive"):
         ImageFolder(path=archive, size=8).declare()
 
 

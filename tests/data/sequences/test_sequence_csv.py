@@ -8,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from small_runs import Outcome, Terminal
 
+import dlzoo
 from dlzoo.commands import evaluate, predict
 from dlzoo.data.sequences.csv import SequenceCsv
 from dlzoo.errors import UserError
@@ -77,6 +80,7 @@ def test_a_row_for_each_sequence(tmp_path: Path) -> None:
     [
         ("t1,t2,y\n1,2,a\n1,x,b\n", {}, r"s\.csv, line 3: 'x' in t2 is not a finite number"),
         ("t1,t2,y\n1,2,a\n,2,b\n", {}, r"s\.csv, line 3: t1 is empty, but later steps are not"),
+        ("5,2,a\n1,2,a\n1,2,b\n", {}, r"s\.csv: its first line \(5, 2\) does not name the columns.*data\.header=false"),
         ("t1,t2,y\n1,2,a\n,,b\n", {}, r"s\.csv, line 3: t1 is empty, and so are all steps"),
         ("t1,t2,y\n1,2,\n1,2,b\n", {}, r"s\.csv, line 2: y is empty"),
         ("t1,t2,y\n1,2,a\n1,2,a\n", {}, r"one class only, 'a'.*data\.id"),
@@ -128,5 +132,12 @@ def test_waves_are_told_apart(model: str, train: Callable[..., Outcome], termina
     classes = [record["predictions"][0]["class"] for record in told]
     assert [record["input"] for record in told][:2] == ["w0", "w1"]
     assert sum(c == ("sine", "saw")[i % 2] for i, c in enumerate(classes)) >= 50
+    trained = dlzoo.load(folder)
+    by_trial = pd.read_csv(path).sort_values("step").groupby("trial")
+    frames = [by_trial.get_group(f"w{i}")[["height", "noise"]] for i in range(60)]
+    for given in (path, pd.read_csv(path), [frame.to_numpy() for frame in frames]):
+        assert [*trained.predict(given)["class"]] == classes, "whatever form the sequences have"
+    with pytest.raises(dlzoo.UserError, match=r"shape \(9, 3\) does not fit: the model takes sequences of at most"):
+        trained.predict(np.zeros((9, 3)))
     again = terminal(evaluate.main, f"ckpt={ckpt}", "json=true")
     assert json.loads(again.out)["metrics"]["test/accuracy"] == stored["metrics"]["test/accuracy"]
