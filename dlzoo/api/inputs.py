@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from dlzoo.errors import UserError, short
 from dlzoo.inference import inputs as batching
 from dlzoo.inference.inputs import BATCH_SIZE, Batches
+from dlzoo.inference.text_files import texts_of
 from dlzoo.utils import files as paths
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from dlzoo.data.series.base import Series
     from dlzoo.specs.audio import AudioSpec
     from dlzoo.specs.base import Spec
-    from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec
+    from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, VocabularySpec
 
 
 def batches(given: Any, spec: Spec, cfg: DictConfig) -> Batches:
@@ -36,7 +37,7 @@ def batches(given: Any, spec: Spec, cfg: DictConfig) -> Batches:
         UserError: these are no inputs of a net with this spec, or one of them cannot be read.
     """
     if spec.texts is not None:
-        return batching.text_batches(_texts(given), spec.texts)
+        return batching.text_batches(_texts(given, spec.texts, cfg), spec.texts)
     if spec.images is not None:
         return images(given, spec.images, cfg)
     if spec.audio is not None:
@@ -239,15 +240,19 @@ def observations(given: Any) -> np.ndarray:
     return _array(given, "observations")[0]
 
 
-def _texts(given: Any) -> list[str]:
-    """A text, several, or a file with one in each line."""
+def _texts(given: Any, spec: VocabularySpec, cfg: DictConfig) -> list[str]:
+    """A text, several, or a file: one in each line, or as in training."""
     if isinstance(given, Path):
         from dlzoo.data.text_reader import read_text, with_line_feeds
 
-        text = with_line_feeds(read_text(paths.existing_file(str(given), "inputs"), "utf-8-sig", "encoding"))
-        texts: list[Any] = [line.strip() for line in text.split("\n") if line.strip()]
+        path = paths.existing_file(str(given), "inputs")
+        found = texts_of(path, spec, cfg)
+        if found is None:
+            text = with_line_feeds(read_text(path, "utf-8-sig", "encoding"))
+            found = [line.strip() for line in text.split("\n") if line.strip()]
+        texts: list[Any] = [*found]
     else:
-        texts = [given] if isinstance(given, str) else [*given]
+        texts = [given] if not isinstance(given, Iterable) or isinstance(given, str) else [*given]
     if not texts or not all(isinstance(text, str) for text in texts):
         raise UserError(f"{short(repr(given))}: give a text, or a list of texts; a file as pathlib.Path")
     return texts

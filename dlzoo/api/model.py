@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dlzoo.nets.base import Net
     from dlzoo.specs.base import Spec
     from dlzoo.tasks.base import Task
-    from dlzoo.tasks.interfaces import Encoding
+    from dlzoo.tasks.interfaces import Detecting, Encoding
 
 
 def load(path: str | Path, *, trust: str | None = None) -> Model:
@@ -104,7 +104,8 @@ class Model:
 
         Returns:
             For one class ``class`` and ``probability``, for several ``class_1``, ``probability_1``, …; for sentences
-            ``words`` and ``tags``, between spaces; else a column for each value. The index names the inputs: the paths,
+            ``words`` and ``tags``, between spaces; for nets that find anomalies in a series, as `forecast` takes it,
+            ``error`` and ``anomaly`` of each step; else a column for each value. The index names the inputs: the paths,
             the texts, or the row numbers.
 
         Raises:
@@ -119,6 +120,8 @@ class Model:
         if self.spec.environment is not None:
             actions = [first_tensor(self.task.predict(x)).tolist() for _, x in self._batches(inputs)]
             return pd.DataFrame({"action": [*itertools.chain(*actions)]})
+        if (detector := self.task.as_detector()) is not None:
+            return self._anomalies(detector, inputs)
         records = self.records(inputs, top_k=top_k)
         first = parts_of(records[0])
         names = [name for target, part in first.items() for name in headings_of(target, part)]
@@ -398,6 +401,16 @@ class Model:
             raise UserError("there are no inputs: give at least one")
         return itertools.chain([first], found)
 
+    def _anomalies(self, task: Detecting, given: Any) -> pd.DataFrame:
+        import pandas as pd
+
+        from dlzoo.api import inputs
+        from dlzoo.inference.anomalies import detect
+
+        times, found = detect(task, inputs.history(given, task.spec, self.config), "the series")
+        error, is_anomaly = found.double().unbind(1)
+        return pd.DataFrame({"error": error.numpy(), "anomaly": is_anomaly.bool().numpy()}, index=times)
+
     def _target(self) -> Any:
         target = self.task.predicted_target
         if target is None:
@@ -416,12 +429,17 @@ class Model:
         can = [name for name, is_there in self.abilities().items() if is_there]
         raise UserError(f"{self} ({type(self.task).__name__}) does not {what}; it has: {', '.join(can)}")
 
+    def _has_predictions(self) -> bool:
+        task = self.task
+        is_predictor = task.predicted_target is not None and not task.as_forecaster()
+        return is_predictor or task.as_agent() is not None or task.as_detector() is not None
+
     def abilities(self) -> dict[str, bool]:
         """The methods by name, and whether this model has them."""
         task = self.task
         is_classifier = self.spec.images is not None and self.spec.target.classes is not None
         return {
-            "predict": task.as_agent() is not None or (task.predicted_target is not None and not task.as_forecaster()),
+            "predict": self._has_predictions(),
             "encode": task.as_encoder() is not None,
             "reconstruct": self.spec.images is not None and task.as_encoder() is not None,
             "sample": task.as_generator() is not None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dlzoo.commands import cli
 from dlzoo.commands.inputs import Options, csv_style, recent
 from dlzoo.errors import UserError
-from dlzoo.inference.predict import predict
+from dlzoo.inference.anomalies import detect
 from dlzoo.inference.records import to_records
 
 if TYPE_CHECKING:
@@ -19,15 +19,11 @@ if TYPE_CHECKING:
 
 def records(task: Detecting, options: Options, cfg: DictConfig, source: Path | None) -> list[dict[str, Any]]:
     """A record for each step but the first, which have no whole window before them."""
-    from dlzoo.specs import frequency
     from dlzoo.specs.targets import Values
 
     for key in ("top_k", "pictures", "fit", "text"):
         if getattr(options, key) != getattr(Options, key):
             raise UserError(f"{key} does not apply: this checkpoint finds anomalies in {task.spec.describe()}; omit it")
     known = recent(cli.standard_input() if source is None else source, task.spec, cfg, csv_style(options, cfg))
-    if len(known.values) == task.spec.num_needed:
-        raise UserError(f"{options.input} has {len(known.values)} rows; all are needed before the first step: "
-                        "give more")  # fmt: skip
-    times = [frequency.label(time) for time in known.times.iloc[task.spec.num_needed :]]
-    return to_records(times, predict(task, known.values), Values(("error", "anomaly")), 0)
+    times, found = detect(task, known, options.input)
+    return to_records(times, found, Values(("error", "anomaly")), 0)

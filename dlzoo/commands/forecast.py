@@ -107,7 +107,7 @@ def _load(ckpt: Path, trust: str | None) -> tuple[Forecasting, DictConfig]:
     task, cfg = loading.load(ckpt, trust)
     forecaster = task.as_forecaster()
     if forecaster is None:
-        raise UserError(f"ckpt={ckpt} takes {task.spec.describe()}, not a series; use dlzoo predict")
+        raise UserError(f"ckpt={ckpt} takes {task.spec.describe()}, and does not forecast; use dlzoo predict")
     return forecaster, cfg
 
 

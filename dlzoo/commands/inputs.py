@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from dlzoo.commands import cli, json_rows
 from dlzoo.commands.records import FormatName
-from dlzoo.commands.text_inputs import read_texts, sources
+from dlzoo.commands.text_inputs import read_texts
 from dlzoo.errors import UserError
 from dlzoo.inference.inputs import CSV_OPTIONS, csv_style_of
+from dlzoo.inference.text_files import texts_of
 from dlzoo.utils import files as paths
 
 if TYPE_CHECKING:
@@ -190,12 +191,12 @@ def _texts(options: Options, spec: VocabularySpec, cfg: DictConfig, source: Path
     if file is not None and (rows := json_rows.read(file, may_be_text=True)) is not None:
         names = [options.text] if options.text else [str(cfg.data.get("text") or "text"), "text"]
         texts = json_rows.texts_of(rows, names, file)
-    elif file is not None and spec.target.token_sequences is not None and not (options.text or csv_only(options)):
-        encoding = options.encoding or str(cfg.data.get("encoding", "utf-8-sig"))
-        texts = sources(file, int(cfg.data.get("source", 1)), encoding)
     elif file is not None:
+        found = None
+        if not (options.text or csv_only(options)):
+            found = texts_of(file, spec, cfg, options.encoding)
         style = csv_style(options, cfg) if "text" in cfg.data else csv_style(options)
-        texts = read_texts(options, file, style, cfg.data.get("text"))
+        texts = read_texts(options, file, style, cfg.data.get("text")) if found is None else found
     if not texts:
         raise UserError(f"input={options.input} contains no text")
     yield from inputs.text_batches(texts, spec)

@@ -49,27 +49,6 @@ def read_texts(options: TextOptions, file: Path | Content, style: dict[str, Any]
     return [line.strip() for line in with_line_feeds(text).split("\n") if line.strip()]
 
 
-def sources(file: Path | Content, column: int, encoding: str) -> list[str]:
-    """The sources of pairs, one a line, separated by tabs; of a line without tabs, all of it.
-
-    Args:
-        column: of the source, from 1.
-
-    Raises:
-        UserError: a line has fewer columns.
-    """
-    from dlzoo.data.text_reader import read_text, with_line_feeds
-
-    found = []
-    for number, line in enumerate(with_line_feeds(read_text(file, encoding, "encoding")).split("\n"), 1):
-        cells = [" ".join(cell.split()) for cell in line.split("\t")]
-        if 1 < len(cells) < column:
-            raise UserError(f"{file}, line {number} has {len(cells)} columns, but the source was column {column}")
-        if text := cells[column - 1] if len(cells) > 1 else cells[0]:
-            found.append(text)
-    return found
-
-
 def _column(options: TextOptions, file: Path | Content, style: dict[str, Any], column: str | None) -> list[str]:
     from dlzoo.data.csv_reader import check_unique, read_table
 

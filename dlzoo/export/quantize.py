@@ -20,7 +20,7 @@ from dlzoo.data.base import DataModule
 from dlzoo.errors import UserError
 from dlzoo.export.formats import Run, quiet, read_onnx
 from dlzoo.specs.batch import map_tensors
-from dlzoo.tasks.views import Tensors, View, first_batch
+from dlzoo.tasks.views import Tensors, View, typical_batch
 from dlzoo.utils.files import replaced
 from dlzoo.utils.formatting import size_of
 
@@ -90,7 +90,7 @@ def measured(run: Run, view: View, data: DataModule) -> tuple[str, float, float,
     """The metric's name and its value on the whole test split, and the latency in ms for one input and for a batch."""
     metrics = view.metrics()
     assert metrics is not None
-    first = view.raw(first_batch(data)[0])
+    first = view.raw(typical_batch(data)[0])
     for x, y, *_ in data.test_dataloader():
         output, *_ = run(*view.raw(x))
         metrics.update(*view.measured(output, y))

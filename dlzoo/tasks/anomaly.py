@@ -25,7 +25,7 @@ from dlzoo.specs.inputs import SeriesSpec
 from dlzoo.specs.targets import Values
 from dlzoo.tasks.interfaces import Detecting
 from dlzoo.tasks.optimization import OptimizerFactory, SchedulerFactory
-from dlzoo.tasks.views import Tensors, View, first_batch
+from dlzoo.tasks.views import Tensors, View, typical_batch
 
 ErrorName = Literal["forecast", "reconstruction"]
 
@@ -143,7 +143,7 @@ class Detector(View[AnomalyDetection]):
         self.outputs = (Port("error", "float32", ("batch",), meaning),)
 
     def real_inputs(self, data: DataModule, num: int) -> Tensors:
-        history = first_batch(data)[0][0]
+        history = typical_batch(data)[0][0]
         return (history.unfold(0, self.trained.spec.num_needed + 1, 1)[-num:].transpose(1, 2).contiguous(),)
 
     def forward(self, values: Tensor) -> Tensors:  # type: ignore[override]

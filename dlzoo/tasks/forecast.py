@@ -28,7 +28,7 @@ from dlzoo.specs.inputs import SeriesSpec
 from dlzoo.specs.targets import Values
 from dlzoo.tasks.interfaces import Forecasting
 from dlzoo.tasks.optimization import OptimizerFactory, SchedulerFactory
-from dlzoo.tasks.views import Tensors, View, first_batch
+from dlzoo.tasks.views import Tensors, View, typical_batch
 from dlzoo.utils import extras
 
 log = logging.getLogger(__name__)
@@ -293,7 +293,7 @@ class Forecaster(View[Forecast]):
 
     def real_inputs(self, data: DataModule, num: int) -> Tensors:
         """Histories that end at or shortly before the last known value."""
-        history = first_batch(data)[0][0]
+        history = typical_batch(data)[0][0]
         longest = max(len(history) - num + 1, self.trained.spec.num_needed + 1)
         length = longest if self.trained.stateful else self.trained.spec.num_needed
         return (history.unfold(0, length, 1)[-num:].transpose(1, 2).contiguous(),)

@@ -10,7 +10,7 @@ from torch import Tensor
 from dlzoo.data.base import DataModule
 from dlzoo.specs.base import Port
 from dlzoo.specs.batch import TensorOrDict, first_tensor
-from dlzoo.tasks.views import Tensors, View, as_bytes, first_batch
+from dlzoo.tasks.views import Tensors, View, as_bytes, typical_batch
 
 if TYPE_CHECKING:
     from dlzoo.tasks.interfaces import Decoding, Encoding
@@ -57,7 +57,7 @@ class Generator(View["Decoding"]):
         self.outputs = (Port("picture", "float32", ("batch", *task.spec.shape), "images in [0, 1]"),)
 
     def real_inputs(self, data: DataModule, num: int) -> Tensors:
-        x, target, *_ = first_batch(data)
+        x, target, *_ = typical_batch(data)
         labels = (target[:num],) if self.trained.is_conditional else ()
         with torch.no_grad():
             return (example_latents(self.trained, self.pixels(as_bytes(x[:num])), *labels), *labels)

@@ -23,7 +23,7 @@ from dlzoo.specs.targets import NextTokens
 from dlzoo.specs.tokenizer import PAD, UNKNOWN
 from dlzoo.tasks.interfaces import LanguageModel
 from dlzoo.tasks.optimization import OptimizerFactory, SchedulerFactory
-from dlzoo.tasks.views import Tensors, View, first_batch
+from dlzoo.tasks.views import Tensors, View, typical_batch
 
 EVAL_STEPS = 256
 EVAL_LOGITS = 1 << 25
@@ -190,7 +190,7 @@ class Writer(View[Language]):
 
     def real_inputs(self, data: DataModule, num: int) -> Tensors:
         """A piece of real text, and the state after the piece before it."""
-        x = first_batch(data)[0][:num]
+        x = typical_batch(data)[0][:num]
         half = min(x.shape[1] // 2, num)
         return (x[:, half : 2 * half], *_states(self.trained, x[:, :half]))
 
@@ -223,7 +223,7 @@ class WindowWriter(View[WindowLanguage]):
 
     def real_inputs(self, data: DataModule, num: int) -> Tensors:
         """A piece of real text, and the cache of the piece before it."""
-        x = first_batch(data)[0][:num]
+        x = typical_batch(data)[0][:num]
         half = min(x.shape[1] // 2, self.trained.net.context // 2, num)
         net = self.trained.net
         with torch.no_grad():

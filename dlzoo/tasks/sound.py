@@ -20,7 +20,7 @@ from dlzoo.specs.batch import Batch
 from dlzoo.specs.targets import Classes, Unlabelled
 from dlzoo.tasks.interfaces import SoundModel
 from dlzoo.tasks.optimization import OptimizerFactory, SchedulerFactory
-from dlzoo.tasks.views import Tensors, View, first_batch
+from dlzoo.tasks.views import Tensors, View, typical_batch
 
 EVAL_STEPS = 1024
 """Samples that are read at a time in validation and test: affects memory only."""
@@ -129,7 +129,7 @@ class NextLevel(View[SampleLevels]):
 
     def real_inputs(self, data: DataModule, num: int) -> Tensors:
         """The beginnings of some recordings, and their classes."""
-        x, y = first_batch(data)[:2]
+        x, y = typical_batch(data)[:2]
         before = with_previous(x[:num])[0][:, :64].contiguous()
         condition = self.trained.condition(y[:num])
         return (before,) if condition is None else (before, condition)

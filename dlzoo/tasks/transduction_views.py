@@ -14,7 +14,7 @@ from dlzoo.specs.base import Port
 from dlzoo.specs.token_sequences import END, START
 from dlzoo.specs.tokenizer import PAD
 from dlzoo.tasks.interfaces import Transducing
-from dlzoo.tasks.views import Tensors, View, first_batch
+from dlzoo.tasks.views import Tensors, View, typical_batch
 
 KEYS = "keys and values, (…, 0, …) before the first token"
 
@@ -57,7 +57,7 @@ class Encoder(_Part):
             return self._encoded(self.trained, tokens)
 
     def real_inputs(self, data: DataModule, num: int) -> Tensors:
-        return (first_batch(data)[0][:num],)
+        return (typical_batch(data)[0][:num],)
 
     def _encoded(self, task: Transducing, tokens: Tensor) -> Tensors:
         encoded = task.net.encode(tokens)
@@ -83,7 +83,7 @@ class DecoderStep(_Part):
     def real_inputs(self, data: DataModule, num: int) -> Tensors:
         """The second token of real targets, and the state after the first: two, since a size of 1 would be taken as
         fixed."""
-        x, y = (part[:num] for part in first_batch(data)[:2])
+        x, y = (part[:num] for part in typical_batch(data)[:2])
         y, net = F.pad(y, (0, 1), value=END), self.trained.net
         with torch.no_grad():
             _, encoded, _ = net.decode(torch.cat([torch.full_like(y[:, :1], START), y[:, :1]], 1), net.encode(x))

@@ -53,7 +53,7 @@ class View(nn.Module, Generic[T]):
 
     def real_inputs(self, data: DataModule, num: int) -> Tensors:
         """Up to ``num`` real examples from the test split."""
-        x, target, *_ = first_batch(data)
+        x, target, *_ = typical_batch(data)
         x, target = (map_tensors(itemgetter(slice(num)), part) for part in (x, target))
         return (*self.raw(x), *self.labels(target))
 
@@ -79,10 +79,14 @@ class View(nn.Module, Generic[T]):
         return output, first_tensor(target)
 
 
-def first_batch(data: DataModule) -> Tensors:
-    """The first batch of the test split, as stored."""
+def typical_batch(data: DataModule) -> Tensors:
+    """A batch of the test split, as stored: the first, or the middle one if rows are sorted by length, since the first
+    may then hold texts of a single token."""
+    from dlzoo.data.text.loaders import LengthLoader
+
     loader: Any = data.test_dataloader()
-    return next(iter(loader))
+    batches: Any = loader.iterate(len(loader) // 2) if isinstance(loader, LengthLoader) else iter(loader)
+    return next(batches)
 
 
 def as_bytes(x: Tensor) -> Tensor:

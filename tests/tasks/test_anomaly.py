@@ -12,7 +12,8 @@ import pytest
 import torch
 from small_runs import Outcome, Terminal
 
-from dlzoo.commands import evaluate, predict
+import dlzoo
+from dlzoo.commands import evaluate, forecast, predict
 from dlzoo.data.series.anomalies import Anomalies
 from dlzoo.data.series.csv import CsvSeries
 from dlzoo.errors import SpecError, UserError
@@ -117,4 +118,8 @@ def test_anomalies_are_found_reported_and_found_again(
     told = json.loads(terminal(predict.main, f"ckpt={ckpt}", f"input={recent}", "format=json").out)
     assert [record["input"] for record in told] == [row["time"] for row in rows[24:100]]
     assert [record["values"]["anomaly"] for record in told] == [float(row["anomaly"]) for row in rows[24:100]]
+    found = dlzoo.load(ckpt).predict(recent)
+    assert found["anomaly"].tolist() == [row["anomaly"] == "1" for row in rows[24:100]]
+    assert [*found.index] == [row["time"] for row in rows[24:100]]
+    assert "does not forecast; use dlzoo predict" in terminal.mistake(forecast.main, f"ckpt={ckpt}")
     assert "top_k does not apply" in terminal.mistake(predict.main, f"ckpt={ckpt}", f"input={recent}", "top_k=2")

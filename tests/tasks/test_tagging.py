@@ -133,6 +133,18 @@ def test_a_sentence_is_tagged(
     (tmp_path / "texts.txt").write_text("The walk .\nwalk .\n")
     predict.command([f"ckpt={ckpt}", f"input={tmp_path / 'texts.txt'}", "format=json"])
     assert [len(each["words"]) for each in json.loads(capsys.readouterr().out)] == [3, 2]
+    for name, text in {
+        "tagged.conllu": stand_ins.conllu([[("The", "_"), ("walk", "_")], [("walk", "_")]]),
+        "tagged.txt": "The\tDET\nwalk\tNOUN\n\nwalk\tVERB\n",
+        "spaces.txt": "The DET\nwalk NOUN\n\nwalk VERB\nThe DET\nwalk NOUN\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+        predict.command([f"ckpt={ckpt}", f"input={tmp_path / name}", "format=json"])
+        found = [each["input"] for each in json.loads(capsys.readouterr().out)]
+        assert found == ["The walk", "walk" if "spaces" not in name else "walk The walk"], name
+        assert [*model.predict(tmp_path / name).index] == found
+    with pytest.raises(UserError, match="3: give a text, or a list of texts"):
+        model.predict(3)
     with pytest.raises(UserError, match="predicts tags, not classes"):
         model.predict_proba(["The walk ."])
 
@@ -178,6 +190,15 @@ def test_an_export_is_verified(tmp_path: Path, crf: bool) -> None:
     run(tmp_path, *QUICK, f"net.crf={crf}", *stand_ins.write_conllu(tmp_path / "data", 40), "trainer.max_epochs=1")
     export.command([f"ckpt={tmp_path / 'checkpoints' / 'last.ckpt'}", f"output={tmp_path / 'net.onnx'}"])
     assert (tmp_path / "net.onnx").is_file()
+
+
+def test_an_export_takes_longer_sentences_than_the_shortest(tmp_path: Path) -> None:
+    """The first batch of a test split that is sorted by length may hold sentences of one word only."""
+    data = stand_ins.write_conllu(tmp_path / "data", 40)
+    test = tmp_path / "data" / "test.conllu"
+    test.write_text(stand_ins.conllu([[("walk", "NOUN")]] * 8) + test.read_text())
+    run(tmp_path, *QUICK, "data.eval_batch_size=4", *data, "trainer.max_epochs=1")
+    export.command([f"ckpt={tmp_path / 'checkpoints' / 'last.ckpt'}", f"output={tmp_path / 'net.onnx'}"])
 
 
 def test_mistakes_are_sentences(tmp_path: Path) -> None:

@@ -194,6 +194,7 @@ def test_prediction_and_evaluation_by_command(
     code, out, err = terminal(predict.main, ckpt, f"input={tmp_path / 'pairs.tsv'}", "format=json")
     assert [record["input"] for record in json.loads(out)] == ["31", "1" * 9, "4"], "the first column, without a header"
     assert err == "warning: 1 of 3 inputs have more than 6 tokens: the rest is not read\n"
+    assert [*dlzoo.load(run).predict(tmp_path / "pairs.tsv").index] == ["31", "1" * 9, "4"]
     code, _, err = terminal(predict.main, ckpt, "input=314", "top_k=2")
     assert "top_k does not apply: this checkpoint predicts token sequences" in err
     before = json.loads((run / "results.json").read_text())["metrics"]
