@@ -40,6 +40,7 @@ DATA = (
     ("data=frozen_lake", "data.val_episodes=1", "data.test_episodes=1"),
     ("data=ratings",),
     ("data=digit_sequences", "data.num_samples=200"),
+    ("data=tones", "data.num_recordings=100", "data.seconds=0.2"),
 )
 """One per kind of input and target; a model is trained on the first that suits it."""
 
