@@ -48,7 +48,9 @@ FITTED_KINDS = tuple(
 )
 """The kinds of net that tasks without an optimizer require: closed forms set their weights, no gradient."""
 
-GENERATIVE = [cls for cls in ALL if issubclass(cls, EncoderDecoder | LatentGenerator) and SeriesSpec not in cls.accepts]
+OF_WINDOWS = [cls for cls in ALL if issubclass(cls, EncoderDecoder) and SeriesSpec in cls.accepts]
+"""Reconstruct windows of series; they are tested in test_anomaly.py."""
+GENERATIVE = [cls for cls in ALL if issubclass(cls, EncoderDecoder | LatentGenerator) and cls not in OF_WINDOWS]
 """Encode inputs to latents or make inputs of latents, by backpropagation."""
 PREDICTORS = [
     cls
@@ -58,6 +60,8 @@ PREDICTORS = [
 ]
 """Their output is a prediction of the target; nets that write token sequences are tested in test_transducers.py."""
 OTHER_RULES = [
-    cls for cls in ALL if issubclass(cls, FITTED_KINDS) or (issubclass(cls, ConditionalNet) and cls not in GENERATIVE)
+    cls
+    for cls in ALL
+    if issubclass(cls, FITTED_KINDS) or (issubclass(cls, ConditionalNet) and cls not in (*GENERATIVE, *OF_WINDOWS))
 ]
 """Learn, at least at first, by a closed form or by a rule that does not differentiate their output."""
