@@ -57,7 +57,7 @@ def test_a_file_of_a_stranger_does_not_sweep(tmp_path: Path, train: Train) -> No
 
 
 def test_a_pattern_stands_for_the_names_that_it_matches() -> None:
-    assert swept("-m", "model=glob(*cnn*,exclude=text*)") == {"model": ["cnn", "cnn_pool", "fast_cnn"]}
+    assert swept("-m", "model=glob(*cnn*,exclude=[text*,audio*,seq*])") == {"model": ["cnn", "cnn_pool", "fast_cnn"]}
     with pytest.raises(UserError, match=r"model=glob\(zz\*\) matches no model; choose from: adaline"):
         prepare(["-m", "model=glob(zz*)"])
     assert config.check_hydra(["--cfg", "job", "-m", "model=glob(lin*)"]) is None

@@ -65,7 +65,7 @@ class EnglishTreebank(TaggedData):
                 download(name, folder=folder, mirrors=self.mirrors, max_bytes=self.max_bytes)
 
     def tags(self) -> Tags:
-        return Tags(UPOS) if self.layout.tag == "upos" else super().tags()
+        return Tags(UPOS) if self.layout.tag == "upos" and not self._adopted else super().tags()
 
     def target_key(self) -> str:
         return "data.column"
