@@ -15,7 +15,7 @@ def wait_for(
     *,
     goes_on: Callable[[], bool] = lambda: True,
     told: Callable[[], object] = lambda: "",
-    seconds: float = 120,
+    seconds: float = 300,
 ) -> None:
     """Wait until a condition holds.
 
