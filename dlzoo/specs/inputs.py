@@ -209,7 +209,7 @@ class VocabularySpec(Spec):
         """The tokens of a text, known or not."""
         raise NotImplementedError
 
-    def encode(self, text: str) -> list[Any]:
+    def encode(self, text: str) -> list[int] | list[list[int]]:
         """What a net is given of each token of a text; a text without any is one unknown token."""
         raise NotImplementedError
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 import torch
 import torch.nn.functional as F
@@ -76,9 +76,7 @@ class Tagging(Minimizing):
 
     def loss(self, outputs: TensorOrDict, target: TensorOrDict, weight: Tensor | None = None) -> Tensor:
         """The mean over the words whose tag is known; a sentence with an unseen tag has no likelihood."""
-        assert isinstance(outputs, Tensor)
-        assert isinstance(target, Tensor)
-        total, num = self.summed(outputs, target)
+        total, num = self.summed(cast(Tensor, outputs), cast(Tensor, target))
         return total / num.clamp(min=1)
 
     def summed(self, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -125,6 +125,8 @@ FAMILIES = {
 AS_RESNET = "net of a library, as resnet20"
 NOT_HERE = {
     **dict.fromkeys(("dqn", "q_table", "random"), "agents learn in one process, and say so"),
+    **dict.fromkeys(("audio_cnn", "audio_cnn_raw"), "layers and task of cnn and of resnet20"),
+    **dict.fromkeys(("audio_lstm", "wavenet"), "not tried yet"),
     **dict.fromkeys(("glove", "word2vec"), "word vectors are learned in one process, and say so"),
     **dict.fromkeys(
         ("convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet", "inception_resnet_v2"),

@@ -242,6 +242,22 @@ def test_every_pair_builds_or_says_what_would_fit(model: str, data: str, tmp_pat
         table = tmp_path / "reviews.csv"
         table.write_text("review,label\n" + "".join(f"text {i},{'xy'[i % 2]}\n" for i in range(40)))
         words += [f"data.path={table}", "data.text=review", "data.target=label"]
+    if data == "sequence_csv":
+        table = tmp_path / "sequences.csv"
+        rows = [f"{i},{t},{t * (i % 2)},{'xy'[i % 2]}" for i in range(20) for t in range(8)]
+        table.write_text("\n".join(["trial,step,value,label", *rows]))
+        words += [f"data.path={table}", "data.id=trial", "data.time=step", "data.target=label"]
+    if data == "conll":
+        (tmp_path / "words.txt").write_text("the DET\ndog NOUN\nbarks VERB\n\n" * 20)
+        words += [f"data.path={tmp_path / 'words.txt'}"]
+    if data == "audio_folder":
+        import soundfile
+
+        for name in ("cat", "dog"):
+            (tmp_path / name).mkdir()
+            for i in range(5):
+                soundfile.write(tmp_path / name / f"{i}.wav", [0.1, -0.1] * 4000, 8000)
+        words += [f"data.path={tmp_path}"]
     if data in ("text_file", "text_pairs"):
         words += [f"data.path={tmp_path / 'book.txt'}"]  # not read
     if model in ("word_rnn", "word2vec", "glove") and data in ("text_file", "sentences_stream", "tiny_shakespeare"):

@@ -1,1 +1,1 @@
-"""Recordings of sound."""
+"""Recordings of sound: published ones, folders of your own, generated tones."""
