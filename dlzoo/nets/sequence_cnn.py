@@ -7,7 +7,7 @@ so that a sequence has the same output alone and in any batch.
 >>> from dlzoo.layers.basic import num_parameters
 >>> from dlzoo.specs.targets import Classes
 >>> num_parameters(SequenceCNN(SequenceSpec(100, 3, Classes(("walk", "run")))))
-268034
+266498
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ Differs in the number of blocks: by default as many as the window needs.
 >>> from dlzoo.specs.targets import Values
 >>> passengers = SeriesSpec(Values(("passengers",)), window=48, horizon=12)
 >>> num_parameters(TCN(passengers))  # 4 blocks
-11553
+12625
 """
 
 from __future__ import annotations

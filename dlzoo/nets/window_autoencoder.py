@@ -6,7 +6,7 @@ windows that differ from those of the training are reconstructed badly.
 >>> from dlzoo.layers.basic import num_parameters
 >>> from dlzoo.specs.targets import Values
 >>> num_parameters(WindowAutoencoder(SeriesSpec(Values(("load",)), window=24, horizon=24)))
-1948
+1884
 """
 
 from __future__ import annotations
