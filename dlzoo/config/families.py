@@ -15,6 +15,11 @@ INTERFACES = {
     "dlzoo.tasks.interfaces.Decoding": "generative",
 }
 """What the models do whose task implements an interface; the others predict."""
+BACKBONES = {
+    "dlzoo.nets.torchvision_net.TorchvisionNet": "backbones of torchvision and timm",
+    "dlzoo.nets.timm_net.TimmNet": "backbones of torchvision and timm",
+}
+"""Nets of other packages, which come in large numbers."""
 OTHER = "other"
 
 
@@ -33,7 +38,7 @@ def _of_model(file: File) -> str:
     targets = dict(file.targets())
     bases = {located.name for located in source.lineage(targets.get("task", "")) if located is not None}
     does = next((what for name, what in INTERFACES.items() if name in bases), None)
-    return does or _accepted(targets.get("net"))
+    return does or BACKBONES.get(targets.get("net", "")) or _accepted(targets.get("net"))
 
 
 def _accepted(net: str | None) -> str:

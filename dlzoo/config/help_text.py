@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dlzoo.config import families
@@ -21,8 +21,14 @@ REST = """\
   dlzoo options model=vae data=mnist   every option, such as net.latent_dim=20
   dlzoo train … --cfg job              the config of a command line
 """
-LONG = {"callbacks": ("default", "early_stopping", "none"), "experiment": ("lenet_mnist", "vae_mnist")}
-"""Groups with many names, and some of them; not all are listed."""
+LONG = {
+    "backbones of torchvision and timm": ("resnet18", "resnet50", "vgg16", "timm"),
+    "augment": ("none", "shift", "mixup"),
+    "optimizer": ("adam", "adamw", "sgd", "none"),
+    "callbacks": ("default", "early_stopping", "none"),
+    "experiment": ("lenet_mnist", "vae_mnist"),
+}
+"""Groups and families of models with many names, and some of them; not all are listed."""
 WIDTH = 80
 
 
@@ -43,13 +49,27 @@ def _group(group: str, files: Sequence[File]) -> Iterator[str]:
     names = [file.name for file in files]
     if group == "model":
         yield f"model=  {ABOUT[group]}; by what it takes or does:"
-        for family, members in families.models(files).items():
-            yield from _listed(f"  {family}: ", members)
+        found = families.models(files)
+        yield from _packed(f"  {family}: {', '.join(_some(family, members))}" for family, members in found.items())
         return
-    if group in LONG:
-        names = [*LONG[group], f"… ({len(names)})"]
     about = f"{ABOUT[group]}: " if group in ABOUT else ""
-    yield from _listed(f"{group}=  {about}", names)
+    yield from _listed(f"{group}=  {about}", _some(group, names))
+
+
+def _some(of: str, names: Sequence[str]) -> Sequence[str]:
+    return [*LONG[of], f"… ({len(names)})"] if of in LONG else names
+
+
+def _packed(entries: Iterable[str]) -> Iterator[str]:
+    """The entries, as many to a line as fit; one that is longer than a line stands alone, wrapped."""
+    line = ""
+    for entry in entries:
+        joined = f"{line}; {entry.strip()}" if line else entry
+        if line and len(joined) > WIDTH:
+            yield from _listed(line, [])
+            joined = entry
+        line = joined
+    yield from _listed(line, [])
 
 
 def _listed(start: str, names: Sequence[str]) -> list[str]:

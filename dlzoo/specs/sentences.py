@@ -82,7 +82,7 @@ class SentenceSpec(VocabularySpec):
     ``max_characters`` the first and the last ones count, half each.
     """
 
-    what: ClassVar[str] = "sentences of words"
+    what: ClassVar[str] = "sentences"
 
     target: Tags
     lower: bool = True

@@ -546,6 +546,7 @@ def test_checkpoints_of_other_things(runs: list[Path], terminal: Terminal, tmp_p
     from small_runs import changed, run
 
     ckpt = run(tmp_path / "wine", "data=wine")["checkpoints"]["best"]
-    assert "takes a table of 13 features, not a series" in terminal.mistake(forecast.main, f"ckpt={ckpt}")
+    other_thing = "takes a table of 13 features, and does not forecast; use dlzoo predict"
+    assert other_thing in terminal.mistake(forecast.main, f"ckpt={ckpt}")
     other = changed(runs[1], tmp_path / "x.ckpt", lambda c: c["dlzoo"]["spec"]["target"].update(names=["cost"]))
     assert "has columns ('cost',), but" in terminal.mistake(forecast.main, f"ckpt={runs[0]},{other}")

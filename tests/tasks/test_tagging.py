@@ -204,7 +204,7 @@ def test_an_export_takes_longer_sentences_than_the_shortest(tmp_path: Path) -> N
 def test_mistakes_are_sentences(tmp_path: Path) -> None:
     data = stand_ins.write_conllu(tmp_path / "data", 20)
     for words, message in (
-        (("model=tagger", "data=iris"), "tagger takes sentences of words, but data=iris gives a table"),
+        (("model=tagger", "data=iris"), "tagger takes sentences, but data=iris gives a table"),
         (("model=text_cnn", *data), "text_cnn takes texts, but data=conll gives sentences of lower-case words"),
         (("model=tagger", *data, "net.character_widths=[]"), r"net\.character_widths=\[\] must give filter widths"),
     ):
