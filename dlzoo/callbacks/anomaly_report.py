@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 
 from dlzoo.callbacks.base import Report, Step
 from dlzoo.callbacks.sinks import publish, run_folder
@@ -17,28 +18,29 @@ from dlzoo.visualization import anomalies as figures
 
 
 class AnomalyReport(Report):
-    """After a test for anomalies: anomalies.png, anomalies.csv with each step's error, and precision_recall.png if the
-    data have marks."""
+    """After a test for anomalies, of one origin or several in order: anomalies.png, anomalies.csv with each step's
+    error, and precision_recall.png if the data have marks."""
 
     def __init__(self) -> None:
-        self.outputs: Mapping[str, Any] = {}
+        self.outputs: list[Mapping[str, Any]] = []
 
     def applies_to(self, task: Task) -> bool:
         return task.as_detector() is not None
 
     def begin_test(self, trainer: pl.Trainer, task: Task) -> None:
-        self.outputs = {}
+        self.outputs = []
 
     def collect(self, trainer: pl.Trainer, task: Task, step: Step) -> None:
-        self.outputs = step.outputs
+        self.outputs.append(step.outputs)
 
     def write(self, trainer: pl.Trainer, task: Task) -> None:
         spec, detector = task.spec.series, task.as_detector()
-        if spec is None or detector is None or not self.outputs:
+        origins, self.outputs = self.outputs, []
+        if spec is None or detector is None or not origins:
             return
-        values, error, marks = self.outputs["target"], self.outputs["error"], self.outputs.get("marks")
-        num_before = len(self.outputs["history"])
-        self.outputs = {}
+        values, error = (torch.cat([origin[key] for origin in origins]) for key in ("target", "error"))
+        marks = torch.cat([origin["marks"] for origin in origins]) if "marks" in origins[0] else None
+        num_before = len(origins[0]["history"])
         times = frequency.times(spec.start, spec.frequency, num_before + len(values))[num_before:]
         publish(trainer, "anomalies", figures.errors(spec, times, values, error, detector.threshold, marks))
         if marks is not None and marks.any() and not marks.all():

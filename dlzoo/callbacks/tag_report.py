@@ -116,22 +116,22 @@ def context(words: tuple[str, ...], place: int, around: int = 4) -> str:
 def frequent_tag_scores(train: list[Sentence], test: list[Sentence], data: TaggedData) -> tuple[float, float | None]:
     """The accuracy of each word's most frequent tag, of all words and of those that the vocabulary lacks, if any.
 
-    Words are told apart by their case; one that no training sentence has in this case counts as in lower case.
+    Words are told apart by their case; one that no training sentence has in this case is looked up in lower case.
     """
     forms: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    lower: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for sentence in train:
         for word, tag in zip(sentence.words, sentence.tags, strict=True):
             forms[word][tag] += 1
-            if (lower := word.lower()) != word:
-                forms[lower][tag] += 1
+            lower[word.lower()][tag] += 1
     once = Counter(tag for tags in forms.values() if tags.total() == 1 for tag in tags)
     overall = Counter(tag for sentence in train for tag in sentence.tags)
     guess = _first(once or overall)
-    best = {word: _first(tags) for word, tags in forms.items()}
+    best, best_lower = ({word: _first(tags) for word, tags in counts.items()} for counts in (forms, lower))
     right, right_unknown, num, num_unknown = 0, 0, 0, 0
     for sentence in test:
         for word, tag in zip(sentence.words, sentence.tags, strict=True):
-            predicted = best.get(word) or best.get(word.lower()) or guess
+            predicted = best.get(word) or best_lower.get(word.lower()) or guess
             is_unknown = not data.spec.knows(word)
             num += 1
             num_unknown += is_unknown

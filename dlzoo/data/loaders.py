@@ -107,7 +107,9 @@ class Loader(ABC):
         self.rank_weights: list[float] = []
         """This rank's weight in each training batch of the epoch, see `shard`."""
         self.batch_sizes: list[int] = []
-        """Sizes of the epoch's training batches over all ranks: how much each counts beside the others of a step."""
+        """What the epoch's training batches count over all ranks, beside the others of a step: rows or `counts`."""
+        self.num_rows_of: list[int] = []
+        """Rows of each of these batches."""
         self._stored: dict[str, int] | None = None
         _, world = rank_and_world()
         if shuffle and batch_size < world:
@@ -176,8 +178,20 @@ class Loader(ABC):
             return self.eval_rows().to(device).split(self.batch_size) if self.num_rows else ()
         global_batches = self.global_batches(self.order().to(device))
         shards, weights = zip(*map(self.shard, global_batches), strict=True)
-        self.rank_weights, self.batch_sizes = list(weights), [len(batch) for batch in global_batches]
+        self.rank_weights, self.num_rows_of = list(weights), [len(batch) for batch in global_batches]
+        self.batch_sizes = self.num_rows_of
+        if (counts := self.counts()) is not None:
+            _, world = rank_and_world()
+            self.batch_sizes = [int(counts[batch.cpu()].sum()) for batch in global_batches]
+            self.rank_weights = [
+                int(counts[rows.cpu()].sum()) * world / total if weight else 0.0
+                for rows, total, weight in zip(shards, self.batch_sizes, weights, strict=True)
+            ]
         return shards
+
+    def counts(self) -> Tensor | None:
+        """(N,) how much each row counts in the mean loss, such as its tokens; None if all count alike."""
+        return None
 
     def shard(self, batch: Tensor) -> tuple[Tensor, float]:
         """This rank's rows of a training batch, and its weight."""
@@ -185,8 +199,8 @@ class Loader(ABC):
         return shard(batch, rank, world, min_rows=2 if self.batch_size >= 2 * world else 1)
 
     def positions(self, index: int) -> tuple[Tensor, int]:
-        """Positions (n,) of this rank's rows in a global training batch of the epoch, and the size of that batch."""
-        num_rows = self.batch_sizes[index]
+        """Positions (n,) of this rank's rows in a global training batch of the epoch, and its number of rows."""
+        num_rows = self.num_rows_of[index]
         return self.shard(torch.arange(num_rows))[0], num_rows
 
     def rows_of(self, index: int) -> Tensor:

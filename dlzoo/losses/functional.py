@@ -186,7 +186,12 @@ def pinball(quantiles: Tensor, target: Tensor, levels: Sequence[float]) -> Tenso
 
     >>> round(pinball(torch.tensor([[1.0, 3.0]]), torch.tensor([2.0]), (0.1, 0.9)).item(), 3)
     0.1
+
+    Raises:
+        ValueError: the shapes do not match: they would be broadcast.
     """
+    if quantiles.shape != (*target.shape, len(levels)):
+        raise ValueError(f"quantiles are {tuple(quantiles.shape)}, but must be {(*target.shape, len(levels))}")
     error = target[..., None] - widen(quantiles)
     level = error.new_tensor(levels)
     return torch.maximum(level * error, (level - 1) * error).mean()

@@ -85,6 +85,10 @@ class Net(nn.Module):
         """The net itself if it can continue from a hidden state, else None."""
         return None
 
+    def as_encoder_decoder(self) -> EncoderDecoder | None:
+        """The net itself if it maps inputs to latents and back, else None."""
+        return None
+
     def as_scalar_recurrent(self) -> ScalarRecurrentNet | None:
         """The net itself if it has a scalar state with a single recurrent weight, else None."""
         return None
@@ -183,14 +187,18 @@ class Encoded(NamedTuple):
 
     def take(self, rows: Tensor) -> Encoded:
         """The same with these rows of the batch, (n,)."""
-        memory, state = (tuple(t.index_select(1, rows) for t in part) for part in (self.memory, self.state))
-        return Encoded(memory, state, self.is_token.index_select(1, rows))
+        memory = tuple(t.index_select(1, rows) for t in self.memory)
+        return Encoded(memory, self.state, self.is_token.index_select(1, rows)).with_state_of(rows)
+
+    def with_state_of(self, rows: Tensor) -> Encoded:
+        """The same inputs with the outputs so far of other rows, (B,), such as other beams of the same input."""
+        return self._replace(state=tuple(t.index_select(1, rows) for t in self.state))
 
 
 class TransducerNet(Net):
     """A net that reads a sequence of tokens and writes another one, token by token."""
 
-    attends: bool
+    attends: bool = False
     """Whether its decoder attends to the input's tokens, so that `decode` has weights."""
 
     @abstractmethod
@@ -330,6 +338,9 @@ class EncoderDecoder(ConditionalNet):
     @abstractmethod
     def decode(self, latents: Tensor) -> Tensor:
         """latents: (B, D) -> input logits (B, ...)."""
+
+    def as_encoder_decoder(self) -> EncoderDecoder:
+        return self
 
 
 class LayeredEncoderDecoder(EncoderDecoder):

@@ -43,7 +43,6 @@ class Seq2Seq(TransducerNet):
     """
 
     accepts = (TextSpec,)
-    attends = False
 
     def __init__(
         self,

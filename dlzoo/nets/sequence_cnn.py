@@ -66,8 +66,16 @@ class SequenceCNN(Net):
         real = is_real(x)[:, None].to(x.dtype)  # (B, 1, T)
         h = x.nan_to_num(0.0).transpose(1, 2)
         for conv, norm, margin in zip(self.convs, self.norms, self.margins, strict=True):
-            h = norm(conv(F.pad(h, margin))).relu() * real
+            h = self.normed(norm, conv(F.pad(h, margin)), real).relu() * real
         return self.output(self.dropout(h.sum(2) / real.sum(2)))
+
+    def normed(self, norm: nn.Module, h: Tensor, real: Tensor) -> Tensor:
+        """Batch norm of h, (B, C, T), with the statistics of real steps (B, 1, T) alone in training."""
+        if not self.training:
+            return norm(h)
+        at = real[:, 0].bool()
+        steps = h.transpose(1, 2)
+        return steps.masked_scatter(at[:, :, None], norm(steps[at])).transpose(1, 2)
 
 
 def margins(kernel_size: int) -> tuple[int, int]:

@@ -81,13 +81,13 @@ class Transformer(TransducerNet):
         options = {"dropout": dropout, "rotary": position_name == "rotary", "post_norm": norm_name == "post"}
         self.encoder = Blocks(num_layers, num_units, num_heads, **options)
         self.decoder = DecoderBlocks(num_layers, num_units, num_heads, **options)
+        for weight in self.parameters():
+            if weight.ndim == 2:
+                nn.init.xavier_uniform_(weight)
         self.positions: AddedPositions | None = None
         if position_name != "rotary":
             length = max(target.max_length + 1, spec.max_length or target.max_length)
             self.positions = AddedPositions(length, num_units, learned=position_name == "learned")
-        for weight in self.parameters():
-            if weight.ndim == 2:
-                nn.init.xavier_uniform_(weight)
         std = num_units**-0.5
         self.target = embedding_of(target.num_outputs, num_units, std)
         is_shared = embedding_name == "shared"

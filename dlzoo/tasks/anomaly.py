@@ -10,15 +10,15 @@ quantile of the errors in validation.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 
 from dlzoo.data.base import DataModule
-from dlzoo.errors import SpecError, UserError, between, pick
+from dlzoo.errors import SpecError, UserError, between
 from dlzoo.metrics.anomalies import detection_metrics
-from dlzoo.nets.base import EncoderDecoder, Net
+from dlzoo.nets.base import Net
 from dlzoo.specs.base import Port, Target
 from dlzoo.specs.batch import Batch
 from dlzoo.specs.inputs import SeriesSpec
@@ -27,11 +27,9 @@ from dlzoo.tasks.interfaces import Detecting
 from dlzoo.tasks.optimization import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.views import Tensors, View, typical_batch
 
-ErrorName = Literal["forecast", "reconstruction"]
-
 
 class DetectionResult(TypedDict):
-    """The steps of a test."""
+    """The steps after one origin of a test."""
 
     target: Tensor
     """(H, D) raw values."""
@@ -44,10 +42,9 @@ class DetectionResult(TypedDict):
 
 
 class AnomalyDetection(Detecting):
-    """For series.
+    """For series. An autoencoder reconstructs the last step of each window, other nets forecast the next one.
 
     Args:
-        errors: of the forecast of the next step, or of the reconstruction of a window's last one, by an autoencoder.
         quantile: of the validation errors, above which a step is an anomaly.
     """
 
@@ -62,23 +59,20 @@ class AnomalyDetection(Detecting):
         *,
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
-        errors: ErrorName = "forecast",
         quantile: float = 0.995,
     ) -> None:
         if spec.series is None:
             raise SpecError(f"this task finds anomalies in series, but the data gives {spec.describe()}")
         super().__init__(net, spec, optimizer=optimizer, scheduler=scheduler)
         between(0, 1, "task", quantile=quantile, exclusive=True)
-        self.reconstructs = pick(errors, {"forecast": False, "reconstruction": True}, "task.errors")
-        if self.reconstructs != isinstance(net, EncoderDecoder):
-            kind = "an autoencoder" if self.reconstructs else "a net that forecasts"
-            raise SpecError(f"task.errors={errors} needs {kind}, not {type(net).__name__}: choose another model")
+        self.reconstructs = net.as_encoder_decoder() is not None
         if spec.known:
             raise SpecError(f"data.known_ahead={[*spec.known]} is for forecasts alone: use data.values")
         if spec.steps > 1 or spec.consecutive:
             raise SpecError("anomalies are found step by step: set task.steps=1 and net.stateful=false")
         self.quantile = quantile
         self.register_buffer("_threshold", torch.tensor(torch.nan))
+        self.tested: list[DetectionResult] = []
 
     @property
     def threshold(self) -> float:
@@ -100,19 +94,29 @@ class AnomalyDetection(Detecting):
         if not self.threshold > 0:
             raise UserError("the threshold is a quantile of validation errors, but there was no validation: train with "
                             "trainer.limit_val_batches above 0")  # fmt: skip
-        found = error > self.threshold
-        metrics = {"loss": float(error.mean()), "anomalies": float(found.double().mean())}
         result: DetectionResult = {"target": batch[1][0], "error": error, "history": batch[0][0]}
         if marks is not None:
-            metrics |= detection_metrics(error, marks, self.threshold)
             result["marks"] = marks
-        self.log_dict({f"test/{name}": value for name, value in metrics.items()}, batch_size=1)
+        self.tested.append(result)
         return result
+
+    def log_split(self, split: str) -> None:
+        """The metrics of all origins of a test together."""
+        results, self.tested = self.tested, []
+        if not results:
+            return
+        error = torch.cat([result["error"] for result in results])
+        metrics = {"loss": float(error.mean()), "anomalies": float((error > self.threshold).double().mean())}
+        if all("marks" in result for result in results):
+            marks = torch.cat([result["marks"] for result in results])
+            metrics |= detection_metrics(error, marks, self.threshold)
+        self.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, batch_size=1)
 
     def measure(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """The errors (H,) of the steps after an origin, and their marks, of a batch (1, N, D), (1, H, D), (1, H)."""
         history, future, marks = Batch(*batch)
-        errors = self.step_errors(torch.cat([history[0], future[0]]))[-future.shape[1] :]
+        needed = history[0, -self.spec.num_needed :]
+        errors = self.step_errors(torch.cat([needed, future[0]]))
         return errors.double().cpu(), None if marks is None else marks[0].bool().cpu()
 
     @torch.no_grad()

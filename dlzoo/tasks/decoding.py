@@ -87,7 +87,7 @@ def beam_search(
             break
         written = candidates.gather(1, going[:, :, None].expand(-1, -1, step + 1))
         token = written[:, :, -1].reshape(-1, 1)
-        encoded = encoded.take((first + origin.gather(1, going)).flatten())
+        encoded = encoded.with_state_of((first + origin.gather(1, going)).flatten())
     return Outputs(tokens[:, : int((tokens != PAD).sum(1).max())], best)
 
 

@@ -121,7 +121,7 @@ class Forecast(Forecasting):
     def loss_of(self, output: Tensor, target: Tensor) -> Tensor:
         """The mean loss of what the net gives, (B, …, D) or (B, S, D, Q), for targets of (B, …, D)."""
         if self.quantiles:
-            return pinball(in_order(output), target, self.quantiles)
+            return pinball(in_order(output).view(*target.shape, -1), target, self.quantiles)
         return self.criterion(output.flatten(0, -2), target.flatten(0, -2)).mean()
 
     def on_train_epoch_start(self) -> None:

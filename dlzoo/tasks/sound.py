@@ -69,7 +69,7 @@ class SampleLevels(SoundModel):
         Args:
             before, levels: (B, L)
         """
-        width = max(1, min(window, int(lengths.max())))
+        width = min(window, levels.shape[1])
         starts = (self.noise.uniform((len(levels),), levels.device) * (lengths - width + 1).clamp(min=1)).long()
         places = starts[:, None] + torch.arange(width, device=levels.device)
         return before.gather(1, places), levels.gather(1, places), (places < lengths[:, None]).float()

@@ -22,6 +22,7 @@ from dlzoo.config import instantiate as build
 from dlzoo.data.series.air_passengers import PASSENGERS, AirPassengers
 from dlzoo.data.series.csv import CsvSeries
 from dlzoo.errors import SpecError, UserError
+from dlzoo.losses.functional import pinball
 from dlzoo.metrics.forecasting import interval_metrics
 from dlzoo.nets.jordan import Jordan
 from dlzoo.nets.nar import NAR
@@ -125,6 +126,18 @@ def test_quantiles_do_not_cross_and_their_loss_is_the_pinball_loss(name: str) ->
     assert torch.equal(forecast, exported[..., 1])
     with pytest.raises(UserError, match="horizon=6: quantiles are forecast 5 steps ahead"):
         task.forecast(VALUES, 6)
+
+
+def test_the_quantiles_of_one_step_are_those_of_their_own_rows() -> None:
+    """A net gives (B, D, Q) for one step, whose targets (B, D) must not be broadcast against other rows."""
+    spec = dataclasses.replace(spec_of((), steps=1, quantiles=LEVELS), horizon=1)
+    task = Forecast(NETS["nar"](spec), spec, steps=None, quantiles=LEVELS).eval()
+    x, y = spec.example(6)
+    output = task.net(x)
+    each = torch.stack([task.loss_of(output[i : i + 1], y[i : i + 1]) for i in range(6)])
+    torch.testing.assert_close(task.loss_of(output, y), each.mean())
+    with pytest.raises(ValueError, match=r"quantiles are \(6, 3\), but must be \(6, 1, 3\)"):
+        pinball(output.reshape(6, 3), y.reshape(6, 1), LEVELS)
 
 
 def test_coverage_and_width_of_an_interval() -> None:

@@ -71,7 +71,7 @@ KINDS: dict[type[Net], set[str]] = {
     BackboneNet: {"freeze", "features", "stages", "weights"},
     RecurrentNet: {"step"},
     WindowNet: {"step", "decode", "start", "context"},
-    TransducerNet: {"encode", "decode", "attends"},
+    TransducerNet: {"encode", "decode"},
     ScalarRecurrentNet: {"states", "recurrent"},
     EncoderDecoder: {"encode", "decode"},
     LayeredEncoderDecoder: {"encode", "decode", "encoder", "decoder"},

@@ -16,7 +16,8 @@ import dlzoo
 from dlzoo.commands import evaluate, forecast, predict
 from dlzoo.data.series.anomalies import Anomalies
 from dlzoo.data.series.csv import CsvSeries
-from dlzoo.errors import SpecError, UserError
+from dlzoo.errors import UserError
+from dlzoo.metrics.anomalies import detection_metrics
 from dlzoo.nets.nar import NAR
 from dlzoo.nets.window_autoencoder import WindowAutoencoder
 from dlzoo.specs.inputs import SeriesSpec
@@ -30,7 +31,7 @@ SPEC = SeriesSpec(Values(("a", "b")), window=5, horizon=8)
 @pytest.mark.parametrize("kind", ["forecast", "reconstruction"])
 def test_an_error_is_that_of_one_step_given_its_window(kind: Any) -> None:
     net = NAR(SPEC) if kind == "forecast" else WindowAutoencoder(SPEC)
-    task = AnomalyDetection(net, SPEC, errors=kind).eval()
+    task = AnomalyDetection(net, SPEC).eval()
     values = torch.randn(12, 2, dtype=torch.double)
     x = values.float()
     with torch.no_grad():
@@ -55,11 +56,28 @@ def test_the_threshold_is_a_quantile_of_validation() -> None:
     assert task.predict(values[0])[-8:, 1].sum() == 2
 
 
-def test_nets_of_another_kind_are_refused() -> None:
-    with pytest.raises(SpecError, match=r"task\.errors=reconstruction needs an autoencoder, not NAR"):
-        AnomalyDetection(NAR(SPEC), SPEC, errors="reconstruction")
-    with pytest.raises(SpecError, match=r"task\.errors=forecast needs a net that forecasts, not WindowAutoencoder"):
-        AnomalyDetection(WindowAutoencoder(SPEC), SPEC)
+def test_metrics_are_those_of_all_origins_together() -> None:
+    """Means of the origins' own metrics would differ: the second has no mark, so no recall."""
+    task = AnomalyDetection(NAR(SPEC), SPEC).eval()
+    logged: dict[str, float] = {}
+    task.log_dict = lambda metrics, **options: logged.update(metrics)  # type: ignore[method-assign]
+    values = torch.randn(1, 30, 2, dtype=torch.double)
+    marks = torch.zeros(1, 16)
+    marks[0, [2, 3, 9]] = 1
+    task.validation_step((values[:, :12], values[:, 12:20]), 0)  # type: ignore[arg-type]
+    task._threshold.fill_(float(task.step_errors(values[0])[-16:].median()))  # type: ignore[operator]
+    for i, start in enumerate((14, 22)):
+        batch = values[:, :start], values[:, start : start + 8], marks[:, start - 14 : start - 6]
+        task.test_step(batch, i)  # type: ignore[arg-type]
+    task.log_split("test")
+    error = task.step_errors(values[0])[-16:].double()
+    expected = detection_metrics(error, marks[0].bool(), task.threshold)
+    assert {name: logged[f"test/{name}"] for name in expected} == pytest.approx(expected)
+    assert logged["test/loss"] == pytest.approx(float(error.mean()))
+    assert task.tested == []
+
+
+def test_a_quantile_beyond_one_is_refused() -> None:
     with pytest.raises(UserError, match=r"task\.quantile=1\.5"):
         AnomalyDetection(NAR(SPEC), SPEC, quantile=1.5)
 

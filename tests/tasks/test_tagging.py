@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,10 @@ import torch.nn.functional as F
 from picture_runs import content, resume, run, same
 
 import dlzoo
+from dlzoo.callbacks.tag_report import frequent_tag_scores
 from dlzoo.commands import export, predict
+from dlzoo.data.text.conll import Sentence
+from dlzoo.data.text.tagged import TaggedData
 from dlzoo.errors import UserError
 from dlzoo.nets.tagger import Tagger
 from dlzoo.specs.sentences import NO_WORD, UNSEEN_TAG, SentenceSpec, Tags
@@ -241,3 +245,19 @@ def test_a_net_without_characters_knows_words_by_number_alone() -> None:
     other[..., 1:] = x[..., 1:].flip(2)
     assert torch.equal(tagging.predict(x), tagging.predict(other))
     assert not torch.equal(task().predict(x), task().predict(other))
+
+
+def test_the_most_frequent_tag_of_a_form_is_not_that_of_its_lower_case() -> None:
+    """ "May" is a month twice and "may" an auxiliary once: each form has its own tag, and "MAY" that of both."""
+
+    def sentence(words: str, tags: str) -> Sentence:
+        return Sentence(tuple(words.split()), tuple(tags.split()), ())
+
+    class Data(TaggedData):
+        spec = SimpleNamespace(knows=lambda word: word != "new")  # type: ignore[assignment]
+        read = None  # type: ignore[assignment]
+
+    train = [sentence("May May may sun", "PROPN PROPN AUX NOUN")]
+    test = [sentence("May may MAY new", "PROPN AUX PROPN AUX")]
+    known, unknown = frequent_tag_scores(train, test, Data.__new__(Data))
+    assert (known, unknown) == (1.0, 1.0), "of words that occur once, AUX is first in alphabetical order"

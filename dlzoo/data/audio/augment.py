@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dlzoo.data.augmentation import Augmentation
 from dlzoo.errors import UserError, between
+from dlzoo.layers import mu_law
 from dlzoo.specs.audio import AudioSpec
 
 NODE = "data.augment"
@@ -45,8 +46,11 @@ class AugmentSound(Augmentation):
         if self.gain:
             x = (x * 10 ** (self._uniform(len(x)).to(x) * self.gain / 20)[:, None, None]).clamp(-1, 1)
         if self.noise:
-            size = self.noise * torch.rand(len(x), 1, 1).to(x) * x.square().mean(-1, keepdim=True).sqrt()
-            x = (x + size * torch.randn(x.shape).to(x)).clamp(-1, 1)
+            lengths = mu_law.lengths(x)[:, None, None]
+            loudness = (x.square().sum(-1, keepdim=True) / lengths.clamp(min=1)).sqrt()
+            size = self.noise * torch.rand(len(x), 1, 1).to(x) * loudness
+            is_inside = torch.arange(x.shape[-1], device=x.device) < lengths  # the zeros behind say where it ends
+            x = (x + size * torch.randn(x.shape).to(x) * is_inside).clamp(-1, 1)
         return x, y
 
     def _uniform(self, num: int) -> Tensor:

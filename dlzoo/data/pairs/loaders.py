@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from dlzoo.data.text.loaders import BucketLoader, Texts
-from dlzoo.distributed.collectives import rank_and_world
 from dlzoo.specs.batch import Batch
 
 
@@ -39,26 +38,10 @@ class PairLoader(BucketLoader):
         super().__init__(pairs.sources, batch_size, shuffle=shuffle, seed=seed)
         self.targets = pairs.targets
         self.num_tokens = pairs.targets.lengths.cpu()
-        self.num_rows_of: list[int] = []
 
-    def batches(self, device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
+    def counts(self) -> Tensor:
         """As losses are means over tokens, each rank, and each of several batches of a step, counts by its tokens."""
-        shards = super().batches(device)
-        if self.shuffle:
-            _, world = rank_and_world()
-            self.num_rows_of = self.batch_sizes
-            totals = [int(self.num_tokens[rows.cpu()].sum()) for rows in self.global_batches(self.order().to(device))]
-            local = [int(self.num_tokens[rows.cpu()].sum()) for rows in shards]
-            self.rank_weights = [
-                tokens * world / total if weight else 0.0
-                for tokens, total, weight in zip(local, totals, self.rank_weights, strict=True)
-            ]
-            self.batch_sizes = totals
-        return shards
-
-    def positions(self, index: int) -> tuple[Tensor, int]:
-        num_rows = self.num_rows_of[index]
-        return self.shard(torch.arange(num_rows))[0], num_rows
+        return self.num_tokens
 
     def iterate(self, start: int) -> Iterator[Batch]:
         for rows in self.batches(self.texts.y.device)[start:]:

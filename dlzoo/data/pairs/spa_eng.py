@@ -14,10 +14,8 @@ from typing import ClassVar, Literal, Unpack
 from dlzoo.data.options import PairFileOptions
 from dlzoo.data.pairs.base import Table
 from dlzoo.data.pairs.files import PairFile, parse
-from dlzoo.errors import UserError, pick
+from dlzoo.errors import UserError
 from dlzoo.utils.download import damaged, download, find, folder_of, mirrors_of, read_bytes
-
-COLUMNS = {"spa-eng": (2, 1), "eng-spa": (1, 2)}
 
 
 class SpaEng(PairFile):
@@ -26,7 +24,7 @@ class SpaEng(PairFile):
     File: ``spa-eng/spa.txt``, or the archive ``spa-eng.zip`` that contains it. Licence: CC BY 2.0.
 
     Args:
-        direction: from Spanish to English, or the other way.
+        source, target: columns of the file, 1 for English and 2 for Spanish.
         data_dir: the folder of all data sets.
         mirrors: base URLs to download from, in place of the default ones.
     """
@@ -42,13 +40,18 @@ class SpaEng(PairFile):
     def __init__(
         self,
         *,
-        direction: Literal["spa-eng", "eng-spa"] = "spa-eng",
+        source: Literal[1, 2],
+        target: Literal[1, 2],
         data_dir: str | os.PathLike[str] = "data",
         mirrors: str | Sequence[str] | None = None,
         **common: Unpack[PairFileOptions],
     ) -> None:
         super().__init__(**common)
-        self.columns = pick(direction, COLUMNS, "data.direction")
+        if {source, target} != {1, 2}:
+            raise UserError(
+                f"data.source={source} and data.target={target} must be 1 (English) and 2 (Spanish) in either order"
+            )
+        self.columns = (source, target)
         self.data_dir = folder_of(data_dir)
         self.mirrors = mirrors_of(mirrors, self.default_mirrors)
 

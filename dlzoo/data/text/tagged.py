@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -17,7 +17,6 @@ from dlzoo.data.fingerprint import hash_names
 from dlzoo.data.loaders import Loader
 from dlzoo.data.text.conll import Sentence, with_begins
 from dlzoo.data.text.loaders import LengthLoader
-from dlzoo.distributed.collectives import rank_and_world
 from dlzoo.errors import UserError, at_least, between
 from dlzoo.specs.base import Spec, listed
 from dlzoo.specs.batch import Batch
@@ -77,29 +76,13 @@ class SentenceLoader(LengthLoader):
     def __init__(self, sentences: TaggedWords, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> None:
         super().__init__(sentences.lengths, batch_size, shuffle=shuffle, seed=seed)
         self.sentences = sentences
-        self.num_sentences: list[int] = []
 
-    def positions(self, index: int) -> tuple[Tensor, int]:
-        num_rows = self.num_sentences[index]
-        return self.shard(torch.arange(num_rows))[0], num_rows
+    def counts(self) -> Tensor:
+        return self.lengths
 
     def iterate(self, start: int) -> Iterator[Batch]:
-        batches = self.batches(self.sentences.tags.device)
-        if self.shuffle:
-            self.count_words(batches)
-        for rows in batches[start:]:
+        for rows in self.batches(self.sentences.tags.device)[start:]:
             yield self.sentences.padded(rows)
-
-    def count_words(self, batches: Sequence[Tensor]) -> None:
-        """Set `rank_weights` and `batch_sizes` by the words of the epoch's batches."""
-        _, world = rank_and_world()
-        everywhere = self.global_batches(self.order())
-        self.num_sentences = [len(rows) for rows in everywhere]
-        self.batch_sizes = [int(self.lengths[rows].sum()) for rows in everywhere]
-        here = [
-            int(self.lengths[rows.cpu()].sum()) if w else 0 for rows, w in zip(batches, self.rank_weights, strict=True)
-        ]
-        self.rank_weights = [part * world / total for part, total in zip(here, self.batch_sizes, strict=True)]
 
 
 class TaggedData(InMemoryData):

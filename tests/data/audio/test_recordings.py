@@ -14,6 +14,7 @@ from dlzoo.data.audio.augment import AugmentSound, shifted
 from dlzoo.data.audio.spoken_digits import SpokenDigits
 from dlzoo.data.audio.tones import CLASSES, MIDDLE_C, SCALE, Tones
 from dlzoo.errors import UserError
+from dlzoo.layers import mu_law
 
 
 def digits(data_dir: Path, **options: Any) -> SpokenDigits:
@@ -116,5 +117,7 @@ def test_augmentation_changes_what_it_says() -> None:
     noisy = AugmentSound(noise=0.1)(x, y)[0]
     assert not torch.equal(noisy, x)
     assert (noisy - x).std() < 0.1 * x.std()
+    short = torch.cat([x[..., :60], torch.zeros(6, 1, 40)], dim=2)
+    assert mu_law.lengths(AugmentSound(noise=0.1)(short, y)[0]).eq(60).all(), "no noise behind the end"
     with pytest.raises(UserError, match="requires recordings"):
         AugmentSound(shift=0.1)(torch.rand(2, 3, 8, 8), y)

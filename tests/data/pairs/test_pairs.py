@@ -262,22 +262,24 @@ def test_published_pairs_in_both_directions_and_from_the_archive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_pairs(tmp_path, 100, monkeypatch)
-    one, other = (SpaEng(data_dir=tmp_path, direction=direction).table() for direction in ("spa-eng", "eng-spa"))
+    one, other = (SpaEng(source=a, target=3 - a, data_dir=tmp_path).table() for a in (2, 1))
     assert (one.sources, one.targets) == (other.targets, other.sources)
     file = tmp_path / SpaEng.folder / SpaEng.file
     with zipfile.ZipFile(tmp_path / SpaEng.archive, "w") as archive:
         archive.write(file, f"{SpaEng.folder}/{SpaEng.file}")
     file.unlink()
-    assert SpaEng(data_dir=tmp_path).table() == one
+    assert SpaEng(source=2, target=1, data_dir=tmp_path).table() == one
     monkeypatch.setattr(SpaEng, "sha256", "0" * 64)
     with pytest.raises(UserError, match=r"spa-eng\.zip is damaged: its checksum does not match"):
-        SpaEng(data_dir=tmp_path).table()
+        SpaEng(source=2, target=1, data_dir=tmp_path).table()
+    with pytest.raises(UserError, match="must be 1 \\(English\\) and 2"):
+        SpaEng(source=1, target=1, data_dir=tmp_path)
     (tmp_path / SpaEng.archive).write_bytes(b"no archive")
     with pytest.raises(UserError, match=r"spa-eng\.zip is damaged"):
-        SpaEng(data_dir=tmp_path).table()
+        SpaEng(source=2, target=1, data_dir=tmp_path).table()
     (tmp_path / SpaEng.archive).unlink()
     with pytest.raises(UserError, match=r"spa-eng/spa\.txt is not in .*: call prepare_data\(\) first"):
-        SpaEng(data_dir=tmp_path).table()
+        SpaEng(source=2, target=1, data_dir=tmp_path).table()
 
 
 @pytest.mark.realdata

@@ -141,3 +141,14 @@ def test_waves_are_told_apart(model: str, train: Callable[..., Outcome], termina
         trained.predict(np.zeros((9, 3)))
     again = terminal(evaluate.main, f"ckpt={ckpt}", "json=true")
     assert json.loads(again.out)["metrics"]["test/accuracy"] == stored["metrics"]["test/accuracy"]
+
+
+def test_batch_norm_learns_from_real_steps_alone() -> None:
+    spec = SequenceSpec(9, 2, Classes(("a", "b")))
+    x = torch.randn(3, 9, 2)
+    x[0, 4:] = torch.nan
+    padded, alone = SequenceCNN(spec, num_filters=[4], kernel_sizes=[1]), torch.cat([x[0, :4], x[1], x[2]])
+    padded(x)
+    outputs = padded.convs[0](alone.T[None])[0]
+    torch.testing.assert_close(padded.norms[0].running_mean, 0.1 * outputs.mean(1))
+    torch.testing.assert_close(padded.norms[0].running_var, 0.9 + 0.1 * outputs.var(1))
