@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from torch import Tensor
 
+    from dlzoo.data.folders.files import File
+    from dlzoo.data.folders.media import Media
     from dlzoo.data.series.base import Series
     from dlzoo.specs.audio import AudioSpec
     from dlzoo.specs.base import Spec
@@ -80,15 +82,23 @@ def recordings(given: Any, spec: AudioSpec) -> Batches:
         raise UserError(f"a recording cannot be used: {error}") from None
 
 
+def _files_of(given: Sequence[str | Path], media: Media) -> list[File]:
+    return [file for path in given for file in batching.files_of(paths.existing(str(path), "inputs"), media, "inputs")]
+
+
 def _sound_files(given: Sequence[str | Path], spec: AudioSpec) -> Batches:
-    files = [file for path in given for file in batching.audio_files(paths.existing(str(path), "inputs"), "inputs")]
+    from dlzoo.data.audio.decode import RECORDINGS
+
+    files = _files_of(given, RECORDINGS)
     problems: list[str] = []
     yield from batching.audio_batches(files, spec, problems)
     batching.check_readable(problems)
 
 
 def _files(given: Sequence[str | Path], spec: ImageSpec, cfg: DictConfig) -> Batches:
-    files = [file for path in given for file in batching.image_files(paths.existing(str(path), "inputs"), "inputs")]
+    from dlzoo.data.images.decode import IMAGES
+
+    files = _files_of(given, IMAGES)
     problems: list[str] = []
     yield from batching.image_batches(files, batching.decoder_of(spec, cfg), problems)
     batching.check_readable(problems)

@@ -108,18 +108,20 @@ def _source(text: str) -> Path | None:
 
 
 def _images(options: Options, spec: ImageSpec, cfg: DictConfig, source: Path | None, problems: list[str]) -> Batches:
+    from dlzoo.data.images.decode import IMAGES
     from dlzoo.inference import inputs
 
     decode = inputs.decoder_of(spec, cfg, options.fit)
-    images = [cli.standard_input()] if source is None else inputs.image_files(source, "input")
+    images = [cli.standard_input()] if source is None else inputs.files_of(source, IMAGES, "input")
     for names, x in inputs.image_batches(images, decode, problems, invert=options.invert):
         yield ["-"] if source is None else names, x
 
 
 def _audio(spec: AudioSpec, source: Path | None, problems: list[str]) -> Batches:
+    from dlzoo.data.audio.decode import RECORDINGS
     from dlzoo.inference import inputs
 
-    files = [cli.standard_input()] if source is None else inputs.audio_files(source, "input")
+    files = [cli.standard_input()] if source is None else inputs.files_of(source, RECORDINGS, "input")
     for names, x in inputs.audio_batches(files, spec, problems):
         yield ["-"] if source is None else names, x
 

@@ -7,7 +7,7 @@ MNIST with a small net (scripts/bench.py). Both derive from `Loader`, so they yi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -291,3 +291,10 @@ class _Reader(Dataset[T]):
 
 def _identity(batch: T) -> T:
     return batch
+
+
+def all_except(indices: Iterable[int], num: int) -> Tensor:
+    """A mask (num,) that excludes these indices."""
+    mask = torch.ones(num, dtype=torch.bool)
+    mask[list(indices)] = False
+    return mask

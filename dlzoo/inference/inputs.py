@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from dlzoo.data.csv_reader import CsvFormat
+    from dlzoo.data.folders.files import File
+    from dlzoo.data.folders.media import Media
     from dlzoo.data.images.decode import Decode
-    from dlzoo.data.images.files import File
     from dlzoo.data.series.base import Series
     from dlzoo.specs.audio import AudioSpec
     from dlzoo.specs.base import Spec
@@ -77,7 +78,7 @@ def image_batches(
         invert: whether bright and dark are swapped.
     """
     from dlzoo.data.images.decode import read_images
-    from dlzoo.data.images.folder import num_processors
+    from dlzoo.utils.processes import num_processors
 
     with ThreadPoolExecutor(num_processors()) as pool:
         for start in range(0, len(images), BATCH_SIZE):
@@ -92,28 +93,16 @@ def image_batches(
 def audio_batches(sources: Sequence[File | io.BytesIO], spec: AudioSpec, problems: list[str]) -> Batches:
     """Recordings (B, 1, L) by name, prepared as in training; why some cannot be read is appended to ``problems``."""
     from dlzoo.data.audio.decode import Decode, read_recordings
+    from dlzoo.utils.processes import num_processors
 
-    for start in range(0, len(sources), BATCH_SIZE):
-        part = sources[start : start + BATCH_SIZE]
-        x, unreadable, _ = read_recordings(Decode.of(spec), part)
-        problems += unreadable.values()
-        names = [str(path) for i, path in enumerate(part) if i not in unreadable]
-        if names:
-            yield names, x
-
-
-def audio_files(source: Path, key: str) -> list[File]:
-    """A sound file, or those in a folder or a zip archive; ``key`` names it in messages."""
-    from dlzoo.data.audio.decode import EXTENSIONS
-    from dlzoo.data.audio.layout import recordings_in
-    from dlzoo.data.images.sources import tree_of
-
-    if not source.is_dir() and not zipfile.is_zipfile(source):
-        return [str(source)]
-    files = recordings_in(tree_of(source, key), source)
-    if not files:
-        raise UserError(f"{key}={source} contains no recording ({' '.join(EXTENSIONS)})")
-    return files
+    with ThreadPoolExecutor(num_processors()) as pool:
+        for start in range(0, len(sources), BATCH_SIZE):
+            part = sources[start : start + BATCH_SIZE]
+            x, unreadable, _ = read_recordings(Decode.of(spec), part, pool.map)
+            problems += unreadable.values()
+            names = [str(path) for i, path in enumerate(part) if i not in unreadable]
+            if names:
+                yield names, x
 
 
 def check_readable(problems: Sequence[str]) -> None:
@@ -123,22 +112,18 @@ def check_readable(problems: Sequence[str]) -> None:
         raise UserError(f"{problems[0]}{more}")
 
 
-def image_files(source: Path, key: str) -> list[File]:
-    """An image file, or the images in a folder, a zip archive or a saved data set; ``key`` names it in messages."""
-    from dlzoo.data.images.decode import EXTENSIONS
-    from dlzoo.data.images.sources import tree_of
-    from dlzoo.data.images.tree import unreadable_kinds
+def files_of(source: Path, media: Media, key: str) -> list[File]:
+    """A file, or those of a kind in a folder, a zip archive or a saved data set; ``key`` names it in messages."""
+    from dlzoo.data.folders.sources import tree_of
 
     if not source.is_dir() and not zipfile.is_zipfile(source):
         return [str(source)]
-    tree = tree_of(source, key)
-    files = sorted(tree.images(source), key=str)
-    others = unreadable_kinds(tree.files(source))
+    tree = tree_of(source, media, key)
+    files = sorted(media.among(tree.files(source)), key=str)
     if not files:
-        found = f"; it contains {others}, which cannot be read: convert them to .jpg or .png" if others else ""
-        raise UserError(f"{key}={source} contains no image ({' '.join(EXTENSIONS)}){found}")
-    if others:
-        print(f"warning: {key}={source}: skipped files that cannot be read as images: {others}", file=sys.stderr)
+        raise UserError(media.none_in(f"{key}={source}", tree.files(source)))
+    if others := media.others(tree.files(source)):
+        print(f"warning: {key}={source}: {media.skipped(others)}", file=sys.stderr)
     return files
 
 

@@ -23,3 +23,8 @@ def check_processes(key: str, given: object) -> None:
     most = MOST_PROCESSES * max(os.cpu_count() or 1, 4)
     if isinstance(asked, int) and asked > most:
         raise UserError(f"{key}={short(given)}: {asked:,} processes are more than this machine's {most}")
+
+
+def num_processors() -> int:
+    """Processors available to this process."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

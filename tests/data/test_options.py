@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from dlzoo.data import options
+from dlzoo.data.audio.base import AudioData
+from dlzoo.data.audio.folder import AudioFolder
 from dlzoo.data.base import DataModule, InMemoryData
 from dlzoo.data.images.digits import Digits
 from dlzoo.data.images.folder import ImageFolder
@@ -26,6 +28,7 @@ from dlzoo.data.text.stream import SentencesStream, StreamData, TextFile
 OPTIONS: dict[type, type] = {
     DataModule: options.DataOptions,
     InMemoryData: options.InMemoryOptions,
+    AudioData: options.AudioOptions,
     TableData: options.TableOptions,
     PublishedTable: options.PublishedTableOptions,
     SeriesData: options.SeriesOptions,
@@ -36,8 +39,19 @@ OPTIONS: dict[type, type] = {
 }
 DERIVED = (
     *(InMemoryData, TableData, TokenData, TextData, StreamData, PublishedTable, PublishedText, Published),
-    *(Digits, ImageFolder, ClassTable, CaliforniaHousing, CsvTable, Synthetic, CsvSeries, TextCsv, SentimentSentences),
-    *(TextFile, SentencesStream, TinyShakespeare),
+    *(
+        Digits,
+        ImageFolder,
+        AudioFolder,
+        ClassTable,
+        CaliforniaHousing,
+        CsvTable,
+        Synthetic,
+        CsvSeries,
+        TextCsv,
+        SentimentSentences,
+    ),
+    *(SentimentSentences, TextFile, SentencesStream, TinyShakespeare),
 )
 
 

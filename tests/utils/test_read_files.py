@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 
-from dlzoo.data.images.tree import FolderTree
+from dlzoo.data.folders.tree import FolderTree
 from dlzoo.data.text_reader import content_of, decode
 from dlzoo.errors import UserError
 from dlzoo.layers.embedding import read_vectors
@@ -51,10 +51,10 @@ def test_links_in_a_ring_end(tmp_path: Path) -> None:
     (tmp_path / "more" / "b.png").touch()
     for name in ("again", "and_again", "more/up"):
         (tmp_path / name).symlink_to(tmp_path)
-    assert {os.path.realpath(str(path)) for path in FolderTree().images(tmp_path)} == {
+    assert {os.path.realpath(str(path)) for path in FolderTree().files(tmp_path)} == {
         os.path.realpath(tmp_path / name) for name in ("a.png", "more/b.png")
     }
-    assert len([*FolderTree().images(tmp_path)]) == 2
+    assert len([*FolderTree().files(tmp_path)]) == 2
 
 
 @pytest.mark.parametrize(("content", "encoding"), [(b"a+2AA-", "utf-7"), (rb"a\ud800", "unicode_escape")])

@@ -11,7 +11,7 @@ import pytest
 
 from dlzoo.api import comparison
 from dlzoo.config import run_files
-from dlzoo.data.images.tree import FolderTree, ZipTree
+from dlzoo.data.folders.tree import FolderTree, ZipTree
 from dlzoo.errors import UserError
 from dlzoo.utils.files import MAX_LEVELS, paths_in
 
@@ -49,11 +49,11 @@ def test_a_run_folder_of_folders_without_end(deep: Path) -> None:
 
 def test_images_in_folders_without_end(deep: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nested more than 100 levels deep"):
-        [*FolderTree().images(deep)]
+        [*FolderTree().files(deep)]
     with zipfile.ZipFile(tmp_path / "deep.zip", "w") as archive:
         archive.writestr("a/" * 3_000 + "x.png", b"")
     with pytest.raises(UserError, match=r"data\.path=.*deep\.zip holds folders nested more than 100 levels deep"):
-        [*ZipTree(tmp_path / "deep.zip").images(tmp_path / "deep.zip")]
+        [*ZipTree(tmp_path / "deep.zip").files(tmp_path / "deep.zip")]
 
 
 def test_everything_in_a_folder_down_to_the_limit(tmp_path: Path) -> None:

@@ -18,13 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlzoo.data.images.files import File, ZipMember
+from dlzoo.data.folders.files import File, ZipMember
+from dlzoo.data.folders.media import Media
 from dlzoo.errors import UserError, short, visible
 from dlzoo.specs.audio import MAX_SAMPLE_RATE, AudioSpec
 from dlzoo.utils.files import open_regular
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au")
 """What libsndfile reads without being told the format."""
+RECORDINGS = Media("recording", EXTENSIONS, ".wav or .flac", needs_classes=False)
 MAX_BYTES = 2**30
 """Of a file."""
 BLOCK = 1 << 16

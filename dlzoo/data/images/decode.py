@@ -16,7 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlzoo.data.images.files import File, StoredImage, ZipMember, opened
+from dlzoo.data.folders.files import File, StoredImage, ZipMember, opened
+from dlzoo.data.folders.media import Media
+from dlzoo.data.loaders import all_except
 from dlzoo.errors import UserError
 from dlzoo.specs.resize import Resize
 
@@ -28,6 +30,7 @@ EXTENSIONS = (
     ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
 """What Pillow reads without plug-ins."""
+IMAGES = Media("image", EXTENSIONS, ".jpg or .png", in_saved_sets=True)
 
 LARGE_PIXELS = 20_000_000
 """Larger images are decoded one at a time, so that many threads do not multiply the memory they take."""
@@ -228,10 +231,3 @@ def read_images(
             pass
     problems = dict(sorted(problems.items()))
     return (x[all_except(problems, len(paths))] if problems else x), problems
-
-
-def all_except(indices: Iterable[int], num: int) -> Tensor:
-    """A mask (num,) that excludes these indices."""
-    mask = torch.ones(num, dtype=torch.bool)
-    mask[list(indices)] = False
-    return mask

@@ -7,39 +7,30 @@ only in speed.
 from __future__ import annotations
 
 import os
-import sys
-import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, Unpack
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from dlzoo.data.base import InMemoryData, Placement
-from dlzoo.data.fingerprint import hash_names
-from dlzoo.data.images.decode import Decode, all_except, read_images, significant_bits
-from dlzoo.data.images.files import File, identity_of
-from dlzoo.data.images.layout import Layout, Split, find_layout
-from dlzoo.data.images.sources import tree_of
-from dlzoo.data.images.tree import Tree, unreadable_kinds
-from dlzoo.data.loaders import Arrays, Loader, WorkerLoader
+from dlzoo.data.base import Placement
+from dlzoo.data.folders.base import FolderData
+from dlzoo.data.folders.files import File
+from dlzoo.data.folders.layout import Split
+from dlzoo.data.images.decode import IMAGES, Decode, read_images, significant_bits
+from dlzoo.data.loaders import Arrays, Loader, WorkerLoader, all_except
 from dlzoo.data.options import DataOptions
-from dlzoo.data.splits import holdout
-from dlzoo.distributed.launch import rank
 from dlzoo.errors import UserError, at_least, between, visible
-from dlzoo.specs.base import Spec, Target
+from dlzoo.specs.base import Spec
 from dlzoo.specs.batch import Batch
 from dlzoo.specs.inputs import ImageSpec
 from dlzoo.specs.resize import Fit, Preprocessing, Resize
-from dlzoo.specs.targets import Classes
-from dlzoo.utils.download import folder_of
 from dlzoo.utils.memory import free_megabytes
 from dlzoo.utils.output import note
-from dlzoo.utils.processes import check_processes
+from dlzoo.utils.processes import check_processes, num_processors
 
 DEFAULT_SIZE = 64
 """Height and width in pixels without pretrained weights."""
@@ -47,7 +38,7 @@ NUM_FIT_IMAGES = 10_000
 """Maximum number of training images used to fit mean and standard deviation if the set is not in memory."""
 
 
-class ImageFolder(InMemoryData):
+class ImageFolder(FolderData):
     """Images in ``path``, one folder per class, or likewise in ``path/train``, ``path/val`` and ``path/test``, also by
     other common names such as ``Training``, ``seg_train`` and ``train_set``.
 
@@ -74,6 +65,8 @@ class ImageFolder(InMemoryData):
         test_seed: selects the test images; independent of the run's seed, so that runs are comparable.
     """
 
+    media = IMAGES
+
     def __init__(
         self,
         *,
@@ -98,8 +91,7 @@ class ImageFolder(InMemoryData):
             raise UserError(f"data.channels={channels} must be 1 (grey) or 3 (colour)")
         at_least(0, "data", num_workers=num_workers)
         check_processes("data.num_workers", num_workers)
-        between(0, 1, "data", test_fraction=test_fraction, exclusive=True)
-        self.path = folder_of(path)
+        self.set_folder(path, on_error, test_fraction, test_seed)
         self.channels = channels
         self.size = None if size is None else (sizes[0], sizes[1])
         self.fit = fit
@@ -108,15 +100,11 @@ class ImageFolder(InMemoryData):
         self.memory_mb = memory_mb
         self.always_workers = placement == "workers"
         self.num_workers = min(4, num_processors()) if num_workers is None else num_workers
-        self.on_error = on_error
-        self.test_fraction = test_fraction
-        self.test_seed = test_seed
-        self.skipped: set[str] = set()
 
     def declare(self) -> ImageSpec:
         prepared = self._prepared
         resize = prepared.resize if self._is_recorded else None
-        return ImageSpec(self.channels, *prepared.size, Classes(self._layout.classes), resize=resize)
+        return ImageSpec(self.channels, *prepared.size, self.target, resize=resize)
 
     def fit_spec(self, train: Arrays) -> Spec:
         spec = super().fit_spec(train).images
@@ -150,43 +138,6 @@ class ImageFolder(InMemoryData):
         with ThreadPoolExecutor(num_processors()) as pool:
             return significant_bits(self._files[0], pool.map)
 
-    @cached_property
-    def _tree(self) -> Tree:
-        return tree_of(self.path)
-
-    @cached_property
-    def _layout(self) -> Layout:
-        try:
-            return find_layout(self._tree, self.path)
-        except OSError as error:
-            raise UserError(f"data.path={self.path} cannot be read ({error.strerror})") from None
-
-    @cached_property
-    def _files(self) -> tuple[list[File], dict[str, Arrays]]:
-        """All files, and the rows of each split. x: (N,) indices into the list of files; y: (N,) labels."""
-        paths: list[File] = []
-        rows: dict[str, Arrays] = {}
-        for split, folder in self._layout.folders.items():
-            by_class = [sorted(self._tree.images(folder / name), key=str) for name in self._layout.classes]
-            labels = torch.arange(len(by_class)).repeat_interleave(torch.tensor([len(files) for files in by_class]))
-            rows[split] = Arrays(torch.arange(len(paths), len(paths) + len(labels)), labels)
-            paths += [path for files in by_class for path in files]
-        if "test" not in rows:
-            all_rows, target = rows["train"], self.declare().target
-            kept, held_out = holdout(all_rows, target, self.test_fraction, seed=self.test_seed)
-            rows |= {"train": all_rows.take(kept), "test": all_rows.take(held_out)}
-        self._report_skipped()
-        return paths, rows
-
-    def _report_skipped(self) -> None:
-        """Print which files and folders are not used."""
-        notes = [*self._layout.notes]
-        folders = [folder / name for folder in self._layout.folders.values() for name in self._layout.classes]
-        if others := unreadable_kinds(file for folder in folders for file in self._tree.files(folder)):
-            notes.append(f"skipped files that cannot be read as images: {others}")
-        if notes and rank() == 0:
-            print(f"warning: data.path={self.path}: {visible('; '.join(notes))}", file=sys.stderr)
-
     @property
     def in_workers(self) -> bool:
         """Whether images are decoded in every epoch."""
@@ -199,18 +150,6 @@ class ImageFolder(InMemoryData):
         """Free megabytes at the first access, before decoded images take up memory."""
         return free_megabytes()
 
-    def load(self, split: Literal["train", "test"]) -> Arrays:
-        """x: (N,) indices into the list of files; the files of a ``val`` folder follow those of ``train``."""
-        rows = self._files[1]
-        parts = [rows["train"], rows["val"]] if split == "train" and "val" in rows else [rows[split]]
-        return Arrays(torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts]))
-
-    def split(self, rows: Arrays, target: Target) -> tuple[Tensor, Tensor]:
-        if "val" not in self._files[1]:
-            return super().split(rows, target)
-        num_train = self._files[1]["train"].num_rows
-        return torch.arange(num_train), torch.arange(num_train, rows.num_rows)
-
     def read(self, rows: Arrays) -> Arrays:
         if self.in_workers:
             return rows
@@ -220,17 +159,6 @@ class ImageFolder(InMemoryData):
                 "data.placement=workers to decode them in every epoch, or lower data.size"
             )
         return self._decoded(rows)
-
-    def ids_of(self, rows: Arrays) -> np.ndarray:
-        """An image is identified by its class and `identity_of`, independent of its split; none is decoded."""
-        paths, classes, folders = self._files[0], self._layout.classes, self._layout.folders.values()
-        roots = [[os.path.join(folder / name, "") for folder in folders] for name in classes]
-        names = []
-        for i, label in zip(rows.x.tolist(), rows.y.tolist(), strict=True):
-            path = str(paths[i])
-            root = next(root for root in roots[label] if path.startswith(root))
-            names.append(f"{classes[label]}/{identity_of(paths[i], root)}")
-        return hash_names(names)
 
     def fit_parts(self, train: Arrays) -> Iterable[Tensor]:
         if not self.in_workers:
@@ -266,7 +194,7 @@ class ImageFolder(InMemoryData):
 
     def _receive(self, batch: tuple[Tensor, Tensor, list[str]]) -> Batch:
         x, y, problems = batch
-        self._check_problems(problems, len(y))
+        self.check_problems(problems, len(y))
         return Batch(x, y)
 
     def _decoded(self, rows: Arrays) -> Arrays:
@@ -276,21 +204,8 @@ class ImageFolder(InMemoryData):
             note(f"decoding {len(paths):,} images of {visible(self.path)}")
         with ThreadPoolExecutor(num_processors()) as pool:
             x, problems = read_images(self.decode, paths, pool.map)
-        self._check_problems(list(problems.values()), len(x))
+        self.check_problems(list(problems.values()), len(x))
         return Arrays(x, rows.y[all_except(problems, len(paths))])
-
-    def _check_problems(self, problems: list[str], num_good: int) -> None:
-        """Raise an error for unreadable files, or warn that they are skipped."""
-        if not problems:
-            return
-        more = f", nor can {len(problems) - 1} others" if len(problems) > 1 else ""
-        if self.on_error == "refuse":
-            raise UserError(f"{problems[0]}{more}: repair or remove it, or skip such files with data.on_error=skip")
-        if not num_good:
-            raise UserError(f"{problems[0]}{more}: none of these {len(problems)} images can be read")
-        if new := set(problems) - self.skipped:
-            self.skipped |= new
-            warnings.warn(f"{min(new)}; {len(self.skipped)} files skipped so far", stacklevel=2)
 
     def _megabytes(self, num_images: int) -> float:
         height, width = self._prepared.size
@@ -310,8 +225,3 @@ class ReadBatch:
         rows = self.rows.take(torch.tensor(indices))
         x, problems = read_images(self.decode, [self.paths[i] for i in rows.x.tolist()])
         return x, rows.y[all_except(problems, len(indices))], list(problems.values())
-
-
-def num_processors() -> int:
-    """Processors available to this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

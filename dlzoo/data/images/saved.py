@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dlzoo.data import arrow_tables
-from dlzoo.data.images.files import StoredImage
-from dlzoo.data.images.tree import MAX_MEMBER_BYTES, IndexedTree
+from dlzoo.data.folders.files import StoredImage
+from dlzoo.data.folders.tree import MAX_MEMBER_BYTES, IndexedTree
 from dlzoo.data.typed_tables import FAILURES
 from dlzoo.errors import UserError, one_line, short
 from dlzoo.specs.targets import few_enough

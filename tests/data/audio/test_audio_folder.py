@@ -73,14 +73,13 @@ def test_a_checkpoint_s_rate_length_and_loudness_are_followed(tmp_path: Path) ->
     assert data.declare() == AudioSpec(4000, 600, Classes(("high", "low")), is_normalized=True)
 
 
-def test_a_damaged_file_is_named_or_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_file_is_named_or_skipped(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "a")
     (folder / "low" / "3.wav").write_text("not sound")
     with pytest.raises(UserError, match=r"3\.wav cannot be read as sound \(.*data\.on_error=skip"):
         read(folder).arrays("test")
-    data = read(folder, on_error="skip")
-    assert sum(sizes(data)) == 15
-    assert "3.wav cannot be read as sound" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match=r"3\.wav cannot be read as sound .*1 files skipped so far"):
+        assert sum(sizes(read(folder, on_error="skip"))) == 15
 
 
 def test_wrong_folders_are_a_sentence(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ import torch
 from photo_folders import CLASSES, RED, ids, make_folder, paint, ways
 from PIL import Image
 
-from dlzoo.data.images.files import ZipMember
+from dlzoo.data.folders.files import ZipMember
+from dlzoo.data.folders.tree import ZipTree
 from dlzoo.data.images.folder import ImageFolder
-from dlzoo.data.images.tree import ZipTree
 from dlzoo.errors import UserError
 
 TWO = ("cat", "dog")

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from photo_folders import RED, make_folder, paint, ways
 
+from dlzoo.data.folders.files import ZipMember
+from dlzoo.data.folders.tree import ZipTree
 from dlzoo.data.images import decode
 from dlzoo.data.images.decode import Decode
-from dlzoo.data.images.files import ZipMember
 from dlzoo.data.images.folder import ImageFolder
-from dlzoo.data.images.tree import ZipTree
 from dlzoo.errors import UserError
 
 TITLE = "\x1b]0;owned\x07"

@@ -1,4 +1,4 @@
-"""Traverse a user's folder of images, or a zip archive of one, which is read without extracting it.
+"""Traverse a user's folder, or a zip archive of one, which is read without extracting it.
 
 Hidden files and folders, and those that operating systems create, such as ``__MACOSX``, are skipped.
 """
@@ -8,13 +8,11 @@ from __future__ import annotations
 import os
 import zipfile
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from dlzoo.data.images.decode import EXTENSIONS
-from dlzoo.data.images.files import File, StoredImage, ZipMember
+from dlzoo.data.folders.files import File, ZipMember
 from dlzoo.errors import UserError, short
 from dlzoo.utils.files import SYSTEM, check_levels, walk
 
@@ -22,10 +20,6 @@ MAX_MEMBER_BYTES = 2**30
 """Maximum decompressed size of a file in an archive."""
 SYSTEM_FILES = {"__macosx", "$recycle.bin", "system volume information", "@eadir", "lost+found", "thumbs.db"}
 """Files and folders that operating systems and network drives create, besides those that begin with a dot."""
-SIDECAR_EXTENSIONS = {
-    ".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".html", ".htm", ".url", ".ini", ".db", ".log",
-}  # fmt: skip
-"""Files that often accompany images."""
 
 
 class Tree(ABC):
@@ -42,13 +36,6 @@ class Tree(ABC):
     @abstractmethod
     def files_directly_in(self, path: Path) -> Iterator[File]:
         """The files in a folder, without those in subfolders and hidden ones."""
-
-    def images(self, path: Path) -> Iterator[File]:
-        """The image files in a folder and its subfolders, without hidden ones."""
-        return filter(is_image, self.files(path))
-
-    def holds_images_directly(self, path: Path) -> bool:
-        return any(map(is_image, self.files_directly_in(path)))
 
 
 class FolderTree(Tree):
@@ -150,27 +137,6 @@ class ZipTree(IndexedTree):
 
 def is_visible(name: str) -> bool:
     return not name.startswith(".") and name.lower() not in SYSTEM_FILES
-
-
-def is_image(file: File) -> bool:
-    return isinstance(file, StoredImage) or extension_of(file) in EXTENSIONS
-
-
-def extension_of(file: File) -> str:
-    return os.path.splitext(str(file))[1].lower()
-
-
-def unreadable_kinds(files: Iterable[File]) -> str:
-    """The number of files by extension that may be meant as images but cannot be read; empty if there are none.
-
-    >>> unreadable_kinds(["a.jpg", "b.HEIC", "c.heic", "notes.txt", "d"])
-    '2 .heic, 1 without extension'
-    """
-    counts = Counter(extension_of(file) for file in files if not is_image(file))
-    for known in SIDECAR_EXTENSIONS:
-        counts.pop(known, None)
-    listed = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{num:,} {short(extension) or 'without extension'}" for extension, num in listed[:5])
 
 
 def _refuse(error: OSError) -> None:
