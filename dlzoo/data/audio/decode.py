@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import io
 import math
-import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -33,8 +32,11 @@ BLOCK = 1 << 16
 """Frames that are read at a time: a header may announce far more than the file holds."""
 LOUDEST = 4.0
 """Floating-point files may exceed 1 a little, and are clipped; beyond this their samples have another unit."""
-STREAMED = (0, 0xFFFFFFFF, 0x7FFFF000)
-"""Lengths in the headers of files that were written without knowing their end."""
+STREAMED = 0x7FFFF000
+"""From this number of bytes, or 0, the length in a header is that of a file that was written without knowing its end:
+programs write several numbers, all beyond `MAX_BYTES`."""
+UNKNOWN = 2**62
+"""Frames that libsndfile says a compressed file has whose header does not tell."""
 
 Source = File | io.BytesIO
 
@@ -71,7 +73,7 @@ class Decode:
         try:
             frames, form = read_frames(content_of(source), self._frames)
             return self.fitted(frames.mean(1), form.sample_rate), form
-        except (ValueError, OSError, RuntimeError, struct.error) as error:
+        except (ValueError, OSError, RuntimeError) as error:
             name = "the input" if isinstance(source, io.BytesIO) else str(source)
             raise UserError(f"{visible(name)} cannot be read as sound ({reason(error)})") from None
 
@@ -131,14 +133,15 @@ def read_frames(content: bytes, num_frames: Callable[[int], int]) -> tuple[np.nd
     """
     import soundfile
 
-    check_complete(content)
     try:
-        file: Any = soundfile.SoundFile(io.BytesIO(content))
+        file: Any = soundfile.SoundFile(io.BytesIO(with_length(content)))
     except soundfile.LibsndfileError as error:
         raise ValueError(str(error.error_string).rstrip(".")) from None
     with file:
         if not 0 < file.samplerate <= MAX_SAMPLE_RATE:
             raise ValueError(f"its header says {file.samplerate:,} Hz; at most {MAX_SAMPLE_RATE:,} are read")
+        if file.frames > UNKNOWN:
+            raise ValueError("its header does not say how long it is, as in a stream: write it to a file anew")
         blocks, num_left = [], min(file.frames, num_frames(file.samplerate))
         while num_left > 0:
             try:
@@ -154,18 +157,62 @@ def read_frames(content: bytes, num_frames: Callable[[int], int]) -> tuple[np.nd
         return np.concatenate(blocks), Form(file.samplerate, file.channels, file.frames / file.samplerate)
 
 
-def check_complete(content: bytes) -> None:
-    """`ValueError` for a WAV file that ends before its samples do."""
-    if content[:4] not in (b"RIFF", b"RIFX") or content[8:12] != b"WAVE":
-        return
-    order, place = "<" if content[:4] == b"RIFF" else ">", 12
+class SoundBytes(NamedTuple):
+    """The samples of a file, as its header announces them."""
+
+    place: int
+    """Of the four bytes in the header that say how many bytes of samples there are."""
+    order: Literal["little", "big"]
+    announced: int
+    left: int
+    """Bytes of the file from the first sample."""
+
+
+def with_length(content: bytes) -> bytes:
+    """A WAV, AIFF or AU file; one that was written without knowing its end gets its length.
+
+    Raises:
+        ValueError: it ends before its samples do.
+    """
+    found = _sound_bytes(content)
+    if found is None:
+        return content
+    if found.left < found.announced < STREAMED:
+        raise ValueError(
+            f"it is cut off: its header announces {found.announced:,} bytes of sound, but {found.left:,} follow"
+        )
+    is_whole = content[:4] in RIFF and int.from_bytes(content[4:8], RIFF[content[:4]]) + 8 == len(content)
+    if found.announced or not found.left or is_whole or content[:4] == b"FORM":
+        return content
+    end = found.place + 4
+    return content[: found.place] + min(found.left, 2**32 - 1).to_bytes(4, found.order) + content[end:]
+
+
+RIFF: dict[bytes, Literal["little", "big"]] = {b"RIFF": "little", b"RIFX": "big", b"RF64": "little"}
+AU: dict[bytes, Literal["little", "big"]] = {b".snd": "big", b"dns.": "little"}
+
+
+def _sound_bytes(content: bytes) -> SoundBytes | None:
+    """None for another format; `ValueError` for a file that ends before its first sample."""
+    magic, form = content[:4], content[8:12]
+    if magic in AU:
+        order = AU[magic]
+        start, size = (int.from_bytes(content[i : i + 4], order) for i in (4, 8))
+        return SoundBytes(8, order, size, max(len(content) - start, 0))
+    if magic in RIFF and form == b"WAVE":
+        order, wanted = RIFF[magic], b"data"
+    elif magic == b"FORM" and form in (b"AIFF", b"AIFC"):
+        order, wanted = "big", b"SSND"
+    else:
+        return None
+    place, large = 12, None
     while place + 8 <= len(content):
-        name, (size,) = content[place : place + 4], struct.unpack_from(f"{order}I", content, place + 4)
-        left = len(content) - place - 8
-        if name == b"data":
-            if size > left and size not in STREAMED:
-                raise ValueError(f"it is cut off: its header announces {size:,} bytes of sound, but {left:,} follow")
-            return
+        name, size = content[place : place + 4], int.from_bytes(content[place + 4 : place + 8], order)
+        if name == b"ds64":  # the lengths of files that may exceed 4 GiB
+            large = int.from_bytes(content[place + 16 : place + 24], order)
+        if name == wanted:
+            left = len(content) - place - 8
+            return SoundBytes(place + 4, order, large or size, left)
         place += 8 + size + size % 2
     raise ValueError("it is cut off: it ends before its samples begin")
 

@@ -113,12 +113,44 @@ def test_what_is_no_file_is_a_sentence(name: str, tmp_path: Path) -> None:
         DECODE(str(tmp_path / name))
 
 
-def test_a_header_that_announces_gigabytes_takes_no_memory(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.wav", tone(440))
-    content = bytearray(path.read_bytes())
-    content[40:44] = (0xFFFFFFFF).to_bytes(4, "little")  # as programs write that do not know the end
-    path.write_bytes(content)
-    np.testing.assert_allclose(DECODE(str(path))[0], tone(440), atol=1e-4)
+@pytest.mark.parametrize("kind", ["WAV", "AIFF", "AU", "RF64"])
+def test_a_file_that_was_cut_off_is_a_sentence(kind: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a", tone(440), 8000, format=kind, subtype="PCM_16")
+    content = (tmp_path / "a").read_bytes()
+    assert not np.allclose(DECODE(io.BytesIO(content))[0], 0)
+    with pytest.raises(UserError, match=r"is cut off: its header announces 2,4\d\d bytes of sound, but [\d,]+ follow"):
+        DECODE(io.BytesIO(content[:1500]))
+
+
+@pytest.mark.parametrize("announced", [0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFDB, 0xFFFFFFFF])
+@pytest.mark.parametrize("kind", ["WAV", "AU"])
+def test_a_file_written_without_knowing_its_end_is_read_to_its_end(kind: str, announced: int, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a", tone(440), 8000, format=kind, subtype="PCM_16")
+    content = bytearray((tmp_path / "a").read_bytes())
+    if kind == "WAV":
+        content[4:8] = min(announced + 36, 0xFFFFFFFF).to_bytes(4, "little")
+        content[40:44] = announced.to_bytes(4, "little")
+    else:
+        content[8:12] = announced.to_bytes(4, "big")
+    x, form = DECODE(io.BytesIO(bytes(content)))
+    np.testing.assert_allclose(x, tone(440), atol=1e-4)
+    assert form.seconds == 0.15
+
+
+def test_an_empty_recording_with_a_title_is_not_taken_for_a_stream(tmp_path: Path) -> None:
+    content = bytearray(write(tmp_path / "a.wav", tone(440)).read_bytes()[:44])
+    title = b"LIST" + (10).to_bytes(4, "little") + b"INFOsilent"
+    content[4:8], content[40:44] = (36 + len(title)).to_bytes(4, "little"), bytes(4)
+    with pytest.raises(UserError, match="it has no sample"):
+        DECODE(io.BytesIO(bytes(content) + title))
+
+
+def test_a_compressed_stream_of_unknown_length_is_a_sentence(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", tone(440), 8000)
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    content[21:26] = bytes([content[21] & 0xF0, 0, 0, 0, 0])  # the number of samples
+    with pytest.raises(UserError, match="its header does not say how long it is, as in a stream"):
+        DECODE(io.BytesIO(bytes(content)))
 
 
 def test_files_that_can_be_read_are_read_beside_others(tmp_path: Path) -> None:
