@@ -6,11 +6,9 @@ like numbers are marked as categories.
 
 from __future__ import annotations
 
-import lzma
 import math
 import os
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +20,7 @@ from dlzoo.data.arrow_tables import SAVED, SAVED_SPLITS, splits_of
 from dlzoo.data.text_reader import content_of
 from dlzoo.errors import UserError, one_line, short
 from dlzoo.utils import files as paths
-from dlzoo.utils.archives import HEADER_FAILURES
+from dlzoo.utils.archives import HEADER_FAILURES, ZIP_FAILURES
 from dlzoo.utils.files import open_regular
 
 if TYPE_CHECKING:
@@ -59,8 +57,7 @@ def bytes_of(path: Path) -> bytes:
 
 
 FAILURES = (
-    TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError, OSError, EOFError, MemoryError,
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, *HEADER_FAILURES,
+    TypeError, LookupError, AttributeError, ArithmeticError, MemoryError, *ZIP_FAILURES, *HEADER_FAILURES,
 )  # fmt: skip
 """The errors of the libraries for a damaged file; those of pyarrow derive from these."""
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import lzma
 import os
 import re
 import secrets
 import struct
 import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -34,6 +36,10 @@ MAGIC = b"PK\x03\x04"
 DIGEST = b"sha256:%s"
 DIGEST_LENGTH = len(DIGEST % (b"0" * 64))
 
+ZIP_FAILURES = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError,
+)  # fmt: skip
+"""What `zipfile` raises for an archive that is damaged, encrypted, or compressed in a way that it does not know."""
 HEADER_FAILURES = (tokenize.TokenError, SyntaxError)
 """What NumPy raises for the header of an array that is no Python, besides `ValueError`."""
 

@@ -13,12 +13,14 @@ import hashlib
 import io
 import os
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from dlzoo.errors import UserError
+from dlzoo.utils.archives import ZIP_FAILURES
 from dlzoo.utils.http import MirrorError, MirrorUnreachable, RetryPolicy, Transfer, open_without_links
 from dlzoo.utils.output import note
 
@@ -65,6 +67,38 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"data_dir: {path} cannot be read ({error.strerror})") from None
+
+
+def zip_members(archive: Path, names: Sequence[str], *, max_bytes: int) -> dict[str, bytes]:
+    """The contents of files in a downloaded zip archive by name.
+
+    Args:
+        names: as the paths of the files end, whatever folder of the archive they are in.
+        max_bytes: limit of each.
+
+    Raises:
+        UserError: the archive is damaged, encrypted or compressed in an unknown way, or a file is missing or too large.
+    """
+    depths = {name.count("/") + 1 for name in names}
+    try:
+        with zipfile.ZipFile(archive) as file:
+            members: dict[str, zipfile.ZipInfo] = {}
+            for info in file.infolist():
+                parts = info.filename.split("/")
+                for depth in depths:
+                    members.setdefault("/".join(parts[-depth:]), info)
+            if missing := [name for name in names if name not in members]:
+                raise damaged(archive, f"{missing[0]} is not in it")
+            if large := [name for name in names if members[name].file_size > max_bytes]:
+                raise damaged(
+                    archive,
+                    f"{large[0]} in it has {members[large[0]].file_size:,} bytes, far more than the published one",
+                )
+            return {name: file.read(members[name]) for name in names}
+    except UserError:
+        raise
+    except ZIP_FAILURES as error:
+        raise damaged(archive, f"{error}".rstrip(".") or type(error).__name__) from None
 
 
 class LimitedGzip(io.RawIOBase):

@@ -181,11 +181,13 @@ def with_length(content: bytes) -> bytes:
         raise ValueError(
             f"it is cut off: its header announces {found.announced:,} bytes of sound, but {found.left:,} follow"
         )
-    is_whole = content[:4] in RIFF and int.from_bytes(content[4:8], RIFF[content[:4]]) + 8 == len(content)
-    if found.announced or not found.left or is_whole or content[:4] == b"FORM":
+    magic = content[:4]
+    is_whole = magic in RIFF and int.from_bytes(content[4:8], RIFF[magic]) + 8 == len(content)
+    is_open = found.announced >= STREAMED or (not found.announced and not is_whole)
+    if not is_open or magic in (b"FORM", b"RF64"):
         return content
     end = found.place + 4
-    return content[: found.place] + min(found.left, 2**32 - 1).to_bytes(4, found.order) + content[end:]
+    return content[: found.place] + found.left.to_bytes(4, found.order) + content[end:]
 
 
 RIFF: dict[bytes, Literal["little", "big"]] = {b"RIFF": "little", b"RIFX": "big", b"RF64": "little"}

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import zipfile
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import ClassVar, Literal, Unpack
 
 import torch
@@ -20,7 +18,7 @@ from dlzoo.data.options import AudioOptions
 from dlzoo.errors import UserError, nearest
 from dlzoo.specs.audio import AudioSpec
 from dlzoo.specs.targets import Classes
-from dlzoo.utils.download import damaged, download, find, folder_of, mirrors_of, read_bytes
+from dlzoo.utils.download import damaged, download, find, folder_of, mirrors_of, read_bytes, zip_members
 
 MAX_ARCHIVE_BYTES = 100_000_000
 MAX_RECORDING_BYTES = 1_000_000
@@ -103,7 +101,8 @@ class SpokenDigits(AudioData):
         if find(recordings, self.names[0]) is not None:
             place, contents = recordings, {name: read_bytes(recordings / name) for name in self.names}
         elif find(folder, self.archive) is not None:
-            place, contents = archive, _members(archive, self.names)
+            members = zip_members(archive, [f"recordings/{name}" for name in self.names], max_bytes=MAX_RECORDING_BYTES)
+            place, contents = archive, dict(zip(self.names, members.values(), strict=True))
         else:
             raise UserError(f"{self.archive} is not in {folder}: call prepare_data() first, it downloads it")
         total = hashlib.sha256()
@@ -118,15 +117,3 @@ class SpokenDigits(AudioData):
         x, problems, _ = read_recordings(self.decode, [io.BytesIO(self.contents[name]) for name in names])
         assert not problems
         return Arrays(x, torch.tensor([int(name[0]) for name in names]))
-
-
-def _members(archive: Path, names: Sequence[str]) -> dict[str, bytes]:
-    """The recordings in the archive by name."""
-    try:
-        with zipfile.ZipFile(archive) as file:
-            infos = {info.filename.rpartition("recordings/")[2]: info for info in file.infolist()}
-            if any(name not in infos or infos[name].file_size > MAX_RECORDING_BYTES for name in names):
-                raise zipfile.BadZipFile("recordings are missing")
-            return {name: file.read(infos[name]) for name in names}
-    except (zipfile.BadZipFile, OSError, NotImplementedError, EOFError) as error:
-        raise damaged(archive, f"it cannot be read ({error})") from None

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from dlzoo.data.folders.files import File, ZipMember
 from dlzoo.errors import UserError, short
+from dlzoo.utils.archives import ZIP_FAILURES
 from dlzoo.utils.files import SYSTEM, check_levels, walk
 
 MAX_MEMBER_BYTES = 2**30
@@ -105,7 +106,7 @@ class ZipTree(IndexedTree):
         try:
             with zipfile.ZipFile(self.archive) as file:
                 infos = [info for info in file.infolist() if not info.is_dir()]
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        except ZIP_FAILURES as error:
             raise UserError(f"{self.key}={self.archive} cannot be read as a zip archive ({error})") from None
         infos = [info for info in infos if all(map(is_visible, info.filename.split("/")))]
         return [self._member(info) for info in infos]

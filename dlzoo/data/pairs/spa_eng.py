@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, Unpack
@@ -15,7 +12,7 @@ from dlzoo.data.options import PairFileOptions
 from dlzoo.data.pairs.base import Table
 from dlzoo.data.pairs.files import PairFile, parse
 from dlzoo.errors import UserError
-from dlzoo.utils.download import damaged, download, find, folder_of, mirrors_of, read_bytes
+from dlzoo.utils.download import damaged, download, find, folder_of, mirrors_of, read_bytes, zip_members
 
 
 class SpaEng(PairFile):
@@ -75,11 +72,5 @@ class SpaEng(PairFile):
             raise UserError(
                 f"{self.folder}/{self.file} is not in {self.data_dir}: call prepare_data() first, it downloads it"
             )
-        try:
-            with zipfile.ZipFile(io.BytesIO(read_bytes(archive))) as file:
-                member = file.getinfo(f"{self.folder}/{self.file}")
-                if member.file_size != self.num_bytes:
-                    raise damaged(archive, f"{member.filename} in it does not have {self.num_bytes:,} bytes")
-                return file.read(member), archive
-        except (zipfile.BadZipFile, KeyError, zlib.error) as error:
-            raise damaged(archive, f"{error}") from None
+        name = f"{self.folder}/{self.file}"
+        return zip_members(archive, [name], max_bytes=self.num_bytes)[name], archive

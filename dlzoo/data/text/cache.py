@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import zipfile
-import zlib
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -87,10 +86,7 @@ def load(path: Path, labels: Sequence[int], num_texts: int) -> Corpus | None:
         with np.load(path, allow_pickle=False) as stored:  # verifies the checksums of the zip file
             distinct_tokens = json.loads(stored["words"].tobytes())
             corpus = Corpus(distinct_tokens, stored["tokens"], stored["starts"], stored["labels"])
-    except (
-        OSError, EOFError, ValueError, KeyError, MemoryError, RecursionError, zipfile.BadZipFile, zlib.error,
-        *archives.HEADER_FAILURES,
-    ):  # fmt: skip
+    except (KeyError, MemoryError, *archives.ZIP_FAILURES, *archives.HEADER_FAILURES):
         return None
     is_of_source = is_valid(corpus) and len(corpus.starts) == num_texts + 1 and np.array_equal(corpus.labels, labels)
     return corpus if is_of_source else None

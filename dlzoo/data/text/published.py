@@ -7,7 +7,6 @@ import io
 import os
 import re
 import tarfile
-import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -23,7 +22,7 @@ from dlzoo.data.text.base import TextData
 from dlzoo.data.text.loaders import Texts
 from dlzoo.errors import UserError, between
 from dlzoo.specs.targets import Classes
-from dlzoo.utils.download import LimitedGzip, damaged, download, find, folder_of, mirrors_of, read_bytes
+from dlzoo.utils.download import LimitedGzip, damaged, download, find, folder_of, mirrors_of, read_bytes, zip_members
 
 MAX_PACKED, MAX_UNPACKED = 200_000_000, 1 << 30
 """Of an archive, and of all its contents."""
@@ -120,14 +119,8 @@ def sentence_files(data_dir: Path) -> dict[str, bytes]:
     archive = find(data_dir, cls.archive)
     if archive is None:
         raise UserError(f"{cls.archive} is not in {data_dir}: call prepare_data() first, it downloads it")
-    try:
-        with zipfile.ZipFile(io.BytesIO(read_bytes(archive))) as file:
-            members = {name: file.getinfo(f"{cls.folder}/{name}") for name in cls.names}
-            if max(member.file_size for member in members.values()) > MAX_BYTES:
-                raise damaged(archive, "a file in it is far larger than the published one")
-            return {name: file.read(member) for name, member in members.items()}
-    except (zipfile.BadZipFile, KeyError, zlib.error) as error:
-        raise damaged(archive, f"{error}") from None
+    members = zip_members(archive, [f"{cls.folder}/{name}" for name in cls.names], max_bytes=MAX_BYTES)
+    return dict(zip(cls.names, members.values(), strict=True))
 
 
 def read_sentences(data_dir: Path) -> tuple[list[str], list[int]]:

@@ -203,7 +203,7 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with zipfile.ZipFile(tmp_path / SentimentSentences.archive, "w", zipfile.ZIP_DEFLATED) as file:
         for name in SentimentSentences.names:
             file.writestr(f"{SentimentSentences.folder}/{name}", "x" * (MAX_BYTES + 1))
-    with pytest.raises(UserError, match="far larger"):
+    with pytest.raises(UserError, match="far more than the published one"):
         read_sentences(tmp_path)
 
 
