@@ -236,7 +236,7 @@ def history(given: Any, spec: SeriesSpec, cfg: DictConfig) -> Series:
         frame.set_axis(names, axis=1),
         source,
         time=time,
-        values=spec.target.names,
+        **batching.series_columns(spec, cfg),
         known=spec.known,
         frequency=spec.frequency,
         date_format=cfg.data.get("date_format") if _is_path(given) else None,

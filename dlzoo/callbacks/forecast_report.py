@@ -7,18 +7,24 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from torch import Tensor
 
 from dlzoo.callbacks.base import Report, Step
 from dlzoo.callbacks.sinks import publish, run_folder
+from dlzoo.metrics.forecasting import errors
 from dlzoo.specs import frequency
+from dlzoo.specs.inputs import SeriesSpec
 from dlzoo.tasks.base import Task
 from dlzoo.utils import csv_writer as csv_files
 from dlzoo.utils.files import open_text
 from dlzoo.visualization import series as series_plots
 
+ERRORS = ("rmse", "mae", "mape", "mase")
+
 
 class ForecastReport(Report):
-    """After a test of a forecasting task: forecast.png, and forecast.csv with truth, forecast and baselines.
+    """After a test of a forecasting task: forecast.png, and forecast.csv with truth, forecast and baselines; of several
+    columns also forecast_errors.csv, with the errors of each.
 
     Forecasts from several origins follow one another.
     """
@@ -58,3 +64,17 @@ class ForecastReport(Report):
             for i, time in enumerate(times):
                 cells = [f"{values[i, d]:.7g}" for d in range(spec.num_columns) for values in kinds.values()]
                 writer.writerow([frequency.label(time), *cells])
+        if spec.num_columns > 1:
+            self._write_errors(trainer, spec, truth, {"forecast": output, **baselines})
+
+    def _write_errors(
+        self, trainer: pl.Trainer, spec: SeriesSpec, truth: Tensor, forecasts: Mapping[str, Tensor]
+    ) -> None:
+        with open_text(run_folder(trainer) / "forecast_errors.csv", "w") as file:
+            writer = csv_files.Writer(file)
+            writer.writerow(["column", *(f"{kind} {name}" for kind in forecasts for name in ERRORS)])
+            for d, column in enumerate(spec.target.names):
+                one, scales = slice(d, d + 1), spec.scales[d : d + 1]
+                found = [errors(values[:, one], truth[:, one], scales) for values in forecasts.values()]
+                cells = [f"{each[name]:.6g}" if name in each else "" for each in found for name in ERRORS]
+                writer.writerow([column, *cells])

@@ -31,7 +31,7 @@ class ModelGraph(Report):
         writer, net = tensorboard(trainer), task.net
         if writer is None:
             return
-        x = task.standardize(first_tensor(task.spec.example(1)[0]).to(task.device))
+        x = task.standardize(first_tensor(task.spec.of_net.example(1)[0]).to(task.device))
         modes = {module: module.training for module in net.modules()}
         net.eval()
         try:

@@ -211,10 +211,11 @@ def recent(source: Any, spec: SeriesSpec, cfg: DictConfig, style: dict[str, Any]
         UserError: not a CSV file, columns other than in training, too few rows, or irregular times.
     """
     from dlzoo.data.series.csv import read_series
-    from dlzoo.inference.inputs import check_history
+    from dlzoo.inference.inputs import check_history, series_columns
 
     source, style = as_table(source, style)
     times = {key: cfg.data.get(key) for key in ("time", "date_format")}
-    series = read_series(source, values=spec.target.names, known=spec.known, frequency=spec.frequency, **times, **style)
+    columns = series_columns(spec, cfg)
+    series = read_series(source, **columns, known=spec.known, frequency=spec.frequency, **times, **style)
     check_history(series, spec, source.name if isinstance(source, Path) else source)
     return series

@@ -87,7 +87,7 @@ def build_net(node: Node, task: Node, spec: Spec) -> Net:
     Raises:
         UserError: it lacks a method or an attribute that the task needs.
     """
-    net = instantiate(node, _partial_=True)(spec)
+    net = instantiate(node, _partial_=True)(spec.of_net)
     kind = task_class(task).net_type
     if missing := missing_members(net, kind):
         raise UserError(

@@ -188,6 +188,14 @@ def sequence_batches(
         yield found.keys[part], found._replace(values=found.values[part]).padded()
 
 
+def series_columns(spec: SeriesSpec, cfg: DictConfig) -> dict[str, Any]:
+    """Where the columns of a spec stand in a file like that of the training: options of `series_of`."""
+    if cfg.data.get("id") is None:
+        return {"values": spec.target.names}
+    values = cfg.data.get("values")
+    return {"id": cfg.data.id, "values": [values] if isinstance(values, str) else values, "only": spec.target.names}
+
+
 def check_history(series: Series, spec: SeriesSpec, source: object) -> None:
     """`UserError` if a series cannot be continued: too few values, or some that the transform does not take.
 

@@ -198,6 +198,11 @@ class Spec(Storable):
         return None
 
     @property
+    def of_net(self) -> Spec:
+        """What a net is built for: another spec if the task does not pass the inputs on as they are."""
+        return self
+
+    @property
     def table(self) -> TableSpec | None:
         return None
 

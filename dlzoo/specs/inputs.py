@@ -395,6 +395,8 @@ class SeriesSpec(Spec):
     With ``known`` columns, which are known ahead, an input holds these behind the D others, ``steps`` later than they:
     the last row of a window has those of the last step to predict. ``known_scaling`` standardises them.
 
+    Of ``independent`` columns a net sees one at a time, (B, W, 1), and forecasts it by the same weights as the others.
+
     ``frequency`` is the step of time (dlzoo/specs/frequency.py), ``start`` the time of the first row. ``scales`` are
     the errors of the seasonal naive forecast in the training rows, per column, which MASE divides by.
     """
@@ -416,6 +418,7 @@ class SeriesSpec(Spec):
     quantiles: tuple[float, ...] = ()
     known: tuple[str, ...] = ()
     known_scaling: Transform = field(default_factory=Transform)
+    independent: bool = False
 
     def check(self) -> None:
         check_range(1, self, window=self.window, period=self.period, differences=self.transform.differences)
@@ -432,6 +435,13 @@ class SeriesSpec(Spec):
     @property
     def shape(self) -> tuple[int, int]:
         return (self.window, self.num_columns + len(self.known))
+
+    @property
+    def of_net(self) -> SeriesSpec:
+        if not self.independent:
+            return self
+        transform = replace(self.transform, mean=(), std=())
+        return replace(self, target=Values(("value",)), transform=transform, scales=(), independent=False)
 
     @property
     def num_features(self) -> int:
@@ -479,6 +489,9 @@ class SeriesSpec(Spec):
     def input_difference(self, other: Self) -> Difference:
         if sizes := super().input_difference(other):
             return sizes
+        if self.independent != other.independent:
+            kinds = ("columns forecast together", "columns forecast each alone")
+            return kinds[self.independent], kinds[other.independent]
         if self.known != other.known:
             return f"known columns: {listed(self.known) or 'none'}", listed(other.known) or "none"
         if self.frequency != other.frequency:

@@ -23,6 +23,7 @@ from dlzoo.specs.base import Port, Target
 from dlzoo.specs.batch import Batch
 from dlzoo.specs.inputs import SeriesSpec
 from dlzoo.specs.targets import Values
+from dlzoo.tasks.columns import columnwise
 from dlzoo.tasks.interfaces import Detecting
 from dlzoo.tasks.optimization import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.views import Tensors, View, typical_batch
@@ -77,6 +78,9 @@ class AnomalyDetection(Detecting):
     @property
     def threshold(self) -> float:
         return float(self._threshold)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # one input and one output
+        return columnwise(self.net, x, self.spec) if self.spec.independent else self.net(x)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target, _ = Batch(*batch)

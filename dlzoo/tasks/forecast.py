@@ -26,6 +26,7 @@ from dlzoo.specs.base import Port
 from dlzoo.specs.batch import Batch
 from dlzoo.specs.inputs import SeriesSpec
 from dlzoo.specs.targets import Values
+from dlzoo.tasks.columns import columnwise
 from dlzoo.tasks.interfaces import Forecasting
 from dlzoo.tasks.optimization import OptimizerFactory, SchedulerFactory
 from dlzoo.tasks.views import Tensors, View, typical_batch
@@ -100,6 +101,9 @@ class Forecast(Forecasting):
         net = self.net.as_recurrent()
         assert net is not None
         return net
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # one input and one output
+        return columnwise(self.net, x, self.spec) if self.spec.independent else self.net(x)
 
     def option_uses(self) -> dict[str, tuple[bool, str]]:
         return super().option_uses() | {
@@ -239,6 +243,8 @@ def check_steps(spec: SeriesSpec, steps: int | None) -> None:
             f"data.known_ahead={[*spec.known]} is read for the whole horizon at once: set task.steps=null and "
             "net.stateful=false"
         )
+    if spec.consecutive and spec.independent:
+        raise SpecError("data.independent=true keeps no state for each column: set net.stateful=false")
     if spec.consecutive and spec.steps > 1:
         raise SpecError(f"net.stateful=true reads value by value, but task.steps={spec.steps}: set it to 1")
 

@@ -72,6 +72,8 @@ class SeriesData(InMemoryData):
     kind: ClassVar[type[Spec]] = SeriesSpec
     units: tuple[str, ...] = ()
     """Units of the columns, if known."""
+    independent: bool = False
+    """Whether each column is forecast from its own past."""
 
     def __init__(
         self,
@@ -158,6 +160,7 @@ class SeriesData(InMemoryData):
             steps=self.steps or self.horizon or season,
             quantiles=tuple(self.quantiles or ()),
             known=series.known_names,
+            independent=self.independent,
         )
 
     def setup(self, stage: str | None = None) -> None:

@@ -16,6 +16,7 @@ from dlzoo.data.csv_reader import MISSING_MARKS, CsvFormat, check_unique, read_t
 from dlzoo.data.numbers import as_numbers, is_date, parse_number, parse_numbers
 from dlzoo.data.options import SeriesOptions
 from dlzoo.data.series.base import Series, SeriesData
+from dlzoo.data.series.long_tables import chosen, side_by_side
 from dlzoo.data.series.times import read_times
 from dlzoo.errors import UserError, nearest, short
 from dlzoo.specs.frequency import check_regular, find_step, label, parse
@@ -33,6 +34,8 @@ class CsvSeries(SeriesData):
     Args:
         path: the file, which may be compressed as .gz, .bz2 or .xz.
         time: the column of times (dates or integers); None is the first.
+        id: the column that says which of several series a row belongs to; each becomes a column of the times that all
+            have.
         values: the column to forecast, or several, which are then inputs of the net together; None is all others.
         known_ahead: columns that are known in advance, such as holidays or prices, and are inputs, not forecast; rows
             after the last value may hold them alone. It needs ``task.steps`` null.
@@ -41,6 +44,7 @@ class CsvSeries(SeriesData):
             equal steps, regardless of their times.
         date_format: of the times, such as %d/%m/%Y, as for ``strptime``; None infers it from the whole column.
         separator, decimal, encoding, missing_marks, header, quotes: as for data=csv.
+        independent: forecast each column from its own past, by the same weights for all; None: if ``id`` is given.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class CsvSeries(SeriesData):
         *,
         path: str,
         time: str | None = None,
+        id: str | None = None,
         values: str | Sequence[str] | None = None,
         marks: str | None = None,
         known_ahead: str | Sequence[str] | None = None,
@@ -59,11 +64,14 @@ class CsvSeries(SeriesData):
         missing_marks: Sequence[str] = MISSING_MARKS,
         header: bool = True,
         quotes: bool | None = None,
+        independent: bool | None = None,
         **common: Unpack[SeriesOptions],
     ) -> None:
         super().__init__(**common)
+        self.independent = id is not None if independent is None else independent
         self.path = path
         self.time = time
+        self.id = id
         self.values = [values] if isinstance(values, str) else values
         self.marks = marks
         self.known_ahead = [known_ahead] if isinstance(known_ahead, str) else known_ahead
@@ -83,6 +91,7 @@ class CsvSeries(SeriesData):
         return read_series(
             path,
             time=self.time,
+            id=self.id,
             values=self.values,
             marks=self.marks,
             known=self.known_ahead,
@@ -96,9 +105,11 @@ def read_series(
     path: Path | str | io.BytesIO,
     *,
     time: str | None = None,
+    id: str | None = None,
     values: Sequence[str] | None = None,
     marks: str | None = None,
     known: Sequence[str] | None = None,
+    only: Sequence[str] | None = None,
     frequency: str = "auto",
     date_format: str | None = None,
     **csv_format: Unpack[CsvFormat],
@@ -117,8 +128,8 @@ def read_series(
     if csv_format.get("header", True) and all(parse_number(name) or is_date(name) for name in columns):
         raise UserError(f"{source}: its first line ({short(', '.join(columns))}) does not name the columns; if the "
                         "file has no header, set data.header=false")  # fmt: skip
-    options: dict[str, Any] = {"frequency": frequency, "date_format": date_format}
-    return series_of(frame, source, time=time, values=values, marks=marks, known=known, **options)
+    options: dict[str, Any] = {"frequency": frequency, "date_format": date_format, "only": only}
+    return series_of(frame, source, time=time, id=id, values=values, marks=marks, known=known, **options)
 
 
 def series_of(
@@ -126,9 +137,11 @@ def series_of(
     source: object,
     *,
     time: str | None = None,
+    id: str | None = None,
     values: Sequence[str] | None = None,
     marks: str | None = None,
     known: Sequence[str] | None = None,
+    only: Sequence[str] | None = None,
     frequency: str = "auto",
     date_format: str | None = None,
 ) -> Series:
@@ -137,29 +150,39 @@ def series_of(
     Args:
         frame: cells of text, or typed values.
         source: what it comes from, for messages.
+        id: the column that says which series a row belongs to, if there are several.
+        only: the series of a trained model, of which others in the table are no part.
 
     Raises:
         UserError: as `read_series`.
     """
     step = None if frequency == "auto" else parse(frequency)
     columns = [str(name) for name in frame.columns]
-    time = columns[0] if time is None else time
+    time = next((name for name in columns if name != id), columns[0]) if time is None else time
     ahead_of = tuple(known or ())
-    taken = (time, marks, *ahead_of)
+    taken = (time, id, marks, *ahead_of)
     selected = [name for name in columns if name not in taken] if values is None else list(values)
-    others = [("marks", marks)] if marks else []
+    others = [(key, name) for key, name in (("id", id), ("marks", marks)) if name]
     others += [("known_ahead", name) for name in ahead_of]
     for key, name in [("time", time), *(("values", name) for name in selected), *others]:
         if name not in columns:
             raise UserError(f"data.{key}={name}: {source} has no such column; {nearest(name, columns)}")
-    if not selected or time in selected or len(set(selected)) < len(selected):
+    if not selected or {time, id} & {*selected} or len(set(selected)) < len(selected):
         raise UserError(
             f"{source}: data.values={selected} must name at least one column other than the times in {time}, and none "
             f"twice; the columns are: {', '.join(columns)}"
         )
-    check_unique(columns, [time, *selected], source)
-    if {*ahead_of} & {time, marks, *selected}:
+    check_unique(columns, [time, *selected, *(name for _, name in others)], source)
+    if {*ahead_of} & {time, id, marks, *selected}:
         raise UserError(f"data.known_ahead={[*ahead_of]} must name columns other than those of times, values and marks")
+    if id is not None:
+        if id in (time, marks):
+            raise UserError(f"data.id={id} must be a column other than those of times and marks")
+        frame, selected = side_by_side(frame, source, id=id, time=time, values=selected, marks=marks, known=ahead_of)
+        if only is not None:
+            selected = chosen(selected, only, source, id)
+    elif step is None or step.unit != "row":
+        _check_one_series(frame, time, source)
     times = read_times(frame[time], date_format=date_format, step=step)
     step = step or find_step(times)
     check_regular(times, step, str(source))
@@ -174,6 +197,20 @@ def series_of(
     numbers = np.stack([_numbers(frame[name], times) for name in selected], axis=1)
     marked = None if marks is None else _marks(frame[marks], times)
     return Series(tuple(selected), torch.from_numpy(numbers), times, step, marked, ahead_of, ahead)
+
+
+def _check_one_series(frame: pd.DataFrame, time: str, source: object) -> None:
+    """`UserError` if times repeat, and a column of names tells the rows of one time apart."""
+    if not frame[time].duplicated().any():
+        return
+    for name in frame.columns:
+        cells = frame[name]
+        is_name = name != time and cells.notna().all() and not parse_numbers(cells).values.notna().any()
+        if is_name and not frame.duplicated([time, name]).any():
+            raise UserError(
+                f"{source} has several rows of the same {time}, one for each {name}: if these are series of their own, "
+                f"set data.id={name}"
+            )
 
 
 def _marks(cells: pd.Series, times: pd.Series) -> torch.Tensor:
