@@ -89,6 +89,8 @@ def fill(folder: Path) -> None:
     )
     (folder / "gestures.csv").write_text("trial,step,x,y,gesture\n" + steps)
     shop = [f"{day},{50 + i % 7 + 30 * (i % 5 == 0)},{int(i % 5 == 0)}\n" for i, day in enumerate(days)]
+    stores = (f"{days[i]},{store},{i + 10 * i % 7}\n" for store in ("north", "south") for i in range(56))
+    (folder / "stores.csv").write_text("day,store,sold\n" + "".join(stores))
     (folder / "shop.csv").write_text("day,sold,promotion\n" + "".join(shop))
     coming = [f"{days[-1] + i},,{i % 2}\n" for i in range(1, 8)]
     (folder / "coming.csv").write_text("day,sold,promotion\n" + "".join(shop + coming))

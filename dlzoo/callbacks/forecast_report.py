@@ -72,9 +72,11 @@ class ForecastReport(Report):
     ) -> None:
         with open_text(run_folder(trainer) / "forecast_errors.csv", "w") as file:
             writer = csv_files.Writer(file)
-            writer.writerow(["column", *(f"{kind} {name}" for kind in forecasts for name in ERRORS)])
+            writer.writerow(["column", "method", *ERRORS])
             for d, column in enumerate(spec.target.names):
-                one, scales = slice(d, d + 1), spec.scales[d : d + 1]
-                found = [errors(values[:, one], truth[:, one], scales) for values in forecasts.values()]
-                cells = [f"{each[name]:.6g}" if name in each else "" for each in found for name in ERRORS]
-                writer.writerow([column, *cells])
+                one = slice(d, d + 1)
+                for method, values in forecasts.items():
+                    found = errors(values[:, one], truth[:, one], spec.scales[one])
+                    writer.writerow(
+                        [column, method, *(f"{found[name]:.6g}" if name in found else "" for name in ERRORS)]
+                    )
