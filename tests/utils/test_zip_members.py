@@ -20,7 +20,8 @@ TEXT = b"".join(b"line %i\n" % (i * i) for i in range(300))
 def write(path: Path, names: list[str], compression: int = zipfile.ZIP_DEFLATED) -> Path:
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name in names:
-            archive.writestr(f"__MACOSX/{name}".replace("/a", "/._a"), b"?")
+            folder, _, file = name.rpartition("/")
+            archive.writestr(f"__MACOSX/{folder}/._{file}", b"?")
             archive.writestr(f"release-1/{name}", TEXT)
     return path
 
@@ -38,7 +39,8 @@ def patched(content: bytes, offset: int, value: bytes) -> bytes:
 
 def flipped(content: bytes) -> bytes:
     """With damage in the last compressed file."""
-    place = content.rfind(b"PK\x03\x04") + 60
+    header = content.rfind(b"PK\x03\x04")
+    place = header + 30 + int.from_bytes(content[header + 26 : header + 28], "little") + 20
     return content[:place] + bytes(255 - byte for byte in content[place : place + 60]) + content[place + 60 :]
 
 
