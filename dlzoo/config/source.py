@@ -160,16 +160,26 @@ def resolve(source: Module, expression: ast.expr) -> str | None:
 
 
 def lineage(target: str) -> Iterator[Located | None]:
-    """A class and its base classes, depth first; None in place of one whose source cannot be followed."""
+    """A class and its base classes in the order in which Python looks up attributes; None in place of one whose source
+    cannot be followed."""
+    found: dict[str, Located | None] = {}
+    for name, located in _lineage(target):
+        found.pop(name, None)  # a base of several classes comes behind all of them
+        found[name] = located
+    yield from found.values()
+
+
+def _lineage(target: str) -> Iterator[tuple[str, Located | None]]:
+    """Names and classes, depth first, those with several subclasses repeatedly."""
     located = find(target)
-    yield located
+    yield target if located is None else located.name, located
     if located is None or not isinstance(located.node, ast.ClassDef):
         return
     for base in located.node.bases:
         name = resolve(located.module, base)
         if name in ("abc.ABC", "typing.Generic", "typing.Protocol"):
             continue
-        yield from lineage(name) if name is not None else iter([None])
+        yield from _lineage(name) if name is not None else iter([(ast.unparse(base), None)])
 
 
 @cache

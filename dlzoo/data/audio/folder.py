@@ -11,7 +11,7 @@ from dlzoo.data.audio.decode import RECORDINGS, Form, forms_in_words, read_recor
 from dlzoo.data.folders.base import FolderData
 from dlzoo.data.loaders import Arrays, all_except
 from dlzoo.data.options import AudioOptions
-from dlzoo.errors import UserError
+from dlzoo.errors import UserError, between
 from dlzoo.specs.audio import AudioSpec
 from dlzoo.utils.memory import free_megabytes
 from dlzoo.utils.processes import num_processors
@@ -46,6 +46,7 @@ class AudioFolder(FolderData, AudioData):
         **common: Unpack[AudioOptions],
     ) -> None:
         super().__init__(**common)
+        between(0, 1, "data", test_fraction=test_fraction, exclusive=True)
         self.set_folder(path, on_error, test_fraction, test_seed)
         self._forms: list[Form] = []
 

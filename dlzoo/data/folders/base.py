@@ -24,7 +24,7 @@ from dlzoo.data.folders.tree import Tree
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.splits import holdout
 from dlzoo.distributed.launch import rank
-from dlzoo.errors import UserError, between, visible
+from dlzoo.errors import UserError, visible
 from dlzoo.specs.base import Spec, Target
 from dlzoo.specs.targets import Classes, Unlabelled
 from dlzoo.utils.download import folder_of
@@ -34,7 +34,7 @@ class FolderData(InMemoryData):
     """Files in ``path``, one folder per class, or likewise in ``path/train``, ``path/val`` and ``path/test``.
 
     Rows of `load` are indices into the list of files; subclasses implement `declare` and `read`, and call
-    `set_folder` in their constructors, whose options it takes.
+    `set_folder` in their constructors with these options.
     """
 
     media: ClassVar[Media]
@@ -53,7 +53,6 @@ class FolderData(InMemoryData):
         test_fraction: float,
         test_seed: int,
     ) -> None:
-        between(0, 1, "data", test_fraction=test_fraction, exclusive=True)
         self.path = folder_of(path)
         self.on_error = on_error
         self.test_fraction = test_fraction

@@ -91,6 +91,7 @@ class ImageFolder(FolderData):
             raise UserError(f"data.channels={channels} must be 1 (grey) or 3 (colour)")
         at_least(0, "data", num_workers=num_workers)
         check_processes("data.num_workers", num_workers)
+        between(0, 1, "data", test_fraction=test_fraction, exclusive=True)
         self.set_folder(path, on_error, test_fraction, test_seed)
         self.channels = channels
         self.size = None if size is None else (sizes[0], sizes[1])
