@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -64,22 +65,32 @@ def images(given: Any, spec: ImageSpec, cfg: DictConfig) -> Batches:
 
 
 def recordings(given: Any, spec: AudioSpec) -> Batches:
-    """Recordings (B, 1, L): of files or folders, or of arrays of samples at the rate of the model."""
+    """Recordings (B, 1, L): of files or folders, or arrays of samples at the rate of the model, also of several lengths
+    in a list."""
     if _is_path(given) or (isinstance(given, Sequence) and len(given) > 0 and all(map(_is_path, given))):
         return _sound_files([given] if _is_path(given) else given, spec)
     from dlzoo.data.audio.decode import Decode
 
-    x, _ = _array(given, "a recording")
-    if x.dtype.kind != "f" or x.ndim > 3 or (x.ndim == 3 and x.shape[1] != 1):
-        raise UserError(
-            f"an array of {x.dtype} of shape {x.shape} is no recording: give floating-point samples from -1 to 1 at "
-            f"{spec.sample_rate:,} Hz, (L,) or (N, L), or files"
-        )
-    rows = x.reshape(-1, x.shape[-1]).astype(np.float64)
-    try:
-        return _numbered(np.stack([Decode.of(spec).fitted(row, spec.sample_rate) for row in rows])[:, None])
-    except ValueError as error:
-        raise UserError(f"a recording cannot be used: {error}") from None
+    is_list = isinstance(given, list | tuple) and not (given and all(isinstance(x, numbers.Real) for x in given))
+    parts = given if is_list else [given]
+    if not len(parts):
+        raise UserError("there are no recordings: give at least one")
+    decode, found = Decode.of(spec), []
+    for part in parts:
+        x, _ = _array(part, "a recording")
+        if x.dtype.kind != "f" or x.ndim > 3 or (x.ndim == 3 and x.shape[1] != 1):
+            raise UserError(
+                f"an array of {x.dtype} of shape {x.shape} is no recording: give floating-point samples from -1 to 1 "
+                f"at {spec.sample_rate:,} Hz, (L,), (N, L) or a list of (L,), or files"
+            )
+        for row in x.reshape(-1, x.shape[-1]).astype(np.float64):
+            try:
+                found.append(decode.fitted(row, spec.sample_rate))
+            except ValueError as error:
+                raise UserError(f"recording {len(found)} cannot be used: {error}") from None
+    if not found:
+        raise UserError("there are no recordings: give at least one")
+    return _numbered(np.stack(found)[:, None])
 
 
 def _files_of(given: Sequence[str | Path], media: Media) -> list[File]:

@@ -97,9 +97,10 @@ class Model:
 
         Args:
             inputs: for images, paths, folders, PIL images, arrays or tensors, uint8 or in [0, 1]; for sound, paths,
-                folders or arrays of samples at the rate of the model; for tables, a DataFrame, dicts, an array or a
-                CSV file; for sequences, a DataFrame or a CSV file with the columns of training, or arrays (T, D) or
-                (N, T, D); for texts, strings, or a file as ``pathlib.Path``; for agents, observations.
+                folders, or arrays of samples at the rate of the model, (L,), (N, L) or a list of (L,); for tables, a
+                DataFrame, dicts, an array or a CSV file; for sequences, a DataFrame or a CSV file with the columns of
+                training, or arrays (T, D) or (N, T, D); for texts, strings, or a file as ``pathlib.Path``; for agents,
+                observations.
             top_k: number of classes to list, the most probable first.
 
         Returns:

@@ -156,6 +156,15 @@ def test_a_classifier_of_sound_predicts_files(
     high = write(tmp_path / "high.wav", tone(1600))
     assert model.predict([str(stereo), str(high)])["class"].tolist() == ["low", "high"]
     assert model.predict(tone(1600))["class"].tolist() == ["high"]
+    different = [tone(1600, 0.1), torch.from_numpy(tone(330, 0.2)), tone(1500).tolist(), np.stack([tone(350)] * 2)]
+    alone = [label for x in different for label in model.predict(x)["class"]]
+    assert model.predict(different)["class"].tolist() == alone
+    assert alone[1:] == ["low", "high", "low", "low"]
+    assert model.predict(tone(1600).tolist())["class"].tolist() == ["high"]
+    with pytest.raises(UserError, match="recording 1 cannot be used: it has samples that are not finite"):
+        model.predict([tone(330), tone(330, 0.1) * np.nan])
+    with pytest.raises(UserError, match="there are no recordings: give at least one"):
+        model.predict([])
     (tmp_path / "text.wav").write_text("not sound")
     with pytest.raises(UserError, match=r"text\.wav cannot be read as sound"):
         predict.command([ckpt, f"input={tmp_path / 'text.wav'}"])
