@@ -15,7 +15,7 @@ import time
 import torch
 from torch import Tensor
 
-from dlzoo.inference.sound import Options, draw_levels, sample_levels
+from dlzoo.inference.sound import Options, sample_levels
 from dlzoo.layers import mu_law
 from dlzoo.nets.wavenet import WaveNet
 from dlzoo.specs.audio import AudioSpec
@@ -56,11 +56,11 @@ def naive(net: WaveNet, fast: Tensor, options: Options, condition: Tensor) -> bo
     known = torch.cat([torch.full((1, 1), mu_law.SILENCE), fast], 1)
     uniform = torch.zeros(1, mu_law.NUM_LEVELS)
     for _ in range(num - NUM_NAIVE):
-        draw_levels(uniform, draw, options)
+        options.draw(uniform, draw)
     levels = known[:, : num - NUM_NAIVE + 1]
     for _ in range(NUM_NAIVE):
         logits = net.read(levels[:, -net.receptive_field :], condition)
-        levels = torch.cat([levels, draw_levels(logits[:, -1], draw, options)[:, None]], 1)
+        levels = torch.cat([levels, options.draw(logits[:, -1], draw)[:, None]], 1)
     return torch.equal(levels, known)
 
 

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dlzoo.config.introspection import check_number
 from dlzoo.errors import UserError, at_least, nearest
-from dlzoo.inference.text import distribution
+from dlzoo.inference.sampling import Sampling
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Tensor
 
     from dlzoo.nets.base import SampleNet
     from dlzoo.tasks.interfaces import SoundModel
@@ -21,26 +20,18 @@ MAX_SAMPLES = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Sampling):
     """Options of the sample command for sound."""
 
     n: int = 10
     class_name: str | None = None
     seconds: float | None = None
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise UserError(f"temperature={self.temperature} must be at least 0, which means the most likely sample")
-        at_least(1, n=self.n, top_k=self.top_k)
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise UserError(f"top_p={self.top_p} must be above 0 and at most 1: it is a probability")
+        super().__post_init__()
+        at_least(1, n=self.n)
         if self.seconds is not None and not self.seconds > 0:
             raise UserError(f"seconds={self.seconds} must be above 0")
-        check_number("seed", self.seed)
 
 
 def generate(task: SoundModel, options: Options) -> Tensor:
@@ -69,28 +60,14 @@ def sample_levels(net: SampleNet, options: Options, length: int, condition: Tens
 
     from dlzoo.layers.mu_law import SILENCE
 
-    draw = torch.Generator().manual_seed(options.seed)
+    draw = options.generator()
     device = next(net.parameters()).device
     state = net.start(options.n, condition)
     levels = torch.full((options.n,), SILENCE)
     for _ in range(length):
         logits, state = net.step(levels[:, None].to(device), state)
-        levels = draw_levels(logits[:, -1], draw, options)
+        levels = options.draw(logits[:, -1], draw)
         yield levels
-
-
-def draw_levels(logits: Tensor, draw: Generator, options: Options) -> Tensor:
-    """logits: (n, V) -> a level of each, (n,)."""
-    import torch
-
-    if not logits.isfinite().all():
-        raise UserError("the net's output is not finite: the training of this checkpoint diverged")
-    probabilities = distribution(
-        logits.float().cpu(), temperature=options.temperature, top_k=options.top_k, top_p=options.top_p
-    )
-    if options.temperature == 0:
-        return probabilities.argmax(1)
-    return torch.multinomial(probabilities, 1, generator=draw)[:, 0]
 
 
 def labels_of(task: SoundModel, options: Options) -> Tensor:

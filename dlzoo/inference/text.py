@@ -6,34 +6,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dlzoo.config.introspection import check_number
-from dlzoo.errors import UserError, at_least
+from dlzoo.errors import at_least
+from dlzoo.inference.sampling import Sampling
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Tensor
 
     from dlzoo.nets.base import RecurrentNet
     from dlzoo.specs.inputs import TextSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Sampling):
     """Options of the sample command for text."""
 
     prompt: str = ""
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
     length: int = 500
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise UserError(f"temperature={self.temperature} must be at least 0, which means greedy decoding")
-        at_least(1, top_k=self.top_k, length=self.length)
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise UserError(f"top_p={self.top_p} must be above 0 and at most 1: it is a probability")
-        check_number("seed", self.seed)
+        super().__post_init__()
+        at_least(1, length=self.length)
 
 
 def generate(net: RecurrentNet, spec: TextSpec, options: Options) -> str:
@@ -63,50 +55,11 @@ def _continue(net: RecurrentNet, prompt: Tensor, options: Options) -> Iterator[i
 
     from dlzoo.specs.tokenizer import SPECIAL
 
-    draw = torch.Generator().manual_seed(options.seed)
+    draw = options.generator()
     logits, state = net.step(prompt)
     for _ in range(options.length):
-        scores = logits[0, -1].float().cpu()
+        scores = logits[0, -1].float()
         scores[: len(SPECIAL)] = float("-inf")
-        token = choose(scores, draw, temperature=options.temperature, top_k=options.top_k, top_p=options.top_p)
+        token = int(options.draw(scores, draw))
         yield token
         logits, state = net.step(torch.tensor([[token]], device=prompt.device), state)
-
-
-def choose(
-    scores: Tensor, draw: Generator, *, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
-) -> int:
-    """Sample a token id from scores (V,); options as in `distribution`."""
-    import torch
-
-    probabilities = distribution(scores, temperature=temperature, top_k=top_k, top_p=top_p)
-    if temperature == 0:
-        return int(probabilities.argmax())
-    return int(torch.multinomial(probabilities, 1, generator=draw))
-
-
-def distribution(
-    scores: Tensor, *, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
-) -> Tensor:
-    """The probabilities to sample with, of scores (…, V).
-
-    Args:
-        temperature: 0: all on the most likely token.
-        top_k: sample from the k most likely tokens.
-        top_p: of these, from the fewest most likely ones that have this probability together, at the temperature
-            (A. Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020).
-    """
-    import torch
-
-    if top_k is not None:
-        least = scores.topk(min(top_k, scores.shape[-1])).values[..., -1:]
-        scores = scores.where(scores >= least, float("-inf"))
-    if temperature == 0:
-        return torch.zeros_like(scores).scatter(-1, scores.argmax(-1, keepdim=True), 1.0)
-    probabilities = ((scores - scores.amax(-1, keepdim=True)) / temperature).softmax(-1)
-    if top_p is not None:
-        ordered, tokens = probabilities.sort(descending=True, stable=True)
-        before = ordered.cumsum(-1) - ordered
-        before[..., 0] = 0.0  # the most likely one is always among them
-        probabilities = probabilities.scatter(-1, tokens, ordered.where(before < top_p, 0.0))
-    return probabilities

@@ -12,7 +12,8 @@ from small_runs import Outcome, Terminal, run
 
 from dlzoo.commands import sample
 from dlzoo.errors import UserError
-from dlzoo.inference.text import Options, choose, generate
+from dlzoo.inference.sampling import Sampling
+from dlzoo.inference.text import Options, generate
 from dlzoo.nets.base import RecurrentNet
 from dlzoo.nets.char_rnn import CharRNN
 from dlzoo.nets.gpt import GPT
@@ -94,7 +95,7 @@ def test_a_temperature_sharpens_and_top_k_and_top_p_cut() -> None:
 
     def shares(**options: Any) -> list[float]:
         draw = torch.Generator().manual_seed(0)
-        found = [choose(scores, draw, **options) for _ in range(4000)]
+        found = [int(Sampling(**options).draw(scores, draw)) for _ in range(4000)]
         return [found.count(i) / 4000 for i in range(4)]
 
     assert shares() == pytest.approx(scores.softmax(0).tolist(), abs=0.03)
@@ -108,8 +109,11 @@ def test_a_temperature_sharpens_and_top_k_and_top_p_cut() -> None:
     assert shares(top_k=3, top_p=0.66) == [0, 0, 0, 1], "of the three, the first has 0.665"
     assert shares(temperature=4.0, top_p=0.6) == pytest.approx([0, 0, *(scores[2:] / 4).softmax(0).tolist()], abs=0.03)
     ties = torch.zeros(4)
-    assert {choose(ties, torch.Generator().manual_seed(i), top_p=0.5) for i in range(50)} == {0, 1}
+    assert {int(Sampling(top_p=0.5).draw(ties, torch.Generator().manual_seed(i))) for i in range(50)} == {0, 1}
     assert shares(temperature=0) == shares(top_k=1) == [0, 0, 0, 1]
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(UserError, match="the training of this checkpoint diverged"):
+            Sampling().draw(torch.tensor([wrong, 0.0, float("-inf")]), torch.Generator())
 
 
 def test_the_command(ckpt: Path, terminal: Terminal, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlzoo.inference.sound import Options, draw_levels, sample_levels
+from dlzoo.inference.sound import Options, sample_levels
 from dlzoo.layers import mu_law
 from dlzoo.nets.audio_lstm import AudioLSTM
 from dlzoo.nets.base import SampleNet
@@ -65,7 +65,7 @@ def naive(net: WaveNet, options: Options, length: int, condition: Tensor | None)
     draw, levels = torch.Generator().manual_seed(options.seed), torch.full((options.n, 1), mu_law.SILENCE)
     for _ in range(length):
         logits = net.read(levels[:, -net.receptive_field :], condition)
-        levels = torch.cat([levels, draw_levels(logits[:, -1], draw, options)[:, None]], 1)
+        levels = torch.cat([levels, options.draw(logits[:, -1], draw)[:, None]], 1)
     return levels[:, 1:]
 
 
