@@ -167,7 +167,12 @@ def check_fit(config: RunConfig, data: DataModule, overrides: Sequence[str] = ()
     except MISTAKES as error:
         raise UserError(f"model={model} or its optimizer cannot be built with these options: {error}") from None
     if config.ckpt is None:  # a resumed run keeps its options
-        unused_options.check(config, {"net": task.net, "task": task, "data": data}, overrides)
+        uses = {
+            "net": task.net.option_uses(),
+            "task": task.option_uses(),
+            "data": data.option_uses() | task.data_option_uses(),
+        }
+        unused_options.check(config, uses, overrides)
     memory_check.check(
         task,
         make_optimizer,

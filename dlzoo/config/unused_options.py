@@ -8,7 +8,7 @@ unused, which is not a mistake.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
@@ -24,24 +24,20 @@ OptionUses = Mapping[str, tuple[bool, str]]
 """By option: whether it has an effect given the others, and what it requires."""
 
 
-class Part(Protocol):
-    def option_uses(self) -> OptionUses: ...
-
-
-def check(config: RunConfig, parts: Mapping[str, Part], overrides: Sequence[str] = ()) -> None:
+def check(config: RunConfig, uses: Mapping[str, OptionUses], overrides: Sequence[str] = ()) -> None:
     """Refuse an option that has no effect.
 
     Args:
-        parts: the parts built from the nodes of the config.
+        uses: of the options of each node of the config.
         overrides: those of the command line, which are checked even if a file sets the same value.
 
     Raises:
         UserError: names the option and what it requires.
     """
     nodes: dict[str, Node] = {name: getattr(config, name) for name in ("net", "task", "data", "optimizer", "trainer")}
-    for node, part in parts.items():
+    for node, options_of_node in uses.items():
         defaults = _defaults(node, config.names)
-        for key, (is_used, needs) in part.option_uses().items():
+        for key, (is_used, needs) in options_of_node.items():
             value = nodes[node].get(key)
             is_set = value != defaults.get(key) or is_given(f"{node}.{key}", overrides)
             if value is not None and not is_used and is_set:

@@ -320,6 +320,10 @@ class Task(Capabilities, Optimization):
         """For options that only take effect together with others: whether they do, and what they require."""
         return {}
 
+    def data_option_uses(self) -> dict[str, tuple[bool, str]]:
+        """Likewise for options of the data that only some tasks read."""
+        return {}
+
     def frozen_backbone(self) -> BackboneNet | None:
         """The net, if its body stays frozen and its features are the same in each epoch; else None."""
         return None

@@ -111,6 +111,10 @@ class Forecast(Forecasting):
             "loss": (not self.quantiles or self.loss_name == "mse", "task.quantiles=null"),
         }
 
+    def data_option_uses(self) -> dict[str, tuple[bool, str]]:
+        needs = "model=anomaly_forecast or anomaly_autoencoder (to leave a column out, name the others in data.values)"
+        return super().data_option_uses() | {"marks": (False, needs)}
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, target, _ = Batch(*batch)
         if self.stateful:

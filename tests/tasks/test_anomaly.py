@@ -89,6 +89,24 @@ def test_generated_anomalies_lie_in_the_test() -> None:
     assert 12 <= whole.marks.sum() <= 12 * 6
 
 
+def test_anomalies_lie_in_the_tests_of_all_origins() -> None:
+    data = Anomalies(horizon=60, origins=5, num_events=10, window=24)
+    held = [batch.weight for batch in data.test_dataloader()]
+    assert [bool(marks.any()) for marks in held if marks is not None] == [True] * 5
+    assert data.whole.marks is not None
+    assert not data.whole.marks[:-300].any()
+    assert data.notes() == []
+
+
+def test_anomalies_that_do_not_fit_are_said_or_refused() -> None:
+    data = Anomalies(horizon=40, window=24)
+    assert data.notes() == ["only 3 of data.num_events=12 anomalies fit into the test of 40 steps"]
+    with pytest.raises(UserError, match=r"data\.horizon=5 and data\.origins=2 are a test of 10 steps"):
+        Anomalies(horizon=5, origins=2, window=24).declare()
+    with pytest.raises(UserError, match=r"data\.num_events=0"):
+        Anomalies(num_events=0)
+
+
 def write(path: Path, marks: list[str]) -> Path:
     rows = [f"2024-01-{1 + i // 24:02} {i % 24:02}:00,{i % 12},{mark}" for i, mark in enumerate(marks)]
     path.write_text("\n".join(["time,load,odd", *rows]) + "\n")
@@ -109,6 +127,18 @@ def test_a_column_of_marks(tmp_path: Path) -> None:
         CsvSeries(path=str(write(path, marks)), marks="odd", window=12, horizon=24).declare()
     with pytest.raises(UserError, match=r"data\.marks=od: load\.csv has no such column"):
         CsvSeries(path=str(path), marks="od").declare()
+    for values, wrong in ((["load", "odd"], "odd"), (None, "time")):
+        with pytest.raises(UserError, match=rf"data\.marks={wrong} must be a column other than"):
+            CsvSeries(path=str(path), values=values, marks=wrong).declare()
+    with pytest.raises(UserError, match=r"data\.known_ahead=\['odd', 'odd'\] must name .* none twice"):
+        CsvSeries(path=str(path), known_ahead=["odd", "odd"]).declare()
+
+
+def test_marks_that_no_task_reads_are_refused(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    path = write(tmp_path / "load.csv", ["0"] * 200)
+    done = train("model=nar", "data=series", f"data.path={path}", "data.marks=odd", "data.window=12")
+    assert done.code == 2
+    assert "data.marks=odd would be ignored: it has an effect only with model=anomaly_forecast" in done.err
 
 
 @pytest.mark.parametrize("model", ["anomaly_autoencoder", pytest.param("anomaly_forecast", marks=pytest.mark.slow)])

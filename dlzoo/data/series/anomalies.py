@@ -11,9 +11,10 @@ from torch import Tensor
 from dlzoo.data.generated import check_size
 from dlzoo.data.options import SeriesOptions
 from dlzoo.data.series.base import Series, SeriesData
-from dlzoo.errors import at_least
+from dlzoo.errors import UserError, at_least
 from dlzoo.specs.frequency import parse
 
+DAY = 24
 EVENT = 6
 """Steps of an event other than a spike."""
 
@@ -33,20 +34,40 @@ class Anomalies(SeriesData):
     def __init__(self, *, num_events: int = 12, sample_seed: int = 0, **common: Unpack[SeriesOptions]) -> None:
         super().__init__(**common)
         at_least(1, "data", num_events=num_events)
-        check_size(num_events=num_events, horizon=self.horizon or 1)
+        check_size(num_events=num_events, horizon=self.horizon or 1, origins=self.origins)
         self.num_events = num_events
         self.sample_seed = sample_seed
+
+    def notes(self) -> list[str]:
+        test, _, num_events = self._layout()
+        if num_events == self.num_events:
+            return []
+        return [f"only {num_events} of data.num_events={self.num_events} anomalies fit into the test of {test} steps"]
+
+    def _layout(self) -> tuple[int, int, int]:
+        """The steps of the test, those between the starts of two anomalies, and how many anomalies fit.
+
+        Raises:
+            UserError: none does.
+        """
+        test = self.origins * (self.horizon or DAY)
+        if test < self.spacing:
+            raise UserError(
+                f"data.horizon={self.horizon} and data.origins={self.origins} are a test of {test} steps, but an "
+                f"anomaly needs {self.spacing}: raise one of them"
+            )
+        room = max(test // self.num_events, self.spacing)
+        return test, room, min(self.num_events, test // room)
 
     def series(self) -> Series:
         import pandas as pd
 
-        test = self.horizon or 24
-        num = 3 * test + 1000
+        test, room, num_events = self._layout()
+        num = 2 * (self.horizon or DAY) + test + 1000
         draw = torch.Generator().manual_seed(self.sample_seed)
         values = normal(num, draw)
         marks = torch.zeros(num, dtype=torch.bool)
-        room = max(test // self.num_events, self.spacing)
-        for i in range(min(self.num_events, test // room)):
+        for i in range(num_events):
             start = num - test + i * room + int(torch.randint(room - EVENT, (1,), generator=draw))
             disturb(values, marks, start, i % 3, draw)
         times = pd.Series(pd.date_range("2024-01-01", periods=num, freq="h"), name="time")

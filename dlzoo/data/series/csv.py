@@ -173,8 +173,13 @@ def series_of(
             f"twice; the columns are: {', '.join(columns)}"
         )
     check_unique(columns, [time, *selected, *(name for _, name in others)], source)
-    if {*ahead_of} & {time, id, marks, *selected}:
-        raise UserError(f"data.known_ahead={[*ahead_of]} must name columns other than those of times, values and marks")
+    if {*ahead_of} & {time, id, marks, *selected} or len({*ahead_of}) < len(ahead_of):
+        raise UserError(
+            f"data.known_ahead={[*ahead_of]} must name columns other than those of times, values and marks, and none "
+            "twice"
+        )
+    if marks in (time, *selected):
+        raise UserError(f"data.marks={marks} must be a column other than those of times and values")
     if id is not None:
         if id in (time, marks):
             raise UserError(f"data.id={id} must be a column other than those of times and marks")
