@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from dlzoo.errors import UserError
+from dlzoo.specs.targets import Classes, few_enough
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +52,45 @@ def category_indices(text: pd.Series, categories: Sequence[str]) -> np.ndarray:
     }
     indices[unknown] = [found[cell] for cell in text[unknown]]
     return indices
+
+
+def by_value(label: str) -> tuple[float, str]:
+    """Sorts numbers by value, before other labels."""
+    try:
+        return float(label), label
+    except ValueError:
+        return math.inf, label
+
+
+def classes_of(
+    labels: pd.Series,
+    key: str,
+    remedy: str,
+    *,
+    unit: str = "row",
+    note: str = "",
+    sort_key: Callable[[str], Any] | None = by_value,
+) -> Classes:
+    """The classes of labels, spellings of a number merged.
+
+    Args:
+        key: the option that names them, with its value, for messages.
+        remedy: what to do about a class of one row.
+        unit: what has a label.
+        note: what else may be wrong.
+
+    Raises:
+        UserError: a single class, one of a single row, or too many.
+    """
+    counts = merge_spellings(labels).value_counts()
+    names = sorted(counts.index, key=sort_key)
+    if len(names) == 1:
+        raise UserError(f"{key} has only one class, {names[0]!r}: there is nothing to learn{note}")
+    few_enough(len(names), key)
+    if singletons := [name for name in names if counts[name] == 1]:
+        have = f"{len(singletons)} of {len(names)} classes have a single {unit}, such as {singletons[0]!r}"
+        raise UserError(f"{key}: {have}; {remedy}{note}")
+    return Classes(tuple(names))
 
 
 def _other_decimal(text: str) -> str:

@@ -168,6 +168,7 @@ def sequence_batches(
         UserError: as `read_sequences`, or the lengths do not fit.
     """
     from dlzoo.data.sequences.csv import of_frame
+    from dlzoo.data.sequences.table import Source, check_header
 
     options = cfg.data
     values = options.get("values") and [*options["values"]]
@@ -177,6 +178,8 @@ def sequence_batches(
         label = options.get("target")
         values = [str(name) for name in frame.columns if name != label]
         values = values[:-1] if label is None and len(values) == spec.length + 1 else values
+        if style.get("header", True):
+            check_header(values, Source(name, 1), "header")
     found = of_frame(frame, name, style, target=None, key=options.get("id"), time=options.get("time"), values=values)
     for key, steps in zip(found.keys, found.values, strict=True):
         if not spec.is_padded and len(steps) != spec.length:

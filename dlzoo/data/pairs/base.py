@@ -17,14 +17,14 @@ from dlzoo.data.options import PairBaseOptions
 from dlzoo.data.pairs import pieces
 from dlzoo.data.pairs.loaders import PairLoader, Pairs
 from dlzoo.data.splits import holdout, holdout_groups
-from dlzoo.data.text.base import Split, TokenData, as_texts
+from dlzoo.data.text.base import Split, TokenData, as_texts, counts_of, encoded
 from dlzoo.data.text.cache import Corpus
 from dlzoo.data.text.loaders import Texts
 from dlzoo.errors import UserError, at_least, ignored_option
 from dlzoo.specs.base import Spec
 from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.token_sequences import END, TARGET_SPECIAL, TokenSequences
-from dlzoo.specs.tokenizer import SPECIAL, UNKNOWN, RunningLevel, Tokenizer, build_vocabulary
+from dlzoo.specs.tokenizer import SPECIAL, RunningLevel, Tokenizer, build_vocabulary
 
 SIDES = ("source", "target")
 TOGETHER = "pairs that share a sentence stay together"
@@ -173,7 +173,7 @@ class PairData(TokenData):
     def _fit(self, tokenizers: tuple[Tokenizer, Tokenizer], corpora: list[Corpus], train: Tensor) -> None:
         """The vocabularies of the training rows."""
         texts = [as_texts(corpus).take(train) for corpus in corpora]
-        counts = [_counts(corpus, part) for corpus, part in zip(corpora, texts, strict=True)]
+        counts = [counts_of(corpus.distinct_tokens, part.tokens) for corpus, part in zip(corpora, texts, strict=True)]
         both = [counts[0] + counts[1]] * 2 if self.shared_vocabulary else counts
         source, target = (self._vocabulary(side, part) for side, part in zip(SIDES, both, strict=True))
         longest_input = int(texts[0].lengths.max())
@@ -198,7 +198,7 @@ class PairData(TokenData):
     def _encoded(self, corpora: list[Corpus], rows: Tensor) -> Pairs:
         """Rows as token ids, targets with END."""
         sources, targets = (
-            _numbered(corpus, rows, vocabulary)
+            encoded(corpus, rows, vocabulary)
             for corpus, vocabulary in zip(corpora, (self.spec.vocabulary, self._target.vocabulary), strict=True)
         )
         return Pairs(sources, _with_ends(targets))
@@ -241,20 +241,6 @@ class PairData(TokenData):
     def _loader(self, split: Split, batch_size: int, shuffle: bool = False) -> Loader:
         pairs = self.arrays(split)
         return PairLoader(pairs.to(self._home(pairs.num_bytes)), batch_size, shuffle=shuffle, seed=self.seed)
-
-
-def _counts(corpus: Corpus, texts: Texts) -> Counter[str]:
-    """How often each token occurs in some of the texts of a corpus."""
-    counts = texts.tokens.bincount(minlength=len(corpus.distinct_tokens)).tolist()
-    return Counter({token: count for token, count in zip(corpus.distinct_tokens, counts, strict=False) if count})
-
-
-def _numbered(corpus: Corpus, rows: Tensor, vocabulary: tuple[str, ...]) -> Texts:
-    """Rows of a corpus as token ids; an empty text becomes a single unknown token."""
-    ids = {token: i for i, token in enumerate(vocabulary)}
-    table = torch.tensor([*(ids.get(token, UNKNOWN) for token in corpus.distinct_tokens), UNKNOWN], dtype=torch.int32)
-    texts = as_texts(corpus).take(rows)
-    return dataclasses.replace(texts, tokens=table[texts.tokens])
 
 
 def _with_ends(texts: Texts) -> Texts:

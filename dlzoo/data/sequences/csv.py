@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from dlzoo.data import typed_tables
 from dlzoo.data.base import InMemoryData
+from dlzoo.data.categories import category_indices, classes_of
 from dlzoo.data.csv_reader import MISSING_MARKS, CsvFormat, read_header, read_table
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.options import InMemoryOptions
@@ -23,7 +23,7 @@ from dlzoo.errors import UserError, between
 from dlzoo.layers.padding import is_real
 from dlzoo.specs.base import Spec
 from dlzoo.specs.inputs import SequenceSpec
-from dlzoo.specs.targets import Classes, few_enough
+from dlzoo.specs.targets import Classes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,29 +95,34 @@ class SequenceCsv(InMemoryData):
             self._classes = spec.target.classes.names
 
     @cached_property
+    def _label(self) -> str:
+        """The column of labels."""
+        path = typed_tables.existing(self.path, "data.path")
+        return read_header(path, self.format)[-1] if self.target is None else self.target
+
+    @cached_property
     def sequences(self) -> Sequences:
         path = typed_tables.existing(self.path, "data.path")
-        target = read_header(path, self.format)[-1] if self.target is None else self.target
-        return read_sequences(path, target=target, key=self.id, time=self.time, values=self.values, **self.format)
+        return read_sequences(path, target=self._label, key=self.id, time=self.time, values=self.values, **self.format)
 
     @cached_property
     def classes(self) -> Classes:
         labels = self.sequences.labels
         assert labels is not None
-        if self._classes is not None:
-            for key, label in zip(self.sequences.keys, labels, strict=True):
-                if label not in self._classes:
-                    raise UserError(f"{self.path}: sequence {key} has the label {label!r}, but the model's classes are "
-                                    f"{', '.join(self._classes[:20])}")  # fmt: skip
-            return Classes(self._classes)
-        counts = Counter(labels)
-        few_enough(len(counts), "data.target")
-        rare = [name for name, count in counts.items() if count < 2]
-        if len(counts) == 1 or rare:
-            why = f"a single sequence with the label {rare[0]!r}" if rare else f"one class only, {labels[0]!r}"
-            hint = "; if each row is one step, name the column of sequences with data.id" if self.id is None else ""
-            raise UserError(f"{self.path} has {why}: give at least two classes of two sequences in data.target{hint}")
-        return Classes(tuple(sorted(counts, key=_by_value)))
+        import pandas as pd
+
+        if self._classes is None:
+            note = "; if each row is one step, name the column of sequences with data.id" if self.id is None else ""
+            remedy = "add sequences, or remove these"
+            return classes_of(pd.Series(labels), f"data.target={self._label}", remedy, unit="sequence", note=note)
+        unknown = category_indices(pd.Series(labels), self._classes) < 0
+        if unknown.any():
+            i = int(unknown.argmax())
+            raise UserError(
+                f"{self.path}: sequence {self.sequences.keys[i]} has the label {labels[i]!r}, but the model's classes "
+                f"are {', '.join(self._classes[:20])}"
+            )
+        return Classes(self._classes)
 
     def declare(self) -> SequenceSpec:
         sequences = self.sequences
@@ -127,9 +132,10 @@ class SequenceCsv(InMemoryData):
         )
 
     def load(self, split: Literal["train", "test"]) -> Arrays:
-        labels, names = self.sequences.labels, self.classes.names
-        assert labels is not None
-        rows = Arrays(self.sequences.padded(), torch.tensor([names.index(label) for label in labels]))
+        import pandas as pd
+
+        indices = category_indices(pd.Series(self.sequences.labels), self.classes.names)
+        rows = Arrays(self.sequences.padded(), torch.from_numpy(indices).long())
         train, test = holdout(rows, self.classes, self.test_fraction, seed=self.test_seed)
         return rows.take(train if split == "train" else test)
 
@@ -175,11 +181,3 @@ def of_frame(
     if key is None:
         return read_wide(frame, source, target=target, values=values)
     return read_long(frame, source, key=key, time=time, target=target, values=values)
-
-
-def _by_value(name: str) -> tuple[int, float, str]:
-    """Numbers by value, before other labels."""
-    try:
-        return 0, float(name), name
-    except ValueError:
-        return 1, 0.0, name

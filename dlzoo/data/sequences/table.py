@@ -57,7 +57,7 @@ def read_wide(frame: pd.DataFrame, source: Source, *, target: str | None, values
     columns = [str(name) for name in frame.columns]
     steps = _selected(columns, [target], values, source)
     if source.num_header_lines and values is None:
-        _check_header(steps, source)
+        check_header(steps, source)
     cells = np.stack([numbers_of(frame[name], source) for name in steps], axis=1)
     known = ~np.isnan(cells)
     lengths = known.sum(1)
@@ -72,13 +72,17 @@ def read_wide(frame: pd.DataFrame, source: Source, *, target: str | None, values
     return Sequences(("value",), sequences, [str(i + 1) for i in range(len(frame))], labels)
 
 
-def _check_header(steps: Sequence[str], source: Source) -> None:
-    """`UserError` if the names of the steps are values: numbers that do not rise, as those of steps or times would."""
+def check_header(steps: Sequence[str], source: Source, key: str = "data.header") -> None:
+    """`UserError` if the names of the steps are values: numbers that do not rise, as those of steps or times would.
+
+    Args:
+        key: the option that says whether there is a header.
+    """
     numbers = [number[0] for name in steps if (number := parse_number(name)) is not None]
     if len(numbers) == len(steps) and any(a >= b for a, b in itertools.pairwise(numbers)):
         raise UserError(
             f"{source.name}: its first line ({short(', '.join(steps))}) does not name the columns; if the file has no "
-            "header, set data.header=false"
+            f"header, set {key}=false"
         )
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlzoo.data.categories import category_indices, merge_spellings
+from dlzoo.data.categories import category_indices, classes_of, merge_spellings
 from dlzoo.data.numbers import as_numbers, finite_float32, parse_numbers, same_unit
 from dlzoo.errors import UserError, short
 from dlzoo.specs.base import Target
-from dlzoo.specs.targets import Classes, Labels, Values, few_enough
+from dlzoo.specs.targets import Classes, Labels, Values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,20 +109,15 @@ class TargetReader:
 
     def _classes(self, frame: pd.DataFrame) -> Classes:
         text = merge_spellings(frame[self.columns[0]].map(str))
-        counts, numbers = text.value_counts(), parse_numbers(text).values
+        numbers = parse_numbers(text).values
         by_value = dict(zip(text, numbers, strict=True))
-        names = sorted(counts.index, key=by_value.__getitem__ if numbers.notna().all() else None)
-        if len(names) == 1:
-            raise UserError(f"{self.key}={text.name} has only one class, {names[0]!r}: there is nothing to learn")
-        few_enough(len(names), f"{self.key}={text.name}")
-        singletons = [name for name in names if counts[name] == 1]
-        if singletons:
-            raise UserError(
-                f"{self.key}={text.name}: {len(singletons)} of {len(names)} classes have a single row, such as "
-                f"{singletons[0]!r}; add rows or remove these, or if they are values, write plain numbers and set "
-                f"{self.problem_key}=regression"
-            )
-        return Classes(tuple(names))
+        remedy = "add rows or remove these, or if they are values, write plain numbers and set "
+        return classes_of(
+            text,
+            f"{self.key}={text.name}",
+            f"{remedy}{self.problem_key}=regression",
+            sort_key=by_value.__getitem__ if numbers.notna().all() else None,
+        )
 
     def _labels(self, frame: pd.DataFrame) -> Labels | None:
         """Labels if all target columns are yes/no; None if none is.

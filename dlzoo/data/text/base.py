@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
+from collections import Counter
+from collections.abc import Sequence
 from typing import ClassVar, Literal, Unpack
 
 import numpy as np
@@ -107,9 +109,8 @@ class TokenData(InMemoryData):
 
     def fit_vocabulary(self, distinct_tokens: list[str], train: Tensor) -> tuple[str, ...]:
         """The vocabulary of the training tokens, (T,) indices into ``distinct_tokens``."""
-        counts = train.bincount(minlength=len(distinct_tokens))[: len(distinct_tokens)].tolist()
-        occurring = [(token, count) for token, count in zip(distinct_tokens, counts, strict=True) if count]
-        vocabulary = build_vocabulary(occurring, min_count=self.min_count, max_vocab=self.max_vocab)
+        counts = counts_of(distinct_tokens, train)
+        vocabulary = build_vocabulary([*counts.items()], min_count=self.min_count, max_vocab=self.max_vocab)
         if len(vocabulary) < 3:
             raise UserError(f"no token of the training rows occurs data.min_count={self.min_count} times: lower it")
         return vocabulary
@@ -173,13 +174,7 @@ class TextData(TokenData):
 
     def encode(self, corpus: Corpus, rows: Tensor) -> Texts:
         """Rows of a corpus as truncated token ids; an empty text becomes a single unknown token."""
-        spec = self.spec
-        ids = {token: i for i, token in enumerate(spec.vocabulary)}
-        table = torch.tensor(
-            [*(ids.get(token, UNKNOWN) for token in corpus.distinct_tokens), UNKNOWN], dtype=torch.int32
-        )
-        texts = as_texts(corpus).take(rows, spec.max_length, spec.keep)
-        return dataclasses.replace(texts, tokens=table[texts.tokens])
+        return encoded(corpus, rows, self.spec.vocabulary, self.spec.max_length, self.spec.keep)
 
     def fit_ids(self) -> tuple[np.ndarray, np.ndarray]:
         part, rows = self.locate("train")
@@ -229,3 +224,23 @@ def as_texts(corpus: Corpus) -> Texts:
         tokens = np.insert(tokens, starts[empty], len(corpus.distinct_tokens))
         starts = starts + np.concatenate([[0], np.cumsum(np.diff(starts) == 0)])
     return Texts(torch.from_numpy(tokens), torch.from_numpy(starts), torch.from_numpy(corpus.labels))
+
+
+def counts_of(distinct_tokens: list[str], tokens: Tensor) -> Counter[str]:
+    """How often each token occurs in (T,) indices into ``distinct_tokens``; without those that do not occur."""
+    counts = tokens.bincount(minlength=len(distinct_tokens))[: len(distinct_tokens)].tolist()
+    return Counter({token: count for token, count in zip(distinct_tokens, counts, strict=True) if count})
+
+
+def encoded(
+    corpus: Corpus,
+    rows: Tensor,
+    vocabulary: Sequence[str],
+    max_length: int | None = None,
+    keep: Literal["first", "last"] = "first",
+) -> Texts:
+    """Rows of a corpus as token ids, truncated; an empty text becomes a single unknown token."""
+    ids = {token: i for i, token in enumerate(vocabulary)}
+    table = torch.tensor([*(ids.get(token, UNKNOWN) for token in corpus.distinct_tokens), UNKNOWN], dtype=torch.int32)
+    texts = as_texts(corpus).take(rows, max_length, keep)
+    return dataclasses.replace(texts, tokens=table[texts.tokens])

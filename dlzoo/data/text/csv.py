@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dlzoo.data import typed_tables
-from dlzoo.data.categories import category_indices, merge_spellings
+from dlzoo.data.categories import category_indices, classes_of
 from dlzoo.data.csv_reader import CsvFormat, check_unique, missing_header_hint, read_header, read_table
 from dlzoo.data.options import TextOptions
 from dlzoo.data.splits import holdout
@@ -25,7 +25,7 @@ from dlzoo.data.text.loaders import Texts
 from dlzoo.errors import UserError, between, nearest, short
 from dlzoo.specs.base import Spec
 from dlzoo.specs.inputs import TextSpec
-from dlzoo.specs.targets import Classes, few_enough
+from dlzoo.specs.targets import Classes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,17 +135,8 @@ class TextCsv(TextData):
     @cached_property
     def _target(self) -> Classes:
         """The sorted labels of the training file; numbers are sorted by value."""
-        counts = merge_spellings(self._frame("path")["target"]).value_counts()
-        names = sorted(counts.index, key=_by_value)
-        key = f"data.target={self.columns['target']}"
-        if len(names) == 1:
-            raise UserError(f"{key} has only one class, {names[0]!r}: there is nothing to learn")
-        few_enough(len(names), key)
-        singletons = [name for name in names if counts[name] == 1]
-        if singletons:
-            few = f"{len(singletons)} of {len(names)} classes have a single row, such as {singletons[0]!r}"
-            raise UserError(f"{key}: {few}; add rows or remove these, or give the column that contains the labels")
-        return Classes(tuple(names))
+        remedy = "add rows or remove these, or give the column that contains the labels"
+        return classes_of(self._frame("path")["target"], f"data.target={self.columns['target']}", remedy)
 
     def _frame(self, part: str) -> pd.DataFrame:
         """The columns "text" and "target" of a file without missing values; read once."""
@@ -187,10 +178,3 @@ class TextCsv(TextData):
 
 def _file(path: str, key: str) -> Path:
     return typed_tables.existing(path, key)
-
-
-def _by_value(label: str) -> tuple[float, str]:
-    try:
-        return float(label), label
-    except ValueError:
-        return float("inf"), label

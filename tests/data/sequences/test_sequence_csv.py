@@ -12,12 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from omegaconf import OmegaConf
 from small_runs import Outcome, Terminal
 
 import dlzoo
 from dlzoo.commands import evaluate, predict
+from dlzoo.data.csv_reader import read_table
 from dlzoo.data.sequences.csv import SequenceCsv
 from dlzoo.errors import UserError
+from dlzoo.inference.inputs import sequence_batches
 from dlzoo.nets.rnn_reader import Reader
 from dlzoo.nets.sequence_cnn import SequenceCNN
 from dlzoo.specs.inputs import SequenceSpec
@@ -83,8 +86,8 @@ def test_a_row_for_each_sequence(tmp_path: Path) -> None:
         ("5,2,a\n1,2,a\n1,2,b\n", {}, r"s\.csv: its first line \(5, 2\) does not name the columns.*data\.header=false"),
         ("t1,t2,y\n1,2,a\n,,b\n", {}, r"s\.csv, line 3: t1 is empty, and so are all steps"),
         ("t1,t2,y\n1,2,\n1,2,b\n", {}, r"s\.csv, line 2: y is empty"),
-        ("t1,t2,y\n1,2,a\n1,2,a\n", {}, r"one class only, 'a'.*data\.id"),
-        ("t1,t2,y\n1,2,a\n1,2,b\n", {}, r"a single sequence with the label 'a'"),
+        ("t1,t2,y\n1,2,a\n1,2,a\n", {}, r"data\.target=y has only one class, 'a'.*data\.id"),
+        ("t1,t2,y\n1,2,a\n1,2,b\n", {}, r"2 of 2 classes have a single sequence, such as 'a'.*data\.id"),
         ("t1,t2,y\n1,2,a\n", {"target": "z"}, r"no column z \(data\.id, data\.time or data\.target\)"),
         ("t1,t2,y\n1,2,a\n", {"values": ["t9"]}, r"no column t9 \(data\.values\)"),
         ("k,v,y\na,1,p\na,2,q\n", {"id": "k"}, r"s\.csv, line 3: k=a has the label 'q', but 'p' in an earlier row"),
@@ -141,6 +144,32 @@ def test_waves_are_told_apart(model: str, train: Callable[..., Outcome], termina
         trained.predict(np.zeros((9, 3)))
     again = terminal(evaluate.main, f"ckpt={ckpt}", "json=true")
     assert json.loads(again.out)["metrics"]["test/accuracy"] == stored["metrics"]["test/accuracy"]
+
+
+def test_a_file_to_predict_does_not_lose_its_first_row(tmp_path: Path) -> None:
+    spec, cfg = SequenceSpec(3, 1, Classes(("a", "b"))), OmegaConf.create({"data": {"path": "s.csv"}})
+
+    def lengths(text: str, **style: Any) -> list[int]:
+        (tmp_path / "s.csv").write_text(text)
+        frame = read_table(tmp_path / "s.csv", **style)
+        return [len(x) for _, x in sequence_batches(frame, "s.csv", spec, cfg, style)]  # type: ignore[arg-type]
+
+    rows = "5,2,7\n1,2,3\n"
+    with pytest.raises(UserError, match=r"s\.csv: its first line \(5, 2, 7\) does not name .* set header=false"):
+        lengths(rows)
+    assert lengths(rows, header=False) == [2]
+    assert lengths("0,1,2\n" + rows) == lengths("t0,t1,t2,y\n5,2,7,a\n1,2,3,b\n") == [2]
+
+
+def test_spellings_of_a_number_are_one_class(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("t1,t2,y\n" + "1,2,10\n3,4,9.0\n5,6,9\n7,8,10\n" * 3)
+    data = SequenceCsv(path=str(tmp_path / "s.csv"))
+    assert data.classes.names == ("9", "10")
+    assert data.load("train").y.bincount().tolist() == [5, 5]
+    other = SequenceCsv(path=str(tmp_path / "s.csv"))
+    other.adopt(SequenceSpec(2, 1, Classes(("10", "8"))))
+    with pytest.raises(UserError, match=r"sequence 2 has the label '9\.0', but the model's classes are 10, 8"):
+        other.declare()
 
 
 def test_batch_norm_learns_from_real_steps_alone() -> None:
