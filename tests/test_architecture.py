@@ -65,7 +65,6 @@ KNOW_CLASSES = ("dlzoo/specs/", "dlzoo/config/instantiate.py")
 ALLOWED = {
     "dlzoo/data/text/base.py": (1, "whether a trained model reads texts as these data give them"),
     "dlzoo/data/text/tagged.py": (1, "whether a trained model reads tagged sentences"),
-    "dlzoo/tasks/anomaly.py": (1, "whether a net reconstructs or forecasts"),
     "dlzoo/nets/base.py": (2, "which of a kind's members a net lacks"),
     "dlzoo/nets/timm_net.py": (1, "nets of timm, which have no common class"),
     "dlzoo/nets/torchvision_net.py": (3, "nets of torchvision, which have no common class"),
