@@ -16,7 +16,9 @@ from dlzoo.errors import UserError
 from dlzoo.utils.files import open_regular
 
 MAX_BYTES = 1 << 30
-"""Of a decompressed file, or 50 times its compressed size if larger: a few kilobytes can expand to more than memory."""
+"""Of what a table unpacks to, or 50 times its size if larger: a few kilobytes can expand to more than memory."""
+MAX_TEXT_BYTES = 1 << 26
+"""Likewise of a decompressed text, whose lines and words take far more memory than its bytes."""
 
 DECOMPRESSORS: dict[str, Callable[[BinaryIO], gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]] = {
     ".gz": gzip.open,
@@ -125,7 +127,7 @@ def content_of(source: Path | str | io.BytesIO) -> bytes:
             with open_regular(path) as file:
                 return file.read()
         with open_regular(path) as packed, DECOMPRESSORS[path.suffix.lower()](packed) as file:
-            limit = max(MAX_BYTES, 50 * path.stat().st_size)
+            limit = max(MAX_TEXT_BYTES, 50 * path.stat().st_size)
             content = file.read(limit + 1)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error

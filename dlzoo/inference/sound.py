@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_SAMPLES = 100_000_000
 """Of all recordings together."""
+MAX_DEFAULT_LENGTH = 100_000
+"""Samples of a recording whose length nobody asked for, but the checkpoint: each is one pass through the net."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,11 @@ def generate(task: SoundModel, options: Options) -> Tensor:
 
     spec = task.spec
     length = spec.length if options.seconds is None else max(1, round(options.seconds * spec.sample_rate))
+    if options.seconds is None and length > MAX_DEFAULT_LENGTH:
+        raise UserError(
+            f"this model's recordings last {spec.seconds:,.4g} seconds: to generate these {length:,} samples takes "
+            f"a pass through the net each; give a length, such as seconds={MAX_DEFAULT_LENGTH / spec.sample_rate:.2g}"
+        )
     if options.n * length > MAX_SAMPLES:
         raise UserError(
             f"n={options.n} recordings of {length:,} samples are more than {MAX_SAMPLES:,} in total: lower n or seconds"

@@ -96,12 +96,21 @@ class CausalConv(nn.Module):
 
     def __init__(self, num_inputs: int, num_filters: int, kernel_size: int, dilation: int) -> None:
         super().__init__()
-        self.margin = (kernel_size - 1) * dilation
+        self.kernel_size, self.dilation = kernel_size, dilation
         self.conv = weight_norm(nn.Conv1d(num_inputs, num_filters, kernel_size, dilation=dilation))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, C, T) -> (B, F, T)"""
-        return self.conv(F.pad(x, (self.margin, 0)))
+        """x: (B, C, T) -> (B, F, T)
+
+        Weights of steps before the first one are left out, whose inputs are zeros: a few blocks more than the steps
+        need would take more memory than there is.
+        """
+        num_seen = min(self.kernel_size, (x.shape[-1] - 1) // self.dilation + 1)
+        if num_seen == self.kernel_size:
+            return self.conv(F.pad(x, ((num_seen - 1) * self.dilation, 0)))
+        dilation = self.dilation if num_seen > 1 else 1
+        weight = self.conv.weight[..., self.kernel_size - num_seen :]
+        return F.conv1d(F.pad(x, ((num_seen - 1) * dilation, 0)), weight, self.conv.bias, dilation=dilation)
 
 
 def num_needed(window: int, kernel_size: int) -> int:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlzoo.errors import at_least, between
+from dlzoo.errors import UserError, at_least, between
 from dlzoo.layers.dilated import GatedLayer, receptive_field
 from dlzoo.layers.mu_law import NUM_LEVELS
 from dlzoo.layers.recurrent import State
@@ -26,6 +26,8 @@ from dlzoo.nets.base import SampleNet
 from dlzoo.specs.audio import AudioSpec
 
 MAX_DOUBLINGS = 16
+MAX_RECEPTIVE_FIELD = 2**18
+"""Samples, 16 seconds at 16 kHz: the inputs of each layer as far back are held, and copied at each sample."""
 
 
 class WaveNet(SampleNet):
@@ -62,6 +64,12 @@ class WaveNet(SampleNet):
         self.num_conditions = spec.target.num_outputs if conditional and spec.target.classes is not None else 0
         dilations = [2**i for i in range(num_layers)] * num_blocks
         self.receptive_field = receptive_field(kernel, dilations)
+        if self.receptive_field > MAX_RECEPTIVE_FIELD:
+            raise UserError(
+                f"net.num_layers={num_layers}, net.num_blocks={num_blocks} and net.kernel={kernel} are a receptive "
+                f"field of {self.receptive_field:,} samples, all of which are kept for the next sample; at most "
+                f"{MAX_RECEPTIVE_FIELD:,} are possible: lower net.num_layers"
+            )
         self.embedding = nn.Embedding(NUM_LEVELS, num_units)
         self.layers = nn.ModuleList(
             GatedLayer(num_units, kernel=kernel, dilation=dilation, is_last=i == len(dilations) - 1)

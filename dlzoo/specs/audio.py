@@ -14,7 +14,7 @@ from dlzoo.specs.checks import check_range
 
 MAX_LENGTH = 10_000_000
 """Samples of a recording: 3.5 minutes at 48 kHz."""
-MAX_SAMPLE_RATE = 384_000
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 100, 384_000
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class AudioSpec(Spec):
     is_normalized: bool = False
 
     def check(self) -> None:
-        check_range(1, self, MAX_SAMPLE_RATE, sample_rate=self.sample_rate)
+        check_range(MIN_SAMPLE_RATE, self, MAX_SAMPLE_RATE, sample_rate=self.sample_rate)
         check_range(1, self, MAX_LENGTH, length=self.length)
 
     @property

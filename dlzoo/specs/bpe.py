@@ -8,7 +8,7 @@ it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from dlzoo.utils import extras
@@ -42,21 +42,26 @@ def fit(text: str, num_tokens: int) -> Merges:
     return tuple((one, other) for one, other in json.loads(tokenizer.to_str())["model"]["merges"])
 
 
-def splitter(merges: Merges) -> Callable[[str], Sequence[str]]:
-    """A function text -> pieces, of which the text consists.
+class Splitter:
+    """Splits texts into pieces, of which they consist; characters of no merge are pieces.
 
-    >>> splitter((("l", "o"), ("lo", "w")))("slow")
-    ['s', 'low']
+    To prepare it takes time in proportion to the merges, of which a stranger's checkpoint may have many; a text does
+    not.
+
+    >>> Splitter((("l", "o"), ("lo", "w")))("slow 😀!")
+    ['s', 'low', ' ', '😀', '!']
     """
-    extras.require("data.level=bpe", "tokenizers")
-    known = pieces(merges)
 
-    def split(text: str) -> Sequence[str]:
-        vocabulary = dict.fromkeys((*sorted({*text}), *(part for pair in merges for part in pair), *known))
-        tokenizer = _tokenizer({piece: i for i, piece in enumerate(vocabulary)}, merges)
-        return tokenizer.encode(text).tokens
+    def __init__(self, merges: Merges) -> None:
+        extras.require("data.level=bpe", "tokenizers")
+        parts = dict.fromkeys(part for pair in merges for part in pair)
+        known = dict.fromkeys((*sorted({*"".join(parts)}), *parts, *pieces(merges)))
+        unknown = "?" * (1 + max(map(len, known), default=0))  # no merge names it
+        vocabulary = {piece: i for i, piece in enumerate([*known, unknown])}
+        self._tokenizer = _tokenizer(vocabulary, merges, unknown)
 
-    return split
+    def __call__(self, text: str) -> Sequence[str]:
+        return [text[start:end] for start, end in self._tokenizer.encode(text).offsets]
 
 
 def pieces(merges: Iterable[tuple[str, str]]) -> list[str]:
@@ -68,9 +73,9 @@ def pieces(merges: Iterable[tuple[str, str]]) -> list[str]:
     return list(dict.fromkeys(one + other for one, other in merges))
 
 
-def _tokenizer(vocabulary: dict[str, int], merges: Merges) -> tokenizers.Tokenizer:
+def _tokenizer(vocabulary: dict[str, int], merges: Merges, unknown: str | None = None) -> tokenizers.Tokenizer:
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
-    tokenizer = Tokenizer(models.BPE(vocabulary, list(merges)))
+    tokenizer = Tokenizer(models.BPE(vocabulary, list(merges), unk_token=unknown))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), "isolated")
     return tokenizer

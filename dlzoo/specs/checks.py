@@ -12,6 +12,8 @@ MAX_HORIZON = 100_000
 """Of a forecast: each step is one pass through the net."""
 MAX_NUM_STEPS = 1_000_000
 """Tokens in a piece of text: a net may have a vector for each position."""
+MAX_OUTPUT_LENGTH = 2_000
+"""Tokens of a sequence that a net writes: each is one pass through the net, which attends to all before it."""
 MAX_TOKEN_LENGTH = 10_000
 """Characters of an entry of a vocabulary."""
 MAX_SHOWN_LENGTH = 100

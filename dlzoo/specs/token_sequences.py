@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dlzoo.specs.base import Difference, Port, Target
-from dlzoo.specs.checks import MAX_NUM_STEPS, MAX_SHOWN_LENGTH, MAX_TOKEN_LENGTH, check_range
+from dlzoo.specs.checks import MAX_OUTPUT_LENGTH, MAX_SHOWN_LENGTH, MAX_TOKEN_LENGTH, check_range
 from dlzoo.specs.tokenizer import PAD, SPECIAL, UNKNOWN, Tokenizer
 
 START, END = 2, 3
@@ -40,7 +40,7 @@ class TokenSequences(Target):
     is_text: bool = True
 
     def check(self) -> None:
-        check_range(1, self, MAX_NUM_STEPS, max_length=self.max_length)
+        check_range(1, self, MAX_OUTPUT_LENGTH, max_length=self.max_length)
         check_range(0, self, longest_input=self.longest_input)
         check_range(len(TARGET_SPECIAL), self, vocabulary=len(self.vocabulary))
         check_range(0, self, MAX_TOKEN_LENGTH, vocabulary=max(map(len, self.vocabulary)))

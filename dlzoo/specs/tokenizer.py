@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from dlzoo.errors import UserError
@@ -79,11 +80,15 @@ class Tokenizer(Storable):
         if self.level == "char":
             return str.lower if self.lower else str
         if self.level == "bpe":
-            split = bpe.splitter(self.merges)
+            split = self._split
             return (lambda text: split(text.lower())) if self.lower else split
         parts = [_WORD, *([r"[^\w\s]"] if self.punctuation else []), *([r"\n"] if self.line_breaks else [])]
         find = re.compile("|".join(parts)).findall
         return (lambda text: find(text.lower())) if self.lower else find
+
+    @cached_property
+    def _split(self) -> bpe.Splitter:
+        return bpe.Splitter(self.merges)
 
     def join(self, tokens: Sequence[str]) -> str:
         """Join tokens into text; for words the spaces are guessed, and `splitter` recovers the same tokens.

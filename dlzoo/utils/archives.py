@@ -37,7 +37,8 @@ DIGEST = b"sha256:%s"
 DIGEST_LENGTH = len(DIGEST % (b"0" * 64))
 
 ZIP_FAILURES = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError, LookupError,
+    OverflowError, struct.error,
 )  # fmt: skip
 """What `zipfile` raises for an archive that is damaged, encrypted, or compressed in a way that it does not know."""
 HEADER_FAILURES = (tokenize.TokenError, SyntaxError)

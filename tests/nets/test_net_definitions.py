@@ -20,7 +20,7 @@ from dlzoo.nets.linear import Linear
 from dlzoo.nets.mlp import MLP
 from dlzoo.nets.nbeats import NBEATS
 from dlzoo.nets.perceptron import Perceptron
-from dlzoo.nets.tcn import TCN
+from dlzoo.nets.tcn import TCN, CausalConv
 from dlzoo.nets.text_cnn import TextCNN
 from dlzoo.nets.wide_deep import WideDeep
 from dlzoo.specs.inputs import ImageSpec, SeriesSpec
@@ -307,6 +307,20 @@ def test_a_tcn_sees_the_whole_window_and_nothing_ahead() -> None:
     later = x.detach().clone()
     later[:, 13:] += 1
     assert torch.equal(hidden[:, :, :13], net.blocks(later.transpose(1, 2))[:, :, :13])
+
+
+@pytest.mark.parametrize(("steps", "dilation"), [(20, 4), (20, 8), (20, 10), (20, 19), (20, 20), (20, 64), (1, 1)])
+def test_a_causal_convolution_leaves_out_what_lies_before_the_first_step(steps: int, dilation: int) -> None:
+    torch.manual_seed(0)
+    layer = CausalConv(2, 3, 4, dilation)
+    x = torch.randn(2, 2, steps)
+    torch.testing.assert_close(layer(x), layer.conv(F.pad(x, (3 * dilation, 0))))
+
+
+def test_more_blocks_than_steps_take_no_memory() -> None:
+    """Of the 90th block an output would see 2^89 steps: 30 blocks of one filter took all memory there is."""
+    net = make(TCN, series(window=20, steps=1), num_filters=1, num_blocks=90)
+    assert net(series(window=20, steps=1).example(2)[0]).shape == (2, 2)
 
 
 def test_a_jordan_net_by_hand() -> None:

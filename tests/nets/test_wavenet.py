@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dlzoo.errors import UserError
 from dlzoo.inference.sound import Options, sample_levels
 from dlzoo.layers import mu_law
 from dlzoo.nets.audio_lstm import AudioLSTM
@@ -96,3 +97,10 @@ def test_every_parameter_gets_a_gradient(cls: type[SampleNet]) -> None:
     net = make(cls)
     net.read(torch.arange(256).repeat(2, 1), torch.eye(2).double())[..., :7].square().sum().backward()
     assert all((p.grad != 0).any() for p in net.parameters())
+
+
+def test_a_receptive_field_is_what_can_be_held() -> None:
+    """The inputs of each layer as far back are held, and copied for each sample: few weights could take gigabytes."""
+    assert make(num_layers=16, num_blocks=3).receptive_field == 1 + 3 * 65_535
+    with pytest.raises(UserError, match=r"net\.kernel=64 are a receptive field of 4,128,706 samples.*at most 262,144"):
+        make(num_layers=16, num_blocks=1, kernel=64)

@@ -14,6 +14,7 @@ from dlzoo.specs.plain import from_plain, spec_from_plain, to_plain
 from dlzoo.specs.sentences import SentenceSpec, Tags
 from dlzoo.specs.series_transform import Transform
 from dlzoo.specs.targets import Actions, Classes, NextTokens, Values
+from dlzoo.specs.token_sequences import TokenSequences
 from dlzoo.specs.tokenizer import SPECIAL, Tokenizer
 
 TWO = Classes(("a", "b"), (3, 4))
@@ -25,6 +26,7 @@ GOOD = {
     "sentences": SentenceSpec(
         Tags(("a", "b"), (3, 4)), vocabulary=(*SPECIAL, "word"), characters=(*SPECIAL, "w"), max_characters=5
     ),
+    "pairs": TextSpec(TokenSequences(), vocabulary=(*SPECIAL, "word")),
     "sequence": SequenceSpec(4, 1, TWO),
     "audio": AudioSpec(8000, 100, TWO),
     "series": SeriesSpec(
@@ -45,10 +47,12 @@ BAD: list[tuple[str, str, Any]] = [
     ("pieces", "tokenizer.merges", [["a", 1]]), ("pieces", "tokenizer.merges", ["ab"]),
     ("pieces", "tokenizer.merges", [["a", ""]]),
     ("text", "vocabulary", [*SPECIAL, "x" * 10**6]), ("sequence", "length", 0), ("audio", "length", 0),
-    ("audio", "length", 2**40), ("audio", "sample_rate", 0), ("audio", "sample_rate", 2**40), ("series", "window", 0),
+    ("audio", "length", 2**40), ("audio", "sample_rate", 0), ("audio", "sample_rate", 99),
+    ("audio", "sample_rate", 2**40), ("series", "window", 0),
     ("series", "horizon", 0), ("series", "horizon", -4), ("series", "horizon", 10**7), ("series", "period", 0),
     ("series", "transform.differences", [0]), ("series", "transform.differences", [12, -3]),
     ("series", "transform.mean", [1.0, 2.0]), ("series", "scales", [1.0, 2.0]), ("series", "target.units", ["a", "b"]),
+    ("pairs", "target.max_length", 0), ("pairs", "target.max_length", 2001),
     ("environment", "shape", []), ("environment", "shape", [4, 0]), ("environment", "shape", [4, "4"]),
     ("environment", "max_steps", -1), ("states", "num_states", 0),
 ]  # fmt: skip

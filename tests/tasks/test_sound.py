@@ -18,6 +18,7 @@ from sound_stand_ins import tone, write, write_folder
 import dlzoo
 from dlzoo.commands import export, predict, sample
 from dlzoo.errors import UserError
+from dlzoo.inference.sound import Options, generate
 from dlzoo.layers import mu_law
 from dlzoo.metrics.linear_prediction import LinearPredictor
 from dlzoo.nets.wavenet import WaveNet
@@ -181,3 +182,12 @@ def test_other_data_than_sound_is_refused_and_images_are_not_augmented_as_sound(
     done = train("model=softmax", "data=digits", "augment=sound")
     assert done.code == 2
     assert "data.augment changes recordings, but data=digits gives images" in done.err
+
+
+def test_a_checkpoint_does_not_generate_for_hours() -> None:
+    """Its weights say nothing of the length of its recordings, which may be ten million samples."""
+    spec = AudioSpec(8000, 100_001, Classes(("low", "high")))
+    task = SampleLevels(WaveNet(spec, num_units=2, num_skip=2, num_layers=1, num_blocks=1), spec)
+    with pytest.raises(UserError, match=r"recordings last 12\.5 seconds: .*100,001 samples.*such as seconds=12$"):
+        generate(task, Options(n=1))
+    assert generate(task, Options(n=1, seconds=0.01)).shape == (1, 80)

@@ -8,7 +8,7 @@ from dlzoo.data.audio.decode import Decode
 from dlzoo.data.base import InMemoryData
 from dlzoo.data.options import InMemoryOptions
 from dlzoo.errors import UserError, between
-from dlzoo.specs.audio import MAX_LENGTH, MAX_SAMPLE_RATE, AudioSpec
+from dlzoo.specs.audio import MAX_LENGTH, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioSpec
 from dlzoo.specs.base import Spec, Target
 
 DEFAULT_RATE = 16_000
@@ -41,7 +41,7 @@ class AudioData(InMemoryData):
     ) -> None:
         common.setdefault("eval_batch_size", EVAL_BATCH_SIZE)
         super().__init__(**common)
-        between(100, MAX_SAMPLE_RATE, "data", sample_rate=sample_rate)
+        between(MIN_SAMPLE_RATE, MAX_SAMPLE_RATE, "data", sample_rate=sample_rate)
         if seconds is not None and not seconds > 0:
             raise UserError(f"data.seconds={seconds} must be above 0")
         self.sample_rate = sample_rate

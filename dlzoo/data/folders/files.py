@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import threading
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +75,23 @@ class StoredImage:
 
 
 File = str | ZipMember | StoredImage
+
+LARGE_BYTES = 64 << 20
+"""Larger files in archives, which are decompressed as a whole, are read one at a time."""
+
+_lock = threading.RLock()
+
+
+@contextlib.contextmanager
+def one_at_a_time(is_large: bool) -> Iterator[None]:
+    """Only one thread at a time is in the block if what it handles is large."""
+    with _lock if is_large else contextlib.nullcontext():
+        yield
+
+
+def alone_if_large(file: File | io.BytesIO) -> contextlib.AbstractContextManager[None]:
+    """For the time in which a file of an archive is in memory."""
+    return one_at_a_time(isinstance(file, ZipMember | StoredImage) and file.size > LARGE_BYTES)
 
 
 def opened(file: File | io.BytesIO) -> str | io.BytesIO:

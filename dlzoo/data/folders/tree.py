@@ -19,6 +19,10 @@ from dlzoo.utils.files import SYSTEM, check_levels, walk
 
 MAX_MEMBER_BYTES = 2**30
 """Maximum decompressed size of a file in an archive."""
+MAX_ARCHIVE_BYTES = 2**32
+"""Maximum decompressed size of an archive, or 50 times its size if larger."""
+LOCAL_HEADER = 30
+"""Bytes in front of a file in an archive, besides its name."""
 SYSTEM_FILES = {"__macosx", "$recycle.bin", "system volume information", "@eadir", "lost+found", "thumbs.db"}
 """Files and folders that operating systems and network drives create, besides those that begin with a dot."""
 
@@ -105,11 +109,32 @@ class ZipTree(IndexedTree):
         """
         try:
             with zipfile.ZipFile(self.archive) as file:
-                infos = [info for info in file.infolist() if not info.is_dir()]
+                infos = [info for info in file.infolist() if not info.filename.endswith("/")]
+            size = self.archive.stat().st_size
         except ZIP_FAILURES as error:
             raise UserError(f"{self.key}={self.archive} cannot be read as a zip archive ({error})") from None
+        self._check_places(infos, size)
         infos = [info for info in infos if all(map(is_visible, info.filename.split("/")))]
-        return [self._member(info) for info in infos]
+        members = [self._member(info) for info in infos]
+        if sum(member.size for member in members) > (limit := max(MAX_ARCHIVE_BYTES, 50 * size)):
+            raise UserError(
+                f"{self.key}={self.archive} ({size:,} bytes) unpacks to more than {limit:,} bytes: if you trust it, "
+                "extract it and give its folder"
+            )
+        return members
+
+    def _check_places(self, infos: Sequence[zipfile.ZipInfo], size: int) -> None:
+        """`UserError` for members that lie beyond the archive's end, or in each other: so a small archive could hold
+        any number of large files."""
+        end = 0
+        for info in sorted(infos, key=lambda info: info.header_offset):
+            if info.header_offset < end:
+                raise UserError(
+                    f"{self.key}={self.archive} is damaged: {short(info.filename, 200)} overlaps another file"
+                )
+            end = info.header_offset + LOCAL_HEADER + info.compress_size
+            if end > size:
+                raise UserError(f"{self.key}={self.archive} is damaged: {short(info.filename, 200)} is beyond its end")
 
     def _member(self, info: zipfile.ZipInfo) -> ZipMember:
         name = "/".join(filter(None, info.filename.split("/")))  # /a//b.png is in the folder a

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import stat
-import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlzoo.data.folders.files import File, StoredImage, ZipMember, opened
+from dlzoo.data.folders.files import File, alone_if_large, one_at_a_time, opened
 from dlzoo.data.folders.media import Media
 from dlzoo.data.loaders import all_except
 from dlzoo.errors import UserError
@@ -39,11 +37,6 @@ MAX_PROBED_IMAGES = 64
 """Number of files in which images with 16 bits per pixel are looked for."""
 MAX_MEASURED_IMAGES = 2000
 """Number of 16-bit files whose brightest pixel is measured."""
-
-LARGE_BYTES = 64 << 20
-"""Likewise for larger files in archives, which are decompressed as a whole."""
-
-_large_image_lock = threading.RLock()
 
 
 FORMATS = (
@@ -71,12 +64,12 @@ class Decode:
         """Raise `UserError` if the file cannot be read as an image."""
         longest = max(self.width, self.height)
         try:
-            with _alone_if_large(path), open_image(path) as file:
+            with alone_if_large(path), open_image(path) as file:
                 # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size: twice the target size loses nothing visible, but
                 # differs from the preprocessing of published weights.
                 if self.resize.resize_size is None:
                     file.draft(self._mode, (2 * longest, 2 * longest))
-                with _one_at_a_time(file.width * file.height > LARGE_PIXELS):
+                with one_at_a_time(file.width * file.height > LARGE_PIXELS):
                     return self.fitted(file)
         except Exception as error:  # Pillow's many decoders raise many kinds of errors for corrupt files
             raise UserError(f"{path} cannot be read as an image ({_reason(error)})") from None
@@ -113,18 +106,6 @@ def _resized_and_cropped(image: Image, cover: tuple[int, int], size: tuple[int, 
     x, y = (a / b for a, b in zip(image.size, cover, strict=True))
     ends = (min(box[2] * x, image.width), min(box[3] * y, image.height))
     return image.resize(size, filter, (box[0] * x, box[1] * y, *ends))
-
-
-@contextlib.contextmanager
-def _one_at_a_time(is_large: bool) -> Iterator[None]:
-    """Only one thread at a time is in the block if what it handles is large."""
-    with _large_image_lock if is_large else contextlib.nullcontext():
-        yield
-
-
-def _alone_if_large(file: File | io.BytesIO) -> contextlib.AbstractContextManager[None]:
-    """For the time in which a file of an archive is in memory."""
-    return _one_at_a_time(isinstance(file, ZipMember | StoredImage) and file.size > LARGE_BYTES)
 
 
 def open_image(file: File | io.BytesIO) -> Image:
@@ -194,7 +175,7 @@ def significant_bits(files: Sequence[File], map: Callable[..., Iterable[int]] = 
 
     def brightest(file: File) -> int:
         try:
-            with _alone_if_large(file), open_image(file) as image:
+            with alone_if_large(file), open_image(file) as image:
                 return int(np.asarray(image).max()) if image.mode.startswith("I") else 0
         except Exception:  # as in `Decode`
             return 0

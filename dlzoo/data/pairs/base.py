@@ -20,8 +20,9 @@ from dlzoo.data.splits import holdout, holdout_groups
 from dlzoo.data.text.base import Split, TokenData, as_texts, counts_of, encoded
 from dlzoo.data.text.cache import Corpus
 from dlzoo.data.text.loaders import Texts
-from dlzoo.errors import UserError, at_least, ignored_option
+from dlzoo.errors import UserError, between, ignored_option
 from dlzoo.specs.base import Spec
+from dlzoo.specs.checks import MAX_OUTPUT_LENGTH
 from dlzoo.specs.inputs import TextSpec
 from dlzoo.specs.token_sequences import END, TARGET_SPECIAL, TokenSequences
 from dlzoo.specs.tokenizer import SPECIAL, RunningLevel, Tokenizer, build_vocabulary
@@ -46,7 +47,7 @@ class PairData(TokenData):
     Args:
         level: tokens are words, characters, or pieces of words (bpe), whose number is ``max_vocab``.
         lower: convert to lower case.
-        max_length: pairs with more tokens on one of their sides are left out.
+        max_length: pairs with more tokens on one of their sides are left out; at most 2,000.
         shared_vocabulary: one vocabulary of both sides, for net.embeddings=shared.
     """
 
@@ -63,7 +64,7 @@ class PairData(TokenData):
         **common: Unpack[PairBaseOptions],
     ) -> None:
         super().__init__(lower=lower, **common)
-        at_least(1, "data", max_length=max_length)
+        between(1, MAX_OUTPUT_LENGTH, "data", max_length=max_length)
         for key, value in {"val_last": self.val_last, "train_per_class": self.train_per_class}.items():
             if value:
                 raise ignored_option(f"data.{key}", value, "data that have an order or classes, and pairs have neither")

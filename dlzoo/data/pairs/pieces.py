@@ -30,7 +30,7 @@ def fit(texts: Sequence[str], tokenizer: Tokenizer, num_pieces: int) -> Tokenize
 def tokenise(texts: Sequence[str], tokenizer: Tokenizer) -> Corpus:
     """Texts of one line each in pieces."""
     parts: list[list[str]] = [[]]
-    for piece in bpe.splitter(tokenizer.merges)(_joined(texts, tokenizer)):
+    for piece in bpe.Splitter(tokenizer.merges)(_joined(texts, tokenizer)):
         if piece == BREAK:
             parts.append([])
         else:

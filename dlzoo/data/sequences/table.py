@@ -149,7 +149,10 @@ def times_of(cells: pd.Series, source: Source) -> np.ndarray:
     numbers = parse_numbers(cells).values
     if numbers.notna().all():
         return numbers_of(cells, source)
-    times = pd.to_datetime(cells, errors="coerce", format="ISO8601")
+    try:
+        times = pd.to_datetime(cells, errors="coerce", format="ISO8601")
+    except ValueError:  # dates of several time zones, or with and without one
+        times = pd.to_datetime(cells, errors="coerce", format="ISO8601", utc=True)
     for row in np.flatnonzero(times.isna().to_numpy() & (numbers.isna().to_numpy() | times.notna().to_numpy().any()))[
         :1
     ]:

@@ -109,7 +109,7 @@ class StreamData(TokenData):
             self._fit(corpus.distinct_tokens, parts["train"])
         ids = {token: i for i, token in enumerate(self.spec.vocabulary)}
         if self.tokenizer.level == "bpe":
-            split = bpe.splitter(self.spec.tokenizer.merges)
+            split = bpe.Splitter(self.spec.tokenizer.merges)
             pieces = {name: split(_text(corpus.distinct_tokens, part)) for name, part in parts.items()}
             if short := next((name for name, part in pieces.items() if len(part) < 2), None):
                 raise UserError(

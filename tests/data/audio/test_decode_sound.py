@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,10 @@ import soundfile
 import torch
 from sound_stand_ins import tone, write
 
-from dlzoo.data.audio.decode import Decode, forms_in_words, read_recordings
+from dlzoo.data.audio import decode as sound
+from dlzoo.data.audio.decode import Decode, forms_in_words, ratio_of, read_recordings
+from dlzoo.data.folders import files
+from dlzoo.data.folders.tree import ZipTree
 from dlzoo.errors import UserError
 
 DECODE = Decode(8000, 1200)
@@ -162,3 +167,54 @@ def test_files_that_can_be_read_are_read_beside_others(tmp_path: Path) -> None:
     assert len(forms) == 2
     content = io.BytesIO(Path(good[0]).read_bytes())
     assert torch.equal(read_recordings(DECODE, [content])[0][0], x[0])
+
+
+@pytest.mark.parametrize(("rate", "new"), [(383_989, 8000), (383_987, 383_989), (101, 44_101), (44_101, 101)])
+def test_rates_without_a_common_factor_take_no_seconds(rate: int, new: int) -> None:
+    """The filter has weights in proportion to the factors: a file of a kilobyte took 4 seconds, and 400 MB."""
+    up, down = ratio_of(rate, new)
+    assert 1 <= up <= 10_000 >= down >= 1
+    assert up / down == pytest.approx(new / rate, rel=5e-5)
+
+
+def test_rates_of_files_are_those_of_sound(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"its header says 99 Hz; from 100 to 384,000 are read"):
+        DECODE(str(write(tmp_path / "a.wav", tone(440), 99)))
+
+
+def test_hours_of_silence_in_a_small_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.zeros(500_000, np.int16), 384_000)
+    assert path.stat().st_size < 10_000
+    monkeypatch.setattr(sound, "MAX_FRAMES", 400_000)
+    assert not DECODE(str(path))[0].any(), "what is not needed is not read"
+    with pytest.raises(UserError, match=r"it has 500,000 samples of a channel to read, but at most 400,000 are"):
+        Decode(100, 1000)(str(path))
+
+
+def test_channels_without_end_are_read_in_small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, sizes = write(tmp_path / "a.wav", np.full((2000, 1000), 0.5)), []
+    read = soundfile.SoundFile.read
+
+    def watched(self: Any, frames: int, **options: Any) -> Any:
+        sizes.append(frames * self.channels)
+        return read(self, frames, **options)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", watched)
+    np.testing.assert_allclose(DECODE(str(path))[0], 0.5, atol=1e-4)
+    assert max(sizes) <= sound.BLOCK
+
+
+def test_large_recordings_of_an_archive_are_unpacked_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "a.wav", tone(440))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "a.wav", "a.wav")
+    (member,) = ZipTree(tmp_path / "a.zip").members
+    alone: list[Any] = []
+    monkeypatch.setattr(files, "one_at_a_time", lambda is_large: alone.append(is_large) or contextlib.nullcontext())
+    for limit in (member.size - 1, member.size):
+        monkeypatch.setattr(files, "LARGE_BYTES", limit)
+        DECODE(member)
+    assert alone == [True, False]

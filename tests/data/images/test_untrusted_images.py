@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from photo_folders import RED, make_folder, paint, ways
 
+from dlzoo.data.folders import files, tree
 from dlzoo.data.folders.files import ZipMember
 from dlzoo.data.folders.tree import ZipTree
-from dlzoo.data.images import decode
 from dlzoo.data.images.decode import Decode
 from dlzoo.data.images.folder import ImageFolder
 from dlzoo.errors import UserError
@@ -80,10 +82,10 @@ def test_large_members_are_unpacked_one_at_a_time(tmp_path: Path, monkeypatch: p
         held.append(lock.is_held)
         return read(self)
 
-    monkeypatch.setattr(decode, "_large_image_lock", lock)
+    monkeypatch.setattr(files, "_lock", lock)
     monkeypatch.setattr(ZipMember, "read", watched)
     for limit in (member.size - 1, member.size):
-        monkeypatch.setattr(decode, "LARGE_BYTES", limit)
+        monkeypatch.setattr(files, "LARGE_BYTES", limit)
         assert Decode(3, 4, 4)(member).shape == (3, 4, 4)
     assert held == [True, False], "small ones are unpacked by all threads at once"
 
@@ -97,3 +99,71 @@ def test_a_member_that_is_too_large_is_named_without_commands(tmp_path: Path) ->
     with pytest.raises(UserError, match="is encrypted") as refused:
         _ = ZipTree(tmp_path / "a.zip").members
     assert len(str(refused.value)) < 1000
+
+
+Record = Callable[[bytearray, int], None]
+
+
+def archive_with(path: Path, change: Record) -> Path:
+    """An archive of two files of 4,000 bytes, whose directory's entries are changed, given where each begins."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("a/1.png", "b/2.png"):
+            archive.writestr(name, name.encode() * 572)
+    content = bytearray(path.read_bytes())
+    for i in range(content.index(b"PK\1\2"), len(content)):
+        if content[i : i + 4] == b"PK\1\2":
+            change(content, i)
+    path.write_bytes(content)
+    return path
+
+
+def put(offset: int, value: bytes) -> Record:
+    def change(content: bytearray, entry: int) -> None:
+        content[entry + offset : entry + offset + len(value)] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put(42, bytes(4)), r"is damaged: b/2\.png overlaps another file"),
+        (put(20, (2**31).to_bytes(4, "little")), r"is damaged: a/1\.png is beyond its end"),
+        (put(20, (60).to_bytes(4, "little")), r"is damaged: b/2\.png overlaps another file"),
+    ],
+)
+def test_files_in_an_archive_that_lie_in_each_other(change: Record, message: str, tmp_path: Path) -> None:
+    """65,000 files of a gigabyte each can stand in the directory of a small archive, if they are the same bytes."""
+    with pytest.raises(UserError, match=message):
+        _ = ZipTree(archive_with(tmp_path / "a.zip", change)).members
+
+
+def test_the_size_of_a_file_in_an_archive_that_no_file_has(tmp_path: Path) -> None:
+    def change(content: bytearray, entry: int) -> None:
+        if content[entry + 46 : entry + 53] == b"b/2.png":
+            return
+        sizes = struct.pack("<HHQQ", 1, 16, 4004, 2**64 - 1)  # in the extra field of zip64
+        content[entry + 20 : entry + 28] = b"\xff" * 8
+        content[entry + 30 : entry + 32] = len(sizes).to_bytes(2, "little")
+        content[entry + 53 : entry + 53] = sizes
+        end = content.rindex(b"PK\5\6")
+        size = int.from_bytes(content[end + 12 : end + 16], "little") + len(sizes)
+        content[end + 12 : end + 16] = size.to_bytes(4, "little")
+
+    with pytest.raises(UserError, match=r"is damaged: a/1\.png is beyond its end"):
+        _ = ZipTree(archive_with(tmp_path / "a.zip", change)).members
+
+
+def test_a_file_in_an_archive_without_a_name(tmp_path: Path) -> None:
+    path = archive_with(tmp_path / "a.zip", put(46, b"\0/1.png"))  # what follows a null character is no name
+    assert [member.name for member in ZipTree(path).members] == ["", ""]
+
+
+def test_an_archive_unpacks_to_a_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for i in range(4):
+            archive.writestr(f"a/{i}.png", bytes(10_000))
+    assert len(ZipTree(tmp_path / "a.zip").members) == 4
+    monkeypatch.setattr(tree, "MAX_ARCHIVE_BYTES", 30_000)
+    with pytest.raises(UserError, match=r"unpacks to more than [0-9,]+ bytes: if you trust it, extract it"):
+        _ = ZipTree(tmp_path / "a.zip").members

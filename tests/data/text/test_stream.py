@@ -122,7 +122,7 @@ def test_mistakes_about_pieces(tmp_path: Path) -> None:
 def test_pieces_of_a_word_without_end_take_no_minutes(text: str) -> None:
     start = time.monotonic()
     merges = bpe.fit(text, 100)
-    pieces = bpe.splitter(merges)(text)
+    pieces = bpe.Splitter(merges)(text)
     assert time.monotonic() - start < 5
     assert "".join(pieces) == text
     assert max(map(len, pieces)) <= bpe.MAX_WORD
