@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+MAX_PADDED = 100_000_000
+"""Values of all sequences, padding included, or 50 times those of the file if more: 400 MB."""
+
+
 class Sequences(NamedTuple):
     """values: N tensors (T, D) float32; ``keys`` name the sequences, ``labels`` are None where no column holds them."""
 
@@ -112,6 +116,7 @@ def read_long(
                 f"{source.line(row)}: {key}={frame[key].iloc[row]} has a second step with {time}="
                 f"{frame[time].iloc[row]}; remove one, or choose another column with data.time"
             )
+    _check_padding(np.bincount(codes), cells, source)
     labels = None
     if target is not None:
         each = np.array(_labels(frame[target], source), dtype=object)
@@ -126,6 +131,16 @@ def read_long(
     ordered = torch.from_numpy(cells[order]).float()
     sequences = [ordered[a:b] for a, b in itertools.pairwise(starts)]
     return Sequences(tuple(names), sequences, [str(key) for key in keys], labels)
+
+
+def _check_padding(lengths: np.ndarray, cells: np.ndarray, source: Source) -> None:
+    """`UserError` if one sequence is so much longer than the others that they would be little but padding."""
+    num = len(lengths) * int(lengths.max()) * cells.shape[1]
+    if num > max(MAX_PADDED, 50 * cells.size):
+        raise UserError(
+            f"{source.name}: {len(lengths):,} sequences, all as long as the longest one, which has {lengths.max():,} "
+            f"steps, are {num:,} values, but the file has {cells.size:,}: cut the longest sequences, or leave them out"
+        )
 
 
 def numbers_of(cells: pd.Series, source: Source, *, may_miss: bool = True) -> np.ndarray:

@@ -18,7 +18,6 @@ from small_runs import Outcome, Terminal
 import dlzoo
 from dlzoo.commands import evaluate, predict
 from dlzoo.data.csv_reader import read_table
-from dlzoo.data.sequences.csv import SequenceCsv
 from dlzoo.errors import UserError
 from dlzoo.inference.inputs import sequence_batches
 from dlzoo.nets.rnn_reader import Reader
@@ -181,3 +180,18 @@ def test_batch_norm_learns_from_real_steps_alone() -> None:
     outputs = padded.convs[0](alone.T[None])[0]
     torch.testing.assert_close(padded.norms[0].running_mean, 0.1 * outputs.mean(1))
     torch.testing.assert_close(padded.norms[0].running_var, 0.9 + 0.1 * outputs.var(1))
+
+
+def test_dates_of_several_time_zones_are_in_order(tmp_path: Path) -> None:
+    path, times = tmp_path / "a.csv", ["2020-01-01T12:00:00+00:00", "2020-01-01T12:00:00+02:00", "2020-01-01T11:00:00"]
+    path.write_text("id,t,v,label\n" + "".join(f"{i},{t},{k},{i % 2}\n" for i in range(4) for k, t in enumerate(times)))
+    found = read_sequences(path, target="label", key="id", time="t")
+    assert [values[:, 0].tolist() for values in found.values] == [[1.0, 2.0, 0.0]] * 4
+
+
+def test_a_sequence_that_is_far_longer_than_the_others_takes_no_memory(tmp_path: Path) -> None:
+    """60,000 sequences of a step, and one of as many, are a megabyte, and filled up 14 GB."""
+    path = tmp_path / "a.csv"
+    path.write_text("id,v\n" + "0,1\n" * 20_000 + "".join(f"{i},1\n" for i in range(20_000)))
+    with pytest.raises(UserError, match=r"a\.csv: 20,000 sequences, .* 20,001 steps, are 400,020,000 values"):
+        read_sequences(path, target=None, key="id")
