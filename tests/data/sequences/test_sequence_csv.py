@@ -18,6 +18,7 @@ from small_runs import Outcome, Terminal
 import dlzoo
 from dlzoo.commands import evaluate, predict
 from dlzoo.data.csv_reader import read_table
+from dlzoo.data.sequences.csv import SequenceCsv, read_sequences
 from dlzoo.errors import UserError
 from dlzoo.inference.inputs import sequence_batches
 from dlzoo.nets.rnn_reader import Reader
