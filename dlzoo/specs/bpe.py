@@ -7,6 +7,7 @@ it.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -56,12 +57,12 @@ class Splitter:
         extras.require("data.level=bpe", "tokenizers")
         parts = dict.fromkeys(part for pair in merges for part in pair)
         known = dict.fromkeys((*sorted({*"".join(parts)}), *parts, *pieces(merges)))
-        unknown = "?" * (1 + max(map(len, known), default=0))  # no merge names it
+        unknown = next(name for i in itertools.count() if (name := f"<{i}>") not in known)  # copied for each character
         vocabulary = {piece: i for i, piece in enumerate([*known, unknown])}
-        self._tokenizer = _tokenizer(vocabulary, merges, unknown)
+        self.tokenizer = _tokenizer(vocabulary, merges, unknown)
 
     def __call__(self, text: str) -> Sequence[str]:
-        return [text[start:end] for start, end in self._tokenizer.encode(text).offsets]
+        return [text[start:end] for start, end in self.tokenizer.encode(text).offsets]
 
 
 def pieces(merges: Iterable[tuple[str, str]]) -> list[str]:

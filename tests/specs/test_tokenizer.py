@@ -133,6 +133,13 @@ def test_examples_of_different_lengths_are_padded() -> None:
     assert y.tolist() == [0, 1] * 10
 
 
+def test_long_pieces_are_not_copied_for_each_unknown_character() -> None:
+    """40,000 characters that no merge knows took 40 GB beside a piece of a megabyte."""
+    split = bpe.Splitter((("x" * 10**6, "y"), ("<", "0"), ("<0", ">")))
+    assert split("<0>a") == ["<0>", "a"]
+    assert max(map(len, split.tokenizer.encode("abc").tokens)) < 10
+
+
 def test_merges_are_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """300,000 merges took two seconds for each text."""
     prepared: list[int] = []
