@@ -4,9 +4,10 @@
 
 Each experiment's data are split as its runs with seeds 0, 1, … split them; hyperparameters are selected on the
 validation rows; the test rows are read once. Images: logistic regression, nearest neighbours, ridge regression on
-random features of a Gaussian kernel; of images without classes mixtures of independent pixels and of Gaussians. Texts:
-tf-idf with logistic regression, NB-SVM; tags of words: logistic regression on the word, its ending and its neighbours.
-Series: exponential smoothing, ARIMA and complex exponential smoothing (statsforecast; Holt-Winters is in the runs);
+random features of a Gaussian kernel; of images without classes mixtures of independent pixels and of Gaussians; boxes:
+ridge regression on pixels. Texts: tf-idf with logistic regression, NB-SVM; tags of words: logistic regression on the
+word, its ending and its neighbours. Series: exponential smoothing, ARIMA and complex exponential smoothing
+(statsforecast; Holt-Winters is in the runs);
 sequences: least squares. Agents: chance, value iteration, a rule written by hand. Clusters: scikit-learn's k-means and
 Gaussian mixture. Self-organising maps without labels: MiniSom with equal settings. word2vec: gensim with equal
 settings; GloVe: gensim's word2vec. Tables have theirs in the runs. Only the metrics that an experiment claims are
@@ -36,7 +37,7 @@ from dlzoo.errors import UserError, nearest, one_line, short
 from dlzoo.metrics.generative import ClassifierOutput, class_fractions, measures
 from dlzoo.metrics.reference_classifier import load_reference_classifier
 from dlzoo.utils import files
-from scripts import rival_agents, rival_clusters, rival_densities, rival_maps, rival_tags, rival_words
+from scripts import rival_agents, rival_boxes, rival_clusters, rival_densities, rival_maps, rival_tags, rival_words
 from scripts import stored as stored_files
 from scripts.results_table import load as load_runs
 
@@ -122,6 +123,8 @@ def methods_for(name: str, seed: int) -> Methods:
         found = {"test/accuracy": {"logistic": lambda: rival_tags.logistic(data, seed)}}
     elif spec.series is not None:
         found = {"test/rmse": {name: lambda name=name: forecast(data, name) for name in FORECASTERS}}
+    elif spec.images is not None and any(part.box is not None for part in spec.target.by_name.values()):
+        found = rival_boxes.methods(data)
     elif spec.images is not None:
         found = image_methods(cfg, data, seed)
     elif cfg.names.model == "kmeans":

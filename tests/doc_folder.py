@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -79,6 +80,18 @@ def fill(folder: Path) -> None:
     for name in ("train", "test"):
         (folder / f"{name}.conllu").write_text(f"{tagged}\n\n" * 20)
     (folder / "names.txt").write_text("Ada B-PER\nLovelace I-PER\nwrites O\n\nWe O\nread O\n\n" * 20)
+    rows = ["name,mood,age,glasses,beard"]
+    boxes: dict[str, list[dict[str, object]]] = {"images": [], "annotations": []}
+    for i, image in enumerate(images[:60]):
+        for name in ("faces", "animals"):
+            (folder / name).mkdir(exist_ok=True)
+            Image.fromarray(image).resize((40, 40)).save(folder / name / f"{i}.png")
+        rows.append(f"{i},{('glad', 'sad')[i % 2]},{20 + i},{('yes', 'no')[i % 3 == 0]},{('yes', 'no')[i % 4 == 0]}")
+        boxes["images"].append({"id": i, "file_name": f"{i}.png", "width": 40, "height": 40})
+        if i % 5:
+            boxes["annotations"].append({"image_id": i, "category_id": i % 2, "bbox": [i % 7, i % 6, 20, 30]})
+    (folder / "faces.csv").write_text("\n".join(rows))
+    (folder / "animals" / "boxes.json").write_text(json.dumps(boxes))
     days = np.datetime64("2024-01-01") + np.arange(200)
     sales = "".join(f"{day},{100 + i + 20 * (i % 7)}\n" for i, day in enumerate(days))
     (folder / "sales.csv").write_text("day,sold\n" + sales)

@@ -67,6 +67,8 @@ SKIPPED_DATA = {"mnist", "fashion_mnist", "cifar10", "california_housing", "imdb
     "image_folder",
     "spoken_digits",
     "audio_folder",
+    "image_csv",
+    "box_files",
 }
 """They are downloaded, or the options are those of `InMemoryData` and of readers that other tests feed."""
 SMALL_BACKBONES = ("resnet18", "timm")

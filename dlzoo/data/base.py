@@ -25,8 +25,6 @@ from dlzoo.specs.batch import Batch, TensorOrDict, map_tensors, tensors
 from dlzoo.specs.inputs import ImageSpec
 from dlzoo.specs.resize import Preprocessing, Resize
 
-Placement = Literal["auto", "device", "host", "workers"]
-
 
 class DataModule(pl.LightningDataModule):
     """A source of batches, described by a spec.
@@ -148,7 +146,10 @@ class DataModule(pl.LightningDataModule):
         if self.trainer is not None:
             x = self.trainer.precision_plugin.convert_input(x)  # bytes were not floats when Lightning did this
         if self.augment is not None and self.trainer is not None and self.trainer.training:
-            self.augment.num_classes = self.spec.target.num_outputs  # type: ignore[assignment]
+            target = self.spec.target
+            self.augment.num_classes = target.num_outputs  # type: ignore[assignment]
+            boxes = tuple(name for name, part in target.by_name.items() if part.box is not None)
+            self.augment.box_names = boxes  # type: ignore[assignment]
             x, y = self.augment(x, y)
         return Batch(x, y, weight)
 

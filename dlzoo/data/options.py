@@ -11,8 +11,11 @@ from typing import Literal, TypedDict
 
 from torch import nn
 
+from dlzoo.specs.resize import Fit
 from dlzoo.specs.scaling import FeatureScaling, TargetTransform
 from dlzoo.specs.tokenizer import Level, RunningLevel
+
+Placement = Literal["auto", "device", "host", "workers"]
 
 
 class SplitOptions(TypedDict, total=False):
@@ -39,6 +42,21 @@ class InMemoryOptions(DataOptions, total=False):
     """`dlzoo.data.base.InMemoryData`."""
 
     placement: Literal["auto", "device", "host"]
+
+
+class ListedImageOptions(DataOptions, total=False):
+    """`dlzoo.data.images.listed.ListedImages`."""
+
+    size: int | Sequence[int] | None
+    channels: Literal[1, 3]
+    fit: Fit | None
+    bits: int | None
+    placement: Placement
+    memory_mb: float
+    num_workers: int | None
+    on_error: Literal["refuse", "skip"]
+    test_fraction: float
+    test_seed: int
 
 
 class AudioOptions(InMemoryOptions, total=False):

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
+import dlzoo.losses.boxes  # noqa: F401  # its objective registers itself
 from dlzoo.errors import SpecError, UserError, nearest
 from dlzoo.losses.objectives import Objective, objective_for
 from dlzoo.specs.base import Target

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from dlzoo.specs.audio import AudioSpec
     from dlzoo.specs.batch import TensorOrDict
+    from dlzoo.specs.boxes import Box
     from dlzoo.specs.environments import EnvSpec, StatesSpec
     from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, TableSpec, VocabularySpec
     from dlzoo.specs.named import NamedSpec, Targets
@@ -101,6 +102,11 @@ class Target(Storable):
     @property
     def labels(self) -> Labels | None:
         """Several yes/no labels a row."""
+        return None
+
+    @property
+    def box(self) -> Box | None:
+        """A rectangle in an image."""
         return None
 
     @property

@@ -13,6 +13,7 @@ from torchmetrics import Metric
 from dlzoo.distributed import collectives as gathering
 from dlzoo.errors import UserError
 from dlzoo.layers.basic import ACTIVATION_TYPES
+from dlzoo.losses.boxes import BoxLoss
 from dlzoo.losses.functional import ClassLoss, ValueLoss
 from dlzoo.losses.heads import Head, heads_for
 from dlzoo.losses.objectives import Objective
@@ -42,10 +43,11 @@ class Supervised(Minimizing):
     (`Net.output_names`) has a head for each of them, with a loss, a weight and metrics as named targets have.
 
     Args:
-        loss: by name (dlzoo/losses/functional.py); None is cross_entropy for classes,
-            binary_cross_entropy for labels, mse for values. With several targets: by target name, {price: huber};
-            the outputs of a net for one target may have their own, {auxiliary: mae}. Or a module of your own, by its
-            class, {_target_: mypkg.losses.MyLoss}: of outputs and targets it returns one value per row.
+        loss: by name (dlzoo/losses/functional.py, boxes.py); None is cross_entropy for classes,
+            binary_cross_entropy for labels, mse for values, smooth_l1_giou for boxes. With several targets: by target
+            name, {price: huber}; the outputs of a net for one target may have their own, {auxiliary: mae}. Or a module
+            of your own, by its class, {_target_: mypkg.losses.MyLoss}: of outputs and targets it returns one value per
+            row.
         metrics: further ones for validation and test, by name: {kappa: {_target_: mypkg.metrics.Kappa}}. They are
             `torchmetrics.Metric`s, and get predicted and true classes, the probabilities of labels, or values.
         label_smoothing: fraction of a class target that is spread over all classes; other targets have none.
@@ -70,7 +72,7 @@ class Supervised(Minimizing):
         *,
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
-        loss: ClassLoss | ValueLoss | Mapping[str, ClassLoss | ValueLoss] | None = None,
+        loss: ClassLoss | ValueLoss | BoxLoss | Mapping[str, ClassLoss | ValueLoss | BoxLoss] | None = None,
         label_smoothing: float = 0.0,
         gamma: float = 2.0,
         delta: float = 1.0,

@@ -46,6 +46,8 @@ FAMILIES = {
     "cnn_pool": f"model=cnn_pool {IMAGES} net.dropout=0 net.head_dropout=0",
     "fast_cnn": f"model=fast_cnn {IMAGES}",
     "filters": f"model=filters {IMAGES}",
+    "localizer": "model=localizer data=placed_digits data.num_samples=200 data.num_test=60 data.canvas=32 "
+    "net.num_filters=[4,8] net.hidden=[8] net.norm=none data.batch_size=47",
     "reader": f"model=reader {IMAGES}",
     "resnet20": f"model=resnet20 {IMAGES}",
     "resnet20, features": f"model=resnet20 {IMAGES} {TRAINED} transfer=features",

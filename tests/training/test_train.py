@@ -267,6 +267,19 @@ def test_every_pair_builds_or_says_what_would_fit(model: str, data: str, tmp_pat
         words += [f"data.path={tmp_path / 'series.csv'}"]
     if data == "gym":
         words += ["data.id=Acrobot-v1"]
+    if data in ("image_csv", "box_files"):
+        from PIL import Image
+
+        for i in range(20):
+            Image.new("RGB", (40, 40), (10 * i, 0, 0)).save(tmp_path / f"{i}.png")
+        words += [f"data.path={tmp_path}", "data.size=32"]
+    if data == "image_csv":
+        (tmp_path / "labels.csv").write_text("name,kind\n" + "".join(f"{i},{'xy'[i % 2]}\n" for i in range(20)))
+        words += [f"data.table={tmp_path / 'labels.csv'}", "data.target=kind"]
+    if data == "box_files":
+        images = [{"id": i, "file_name": f"{i}.png", "width": 40, "height": 40} for i in range(20)]
+        boxes = [{"image_id": i, "category_id": i % 2, "bbox": [i, i, 10, 10]} for i in range(20)]
+        (tmp_path / "boxes.json").write_text(json.dumps({"images": images, "annotations": boxes}))
     if data == "image_folder":
         from PIL import Image
 

@@ -107,8 +107,12 @@ class FolderData(InMemoryData):
     def load(self, split: Literal["train", "test"]) -> Arrays:
         """x: (N,) indices into the list of files; the files of a ``val`` folder follow those of ``train``."""
         rows = self._files[1]
-        parts = [rows["train"], rows["val"]] if split == "train" and "val" in rows else [rows[split]]
-        return Arrays(torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts]))
+        if split == "test" or "val" not in rows:
+            return rows[split]
+        train, val = rows["train"], rows["val"]
+        named = isinstance(train.y, dict)
+        y = {n: torch.cat([train.y[n], val.y[n]]) for n in train.y} if named else torch.cat([train.y, val.y])
+        return Arrays(torch.cat([train.x, val.x]), y)
 
     def split(self, rows: Arrays, target: Target) -> tuple[Tensor, Tensor]:
         if "val" not in self._files[1]:

@@ -17,6 +17,8 @@ code: `RandomAffine` 2.3 ms against 1.5 ms for affine_grid and grid_sample, `Ran
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,6 +27,7 @@ from torch.distributions import Beta
 from dlzoo.data.augmentation import Augmentation
 from dlzoo.data.images import augment_policies as policies
 from dlzoo.errors import UserError, between
+from dlzoo.specs.batch import TensorOrDict, part_of
 from dlzoo.specs.inputs import ImageSpec
 
 NODE = "data.augment"
@@ -54,6 +57,8 @@ class Augment(Augmentation):
 
     num_classes: int | None = None
     """Number of classes, to one-hot encode integer labels for mixing; set by the data module."""
+    box_names: tuple[str, ...] = ()
+    """Names of the targets that are boxes, which move with the images; set by the data module."""
 
     def __init__(
         self,
@@ -105,17 +110,46 @@ class Augment(Augmentation):
         if erase:
             self.after_crop.append(K.RandomErasing(p=erase))
 
-    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """x: (B, C, H, W) in [0, 1], y: (B,) labels or (B, K) -> the same; mixing converts labels to (B, K)."""
+    def forward(self, x: Tensor, y: TensorOrDict) -> tuple[Tensor, TensorOrDict]:
+        """x: (B, C, H, W) in [0, 1], y: (B,) labels or (B, K), by name if there are several -> the same; mixing
+        converts labels to (B, K)."""
         if x.ndim != 4:
             raise UserError(f"augment= requires images, but this data gives {x.ndim - 1}-d inputs; use augment=none")
-        x = self.before_crop(x)
+        boxes = self.check_targets(y)
+        for move in self.before_crop:
+            x = move(x)
+            matrix: Any = move.transform_matrix
+            boxes = {name: moved(box, matrix, x) for name, box in boxes.items()}
         if self.crop:
-            x = random_crop(x, self.crop)
+            places = torch.randint(2 * self.crop + 1, (2, len(x))).to(x.device)
+            x = cropped(x, self.crop, places)
+            shift = torch.eye(3, device=x.device).repeat(len(x), 1, 1)
+            shift[:, [1, 0], 2] = (self.crop - places.T).to(shift)
+            boxes = {name: moved(box, shift, x) for name, box in boxes.items()}
         for policy in self.policies:
             x = policy(x)
         x = self.after_crop(x)
+        if not isinstance(y, Tensor):
+            return x, {**y, **boxes}
+        if boxes:
+            (y,) = boxes.values()
         return self.mix(x, y) if self.mixup or self.cutmix else (x, y)
+
+    def check_targets(self, y: TensorOrDict) -> dict[str, Tensor]:
+        """The boxes of a batch by name, an empty one if they are its only target.
+
+        Raises:
+            UserError: what is enabled cannot be done to these targets.
+        """
+        boxes = {name: part_of(y, name) for name in self.box_names}
+        if (boxes or not isinstance(y, Tensor)) and (self.mixup or self.cutmix):
+            raise UserError("augment=mixup and cutmix mix one target of classes or values; use others, such as shift")
+        if boxes and self.policies:
+            raise UserError(
+                "augment=randaugment and trivial move images in ways that boxes do not follow; use flips, shift, "
+                "crop_flip or rotate_shift_shear_zoom"
+            )
+        return boxes
 
     def mix(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Mix each image and its target with another's."""
@@ -135,12 +169,36 @@ class Augment(Augmentation):
         return x[other].lerp(x, weights), y[other].lerp(y, fractions)
 
 
-def random_crop(x: Tensor, padding: int) -> Tensor:
-    """x: (B, C, H, W) -> a random crop of the same size from each image, padded with ``padding`` black pixels."""
+def cropped(x: Tensor, padding: int, places: Tensor) -> Tensor:
+    """x: (B, C, H, W) -> a crop of the same size from each image, padded with ``padding`` black pixels.
+
+    Args:
+        places: (2, B) the rows and columns where the crops begin.
+    """
     num, _, height, width = x.shape
-    top, left = torch.randint(2 * padding + 1, (2, num)).to(x.device)
+    top, left = places
     windows = F.pad(x, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view: (B, C, tops, lefts, H, W)
     return windows[torch.arange(num, device=x.device), :, top, left]
+
+
+def moved(box: Tensor, matrix: Tensor, x: Tensor) -> Tensor:
+    """The boxes (B, 4) of images that were moved: the smallest around their moved corners, cut to the image.
+
+    A box that has left the image becomes NaN.
+
+    Args:
+        box: left, top, right, bottom as fractions.
+        matrix: (B, 3, 3), of pixels' numbers before to those after.
+        x: (B, C, H, W), for the size of the images.
+    """
+    size = box.new_tensor([x.shape[-1], x.shape[-2]])
+    left, top, right, bottom = (box * size.repeat(2) - 0.5).unbind(1)  # the first pixel reaches from -0.5 to 0.5
+    one = torch.ones_like(left)
+    corners = torch.stack([torch.stack([u, v, one], 1) for u in (left, right) for v in (top, bottom)], 2)  # (B, 3, 4)
+    points = (matrix.to(box) @ corners)[:, :2]
+    edges = (torch.cat([points.amin(2), points.amax(2)], 1) + 0.5) / size.repeat(2)
+    edges = edges.clamp(0, 1)
+    return edges.where((edges[:, 2:] > edges[:, :2]).all(1, keepdim=True), torch.nan)
 
 
 def mixup_weights(num: int, alpha: float) -> Tensor:

@@ -7,25 +7,24 @@ only in speed.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 import torch
 from torch import Tensor
 
-from dlzoo.data.base import Placement
 from dlzoo.data.folders.base import FolderData
 from dlzoo.data.folders.files import File
 from dlzoo.data.folders.layout import Split
 from dlzoo.data.images.decode import IMAGES, Decode, read_images, significant_bits
 from dlzoo.data.loaders import Arrays, Loader, WorkerLoader, all_except
-from dlzoo.data.options import DataOptions
+from dlzoo.data.options import DataOptions, Placement
 from dlzoo.errors import UserError, at_least, between, visible
 from dlzoo.specs.base import Spec
-from dlzoo.specs.batch import Batch
+from dlzoo.specs.batch import Batch, TensorOrDict, map_tensors
 from dlzoo.specs.inputs import ImageSpec
 from dlzoo.specs.resize import Fit, Preprocessing, Resize
 from dlzoo.utils.memory import free_megabytes
@@ -193,9 +192,9 @@ class ImageFolder(FolderData):
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
         )
 
-    def _receive(self, batch: tuple[Tensor, Tensor, list[str]]) -> Batch:
+    def _receive(self, batch: tuple[Tensor, Any, list[str]]) -> Batch:
         x, y, problems = batch
-        self.check_problems(problems, len(y))
+        self.check_problems(problems, len(x))
         return Batch(x, y)
 
     def _decoded(self, rows: Arrays) -> Arrays:
@@ -206,7 +205,7 @@ class ImageFolder(FolderData):
         with ThreadPoolExecutor(num_processors()) as pool:
             x, problems = read_images(self.decode, paths, pool.map)
         self.check_problems(list(problems.values()), len(x))
-        return Arrays(x, rows.y[all_except(problems, len(paths))])
+        return Arrays(x, kept(rows.y, problems, len(paths)))
 
     def _megabytes(self, num_images: int) -> float:
         height, width = self._prepared.size
@@ -215,14 +214,20 @@ class ImageFolder(FolderData):
 
 @dataclass(frozen=True)
 class ReadBatch:
-    """Called in workers: indices into a split -> images (B, C, H, W) uint8, labels (B,), messages of skipped files."""
+    """Called in workers: indices into a split -> images (B, C, H, W) uint8, targets, messages of skipped files."""
 
     decode: Decode
     paths: Sequence[File]
     rows: Arrays
     """x: (N,) indices into ``paths``; y: (N,) labels."""
 
-    def __call__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, list[str]]:
+    def __call__(self, indices: Sequence[int]) -> tuple[Tensor, Any, list[str]]:
         rows = self.rows.take(torch.tensor(indices))
         x, problems = read_images(self.decode, [self.paths[i] for i in rows.x.tolist()])
-        return x, rows.y[all_except(problems, len(indices))], list(problems.values())
+        return x, kept(rows.y, problems, len(indices)), list(problems.values())
+
+
+def kept(y: TensorOrDict, problems: Mapping[int, str], num: int) -> Any:
+    """Targets of ``num`` images without those that cannot be read."""
+    mask = all_except(problems, num)
+    return map_tensors(lambda part: part[mask], y)

@@ -8,7 +8,7 @@ from dlzoo.config import compose as config
 from dlzoo.config import groups, schema
 from dlzoo.config import instantiate as build
 from dlzoo.data.images import augment_policies as policies
-from dlzoo.data.images.augment import Augment, cutmix_masks, random_crop
+from dlzoo.data.images.augment import Augment, cropped, cutmix_masks, moved
 from dlzoo.data.images.digits import Digits
 from dlzoo.errors import UserError
 
@@ -133,7 +133,7 @@ def test_zoom_scales_lengths_both_ways():
 def test_crop_gives_each_window_of_the_bordered_picture():
     x, _ = pictures(num=1000, channels=2)
     torch.manual_seed(0)
-    out = random_crop(x, 1)
+    out = cropped(x, 1, torch.randint(3, (2, len(x))))
     bordered = torch.nn.functional.pad(x, (1, 1, 1, 1))
     hits = torch.zeros(3, 3)
     for top in range(3):
@@ -317,3 +317,56 @@ def test_the_data_module_sets_the_number_of_classes_and_keeps_weights():
     assert out is weight
     data.trainer.training = False
     assert data.on_after_batch_transfer((x, y), 0)[1] is y
+
+
+# boxes
+
+
+def boxed() -> tuple[torch.Tensor, torch.Tensor]:
+    """Images (B, 1, 24, 20) with a bright rectangle each, and its box."""
+    x, boxes = torch.zeros(16, 1, 24, 20), []
+    for i in range(16):
+        top, left, bottom, right = 7 + i % 3, 6 + i % 2, 13 + i % 4, 11 + i % 3
+        x[i, 0, top:bottom, left:right] = 1
+        boxes.append([left / 20, top / 24, right / 20, bottom / 24])
+    return x, torch.tensor(boxes)
+
+
+@pytest.mark.parametrize("name", ["flip", "flip_vertical", "shift", "zoom", "crop"])
+def test_boxes_move_with_the_images(name):
+    x, box = boxed()
+    torch.manual_seed(4)
+    made = Augment(**{name: OPTIONS[name]})
+    made.box_names = ("box",)
+    kept = torch.arange(16)
+    out, y = made(x, {"class": kept, "box": box})
+    assert torch.equal(y["class"], kept)
+    assert not torch.equal(y["box"], box)
+    for image, (left, top, right, bottom) in zip(
+        out[:, 0] > 0.5, y["box"] * torch.tensor([20, 24, 20, 24]), strict=True
+    ):
+        rows, columns = image.any(1).nonzero()[:, 0], image.any(0).nonzero()[:, 0]
+        edges = torch.stack([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]).float()
+        assert (edges - torch.stack([left, top, right, bottom])).abs().max() <= (
+            0.75 if name in ("shift", "zoom") else 1e-4
+        )
+
+
+def test_a_box_that_leaves_the_image_is_no_box():
+    x, box = boxed()
+    matrix = torch.eye(3).repeat(16, 1, 1)
+    matrix[0, 0, 2] = 30
+    matrix[1, 0, 2] = 10
+    out = moved(box, matrix, x)
+    assert out[0].isnan().all()
+    assert out[1, 2] == 1
+    torch.testing.assert_close(out[2:], box[2:])
+
+
+@pytest.mark.parametrize("options", [{"mixup": 0.2}, {"cutmix": 1.0}, {"trivial": True}, {"num_ops": 2}])
+def test_what_boxes_cannot_follow_is_refused(options):
+    x, box = boxed()
+    made = Augment(**options)
+    made.box_names = ("",)
+    with pytest.raises(UserError, match="augment="):
+        made(x, box)

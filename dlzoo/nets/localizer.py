@@ -1,0 +1,75 @@
+"""Localizer: one convolutional trunk that says what an image shows, and where.
+
+Class and box from one trunk, by two output layers: P. Sermanet et al., "OverFeat: Integrated Recognition, Localization
+and Detection using Convolutional Networks", 2014. The last maps are flattened, not averaged, since their places matter.
+
+>>> from dlzoo.specs.boxes import Box
+>>> from dlzoo.specs.named import Targets
+>>> from dlzoo.specs.targets import Classes
+>>> target = Targets.of({"class": Classes(tuple("0123456789-")), "box": Box()})
+>>> layers.num_parameters(Localizer(ImageSpec(1, 64, 64, target)))
+362079
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from dlzoo.errors import SpecError, UserError
+from dlzoo.layers import basic as layers
+from dlzoo.layers.basic import ActivationName, InitName, NormName
+from dlzoo.nets.base import Net
+from dlzoo.nets.mlp import hidden_layers
+from dlzoo.specs.inputs import ImageSpec
+
+
+class Localizer(Net):
+    """For images with sides of at least 2^stages pixels and several targets, such as a class and a box.
+
+    Args:
+        num_filters: filters of each stage: convolution 3x3 that keeps the size, norm, activation, max-pool 2.
+        hidden: units of each hidden layer between the flattened maps and the outputs.
+        dropout: dropout rate of each hidden layer.
+    """
+
+    accepts = (ImageSpec,)
+
+    def __init__(
+        self,
+        spec: ImageSpec,
+        *,
+        num_filters: Sequence[int] = (16, 32, 64, 128),
+        hidden: Sequence[int] = (128,),
+        activation: ActivationName = "relu",
+        norm: NormName = "batch",
+        dropout: float = 0.0,
+        init: InitName = "default",
+    ) -> None:
+        super().__init__()
+        if not num_filters or any(n < 1 for n in num_filters):
+            raise UserError(f"net.num_filters={list(num_filters)} must give the filters of each stage, at least 1")
+        if min(spec.height, spec.width) < 2 ** len(num_filters):
+            raise SpecError(
+                f"localizer halves the image {len(num_filters)} times, but the data gives {spec.describe()}; "
+                f"shorten net.num_filters={list(num_filters)}"
+            )
+        stages: list[nn.Module] = []
+        for before, n in zip([spec.channels, *num_filters], num_filters, strict=False):
+            conv = nn.Conv2d(before, n, 3, padding=1)
+            stages += [conv, layers.map_norm(norm, n), layers.activation(activation), nn.MaxPool2d(2)]
+        self.trunk = layers.sequential(*stages, nn.Flatten())
+        num_features = num_filters[-1] * (spec.height >> len(num_filters)) * (spec.width >> len(num_filters))
+        self.hidden = hidden_layers(num_features, hidden, activation=activation, norm=norm, dropout=dropout)
+        targets = spec.target.by_name
+        self.target_names = tuple(targets)
+        num = [num_features, *hidden][-1]
+        self.outputs = nn.ModuleList(nn.Linear(num, target.num_outputs) for target in targets.values())
+        layers.initialise(self, init)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor] | Tensor:
+        """x: (B, C, H, W) -> logits or values (B, K), of several targets by name."""
+        features = self.hidden(self.trunk(x))
+        found = {name: output(features) for name, output in zip(self.target_names, self.outputs, strict=True)}
+        return found.get("", found)
