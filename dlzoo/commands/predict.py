@@ -27,7 +27,8 @@ Options:
     output     a file to write instead of the terminal
     trust      a package of your own that the checkpoint uses
     pictures   the folder for the images that an autoencoder outputs; default: reconstructions/ in the run's folder, or
-               in the current one if the checkpoint lies in no run
+               in the current one if the checkpoint lies in no run. Of a net that predicts boxes: the folder for the
+               images with these drawn; default: none
     invert     true for dark digits on light paper, if the training images were light on dark (false)
     fit        crop: scale until the image covers the size, then crop the centre; squash: ignore the aspect ratio;
                default: as in training
@@ -45,6 +46,7 @@ import textwrap
 from collections.abc import Sequence
 
 from dlzoo.commands import anomalies, cli, reconstruct
+from dlzoo.commands.box_pictures import BoxPictures, box_name
 from dlzoo.commands.inputs import Options, _source, batches
 from dlzoo.commands.records import format_of, write_records
 from dlzoo.errors import UserError, at_least
@@ -96,15 +98,21 @@ def command(argv: Sequence[str]) -> None:
         write_records(anomalies.records(detector, options, cfg, source), format, output)
         return
     inputs, target = batches(options, task.spec, cfg, source, problems), task.predicted_target
-    if (encoder := reconstruct.encoder_of(task, options.pictures, options.top_k)) is not None:
+    with_boxes = None
+    if options.pictures is not None and target is not None and box_name(target) is not None:
+        with_boxes = BoxPictures(options.pictures, target)
+    if with_boxes is None and (encoder := reconstruct.encoder_of(task, options.pictures, options.top_k)) is not None:
         records = reconstruct.reconstruct(encoder, inputs, options.pictures, ckpt)
     else:
         if target is None:
             raise UserError(
                 f"ckpt={ckpt}: its model ({type(task).__name__}) predicts neither classes nor values; see dlzoo sample"
             )
-        parts = ((names, predict(task, x)) for names, x in inputs)
+        plain = ((names, predict(task, x)) for names, x in inputs)
+        parts = plain if with_boxes is None else with_boxes.drawn(task, inputs)
         records = [record for names, result in parts for record in to_records(names, result, target, top_k, task.spec)]
+    if with_boxes is not None:
+        with_boxes.write()
     if records:
         if task.spec.texts is not None and format == "table":
             records = [

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from picture_runs import same, whole_and_parts
@@ -103,6 +104,12 @@ def test_predict_and_export(trained: tuple[Path, dict[str, Any]], terminal: Term
     box = record["targets"]["box"]["values"]
     assert list(box) == ["left", "top", "right", "bottom"]
     assert all(0 <= edge <= 1 for edge in box.values())
+    terminal(predict.main, f"ckpt={ckpt}", f"input={tmp_path / '0.png'}", f"pictures={tmp_path / 'drawn'}")
+    drawn = torch.from_numpy(np.array(Image.open(tmp_path / "drawn" / "0.png"))).int()
+    scale = drawn.shape[1] / 32
+    is_orange = (drawn - torch.tensor([0xFF, 0x8F, 0])).abs().sum(2) == 0
+    columns = is_orange.any(0).nonzero()[:, 0] / scale / 32
+    assert [float(columns[0]), float(columns[-1])] == pytest.approx([box["left"], box["right"]], abs=0.02)
     terminal(export.main, f"ckpt={ckpt}", f"output={tmp_path / 'model.onnx'}", "format=onnx")
 
 
