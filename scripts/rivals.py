@@ -123,7 +123,7 @@ def methods_for(name: str, seed: int) -> Methods:
         found = {"test/accuracy": {"logistic": lambda: rival_tags.logistic(data, seed)}}
     elif spec.series is not None:
         found = {"test/rmse": {name: lambda name=name: forecast(data, name) for name in FORECASTERS}}
-    elif spec.images is not None and any(part.box is not None for part in spec.target.by_name.values()):
+    elif spec.images is not None and any(part.boxes is not None for part in spec.target.by_name.values()):
         found = rival_boxes.methods(data)
     elif spec.images is not None:
         found = image_methods(cfg, data, seed)

@@ -135,7 +135,7 @@ class BoxReport(Report):
 
 def box_name(task: Task) -> str | None:
     """The name of the target that is a box, empty if there is no other; None if there is none."""
-    return next((name for name, part in task.spec.target.by_name.items() if part.box is not None), None)
+    return next((name for name, part in task.spec.target.by_name.items() if part.boxes is not None), None)
 
 
 def class_of(task: Task) -> tuple[str, Classes] | None:

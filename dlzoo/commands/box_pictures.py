@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def box_name(target: Target | None) -> str | None:
     """The name of the target that is a box, empty if there is no other; None if there is none."""
     parts = {} if target is None else target.by_name
-    return next((name for name, part in parts.items() if part.box is not None), None)
+    return next((name for name, part in parts.items() if part.boxes is not None), None)
 
 
 class BoxPictures:

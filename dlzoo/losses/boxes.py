@@ -12,7 +12,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from dlzoo.errors import UserError, pick
 from dlzoo.losses.functional import widen
 from dlzoo.losses.objectives import Objective
-from dlzoo.specs.boxes import Box, box_of
+from dlzoo.specs.boxes import Boxes, box_of
 
 BoxLoss = Literal["smooth_l1", "giou", "smooth_l1_giou"]
 SMOOTH_L1_BETA = 0.05
@@ -28,7 +28,7 @@ class MeanIoU(MeanMetric):
         super().update(iou(predicted[is_there], true[is_there]))
 
 
-class BoxObjective(Objective, target=Box):
+class BoxObjective(Objective, target=Boxes):
     """One box for each image. Output (B, 4): the logits of the centre, the width and the height.
 
     Metrics: iou, the mean intersection over union, of images with an object; in the others the box is neither learned
@@ -41,7 +41,7 @@ class BoxObjective(Objective, target=Box):
 
     monitor = ("val/iou", "max")
 
-    def __init__(self, target: Box, *, loss: BoxLoss = "smooth_l1_giou") -> None:
+    def __init__(self, target: Boxes, *, loss: BoxLoss = "smooth_l1_giou") -> None:
         super().__init__()
         if not isinstance(loss, str):
             raise UserError(f"task.loss of boxes is one of {', '.join(get_args(BoxLoss))}, not a module")

@@ -3,10 +3,10 @@
 Class and box from one trunk, by two output layers: P. Sermanet et al., "OverFeat: Integrated Recognition, Localization
 and Detection using Convolutional Networks", 2014. The last maps are flattened, not averaged, since their places matter.
 
->>> from dlzoo.specs.boxes import Box
+>>> from dlzoo.specs.boxes import Boxes
 >>> from dlzoo.specs.named import Targets
 >>> from dlzoo.specs.targets import Classes
->>> target = Targets.of({"class": Classes(tuple("0123456789-")), "box": Box()})
+>>> target = Targets.of({"class": Classes(tuple("0123456789-")), "box": Boxes()})
 >>> layers.num_parameters(Localizer(ImageSpec(1, 64, 64, target)))
 362079
 """

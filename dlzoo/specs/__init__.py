@@ -2,7 +2,7 @@
 
 from dlzoo.specs.audio import AudioSpec
 from dlzoo.specs.base import Port, Spec, Target
-from dlzoo.specs.boxes import Box
+from dlzoo.specs.boxes import Boxes
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.inputs import Column, ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
 from dlzoo.specs.named import NamedSpec, Targets
@@ -12,7 +12,7 @@ from dlzoo.specs.targets import Actions, Classes, Labels, NextTokens, Unlabelled
 from dlzoo.specs.token_sequences import TokenSequences
 
 __all__ = [
-    "Actions", "AudioSpec", "Box", "Classes", "Column", "EnvSpec", "ImageSpec", "ItemRatings", "Labels", "NamedSpec",
+    "Actions", "AudioSpec", "Boxes", "Classes", "Column", "EnvSpec", "ImageSpec", "ItemRatings", "Labels", "NamedSpec",
     "NextTokens", "Port", "RatingsSpec", "SentenceSpec", "SequenceSpec", "SeriesSpec", "Spec", "StatesSpec",
     "TableSpec", "Tags", "Target", "Targets", "TextSpec", "TokenSequences", "Unlabelled", "Values",
 ]  # fmt: skip

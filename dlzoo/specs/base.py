@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from dlzoo.specs.audio import AudioSpec
     from dlzoo.specs.batch import TensorOrDict
-    from dlzoo.specs.boxes import Box
+    from dlzoo.specs.boxes import Boxes
     from dlzoo.specs.environments import EnvSpec, StatesSpec
     from dlzoo.specs.inputs import ImageSpec, SequenceSpec, SeriesSpec, TableSpec, VocabularySpec
     from dlzoo.specs.named import NamedSpec, Targets
@@ -105,7 +105,7 @@ class Target(Storable):
         return None
 
     @property
-    def box(self) -> Box | None:
+    def boxes(self) -> Boxes | None:
         """A rectangle in an image."""
         return None
 

@@ -13,7 +13,7 @@ from dlzoo.specs.targets import Answer
 
 
 @dataclass(frozen=True)
-class Box(Answer):
+class Boxes(Answer):
     """Target: (B, 4) float32, the left, top, right and lower edge of a rectangle as fractions of the image's width and
     height; NaN where there is no object.
 
@@ -28,7 +28,7 @@ class Box(Answer):
     absent: str | None = None
 
     @property
-    def box(self) -> Box:
+    def boxes(self) -> Boxes:
         return self
 
     def example(self, n: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dlzoo.specs.audio import AudioSpec
 from dlzoo.specs.base import Spec
-from dlzoo.specs.boxes import Box
+from dlzoo.specs.boxes import Boxes
 from dlzoo.specs.environments import EnvSpec, StatesSpec
 from dlzoo.specs.inputs import Column, ImageSpec, SequenceSpec, SeriesSpec, TableSpec, TextSpec
 from dlzoo.specs.named import NamedSpec, Targets
@@ -36,7 +36,7 @@ def named_specs() -> dict[str, Spec]:
         "pairs": NamedSpec.of({"left": table(2, SPECIES), "right": table(2, SPECIES)}, SPECIES),
         "mnist": ImageSpec(1, 28, 28, DIGITS),
         "placed_digits": ImageSpec(
-            1, 64, 64, Targets.of({"class": Classes((*DIGITS.names, "none")), "box": Box("none")})
+            1, 64, 64, Targets.of({"class": Classes((*DIGITS.names, "none")), "box": Boxes("none")})
         ),
         "encoder": ImageSpec(1, 2, 4, Classes(("0", "1", "2", "3"))),
         "cifar10": ImageSpec(3, 32, 32, DIGITS),

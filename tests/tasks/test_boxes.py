@@ -18,7 +18,7 @@ from dlzoo.commands import export, predict
 from dlzoo.errors import UserError
 from dlzoo.losses.boxes import BoxObjective, generalised_iou, iou
 from dlzoo.nets.localizer import Localizer
-from dlzoo.specs.boxes import Box, box_of
+from dlzoo.specs.boxes import Boxes, box_of
 from dlzoo.specs.inputs import ImageSpec
 from dlzoo.specs.named import Targets
 from dlzoo.specs.targets import Classes
@@ -45,7 +45,7 @@ def test_overlaps_are_those_of_torchvision() -> None:
 @pytest.mark.parametrize(("loss", "expected"), [("smooth_l1", 0.575), ("giou", 1.0), ("smooth_l1_giou", 1.575)])
 def test_the_loss_by_hand(loss: Any, expected: float) -> None:
     """Centre 0.5 and sides 0.5 against [0.75, 0.25, 1, 0.75]: the boxes touch, and cover the rectangle around both."""
-    objective = BoxObjective(Box(), loss=loss)
+    objective = BoxObjective(Boxes(), loss=loss)
     output = torch.zeros(2, 4)
     target = torch.tensor([[0.75, 0.25, 1.0, 0.75], [math.nan] * 4])
     found = objective.criterion(output, target)
@@ -59,7 +59,7 @@ def test_the_loss_by_hand(loss: Any, expected: float) -> None:
 
 
 def test_the_box_is_not_learned_where_there_is_none() -> None:
-    spec = ImageSpec(1, 16, 16, Targets.of({"class": Classes(("a", "none")), "box": Box("none")}))
+    spec = ImageSpec(1, 16, 16, Targets.of({"class": Classes(("a", "none")), "box": Boxes("none")}))
     task = Supervised(Localizer(spec, num_filters=[4], hidden=[8]), spec)
     x = torch.rand(4, 1, 16, 16)
     target = {"class": torch.ones(4, dtype=torch.long), "box": torch.full((4, 4), torch.nan)}
@@ -71,7 +71,7 @@ def test_the_box_is_not_learned_where_there_is_none() -> None:
 
 def test_losses_of_boxes() -> None:
     with pytest.raises(UserError, match=r"task\.loss"):
-        BoxObjective(Box(), loss="mse")  # type: ignore[arg-type]
+        BoxObjective(Boxes(), loss="mse")  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_average_precision_and_localized_by_hand() -> None:
     from dlzoo.callbacks.box_report import BoxReport
 
     report = BoxReport()
-    spec = ImageSpec(1, 8, 8, Targets.of({"class": Classes(("a", "b", "none")), "box": Box("none")}))
+    spec = ImageSpec(1, 8, 8, Targets.of({"class": Classes(("a", "b", "none")), "box": Boxes("none")}))
     task = Supervised(Localizer(spec, num_filters=[4], hidden=[8]), spec)
     logged: dict[str, Any] = {}
     task.log_dict = logged.update  # type: ignore[method-assign, assignment]

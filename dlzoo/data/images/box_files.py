@@ -20,7 +20,7 @@ from dlzoo.data.folders.files import File
 from dlzoo.data.images.listed import ListedImages, Listing, Problems
 from dlzoo.data.options import ListedImageOptions
 from dlzoo.errors import UserError, short
-from dlzoo.specs.boxes import Box
+from dlzoo.specs.boxes import Boxes
 from dlzoo.specs.named import Targets
 from dlzoo.specs.targets import Classes, few_enough
 from dlzoo.utils import untrusted
@@ -124,7 +124,7 @@ class BoxFiles(ListedImages):
         absent = ABSENT if ABSENT in names and self.absent else None
         return Listing(
             files,
-            Targets.of({"class": Classes(names), "box": Box(absent)}),
+            Targets.of({"class": Classes(names), "box": Boxes(absent)}),
             {"class": y, "box": box},
             None,
             tuple(notes),

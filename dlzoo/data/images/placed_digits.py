@@ -20,7 +20,7 @@ from dlzoo.data.images.published import MNIST
 from dlzoo.data.loaders import Arrays
 from dlzoo.data.options import InMemoryOptions
 from dlzoo.errors import UserError, at_least, between, pick
-from dlzoo.specs.boxes import Box
+from dlzoo.specs.boxes import Boxes
 from dlzoo.specs.inputs import ImageSpec
 from dlzoo.specs.named import Targets
 from dlzoo.specs.targets import Classes
@@ -95,7 +95,7 @@ class PlacedDigits(InMemoryData):
         names = self.pool.declare().target.names
         absent = ABSENT if self.absent else None
         classes = Classes((*names, ABSENT) if absent else names)
-        return ImageSpec(1, self.canvas, self.canvas, Targets.of({"class": classes, "box": Box(absent)}))
+        return ImageSpec(1, self.canvas, self.canvas, Targets.of({"class": classes, "box": Boxes(absent)}))
 
     def load(self, split: Literal["train", "test"]) -> Arrays:
         digits, labels, _ = self.pool.load(split)

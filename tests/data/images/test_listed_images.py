@@ -108,8 +108,8 @@ def test_the_largest_of_several_objects_and_images_without_one(photos: Path) -> 
     coco(photos, lambda content: [content["annotations"].pop(0), content["annotations"].pop(4)])
     target = BoxFiles(path=photos, absent=True).declare().target
     assert target.by_name["class"].names == ("cat", "dog", "none")
-    assert target.by_name["box"].box is not None
-    assert target.by_name["box"].box.absent == "none"
+    assert target.by_name["box"].boxes is not None
+    assert target.by_name["box"].boxes.absent == "none"
 
 
 WRONG_BOXES: dict[str, Callable[[dict[str, Any]], object]] = {
