@@ -122,6 +122,7 @@ FILES = {
     "text_file": ("data.path=FILES/book.txt",),
     "series": ("data.path=FILES/series.csv",),
     "text_pairs": ("data.path=FILES/pairs.tsv",),
+    "placed_digits": ("data.num_samples=200", "data.num_test=40"),
 }
 
 
