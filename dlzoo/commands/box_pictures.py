@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlzoo.commands.reconstruct import free_name
-from dlzoo.specs.batch import part_of
 from dlzoo.utils import files as paths
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ class BoxPictures:
     def drawn(self, task: Task, batches: Batches) -> Iterator[tuple[list[Any], Any]]:
         """The names of each batch, and what is predicted."""
         from dlzoo.inference.predict import predict
+        from dlzoo.specs.batch import part_of
         from dlzoo.visualization import image_grid as tiles
         from dlzoo.visualization.boxes import PREDICTED, with_boxes
 

@@ -24,12 +24,15 @@ from dlzoo.nets.base import Net
 from dlzoo.nets.mlp import hidden_layers
 from dlzoo.specs.inputs import ImageSpec
 
+NUM_FILTERS = (16, 32, 64, 128)
+
 
 class Localizer(Net):
     """For images with sides of at least 2^stages pixels and several targets, such as a class and a box.
 
     Args:
-        num_filters: filters of each stage: convolution 3x3 that keeps the size, norm, activation, max-pool 2.
+        num_filters: filters of each stage: convolution 3x3 that keeps the size, norm, activation, max-pool 2; None: 16,
+            32, 64 and 128, the first of these for images of less than 16 pixels.
         hidden: units of each hidden layer between the flattened maps and the outputs.
         dropout: dropout rate of each hidden layer.
     """
@@ -40,7 +43,7 @@ class Localizer(Net):
         self,
         spec: ImageSpec,
         *,
-        num_filters: Sequence[int] = (16, 32, 64, 128),
+        num_filters: Sequence[int] | None = None,
         hidden: Sequence[int] = (128,),
         activation: ActivationName = "relu",
         norm: NormName = "batch",
@@ -48,6 +51,8 @@ class Localizer(Net):
         init: InitName = "default",
     ) -> None:
         super().__init__()
+        if num_filters is None:
+            num_filters = NUM_FILTERS[: max(min(spec.height, spec.width).bit_length() - 1, 1)]
         if not num_filters or any(n < 1 for n in num_filters):
             raise UserError(f"net.num_filters={list(num_filters)} must give the filters of each stage, at least 1")
         if min(spec.height, spec.width) < 2 ** len(num_filters):
