@@ -8,7 +8,7 @@ and Detection using Convolutional Networks", 2014. The last maps are flattened, 
 >>> from dlzoo.specs.targets import Classes
 >>> target = Targets.of({"class": Classes(tuple("0123456789-")), "box": Boxes()})
 >>> layers.num_parameters(Localizer(ImageSpec(1, 64, 64, target)))
-362079
+362095
 """
 
 from __future__ import annotations

@@ -51,7 +51,10 @@ def test_parameter_counts_of_the_source(name: str, num_parameters: int) -> None:
     assert build.num_parameters(task.net) == num_parameters
 
 
-DEAR = {"char_rnn_shakespeare", "dcgan_mnist", "gpt_shakespeare", "resnet18_cifar10_scratch", "vgg_cifar10"}
+DEAR = {
+    "char_rnn_shakespeare", "dbn_mnist", "dcgan_mnist", "gpt_shakespeare", "rbm_mnist", "resnet18_cifar10_scratch",
+    "vgg_cifar10",
+}  # fmt: skip
 """Experiments that take longest here; in the usual run, their first steps are compared in test_golden."""
 
 
@@ -77,6 +80,7 @@ def test_an_experiment_runs_on_data_of_the_same_form(
     smaller += [f"data.num_patterns={min(100, cfg.data.num_patterns)}"] if cfg.data.get("num_patterns") else []
     if "data.audio" in cfg.data._target_:
         smaller += ["data.batch_size=4", "data.eval_batch_size=4", "data.seconds=0.2"]
+    smaller += ["data.num_samples=200", "data.num_test=40"] if "placed_digits" in cfg.data._target_ else []
     smaller += [f"net.num_centers={min(20, cfg.net.num_centers)}"] if "num_centers" in cfg.net else []
     weights = stand_in_weights(name, tmp_path, monkeypatch)
     own = OmegaConf.load(CONFIG_DIR / "experiment" / f"{name}.yaml").get("callbacks", {})  # it has options for

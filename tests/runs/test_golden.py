@@ -49,6 +49,8 @@ def overrides_of(name: str, data_dir: Path) -> list[str]:
         changes += ["data.batch_size=2", "data.eval_batch_size=2", "task.window=64"]
     elif "data.audio" in cfg.data._target_:
         changes += ["data.seconds=0.2", "data.batch_size=16"]
+    if "placed_digits" in cfg.data._target_:
+        changes += ["data.num_samples=400", "data.num_test=40", "data.batch_size=16"]
     if "num_buckets" in cfg.net:
         changes += ["net.num_buckets=1000"]
     if "pca" in cfg.net._target_:  # a closed form, which is the same in each epoch
