@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple, Self, cast
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.seed import isolate_rng
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor, nn
 
@@ -178,6 +179,16 @@ def data_of(trainer: pl.Trainer) -> DataModule:
     data = datamodule(trainer)
     assert data is not None
     return data
+
+
+def training_batch(trainer: pl.Trainer, task: Task) -> Batch:
+    """A training batch as the net receives it, from the run's own loader; the random state is restored afterwards."""
+    data = data_of(trainer)
+    with isolate_rng():
+        batch = next(iter(trainer.train_dataloader))  # type: ignore[arg-type]
+        batch = data.on_before_batch_transfer(batch, 0)
+        batch = data.transfer_batch_to_device(batch, task.device, 0)
+        return data.on_after_batch_transfer(batch, 0)
 
 
 @contextlib.contextmanager

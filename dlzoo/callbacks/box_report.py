@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from dlzoo.callbacks.base import Report, Step, data_of
+from dlzoo.callbacks.base import Report, Step, training_batch
 from dlzoo.callbacks.sinks import publish
 from dlzoo.losses.boxes import iou
 from dlzoo.metrics.examples import BalancedSample
@@ -46,17 +45,11 @@ class BoxReport(Report):
         self.precision: MeanAveragePrecision | None = None
 
     def applies_to(self, task: Task) -> bool:
-        return task.spec.images is not None and box_name(task) is not None
+        return task.spec.images is not None and bool(task.spec.target.box_names)
 
     def write_start(self, trainer: pl.Trainer, task: Task) -> None:
-        data = data_of(trainer)
-        with isolate_rng():
-            batch = next(iter(trainer.train_dataloader))  # type: ignore[arg-type]
-            batch = data.on_before_batch_transfer(batch, 0)
-            batch = data.transfer_batch_to_device(batch, task.device, 0)
-            x, y = data.on_after_batch_transfer(batch, 0)[:2]
-        name, classes = box_name(task), class_of(task)
-        assert name is not None
+        x, y = training_batch(trainer, task)[:2]
+        name, classes = task.spec.target.box_names[0], class_of(task)
         box = part_of(y, name)[: self.num_images].cpu()
         titles: list[str] = []
         if classes is not None:
@@ -76,8 +69,7 @@ class BoxReport(Report):
             self.precision = MeanAveragePrecision(box_format="xyxy", iou_type="bbox").to(task.device)
 
     def collect(self, trainer: pl.Trainer, task: Task, step: Step) -> None:
-        name, classes = box_name(task), class_of(task)
-        assert name is not None
+        name, classes = task.spec.target.box_names[0], class_of(task)
         predicted, true = (part_of(step.outputs[key], name).detach() for key in ("output", "target"))
         parts: tuple[Tensor, ...] = (step.batch[0], true, predicted)
         if classes is not None:
@@ -133,13 +125,8 @@ class BoxReport(Report):
         self.shown = BalancedSample(self.num_images)
 
 
-def box_name(task: Task) -> str | None:
-    """The name of the target that is a box, empty if there is no other; None if there is none."""
-    return next((name for name, part in task.spec.target.by_name.items() if part.boxes is not None), None)
-
-
 def class_of(task: Task) -> tuple[str, Classes] | None:
-    """The first target beside it that is a class, and its name."""
+    """The first target beside the box that is a class, and its name."""
     named = task.spec.target.by_name.items()
     return next(((name, part.classes) for name, part in named if part.classes is not None), None)
 

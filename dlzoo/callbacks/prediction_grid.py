@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from dlzoo.callbacks.base import Report, Step, data_of
+from dlzoo.callbacks.base import Report, Step, training_batch
 from dlzoo.callbacks.sinks import publish
 from dlzoo.metrics.examples import BalancedSample, Examples, join, mistakes_heading, worst
 from dlzoo.specs.base import Target
@@ -46,12 +45,7 @@ class PredictionGrid(Report):
         return task.spec.images is not None and task.spec.target.named is None
 
     def write_start(self, trainer: pl.Trainer, task: Task) -> None:
-        data = data_of(trainer)
-        with isolate_rng():
-            batch = next(iter(trainer.train_dataloader))  # type: ignore[arg-type]
-            batch = data.on_before_batch_transfer(batch, 0)
-            batch = data.transfer_batch_to_device(batch, task.device, 0)
-            x, y = data.on_after_batch_transfer(batch, 0)[:2]
+        x, y = training_batch(trainer, task)[:2]
         if x.ndim != 4:
             return  # cached features of images
         x, y = x[: self.num_training], y[: self.num_training].cpu()

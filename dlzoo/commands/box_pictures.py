@@ -16,12 +16,6 @@ if TYPE_CHECKING:
     from dlzoo.tasks.base import Task
 
 
-def box_name(target: Target | None) -> str | None:
-    """The name of the target that is a box, empty if there is no other; None if there is none."""
-    parts = {} if target is None else target.by_name
-    return next((name for name, part in parts.items() if part.boxes is not None), None)
-
-
 class BoxPictures:
     """Draws predicted boxes while batches pass, as the net sees the images, and writes them at the end.
 
@@ -43,8 +37,7 @@ class BoxPictures:
         from dlzoo.visualization import image_grid as tiles
         from dlzoo.visualization.boxes import PREDICTED, with_boxes
 
-        name = box_name(self.target)
-        assert name is not None
+        name = self.target.box_names[0]
         for names, x in batches:
             result = predict(task, x)
             for one, image in zip(names, with_boxes(x, part_of(result, name), PREDICTED), strict=True):

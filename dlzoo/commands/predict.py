@@ -46,7 +46,7 @@ import textwrap
 from collections.abc import Sequence
 
 from dlzoo.commands import anomalies, cli, reconstruct
-from dlzoo.commands.box_pictures import BoxPictures, box_name
+from dlzoo.commands.box_pictures import BoxPictures
 from dlzoo.commands.inputs import Options, _source, batches
 from dlzoo.commands.records import format_of, write_records
 from dlzoo.errors import UserError, at_least
@@ -99,7 +99,7 @@ def command(argv: Sequence[str]) -> None:
         return
     inputs, target = batches(options, task.spec, cfg, source, problems), task.predicted_target
     with_boxes = None
-    if options.pictures is not None and target is not None and box_name(target) is not None:
+    if options.pictures is not None and target is not None and target.box_names:
         with_boxes = BoxPictures(options.pictures, target)
     if with_boxes is None and (encoder := reconstruct.encoder_of(task, options.pictures, options.top_k)) is not None:
         records = reconstruct.reconstruct(encoder, inputs, options.pictures, ckpt)

@@ -148,8 +148,7 @@ class DataModule(pl.LightningDataModule):
         if self.augment is not None and self.trainer is not None and self.trainer.training:
             target = self.spec.target
             self.augment.num_classes = target.num_outputs  # type: ignore[assignment]
-            boxes = tuple(name for name, part in target.by_name.items() if part.boxes is not None)
-            self.augment.box_names = boxes  # type: ignore[assignment]
+            self.augment.box_names = target.box_names  # type: ignore[assignment]
             x, y = self.augment(x, y)
         return Batch(x, y, weight)
 

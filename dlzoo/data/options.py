@@ -44,8 +44,8 @@ class InMemoryOptions(DataOptions, total=False):
     placement: Literal["auto", "device", "host"]
 
 
-class ListedImageOptions(DataOptions, total=False):
-    """`dlzoo.data.images.listed.ListedImages`."""
+class ImageFolderOptions(DataOptions, total=False):
+    """`dlzoo.data.images.folder.ImageFolder`, except for ``path``."""
 
     size: int | Sequence[int] | None
     channels: Literal[1, 3]

@@ -47,19 +47,8 @@ class CNNPool(Net):
         init: InitName = "default",
     ) -> None:
         super().__init__()
-        if not num_filters or any(n < 1 for n in num_filters):
-            raise UserError(f"net.num_filters={list(num_filters)} must give the filters of each stage, at least 1")
-        if min(spec.height, spec.width) < 2 ** len(num_filters):
-            raise SpecError(
-                f"cnn_pool halves the image {len(num_filters)} times, but the data gives {spec.describe()}; "
-                f"shorten net.num_filters={list(num_filters)}"
-            )
-        stages: list[nn.Module] = []
-        for before, n in zip([spec.channels, *num_filters], num_filters, strict=False):
-            conv = nn.Conv2d(before, n, 3, padding=1)
-            stages += [conv, layers.map_norm(norm, n), layers.activation(activation), nn.MaxPool2d(2)]
+        stages, num_features = pooled_stages("cnn_pool", spec, num_filters, activation=activation, norm=norm)
         self.stages = layers.sequential(*stages, nn.Flatten(), layers.dropout(dropout))
-        num_features = num_filters[-1] * (spec.height >> len(num_filters)) * (spec.width >> len(num_filters))
         self.hidden = hidden_layers(
             num_features, hidden, activation=activation, norm=norm, dropout=head_dropout, key="net.head_dropout"
         )
@@ -69,3 +58,31 @@ class CNNPool(Net):
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W) -> (B, K) logits or values."""
         return self.output(self.hidden(self.stages(x)))
+
+
+def pooled_stages(
+    model: str, spec: ImageSpec, num_filters: Sequence[int], *, activation: ActivationName, norm: NormName
+) -> tuple[list[nn.Module], int]:
+    """The layers of stages of convolution 3x3 that keeps the size, norm, activation and max-pool 2, and the number of
+    their outputs.
+
+    Args:
+        model: for messages.
+        num_filters: of each stage.
+
+    Raises:
+        UserError: a stage has no filters, or there is none.
+        SpecError: the image is too small.
+    """
+    if not num_filters or any(n < 1 for n in num_filters):
+        raise UserError(f"net.num_filters={list(num_filters)} must give the filters of each stage, at least 1")
+    if min(spec.height, spec.width) < 2 ** len(num_filters):
+        raise SpecError(
+            f"{model} halves the image {len(num_filters)} times, but the data gives {spec.describe()}; shorten "
+            f"net.num_filters={list(num_filters)}"
+        )
+    stages: list[nn.Module] = []
+    for before, n in zip([spec.channels, *num_filters], num_filters, strict=False):
+        conv = nn.Conv2d(before, n, 3, padding=1)
+        stages += [conv, layers.map_norm(norm, n), layers.activation(activation), nn.MaxPool2d(2)]
+    return stages, num_filters[-1] * (spec.height >> len(num_filters)) * (spec.width >> len(num_filters))

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from dlzoo.errors import SpecError, UserError
 from dlzoo.layers import basic as layers
 from dlzoo.layers.basic import ActivationName, InitName, NormName
 from dlzoo.nets.base import Net
+from dlzoo.nets.cnn_pool import pooled_stages
 from dlzoo.nets.mlp import hidden_layers
 from dlzoo.specs.inputs import ImageSpec
 
@@ -53,19 +53,8 @@ class Localizer(Net):
         super().__init__()
         if num_filters is None:
             num_filters = NUM_FILTERS[: max(min(spec.height, spec.width).bit_length() - 1, 1)]
-        if not num_filters or any(n < 1 for n in num_filters):
-            raise UserError(f"net.num_filters={list(num_filters)} must give the filters of each stage, at least 1")
-        if min(spec.height, spec.width) < 2 ** len(num_filters):
-            raise SpecError(
-                f"localizer halves the image {len(num_filters)} times, but the data gives {spec.describe()}; "
-                f"shorten net.num_filters={list(num_filters)}"
-            )
-        stages: list[nn.Module] = []
-        for before, n in zip([spec.channels, *num_filters], num_filters, strict=False):
-            conv = nn.Conv2d(before, n, 3, padding=1)
-            stages += [conv, layers.map_norm(norm, n), layers.activation(activation), nn.MaxPool2d(2)]
+        stages, num_features = pooled_stages("localizer", spec, num_filters, activation=activation, norm=norm)
         self.trunk = layers.sequential(*stages, nn.Flatten())
-        num_features = num_filters[-1] * (spec.height >> len(num_filters)) * (spec.width >> len(num_filters))
         self.hidden = hidden_layers(num_features, hidden, activation=activation, norm=norm, dropout=dropout)
         targets = spec.target.by_name
         self.target_names = tuple(targets)

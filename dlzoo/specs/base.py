@@ -110,6 +110,11 @@ class Target(Storable):
         return None
 
     @property
+    def box_names(self) -> tuple[str, ...]:
+        """The names of the targets that are boxes; of a single target an empty one."""
+        return tuple(name for name, part in self.by_name.items() if part.boxes is not None)
+
+    @property
     def next_tokens(self) -> NextTokens | None:
         """For each token of a text the one that follows."""
         return None

@@ -18,7 +18,7 @@ import torch
 
 from dlzoo.data.folders.files import File
 from dlzoo.data.images.listed import ListedImages, Listing, Problems
-from dlzoo.data.options import ListedImageOptions
+from dlzoo.data.options import ImageFolderOptions
 from dlzoo.errors import UserError, short
 from dlzoo.specs.boxes import Boxes
 from dlzoo.specs.named import Targets
@@ -85,7 +85,7 @@ class BoxFiles(ListedImages):
         path: str | os.PathLike[str],
         annotations: str | None = None,
         absent: bool = False,
-        **common: Unpack[ListedImageOptions],
+        **common: Unpack[ImageFolderOptions],
     ) -> None:
         if common.setdefault("fit", "squash") == "crop":
             raise UserError("data.fit=crop would cut boxes; use data.fit=squash, or omit it")

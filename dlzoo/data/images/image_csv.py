@@ -13,7 +13,7 @@ from dlzoo.data import typed_tables
 from dlzoo.data.csv_reader import MISSING_MARKS, CsvFormat, check_unique, read_table
 from dlzoo.data.folders.layout import Split, split_of
 from dlzoo.data.images.listed import ListedImages, Listing, Problems
-from dlzoo.data.options import ListedImageOptions
+from dlzoo.data.options import ImageFolderOptions
 from dlzoo.data.tables.csv_targets import Problem, TargetReader, columns_by_target
 from dlzoo.errors import UserError, nearest, short
 from dlzoo.specs.named import Targets
@@ -47,7 +47,7 @@ class ImageCsv(ListedImages):
         missing_marks: Sequence[str] = MISSING_MARKS,
         header: bool = True,
         quotes: bool | None = None,
-        **common: Unpack[ListedImageOptions],
+        **common: Unpack[ImageFolderOptions],
     ) -> None:
         super().__init__(path=path, **common)
         self.table = table

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Unpack
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,13 +18,11 @@ from dlzoo.data.folders.files import File, identity_of
 from dlzoo.data.folders.layout import Split
 from dlzoo.data.images.folder import ImageFolder
 from dlzoo.data.loaders import Arrays
-from dlzoo.data.options import DataOptions, Placement
 from dlzoo.data.splits import holdout
 from dlzoo.errors import UserError, nearest, short
 from dlzoo.specs.base import Target
 from dlzoo.specs.batch import TensorOrDict, part_of, tensors
 from dlzoo.specs.named import Targets
-from dlzoo.specs.resize import Fit
 
 MAX_COMPARED = 2_000
 """Names among which the nearest to a missing one is looked for."""
@@ -43,28 +41,8 @@ class Listing(NamedTuple):
 class ListedImages(ImageFolder):
     """Images anywhere below ``path``. Subclasses implement `listing`."""
 
-    def __init__(
-        self,
-        *,
-        path: str | os.PathLike[str],
-        size: int | Sequence[int] | None = None,
-        channels: Literal[1, 3] = 3,
-        fit: Fit | None = None,
-        bits: int | None = None,
-        placement: Placement = "auto",
-        memory_mb: float = 1024,
-        num_workers: int | None = None,
-        on_error: Literal["refuse", "skip"] = "refuse",
-        test_fraction: float = 0.2,
-        test_seed: int = 0,
-        **common: Unpack[DataOptions],
-    ) -> None:
-        super().__init__(
-            path=path, size=size, channels=channels, fit=fit, bits=bits, placement=placement, memory_mb=memory_mb,
-            num_workers=num_workers, on_error=on_error, test_fraction=test_fraction, test_seed=test_seed, **common,
-        )  # fmt: skip
-        self.adopted: Target | None = None
-        """That of a trained model, whose classes are kept."""
+    adopted: Target | None = None
+    """That of a trained model, whose classes are kept."""
 
     @abstractmethod
     def listing(self) -> Listing:
