@@ -56,6 +56,7 @@ class SequenceCNN(Net):
             nn.Conv1d(size, num, kernel, bias=False)
             for size, num, kernel in zip(sizes, num_filters, kernel_sizes, strict=False)
         )
+        self.is_padded = spec.is_padded
         self.margins = [margins(kernel) for kernel in kernel_sizes]
         self.norms = nn.ModuleList(nn.BatchNorm1d(num) for num in num_filters)
         self.dropout = layers.dropout(dropout)
@@ -71,7 +72,7 @@ class SequenceCNN(Net):
 
     def normed(self, norm: nn.Module, h: Tensor, real: Tensor) -> Tensor:
         """Batch norm of h, (B, C, T), with the statistics of real steps (B, 1, T) alone in training."""
-        if not self.training:
+        if not (self.training and self.is_padded):
             return norm(h)
         at = real[:, 0].bool()
         steps = h.transpose(1, 2)

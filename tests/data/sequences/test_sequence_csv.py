@@ -173,7 +173,7 @@ def test_spellings_of_a_number_are_one_class(tmp_path: Path) -> None:
 
 
 def test_batch_norm_learns_from_real_steps_alone() -> None:
-    spec = SequenceSpec(9, 2, Classes(("a", "b")))
+    spec = SequenceSpec(9, 2, Classes(("a", "b")), is_padded=True)
     x = torch.randn(3, 9, 2)
     x[0, 4:] = torch.nan
     padded, alone = SequenceCNN(spec, num_filters=[4], kernel_sizes=[1]), torch.cat([x[0, :4], x[1], x[2]])
